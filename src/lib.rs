@@ -1,0 +1,1 @@
+//! landline: programs with which machines talk to each other.
