@@ -1,1 +1,2 @@
 //! landline: programs with which machines talk to each other.
+pub mod wire;

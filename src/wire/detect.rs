@@ -1,0 +1,80 @@
+//! What a line's first bytes say about who speaks.
+//!
+//! TLS, frames and HTTP can be told apart; everything else is a bare request of some tutorial's
+//! script, and those cannot be told from each other.
+
+/// What the first bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// A frame: bytes 2 and 3 are zero and byte 4 opens a brace.
+    Frame,
+    /// A TLS record: content type 22, handshake (RFC 8446, 5.1).
+    Tls,
+    /// An HTTP method and a space (RFC 9112, 3). The version is not waited for: a web page chooses
+    /// how long the path is, and no command begins so.
+    Http,
+    /// A request with no frame around it.
+    Bare,
+    /// Bare, and with a NUL in it, as no text has: never handed to anything that runs commands.
+    Binary,
+    /// So far it could still become a frame or HTTP.
+    Undecided,
+}
+
+/// The methods of RFC 9110, 9.1, and PATCH (RFC 5789).
+const METHODS: [&[u8]; 9] =
+    [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH "];
+
+/// Classifies a line's first bytes, however few have come.
+pub fn first_bytes(bytes: &[u8]) -> First {
+    match *bytes {
+        [] => return First::Undecided,
+        [0x16, ..] => return First::Tls,
+        [_, _, 0, 0, b'{', ..] => return First::Frame,
+        _ => {}
+    }
+    if looks_like_http(bytes) {
+        return First::Http;
+    }
+    if may_become_frame(bytes) || METHODS.iter().any(|method| method.starts_with(bytes)) {
+        return First::Undecided;
+    }
+    if bytes.contains(&0) { First::Binary } else { First::Bare }
+}
+
+/// Whether a bare request begins as HTTP does.
+pub fn looks_like_http(bytes: &[u8]) -> bool {
+    METHODS.iter().any(|method| bytes.starts_with(method))
+}
+
+fn may_become_frame(bytes: &[u8]) -> bool {
+    matches!(*bytes, [_] | [_, _] | [_, _, 0] | [_, _, 0, 0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_are_told_apart() {
+        let frame = b"\x10\0\0\0{\"type\":\"pwd\"}";
+        for (bytes, want) in [
+            (&frame[..], First::Frame),
+            (&frame[..5], First::Frame),
+            (&frame[..4], First::Undecided),
+            (b"w", First::Undecided),
+            (b"ls", First::Undecided),
+            (b"df -h", First::Bare),
+            (b"G", First::Undecided),
+            (b"GET / HTTP/1.1\r\n", First::Http),
+            (b"OPTIONS ", First::Http),
+            (b"GETTY x", First::Bare),
+            (b"\x16\x03\x01", First::Tls),
+            (b"abc\0def", First::Binary),
+            ("收到".as_bytes(), First::Bare),
+            (b"", First::Undecided),
+        ] {
+            assert_eq!(first_bytes(bytes), want, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! Every word of the protocol, on one screen, and the flat header that carries it.
+//!
+//! PROTOCOL.md specifies the same for somebody who writes a client in another language; a test
+//! holds this file to its hex dumps, both ways.
+
+use std::borrow::Cow;
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::error::{ErrorCode, Misbehaviour, Refusal, Result};
+
+/// The version of the protocol that this library speaks, in `hello`.
+pub const VERSION: u32 = 1;
+
+/// One message. Bodies travel beside it; the comment says what the body is where there is one.
+#[expect(
+    missing_docs,
+    reason = "the variant's line says it all; a line a field would push the protocol off its screen"
+)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Both ways, first on a line. The server's names the verbs that this peer may use.
+    Hello { version: u32, program: Cow<'a, str>, verbs: Vec<Cow<'a, str>> },
+    /// A refusal, or a notice inside a turn.
+    Error { code: ErrorCode, message: Cow<'a, str> },
+    /// Done; `path` is where, if the request left that open.
+    Ok { path: Option<Cow<'a, [u8]>> },
+    /// A piece of something long. Body: the piece.
+    Data { stream: Stream },
+    /// No more stdin will come; the turn goes on.
+    Eof,
+    /// The receiver of stdin has room for so many bytes more.
+    Credit { bytes: u32 },
+    /// This side has said all it had to say in this turn. A file's carries its size and digest.
+    End { total: Option<Total<'a>> },
+
+    /// Return the body, or with `streamed` every `data` until `end`. Body: anything.
+    Echo { streamed: bool },
+
+    /// Enter a room under a nick.
+    Chat { room: Cow<'a, str>, nick: Cow<'a, str> },
+    /// Said in the room; the server adds who. Body: UTF-8 text.
+    Say { nick: Option<Cow<'a, str>> },
+    /// Somebody (the first one: you) entered.
+    Joined { room: Cow<'a, str>, nick: Cow<'a, str> },
+    /// Somebody left.
+    Left { nick: Cow<'a, str> },
+    /// Call me something else.
+    Nick { nick: Cow<'a, str> },
+    /// Somebody is called something else.
+    Renamed { nick: Cow<'a, str>, to: Cow<'a, str> },
+    /// Who is here? The answer's body: nicks, one a line.
+    Names,
+    /// So many messages were dropped because this end reads too slowly.
+    Dropped { count: u64 },
+
+    /// Run a command. Body: the shell's command string, or the arguments, each with a NUL behind it.
+    Exec { form: Form, path: Option<Cow<'a, [u8]>> },
+    /// Send this signal to the command's process group.
+    Signal { signal: Cow<'a, str> },
+    /// How the command ended.
+    Outcome(Outcome<'a>),
+
+    /// Move the session's working directory.
+    Cd { path: Cow<'a, [u8]> },
+    /// Where does the session stand?
+    Pwd,
+    /// Here.
+    Cwd { path: Cow<'a, [u8]> },
+    /// List a directory, or name one file. The answer: `data` of JSON lines, then `end`.
+    Ls { path: Cow<'a, [u8]> },
+    /// Make a directory.
+    Mkdir { path: Cow<'a, [u8]>, parents: bool },
+    /// Remove a file, or with `recursive` a tree.
+    Rm { path: Cow<'a, [u8]>, recursive: bool },
+    /// Rename.
+    Mv { path: Cow<'a, [u8]>, to: Cow<'a, [u8]> },
+
+    /// Send me this file: `file`, `data`, `end`.
+    Get { path: Cow<'a, [u8]> },
+    /// The file that follows.
+    File(Attributes),
+    /// Take this file; `data` and `end` follow at once. `name` is used if `path` is a directory.
+    Put { path: Cow<'a, [u8]>, name: Cow<'a, [u8]>, attributes: Attributes },
+}
+
+/// Which of a command's three pipes a `data` frame belongs to; everything else has just one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// A file, an echo, stdin or stdout.
+    #[default]
+    Main,
+    /// A command's stderr.
+    Stderr,
+}
+
+/// How the body of `exec` is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// A command string for the server's `sh -c`.
+    Shell,
+    /// Arguments for `execvp`, each ended by a NUL.
+    Argv,
+}
+
+/// What a whole file was, for the receiver to compare with what arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Total<'a> {
+    /// Bytes sent.
+    pub size: u64,
+    /// BLAKE3 of those bytes, 64 hexadecimal digits.
+    pub blake3: Cow<'a, str>,
+}
+
+/// What a file has besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Size in bytes when it was opened; the digest's `end` says what was really sent.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970 UTC, if it is to be kept.
+    pub mtime_ns: Option<i64>,
+    /// Permission bits, `0o777`, if they are to be kept.
+    pub mode: Option<u32>,
+}
+
+/// How a command ended. The three are never mixed up.
+#[expect(missing_docs, reason = "the variant's line says it")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// It exited with this code.
+    Exited(i32),
+    /// A signal ended it: `TERM`, `KILL`, ...
+    Killed(Cow<'a, str>),
+    /// It never ran: 126 found but not executable, 127 not found.
+    CouldNotStart { code: i32, why: Cow<'a, str> },
+}
+
+impl Message<'_> {
+    /// The verbs and answers by name, in this file's order, for tables and documents.
+    pub const NAMES: &'static [&'static str] = &[
+        "hello", "error", "ok", "data", "eof", "credit", "end", "echo", "chat", "say", "joined", "left", "nick",
+        "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir", "rm", "mv",
+        "get", "file", "put",
+    ];
+
+    /// The word on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Error { .. } => "error",
+            Self::Ok { .. } => "ok",
+            Self::Data { .. } => "data",
+            Self::Eof => "eof",
+            Self::Credit { .. } => "credit",
+            Self::End { .. } => "end",
+            Self::Echo { .. } => "echo",
+            Self::Chat { .. } => "chat",
+            Self::Say { .. } => "say",
+            Self::Joined { .. } => "joined",
+            Self::Left { .. } => "left",
+            Self::Nick { .. } => "nick",
+            Self::Renamed { .. } => "renamed",
+            Self::Names => "names",
+            Self::Dropped { .. } => "dropped",
+            Self::Exec { .. } => "exec",
+            Self::Signal { .. } => "signal",
+            Self::Outcome(_) => "outcome",
+            Self::Cd { .. } => "cd",
+            Self::Pwd => "pwd",
+            Self::Cwd { .. } => "cwd",
+            Self::Ls { .. } => "ls",
+            Self::Mkdir { .. } => "mkdir",
+            Self::Rm { .. } => "rm",
+            Self::Mv { .. } => "mv",
+            Self::Get { .. } => "get",
+            Self::File(_) => "file",
+            Self::Put { .. } => "put",
+        }
+    }
+
+    /// Whether the client goes on speaking after this request until it says `end`.
+    pub const fn opens_duplex_turn(&self) -> bool {
+        matches!(self, Self::Echo { streamed: true } | Self::Chat { .. } | Self::Exec { .. } | Self::Put { .. })
+    }
+
+    /// Appends the JSON header of this message with a body of `total_size` bytes.
+    ///
+    /// # Errors
+    /// Never for messages of this library: JSON of strings and numbers cannot fail.
+    pub fn write_header(&self, total_size: usize, to: &mut Vec<u8>) -> io::Result<()> {
+        let mut header = self.header();
+        header.total_size = u64::try_from(total_size).unwrap_or(u64::MAX);
+        serde_json::to_writer(to, &header).map_err(io::Error::from)
+    }
+
+    fn header(&self) -> Header<'_> {
+        let mut h = Header { kind: Cow::Borrowed(self.name()), ..Header::default() };
+        match self {
+            Self::Hello { version, program, verbs } => {
+                h.version = Some(*version);
+                h.program = text(program);
+                h.verbs = verbs.iter().map(|verb| Text(Cow::Borrowed(verb))).collect();
+            }
+            Self::Error { code, message } => {
+                h.code = text(code.as_str());
+                h.message = text(message);
+            }
+            Self::Ok { path } => (h.path, h.path_b64) = path.as_deref().map_or((None, None), name),
+            Self::Data { stream } => h.stream = *stream,
+            Self::Credit { bytes } => h.bytes = Some(*bytes),
+            Self::End { total: Some(total) } => {
+                h.size = Some(total.size);
+                h.blake3 = text(&total.blake3);
+            }
+            Self::Echo { streamed } => h.streamed = *streamed,
+            Self::Chat { room, nick } | Self::Joined { room, nick } => {
+                h.room = text(room);
+                h.nick = text(nick);
+            }
+            Self::Say { nick } => h.nick = nick.as_deref().and_then(text),
+            Self::Left { nick } | Self::Nick { nick } => h.nick = text(nick),
+            Self::Renamed { nick, to } => {
+                h.nick = text(nick);
+                h.to = text(to);
+            }
+            Self::Dropped { count } => h.count = Some(*count),
+            Self::Exec { form, path } => {
+                h.form = Some(*form);
+                (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
+            }
+            Self::Signal { signal } => h.signal = text(signal),
+            Self::Outcome(outcome) => outcome.fill(&mut h),
+            Self::Cd { path } | Self::Cwd { path } | Self::Ls { path } | Self::Get { path } => {
+                (h.path, h.path_b64) = name(path);
+            }
+            Self::Mkdir { path, parents } => {
+                (h.path, h.path_b64) = name(path);
+                h.parents = *parents;
+            }
+            Self::Rm { path, recursive } => {
+                (h.path, h.path_b64) = name(path);
+                h.recursive = *recursive;
+            }
+            Self::Mv { path, to } => {
+                (h.path, h.path_b64) = name(path);
+                (h.to, h.to_b64) = name(to);
+            }
+            Self::File(attributes) => attributes.fill(&mut h),
+            Self::Put { path, name: own_name, attributes } => {
+                (h.path, h.path_b64) = name(path);
+                (h.name, h.name_b64) = name(own_name);
+                attributes.fill(&mut h);
+            }
+            Self::End { total: None } | Self::Eof | Self::Names | Self::Pwd => {}
+        }
+        h
+    }
+}
+
+impl Outcome<'_> {
+    fn fill<'h>(&'h self, h: &mut Header<'h>) {
+        match self {
+            Self::Exited(code) => h.exit_code = Some(*code),
+            Self::Killed(signal) => h.signal = text(signal),
+            Self::CouldNotStart { code, why } => {
+                h.exit_code = Some(*code);
+                h.message = text(why);
+            }
+        }
+    }
+
+    /// The same, owning its text.
+    pub fn into_owned(self) -> Outcome<'static> {
+        match self {
+            Self::Exited(code) => Outcome::Exited(code),
+            Self::Killed(signal) => Outcome::Killed(Cow::Owned(signal.into_owned())),
+            Self::CouldNotStart { code, why } => Outcome::CouldNotStart { code, why: Cow::Owned(why.into_owned()) },
+        }
+    }
+}
+
+impl Attributes {
+    const fn fill(&self, h: &mut Header<'_>) {
+        h.size = Some(self.size);
+        h.mtime_ns = self.mtime_ns;
+        h.mode = self.mode;
+    }
+}
+
+/// The JSON object as it stands on the wire: flat, so that a `data` header decodes in a tenth of a
+/// microsecond, and with borrowed text (`Cow`, because JSON may escape).
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Header<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(skip_serializing_if = "is_default")]
+    total_size: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    stream: Stream,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    program: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    verbs: Vec<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    code: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    message: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "is_default")]
+    streamed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    room: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    nick: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<Form>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    signal: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    path: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    path_b64: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    to: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    to_b64: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    name: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    name_b64: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "is_default")]
+    parents: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    recursive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtime_ns: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<u32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    blake3: Option<Text<'a>>,
+}
+
+/// serde borrows inside `Cow`, but not inside `Option<Cow>`; hence the name for it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Header<'a> {
+    /// Reads a header's JSON.
+    ///
+    /// # Errors
+    /// It is not JSON, or a known field has the wrong type: then `total_size` cannot be trusted either.
+    pub fn parse(json: &'a [u8]) -> Result<Self> {
+        serde_json::from_slice(json).map_err(|error| Misbehaviour::BadHeader(error.to_string()).into())
+    }
+
+    /// Bytes of body that follow, as announced.
+    pub const fn total_size(&self) -> u64 {
+        self.total_size
+    }
+
+    /// The typed view of this header.
+    ///
+    /// # Errors
+    /// The type is unknown, or a field that it needs is missing. The line is still in step:
+    /// the body's length is known, so this is a refusal and not a misbehaviour.
+    pub fn message(self) -> Result<Message<'a>, Refusal> {
+        Fields { kind: self.kind.to_string(), h: self }.message()
+    }
+}
+
+/// A header on its way to becoming a message; knows the type's name for the error text.
+struct Fields<'a> {
+    kind: String,
+    h: Header<'a>,
+}
+
+impl<'a> Fields<'a> {
+    fn message(mut self) -> Result<Message<'a>, Refusal> {
+        Ok(match self.kind.as_str() {
+            "data" => Message::Data { stream: self.h.stream },
+            "hello" => Message::Hello {
+                version: self.need(self.h.version, "version")?,
+                program: self.h.program.take().map(|text| text.0).unwrap_or_default(),
+                verbs: std::mem::take(&mut self.h.verbs).into_iter().map(|verb| verb.0).collect(),
+            },
+            "error" => Message::Error { code: ErrorCode::from(self.code()?.as_ref()), message: self.explanation() },
+            "ok" => Message::Ok { path: self.optional_path()? },
+            "eof" => Message::Eof,
+            "credit" => Message::Credit { bytes: self.need(self.h.bytes, "bytes")? },
+            "end" => Message::End { total: self.total() },
+            "echo" => Message::Echo { streamed: self.h.streamed },
+            "chat" => Message::Chat { room: self.room()?, nick: self.nick()? },
+            "say" => Message::Say { nick: self.h.nick.take().map(|text| text.0) },
+            "joined" => Message::Joined { room: self.room()?, nick: self.nick()? },
+            "left" => Message::Left { nick: self.nick()? },
+            "nick" => Message::Nick { nick: self.nick()? },
+            "renamed" => Message::Renamed { nick: self.nick()?, to: take(&mut self.h.to, &self.kind, "to")? },
+            "names" => Message::Names,
+            "dropped" => Message::Dropped { count: self.need(self.h.count, "count")? },
+            "exec" => Message::Exec { form: self.need(self.h.form, "form")?, path: self.optional_path()? },
+            "signal" => Message::Signal { signal: take(&mut self.h.signal, &self.kind, "signal")? },
+            "outcome" => Message::Outcome(self.outcome()?),
+            "cd" => Message::Cd { path: self.path()? },
+            "pwd" => Message::Pwd,
+            "cwd" => Message::Cwd { path: self.path()? },
+            "ls" => Message::Ls { path: self.path()? },
+            "mkdir" => Message::Mkdir { path: self.path()?, parents: self.h.parents },
+            "rm" => Message::Rm { path: self.path()?, recursive: self.h.recursive },
+            "mv" => Message::Mv { path: self.path()?, to: self.to()? },
+            "get" => Message::Get { path: self.path()? },
+            "file" => Message::File(self.attributes()?),
+            "put" => Message::Put { path: self.path()?, name: self.own_name()?, attributes: self.attributes()? },
+            unknown => {
+                return Err(Refusal::new(
+                    ErrorCode::UnknownType,
+                    format!("message type {unknown:?} is not known here"),
+                ));
+            }
+        })
+    }
+
+    fn need<T>(&self, field: Option<T>, name: &str) -> Result<T, Refusal> {
+        field.ok_or_else(|| missing(&self.kind, name))
+    }
+
+    fn code(&mut self) -> Result<Cow<'a, str>, Refusal> {
+        take(&mut self.h.code, &self.kind, "code")
+    }
+
+    fn explanation(&mut self) -> Cow<'a, str> {
+        self.h.message.take().map(|text| text.0).unwrap_or_default()
+    }
+
+    fn room(&mut self) -> Result<Cow<'a, str>, Refusal> {
+        take(&mut self.h.room, &self.kind, "room")
+    }
+
+    fn nick(&mut self) -> Result<Cow<'a, str>, Refusal> {
+        take(&mut self.h.nick, &self.kind, "nick")
+    }
+
+    fn optional_path(&mut self) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        bytes(self.h.path.take(), self.h.path_b64.take(), "path_b64")
+    }
+
+    fn path(&mut self) -> Result<Cow<'a, [u8]>, Refusal> {
+        self.optional_path()?.ok_or_else(|| missing(&self.kind, "path"))
+    }
+
+    fn to(&mut self) -> Result<Cow<'a, [u8]>, Refusal> {
+        bytes(self.h.to.take(), self.h.to_b64.take(), "to_b64")?.ok_or_else(|| missing(&self.kind, "to"))
+    }
+
+    fn own_name(&mut self) -> Result<Cow<'a, [u8]>, Refusal> {
+        bytes(self.h.name.take(), self.h.name_b64.take(), "name_b64")?.ok_or_else(|| missing(&self.kind, "name"))
+    }
+
+    fn total(&mut self) -> Option<Total<'a>> {
+        self.h.size.zip(self.h.blake3.take()).map(|(size, blake3)| Total { size, blake3: blake3.0 })
+    }
+
+    fn outcome(&mut self) -> Result<Outcome<'a>, Refusal> {
+        Ok(match (self.h.exit_code, self.h.signal.take(), self.h.message.take()) {
+            (Some(code), None, None) => Outcome::Exited(code),
+            (None, Some(signal), None) => Outcome::Killed(signal.0),
+            (Some(code), None, Some(why)) => Outcome::CouldNotStart { code, why: why.0 },
+            _ => return Err(missing(&self.kind, "exit_code or signal")),
+        })
+    }
+
+    fn attributes(&self) -> Result<Attributes, Refusal> {
+        let size = self.need(self.h.size, "size")?;
+        Ok(Attributes { size, mtime_ns: self.h.mtime_ns, mode: self.h.mode })
+    }
+}
+
+fn missing(kind: &str, field: &str) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, format!("{kind}: field {field:?} is missing"))
+}
+
+fn take<'a>(field: &mut Option<Text<'a>>, kind: &str, name: &str) -> Result<Cow<'a, str>, Refusal> {
+    field.take().map(|text| text.0).ok_or_else(|| missing(kind, name))
+}
+
+fn bytes<'a>(
+    plain: Option<Text<'a>>,
+    encoded: Option<Text<'a>>,
+    field: &str,
+) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    match (plain, encoded) {
+        (Some(Text(Cow::Borrowed(plain))), _) => Ok(Some(Cow::Borrowed(plain.as_bytes()))),
+        (Some(Text(Cow::Owned(plain))), _) => Ok(Some(Cow::Owned(plain.into_bytes()))),
+        (None, Some(encoded)) => BASE64
+            .decode(encoded.0.as_bytes())
+            .map(|name| Some(Cow::Owned(name)))
+            .map_err(|why| Refusal::new(ErrorCode::BadRequest, format!("field {field:?} is not base64: {why}"))),
+        (None, None) => Ok(None),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every field of the header is optional")]
+fn text(text: &str) -> Option<Text<'_>> {
+    Some(Text(Cow::Borrowed(text)))
+}
+
+/// A file name as JSON: itself where it is UTF-8, base64 where it is not.
+fn name(bytes: &[u8]) -> (Option<Text<'_>>, Option<Text<'_>>) {
+    match std::str::from_utf8(bytes) {
+        Ok(plain) => (text(plain), None),
+        Err(_) => (None, Some(Text(Cow::Owned(BASE64.encode(bytes))))),
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
