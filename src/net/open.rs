@@ -1,0 +1,122 @@
+//! The lines that are open, so that a stop can end them: those between two turns at once, those in
+//! the middle of one when it is over or when the grace is.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::stream::Control;
+
+/// All open lines of one server.
+#[derive(Debug, Default)]
+pub struct OpenLines {
+    stopping: AtomicBool,
+    next_id: AtomicU64,
+    lines: Mutex<HashMap<u64, Entry>>,
+    one_left: Condvar,
+}
+
+#[derive(Debug)]
+struct Entry {
+    control: Control,
+    in_turn: Arc<AtomicBool>,
+}
+
+impl OpenLines {
+    /// Registers a line for as long as the returned value lives.
+    pub fn register(self: &Arc<Self>, control: &Control) -> OpenLine {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let in_turn = Arc::new(AtomicBool::new(false));
+        self.lock().insert(id, Entry { control: control.clone(), in_turn: Arc::clone(&in_turn) });
+        // A stop that came before this line was in the list did not see it.
+        if self.stopping() {
+            control.stop_reading();
+        }
+        OpenLine { id, lines: Arc::clone(self), in_turn }
+    }
+
+    /// Whether a stop has begun.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Lines open now.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether no line is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Begins a stop: wakes the lines that wait for a request. One in the middle of a turn is left
+    /// alone (it would cut an upload) and sees the flag when the turn is over.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for entry in self.lock().values() {
+            if !entry.in_turn.load(Ordering::SeqCst) {
+                entry.control.stop_reading();
+            }
+        }
+    }
+
+    /// Ends every line that is still open, whatever it is doing.
+    pub fn stop_now(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.lock().values().for_each(|entry| entry.control.stop());
+    }
+
+    /// Waits until no line is open, for at most `wait`; returns how many are left.
+    pub fn wait_until_none(&self, wait: Duration) -> usize {
+        let deadline = Instant::now() + wait;
+        let mut lines = self.lock();
+        while !lines.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            (lines, _) = self.one_left.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        lines.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One open line's entry; dropping it takes the line off the list.
+#[derive(Debug)]
+pub struct OpenLine {
+    id: u64,
+    lines: Arc<OpenLines>,
+    in_turn: Arc<AtomicBool>,
+}
+
+impl OpenLine {
+    /// The line's number in the log.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Says whether the line is in a turn; returns whether the server is stopping. The flag is set
+    /// before the question is asked, as the stop sets its flag before it looks at ours.
+    pub fn set_in_turn(&self, in_turn: bool) -> bool {
+        self.in_turn.store(in_turn, Ordering::SeqCst);
+        self.lines.stopping()
+    }
+
+    /// Whether the server is stopping.
+    pub fn stopping(&self) -> bool {
+        self.lines.stopping()
+    }
+}
+
+impl Drop for OpenLine {
+    fn drop(&mut self) {
+        self.lines.lock().remove(&self.id);
+        self.lines.one_left.notify_all();
+    }
+}
