@@ -1,0 +1,217 @@
+//! A line: a stream that carries frames, with the greeting at its beginning and the farewell at its end.
+//!
+//! ```text
+//! Stream --split--> ReadHalf  --> Receiver --\
+//!                   WriteHalf --> Sender   ---+--> Line
+//! ```
+
+use std::io;
+use std::time::Duration;
+
+use crate::net::stream::{Control, ReadHalf, Stream, WriteHalf};
+use crate::wire::conn::{Receiver, Sender, out_of_turn};
+use crate::wire::error::{ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::{Message, VERSION};
+
+/// The receiving half of a line.
+pub type LineReceiver = Receiver<ReadHalf>;
+/// The sending half of a line; its clones share one lock.
+pub type LineSender = Sender<WriteHalf>;
+
+/// A duplex connection that carries frames.
+#[derive(Debug)]
+pub struct Line {
+    receiver: LineReceiver,
+    sender: LineSender,
+    control: Control,
+    /// On a client: what the server said of itself, once it was read.
+    greeting: Option<Greeting>,
+}
+
+/// What the other end said in its `hello`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Greeting {
+    /// Its program and version, for logs.
+    pub program: String,
+    /// A server's: the verbs that this peer may use.
+    pub verbs: Vec<String>,
+}
+
+impl Line {
+    /// A client's line: says `hello`, which leaves together with the first request.
+    ///
+    /// # Errors
+    /// The greeting could not be queued; nothing is sent yet.
+    pub fn open(stream: Stream, program: &str) -> Result<Self> {
+        let control = stream.control();
+        let (read, write) = stream.split();
+        let line = Self { receiver: Receiver::new(read, &[]), sender: Sender::new(write), control, greeting: None };
+        let hello = Message::Hello { version: VERSION, program: program.into(), verbs: Vec::new() };
+        line.sender.queue(&hello, &[])?;
+        Ok(line)
+    }
+
+    /// A server's line over `stream`, of which `first` was already read: waits for `hello`, checks
+    /// the version and answers with the verbs that this peer may use. `None`: the client left
+    /// without a word.
+    ///
+    /// # Errors
+    /// What came is no `hello` or of another version (the client was told), or the line failed.
+    pub fn answer(stream: Stream, first: &[u8], program: &str, verbs: &[&'static str]) -> Result<Option<Self>> {
+        let control = stream.control();
+        let (read, write) = stream.split();
+        let mut line = Self {
+            receiver: Receiver::new(read, first),
+            sender: Sender::new(write),
+            control,
+            greeting: Some(Greeting::default()),
+        };
+        match line.take_hello() {
+            Ok(Some(greeting)) => line.greeting = Some(greeting),
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                line.say_why(&error);
+                line.close();
+                return Err(error);
+            }
+        }
+        let verbs = verbs.iter().map(|verb| (*verb).into()).collect();
+        // Queued: the client's first request is usually here already, and the answers go together.
+        line.sender.queue(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])?;
+        if line.receiver.buffered() == 0 {
+            line.sender.flush()?;
+        }
+        Ok(Some(line))
+    }
+
+    fn take_hello(&mut self) -> Result<Option<Greeting>> {
+        match self.receiver.recv()? {
+            None => Ok(None),
+            Some(Message::Hello { version: VERSION, program, verbs }) => Ok(Some(Greeting {
+                program: program.into_owned(),
+                verbs: verbs.into_iter().map(std::borrow::Cow::into_owned).collect(),
+            })),
+            Some(Message::Hello { version, .. }) => {
+                let text =
+                    format!("protocol version {version} is not spoken here, only {VERSION}; update one of the two");
+                Err(Refusal::new(ErrorCode::Version, text).into())
+            }
+            Some(Message::Error { code, message }) => Err(Refusal::new(code, message).into()),
+            Some(other) => Err(out_of_turn(&other, "hello")),
+        }
+    }
+
+    /// What the server said of itself, waiting for it if need be.
+    ///
+    /// # Errors
+    /// The server refused us, or the line failed.
+    pub fn greeting(&mut self) -> Result<&Greeting> {
+        let greeting = if let Some(greeting) = self.greeting.take() {
+            greeting
+        } else {
+            self.sender.flush()?;
+            self.take_hello()?.ok_or(LineLost::Closed { wanted: "hello" })?
+        };
+        Ok(self.greeting.insert(greeting))
+    }
+
+    /// Waits for the next message; on a client's new line, for the server's `hello` before it.
+    /// `None` is a clean end.
+    ///
+    /// # Errors
+    /// As [`Receiver::recv`].
+    pub fn recv(&mut self) -> Result<Option<Message<'_>>> {
+        self.greeting()?;
+        self.receiver.recv()
+    }
+
+    /// Waits for an answer; an `error` that comes instead is a refusal.
+    ///
+    /// # Errors
+    /// The other end refused, or the line ended or failed; `wanted` names what was to come.
+    pub fn answer_or_refusal(&mut self, wanted: &'static str) -> Result<Message<'_>> {
+        self.greeting()?;
+        match self.receiver.expect(wanted)? {
+            Message::Error { code, message } => Err(Refusal::new(code, message).into()),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Sends a request that is answered by `ok`; returns the path that the answer names.
+    ///
+    /// # Errors
+    /// As [`answer_or_refusal`](Self::answer_or_refusal).
+    pub fn request_ok(&mut self, request: &Message<'_>) -> Result<Option<Vec<u8>>> {
+        self.sender.send(request, &[])?;
+        match self.answer_or_refusal("ok")? {
+            Message::Ok { path } => Ok(path.map(std::borrow::Cow::into_owned)),
+            other => Err(out_of_turn(&other, "ok")),
+        }
+    }
+
+    /// Both halves, for a turn in which both sides speak.
+    ///
+    /// # Errors
+    /// On a client: the greeting did not come.
+    pub fn halves(&mut self) -> Result<(&mut LineReceiver, &LineSender)> {
+        self.greeting()?;
+        Ok((&mut self.receiver, &self.sender))
+    }
+
+    /// The receiving half; on a client, after the greeting.
+    pub const fn receiver(&mut self) -> &mut LineReceiver {
+        &mut self.receiver
+    }
+
+    /// The sending half.
+    pub const fn sender(&self) -> &LineSender {
+        &self.sender
+    }
+
+    /// The handle that stops this line from another thread.
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Whether something has come that was not looked at: how a sender in mid-file learns that the
+    /// other end objects.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn has_incoming(&self) -> Result<bool> {
+        Ok(self.receiver.buffered() > 0 || self.receiver.stream().ready()?)
+    }
+
+    /// How long a wait for the other end may last; `None`: for ever.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.receiver.stream().set_timeout(timeout)
+    }
+
+    /// Tells the other end why this line is about to be closed, if it can still hear it.
+    pub fn say_why(&self, error: &crate::wire::Error) {
+        use crate::wire::Error;
+        let refusal = match error {
+            Error::Refused(refusal) => refusal.clone(),
+            Error::PeerMisbehaved(what) => Refusal::new(ErrorCode::BadFrame, what.to_string()),
+            Error::LineLost(LineLost::TimedOut(clock)) => {
+                Refusal::new(ErrorCode::TimedOut, format!("timed out: {clock}"))
+            }
+            Error::LineLost(_) => return,
+            Error::Ours { object, source } => Refusal::from_io(object, source),
+        };
+        if let Err(error) = self.sender.refuse(&refusal) {
+            tracing::debug!(%error, "the reason for closing could not be sent");
+        }
+    }
+
+    /// Closes the line so that the last word arrives.
+    pub fn close(self) {
+        if let Err(error) = self.sender.flush() {
+            tracing::debug!(%error, "the line was gone before it was closed");
+        }
+        self.sender.lock().stream().close();
+    }
+}

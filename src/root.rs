@@ -1,0 +1,316 @@
+//! The only way from a stranger's string to an open file.
+//!
+//! A [`RootPath`] is a name that cannot climb; a [`Root`] is an open directory. Every look-up goes
+//! from the one through the other with cap-std, which asks the kernel to resolve beneath the
+//! directory (openat2), so that a symlink swapped in between cannot lead out: what comes back is an
+//! open file, not a name that was checked.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
+
+use crate::wire::error::{ErrorCode, Refusal};
+
+/// Longest path that is looked at, in bytes: Linux' `PATH_MAX`.
+pub const PATH_LEN_MAX: usize = 4_096;
+
+/// A path below the root: no `..`, no NUL, no empty part; empty is the root itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct RootPath(Vec<u8>);
+
+impl RootPath {
+    /// `path` seen from here; one that begins with a slash is seen from the root.
+    ///
+    /// `..` takes the last part of the *name* away, as a shell's `cd` does.
+    ///
+    /// # Errors
+    /// It climbs above the root, is too long, or holds a NUL.
+    pub fn join(&self, path: &[u8]) -> Result<Self, Refusal> {
+        let shown = || String::from_utf8_lossy(path).into_owned();
+        if path.contains(&0) {
+            return Err(Refusal::new(ErrorCode::BadName, format!("{:?}: a path cannot hold a NUL", shown())));
+        }
+        let mut parts: Vec<&[u8]> = if path.starts_with(b"/") { Vec::new() } else { self.parts().collect() };
+        for part in path.split(|byte| *byte == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => {
+                    if parts.pop().is_none() {
+                        return Err(Refusal::new(ErrorCode::OutsideRoot, format!("{}: leads above the root", shown())));
+                    }
+                }
+                name => parts.push(name),
+            }
+        }
+        let joined = parts.join(&b'/');
+        if joined.len() > PATH_LEN_MAX {
+            let text = format!("path of {} bytes is over the limit of {PATH_LEN_MAX} bytes", joined.len());
+            return Err(Refusal::new(ErrorCode::BadName, text));
+        }
+        Ok(Self(joined))
+    }
+
+    /// The path as it goes on the wire: with a slash in front, which stands for the root.
+    pub fn to_wire(&self) -> Vec<u8> {
+        let mut path = vec![b'/'];
+        path.extend_from_slice(&self.0);
+        path
+    }
+
+    /// Whether this is the root itself.
+    pub const fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The directory part and the last name; `None` for the root.
+    pub fn split_last(&self) -> Option<(Self, OsString)> {
+        let name = self.parts().next_back().filter(|name| !name.is_empty())?;
+        let parent = self.0.len() - name.len();
+        let parent = self.0.get(..parent.saturating_sub(1)).unwrap_or_default().to_vec();
+        Some((Self(parent), OsString::from_vec(name.to_vec())))
+    }
+
+    fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+    }
+
+    fn as_path(&self) -> &Path {
+        if self.0.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(&self.0)) }
+    }
+}
+
+impl fmt::Display for RootPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// The directory that a server shows.
+#[derive(Debug)]
+pub struct Root {
+    dir: Dir,
+    /// Where it was when it was opened; for people, never for look-ups.
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the root: the operator's own path, the only one that is taken as it is.
+    ///
+    /// # Errors
+    /// It does not exist, or is no directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        Ok(Self { dir, path: path.canonicalize().unwrap_or_else(|_| path.to_owned()) })
+    }
+
+    /// Where the root was when it was opened, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// It does not exist, leads out of the root, or is a directory, device, pipe or socket.
+    pub fn open_file(&self, path: &RootPath) -> Result<(File, Metadata), Refusal> {
+        let refused = |error: &io::Error| refusal(path, error);
+        let mut options = OpenOptions::new();
+        // Without NONBLOCK a fifo would hold this thread until somebody writes to it; for a
+        // regular file it means nothing (open(2)).
+        options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = self.dir.open_with(path.as_path(), &options).map_err(|error| refused(&error))?;
+        let metadata = file.metadata().map_err(|error| refused(&error))?;
+        if metadata.is_dir() {
+            return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; name a file")));
+        }
+        if !metadata.is_file() {
+            return Err(Refusal::new(ErrorCode::NotAFile, format!("{path}: is neither a file nor a directory")));
+        }
+        Ok((file, metadata))
+    }
+
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// It does not exist, leads out of the root, or is something else.
+    pub fn open_dir(&self, path: &RootPath) -> Result<Dir, Refusal> {
+        self.dir.open_dir(path.as_path()).map_err(|error| refusal(path, &error))
+    }
+
+    /// Opens the directory in which `path` is or would be, with the last name.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir), and for the root itself.
+    pub fn open_parent(&self, path: &RootPath) -> Result<(Dir, OsString), Refusal> {
+        let (parent, name) = path.split_last().ok_or_else(|| the_root_itself(path))?;
+        Ok((self.open_dir(&parent)?, name))
+    }
+
+    /// What `path` is, without following a symlink at its end.
+    ///
+    /// # Errors
+    /// It does not exist or leads out of the root.
+    pub fn symlink_metadata(&self, path: &RootPath) -> Result<Metadata, Refusal> {
+        self.dir.symlink_metadata(path.as_path()).map_err(|error| refusal(path, &error))
+    }
+
+    /// Whether `path` is a directory, or a symlink to one inside the root.
+    pub fn is_dir(&self, path: &RootPath) -> bool {
+        self.dir.metadata(path.as_path()).is_ok_and(|metadata| metadata.is_dir())
+    }
+
+    /// Makes a directory, with those above it if `parents`.
+    ///
+    /// # Errors
+    /// It exists, the one above it does not, or it leads out of the root.
+    pub fn make_dir(&self, path: &RootPath, parents: bool) -> Result<(), Refusal> {
+        let made = if parents { self.dir.create_dir_all(path.as_path()) } else { self.dir.create_dir(path.as_path()) };
+        made.map_err(|error| refusal(path, &error))
+    }
+
+    /// Removes a file or symlink; with `recursive`, a directory and all that is in it.
+    ///
+    /// # Errors
+    /// It does not exist, is a directory and `recursive` is not set, or is the root itself.
+    pub fn remove(&self, path: &RootPath, recursive: bool) -> Result<(), Refusal> {
+        let (dir, name) = self.open_parent(path)?;
+        let is_dir = dir.symlink_metadata(&name).map_err(|error| refusal(path, &error))?.is_dir();
+        if is_dir && !recursive {
+            return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; use -r to remove it")));
+        }
+        let removed = if is_dir { dir.remove_dir_all(&name) } else { dir.remove_file(&name) };
+        removed.map_err(|error| refusal(path, &error))
+    }
+
+    /// Renames `from` to `to`, or into `to` if that is a directory; returns where it is now.
+    ///
+    /// # Errors
+    /// Either leads out of the root or is the root itself, or the system refuses.
+    pub fn rename(&self, from: &RootPath, to: &RootPath) -> Result<RootPath, Refusal> {
+        let (from_dir, from_name) = self.open_parent(from)?;
+        let to = if self.is_dir(to) { to.join(from_name.as_bytes())? } else { to.clone() };
+        let (to_dir, to_name) = self.open_parent(&to)?;
+        from_dir.rename(&from_name, &to_dir, &to_name).map_err(|error| refusal(from, &error))?;
+        Ok(to)
+    }
+
+    /// Opens a directory of this machine that its own user named; for clients.
+    ///
+    /// # Errors
+    /// It does not exist, or is no directory.
+    pub fn open_own_dir(path: &Path) -> io::Result<Dir> {
+        Dir::open_ambient_dir(path, ambient_authority())
+    }
+}
+
+/// Modification time in nanoseconds since 1970, as the wire has it.
+pub fn mtime_ns(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+}
+
+fn the_root_itself(path: &RootPath) -> Refusal {
+    Refusal::new(ErrorCode::Permission, format!("{path}: this is the root itself; name something in it"))
+}
+
+/// cap-std's own refusal to leave the directory carries no errno, only a kind.
+fn refusal(path: &RootPath, error: &io::Error) -> Refusal {
+    if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
+        return Refusal::new(ErrorCode::OutsideRoot, format!("{path}: leads out of the root"));
+    }
+    Refusal::from_io(&path.to_string(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(path: &str) -> RootPath {
+        RootPath::default().join(path.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn paths_are_resolved_from_where_one_stands() {
+        for (cwd, path, want) in [
+            ("/", "a/b", "/a/b"),
+            ("/a", "b", "/a/b"),
+            ("/a", "/b", "/b"),
+            ("/a/b", "..", "/a"),
+            ("/a/b", "../../c//./d/", "/c/d"),
+            ("/a", ".", "/a"),
+            ("/a", "", "/a"),
+            ("/a", "/", "/"),
+        ] {
+            assert_eq!(at(cwd).join(path.as_bytes()).unwrap().to_string(), want, "{cwd} {path}");
+        }
+    }
+
+    #[test]
+    fn climbing_above_the_root_is_refused() {
+        for (cwd, path) in [("/", ".."), ("/a", "../.."), ("/", "a/../../etc"), ("/a/b", "/..")] {
+            assert_eq!(at(cwd).join(path.as_bytes()).unwrap_err().code, ErrorCode::OutsideRoot, "{cwd} {path}");
+        }
+        assert_eq!(at("/").join(b"a\0b").unwrap_err().code, ErrorCode::BadName);
+        assert_eq!(at("/").join(&[b'a'; 5000]).unwrap_err().code, ErrorCode::BadName);
+    }
+
+    #[test]
+    fn a_path_splits_into_its_directory_and_its_name() {
+        assert_eq!(at("/").split_last(), None);
+        assert_eq!(at("/a").split_last(), Some((at("/"), "a".into())));
+        assert_eq!(at("/a/b c").split_last(), Some((at("/a"), "b c".into())));
+    }
+
+    #[test]
+    fn symlinks_do_not_lead_out() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "x").unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let link = |target: &Path, name: &str| std::os::unix::fs::symlink(target, inside.path().join(name)).unwrap();
+        link(outside.path(), "absolute");
+        link(Path::new("../.."), "relative");
+        link(Path::new("file"), "good");
+        std::fs::write(inside.path().join("file"), "y").unwrap();
+        let root = Root::open(inside.path()).unwrap();
+        for path in ["/absolute", "/absolute/secret", "/relative", "/relative/etc/passwd"] {
+            assert_eq!(root.open_file(&at(path)).unwrap_err().code, ErrorCode::OutsideRoot, "{path}");
+            assert_eq!(root.open_dir(&at(path)).unwrap_err().code, ErrorCode::OutsideRoot, "{path}");
+        }
+        assert!(root.open_file(&at("/good")).is_ok());
+        root.remove(&at("/absolute"), true).unwrap();
+        assert!(outside.path().join("secret").exists(), "removing a link leaves what it points to alone");
+    }
+
+    #[test]
+    fn a_fifo_is_refused_and_does_not_hang() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = rustix::fs::CWD;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(fifo, dir.path().join("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert_eq!(root.open_file(&at("/fifo")).unwrap_err().code, ErrorCode::NotAFile);
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_ever_climbs(cwd in "(/[a-z.]{1,3}){0,4}", path in any::<Vec<u8>>()) {
+            let Ok(cwd) = RootPath::default().join(cwd.as_bytes()) else { return Ok(()) };
+            if let Ok(joined) = cwd.join(&path) {
+                prop_assert!(joined.parts().all(|part| part != b".." && part != b"." && !part.contains(&0)));
+                prop_assert_eq!(RootPath::default().join(&joined.to_wire()).unwrap(), joined);
+            }
+        }
+
+        #[test]
+        fn names_of_any_bytes_survive(name in proptest::collection::vec(1_u8..=255, 1..200)) {
+            prop_assume!(!name.contains(&b'/') && name != b"." && name != b"..");
+            let path = RootPath::default().join(&name).unwrap();
+            prop_assert_eq!(path.split_last().unwrap().1.into_vec(), name);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the server remembers for one line: who, what it may do, where it stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::net::gate::Gate;
+use crate::root::{Root, RootPath};
+use crate::trust::{Peer, Services};
+
+/// One line's memory. It never touches the process: `cd` moves a session and nothing else.
+#[derive(Debug)]
+pub struct Session {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What it may do.
+    pub services: Services,
+    /// The directory it is shown.
+    pub root: Arc<Root>,
+    /// Where it stands under the root.
+    pub cwd: RootPath,
+    /// The server's caps, for conversations that need threads of their own.
+    pub gate: Arc<Gate>,
+    /// What the log says about the present turn.
+    pub report: Report,
+}
+
+/// What one request was about and how it ended, for the log.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The path, room or command, as the peer sent it.
+    pub about: String,
+    /// How it ended, where that is more than "done".
+    pub outcome: Option<String>,
+}
+
+impl Session {
+    /// A path that the peer sent, from where the session stands.
+    ///
+    /// # Errors
+    /// It leads out of the root, or cannot be a path.
+    pub fn resolve(&self, path: &[u8]) -> Result<RootPath, crate::wire::error::Refusal> {
+        self.cwd.join(path)
+    }
+}
+
+/// One request, as the log has it.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// The line's number.
+    pub line: u64,
+    /// What was asked.
+    pub verb: &'r str,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Bytes received for it.
+    pub received: u64,
+    /// Bytes sent for it.
+    pub sent: u64,
+    /// How it ended.
+    pub outcome: &'r str,
+}
+
+impl Session {
+    /// Writes the log's line for one request. Text that a stranger chose stands in quotes, with
+    /// everything odd in it escaped.
+    pub fn log(&self, request: &Request<'_>) {
+        tracing::info!(
+            line = request.line,
+            peer = %self.peer,
+            verb = request.verb,
+            about = ?self.report.about,
+            outcome = ?request.outcome,
+            ms = millis(request.elapsed),
+            received = request.received,
+            sent = request.sent,
+            "request"
+        );
+    }
+}
+
+/// Milliseconds with three decimals.
+pub fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,163 @@
+//! Characters at the edges: bytes of any encoding to text and back, incrementally, so that a
+//! character is never cut at a buffer's end.
+
+use std::fmt;
+use std::str::FromStr;
+
+use encoding_rs::{CoderResult, EncoderResult, UTF_8};
+
+/// An encoding by its label in the Encoding Standard: `utf-8`, `gbk`, `shift_jis`, ...
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding(&'static encoding_rs::Encoding);
+
+/// The label is not in the standard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an encoding; try utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1252")]
+pub struct NoSuchEncoding(String);
+
+impl Default for Encoding {
+    fn default() -> Self {
+        Self(UTF_8)
+    }
+}
+
+impl FromStr for Encoding {
+    type Err = NoSuchEncoding;
+
+    fn from_str(label: &str) -> Result<Self, NoSuchEncoding> {
+        // UTF-16 has decoders only: the standard forbids to encode to it.
+        encoding_rs::Encoding::for_label(label.as_bytes())
+            .filter(|encoding| encoding.output_encoding() == *encoding)
+            .map(Self)
+            .ok_or_else(|| NoSuchEncoding(label.to_owned()))
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name().to_lowercase())
+    }
+}
+
+impl Encoding {
+    /// Whether bytes and text are the same thing: then nothing needs to be converted.
+    pub fn is_utf8(self) -> bool {
+        self.0 == UTF_8
+    }
+
+    /// `text` in this encoding; what it cannot express becomes `?` and is counted.
+    pub fn encode(self, text: &str) -> (Vec<u8>, usize) {
+        let mut encoder = self.0.new_encoder();
+        let mut bytes = Vec::new();
+        let mut rest = text;
+        let mut replaced = 0;
+        loop {
+            // Room for the worst case of what is left: the encoder never runs out of it.
+            let room = encoder.max_buffer_length_from_utf8_without_replacement(rest.len()).unwrap_or(rest.len() * 4);
+            bytes.reserve(room + 1);
+            let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(rest, &mut bytes, true);
+            rest = rest.get(read..).unwrap_or_default();
+            match result {
+                EncoderResult::Unmappable(_) => {
+                    bytes.push(b'?');
+                    replaced += 1;
+                }
+                EncoderResult::InputEmpty => return (bytes, replaced),
+                EncoderResult::OutputFull => {}
+            }
+        }
+    }
+
+    /// All of `bytes` as text; what is malformed becomes U+FFFD.
+    pub fn decode(self, bytes: &[u8]) -> String {
+        let mut decoder = Decoder::new(self);
+        let mut text = decoder.decode(bytes);
+        text.push_str(&decoder.finish());
+        text
+    }
+}
+
+/// Decodes a stream, piece by piece.
+pub struct Decoder {
+    decoder: encoding_rs::Decoder,
+    malformed: bool,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("encoding", &self.decoder.encoding().name()).finish_non_exhaustive()
+    }
+}
+
+impl Decoder {
+    /// A decoder at the beginning of a stream. A byte order mark is data, as it is everywhere on a wire.
+    pub fn new(encoding: Encoding) -> Self {
+        Self { decoder: encoding.0.new_decoder_without_bom_handling(), malformed: false }
+    }
+
+    /// The text of the next piece; a character whose end has not come yet waits for the next one.
+    pub fn decode(&mut self, piece: &[u8]) -> String {
+        self.convert(piece, false)
+    }
+
+    /// The end of the stream: what is left of a character that never ended.
+    pub fn finish(&mut self) -> String {
+        self.convert(&[], true)
+    }
+
+    /// Whether anything so far was malformed.
+    pub const fn saw_malformed(&self) -> bool {
+        self.malformed
+    }
+
+    fn convert(&mut self, piece: &[u8], is_last: bool) -> String {
+        let mut text = String::new();
+        let mut rest = piece;
+        loop {
+            text.reserve(self.decoder.max_utf8_buffer_length(rest.len()).unwrap_or(rest.len() * 3) + 4);
+            let (result, read, malformed) = self.decoder.decode_to_string(rest, &mut text, is_last);
+            self.malformed |= malformed;
+            rest = rest.get(read..).unwrap_or_default();
+            if result == CoderResult::InputEmpty {
+                return text;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_tutorials_greetings_in_gbk() {
+        let gbk: Encoding = "GBK".parse().unwrap();
+        assert_eq!(gbk.encode("收到"), (b"\xca\xd5\xb5\xbd".to_vec(), 0));
+        assert_eq!(gbk.encode("再见!"), (b"\xd4\xd9\xbc\xfb!".to_vec(), 0));
+        assert_eq!(gbk.decode(b"\xca\xd5\xb5\xbd"), "收到");
+        let latin: Encoding = "latin1".parse().unwrap();
+        assert_eq!(latin.encode("a收é"), (b"a?\xe9".to_vec(), 1));
+        assert_eq!(gbk.decode(b"a\xca"), "a\u{fffd}");
+        assert_eq!("utf-16le".parse::<Encoding>().unwrap_err(), NoSuchEncoding("utf-16le".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_character_is_cut_wherever_the_pieces_end(text in "[a-z收到再见，é]{0,40}", cuts in proptest::collection::vec(1_usize..7, 0..20)) {
+            let encoding: Encoding = "gb18030".parse().unwrap();
+            let (bytes, _) = encoding.encode(&text);
+            let mut decoder = Decoder::new(encoding);
+            let mut decoded = String::new();
+            let mut rest = &bytes[..];
+            for cut in cuts {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                decoded.push_str(&decoder.decode(piece));
+                rest = after;
+            }
+            decoded.push_str(&decoder.decode(rest));
+            decoded.push_str(&decoder.finish());
+            prop_assert_eq!(decoded, text);
+        }
+    }
+}
