@@ -1,9 +1,14 @@
 //! landline: programs with which machines talk to each other.
-pub mod net;
-pub mod root;
-pub mod part;
-pub mod session;
+pub mod chat;
+pub mod dir;
+pub mod echo;
+pub mod exec;
+pub mod files;
 pub mod line;
+pub mod net;
+pub mod part;
+pub mod root;
+pub mod session;
 pub mod text;
 pub mod trust;
 pub mod wire;

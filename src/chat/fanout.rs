@@ -1,0 +1,297 @@
+//! Delivery: one thread writes to many members, and none of them can make it wait.
+//!
+//! A frame is encoded once and shared. It goes out at once to whoever takes it; for a member whose
+//! socket is full it is kept in a bounded queue, and the thread watches that socket until it takes
+//! bytes again. Beyond the bound, new frames for that one member are dropped, and it is told how many.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::frame;
+use crate::net::listen::STACK_LEN;
+use crate::net::stream::WriteHalf;
+use crate::wire::message::Message;
+
+/// Bytes kept for one slow member.
+pub const LEFTOVER_LEN_MAX: usize = 1024 * 1024;
+/// Frames kept for one slow member: small ones cost more in their places than in their bytes.
+pub const LEFTOVER_FRAMES_MAX: usize = 4_096;
+/// Frames that leave in one system call.
+const BATCH_FRAMES_MAX: usize = 64;
+
+/// Something to do for a fan-out thread.
+#[derive(Debug)]
+pub enum Job {
+    /// From now on this member is written to by this thread, and by nobody else.
+    Enter {
+        /// The member.
+        id: u64,
+        /// Its room.
+        room: Arc<str>,
+        /// Where to write.
+        writer: WriteHalf,
+    },
+    /// A frame for everybody in a room, but for one.
+    TellRoom {
+        /// The room.
+        room: Arc<str>,
+        /// The frame.
+        frame: Arc<[u8]>,
+        /// Who said it, and need not hear it.
+        except: Option<u64>,
+    },
+    /// A frame for one member.
+    Tell {
+        /// The member.
+        id: u64,
+        /// The frame.
+        frame: Arc<[u8]>,
+    },
+    /// This member is somebody else's to write to, once the answer has come: what was not yet sent.
+    TakeOut {
+        /// The member.
+        id: u64,
+        /// Where the leftover goes.
+        leftover: SyncSender<Vec<u8>>,
+    },
+}
+
+/// A fan-out thread's address. The thread lives as long as the server's process does.
+#[derive(Debug)]
+pub struct Fanout {
+    inbox: Arc<Inbox>,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    jobs: Mutex<Vec<Job>>,
+    wake: OwnedFd,
+}
+
+impl Fanout {
+    /// Starts a thread with no members.
+    ///
+    /// # Errors
+    /// It could not start.
+    pub fn start() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let inbox = Arc::new(Inbox { jobs: Mutex::default(), wake });
+        let worker = Worker { inbox: Arc::clone(&inbox), members: HashMap::new(), rooms: HashMap::new() };
+        thread::Builder::new().name("fan-out".into()).stack_size(STACK_LEN).spawn(move || worker.run())?;
+        Ok(Self { inbox })
+    }
+
+    /// Gives the thread something to do; never waits.
+    pub fn give(&self, job: Job) {
+        let mut jobs = self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = jobs.is_empty();
+        jobs.push(job);
+        drop(jobs);
+        if was_empty && let Err(error) = rustix::io::write(&self.inbox.wake, &1_u64.to_ne_bytes()) {
+            // Only a full counter could refuse, and then the thread is awake anyway.
+            tracing::debug!(%error, "a fan-out thread was not woken");
+        }
+    }
+
+    /// Takes a member out; returns what was not yet sent to it.
+    pub fn take_out(&self, id: u64) -> Vec<u8> {
+        let (leftover, answer) = sync_channel(1);
+        self.give(Job::TakeOut { id, leftover });
+        answer.recv().unwrap_or_default()
+    }
+}
+
+struct Worker {
+    inbox: Arc<Inbox>,
+    members: HashMap<u64, Reader>,
+    rooms: HashMap<Arc<str>, HashSet<u64>>,
+}
+
+/// A member as the fan-out sees it: somebody who reads.
+struct Reader {
+    room: Arc<str>,
+    writer: WriteHalf,
+    waiting: VecDeque<Arc<[u8]>>,
+    /// Bytes of the first waiting frame that are sent already: `offset <= waiting[0].len()`.
+    offset: usize,
+    /// Bytes that wait in all.
+    waiting_len: usize,
+    dropped: u64,
+    is_gone: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut jobs = Vec::new();
+        let mut touched = HashSet::new();
+        loop {
+            self.sleep(&mut touched);
+            std::mem::swap(&mut jobs, &mut *self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+            for job in jobs.drain(..) {
+                self.carry_out(job, &mut touched);
+            }
+            for id in touched.drain() {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.write();
+                }
+            }
+        }
+    }
+
+    /// Waits for jobs, or for room at a member that has something waiting.
+    fn sleep(&self, touched: &mut HashSet<u64>) {
+        let slow: Vec<(u64, &WriteHalf)> = self
+            .members
+            .iter()
+            .filter(|(_, member)| !member.waiting.is_empty() && !member.is_gone)
+            .map(|(id, member)| (*id, &member.writer))
+            .collect();
+        let mut polled = vec![PollFd::new(&self.inbox.wake, PollFlags::IN)];
+        polled.extend(slow.iter().map(|(_, writer)| PollFd::new(*writer, PollFlags::OUT)));
+        if let Err(error) = poll(&mut polled, None)
+            && error != rustix::io::Errno::INTR
+        {
+            tracing::error!(%error, "a fan-out thread could not wait");
+            thread::yield_now();
+        }
+        let mut counter = [0; 8];
+        // The counter's value says nothing: the inbox says what there is to do.
+        if let Err(error) = rustix::io::read(&self.inbox.wake, &mut counter)
+            && error != rustix::io::Errno::AGAIN
+        {
+            tracing::debug!(%error, "a fan-out thread's counter could not be read");
+        }
+        let ready = polled.iter().skip(1).zip(&slow).filter(|(polled, _)| !polled.revents().is_empty());
+        touched.extend(ready.map(|(_, (id, _))| *id));
+    }
+
+    fn carry_out(&mut self, job: Job, touched: &mut HashSet<u64>) {
+        match job {
+            Job::Enter { id, room, writer } => {
+                self.rooms.entry(Arc::clone(&room)).or_default().insert(id);
+                self.members.insert(id, Reader::new(room, writer));
+            }
+            Job::TellRoom { room, frame, except } => {
+                for id in self.rooms.get(&room).into_iter().flatten().filter(|id| Some(**id) != except) {
+                    if let Some(member) = self.members.get_mut(id) {
+                        member.add(&frame);
+                        touched.insert(*id);
+                    }
+                }
+            }
+            Job::Tell { id, frame } => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.add(&frame);
+                    touched.insert(id);
+                }
+            }
+            Job::TakeOut { id, leftover } => {
+                let member = self.members.remove(&id);
+                if let Some(member) = &member
+                    && let Some(room) = self.rooms.get_mut(&member.room)
+                {
+                    room.remove(&id);
+                    if room.is_empty() {
+                        self.rooms.remove(&member.room);
+                    }
+                }
+                // The line's thread waits for this word and is there to take it.
+                drop(leftover.send(member.map(Reader::into_leftover).unwrap_or_default()));
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn new(room: Arc<str>, writer: WriteHalf) -> Self {
+        Self { room, writer, waiting: VecDeque::new(), offset: 0, waiting_len: 0, dropped: 0, is_gone: false }
+    }
+
+    fn add(&mut self, frame: &Arc<[u8]>) {
+        if self.is_gone {
+            return;
+        }
+        if self.dropped > 0 && self.waiting_len <= LEFTOVER_LEN_MAX / 2 && self.waiting.len() <= LEFTOVER_FRAMES_MAX / 2
+        {
+            self.own_up();
+        }
+        let is_full = self.waiting_len + frame.len() > LEFTOVER_LEN_MAX || self.waiting.len() >= LEFTOVER_FRAMES_MAX;
+        if is_full || self.dropped > 0 {
+            self.dropped += 1;
+            return;
+        }
+        self.push(Arc::clone(frame));
+    }
+
+    /// Says what was dropped, in the place where it is missing.
+    fn own_up(&mut self) {
+        if let Ok(notice) = frame(&Message::Dropped { count: self.dropped }, &[]) {
+            self.dropped = 0;
+            self.push(notice);
+        }
+    }
+
+    fn push(&mut self, frame: Arc<[u8]>) {
+        self.waiting_len += frame.len();
+        self.waiting.push_back(frame);
+    }
+
+    /// Writes what the socket takes now.
+    fn write(&mut self) {
+        while !self.is_gone {
+            if self.waiting.is_empty() {
+                if self.dropped == 0 {
+                    return;
+                }
+                self.own_up();
+            }
+            let slices: Vec<IoSlice<'_>> = self
+                .waiting
+                .iter()
+                .take(BATCH_FRAMES_MAX)
+                .enumerate()
+                .map(|(at, frame)| IoSlice::new(frame.get(if at == 0 { self.offset } else { 0 }..).unwrap_or_default()))
+                .collect();
+            match self.writer.try_write(&slices) {
+                Ok(len) => self.count_sent(len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    // The line's own thread sees the same end and takes this member out.
+                    self.is_gone = true;
+                    self.waiting.clear();
+                    self.waiting_len = 0;
+                    self.offset = 0;
+                }
+            }
+        }
+    }
+
+    fn count_sent(&mut self, mut len: usize) {
+        self.waiting_len -= len;
+        while let Some(first) = self.waiting.front() {
+            let left = first.len() - self.offset;
+            if len < left {
+                self.offset += len;
+                return;
+            }
+            len -= left;
+            self.offset = 0;
+            self.waiting.pop_front();
+        }
+    }
+
+    fn into_leftover(self) -> Vec<u8> {
+        let mut leftover = Vec::with_capacity(self.waiting_len);
+        for (at, frame) in self.waiting.iter().enumerate() {
+            leftover.extend_from_slice(frame.get(if at == 0 { self.offset } else { 0 }..).unwrap_or_default());
+        }
+        leftover
+    }
+}

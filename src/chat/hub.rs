@@ -1,0 +1,221 @@
+//! Who is in which room. The hub decides and orders; it never writes to a socket.
+//!
+//! Its one lock is held while names are looked up and jobs are queued, so that every member hears
+//! everything in the same order; nobody sleeps under it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::fanout::{Fanout, Job};
+use super::frame;
+use crate::net::stream::WriteHalf;
+use crate::wire::error::{ErrorCode, Refusal, Result};
+use crate::wire::message::Message;
+
+/// Members of one room. A join is told to all, so a room's cost grows with the square of its members.
+pub const MEMBERS_MAX: usize = 20_000;
+/// Fan-out threads: one delivers more than a network card takes, a second helps with the system calls.
+const FANOUT_THREADS_MAX: usize = 2;
+
+/// All rooms of one server.
+#[derive(Debug)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    rooms: Mutex<HashMap<String, Room>>,
+    fanouts: Vec<Fanout>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    members: HashMap<String, u64>,
+}
+
+impl Hub {
+    /// A hub with no rooms; its threads wait until somebody enters one.
+    ///
+    /// # Errors
+    /// A fan-out thread could not start.
+    pub fn new() -> io::Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(FANOUT_THREADS_MAX);
+        let fanouts = (0..threads).map(|_| Fanout::start()).collect::<io::Result<_>>()?;
+        let shared = Shared { rooms: Mutex::default(), fanouts, next_id: AtomicU64::new(0) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Lets somebody into a room, which exists while anybody is in it. They and all others hear
+    /// `joined`.
+    ///
+    /// # Errors
+    /// The nick is taken, or the room is full.
+    pub fn enter(&self, room: &str, nick: &str, writer: WriteHalf) -> Result<Member, Refusal> {
+        let joined = frame(&Message::Joined { room: room.into(), nick: nick.into() }, &[])?;
+        let mut rooms = self.shared.lock();
+        let members = &mut rooms.entry(room.to_owned()).or_default().members;
+        if members.contains_key(nick) {
+            return Err(taken(nick));
+        }
+        if members.len() >= MEMBERS_MAX {
+            let text = format!("room {room} has {MEMBERS_MAX} members, which is its limit");
+            return Err(Refusal::new(ErrorCode::Busy, text));
+        }
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        members.insert(nick.to_owned(), id);
+        let member = Member {
+            shared: Arc::clone(&self.shared),
+            id,
+            room: room.to_owned(),
+            nick: Mutex::new(nick.to_owned()),
+            said: AtomicU64::new(0),
+            has_left: false,
+        };
+        member.fanout().give(Job::Enter { id, room: member.room.as_str().into(), writer });
+        self.shared.tell_room(room, &joined, None);
+        Ok(member)
+    }
+}
+
+/// Somebody's stay in a room; dropping it is leaving.
+#[derive(Debug)]
+pub struct Member {
+    shared: Arc<Shared>,
+    id: u64,
+    room: String,
+    nick: Mutex<String>,
+    said: AtomicU64,
+    has_left: bool,
+}
+
+impl Member {
+    /// Says `text` to everybody else.
+    ///
+    /// # Errors
+    /// Never for texts within the limit.
+    pub fn say(&self, text: &str) -> Result<(), Refusal> {
+        let nick = self.nick();
+        let said = frame(&Message::Say { nick: Some(nick.as_str().into()) }, text.as_bytes())?;
+        let _order = self.shared.lock();
+        self.shared.tell_room(&self.room, &said, Some(self.id));
+        self.said.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes another nick; everybody hears it.
+    ///
+    /// # Errors
+    /// Somebody has it.
+    pub fn rename(&self, to: &str) -> Result<(), Refusal> {
+        let mut rooms = self.shared.lock();
+        let Some(room) = rooms.get_mut(&self.room) else { return Ok(()) };
+        if room.members.contains_key(to) {
+            return Err(taken(to));
+        }
+        let mut nick = self.nick.lock().unwrap_or_else(PoisonError::into_inner);
+        let renamed = frame(&Message::Renamed { nick: nick.as_str().into(), to: to.into() }, &[])?;
+        room.members.remove(nick.as_str());
+        room.members.insert(to.to_owned(), self.id);
+        to.clone_into(&mut nick);
+        drop(nick);
+        self.shared.tell_room(&self.room, &renamed, None);
+        Ok(())
+    }
+
+    /// Tells this member who is here.
+    ///
+    /// # Errors
+    /// The list is too long for one frame.
+    pub fn list_names(&self) -> Result<(), Refusal> {
+        let rooms = self.shared.lock();
+        let mut names: Vec<&str> =
+            rooms.get(&self.room).map(|room| room.members.keys().map(String::as_str).collect()).unwrap_or_default();
+        names.sort_unstable();
+        let names = frame(&Message::Names, names.join("\n").as_bytes())?;
+        self.fanout().give(Job::Tell { id: self.id, frame: names });
+        Ok(())
+    }
+
+    /// Tells this member something.
+    ///
+    /// # Errors
+    /// The message is too long for a frame.
+    pub fn tell(&self, message: &Message<'_>, body: &[u8]) -> Result<(), Refusal> {
+        self.fanout().give(Job::Tell { id: self.id, frame: frame(message, body)? });
+        Ok(())
+    }
+
+    /// How often this member has said something.
+    pub fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
+    }
+
+    /// Leaves; everybody else hears it. Returns what the fan-out had not yet sent to this member,
+    /// which the caller must send before anything else: its first byte may be in mid-frame.
+    pub fn leave(mut self) -> Vec<u8> {
+        self.go()
+    }
+
+    fn go(&mut self) -> Vec<u8> {
+        if self.has_left {
+            return Vec::new();
+        }
+        self.has_left = true;
+        let nick = self.nick();
+        {
+            let mut rooms = self.shared.lock();
+            let is_empty = rooms.get_mut(&self.room).is_none_or(|room| {
+                room.members.remove(&nick);
+                room.members.is_empty()
+            });
+            if is_empty {
+                rooms.remove(&self.room);
+            } else if let Ok(left) = frame(&Message::Left { nick: nick.as_str().into() }, &[]) {
+                self.shared.tell_room(&self.room, &left, Some(self.id));
+            }
+        }
+        self.fanout().take_out(self.id)
+    }
+
+    fn nick(&self) -> String {
+        self.nick.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fanout(&self) -> &Fanout {
+        self.shared.fanout_of(self.id)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.go();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Room>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For callers that hold the lock: that is what gives every member the same order.
+    fn tell_room(&self, room: &str, frame: &Arc<[u8]>, except: Option<u64>) {
+        for fanout in &self.fanouts {
+            fanout.give(Job::TellRoom { room: room.into(), frame: Arc::clone(frame), except });
+        }
+    }
+
+    fn fanout_of(&self, id: u64) -> &Fanout {
+        let count = self.fanouts.len() as u64;
+        let at = usize::try_from(id % count.max(1)).unwrap_or(0);
+        // There is at least one, and the remainder is below their number.
+        &self.fanouts[at]
+    }
+}
+
+fn taken(nick: &str) -> Refusal {
+    Refusal::new(ErrorCode::NameTaken, format!("{nick} is taken in this room; choose another nick"))
+}

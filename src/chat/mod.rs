@@ -1,0 +1,223 @@
+//! Chat: rooms, nicks, and a reader too slow to keep up never holds anybody else up.
+//!
+//! ```text
+//! client: chat ROOM NICK, say*, nick*, names*, end
+//! server: joined (you), then say*, joined*, left*, renamed*, names*, dropped*, error*, end
+//! ```
+//!
+//! [`hub`] knows who is in which room, [`fanout`] delivers, and both halves of the conversation are
+//! on this page.
+
+pub mod fanout;
+pub mod hub;
+
+use crate::line::{Line, LineReceiver, LineSender};
+use crate::session::Session;
+use crate::wire::conn::{encode, out_of_turn};
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::Message;
+use hub::{Hub, Member};
+
+/// Longest text said at once, in bytes; more is a file.
+pub const TEXT_LEN_MAX: u32 = 64 * 1024;
+/// Longest nick or room name, in characters.
+pub const NAME_CHARS_MAX: usize = 32;
+
+/// Serves one stay in a room. During it only the fan-out writes to this line: everything that the
+/// member is to hear, refusals included, goes through it and keeps its order.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_chat(line: &mut Line, session: &mut Session, hub: &Hub, room: &str, nick: &str) -> Result<()> {
+    checked_name(room)?;
+    checked_name(nick)?;
+    line.sender().flush()?;
+    let writer = line.sender().lock().stream().clone();
+    let member = hub.enter(room, nick, writer)?;
+    session.report.about = format!("{nick} in {room}");
+    let heard = listen(line, &member);
+    let said = member.said();
+    // What the fan-out had begun to send must be finished before anybody else writes.
+    let leftover = member.leave();
+    heard?;
+    line.sender().send_raw(&leftover)?;
+    line.sender().send(&Message::End { total: None }, &[])?;
+    session.report.outcome = Some(format!("said {said}"));
+    Ok(())
+}
+
+/// Hears the member out until `end`.
+fn listen(line: &mut Line, member: &Member) -> Result<()> {
+    let receiver = line.receiver();
+    loop {
+        let refused = match receiver.expect("end") {
+            Ok(Message::End { .. }) => return Ok(()),
+            Ok(Message::Say { .. }) => hear(receiver, member)?,
+            Ok(Message::Nick { nick }) => checked_name(&nick).and_then(|()| member.rename(&nick)),
+            Ok(Message::Names) => member.list_names(),
+            Ok(other) => return Err(out_of_turn(&other, "say, nick, names or end")),
+            Err(Error::Refused(refusal)) => Err(refusal),
+            Err(error) => return Err(error),
+        };
+        if let Err(refusal) = refused {
+            let message = Message::Error { code: refusal.code, message: refusal.message.into() };
+            member.tell(&message, &[])?;
+        }
+    }
+}
+
+fn hear(receiver: &mut LineReceiver, member: &Member) -> Result<Result<(), Refusal>> {
+    Ok(match receiver.body_text(TEXT_LEN_MAX) {
+        Ok(text) => member.say(&text),
+        Err(Error::PeerMisbehaved(what)) => Err(Refusal::new(ErrorCode::BadRequest, format!("say: {what}"))),
+        Err(error) => return Err(error),
+    })
+}
+
+/// A nick or a room: 1 to 32 characters that can be seen, no space, no slash in front (that is a
+/// command), so that it cannot pretend to be something else on anybody's screen.
+fn checked_name(name: &str) -> Result<(), Refusal> {
+    let visible = |character: char| !character.is_control() && !character.is_whitespace();
+    let chars = name.chars().count();
+    if chars == 0 || chars > NAME_CHARS_MAX || !name.chars().all(visible) || name.starts_with('/') {
+        let text = format!("{name:?} cannot be a name: it takes 1 to {NAME_CHARS_MAX} visible characters, no space");
+        return Err(Refusal::new(ErrorCode::BadName, text));
+    }
+    Ok(())
+}
+
+/// Something that happened in the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody said something.
+    Said {
+        /// Who.
+        nick: String,
+        /// What.
+        text: String,
+    },
+    /// Somebody entered.
+    Joined(String),
+    /// Somebody left.
+    Left(String),
+    /// Somebody is called something else; for yourself, the new nick was accepted.
+    Renamed {
+        /// The old nick.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// Who is here.
+    Names(Vec<String>),
+    /// So many messages did not reach you because you read too slowly.
+    Dropped(u64),
+    /// Something you asked for was refused; you are still in the room.
+    Refused(Refusal),
+}
+
+/// Enters a room: what comes from it is heard at the listener and said at the speaker, which may be
+/// on different threads.
+///
+/// # Errors
+/// The nick is taken or no name, chat is not allowed here, or the line failed.
+pub fn call_chat<'l>(line: &'l mut Line, room: &str, nick: &str) -> Result<(Listener<'l>, Speaker)> {
+    line.sender().send(&Message::Chat { room: room.into(), nick: nick.into() }, &[])?;
+    match line.answer_or_refusal("joined") {
+        Ok(Message::Joined { .. }) => {}
+        Ok(other) => return Err(out_of_turn(&other, "joined")),
+        Err(Error::Refused(refusal)) => {
+            // The turn is closed on this side too, so that the line can be used again.
+            line.sender().send(&Message::End { total: None }, &[])?;
+            return Err(refusal.into());
+        }
+        Err(error) => return Err(error),
+    }
+    let speaker = Speaker { sender: line.sender().clone() };
+    Ok((Listener { receiver: line.receiver() }, speaker))
+}
+
+/// The listening side of a stay in a room.
+#[derive(Debug)]
+pub struct Listener<'l> {
+    receiver: &'l mut LineReceiver,
+}
+
+impl Listener<'_> {
+    /// Waits for the next event; `None` when the stay is over, which [`Speaker::leave`] asks for.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn hear(&mut self) -> Result<Option<Event>> {
+        loop {
+            let event = match self.receiver.recv() {
+                Ok(Some(Message::End { .. })) => return Ok(None),
+                Ok(None) => return Err(LineLost::Closed { wanted: "end" }.into()),
+                Ok(Some(Message::Say { nick })) => {
+                    let nick = nick.map(std::borrow::Cow::into_owned).unwrap_or_default();
+                    Event::Said { nick, text: self.receiver.body_text(TEXT_LEN_MAX)? }
+                }
+                Ok(Some(Message::Joined { nick, .. })) => Event::Joined(nick.into_owned()),
+                Ok(Some(Message::Left { nick })) => Event::Left(nick.into_owned()),
+                Ok(Some(Message::Renamed { nick, to })) => {
+                    Event::Renamed { from: nick.into_owned(), to: to.into_owned() }
+                }
+                Ok(Some(Message::Names)) => {
+                    let names = self.receiver.body_text(crate::wire::frame::BODY_LEN_MAX)?;
+                    Event::Names(names.lines().map(str::to_owned).collect())
+                }
+                Ok(Some(Message::Dropped { count })) => Event::Dropped(count),
+                Ok(Some(Message::Error { code, message })) => Event::Refused(Refusal::new(code, message)),
+                Ok(Some(other)) => return Err(out_of_turn(&other, "something said in the room")),
+                // A newer server may tell more; what is not understood is not shown.
+                Err(Error::Refused(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            return Ok(Some(event));
+        }
+    }
+}
+
+/// The speaking side of a stay in a room.
+#[derive(Debug, Clone)]
+pub struct Speaker {
+    sender: LineSender,
+}
+
+impl Speaker {
+    /// Says something to everybody else in the room.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn say(&self, text: &str) -> Result<()> {
+        self.sender.send(&Message::Say { nick: None }, text.as_bytes())
+    }
+
+    /// Asks for another nick; the answer is an event.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn rename(&self, nick: &str) -> Result<()> {
+        self.sender.send(&Message::Nick { nick: nick.into() }, &[])
+    }
+
+    /// Asks who is here; the answer is an event.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn ask_names(&self) -> Result<()> {
+        self.sender.send(&Message::Names, &[])
+    }
+
+    /// Ends the stay; the listener hears the rest, then `None`.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn leave(&self) -> Result<()> {
+        self.sender.send(&Message::End { total: None }, &[])
+    }
+}
+
+/// A message as one frame's bytes; all of ours are far below a header's limit.
+fn frame(message: &Message<'_>, body: &[u8]) -> Result<std::sync::Arc<[u8]>, Refusal> {
+    encode(message, body).map(Into::into).map_err(|error| Refusal::new(ErrorCode::Failed, error.to_string()))
+}

@@ -1,0 +1,287 @@
+//! Directories: where a session stands, what is there, and making, removing and renaming. All of it
+//! under the root; `cd` moves the session and never the process.
+//!
+//! ```text
+//! client: cd PATH | pwd                   server: cwd PATH
+//! client: ls PATH                         server: data* (an entry a line), end
+//! client: mkdir | rm | mv                 server: ok
+//! ```
+
+use std::borrow::Cow;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use cap_std::fs::{Metadata, MetadataExt};
+use serde::{Deserialize, Serialize};
+
+use crate::line::Line;
+use crate::root::{RootPath, mtime_ns};
+use crate::session::Session;
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, Misbehaviour, Refusal, Result};
+use crate::wire::message::{Message, Stream};
+
+/// A listing leaves in pieces of about so many bytes.
+const PIECE_LEN: usize = 64 * 1024;
+/// Longest listing a client takes, in bytes: about a million entries.
+const LISTING_LEN_MAX: usize = 128 * 1024 * 1024;
+
+/// One entry of a listing, a line of JSON on the wire and with `ls --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name, if it is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The name in base64, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_b64: Option<String>,
+    /// What it is.
+    pub kind: Kind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970 UTC.
+    pub mtime_ns: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Where a symlink points, as far as that is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symlink, not followed.
+    Link,
+    /// A device, pipe or socket.
+    Other,
+}
+
+impl Entry {
+    fn new(name: &[u8], metadata: &Metadata, target: Option<String>) -> Self {
+        let kind = match metadata.file_type() {
+            kind if kind.is_file() => Kind::File,
+            kind if kind.is_dir() => Kind::Dir,
+            kind if kind.is_symlink() => Kind::Link,
+            _ => Kind::Other,
+        };
+        let (name, name_b64) = match std::str::from_utf8(name) {
+            Ok(name) => (Some(name.to_owned()), None),
+            Err(_) => (None, Some(BASE64.encode(name))),
+        };
+        let (size, mode) = (metadata.len(), metadata.mode() & 0o7777);
+        Self { name, name_b64, kind, size, mtime_ns: mtime_ns(metadata), mode, target }
+    }
+
+    /// The name's bytes.
+    pub fn name_bytes(&self) -> Vec<u8> {
+        match (&self.name, &self.name_b64) {
+            (Some(name), _) => name.clone().into_bytes(),
+            (None, Some(encoded)) => BASE64.decode(encoded).unwrap_or_default(),
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+/// Serves `cd`: the directory is opened, so that a session never stands nowhere.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_cd(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+    let path = session.resolve(path)?;
+    session.root.open_dir(&path)?;
+    session.cwd = path;
+    serve_pwd(line, session)
+}
+
+/// Serves `pwd`.
+///
+/// # Errors
+/// The line failed.
+pub fn serve_pwd(line: &mut Line, session: &mut Session) -> Result<()> {
+    session.report.outcome = Some(session.cwd.to_string());
+    line.sender().send(&Message::Cwd { path: session.cwd.to_wire().into() }, &[])
+}
+
+/// Serves `ls`: a directory's entries as the system has them, or one file's.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_ls(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+    let path = session.resolve(path)?;
+    let mut listing = Listing { line, waiting: Vec::new(), count: 0 };
+    if path.is_root() || session.root.is_dir(&path) {
+        let dir = session.root.open_dir(&path)?;
+        for entry in dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
+            let entry = entry.map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
+            let name = entry.file_name();
+            // An entry that went away meanwhile is no longer there to list.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
+            listing.add(&Entry::new(name.as_bytes(), &metadata, target))?;
+        }
+    } else {
+        let metadata = session.root.symlink_metadata(&path)?;
+        let (dir, name) = session.root.open_parent(&path)?;
+        let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
+        listing.add(&Entry::new(name.as_bytes(), &metadata, target))?;
+    }
+    let count = listing.finish()?;
+    session.report.outcome = Some(format!("{count} entries"));
+    Ok(())
+}
+
+fn link_target(dir: &cap_std::fs::Dir, name: &std::ffi::OsStr) -> Option<String> {
+    dir.read_link_contents(name).ok().and_then(|target| target.into_os_string().into_string().ok())
+}
+
+/// A listing on its way out.
+struct Listing<'l> {
+    line: &'l mut Line,
+    waiting: Vec<u8>,
+    count: u64,
+}
+
+impl Listing<'_> {
+    fn add(&mut self, entry: &Entry) -> Result<()> {
+        serde_json::to_writer(&mut self.waiting, entry).map_err(|error| Error::ours("listing")(error.into()))?;
+        self.waiting.push(b'\n');
+        self.count += 1;
+        if self.waiting.len() >= PIECE_LEN {
+            self.line.sender().send(&Message::Data { stream: Stream::Main }, &self.waiting)?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<u64> {
+        if !self.waiting.is_empty() {
+            self.line.sender().queue(&Message::Data { stream: Stream::Main }, &self.waiting)?;
+        }
+        self.line.sender().send(&Message::End { total: None }, &[])?;
+        Ok(self.count)
+    }
+}
+
+/// Serves `mkdir`.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_mkdir(line: &mut Line, session: &mut Session, path: &[u8], parents: bool) -> Result<()> {
+    let path = session.resolve(path)?;
+    session.root.make_dir(&path, parents)?;
+    line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
+}
+
+/// Serves `rm`.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_rm(line: &mut Line, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
+    let path = session.resolve(path)?;
+    session.root.remove(&path, recursive)?;
+    line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
+}
+
+/// Serves `mv`.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_mv(line: &mut Line, session: &mut Session, path: &[u8], to: &[u8]) -> Result<()> {
+    let (path, to): (RootPath, RootPath) = (session.resolve(path)?, session.resolve(to)?);
+    let now = session.root.rename(&path, &to)?;
+    line.sender().send(&Message::Ok { path: Some(now.to_wire().into()) }, &[])
+}
+
+/// Moves the session to `path`; returns where it stands now.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_cd(line: &mut Line, path: &[u8]) -> Result<Vec<u8>> {
+    line.sender().send(&Message::Cd { path: path.into() }, &[])?;
+    expect_cwd(line)
+}
+
+/// Where the session stands.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_pwd(line: &mut Line) -> Result<Vec<u8>> {
+    line.sender().send(&Message::Pwd, &[])?;
+    expect_cwd(line)
+}
+
+fn expect_cwd(line: &mut Line) -> Result<Vec<u8>> {
+    match line.answer_or_refusal("cwd")? {
+        Message::Cwd { path } => Ok(path.into_owned()),
+        other => Err(out_of_turn(&other, "cwd")),
+    }
+}
+
+/// A directory's entries by name, or one file's.
+///
+/// # Errors
+/// The server refused, the listing is over 128 MiB or no JSON, or the line failed.
+pub fn call_ls(line: &mut Line, path: &[u8]) -> Result<Vec<Entry>> {
+    line.sender().send(&Message::Ls { path: path.into() }, &[])?;
+    let mut listing: Vec<u8> = Vec::new();
+    loop {
+        match line.answer_or_refusal("data or end")? {
+            Message::Data { .. } => {}
+            Message::End { .. } => break,
+            other => return Err(out_of_turn(&other, "data or end")),
+        }
+        let piece = line.receiver().body(crate::wire::frame::BODY_LEN_MAX)?;
+        if listing.len() + piece.len() > LISTING_LEN_MAX {
+            return Err(bad_listing(&format!("it is over the limit of {LISTING_LEN_MAX} bytes")));
+        }
+        listing.extend_from_slice(&piece);
+    }
+    let mut entries: Vec<Entry> = listing
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).map_err(|error| bad_listing(&error.to_string())))
+        .collect::<Result<_>>()?;
+    entries.sort_by_cached_key(Entry::name_bytes);
+    Ok(entries)
+}
+
+fn bad_listing(why: &str) -> Error {
+    Misbehaviour::BadBody { what: "listing", why: why.to_owned() }.into()
+}
+
+/// Makes a directory, with those above it if `parents`.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_mkdir(line: &mut Line, path: &[u8], parents: bool) -> Result<()> {
+    line.request_ok(&Message::Mkdir { path: path.into(), parents }).map(drop)
+}
+
+/// Removes a file, or with `recursive` a tree.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_rm(line: &mut Line, path: &[u8], recursive: bool) -> Result<()> {
+    line.request_ok(&Message::Rm { path: path.into(), recursive }).map(drop)
+}
+
+/// Renames; returns where the thing is now.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_mv(line: &mut Line, path: &[u8], to: &[u8]) -> Result<Vec<u8>> {
+    let now = line.request_ok(&Message::Mv { path: path.into(), to: to.into() })?;
+    Ok(now.unwrap_or_else(|| to.to_vec()))
+}
+
+/// A path of this machine as bytes for the wire.
+pub fn wire_path(path: impl Into<std::ffi::OsString>) -> Cow<'static, [u8]> {
+    Cow::Owned(path.into().into_vec())
+}

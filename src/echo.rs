@@ -1,0 +1,201 @@
+//! Echo: what is said comes back unchanged. One frame and its answer, or a stream of any length;
+//! also the measure of a line, in round trips and in bytes a second.
+//!
+//! ```text
+//! client: echo + body                     server: echo + body
+//! client: echo streamed, data*, end       server: data*, end      (both at once)
+//! ```
+
+use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::line::Line;
+use crate::session::Session;
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::frame::BODY_LEN_MAX;
+use crate::wire::message::{Message, Stream};
+
+/// A streamed echo moves in pieces of so many bytes: larger ones fall out of the cache.
+pub const PIECE_LEN: usize = 256 * 1024;
+
+/// Serves one echo turn.
+///
+/// # Errors
+/// The line failed.
+pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Result<()> {
+    let mut echoed = 0_u64;
+    if streamed {
+        let mut piece = Vec::new();
+        loop {
+            let (receiver, sender) = line.halves()?;
+            match receiver.expect("data or end")? {
+                Message::Data { .. } => {}
+                Message::End { .. } => break,
+                other => return Err(out_of_turn(&other, "data or end")),
+            }
+            piece.resize(PIECE_LEN, 0);
+            loop {
+                let len = receiver.fill_from_body(&mut piece)?;
+                let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+                sender.send(&Message::Data { stream: Stream::Main }, bytes)?;
+                echoed += len as u64;
+            }
+        }
+        line.sender().send(&Message::End { total: None }, &[])?;
+    } else {
+        let body = line.receiver().body(BODY_LEN_MAX)?;
+        line.sender().send(&Message::Echo { streamed: false }, &body)?;
+        echoed = body.len() as u64;
+    }
+    session.report.outcome = Some(format!("{echoed} bytes"));
+    Ok(())
+}
+
+/// Sends `body` (at most 4 MiB) and returns what comes back.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_echo(line: &mut Line, body: &[u8]) -> Result<Vec<u8>> {
+    if body.len() > BODY_LEN_MAX as usize {
+        let text = format!("echo of {} bytes is over the limit of {BODY_LEN_MAX} bytes for one frame", body.len());
+        return Err(Refusal::new(ErrorCode::BadRequest, text).into());
+    }
+    line.sender().send(&Message::Echo { streamed: false }, body)?;
+    match line.answer_or_refusal("echo")? {
+        Message::Echo { .. } => line.receiver().body(BODY_LEN_MAX),
+        other => Err(out_of_turn(&other, "echo")),
+    }
+}
+
+/// Sends all of `source` and gives what comes back to `sink`, both at once; returns the bytes echoed.
+///
+/// # Errors
+/// The server refused, the source or the sink failed, or the line did.
+pub fn call_echo_stream(
+    line: &mut Line,
+    source: &mut (impl Read + Send),
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
+    line.sender().send(&Message::Echo { streamed: true }, &[])?;
+    let control = line.control().clone();
+    let (receiver, sender) = line.halves()?;
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let sent = send_all(source, &|piece| sender.send(&Message::Data { stream: Stream::Main }, piece));
+            // The turn is closed even if the source failed, so that the line stays in step.
+            sender.send(&Message::End { total: None }, &[]).and(sent)
+        });
+        let mut piece = vec![0; PIECE_LEN];
+        let mut echoed = 0_u64;
+        let mut receive = || loop {
+            match receiver.expect("data or end")? {
+                Message::Data { .. } => {}
+                Message::End { .. } => return Ok(echoed),
+                Message::Error { code, message } => return Err(Refusal::new(code, message).into()),
+                other => return Err(out_of_turn(&other, "data or end")),
+            }
+            loop {
+                let len = receiver.fill_from_body(&mut piece)?;
+                let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+                sink(bytes)?;
+                echoed += len as u64;
+            }
+        };
+        let received = receive();
+        if matches!(received, Err(Error::Ours { .. } | Error::PeerMisbehaved(_) | Error::LineLost(_))) {
+            // Nobody reads any more: without this the sender would wait for room for ever.
+            control.stop();
+        }
+        let sent = sending.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the sender's end" }.into()));
+        let echoed = received?;
+        sent?;
+        Ok(echoed)
+    })
+}
+
+fn send_all(source: &mut impl Read, send: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
+    let mut piece = vec![0; PIECE_LEN];
+    loop {
+        match source.read(&mut piece).map_err(Error::ours("input"))? {
+            0 => return Ok(()),
+            len => send(piece.get(..len).unwrap_or_default())?,
+        }
+    }
+}
+
+/// What a line is worth.
+#[derive(Debug, Clone)]
+pub struct Measurement {
+    /// Time of each round trip, shortest first.
+    pub round_trips: Vec<Duration>,
+    /// From the first byte sent to the last received.
+    pub elapsed: Duration,
+    /// Bytes of body sent; as many came back.
+    pub bytes: u64,
+}
+
+/// Makes `count` round trips of `size` bytes each, one after the other, and checks every byte.
+/// Up to 4 MiB are one frame each way; more are streamed.
+///
+/// # Errors
+/// The server refused, the line failed, or what came back is not what was sent.
+pub fn measure(line: &mut Line, count: u32, size: u64) -> Result<Measurement> {
+    let mut round_trips = Vec::new();
+    let started = Instant::now();
+    if size <= u64::from(BODY_LEN_MAX) {
+        let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
+        Pattern { at: 0, left: size }.read_exact(&mut body)?;
+        for _ in 0..count {
+            let sent = Instant::now();
+            let back = call_echo(line, &body)?;
+            round_trips.push(sent.elapsed());
+            if back != body {
+                return Err(changed());
+            }
+        }
+    } else {
+        for _ in 0..count {
+            let sent = Instant::now();
+            stream_and_check(line, size)?;
+            round_trips.push(sent.elapsed());
+        }
+    }
+    let elapsed = started.elapsed();
+    round_trips.sort_unstable();
+    Ok(Measurement { round_trips, elapsed, bytes: size.saturating_mul(count.into()) })
+}
+
+fn stream_and_check(line: &mut Line, size: u64) -> Result<()> {
+    let mut wanted = Pattern { at: 0, left: size };
+    let mut expected = vec![0; PIECE_LEN];
+    let echoed = call_echo_stream(line, &mut Pattern { at: 0, left: size }, &mut |bytes| {
+        let expected = expected.get_mut(..bytes.len()).unwrap_or_default();
+        wanted.read_exact(expected).map_err(|_too_much| changed())?;
+        if bytes == expected { Ok(()) } else { Err(changed()) }
+    })?;
+    if echoed == size { Ok(()) } else { Err(changed()) }
+}
+
+fn changed() -> Error {
+    Refusal::new(ErrorCode::Digest, "what came back is not what was sent").into()
+}
+
+/// So many bytes that repeat only every 251: a piece out of place is noticed.
+struct Pattern {
+    at: u64,
+    left: u64,
+}
+
+impl Read for Pattern {
+    fn read(&mut self, dest: &mut [u8]) -> std::io::Result<usize> {
+        let len = dest.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        for (byte, at) in dest.iter_mut().take(len).zip(self.at..) {
+            *byte = (at % 251) as u8;
+        }
+        self.at += len as u64;
+        self.left -= len as u64;
+        Ok(len)
+    }
+}

@@ -1,0 +1,203 @@
+//! The client's half of a remote command.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::process::Work;
+use super::{PIECE_LEN, STDIN_CREDIT};
+use crate::line::{Line, LineReceiver, LineSender};
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, LineLost, Refusal, Result};
+use crate::wire::message::{Message, Outcome, Stream};
+
+/// A command to run on the other machine.
+#[derive(Debug)]
+pub struct Call<'c> {
+    /// What to run.
+    pub work: &'c Work,
+    /// Where, if not where the session stands.
+    pub path: Option<&'c [u8]>,
+    /// What it reads; `None`: nothing.
+    pub stdin: Option<BorrowedFd<'c>>,
+}
+
+/// Takes what a command writes: which stream, which bytes.
+pub type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>;
+
+/// Runs a command and gives its output to `output` as it comes; returns how it ended.
+///
+/// # Errors
+/// The server refused (then nothing ran), `output` failed (then the command was ended), or the line
+/// was lost (then its fate is unknown here; the server ends it).
+pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result<Outcome<'static>> {
+    let (form, body) = call.work.to_body();
+    let request = Message::Exec { form, path: call.path.map(Into::into) };
+    line.sender().queue(&request, &body)?;
+    if call.stdin.is_none() {
+        line.sender().queue(&Message::Eof, &[])?;
+    }
+    line.sender().flush()?;
+    let (receiver, sender) = line.halves()?;
+    let stop = Stop::new()?;
+    let window = Window::new(STDIN_CREDIT);
+    thread::scope(|scope| {
+        if let Some(stdin) = call.stdin {
+            let (stop, window) = (&stop, &window);
+            thread::Builder::new()
+                .name("stdin".into())
+                .spawn_scoped(scope, move || feed(stdin, stop, window, sender))
+                .map_err(Error::ours("standard input"))?;
+        }
+        let ended = listen(receiver, sender, &window, output);
+        stop.set();
+        window.close();
+        ended
+    })
+}
+
+/// Reads until the server has said `end`, and says so too: then the turn is over on both sides.
+fn listen(
+    receiver: &mut LineReceiver,
+    sender: &LineSender,
+    window: &Window,
+    output: Output<'_>,
+) -> Result<Outcome<'static>> {
+    let mut outcome = None;
+    let mut failed = None;
+    let mut piece = vec![0; PIECE_LEN];
+    loop {
+        match receiver.expect("the command's outcome")? {
+            Message::Data { stream } => loop {
+                let len = receiver.fill_from_body(&mut piece)?;
+                let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+                if failed.is_none()
+                    && let Err(error) = output(stream, bytes)
+                {
+                    // Nobody wants the rest: end the turn, and with it the command.
+                    sender.send(&Message::End { total: None }, &[])?;
+                    failed = Some(error);
+                }
+            },
+            Message::Credit { bytes } => window.widen(bytes),
+            Message::Outcome(ended) => outcome = Some(ended.into_owned()),
+            Message::Error { code, message } => {
+                // Refused before it ran: the server discards up to our `end`.
+                let refusal = Refusal::new(code, message);
+                sender.send(&Message::End { total: None }, &[])?;
+                return Err(failed.unwrap_or_else(|| refusal.into()));
+            }
+            Message::End { .. } => break,
+            other => return Err(out_of_turn(&other, "output or outcome")),
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    sender.send(&Message::End { total: None }, &[])?;
+    outcome.ok_or_else(|| LineLost::Closed { wanted: "the command's outcome" }.into())
+}
+
+/// Sends stdin against credit until its end, or until the command has ended.
+fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, sender: &LineSender) {
+    let mut piece = vec![0; PIECE_LEN];
+    loop {
+        let Some(room) = window.wait() else { return };
+        if !stop.wait_for(stdin) {
+            return;
+        }
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(piece.len());
+        let Some(space) = piece.get_mut(..room) else { return };
+        let sent = match rustix::io::read(stdin, &mut *space) {
+            Ok(0) => {
+                drop(sender.send(&Message::Eof, &[]));
+                return;
+            }
+            Ok(len) => {
+                window.narrow(len);
+                sender.send(&Message::Data { stream: Stream::Main }, space.get(..len).unwrap_or_default())
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
+            // A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
+            Err(_) => sender.send(&Message::Eof, &[]).and(Err(LineLost::Closed { wanted: "stdin" }.into())),
+        };
+        if sent.is_err() {
+            // The listener sees the same loss and reports it.
+            return;
+        }
+    }
+}
+
+/// How much stdin may still be sent.
+#[derive(Debug)]
+struct Window {
+    room: Mutex<Option<u32>>,
+    changed: Condvar,
+}
+
+impl Window {
+    fn new(room: u32) -> Self {
+        Self { room: Mutex::new(Some(room)), changed: Condvar::new() }
+    }
+
+    /// Waits for room; `None` once the command has ended.
+    fn wait(&self) -> Option<u32> {
+        let mut room = self.lock();
+        while *room == Some(0) {
+            room = self.changed.wait(room).unwrap_or_else(PoisonError::into_inner);
+        }
+        *room
+    }
+
+    fn widen(&self, bytes: u32) {
+        let mut room = self.lock();
+        *room = room.map(|room| room.saturating_add(bytes));
+        self.changed.notify_all();
+    }
+
+    fn narrow(&self, len: usize) {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let mut room = self.lock();
+        *room = room.map(|room| room.saturating_sub(len));
+    }
+
+    fn close(&self) {
+        *self.lock() = None;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<u32>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes a thread that waits for stdin, so that it takes nothing that belongs to the next prompt.
+#[derive(Debug)]
+struct Stop(OwnedFd);
+
+impl Stop {
+    fn new() -> Result<Self> {
+        eventfd(0, EventfdFlags::CLOEXEC).map(Self).map_err(|error| Error::ours("standard input")(error.into()))
+    }
+
+    fn set(&self) {
+        if let Err(error) = rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
+            tracing::debug!(%error, "the thread that reads stdin could not be woken");
+        }
+    }
+
+    /// Waits until `input` can be read; `false` if the stop came first.
+    fn wait_for(&self, input: BorrowedFd<'_>) -> bool {
+        let mut polled =
+            [PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(input, PollFlags::IN)];
+        loop {
+            match poll(&mut polled, None) {
+                Ok(_) => return polled.first().is_some_and(|stop| stop.revents().is_empty()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Remote commands: a shell's command string or an exact argv, its three streams apart, and an
+//! outcome that cannot be mistaken.
+//!
+//! ```text
+//! client: exec + command, data* (stdin, against credit), eof, signal*, end
+//! server: data* (stdout, stderr), credit*, outcome, end
+//! ```
+//!
+//! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
+//! processes.
+
+pub mod call;
+pub mod process;
+pub mod serve;
+
+pub use call::{Call, Output, call_exec};
+pub use serve::serve_exec;
+
+/// Bytes of stdin that a client may send before the server has granted more: one pipe's worth times four.
+pub const STDIN_CREDIT: u32 = 256 * 1024;
+/// stdout and stderr move in pieces of so many bytes: what a pipe holds.
+pub const PIECE_LEN: usize = 64 * 1024;
+/// Longest command or argument list, in bytes; Linux takes 2 MiB (execve(2), a quarter of the stack limit).
+pub const COMMAND_LEN_MAX: u32 = 2 * 1024 * 1024;

@@ -1,0 +1,256 @@
+//! The server's half of a remote command.
+//!
+//! Three threads for one command, so that nothing waits behind anything else: the line's own thread
+//! reads the line and never writes to the process; one feeds its stdin and grants credit for what
+//! it has written; one reads both outputs as they come and sees the exit.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use super::process::{Group, Pipes, Process, Work, could_not_start, permitted_signal, start};
+use super::{COMMAND_LEN_MAX, PIECE_LEN, STDIN_CREDIT};
+use crate::line::{Line, LineReceiver, LineSender};
+use crate::net::listen::STACK_LEN;
+use crate::session::Session;
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::{Form, Message, Outcome, Stream};
+
+/// Threads that a command needs beside its line's own.
+const THREADS: usize = 2;
+/// After the exit, output is still waited for so long: a process left in the background may keep
+/// the pipe open for ever.
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
+/// And at most so many bytes of it, if such a process never stops writing: what two pipes can hold.
+const DRAIN_LEN_MAX: usize = 2 * 1024 * 1024;
+/// Between asking a command to end, when its client has gone, and ending it.
+const KILL_AFTER: Duration = Duration::from_secs(2);
+
+/// Serves one command.
+///
+/// # Errors
+/// A refusal for the client, or the line failed; the command's own failures are its outcome.
+pub fn serve_exec(line: &mut Line, session: &mut Session, form: Form, path: Option<&[u8]>) -> Result<()> {
+    let body = line.receiver().body(COMMAND_LEN_MAX)?;
+    let work = Work::from_body(form, body).map_err(|why| Refusal::new(ErrorCode::BadRequest, why.to_string()))?;
+    session.report.about = work.shown();
+    let cwd = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
+    let cwd = session.root.open_dir(&cwd)?;
+    let _threads =
+        session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    let outcome = match start(&work, &cwd, Pipes::Apart) {
+        Ok(process) => run(line, process)?,
+        Err(error) => {
+            let outcome = could_not_start(&work, &error);
+            line.sender().queue(&Message::Outcome(outcome.clone()), &[])?;
+            line.sender().send(&Message::End { total: None }, &[])?;
+            outcome
+        }
+    };
+    session.report.outcome = Some(shown(&outcome));
+    Ok(())
+}
+
+fn shown(outcome: &Outcome<'_>) -> String {
+    match outcome {
+        Outcome::Exited(code) => format!("exit {code}"),
+        Outcome::Killed(signal) => format!("killed by {signal}"),
+        Outcome::CouldNotStart { why, .. } => format!("could not start: {why}"),
+    }
+}
+
+fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
+    let control = line.control().clone();
+    let group = process.group();
+    let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
+    let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
+    let (receiver, sender) = line.halves()?;
+    let credit = AtomicU32::new(STDIN_CREDIT);
+    let (pieces, to_write) = channel();
+    let (done, is_done) = channel::<()>();
+    thread::scope(|scope| {
+        let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
+        let (stdin, stdout, stderr) = pipes;
+        let (exit, granted) = (&exit, &credit);
+        let feeding = named("stdin").spawn_scoped(scope, move || feed(stdin, exit, &to_write, granted, sender));
+        let stop = control.clone();
+        let pumping = named("output").spawn_scoped(scope, move || {
+            let ended = pump(&mut process, stdout, stderr, sender);
+            if ended.is_err() {
+                // Nobody hears the command any more, and the reader may not have noticed.
+                stop.stop();
+                process.end(KILL_AFTER);
+            }
+            // The word is that the other end of the channel is closed now.
+            drop(done);
+            ended
+        });
+        let (Ok(_), Ok(pumping)) = (feeding, pumping) else {
+            group.signal(Signal::KILL);
+            return Err(Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later").into());
+        };
+        let heard = listen(receiver, pieces, &credit, group);
+        if heard.is_err() {
+            // The client is gone, and whoever still writes to it would wait for its stall limit.
+            control.stop();
+        }
+        end_group(group, &is_done);
+        let outcome = pumping.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
+        heard.and(outcome)
+    })
+}
+
+/// Reads what the client says until it says `end`; returns early only if the line is lost.
+fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, group: Group) -> Result<()> {
+    let mut pieces = Some(pieces);
+    loop {
+        match receiver.expect("end") {
+            Ok(Message::End { .. }) => return Ok(()),
+            Ok(Message::Eof) => pieces = None,
+            Ok(Message::Signal { signal }) => {
+                if let Some(signal) = permitted_signal(&signal) {
+                    group.signal(signal);
+                }
+            }
+            Ok(Message::Data { .. }) => {
+                let granted = credit.load(Ordering::Acquire);
+                let piece = receiver.body(granted)?;
+                let len = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+                credit.fetch_sub(len, Ordering::AcqRel);
+                // Once the process has closed its stdin nobody takes the pieces: they are dropped.
+                if let Some(pieces) = &pieces {
+                    drop(pieces.send(piece));
+                }
+            }
+            Ok(other) => return Err(out_of_turn(&other, "stdin, a signal or end")),
+            // An unknown message in the turn is not ours to answer: its body is skipped.
+            Err(Error::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Ends what is left of a command whose client has said its last word: asks, waits, then ends it.
+/// After a normal exit this finds nothing, and what the command left in the background lives on.
+fn end_group(group: Group, is_done: &Receiver<()>) {
+    if is_done.try_recv() == Err(TryRecvError::Disconnected) {
+        return;
+    }
+    group.end_politely();
+    if is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
+        group.signal(Signal::KILL);
+    }
+}
+
+/// Writes stdin to the process and grants credit for what it took, until the process has exited:
+/// one that it left in the background may hold the pipe and never read it.
+fn feed(stdin: Option<File>, exit: &OwnedFd, to_write: &Receiver<Vec<u8>>, credit: &AtomicU32, sender: &LineSender) {
+    let Some(mut stdin) = stdin else { return };
+    while let Ok(piece) = to_write.recv() {
+        let mut rest = piece.as_slice();
+        while !rest.is_empty() {
+            match stdin.write(rest) {
+                Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && waits_for_reader(&stdin, exit) => {}
+                // The process has closed its stdin, which is its right, or has exited.
+                Err(_) => return,
+            }
+        }
+        let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        credit.fetch_add(bytes, Ordering::AcqRel);
+        if sender.send(&Message::Credit { bytes }, &[]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until the pipe takes more; `false` if the process has exited.
+fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(stdin, PollFlags::OUT), PollFd::new(exit, PollFlags::IN)];
+    match poll(&mut polled, None) {
+        Ok(_) => polled.last().is_some_and(|exit| exit.revents().is_empty()),
+        Err(error) => error == rustix::io::Errno::INTR,
+    }
+}
+
+/// Sends both outputs as they come, then the outcome and `end`.
+fn pump(
+    process: &mut Process,
+    mut stdout: Option<File>,
+    mut stderr: Option<File>,
+    sender: &LineSender,
+) -> Result<Outcome<'static>> {
+    let mut piece = vec![0; PIECE_LEN];
+    let mut exited: Option<Instant> = None;
+    let mut drained = 0;
+    while stdout.is_some() || stderr.is_some() {
+        let wait = exited.map(|at| DRAIN_TIME_MAX.saturating_sub(at.elapsed()));
+        let ready = wait_for_output(process, stdout.as_ref(), stderr.as_ref(), wait)?;
+        if exited.is_some() && (drained > DRAIN_LEN_MAX || !(ready.stdout || ready.stderr)) {
+            break;
+        }
+        if ready.exited && exited.is_none() {
+            exited = Some(Instant::now());
+        }
+        for (pipe, is_ready, stream) in
+            [(&mut stdout, ready.stdout, Stream::Main), (&mut stderr, ready.stderr, Stream::Stderr)]
+        {
+            if !is_ready {
+                continue;
+            }
+            match pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
+                Some(Ok(len)) if len > 0 => {
+                    drained += if exited.is_some() { len } else { 0 };
+                    sender.send(&Message::Data { stream }, piece.get(..len).unwrap_or_default())?;
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                _ => *pipe = None,
+            }
+        }
+    }
+    let outcome = process.wait().map_err(Error::ours("command"))?;
+    sender.queue(&Message::Outcome(outcome.clone()), &[])?;
+    sender.send(&Message::End { total: None }, &[])?;
+    Ok(outcome)
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Ready {
+    stdout: bool,
+    stderr: bool,
+    exited: bool,
+}
+
+/// Waits until one of the pipes has something or has ended, or the process has exited. Once it has,
+/// `wait` is what is left of the time to drain, and the exit alone wakes nobody any more.
+fn wait_for_output(
+    process: &Process,
+    stdout: Option<&File>,
+    stderr: Option<&File>,
+    wait: Option<Duration>,
+) -> Result<Ready> {
+    let exit_fd = wait.is_none().then(|| process.exit_fd().as_fd());
+    let watched = [stdout.map(File::as_fd), stderr.map(File::as_fd), exit_fd];
+    let mut polled: Vec<PollFd<'_>> =
+        watched.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
+    loop {
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::ours("command")(error.into())),
+        }
+    }
+    let mut results = polled.iter().map(|polled| !polled.revents().is_empty());
+    let mut next = |is_watched: bool| is_watched && results.next().unwrap_or(false);
+    Ok(Ready { stdout: next(stdout.is_some()), stderr: next(stderr.is_some()), exited: next(exit_fd.is_some()) })
+}

@@ -1,0 +1,263 @@
+//! Files: `get` and `put` of one file of any size. Both ends hash the bytes as they pass; the digest
+//! travels behind them, and only what is whole gets its name.
+//!
+//! ```text
+//! client: get PATH                        server: file, data*, end + digest   (or error, at any point)
+//! client: end         (if it must stop)   server: error stopped
+//! client: put PATH, data*, end + digest   server: ok PATH                     (or error, at any point)
+//! ```
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+
+use cap_std::fs::{Metadata, MetadataExt};
+
+use crate::line::Line;
+use crate::part::Part;
+use crate::root::mtime_ns;
+use crate::session::Session;
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, ErrorCode, Refusal, Result};
+use crate::wire::message::{Attributes, Message, Stream, Total};
+
+/// Files move in pieces of so many bytes: larger ones fall out of the cache.
+pub const PIECE_LEN: usize = 256 * 1024;
+
+const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
+
+/// What a transfer tells whoever watches: bytes so far.
+pub type Progress<'p> = &'p mut dyn FnMut(u64);
+
+/// Serves `get`.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+    let path = session.resolve(path)?;
+    let (mut file, metadata) = session.root.open_file(&path)?;
+    line.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
+    let mut sending = Sending::new();
+    while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
+        if line.has_incoming()? {
+            return Err(Refusal::new(ErrorCode::Stopped, format!("{path}: stopped by the receiver")).into());
+        }
+        line.sender().queue(&PIECE, piece)?;
+    }
+    session.report.outcome = Some(format!("{} bytes", sending.size));
+    line.sender().send(&Message::End { total: Some(sending.total()) }, &[])
+}
+
+/// Gets a file: `arrive` is told its attributes and makes the place for it.
+/// Returns the bytes received.
+///
+/// # Errors
+/// The server refused, this machine could not store it (the line is in step in both cases), the
+/// digest did not match, or the line failed. Unless all went well, the target is as it was.
+pub fn call_get(
+    line: &mut Line,
+    path: &[u8],
+    arrive: impl FnOnce(&Attributes) -> Result<Part>,
+    progress: Progress<'_>,
+) -> Result<u64> {
+    line.receiver().begin_turn();
+    line.sender().send(&Message::Get { path: path.into() }, &[])?;
+    let attributes = match line.answer_or_refusal("file")? {
+        Message::File(attributes) => attributes,
+        other => return Err(out_of_turn(&other, "file")),
+    };
+    progress(0);
+    let received = arrive(&attributes).and_then(|part| receive_file(line, part, &attributes, progress));
+    if let Err(Error::Ours { .. }) = &received {
+        stop_sender(line)?;
+    }
+    received
+}
+
+fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progress: Progress<'_>) -> Result<u64> {
+    let mut piece = vec![0; PIECE_LEN];
+    loop {
+        match line.answer_or_refusal("data or end")? {
+            Message::Data { .. } => {}
+            Message::End { total: Some(total) } => {
+                let size = part.size();
+                // The digest is all that is kept of the frame: its borrow ends here.
+                let total = Total { size: total.size, blake3: total.blake3.into_owned().into() };
+                part.publish(&total, attributes).map_err(Error::ours("received file"))?;
+                return Ok(size);
+            }
+            other => return Err(out_of_turn(&other, "data or end")),
+        }
+        loop {
+            let len = line.receiver().fill_from_body(&mut piece)?;
+            let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+            part.write(bytes).map_err(Error::ours("received file"))?;
+        }
+        progress(part.size());
+    }
+}
+
+/// Tells the server that the rest is not wanted, and reads on until it has heard.
+fn stop_sender(line: &mut Line) -> Result<()> {
+    if line.receiver().peer_ended() {
+        return Ok(());
+    }
+    line.sender().send(&Message::End { total: None }, &[])?;
+    loop {
+        match line.answer_or_refusal("end") {
+            Ok(Message::End { .. }) | Err(Error::Refused(_)) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Serves `put`. Returning an error makes the request loop send it and discard what still comes.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_put(
+    line: &mut Line,
+    session: &mut Session,
+    path: &[u8],
+    name: &[u8],
+    attributes: &Attributes,
+) -> Result<()> {
+    let mut target = session.resolve(path)?;
+    if path.ends_with(b"/") || target.is_root() || session.root.is_dir(&target) {
+        session.root.open_dir(&target)?;
+        target = target.join(own_name(name)?)?;
+    }
+    let refused = |error: &std::io::Error| Refusal::from_io(&target.to_string(), error);
+    let (dir, file_name) = session.root.open_parent(&target)?;
+    let mut part = Part::create(dir, &file_name, attributes).map_err(|error| refused(&error))?;
+    let mut piece = vec![0; PIECE_LEN];
+    let total = loop {
+        match line.receiver().expect("data or end")? {
+            Message::Data { .. } => {}
+            Message::End { total: Some(total) } => {
+                break Total { size: total.size, blake3: total.blake3.into_owned().into() };
+            }
+            Message::End { total: None } => {
+                return Err(Refusal::new(ErrorCode::Stopped, format!("{target}: stopped by the sender")).into());
+            }
+            other => return Err(out_of_turn(&other, "data or end")),
+        }
+        loop {
+            let len = line.receiver().fill_from_body(&mut piece)?;
+            let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+            part.write(bytes).map_err(|error| refused(&error))?;
+        }
+    };
+    let size = part.size();
+    part.publish(&total, attributes).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Refusal::new(ErrorCode::Digest, format!("{target}: {error}")),
+        _ => refused(&error),
+    })?;
+    session.report.outcome = Some(format!("{size} bytes"));
+    line.sender().send(&Message::Ok { path: Some(target.to_wire().into()) }, &[])
+}
+
+/// A name for a file inside a directory: one part, not `.` or `..`.
+fn own_name(name: &[u8]) -> Result<&[u8], Refusal> {
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
+        let shown = String::from_utf8_lossy(name);
+        return Err(Refusal::new(ErrorCode::BadName, format!("{shown:?} is not the name of a file in a directory")));
+    }
+    Ok(name)
+}
+
+/// A file to put: where from, what it is, where to.
+#[derive(Debug)]
+pub struct Upload<'u, R> {
+    /// Its bytes.
+    pub source: R,
+    /// What this machine calls it, for errors.
+    pub shown: &'u str,
+    /// Its size, time and mode.
+    pub attributes: Attributes,
+    /// Where to, on the server.
+    pub path: &'u [u8],
+    /// The name to use if `path` is a directory there.
+    pub name: &'u OsStr,
+}
+
+/// Puts a file; returns where it is on the server, once the server has it safely on its disk.
+///
+/// # Errors
+/// The server refused, the source could not be read (the line is in step in both cases), or the
+/// line failed. Unless all went well, the old file over there is as it was.
+pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progress<'_>) -> Result<Vec<u8>> {
+    let Upload { mut source, shown, attributes, path, name } = upload;
+    let request = Message::Put { path: path.into(), name: name.as_bytes().into(), attributes };
+    line.sender().queue(&request, &[])?;
+    progress(0);
+    let mut sending = Sending::new();
+    loop {
+        // A refusal is seen at once, not after the last byte of a file that nobody keeps.
+        if line.has_incoming()? && !is_greeting_only(line)? {
+            line.sender().send(&Message::End { total: None }, &[])?;
+            break;
+        }
+        let read = sending.read(&mut source);
+        match read {
+            Ok(Some(piece)) => line.sender().queue(&PIECE, piece)?,
+            Ok(None) => {
+                line.sender().send(&Message::End { total: Some(sending.total()) }, &[])?;
+                break;
+            }
+            Err(error) => {
+                line.sender().send(&Message::End { total: None }, &[])?;
+                return match line.answer_or_refusal("ok") {
+                    Ok(_) | Err(Error::Refused(_)) => Err(Error::ours(shown)(error)),
+                    Err(lost) => Err(lost),
+                };
+            }
+        }
+        progress(sending.size);
+    }
+    match line.answer_or_refusal("ok")? {
+        Message::Ok { path } => Ok(path.map(std::borrow::Cow::into_owned).unwrap_or_default()),
+        other => Err(out_of_turn(&other, "ok")),
+    }
+}
+
+/// What has come may be just the server's `hello`, which is no reason to stop.
+fn is_greeting_only(line: &mut Line) -> Result<bool> {
+    line.greeting()?;
+    Ok(!line.has_incoming()?)
+}
+
+fn attributes_of(metadata: &Metadata) -> Attributes {
+    Attributes { size: metadata.len(), mtime_ns: Some(mtime_ns(metadata)), mode: Some(metadata.mode() & 0o777) }
+}
+
+/// A file on its way out: read a piece, hash it, count it.
+struct Sending {
+    piece: Vec<u8>,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl Sending {
+    fn new() -> Self {
+        Self { piece: vec![0; PIECE_LEN], hasher: blake3::Hasher::new(), size: 0 }
+    }
+
+    fn read(&mut self, source: &mut impl Read) -> std::io::Result<Option<&[u8]>> {
+        let len = loop {
+            match source.read(&mut self.piece) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        let piece = self.piece.get(..len).unwrap_or_default();
+        self.hasher.update(piece);
+        self.size += len as u64;
+        Ok(if piece.is_empty() { None } else { Some(piece) })
+    }
+
+    fn total(&self) -> Total<'static> {
+        Total { size: self.size, blake3: self.hasher.finalize().to_hex().to_string().into() }
+    }
+}
