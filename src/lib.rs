@@ -1,4 +1,5 @@
 //! landline: programs with which machines talk to each other.
+pub mod bare;
 pub mod chat;
 pub mod dir;
 pub mod echo;
@@ -8,6 +9,8 @@ pub mod line;
 pub mod net;
 pub mod part;
 pub mod root;
+pub mod serve;
+pub mod server;
 pub mod session;
 pub mod text;
 pub mod trust;

@@ -1,0 +1,382 @@
+//! A listener for the tutorials' clients. One read is one request; one request has one reply.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Bare, OutputPolicy, Reply};
+use crate::exec::process::{Pipes, Work, could_not_start, start};
+use crate::net::Stream;
+use crate::net::open::OpenLine;
+use crate::root::RootPath;
+use crate::session::{Request, Session};
+use crate::wire::detect::looks_like_http;
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::Outcome;
+use crate::wire::tutorial::{RAW_REPLY_LEN_MAX, Wire, send_reply};
+
+/// Longest request taken, in bytes; theirs read 1,024 at once.
+const REQUEST_LEN_MAX: usize = 64 * 1024;
+/// Longest reply that is collected before it is framed, in bytes. Frames have no such limit.
+const REPLY_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Between a file's size and its bytes: their client reads once for the size and would take both.
+const SIZE_PAUSE: Duration = Duration::from_millis(100);
+/// A client that has shut down its sending half may wait for the reply, or may be gone: a command
+/// that runs for it is given so long.
+const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(10);
+/// Between asking such a command to end and ending it.
+const KILL_AFTER: Duration = Duration::from_secs(2);
+
+/// One of the tutorials' clients, as it comes in.
+#[derive(Debug)]
+pub struct Caller<'c> {
+    /// The connection.
+    pub stream: Stream,
+    /// What was already read of it.
+    pub first: &'c [u8],
+    /// Its entry among the open lines.
+    pub open: &'c OpenLine,
+    /// How long it may be silent; `None`: for ever.
+    pub idle: Option<Duration>,
+}
+
+/// Serves one of the tutorials' clients to its end.
+///
+/// # Errors
+/// Why the line had to be closed.
+pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Result<()> {
+    let Caller { mut stream, first, open, idle } = caller;
+    let mut buffer = vec![0; REQUEST_LEN_MAX];
+    let mut request = first.to_vec();
+    loop {
+        if request.is_empty() {
+            open.set_in_turn(false);
+            stream.set_read_timeout(idle)?;
+            request = match stream.read(&mut buffer) {
+                Ok(len) => buffer.get(..len).unwrap_or_default().to_vec(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+        }
+        if request.is_empty() || open.set_in_turn(true) {
+            return say_bye(bare, &mut stream);
+        }
+        guard(bare, &request)?;
+        stream.set_read_timeout(None)?;
+        let (started, len) = (Instant::now(), request.len());
+        let text = bare.encoding.decode(&request);
+        let answered = answer(bare, &mut stream, &request, &text, session);
+        text.trim_end().clone_into(&mut session.report.about);
+        session.log(&Request {
+            line: open.id(),
+            verb: verb(&bare.reply),
+            elapsed: started.elapsed(),
+            received: len as u64,
+            sent: answered.as_ref().map_or(0, |answer| answer.sent),
+            outcome: &outcome(&answered),
+        });
+        if answered?.is_last {
+            stream.linger_after_end();
+            return Ok(());
+        }
+        request.clear();
+    }
+}
+
+/// A reply that was sent.
+struct Answer {
+    sent: u64,
+    how: String,
+    is_last: bool,
+}
+
+impl Answer {
+    fn of(sent: usize) -> Self {
+        Self { sent: sent as u64, how: "ok".into(), is_last: false }
+    }
+}
+
+const fn verb(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Print => "bare-print",
+        Reply::Echo(_) => "bare-echo",
+        Reply::Upper => "bare-upper",
+        Reply::Fixed { .. } => "bare-fixed",
+        Reply::Talk => "bare-talk",
+        Reply::Exec(_) => "bare-exec",
+        Reply::Files => "bare-files",
+    }
+}
+
+fn outcome(answered: &Result<Answer>) -> String {
+    match answered {
+        Ok(answer) => answer.how.clone(),
+        Err(error) => format!("broken off: {}", error.with_cause()),
+    }
+}
+
+fn guard(bare: &Bare, request: &[u8]) -> Result<()> {
+    if bare.is_guarded() && (looks_like_http(request) || request.contains(&0)) {
+        let why =
+            "a request that looks like HTTP or holds a NUL is not handed to a wire that runs commands or serves files";
+        return Err(Refusal::new(ErrorCode::BadRequest, why).into());
+    }
+    Ok(())
+}
+
+/// The last word goes out when the client has said its own.
+fn say_bye(bare: &Bare, stream: &mut Stream) -> Result<()> {
+    if let Reply::Fixed { bye: Some(bye), .. } = &bare.reply {
+        stream.write_all(&bare.encoding.encode(bye).0)?;
+        stream.linger_after_end();
+    }
+    Ok(())
+}
+
+fn answer(bare: &Bare, stream: &mut Stream, request: &[u8], text: &str, session: &mut Session) -> Result<Answer> {
+    let encoding = bare.encoding;
+    let reply = match &bare.reply {
+        Reply::Print => {
+            bare.console.show(&session.peer.to_string(), text);
+            return Ok(Answer::of(0));
+        }
+        Reply::Echo(prefix) => [encoding.encode(prefix).0.as_slice(), request].concat(),
+        Reply::Upper => request.to_ascii_uppercase(),
+        Reply::Fixed { text, .. } => encoding.encode(text).0,
+        Reply::Talk => match bare.console.ask(&session.peer.to_string(), text) {
+            Some(answer) => encoding.encode(&answer).0,
+            None => return Ok(Answer { sent: 0, how: "nobody answers".into(), is_last: true }),
+        },
+        Reply::Exec(policy) => {
+            let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream, session)?;
+            let output = if encoding.is_utf8() { output } else { encoding.encode(&String::from_utf8_lossy(&output)).0 };
+            let output = fit(bare.wire, output, &how);
+            let sent = output.len() as u64;
+            send_reply(bare.wire, stream, text, &output, &|| {})?;
+            return Ok(Answer { sent, how, is_last: false });
+        }
+        Reply::Files => return send_file(bare, stream, text, session),
+    };
+    let reply = if bare.wire == Wire::Raw { first_bytes_of(reply, RAW_REPLY_LEN_MAX) } else { reply };
+    send_reply(bare.wire, stream, text, &reply, &|| thread::sleep(SIZE_PAUSE))?;
+    Ok(Answer::of(reply.len()))
+}
+
+/// Their clients wait for a byte on `raw` and `ack` whatever happened, and read `raw` only once.
+fn fit(wire: Wire, output: Vec<u8>, how: &str) -> Vec<u8> {
+    match wire {
+        Wire::Raw | Wire::Ack if output.is_empty() => format!("(no output, {how})").into_bytes(),
+        Wire::Raw if output.len() > RAW_REPLY_LEN_MAX => {
+            let note = format!("\n(cut: {} bytes in all)", output.len());
+            let mut cut = first_bytes_of(output, RAW_REPLY_LEN_MAX - note.len());
+            cut.extend_from_slice(note.as_bytes());
+            cut
+        }
+        _ => output,
+    }
+}
+
+fn first_bytes_of(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
+    if bytes.len() > len {
+        // Not in the middle of a UTF-8 character: continuation bytes begin with the bits 10.
+        let mut end = len;
+        while end > 0 && bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end -= 1;
+        }
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+/// Runs a command. A plain `cd DIR` moves the session, which is what the tutorials set as an
+/// exercise: each command has a shell of its own, so a `cd` there would be gone with it.
+fn run(command: &str, policy: OutputPolicy, stream: &Stream, session: &mut Session) -> Result<(Vec<u8>, String)> {
+    if let Some(path) = cd_target(command) {
+        let moved = session.resolve(path.as_bytes()).and_then(|path| session.root.open_dir(&path).map(|_| path));
+        return Ok(match moved {
+            Ok(path) => {
+                session.cwd = path;
+                (format!("{}\n", session.cwd).into_bytes(), "exit 0".into())
+            }
+            Err(refusal) => (format!("cd: {refusal}\n").into_bytes(), format!("refused: {refusal}")),
+        });
+    }
+    let work = Work::Shell(command.into());
+    let cwd = session.root.open_dir(&session.cwd)?;
+    let _thread = session.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    let pipes = if policy == OutputPolicy::Merged { Pipes::Merged } else { Pipes::NoInput };
+    let mut process = match start(&work, &cwd, pipes) {
+        Ok(process) => process,
+        Err(error) => {
+            let Outcome::CouldNotStart { why, .. } = could_not_start(&work, &error) else { return Err(error.into()) };
+            return Ok((why.as_bytes().to_vec(), format!("could not start: {why}")));
+        }
+    };
+    let collected = collect(&mut process, stream);
+    if !matches!(collected, Ok(Collected { is_whole: true, .. })) {
+        process.end(KILL_AFTER);
+    }
+    let outcome = process.wait().map_err(Error::ours("command"))?;
+    let Collected { stdout, stderr, is_whole } = collected?;
+    let mut how = match outcome {
+        Outcome::Exited(code) => format!("exit {code}"),
+        Outcome::Killed(signal) => format!("killed by {signal}"),
+        Outcome::CouldNotStart { why, .. } => format!("could not start: {why}"),
+    };
+    if !is_whole {
+        how.push_str(", ended before its time");
+    }
+    let output = match policy {
+        OutputPolicy::StderrFirst if !stderr.is_empty() => stderr,
+        OutputPolicy::Merged | OutputPolicy::StderrFirst | OutputPolicy::Stdout => stdout,
+    };
+    Ok((output, how))
+}
+
+/// The target of a command that is only a `cd`: one word behind it that means nothing to a shell.
+fn cd_target(command: &str) -> Option<&str> {
+    let rest = command.trim().strip_prefix("cd")?;
+    if rest.is_empty() {
+        return Some("/");
+    }
+    let target = rest.strip_prefix([' ', '\t'])?.trim();
+    let is_plain =
+        !target.is_empty() && !target.contains(|c: char| c.is_whitespace() || "|&;<>()$`\\\"'*?[#~=%!{}".contains(c));
+    is_plain.then_some(target)
+}
+
+struct Collected {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    is_whole: bool,
+}
+
+/// Reads both outputs at once, to their end, the exit, the limit, or until the client is gone.
+fn collect(process: &mut crate::exec::process::Process, stream: &Stream) -> Result<Collected> {
+    let mut pipes = [process.take_stdout(), process.take_stderr()];
+    let mut outputs = [Vec::new(), Vec::new()];
+    let mut piece = vec![0; 64 * 1024];
+    let mut half_closed: Option<Instant> = None;
+    let mut is_whole = true;
+    while pipes.iter().any(Option::is_some) {
+        if outputs.iter().map(Vec::len).sum::<usize>() > REPLY_LEN_MAX
+            || half_closed.is_some_and(|at| at.elapsed() > HALF_CLOSED_TIME_MAX)
+        {
+            is_whole = false;
+            break;
+        }
+        let ready = wait(process, &pipes, stream, half_closed.is_some())?;
+        if ready.client && half_closed.is_none() {
+            half_closed = Some(Instant::now());
+        }
+        if ready.exited && !ready.output.contains(&true) {
+            break;
+        }
+        for ((pipe, output), is_ready) in pipes.iter_mut().zip(&mut outputs).zip(ready.output) {
+            if is_ready {
+                match pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
+                    Some(Ok(len)) if len > 0 => output.extend_from_slice(piece.get(..len).unwrap_or_default()),
+                    Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    _ => *pipe = None,
+                }
+            }
+        }
+    }
+    let [stdout, stderr] = outputs;
+    Ok(Collected { stdout, stderr, is_whole })
+}
+
+struct Ready {
+    output: [bool; 2],
+    exited: bool,
+    client: bool,
+}
+
+fn wait(
+    process: &crate::exec::process::Process,
+    pipes: &[Option<std::fs::File>; 2],
+    stream: &Stream,
+    is_half_closed: bool,
+) -> Result<Ready> {
+    let [stdout, stderr] = pipes;
+    // A pipe that has ended is watched no more; its place is kept by the exit.
+    let exit = process.exit_fd().as_fd();
+    let watch = |pipe: &Option<std::fs::File>| pipe.is_some();
+    let flags = if is_half_closed { PollFlags::empty() } else { PollFlags::RDHUP };
+    let mut polled = [
+        PollFd::from_borrowed_fd(stdout.as_ref().map_or(exit, AsFd::as_fd), PollFlags::IN),
+        PollFd::from_borrowed_fd(stderr.as_ref().map_or(exit, AsFd::as_fd), PollFlags::IN),
+        PollFd::from_borrowed_fd(exit, PollFlags::IN),
+        PollFd::from_borrowed_fd(stream.as_fd(), flags),
+    ];
+    let tick = Timespec { tv_sec: 1, tv_nsec: 0 };
+    match poll(&mut polled, Some(&tick)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(Error::ours("command")(error.into())),
+    }
+    let [on_stdout, on_stderr, on_exit, on_client] = polled.map(|polled| !polled.revents().is_empty());
+    Ok(Ready { output: [on_stdout && watch(stdout), on_stderr && watch(stderr)], exited: on_exit, client: on_client })
+}
+
+/// Sends the file whose name was asked for. One that cannot be had is size 0, or a close with no
+/// bytes: that is all these wires can say.
+fn send_file(bare: &Bare, stream: &mut Stream, name: &str, session: &Session) -> Result<Answer> {
+    let is_last = bare.wire == Wire::Close;
+    let name = name.trim_end_matches(['\r', '\n']);
+    let opened = session.resolve(name.as_bytes()).and_then(|path: RootPath| session.root.open_file(&path));
+    let (mut file, metadata) = match opened {
+        Ok(opened) => opened,
+        Err(refusal) => {
+            if bare.wire == Wire::Size {
+                stream.write_all(b"0")?;
+            }
+            return Ok(Answer { sent: 0, how: format!("refused: {refusal}"), is_last });
+        }
+    };
+    let size = metadata.len();
+    if bare.wire == Wire::Size {
+        stream.write_all(size.to_string().as_bytes())?;
+        thread::sleep(SIZE_PAUSE);
+    }
+    let sent = io::copy(&mut (&mut file).take(size), stream)?;
+    if sent < size {
+        // The client counts on the size that was said; only a closed line tells it otherwise.
+        return Err(LineLost::InsideFrame { missing: size - sent }.into());
+    }
+    Ok(Answer { sent, how: format!("{sent} bytes"), is_last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_cd_is_told_from_a_command() {
+        for (command, want) in [
+            ("cd", Some("/")),
+            ("cd src", Some("src")),
+            (" cd  ../x/ ", Some("../x/")),
+            ("cd 目录", Some("目录")),
+            ("cdx", None),
+            ("cd a b", None),
+            ("cd a && ls", None),
+            ("cd $HOME", None),
+            ("echo cd", None),
+        ] {
+            assert_eq!(cd_target(command), want, "{command}");
+        }
+    }
+
+    #[test]
+    fn replies_fit_what_their_clients_read() {
+        assert_eq!(fit(Wire::Ack, Vec::new(), "exit 3"), b"(no output, exit 3)");
+        assert_eq!(fit(Wire::Len, Vec::new(), "exit 3"), b"");
+        let long = "收".repeat(1000).into_bytes();
+        let cut = fit(Wire::Raw, long.clone(), "exit 0");
+        assert!(cut.len() <= RAW_REPLY_LEN_MAX && String::from_utf8(cut).is_ok());
+        assert_eq!(fit(Wire::Json, long.clone(), "exit 0"), long);
+    }
+}

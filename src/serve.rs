@@ -1,0 +1,343 @@
+//! The request loop and the table of verbs.
+//!
+//! One row a verb: its word, the services of which one is needed, and the function that serves it.
+//! What a peer may do, what `hello` says it may do, and what the documents list all fall out of it.
+
+use std::time::{Duration, Instant};
+
+use crate::chat::hub::Hub;
+use crate::line::Line;
+use crate::net::open::OpenLine;
+use crate::session::{Report, Request, Session};
+use crate::trust::Service::{Chat, Echo, Exec, Read, Write};
+use crate::trust::{Service, Services};
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::Message;
+use crate::{chat, dir, echo, exec, files};
+
+/// What serves a verb: the line, its session, the rooms, the request.
+type Serve = fn(&mut Line, &mut Session, &Hub, &Message<'_>) -> Result<()>;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Verb {
+    /// The request's `type`.
+    pub name: &'static str,
+    /// A peer with any of these services may ask it.
+    pub services: &'static [Service],
+    serve: Serve,
+}
+
+/// Where a session stands matters to whoever can use a path, and to nobody else.
+const ANY_PATH: &[Service] = &[Read, Write, Exec];
+
+/// Every request that this server answers.
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "echo",
+        services: &[Echo],
+        serve: |line, session, _, request| match request {
+            Message::Echo { streamed } => echo::serve_echo(line, session, *streamed),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "chat",
+        services: &[Chat],
+        serve: |line, session, hub, request| match request {
+            Message::Chat { room, nick } => chat::serve_chat(line, session, hub, room, nick),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "exec",
+        services: &[Exec],
+        serve: |line, session, _, request| match request {
+            Message::Exec { form, path } => exec::serve_exec(line, session, *form, path.as_deref()),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "cd",
+        services: ANY_PATH,
+        serve: |line, session, _, request| match request {
+            Message::Cd { path } => dir::serve_cd(line, session, path),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb { name: "pwd", services: ANY_PATH, serve: |line, session, _, _| dir::serve_pwd(line, session) },
+    Verb {
+        name: "ls",
+        services: &[Read],
+        serve: |line, session, _, request| match request {
+            Message::Ls { path } => dir::serve_ls(line, session, path),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "get",
+        services: &[Read],
+        serve: |line, session, _, request| match request {
+            Message::Get { path } => files::serve_get(line, session, path),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "put",
+        services: &[Write],
+        serve: |line, session, _, request| match request {
+            Message::Put { path, name, attributes } => files::serve_put(line, session, path, name, attributes),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "mkdir",
+        services: &[Write],
+        serve: |line, session, _, request| match request {
+            Message::Mkdir { path, parents } => dir::serve_mkdir(line, session, path, *parents),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "rm",
+        services: &[Write],
+        serve: |line, session, _, request| match request {
+            Message::Rm { path, recursive } => dir::serve_rm(line, session, path, *recursive),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "mv",
+        services: &[Write],
+        serve: |line, session, _, request| match request {
+            Message::Mv { path, to } => dir::serve_mv(line, session, path, to),
+            other => Err(not_this_verb(other)),
+        },
+    },
+];
+
+/// The verbs that these services allow, for `hello`.
+pub fn verbs_for(services: Services) -> Vec<&'static str> {
+    VERBS.iter().filter(|verb| services.has_any(verb.services)).map(|verb| verb.name).collect()
+}
+
+/// What a line's requests are served in.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'s> {
+    /// The rooms.
+    pub hub: &'s Hub,
+    /// The line's entry among the open ones.
+    pub open: &'s OpenLine,
+    /// How long the line may be silent between two turns; `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Serves requests until the client closes the line or the line is lost.
+///
+/// # Errors
+/// Why the line had to be closed; the client was told, if it could still hear it.
+pub fn serve(line: &mut Line, session: &mut Session, context: Context<'_>) -> Result<()> {
+    let mut echoes = None;
+    let ended = serve_turns(line, session, context, &mut echoes);
+    log_echoes(echoes.as_ref(), session, context.open.id());
+    ended
+}
+
+fn serve_turns(
+    line: &mut Line,
+    session: &mut Session,
+    context: Context<'_>,
+    echoes: &mut Option<EchoRun>,
+) -> Result<()> {
+    let Context { hub, open, idle_timeout } = context;
+    let mut json = Vec::new();
+    loop {
+        line.receiver().begin_turn();
+        if open.set_in_turn(false) {
+            return Err(stopping());
+        }
+        line.set_timeout(idle_timeout)?;
+        let before = Counters::of(line);
+        let request = match line.receiver().recv_request(&mut json) {
+            Ok(Some(request)) => request,
+            Ok(None) if open.stopping() => return Err(stopping()),
+            Ok(None) => return Ok(()),
+            Err(Error::Refused(refusal)) => {
+                line.sender().refuse(&refusal)?;
+                continue;
+            }
+            Err(Error::LineLost(LineLost::TimedOut(_))) => return Err(idle_for(idle_timeout)),
+            Err(error) => return Err(error),
+        };
+        if open.set_in_turn(true) {
+            return Err(stopping());
+        }
+        match request {
+            // A client that stopped a transfer which was over already says this between two turns.
+            Message::End { .. } => continue,
+            // One echo run is one request in the log: a line of log a round trip would be most of its time.
+            Message::Echo { streamed: false } if session.services.has(Echo) => {
+                echo::serve_echo(line, session, false)?;
+                let run = echoes.get_or_insert_with(|| EchoRun { count: 0, before, after: before });
+                run.count += 1;
+                run.after = Counters::of(line);
+                continue;
+            }
+            _ => log_echoes(echoes.take().as_ref(), session, open.id()),
+        }
+        turn(line, session, hub, &request, (open.id(), before))?;
+    }
+}
+
+/// How far a line was at some moment.
+#[derive(Debug, Clone, Copy)]
+struct Counters {
+    at: Instant,
+    received: u64,
+    sent: u64,
+}
+
+impl Counters {
+    fn of(line: &mut Line) -> Self {
+        Self { at: Instant::now(), received: line.receiver().taken(), sent: line.sender().sent() }
+    }
+}
+
+/// Echoes of one frame each, one after the other.
+#[derive(Debug)]
+struct EchoRun {
+    count: u64,
+    before: Counters,
+    after: Counters,
+}
+
+fn log_echoes(run: Option<&EchoRun>, session: &mut Session, line: u64) {
+    let Some(&EchoRun { count, before, after }) = run else { return };
+    session.report = Report::default();
+    session.log(&Request {
+        line,
+        verb: "echo",
+        elapsed: after.at - before.at,
+        received: after.received - before.received,
+        sent: after.sent - before.sent,
+        outcome: &format!("{count} round trips"),
+    });
+}
+
+/// One turn: find the verb, ask whether it is allowed, serve it, log it, and get back in step.
+fn turn(
+    line: &mut Line,
+    session: &mut Session,
+    hub: &Hub,
+    request: &Message<'_>,
+    (id, before): (u64, Counters),
+) -> Result<()> {
+    let started = Instant::now();
+    session.report = Report { about: about(request), outcome: None };
+    let is_duplex = request.opens_duplex_turn();
+    if is_duplex {
+        // Within such a turn the client may be silent as long as it likes.
+        line.set_timeout(None)?;
+        // The greeting may still wait for company, and the client for the greeting before it goes on.
+        line.sender().flush()?;
+    }
+    let result = verb_for(request, session).and_then(|verb| (verb.serve)(line, session, hub, request));
+    let in_step = match &result {
+        Err(Error::Refused(refusal)) => line.sender().refuse(refusal),
+        _ => Ok(()),
+    };
+    let outcome = match &result {
+        Ok(()) => session.report.outcome.clone().unwrap_or_else(|| "ok".into()),
+        Err(Error::Refused(refusal)) => format!("refused ({}): {}", refusal.code.as_str(), refusal.message),
+        Err(error) => format!("broken off: {}", error.with_cause()),
+    };
+    let after = Counters::of(line);
+    session.log(&Request {
+        line: id,
+        verb: request.name(),
+        elapsed: started.elapsed(),
+        received: after.received - before.received,
+        sent: after.sent - before.sent,
+        outcome: &outcome,
+    });
+    match result {
+        Err(error) if !matches!(error, Error::Refused(_)) => Err(error),
+        _ => {
+            in_step?;
+            if is_duplex { line.receiver().discard_turn() } else { Ok(()) }
+        }
+    }
+}
+
+fn verb_for(request: &Message<'_>, session: &Session) -> Result<&'static Verb> {
+    let name = request.name();
+    let Some(verb) = VERBS.iter().find(|verb| verb.name == name) else {
+        return Err(
+            Refusal::new(ErrorCode::BadRequest, format!("{name} is not a request, or not at this point")).into()
+        );
+    };
+    if session.services.has_any(verb.services) {
+        return Ok(verb);
+    }
+    let wanted = verb.services.iter().map(|service| service.as_str()).collect::<Vec<_>>().join(" or ");
+    let text = format!(
+        "{name} is not allowed: it needs the service {wanted}, and a guest here has {}; \
+         the server's operator grants it with tcp-server --guest",
+        session.services
+    );
+    Err(Refusal::new(ErrorCode::NotAllowed, text).into())
+}
+
+/// What a request is about, where its header says so.
+fn about(request: &Message<'_>) -> String {
+    let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    match request {
+        Message::Put { path, name, .. } if path.is_empty() || path.ends_with(b"/") => {
+            shown(&[path, &name[..]].concat())
+        }
+        Message::Cd { path }
+        | Message::Ls { path }
+        | Message::Mkdir { path, .. }
+        | Message::Rm { path, .. }
+        | Message::Get { path }
+        | Message::Put { path, .. } => shown(path),
+        Message::Mv { path, to } => format!("{} -> {}", shown(path), shown(to)),
+        Message::Chat { room, nick } => format!("{nick} in {room}"),
+        _ => String::new(),
+    }
+}
+
+/// The table pairs names with functions; a mistake in it is answered, not a panic.
+fn not_this_verb(request: &Message<'_>) -> Error {
+    Refusal::new(ErrorCode::BadRequest, format!("{} has no place here", request.name())).into()
+}
+
+fn stopping() -> Error {
+    Refusal::new(ErrorCode::ShuttingDown, "the server is stopping; connect again later").into()
+}
+
+fn idle_for(idle_timeout: Option<Duration>) -> Error {
+    let idle = idle_timeout.unwrap_or_default();
+    LineLost::TimedOut(format!("no request came for {idle:?} (--idle-timeout)")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_a_message_and_needs_a_service() {
+        for verb in VERBS {
+            assert!(Message::NAMES.contains(&verb.name), "{} is no message", verb.name);
+            assert!(!verb.services.is_empty(), "{} could be asked by anybody", verb.name);
+        }
+    }
+
+    #[test]
+    fn guests_see_only_what_they_may_use() {
+        assert_eq!(verbs_for("echo,chat".parse().unwrap()), ["echo", "chat"]);
+        assert_eq!(verbs_for("read".parse().unwrap()), ["cd", "pwd", "ls", "get"]);
+        assert_eq!(verbs_for(Services::NONE), [""; 0]);
+        assert_eq!(verbs_for("all".parse().unwrap()).len(), VERBS.len());
+    }
+}
