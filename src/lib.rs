@@ -1,4 +1,4 @@
-//! landline: programs with which machines talk to each other.
+//! landline
 pub mod bare;
 pub mod chat;
 pub mod dir;
@@ -14,4 +14,5 @@ pub mod server;
 pub mod session;
 pub mod text;
 pub mod trust;
+pub mod udp;
 pub mod wire;

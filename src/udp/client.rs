@@ -1,0 +1,177 @@
+//! The asking side: one connected socket, so that the kernel lets only the server's datagrams in and
+//! says at once when nobody is there.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Arrival, DATAGRAM_LEN_MAX, Endpoint, Socket, Stop};
+use crate::net::Address;
+
+/// Asking did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The name has no address.
+    #[error("{host}: cannot find this host")]
+    Unknown {
+        /// The name that was looked up.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Nobody receives there.
+    #[error("{address}: refused; is a datagram server running there, and on this port?")]
+    Refused {
+        /// The address that was asked.
+        address: String,
+    },
+    /// There is no way to that address.
+    #[error("{address}: cannot be reached")]
+    NoWay {
+        /// The address that was asked.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The datagram is longer than a datagram can be.
+    #[error("a datagram of {len} bytes cannot be sent, the limit is {DATAGRAM_LEN_MAX} bytes")]
+    TooLong {
+        /// How long it is, in bytes.
+        len: usize,
+    },
+    /// Anything else.
+    #[error("{address}: sending or receiving failed")]
+    Failed {
+        /// The address that was asked.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl ClientError {
+    fn new(peer: &Endpoint, source: io::Error) -> Self {
+        let address = peer.to_string();
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused { address },
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable => {
+                Self::NoWay { address, source }
+            }
+            _ => Self::Failed { address, source },
+        }
+    }
+
+    /// Whether the server was never reached.
+    pub const fn is_not_connected(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Refused { .. } | Self::NoWay { .. })
+    }
+}
+
+/// A connected datagram socket, and the name's other addresses in case nobody is at the first.
+#[derive(Debug)]
+pub struct Client {
+    socket: Socket,
+    peer: Endpoint,
+    others: VecDeque<Endpoint>,
+}
+
+impl Client {
+    /// Connects to the first of `address`'s meanings to which there is a way. Nothing is sent.
+    ///
+    /// # Errors
+    /// The name is unknown, or there is no way to any of its addresses.
+    pub fn open(address: &Address, default_port: u16) -> Result<Self, ClientError> {
+        let unknown = |source| ClientError::Unknown { host: address.to_string(), source };
+        let mut others: VecDeque<_> = Endpoint::resolve(address, default_port).map_err(unknown)?.into();
+        let mut last = unknown(io::Error::other("the name has no address"));
+        while let Some(peer) = others.pop_front() {
+            match connect(&peer) {
+                Ok(socket) => return Ok(Self { socket, peer, others }),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The server's address.
+    pub const fn peer(&self) -> &Endpoint {
+        &self.peer
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn local(&self) -> io::Result<Endpoint> {
+        self.socket.local()
+    }
+
+    /// The file of our own Unix socket, for who has to leave without dropping the client.
+    pub fn path(&self) -> Option<&Path> {
+        self.socket.path()
+    }
+
+    /// Goes to the name's next address, where somebody may be; false if there is none.
+    pub fn next_address(&mut self) -> bool {
+        while let Some(peer) = self.others.pop_front() {
+            if let Ok(socket) = connect(&peer) {
+                (self.socket, self.peer) = (socket, peer);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends one datagram, which may be empty.
+    ///
+    /// # Errors
+    /// It is too long, or nobody is there.
+    pub fn send(&self, data: &[u8]) -> Result<(), ClientError> {
+        if data.len() > DATAGRAM_LEN_MAX {
+            return Err(ClientError::TooLong { len: data.len() });
+        }
+        let sent = self.socket.send(data).and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err));
+        sent.map_err(|error| ClientError::new(&self.peer, error))
+    }
+
+    /// Waits for a datagram from the server.
+    ///
+    /// # Errors
+    /// Nobody is there.
+    pub fn receive(
+        &self,
+        buffer: &mut [u8],
+        until: Option<Instant>,
+        stop: Option<&Stop>,
+    ) -> Result<Arrival, ClientError> {
+        self.socket.receive(buffer, until, stop).map_err(|error| ClientError::new(&self.peer, error))
+    }
+
+    /// Asks, and waits at most `timeout` for the answer, which is left in `buffer`: its length, or
+    /// nothing. A name's next address is asked where nobody is at this one.
+    ///
+    /// # Errors
+    /// Nobody is at any of the addresses.
+    pub fn ask(&mut self, data: &[u8], buffer: &mut [u8], timeout: Duration) -> Result<Option<usize>, ClientError> {
+        loop {
+            let until = Instant::now() + timeout;
+            match self.send(data).and_then(|()| self.receive(buffer, Some(until), None)) {
+                Ok(Arrival::Datagram { len, .. }) => {
+                    self.others.clear();
+                    return Ok(Some(len));
+                }
+                Ok(Arrival::TimedOut | Arrival::Stopped) => return Ok(None),
+                Err(ClientError::Refused { .. }) if self.next_address() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn connect(peer: &Endpoint) -> Result<Socket, ClientError> {
+    let failed = |error| ClientError::new(peer, error);
+    let socket = Socket::bind_for(peer).map_err(failed)?;
+    socket.connect(peer).map_err(failed)?;
+    Ok(socket)
+}

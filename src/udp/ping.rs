@@ -1,0 +1,181 @@
+//! Measuring: sends probes, checks every answer byte for byte, and tells what came of each.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::probe::{PROBE_LEN_MIN, Probe};
+use super::socket::random;
+use super::tally::{Answer, Counts, Tally};
+use super::{Arrival, Client, ClientError, Endpoint, Stop, receive_buffer};
+
+/// What to send, and how long to wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many probes; without a number until somebody stops it.
+    pub count: Option<u64>,
+    /// From one probe to the next; zero sends the next as soon as the answer is there or overdue.
+    pub interval: Duration,
+    /// The probes' length in bytes; at least [`PROBE_LEN_MIN`].
+    pub size: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// An answer came, and it is right.
+    Answered {
+        /// The server's address.
+        from: &'a Endpoint,
+        /// The probe's number, from 1.
+        sequence: u64,
+        /// Whether it is the first, and how long it took.
+        answer: Answer,
+    },
+    /// No answer came in time.
+    Overdue {
+        /// The probe's number, from 1.
+        sequence: u64,
+    },
+    /// Something came that is not what was sent.
+    Damaged {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Nobody is there any more; there was somebody.
+    Gone,
+}
+
+/// A whole run.
+#[derive(Debug)]
+pub struct Run<'a> {
+    client: &'a mut Client,
+    plan: Plan,
+    started: Instant,
+    session: u32,
+    tally: Tally,
+}
+
+impl<'a> Run<'a> {
+    /// A run that has sent nothing yet.
+    pub fn new(client: &'a mut Client, plan: Plan) -> Self {
+        let plan = Plan { size: plan.size.max(PROBE_LEN_MIN), ..plan };
+        let [a, b, c, d, ..] = random().to_le_bytes();
+        let session = u32::from_le_bytes([a, b, c, d]);
+        Self { client, plan, started: Instant::now(), session, tally: Tally::default() }
+    }
+
+    /// Sends and receives until all probes are settled or `stop` comes; `see` is told as it happens
+    /// and can end the run too. The numbers are in [`tally`](Self::tally) afterwards, also after an error.
+    ///
+    /// # Errors
+    /// Nobody is there, or a probe cannot be sent.
+    pub fn run(&mut self, stop: &Stop, mut see: impl FnMut(Event<'_>) -> ControlFlow<()>) -> Result<(), ClientError> {
+        let mut buffer = receive_buffer();
+        let mut next_send = Duration::ZERO;
+        loop {
+            let now = self.started.elapsed();
+            while let Some(sequence) = self.tally.overdue(now, self.plan.timeout) {
+                if see(Event::Overdue { sequence }).is_break() {
+                    return Ok(());
+                }
+            }
+            let waiting_since = self.tally.waiting_since();
+            let all_sent = self.plan.count.is_some_and(|count| self.tally.counts.sent >= count);
+            if all_sent && waiting_since.is_none() || stop.is_triggered() {
+                return Ok(());
+            }
+            let lock_step = self.plan.interval.is_zero();
+            let may_send = !all_sent && if lock_step { waiting_since.is_none() } else { now >= next_send };
+            let step = if may_send {
+                next_send = (next_send + self.plan.interval).max(now);
+                self.send(now)
+            } else {
+                let overdue_at = waiting_since.map(|since| since + self.plan.timeout);
+                let send_at = (!all_sent && !lock_step).then_some(next_send);
+                let until = overdue_at.into_iter().chain(send_at).min().map(|wake| self.started + wake);
+                self.receive(&mut buffer, until, stop, &mut see)
+            };
+            match step {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return Ok(()),
+                Err(ClientError::Refused { .. }) if self.start_again() => next_send = Duration::ZERO,
+                // It was there before: it may come back, and what is lost is counted.
+                Err(ClientError::Refused { .. }) if self.tally.counts.received > 0 => {
+                    if see(Event::Gone).is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What is known so far.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Who is asked.
+    pub const fn peer(&self) -> &Endpoint {
+        self.client.peer()
+    }
+
+    fn send(&mut self, now: Duration) -> Result<ControlFlow<()>, ClientError> {
+        let sequence = self.tally.send(now);
+        self.client.send(&self.probe(sequence, now).encode(self.plan.size))?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        until: Option<Instant>,
+        stop: &Stop,
+        see: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, ClientError> {
+        match self.client.receive(buffer, until, Some(stop))? {
+            Arrival::Datagram { len, .. } => {
+                let now = self.started.elapsed();
+                let event = self.judge(&buffer[..len], now);
+                Ok(event.map_or(ControlFlow::Continue(()), see))
+            }
+            Arrival::TimedOut | Arrival::Stopped => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    /// Compares a datagram with the one that was sent under its number.
+    fn judge(&mut self, came: &[u8], now: Duration) -> Option<Event<'_>> {
+        let probe = Probe::decode(came);
+        if probe.is_some_and(|probe| probe.session != self.session) {
+            // A late answer to an earlier run that had the same port.
+            return None;
+        }
+        let sent = probe.and_then(|probe| Some((probe.sequence, self.tally.sent_at(probe.sequence)?)));
+        match sent {
+            Some((sequence, at)) if self.probe(sequence, at).encode(self.plan.size) == came => {
+                let answer = self.tally.answer(sequence, now)?;
+                Some(Event::Answered { from: self.client.peer(), sequence, answer })
+            }
+            _ => {
+                self.tally.counts.damaged += 1;
+                Some(Event::Damaged { len: came.len() })
+            }
+        }
+    }
+
+    fn probe(&self, sequence: u64, at: Duration) -> Probe {
+        Probe { session: self.session, sequence, sent_ns: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) }
+    }
+
+    /// Nobody has ever answered at this address: tries the name's next one, counting from the start.
+    fn start_again(&mut self) -> bool {
+        let Counts { received: 0, damaged: 0, .. } = self.tally.counts else { return false };
+        if !self.client.next_address() {
+            return false;
+        }
+        self.tally = Tally::default();
+        true
+    }
+}

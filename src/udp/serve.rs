@@ -1,0 +1,171 @@
+//! The server: takes every datagram, at once and for ever, and answers it or not.
+//!
+//! A socket that nobody reads fills up and loses good data, so the loop does nothing that could wait.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::{Arrival, Codec, Endpoint, RECEIVE_LEN_MAX, Socket, Stop, receive_buffer};
+
+/// Failures in a row after which a socket is given up; a passing shortage of memory is shorter.
+const FAILURES_MAX: u32 = 100;
+/// The pause after a failure, so that it does not spin.
+const FAILURE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a datagram is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The same bytes.
+    Echo,
+    /// The same with `a` to `z` made capital.
+    Upper,
+    /// Nothing: the datagram is only shown.
+    Nothing,
+}
+
+/// What happened; the program decides what of it to show.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A datagram came.
+    Received {
+        /// Who sent it.
+        from: &'a Endpoint,
+        /// Its bytes, none for an empty one.
+        data: &'a [u8],
+    },
+    /// A datagram that should have been answered was not.
+    NotAnswered {
+        /// Who sent it.
+        from: &'a Endpoint,
+        /// Why.
+        why: NotAnswered,
+    },
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAnswered {
+    /// A Unix client that has not bound a path, or a forged port 0.
+    #[error("the sender has no address to answer to; a Unix client has to bind a path of its own")]
+    NoAddress,
+    /// Answering would go round for ever.
+    #[error("the sender claims to be this server")]
+    Ourselves,
+    /// Only the beginning came; an answer would be a lie.
+    #[error("the datagram is longer than {RECEIVE_LEN_MAX} bytes")]
+    TooLong,
+    /// The operating system did not take the answer; a datagram may be lost.
+    #[error("the answer was not sent: {0}")]
+    Failed(io::Error),
+}
+
+/// Counts of one server's whole life.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Datagrams taken.
+    pub datagrams: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
+    /// Answers sent; `answered <= datagrams`.
+    pub answered: AtomicU64,
+}
+
+/// What all sockets of one server share.
+#[derive(Debug)]
+pub struct Service<'a> {
+    /// What to answer.
+    pub reply: Reply,
+    /// The characters, for [`Reply::Upper`].
+    pub codec: Codec,
+    /// Stop after so many datagrams.
+    pub limit: Option<u64>,
+    /// Ends every socket's loop.
+    pub stop: &'a Stop,
+    /// The addresses of all the sockets: a datagram from one of them is forged, and not answered.
+    pub own: &'a [Endpoint],
+    /// What was done so far.
+    pub totals: &'a Totals,
+}
+
+/// Answers what comes to `socket` until the service is stopped; `see` is told of everything and can
+/// stop the service. One call for each socket, each on its own thread.
+///
+/// # Errors
+/// The socket failed, and went on failing.
+pub fn serve<S>(socket: &Socket, service: &Service<'_>, see: S) -> io::Result<()>
+where
+    S: Fn(Event<'_>) -> ControlFlow<()>,
+{
+    let mut buffer = receive_buffer();
+    let mut failures = 0;
+    loop {
+        match socket.receive(&mut buffer, None, Some(service.stop)) {
+            Ok(Arrival::Datagram { len, from }) => {
+                failures = 0;
+                if service.take(socket, &from, &buffer[..len], &see).is_break() {
+                    service.stop.trigger();
+                    return Ok(());
+                }
+            }
+            Ok(Arrival::Stopped | Arrival::TimedOut) => return Ok(()),
+            // An earlier answer found nobody any more: that client's business.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if failures >= FAILURES_MAX => return Err(error),
+            Err(_) => {
+                failures += 1;
+                thread::sleep(FAILURE_PAUSE);
+            }
+        }
+    }
+}
+
+impl Service<'_> {
+    fn take<S>(&self, socket: &Socket, from: &Endpoint, data: &[u8], see: S) -> ControlFlow<()>
+    where
+        S: Fn(Event<'_>) -> ControlFlow<()>,
+    {
+        let before = self.totals.datagrams.fetch_add(1, Ordering::SeqCst);
+        if self.limit.is_some_and(|limit| before >= limit) {
+            // Another socket's thread took the last one at the same moment.
+            self.totals.datagrams.fetch_sub(1, Ordering::SeqCst);
+            return ControlFlow::Break(());
+        }
+        self.totals.bytes.fetch_add(u64::try_from(data.len()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        see(Event::Received { from, data })?;
+        match self.answer(socket, from, data) {
+            Ok(true) => {
+                self.totals.answered.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(false) => {}
+            Err(why) => see(Event::NotAnswered { from, why })?,
+        }
+        match self.limit {
+            Some(limit) if before + 1 >= limit => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Sends the answer, if one is due.
+    fn answer(&self, socket: &Socket, to: &Endpoint, data: &[u8]) -> Result<bool, NotAnswered> {
+        if self.reply == Reply::Nothing {
+            return Ok(false);
+        }
+        if data.len() > RECEIVE_LEN_MAX {
+            return Err(NotAnswered::TooLong);
+        }
+        if !to.can_be_answered() {
+            return Err(NotAnswered::NoAddress);
+        }
+        if self.own.contains(to) {
+            return Err(NotAnswered::Ourselves);
+        }
+        let sent = match self.reply {
+            Reply::Upper => socket.send_to(&self.codec.upper(data), to),
+            Reply::Echo | Reply::Nothing => socket.send_to(data, to),
+        };
+        sent.map(|()| true).map_err(NotAnswered::Failed)
+    }
+}

@@ -1,0 +1,251 @@
+//! A datagram socket of either family, UDP or Unix, and the one way in which anybody here waits on it.
+//!
+//! The socket never blocks by itself: [`Socket::receive`] looks first and then sleeps in `poll`, so that
+//! a deadline or a [`Stop`] can end every wait, and a busy socket costs one system call a datagram.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
+
+use super::own_path::OwnPath;
+use super::{Endpoint, Stop};
+
+/// Room for datagrams that nobody has read yet, in bytes: what comes while it is full is lost without
+/// a word. The kernel grants at most `net.core.rmem_max`.
+pub const RECEIVE_ROOM: usize = 4 << 20;
+
+/// How long sending waits for room at the other end. Only a Unix peer that does not read makes us wait.
+const SEND_WAIT: Duration = Duration::from_secs(5);
+
+/// A socket that sends and receives datagrams; a Unix socket's file lives as long as it does.
+#[derive(Debug)]
+pub struct Socket {
+    family: Family,
+    path: Option<OwnPath>,
+}
+
+#[derive(Debug)]
+enum Family {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+/// How a wait for a datagram ended.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A datagram came; its bytes are at the start of the buffer. It may be empty.
+    Datagram {
+        /// Its length in bytes, `0 <= len <= buffer.len()`.
+        len: usize,
+        /// Who sent it.
+        from: Endpoint,
+    },
+    /// The deadline came first.
+    TimedOut,
+    /// The stop came first.
+    Stopped,
+}
+
+impl Socket {
+    /// A socket at this address. Port 0 is any free port; of a Unix path only a dead socket is replaced.
+    ///
+    /// # Errors
+    /// The address is taken, is not this machine's, or may not be used.
+    pub fn bind(at: &Endpoint) -> io::Result<Self> {
+        match at {
+            Endpoint::Ip(address) => Self::udp(*address),
+            Endpoint::Unix(address) => match address.as_pathname() {
+                Some(path) => {
+                    OwnPath::make_way(path)?;
+                    Self::unix(path)
+                }
+                None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket needs a path")),
+            },
+        }
+    }
+
+    /// A socket at any free address from which `peer` can be reached, and to which it can reply:
+    /// for a Unix peer that is a path of our own among the temporary files.
+    ///
+    /// # Errors
+    /// No port, descriptor or temporary file is left.
+    pub fn bind_for(peer: &Endpoint) -> io::Result<Self> {
+        match peer {
+            Endpoint::Ip(SocketAddr::V4(_)) => Self::udp((Ipv4Addr::UNSPECIFIED, 0).into()),
+            Endpoint::Ip(SocketAddr::V6(_)) => Self::udp((Ipv6Addr::UNSPECIFIED, 0).into()),
+            Endpoint::Unix(_) => {
+                let name = format!("landline-udp-{:016x}.sock", random());
+                Self::unix(&std::env::temp_dir().join(name))
+            }
+        }
+    }
+
+    fn udp(at: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(at)?;
+        socket.set_nonblocking(true)?;
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_ROOM)?;
+        Ok(Self { family: Family::Udp(socket), path: None })
+    }
+
+    fn unix(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::bind(path)?;
+        let path = OwnPath::new(path)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { family: Family::Unix(socket), path: Some(path) })
+    }
+
+    /// Makes `peer` the only one we hear, and lets the kernel tell us when nobody is there.
+    ///
+    /// # Errors
+    /// There is no way there; for a Unix peer also: nobody is there.
+    pub fn connect(&self, peer: &Endpoint) -> io::Result<()> {
+        match (&self.family, peer) {
+            (Family::Udp(socket), Endpoint::Ip(address)) => socket.connect(address),
+            (Family::Unix(socket), Endpoint::Unix(address)) => {
+                socket.connect_addr(address)?;
+                // The server may run as another user and has to reach our file to reply. From now on
+                // the kernel turns everybody else away.
+                self.path.as_ref().map_or(Ok(()), OwnPath::let_everybody_write)
+            }
+            _ => Err(other_family()),
+        }
+    }
+
+    /// The address that this socket has.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn local(&self) -> io::Result<Endpoint> {
+        match &self.family {
+            Family::Udp(socket) => socket.local_addr().map(Endpoint::Ip),
+            Family::Unix(socket) => socket.local_addr().map(Endpoint::Unix),
+        }
+    }
+
+    /// The file of a Unix socket, for who has to leave without dropping the socket.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(OwnPath::as_path)
+    }
+
+    /// Room for unread datagrams, in bytes, as the kernel granted it (it counts its own book-keeping too).
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn receive_room(&self) -> io::Result<usize> {
+        Ok(sockopt::socket_recv_buffer_size(self.fd())?)
+    }
+
+    /// Waits for the next datagram, at most until `until`, or until somebody asks to stop.
+    ///
+    /// # Errors
+    /// The socket failed. On a connected socket `ConnectionRefused` means that an earlier datagram
+    /// found nobody; the socket stays usable.
+    pub fn receive(&self, buffer: &mut [u8], until: Option<Instant>, stop: Option<&Stop>) -> io::Result<Arrival> {
+        loop {
+            if stop.is_some_and(Stop::is_triggered) {
+                return Ok(Arrival::Stopped);
+            }
+            let came = match &self.family {
+                Family::Udp(socket) => socket.recv_from(buffer).map(|(len, from)| (len, Endpoint::Ip(from))),
+                Family::Unix(socket) => socket.recv_from(buffer).map(|(len, from)| (len, Endpoint::Unix(from))),
+            };
+            match came {
+                Ok((len, from)) => return Ok(Arrival::Datagram { len, from }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.wait(PollFlags::IN, until, stop)? {
+                        return Ok(Arrival::TimedOut);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends to the connected peer, waiting a bounded time while a Unix peer's queue is full.
+    ///
+    /// # Errors
+    /// The datagram is too long, nobody is there, or the queue stayed full.
+    pub fn send(&self, data: &[u8]) -> io::Result<()> {
+        let until = Instant::now() + SEND_WAIT;
+        loop {
+            let sent = match &self.family {
+                Family::Udp(socket) => socket.send(data),
+                Family::Unix(socket) => socket.send(data),
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.wait(PollFlags::OUT, Some(until), None)? {
+                        return Err(error);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    /// Sends to whoever it is, now or not at all: nobody's full queue holds up anybody else.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `WouldBlock` is a full queue.
+    pub fn send_to(&self, data: &[u8], to: &Endpoint) -> io::Result<()> {
+        match (&self.family, to) {
+            (Family::Udp(socket), Endpoint::Ip(address)) => socket.send_to(data, address).map(drop),
+            (Family::Unix(socket), Endpoint::Unix(address)) => socket.send_to_addr(data, address).map(drop),
+            _ => Err(other_family()),
+        }
+    }
+
+    /// The error that waits on the socket, if there is one: on loopback a refusal is there as soon as
+    /// the datagram was sent.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match &self.family {
+            Family::Udp(socket) => socket.take_error(),
+            Family::Unix(socket) => socket.take_error(),
+        }
+    }
+
+    /// Sleeps until the socket is ready (or has an error to tell) or a stop comes: true; false at `until`.
+    fn wait(&self, ready: PollFlags, until: Option<Instant>, stop: Option<&Stop>) -> io::Result<bool> {
+        let socket = PollFd::from_borrowed_fd(self.fd(), ready);
+        let mut watched = vec![socket];
+        watched.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let limit = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut watched, limit.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.family {
+            Family::Udp(socket) => socket.as_fd(),
+            Family::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// A number that nobody can foresee, good enough for a name or a session.
+pub(super) fn random() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+fn other_family() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a UDP socket cannot send to a Unix one, nor the other way round")
+}

@@ -1,0 +1,59 @@
+//! What ends a wait from outside: a flag for who is busy, a readable socket for who sleeps in `poll`.
+//!
+//! Signals are registered by the programs, with [`Stop::flag`] and [`Stop::waker`].
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A request to stop, for any number of waiting threads at once.
+#[derive(Debug)]
+pub struct Stop {
+    flag: Arc<AtomicBool>,
+    // Never read from, so that it stays readable and every thread that polls it wakes.
+    woken: UnixStream,
+    waker: UnixStream,
+}
+
+impl Stop {
+    /// A stop that nobody has asked for yet.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn new() -> io::Result<Self> {
+        let (woken, waker) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        Ok(Self { flag: Arc::default(), woken, waker })
+    }
+
+    /// Asks everybody to stop.
+    pub fn trigger(&self) {
+        self.flag.store(true, Ordering::SeqCst);
+        // A full pipe has woken everybody already.
+        drop((&self.waker).write(&[0]));
+    }
+
+    /// Whether somebody has asked.
+    pub fn is_triggered(&self) -> bool {
+        self.flag.load(Ordering::SeqCst)
+    }
+
+    /// The flag, for a signal handler to set before it wakes.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+
+    /// A writing end, for a signal handler to wake with.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn waker(&self) -> io::Result<UnixStream> {
+        self.waker.try_clone()
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.woken.as_fd()
+    }
+}
