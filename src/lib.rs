@@ -1,6 +1,7 @@
 //! landline
 pub mod bare;
 pub mod chat;
+pub mod cli;
 pub mod dir;
 pub mod echo;
 pub mod exec;

@@ -1,0 +1,52 @@
+//! Argument groups that several programs share, and the parsers of their values.
+
+use std::time::Duration;
+
+use clap::Args;
+
+/// The port that is used where none is named: L-A-N-D on a telephone.
+pub const DEFAULT_PORT: u16 = 5263;
+
+/// How to reach the other end.
+#[derive(Debug, Clone, Args)]
+pub struct Reach {
+    /// Port to use where HOST names none
+    #[arg(short, long, env = "LANDLINE_PORT", default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub port: u16,
+    /// How long connecting may take, over all of a name's addresses
+    #[arg(long, env = "LANDLINE_CONNECT_TIMEOUT", default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    pub connect_timeout: Duration,
+}
+
+/// How much to say, and in which form.
+#[derive(Debug, Clone, Args)]
+pub struct Talk {
+    /// Print one JSON object at the end instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say more on standard error, both ends' addresses first
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Parses `1m30s`, `250ms`, `2h`; a bare number is seconds.
+///
+/// # Errors
+/// The text is no duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 1m30s, 250ms or 10"))
+}
+
+/// Parses `10MiB`, `4k`, `65536`: bytes.
+///
+/// # Errors
+/// The text is no size.
+pub fn size(text: &str) -> Result<u64, String> {
+    parse_size::parse_size(text).map_err(|error| format!("{error}; write it like 10MiB, 64KiB or 65536"))
+}

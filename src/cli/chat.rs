@@ -1,0 +1,139 @@
+//! Chat at a terminal or from a pipe: what comes is shown above the line being typed.
+
+use std::io::IsTerminal as _;
+use std::thread;
+
+use super::prompt::{Above, Input, Prompt};
+use super::{printable, put_json, say};
+use crate::chat::{Event, Listener, Speaker, call_chat};
+use crate::line::Line;
+use crate::wire::error::LineLost;
+
+/// The room where nobody names one.
+pub const ROOM_DEFAULT: &str = "lobby";
+
+/// What to be called where nobody says: the user's name.
+pub fn default_nick() -> String {
+    std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "guest".into())
+}
+
+/// A stay in a room, seen from the keyboard.
+#[derive(Debug)]
+pub struct Chat {
+    prompt: Prompt<()>,
+    room: String,
+    nick: String,
+    json: bool,
+}
+
+const HELP: &str = "\
+what you type is said to everybody in the room; besides:
+  /nick NAME   be called something else
+  /names       who is here
+  /quit        leave (Ctrl-D too)
+  /help        this; to say something that begins with a slash, type two of them
+";
+
+impl Chat {
+    /// A stay in `room` as `nick`, not yet entered. With `json` every event is an object on
+    /// standard output.
+    ///
+    /// # Errors
+    /// The terminal cannot be used.
+    pub fn new(room: &str, nick: &str, json: bool) -> crate::wire::Result<Self> {
+        Ok(Self { prompt: Prompt::new(())?, room: room.into(), nick: nick.into(), json })
+    }
+
+    /// Enters, and stays until `/quit`, the end of input, or the end of the line.
+    ///
+    /// # Errors
+    /// The nick is taken, chat is not allowed here, or the line was lost.
+    pub fn run(mut self, line: &mut Line) -> crate::wire::Result<()> {
+        let control = line.control().clone();
+        let (mut listener, speaker) = call_chat(line, &self.room, &self.nick)?;
+        let mut above = self.prompt.printer()?;
+        if self.prompt.is_interactive() {
+            above(format!("you are {} in {}; /help says more\n", printable(&self.nick), printable(&self.room)));
+        }
+        let json = self.json;
+        thread::scope(|scope| {
+            let hearing = scope.spawn(move || hear(&mut listener, above, json));
+            let spoken = self.speak(&speaker, &hearing);
+            let left = spoken.and_then(|()| speaker.leave());
+            if left.is_err() {
+                control.stop();
+            }
+            let heard = hearing.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "end" }.into()));
+            heard.and(left)
+        })
+    }
+
+    fn speak(
+        &mut self,
+        speaker: &Speaker,
+        hearing: &thread::ScopedJoinHandle<'_, crate::wire::Result<()>>,
+    ) -> crate::wire::Result<()> {
+        let prompt = format!("{}> ", printable(&self.room));
+        while !hearing.is_finished() {
+            let line = match self.prompt.read(&prompt)? {
+                Input::Line(line) => line,
+                Input::Interrupted => continue,
+                Input::End => break,
+            };
+            match line.split_once(' ').map_or((line.as_str(), ""), |(word, rest)| (word, rest.trim())) {
+                ("", "") => {}
+                ("/quit", _) => break,
+                ("/help", _) => say("chat", HELP.trim_end()),
+                ("/names", _) => speaker.ask_names()?,
+                ("/nick", "") => say("chat", "/nick NAME: say which"),
+                ("/nick", nick) => speaker.rename(nick)?,
+                (word, _) if word.starts_with("//") => speaker.say(line.strip_prefix('/').unwrap_or(&line))?,
+                (word, _) if word.starts_with('/') => {
+                    say("chat", &format!("{} is no command; /help lists them", printable(word)));
+                }
+                _ => speaker.say(&line)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hear(listener: &mut Listener<'_>, mut above: Above, json: bool) -> crate::wire::Result<()> {
+    let is_terminal = std::io::stdout().is_terminal();
+    while let Some(event) = listener.hear()? {
+        if json {
+            put_json(&object(&event))?;
+        } else {
+            let text = shown(&event);
+            above(format!("{}\n", if is_terminal { printable(&text).into_owned() } else { text }));
+        }
+    }
+    Ok(())
+}
+
+fn shown(event: &Event) -> String {
+    match event {
+        Event::Said { nick, text } => format!("{nick}: {text}"),
+        Event::Joined(nick) => format!("* {nick} joined"),
+        Event::Left(nick) => format!("* {nick} left"),
+        Event::Renamed { from, to } => format!("* {from} is now {to}"),
+        Event::Names(names) => format!("* here: {}", names.join(" ")),
+        Event::Dropped(count) => format!("* {count} messages were dropped: this end reads too slowly"),
+        Event::Refused(refusal) => format!("* {refusal}"),
+    }
+}
+
+fn object(event: &Event) -> serde_json::Value {
+    use serde_json::json;
+    match event {
+        Event::Said { nick, text } => json!({ "event": "said", "nick": nick, "text": text }),
+        Event::Joined(nick) => json!({ "event": "joined", "nick": nick }),
+        Event::Left(nick) => json!({ "event": "left", "nick": nick }),
+        Event::Renamed { from, to } => json!({ "event": "renamed", "nick": from, "to": to }),
+        Event::Names(names) => json!({ "event": "names", "names": names }),
+        Event::Dropped(count) => json!({ "event": "dropped", "count": count }),
+        Event::Refused(refusal) => {
+            json!({ "event": "refused", "code": refusal.code.as_str(), "message": refusal.message })
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `tcp-client echo`: what a line is worth, in round trips and bytes a second.
+
+use serde::Serialize;
+
+use super::{put_json, put_out};
+use crate::echo::{Measurement, measure};
+use crate::line::Line;
+use crate::session::millis;
+
+/// Makes `count` round trips of `size` bytes and prints what they took.
+///
+/// # Errors
+/// The server refused, the line was lost, or what came back was not what was sent.
+pub fn run(line: &mut Line, count: u32, size: u64, json: bool) -> crate::wire::Result<()> {
+    // The greeting's round trip is not the echo's.
+    line.greeting()?;
+    let report = Report::of(&measure(line, count, size)?, count, size);
+    if json { put_json(&report) } else { put_out(report.text().as_bytes()) }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    count: u32,
+    size: u64,
+    ms: f64,
+    bytes_per_second: f64,
+    round_trips_per_second: f64,
+    rtt_ms: Percentiles,
+}
+
+#[derive(Debug, Serialize)]
+struct Percentiles {
+    min: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl Report {
+    fn of(measurement: &Measurement, count: u32, size: u64) -> Self {
+        let seconds = measurement.elapsed.as_secs_f64().max(1e-9);
+        let times = &measurement.round_trips;
+        // The nearest rank: the smallest time that so many of a hundred do not exceed.
+        let percentile = |percent: usize| {
+            let rank = (times.len() * percent).div_ceil(100).max(1) - 1;
+            times.get(rank).map_or(0.0, |time| millis(*time))
+        };
+        let rtt_ms = Percentiles {
+            min: percentile(0),
+            p50: percentile(50),
+            p90: percentile(90),
+            p99: percentile(99),
+            max: percentile(100),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a rate in bytes a second needs no 53 bits")]
+        let bytes_per_second = measurement.bytes as f64 / seconds;
+        let round_trips_per_second = f64::from(count) / seconds;
+        Self { count, size, ms: millis(measurement.elapsed), bytes_per_second, round_trips_per_second, rtt_ms }
+    }
+
+    fn text(&self) -> String {
+        let Percentiles { min, p50, p90, p99, max } = self.rtt_ms;
+        format!(
+            "{} round trips of {} bytes in {:.3} ms, every byte checked\n\
+             rtt ms: min {min:.3}  p50 {p50:.3}  p90 {p90:.3}  p99 {p99:.3}  max {max:.3}\n\
+             {:.0} round trips/s, {:.1} MB/s each way\n",
+            self.count,
+            self.size,
+            self.ms,
+            self.round_trips_per_second,
+            self.bytes_per_second / 1e6
+        )
+    }
+}

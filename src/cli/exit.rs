@@ -1,0 +1,90 @@
+//! The one table of exit codes.
+
+use std::process::ExitCode;
+
+use crate::net::dial::ConnectError;
+use crate::wire::Error;
+
+/// How a program of ours ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: the other side refused, or the thing failed.
+    Failed,
+    /// 2: wrong usage (clap's own code too).
+    Usage,
+    /// 3: could not connect.
+    NotConnected,
+    /// 4: the line was lost.
+    LineLost,
+    /// 5: the other side is not trusted.
+    NotTrusted,
+    /// 130: Ctrl-C.
+    Interrupted,
+    /// The remote command's own code, from `rexec`.
+    Command(u8),
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotConnected => 3,
+            Self::LineLost => 4,
+            Self::NotTrusted => 5,
+            Self::Interrupted => 130,
+            Self::Command(code) => code,
+        }
+    }
+
+    /// `rexec` shares its code with the remote command, so its own failures are 250 and the table's
+    /// number; Ctrl-C and a command's code stay as they are.
+    #[must_use]
+    pub const fn beside_a_command(self) -> Self {
+        match self {
+            Self::Failed | Self::Usage | Self::NotConnected | Self::LineLost | Self::NotTrusted => {
+                Self::Command(250 + self.code())
+            }
+            Self::Done | Self::Interrupted | Self::Command(_) => self,
+        }
+    }
+
+    /// The code for an error, by the group it belongs to.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<Usage>().is_some() {
+            return Self::Usage;
+        }
+        if error.downcast_ref::<ConnectError>().is_some() {
+            return Self::NotConnected;
+        }
+        error.downcast_ref::<Error>().map_or(Self::Failed, Self::of_line)
+    }
+
+    /// The code for an error on a line.
+    pub const fn of_line(error: &Error) -> Self {
+        match error {
+            Error::LineLost(_) | Error::PeerMisbehaved(_) => Self::LineLost,
+            Error::Refused(_) | Error::Ours { .. } => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// The command line asks for something that makes no sense; says what would.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// An error for a command line that makes no sense.
+pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}

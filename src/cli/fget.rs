@@ -1,0 +1,232 @@
+//! `fget`: download files.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use super::args::{Reach, Talk, duration};
+use super::exit::usage;
+use super::progress::Progress;
+use super::remote::Remote;
+use super::transfer::{Show, Teller, is_in_step};
+use super::{Exit, connect, say};
+use crate::bare::BareLine;
+use crate::files::call_get;
+use crate::line::Line;
+use crate::part::Part;
+use crate::root::Root;
+use crate::wire::Error;
+use crate::wire::message::{Attributes, Total};
+use crate::wire::tutorial::{Ended, Waits, Wire};
+
+/// The program's name, in messages.
+pub const PROGRAM: &str = "fget";
+
+/// Download files, verified, never half
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+pub struct Args {
+    /// HOST:PATH to fetch, several if need be, and last where to put them: a file or a directory
+    /// [default: here]
+    #[arg(required = true, value_name = "HOST:PATH... [DEST")]
+    pub paths: Vec<OsString>,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    talk: Talk,
+    #[command(flatten)]
+    show: Show,
+    /// Fetch from one of the tutorials' file servers: size or close
+    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
+    wire: Option<Wire>,
+    /// With --wire: how long to wait for the next bytes
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    timeout: Duration,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fget build:notes.txt                     into this directory
+  fget build:a.log build:b.log logs/       several, into a directory
+  fget build:notes.txt copy.txt            under another name
+  fget tcp://build:7000/notes.txt          from another port
+  fget --wire size oldhost:video.mp4       from a tutorial's download server";
+
+/// Downloads what `args` say.
+///
+/// # Errors
+/// Wrong usage, or standard output is closed; what happens to a file is told and counted.
+pub fn main(args: &Args) -> anyhow::Result<Exit> {
+    let (sources, destination) = sources_and_destination(&args.paths)?;
+    let destination = Destination::new(destination, sources.len())?;
+    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show);
+    if let Some(wire) = args.wire {
+        return fetch_bare(args, wire, &sources, &destination, teller);
+    }
+    let mut line: Option<(&Remote, Line)> = None;
+    for source in &sources {
+        let target = destination.path_for(source)?;
+        let shown = (source.shown(), target.to_string_lossy().into_owned());
+        let (_, open) = match &mut line {
+            Some(open) if open.0.address == source.address => open,
+            closed => closed.insert((source, connect::line(PROGRAM, &source.address, &args.reach, &args.talk)?)),
+        };
+        let started = Instant::now();
+        match fetch(open, source, &target, &shown, &teller) {
+            Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
+            Err(error) => {
+                let is_in_step = is_in_step(&error);
+                teller.failed(&shown.0, &shown.1, &error.into())?;
+                if !is_in_step {
+                    line = None;
+                }
+            }
+        }
+    }
+    if let Some((_, line)) = line {
+        line.close();
+    }
+    Ok(teller.finish()?)
+}
+
+fn fetch(
+    line: &mut Line,
+    source: &Remote,
+    target: &Path,
+    shown: &(String, String),
+    teller: &Teller,
+) -> crate::wire::Result<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let progress: std::cell::RefCell<Option<Progress>> = std::cell::RefCell::new(None);
+    let received = call_get(
+        line,
+        source.path.as_bytes(),
+        |attributes| {
+            *progress.borrow_mut() = Some(teller.begin(&shown.0, &shown.1, attributes.size)?);
+            part_for(target, attributes)
+        },
+        &mut |bytes| {
+            if let Some(progress) = &mut *progress.borrow_mut() {
+                progress.at(bytes);
+            }
+        },
+    );
+    if let Some(progress) = progress.take() {
+        progress.clear();
+    }
+    // The error names the file as the person who asked for it knows it.
+    received.map_err(|error| match error {
+        Error::Ours { source, .. } => Error::ours(target.to_string_lossy())(source),
+        other => other,
+    })
+}
+
+/// The place for a file that arrives as `target`.
+///
+/// # Errors
+/// Its directory is missing or cannot be written, or the target is a directory.
+pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<Part> {
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let ours = || Error::ours(target.to_string_lossy());
+    let directory = Root::open_own_dir(directory).map_err(ours())?;
+    let name = target.file_name().unwrap_or(OsStr::new(""));
+    if directory.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(ours()(std::io::ErrorKind::IsADirectory.into()));
+    }
+    Part::create(directory, name, attributes).map_err(ours())
+}
+
+fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, PathBuf)> {
+    let mut sources = Vec::new();
+    for (at, path) in paths.iter().enumerate() {
+        match Remote::parse(path)? {
+            Some(remote) => sources.push(remote),
+            None if at + 1 == paths.len() && at > 0 => return Ok((sources, path.into())),
+            None => {
+                return Err(usage(format!("{}: not a HOST:PATH; to upload, use fput", path.to_string_lossy())));
+            }
+        }
+    }
+    Ok((sources, PathBuf::from(".")))
+}
+
+/// Where downloads go.
+struct Destination {
+    path: PathBuf,
+    is_dir: bool,
+}
+
+impl Destination {
+    fn new(path: PathBuf, sources: usize) -> anyhow::Result<Self> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let is_dir = path.is_dir();
+        if !is_dir && (sources > 1 || path.as_os_str().as_bytes().ends_with(b"/")) {
+            return Err(usage(format!("{}: not a directory; make it first", path.display())));
+        }
+        Ok(Self { path, is_dir })
+    }
+
+    fn path_for(&self, source: &Remote) -> anyhow::Result<PathBuf> {
+        if !self.is_dir {
+            return Ok(self.path.clone());
+        }
+        let name = source
+            .file_name()
+            .ok_or_else(|| usage(format!("{}: names no file; write HOST:PATH/FILE", source.shown())))?;
+        Ok(self.path.join(name))
+    }
+}
+
+/// From a tutorial's server: a line a file on `close`, one line for all on `size`.
+fn fetch_bare(
+    args: &Args,
+    wire: Wire,
+    sources: &[Remote],
+    destination: &Destination,
+    mut teller: Teller,
+) -> anyhow::Result<Exit> {
+    if !wire.carries_files() {
+        return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
+    }
+    for source in sources {
+        let target = destination.path_for(source)?;
+        let shown = (source.shown(), target.to_string_lossy().into_owned());
+        let started = Instant::now();
+        match fetch_one_bare(args, wire, source, &target) {
+            Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
+            Err(error) => teller.failed(&shown.0, &shown.1, &error)?,
+        }
+    }
+    Ok(teller.finish()?)
+}
+
+fn fetch_one_bare(args: &Args, wire: Wire, source: &Remote, target: &Path) -> anyhow::Result<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let stream = connect::stream(PROGRAM, &source.address, &args.reach, &args.talk)?;
+    let waits = Waits { reply: Some(args.timeout), idle: args.timeout };
+    let mut line = BareLine::new(stream, wire, waits);
+    line.say(source.path.as_bytes())?;
+    let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
+    let mut part = part_for(target, &attributes)?;
+    let mut hasher = blake3::Hasher::new();
+    let ended = line.hear(&mut |piece| {
+        hasher.update(piece);
+        part.write(piece).map_err(Error::ours(target.to_string_lossy()))
+    })?;
+    line.close();
+    let size = part.size();
+    if size == 0 {
+        // Missing or empty: these wires say the same for both, so nothing is left behind.
+        anyhow::bail!("the server sent nothing: the file is missing there, or empty; this wire cannot say which");
+    }
+    if ended == Ended::SizeGuessed && !args.talk.quiet {
+        say(PROGRAM, "size and bytes came in one piece: the size was guessed from the leading digits; check the file");
+    }
+    // Nothing on this wire says what was sent: what is compared is only that all of it was stored.
+    let blake3 = hasher.finalize().to_hex().to_string();
+    part.publish(&Total { size, blake3: blake3.into() }, &attributes).with_context(|| target.display().to_string())?;
+    Ok(size)
+}

@@ -1,0 +1,104 @@
+//! For our own programs: argument groups, text that is safe on a terminal, exit codes, and the one
+//! function that prints an error. The only part of the library that prints.
+//!
+//! Each program's `main` is three words: parse, call, exit. Its options and what it does with them
+//! are in the file of its name in here.
+#![expect(clippy::print_stderr, reason = "this is where programs speak to people")]
+#![expect(clippy::doc_markdown, reason = "the comments on arguments are the help text, read at a terminal")]
+
+pub mod args;
+pub mod chat;
+pub mod connect;
+pub mod echo;
+pub mod exit;
+pub mod fget;
+pub mod fput;
+pub mod listing;
+pub mod logging;
+pub mod printable;
+pub mod progress;
+pub mod prompt;
+pub mod remote;
+pub mod rexec;
+pub mod session;
+pub mod signals;
+pub mod tcp_client;
+pub mod tcp_server;
+pub mod transfer;
+pub mod udp_echo;
+pub mod wires;
+
+use std::io;
+use std::process::ExitCode;
+
+pub use exit::Exit;
+pub use printable::printable;
+
+/// Runs a program's body and turns its result into an exit code, printing the error if there is one:
+/// the program's name, what failed, and why, on one line.
+pub fn run(program: &str, body: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
+    end(program, body()).into()
+}
+
+/// As [`run`], for `rexec`, whose own failures must not look like the remote command's.
+pub fn run_beside_a_command(program: &str, body: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
+    end(program, body()).beside_a_command().into()
+}
+
+/// What clap says of a command line, with `rexec`'s code for wrong usage.
+pub fn refuse_usage_beside_a_command(error: &clap::Error) -> ExitCode {
+    if let Err(unheard) = error.print() {
+        tracing::debug!(%unheard, "wrong usage could not be explained");
+    }
+    // Help and version are no errors.
+    if error.exit_code() == 0 { Exit::Done.into() } else { Exit::Usage.beside_a_command().into() }
+}
+
+fn end(program: &str, result: anyhow::Result<Exit>) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        // The reader of our output has left (`| head`): it has what it wanted.
+        Err(error) if is_closed_stdout(&error) => Exit::Done,
+        Err(error) => {
+            eprintln!("{program}: {}", printable(&format!("{error:#}")));
+            Exit::of(&error)
+        }
+    }
+}
+
+fn is_closed_stdout(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<crate::wire::Error>() {
+        Some(crate::wire::Error::Ours { object, source }) => {
+            object == STDOUT && source.kind() == io::ErrorKind::BrokenPipe
+        }
+        _ => false,
+    }
+}
+
+/// The object's name in errors of writing to standard output.
+pub const STDOUT: &str = "standard output";
+
+/// Writes data to standard output and sends it on at once.
+///
+/// # Errors
+/// Standard output is closed or full.
+pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
+    use io::Write as _;
+    let mut out = io::stdout().lock();
+    out.write_all(data).and_then(|()| out.flush()).map_err(crate::wire::Error::ours(STDOUT))
+}
+
+/// Prints one JSON value on a line of its own.
+///
+/// # Errors
+/// As [`put_out`].
+pub fn put_json(value: &impl serde::Serialize) -> crate::wire::Result<()> {
+    let mut line = serde_json::to_vec(value).map_err(|error| crate::wire::Error::ours("JSON output")(error.into()))?;
+    line.push(b'\n');
+    put_out(&line)
+}
+
+/// A remark to the person at the terminal, on standard error.
+pub fn say(program: &str, remark: &str) {
+    eprintln!("{program}: {remark}");
+}

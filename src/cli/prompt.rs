@@ -1,0 +1,104 @@
+//! Lines from a person or from a script: an editor with history and completion at a terminal, plain
+//! lines from a pipe.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use rustyline::error::ReadlineError;
+use rustyline::history::DefaultHistory;
+use rustyline::{Config, Editor, ExternalPrinter as _, Helper};
+
+use super::put_out;
+use crate::wire::Error;
+
+/// What came from the person or the script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A line, without its end.
+    Line(String),
+    /// Ctrl-C at the prompt: the line being typed is thrown away.
+    Interrupted,
+    /// Ctrl-D, or the end of the script.
+    End,
+}
+
+/// Where lines come from.
+#[derive(Debug)]
+pub struct Prompt<H: Helper> {
+    editor: Option<Editor<H, DefaultHistory>>,
+}
+
+/// Prints a text above the line that is being typed.
+pub type Above = Box<dyn FnMut(String) + Send>;
+
+impl<H: Helper> Prompt<H> {
+    /// A prompt with completion by `helper`, if standard input and output are a terminal.
+    ///
+    /// # Errors
+    /// The terminal cannot be used.
+    pub fn new(helper: H) -> crate::wire::Result<Self> {
+        if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+            return Ok(Self { editor: None });
+        }
+        let config = Config::builder().auto_add_history(true).build();
+        let mut editor = Editor::with_config(config).map_err(terminal_error)?;
+        editor.set_helper(Some(helper));
+        Ok(Self { editor: Some(editor) })
+    }
+
+    /// Whether a person is typing.
+    pub const fn is_interactive(&self) -> bool {
+        self.editor.is_some()
+    }
+
+    /// Waits for the next line; `prompt` is shown to a person only.
+    ///
+    /// # Errors
+    /// The terminal or the pipe failed.
+    pub fn read(&mut self, prompt: &str) -> crate::wire::Result<Input> {
+        let Some(editor) = &mut self.editor else { return read_plain() };
+        match editor.readline(prompt) {
+            Ok(line) => Ok(Input::Line(line)),
+            Err(ReadlineError::Interrupted) => Ok(Input::Interrupted),
+            Err(ReadlineError::Eof) => Ok(Input::End),
+            Err(error) => Err(terminal_error(error)),
+        }
+    }
+
+    /// A printer that another thread can use while a line is being typed.
+    ///
+    /// # Errors
+    /// The terminal cannot do that.
+    pub fn printer(&mut self) -> crate::wire::Result<Above> {
+        let Some(editor) = &mut self.editor else {
+            return Ok(Box::new(|text| {
+                // Whoever read our output has left: the next line of input will notice.
+                if let Err(error) = put_out(text.as_bytes()) {
+                    tracing::debug!(%error, "a message could not be shown");
+                }
+            }));
+        };
+        let mut printer = editor.create_external_printer().map_err(terminal_error)?;
+        Ok(Box::new(move |text| {
+            if let Err(error) = printer.print(text) {
+                tracing::debug!(%error, "a message could not be shown");
+            }
+        }))
+    }
+}
+
+fn read_plain() -> crate::wire::Result<Input> {
+    let mut line = Vec::new();
+    let read = std::io::stdin().lock().read_until(b'\n', &mut line).map_err(Error::ours("standard input"))?;
+    if read == 0 {
+        return Ok(Input::End);
+    }
+    let line = String::from_utf8_lossy(&line);
+    Ok(Input::Line(line.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+fn terminal_error(error: ReadlineError) -> Error {
+    match error {
+        ReadlineError::Io(error) => Error::ours("terminal")(error),
+        other => Error::ours("terminal")(std::io::Error::other(other.to_string())),
+    }
+}

@@ -1,0 +1,94 @@
+//! `host:path`, `tcp://host:port/path`, `unix:/socket:path`: a file over there, as people write it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::exit::usage;
+use crate::net::Address;
+
+/// A path on another machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Which machine.
+    pub address: Address,
+    /// Which path; bytes, for a name need not be UTF-8.
+    pub path: OsString,
+}
+
+impl Remote {
+    /// Reads an argument; `None` if it names a file of this machine: there is no colon before its
+    /// first slash.
+    ///
+    /// # Errors
+    /// The host's part is no address.
+    pub fn parse(argument: &OsStr) -> anyhow::Result<Option<Self>> {
+        let bytes = argument.as_bytes();
+        let Some((address, path)) = split(bytes) else { return Ok(None) };
+        let Ok(address) = std::str::from_utf8(address) else {
+            return Err(usage(format!("{}: the host's name is not UTF-8", argument.to_string_lossy())));
+        };
+        let address = address.parse::<Address>().map_err(|error| usage(format!("{error}; write HOST:PATH")))?;
+        Ok(Some(Self { address, path: OsString::from_vec(path.to_vec()) }))
+    }
+
+    /// The last part of the path: the name that a download gets.
+    pub fn file_name(&self) -> Option<&OsStr> {
+        let name = self.path.as_bytes().rsplit(|byte| *byte == b'/').next()?;
+        (!name.is_empty() && name != b"." && name != b"..").then(|| OsStr::from_bytes(name))
+    }
+
+    /// As it was written, for people.
+    pub fn shown(&self) -> String {
+        format!("{}:{}", self.address, self.path.to_string_lossy())
+    }
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = |from: usize, byte: u8| bytes.iter().skip(from).position(|b| *b == byte).map(|found| found + from);
+    if bytes.starts_with(b"tcp://") {
+        let slash = at(6, b'/').unwrap_or(bytes.len());
+        return Some((bytes.get(..slash)?, bytes.get(slash + 1..).unwrap_or_default()));
+    }
+    let colon = if bytes.starts_with(b"unix:") {
+        at(5, b':').unwrap_or(bytes.len())
+    } else if bytes.starts_with(b"[") {
+        at(0, b']').map(|bracket| bracket + 1).filter(|colon| bytes.get(*colon) == Some(&b':'))?
+    } else {
+        let colon = at(0, b':')?;
+        if at(0, b'/').is_some_and(|slash| slash < colon) {
+            return None;
+        }
+        colon
+    };
+    Some((bytes.get(..colon)?, bytes.get(colon + 1..).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_paths_are_told_apart() {
+        for (argument, want) in [
+            ("build:notes.txt", Some(("build", "notes.txt"))),
+            ("build:/a b/c:d", Some(("build", "/a b/c:d"))),
+            ("build:", Some(("build", ""))),
+            ("[::1]:x", Some(("[::1]", "x"))),
+            ("tcp://build:7000/a/b", Some(("build:7000", "a/b"))),
+            ("tcp://[::1]:7000/a", Some(("[::1]:7000", "a"))),
+            ("unix:/run/l.sock:a/b", Some(("unix:/run/l.sock", "a/b"))),
+            ("notes.txt", None),
+            ("./a:b", None),
+            ("/a:b", None),
+        ] {
+            let got = Remote::parse(OsStr::new(argument)).unwrap();
+            let got = got.map(|remote| (remote.address.to_string(), remote.path.into_string().unwrap()));
+            assert_eq!(got, want.map(|(host, path)| (host.to_owned(), path.to_owned())), "{argument}");
+        }
+        assert!(Remote::parse(OsStr::new("a@b:c")).is_err());
+        let name = |text: &str| Remote::parse(OsStr::new(text)).unwrap().unwrap().file_name().map(OsStr::to_owned);
+        assert_eq!(name("h:a/b"), Some("b".into()));
+        assert_eq!(name("h:a/"), None);
+        assert_eq!(name("h:.."), None);
+    }
+}

@@ -1,0 +1,392 @@
+//! `rexec`: run a command on another machine, or open a prompt there.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Parser;
+
+use super::args::{Reach, Talk, duration};
+use super::exit::usage;
+use super::prompt::{Input, Prompt};
+use super::signals::Forwarding;
+use super::{Exit, connect, printable, put_json, put_out, say};
+use crate::bare::BareLine;
+use crate::dir::{call_cd, call_pwd};
+use crate::exec::process::{Work, signal_number};
+use crate::exec::{Call, call_exec};
+use crate::line::Line;
+use crate::net::Address;
+use crate::session::millis;
+use crate::text::{Decoder, Encoding};
+use crate::wire::Error;
+use crate::wire::message::{Outcome, Stream};
+use crate::wire::tutorial::{Ended, Waits, Wire};
+
+/// The program's name, in messages.
+pub const PROGRAM: &str = "rexec";
+
+/// Run a command on another machine, or open a prompt there
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    talk: Talk,
+    /// Directory over there, under the server's root
+    #[arg(short = 'C', long, value_name = "DIR")]
+    chdir: Option<OsString>,
+    /// Give the command no input
+    #[arg(short = 'n', long)]
+    no_stdin: bool,
+    /// Print one JSON event a line as it happens: stdout, stderr, outcome
+    #[arg(long, conflicts_with = "json")]
+    json_stream: bool,
+    /// What characters the command's text is, both ways: utf-8, gbk, ...
+    #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
+    encoding: Encoding,
+    /// Speak to one of the tutorials' servers: raw, len, json, ack
+    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
+    wire: Option<Wire>,
+    /// With --wire: how long to wait for a reply
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    timeout: Duration,
+    /// With --wire raw: silence that ends a reply
+    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
+    idle: Duration,
+    /// HOST, HOST:PORT, [::1]:7000 or unix:/path
+    #[arg(value_name = "HOST")]
+    host: Address,
+    /// Words for the server's shell, joined by spaces; or, after --, a program and its arguments
+    /// exactly as they are; or nothing, for a prompt
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+    /// Set by [`Args::from_command_line`]: the words came after `--`.
+    #[arg(skip)]
+    is_argv: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rexec build 'ls -l | wc'            a command for the server's shell
+  rexec build -- printf '%s\\n' 'a b'  a program and its exact arguments, no shell
+  rexec -C src build make             in a directory under the server's root
+  tar c . | rexec build 'tar x'       standard input goes there too
+  rexec build                         a prompt that keeps its directory
+
+Exit code: the command's own; 128+n if signal n ended it; 126 or 127 if it could not start;
+251 refused, 252 wrong usage, 253 not connected, 254 line lost (the command's fate is unknown here).";
+
+impl Args {
+    /// Reads the command line. Whether the command came behind `--` decides what it is, and clap
+    /// does not tell, so the line is looked at in two parts.
+    ///
+    /// # Errors
+    /// Wrong usage, or a request for help.
+    pub fn from_command_line(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.collect();
+        if let Some(dashes) = words.iter().position(|word| word == "--")
+            && let Ok(mut args) = Self::try_parse_from(words.iter().take(dashes))
+            && args.command.is_empty()
+        {
+            args.command = words.into_iter().skip(dashes + 1).collect();
+            args.is_argv = true;
+            return Ok(args);
+        }
+        Self::try_parse_from(words)
+    }
+
+    fn work(&self) -> Option<Work> {
+        if self.command.is_empty() {
+            return None;
+        }
+        if self.is_argv {
+            return Some(Work::Argv(self.command.clone()));
+        }
+        let words: Vec<&[u8]> = self.command.iter().map(|word| word.as_bytes()).collect();
+        Some(Work::Shell(self.encoded(OsString::from_vec(words.join(&b' ')))))
+    }
+
+    /// A command string in the encoding of the machine over there.
+    fn encoded(&self, command: OsString) -> OsString {
+        match command.to_str() {
+            Some(text) if !self.encoding.is_utf8() => OsString::from_vec(self.encoding.encode(text).0),
+            _ => command,
+        }
+    }
+}
+
+/// Runs what `args` say.
+///
+/// # Errors
+/// No connection, refused, line lost; the command's own failure is its exit code.
+pub fn main(args: &Args) -> anyhow::Result<Exit> {
+    if args.is_argv && args.command.is_empty() {
+        return Err(usage("nothing to run behind --"));
+    }
+    if let Some(wire) = args.wire {
+        return bare(args, wire);
+    }
+    let mut line = connect::line(PROGRAM, &args.host, &args.reach, &args.talk)?;
+    let Some(work) = args.work() else { return prompt(args, line) };
+    let exit = run(args, &mut line, &work)?;
+    line.close();
+    Ok(exit)
+}
+
+fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+    let stdin = std::io::stdin();
+    let call = Call {
+        work,
+        path: args.chdir.as_ref().map(|path| path.as_bytes()),
+        stdin: (!args.no_stdin).then(|| stdin.as_fd()),
+    };
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone())?;
+    let mut show = Show::new(args);
+    let started = Instant::now();
+    let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
+    if forwarding.stop() {
+        say(PROGRAM, "ended by a second Ctrl-C; the server ends the command");
+        return Ok(Exit::Interrupted);
+    }
+    let ended = ended.and_then(|outcome| show.finish().map(|()| outcome));
+    match ended {
+        Ok(outcome) => {
+            show.outcome(&args.host, work, &outcome, started.elapsed())?;
+            Ok(exit_of(&outcome))
+        }
+        Err(error) => {
+            if args.talk.json || args.json_stream {
+                put_json(&serde_json::json!({
+                    "event": args.json_stream.then_some("error"),
+                    "host": args.host.to_string(),
+                    "error": error.with_cause(),
+                    "exit_code": Exit::of_line(&error).beside_a_command().code(),
+                }))?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn exit_of(outcome: &Outcome<'_>) -> Exit {
+    Exit::Command(match outcome {
+        // A process' exit code is its lowest eight bits (wait(2)).
+        Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => code.to_le_bytes()[0],
+        Outcome::Killed(signal) => 128_u8.saturating_add(signal_number(signal).unwrap_or(0).to_le_bytes()[0]),
+    })
+}
+
+/// Where a command's output goes: as it is, decoded, or as events.
+struct Show<'a> {
+    args: &'a Args,
+    decoders: [Decoder; 2],
+    bytes: [u64; 2],
+}
+
+impl<'a> Show<'a> {
+    fn new(args: &'a Args) -> Self {
+        Self { args, decoders: [Decoder::new(args.encoding), Decoder::new(args.encoding)], bytes: [0, 0] }
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+        let at = usize::from(stream == Stream::Stderr);
+        self.bytes[at] += bytes.len() as u64;
+        if self.args.json_stream {
+            let event = ["stdout", "stderr"][at];
+            return match std::str::from_utf8(bytes) {
+                Ok(text) => put_json(&serde_json::json!({ "event": event, "text": text })),
+                Err(_) => put_json(&serde_json::json!({ "event": event, "base64": BASE64.encode(bytes) })),
+            };
+        }
+        if self.args.encoding.is_utf8() {
+            return self.write(stream, bytes);
+        }
+        let text = self.decoders[at].decode(bytes);
+        self.write(stream, text.as_bytes())
+    }
+
+    /// With `--json` standard output is the object's, so the command's goes to standard error.
+    fn write(&self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+        if stream == Stream::Main && !self.args.talk.json {
+            return put_out(bytes);
+        }
+        std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error"))
+    }
+
+    /// What is left of a character that never ended.
+    fn finish(&mut self) -> crate::wire::Result<()> {
+        for (at, stream) in [(0, Stream::Main), (1, Stream::Stderr)] {
+            let rest = self.decoders[at].finish();
+            if !rest.is_empty() {
+                self.write(stream, rest.as_bytes())?;
+            }
+        }
+        if self.decoders.iter().any(Decoder::saw_malformed) {
+            say(PROGRAM, &format!("some output is not {}; it is shown as \u{fffd}", self.args.encoding));
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, host: &Address, work: &Work, outcome: &Outcome<'_>, took: Duration) -> crate::wire::Result<()> {
+        match outcome {
+            Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
+            Outcome::CouldNotStart { why, .. } => say(PROGRAM, &format!("{host}: {}", printable(why))),
+            Outcome::Exited(_) => {}
+        }
+        if !self.args.talk.json && !self.args.json_stream {
+            return Ok(());
+        }
+        let (exit_code, signal, error) = match outcome {
+            Outcome::Exited(code) => (Some(*code), None, None),
+            Outcome::Killed(signal) => (None, Some(signal), None),
+            Outcome::CouldNotStart { code, why } => (Some(*code), None, Some(why)),
+        };
+        put_json(&serde_json::json!({
+            "event": self.args.json_stream.then_some("outcome"),
+            "host": host.to_string(),
+            "command": work.shown(),
+            "outcome": match outcome {
+                Outcome::Exited(_) => "exited",
+                Outcome::Killed(_) => "killed",
+                Outcome::CouldNotStart { .. } => "could-not-start",
+            },
+            "exit_code": exit_code,
+            "signal": signal,
+            "error": error,
+            "stdout_bytes": self.bytes[0],
+            "stderr_bytes": self.bytes[1],
+            "ms": millis(took),
+        }))
+    }
+}
+
+/// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
+fn prompt(args: &Args, mut line: Line) -> anyhow::Result<Exit> {
+    let mut input = Prompt::new(())?;
+    if let Some(directory) = &args.chdir {
+        call_cd(&mut line, directory.as_bytes())?;
+    }
+    let mut exit = Exit::Done;
+    loop {
+        let cwd = String::from_utf8_lossy(&call_pwd(&mut line)?).into_owned();
+        let command = match input.read(&format!("{}:{}> ", args.host, printable(&cwd)))? {
+            Input::Line(command) => command.trim().to_owned(),
+            Input::Interrupted => continue,
+            Input::End => break,
+        };
+        let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
+            [] => continue,
+            ["exit" | "quit"] => break,
+            ["cd"] => cd(&mut line, "/")?,
+            ["cd", path] => cd(&mut line, path)?,
+            _ => run_line(args, &mut line, command)?,
+        };
+        if exit == Exit::Done {
+            exit = code;
+        }
+    }
+    line.close();
+    // At a terminal the person has seen each failure; a script is told of the first.
+    Ok(if input.is_interactive() { Exit::Done } else { exit })
+}
+
+fn cd(line: &mut Line, path: &str) -> anyhow::Result<Exit> {
+    match call_cd(line, path.as_bytes()) {
+        Ok(_) => Ok(Exit::Done),
+        Err(Error::Refused(refusal)) => {
+            say(PROGRAM, &printable(&refusal.message));
+            Ok(Exit::Failed)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exit> {
+    let work = Work::Shell(args.encoded(command.into()));
+    let call = Call { work: &work, path: None, stdin: None };
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone())?;
+    let mut show = Show::new(args);
+    let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
+    forwarding.stop();
+    match ended {
+        Ok(outcome) => {
+            show.finish()?;
+            if let Outcome::Killed(signal) = &outcome {
+                say(PROGRAM, &format!("killed by signal {}", printable(signal)));
+            }
+            Ok(exit_of(&outcome))
+        }
+        Err(Error::Refused(refusal)) => {
+            say(PROGRAM, &printable(&refusal.message));
+            Ok(Exit::Failed)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A command for a tutorial's server, or a prompt of them.
+fn bare(args: &Args, wire: Wire) -> anyhow::Result<Exit> {
+    if wire.carries_files() {
+        return Err(usage("the wires size and close carry files; use fget --wire"));
+    }
+    if args.is_argv || args.chdir.is_some() {
+        return Err(usage("the tutorials' servers take a command string only: no -- and no --chdir"));
+    }
+    let stream = connect::stream(PROGRAM, &args.host, &args.reach, &args.talk)?;
+    let mut line = BareLine::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.idle });
+    if let Some(Work::Shell(command)) = args.work() {
+        let exit = ask_bare(args, &mut line, command.as_bytes())?;
+        line.close();
+        return Ok(exit);
+    }
+    let mut input = Prompt::new(())?;
+    let mut exit = Exit::Done;
+    loop {
+        let command = match input.read(&format!("{}> ", args.host))? {
+            Input::Line(command) => command.trim().to_owned(),
+            Input::Interrupted => continue,
+            Input::End => break,
+        };
+        if command.is_empty() {
+            continue;
+        }
+        if command == "exit" || command == "quit" {
+            break;
+        }
+        let code = ask_bare(args, &mut line, args.encoded(command.into()).as_bytes())?;
+        if exit == Exit::Done {
+            exit = code;
+        }
+    }
+    line.close();
+    Ok(exit)
+}
+
+fn ask_bare(args: &Args, line: &mut BareLine, command: &[u8]) -> anyhow::Result<Exit> {
+    line.say(command)?;
+    let mut decoder = Decoder::new(args.encoding);
+    let mut ends_line = true;
+    let ended = line.hear(&mut |piece| {
+        ends_line = piece.ends_with(b"\n");
+        if args.encoding.is_utf8() { put_out(piece) } else { put_out(decoder.decode(piece).as_bytes()) }
+    })?;
+    put_out(decoder.finish().as_bytes())?;
+    if !ends_line && std::io::stdout().is_terminal() {
+        put_out(b"\n")?;
+    }
+    if ended == Ended::Nothing {
+        let waited = args.timeout;
+        say(
+            PROGRAM,
+            &format!("no reply within {waited:?}; some servers send nothing for a command that prints nothing"),
+        );
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,142 @@
+//! `tcp-client`: one prompt over one session, for a person or for a script.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use super::args::{Reach, Talk, duration, size};
+use super::chat::Chat;
+use super::exit::usage;
+use super::session::Session;
+use super::{Exit, chat, connect, echo, wires};
+use crate::net::Address;
+use crate::text::Encoding;
+use crate::wire::tutorial::Wire;
+
+/// The program's name, in messages.
+pub const PROGRAM: &str = "tcp-client";
+
+/// Talk to a tcp-server: say, chat, look around, run, get, put
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    prompt: PromptArgs,
+}
+
+/// The prompt's own arguments.
+#[derive(Debug, clap::Args)]
+struct PromptArgs {
+    /// HOST, HOST:PORT, [::1]:7000 or unix:/path
+    #[arg(value_name = "HOST")]
+    host: Option<Address>,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    talk: Talk,
+    #[command(flatten)]
+    bare: BareArgs,
+}
+
+/// How to talk to one of the tutorials' servers.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The tutorials' wires")]
+pub struct BareArgs {
+    /// Send each line as a bare request to one of the tutorials' servers: raw, len, json, ack
+    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
+    pub wire: Option<Wire>,
+    /// What characters the bytes are, both ways: utf-8, gbk, ...
+    #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
+    pub encoding: Encoding,
+    /// Wait for no reply: the server only prints
+    #[arg(long)]
+    pub no_reply: bool,
+    /// At the end, shut down the sending half and wait for the server's last word
+    #[arg(long)]
+    pub bye: bool,
+    /// How long to wait for a reply
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    pub timeout: Duration,
+    /// On raw: silence that ends a reply
+    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
+    pub idle: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure a line: round trips of SIZE bytes, every byte checked
+    Echo {
+        /// HOST, HOST:PORT, [::1]:7000 or unix:/path
+        host: Address,
+        /// Round trips to make
+        #[arg(short, long, default_value_t = 1000, value_name = "N")]
+        count: u32,
+        /// Bytes of each; over 4 MiB they are streamed
+        #[arg(short, long, default_value = "64", value_name = "SIZE", value_parser = size)]
+        size: u64,
+        #[command(flatten)]
+        reach: Reach,
+        #[command(flatten)]
+        talk: Talk,
+    },
+    /// Talk in a room
+    Chat {
+        /// HOST, HOST:PORT, [::1]:7000 or unix:/path
+        host: Address,
+        /// The room; it is there while anybody is in it
+        #[arg(short, long, env = "LANDLINE_ROOM", default_value = chat::ROOM_DEFAULT)]
+        room: String,
+        /// What to be called [default: your user name]
+        #[arg(short, long, env = "LANDLINE_NICK")]
+        nick: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+        #[command(flatten)]
+        talk: Talk,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tcp-client localhost                    a prompt; type help there
+  tcp-client chat localhost --nick ann    straight into a room
+  tcp-client echo localhost --size 1MiB   what the line is worth
+  printf 'cd src\\nls -l\\n' | tcp-client localhost
+                                          a script; exit code of the first failure
+  tcp-client --wire raw localhost:9001    a tutorial's server (a host called echo or chat: echo:5263)";
+
+/// Does what `args` say.
+///
+/// # Errors
+/// Wrong usage, no connection, line lost; at the prompt a refusal is told and the next line is read.
+pub fn main(args: &Args) -> anyhow::Result<Exit> {
+    match &args.command {
+        Some(Command::Echo { host, count, size, reach, talk }) => {
+            if *count == 0 {
+                return Err(usage("--count 0 measures nothing"));
+            }
+            let mut line = connect::line(PROGRAM, host, reach, talk)?;
+            echo::run(&mut line, *count, *size, talk.json)?;
+            line.close();
+            Ok(Exit::Done)
+        }
+        Some(Command::Chat { host, room, nick, reach, talk }) => {
+            let mut line = connect::line(PROGRAM, host, reach, talk)?;
+            let nick = nick.clone().unwrap_or_else(chat::default_nick);
+            Chat::new(room, &nick, talk.json)?.run(&mut line)?;
+            line.close();
+            Ok(Exit::Done)
+        }
+        None => {
+            let PromptArgs { host, reach, talk, bare } = &args.prompt;
+            let host = host.as_ref().ok_or_else(|| usage("name a HOST, for example: tcp-client localhost"))?;
+            if let Some(wire) = bare.wire {
+                let stream = connect::stream(PROGRAM, host, reach, talk)?;
+                return wires::run(stream, host, wire, bare);
+            }
+            Session::new(connect::line(PROGRAM, host, reach, talk)?, host, talk)?.run()
+        }
+    }
+}

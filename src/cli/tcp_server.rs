@@ -1,0 +1,309 @@
+//! `tcp-server`: echo, chat, commands, directories and files on one port.
+
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::args::{DEFAULT_PORT, duration};
+use super::exit::usage;
+use super::logging::{self, LogFormat};
+use super::{Exit, printable, put_out, say};
+use crate::bare::{Bare, Console, OutputPolicy, Reply};
+use crate::net::Address;
+use crate::net::gate::{Caps, raise_descriptor_limit};
+use crate::net::listen::Listener;
+use crate::root::Root;
+use crate::server::{Config, Server, accept_on_all};
+use crate::text::Encoding;
+use crate::trust::{Service, Services};
+use crate::wire::tutorial::Wire;
+
+/// The program's name, in messages.
+pub const PROGRAM: &str = "tcp-server";
+
+/// Serve echo, chat, remote commands, directories and files on one port
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Address to listen on, repeatable: HOST:PORT, [::1]:0, unix:/path; port 0 takes any free one
+    /// [default: 127.0.0.1 and ::1]
+    #[arg(short, long, env = "LANDLINE_BIND", value_name = "ADDRESS", value_delimiter = ',')]
+    pub bind: Vec<Address>,
+    /// Port where --bind names none
+    #[arg(short, long, env = "LANDLINE_PORT", default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub port: u16,
+    /// Directory to show; nothing outside can be reached by file requests
+    #[arg(long, env = "LANDLINE_ROOT", default_value = ".", value_name = "DIR")]
+    pub root: PathBuf,
+    /// What guests (everybody who has not proved who they are) may do: echo, chat, read, write,
+    /// exec, or all, none
+    #[arg(long, env = "LANDLINE_GUEST", default_value = "echo,chat", value_name = "LIST")]
+    pub guest: Services,
+    /// Let guests have exec or write on an address that other machines can reach
+    #[arg(long)]
+    pub insecure: bool,
+    /// Connections at the same time [default: what this machine bears]
+    #[arg(long, env = "LANDLINE_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// Connections from one address at the same time
+    #[arg(long, env = "LANDLINE_MAX_PER_ADDRESS", default_value_t = 1024, value_name = "N")]
+    pub max_per_address: usize,
+    /// How long a line may be silent between two requests; 0: for ever
+    #[arg(long, env = "LANDLINE_IDLE_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it; 0: for ever
+    #[arg(long, env = "LANDLINE_STALL_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub stall_timeout: Duration,
+    /// After SIGTERM: how long requests under way may take to end
+    #[arg(long, env = "LANDLINE_GRACE", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub grace: Duration,
+    /// Also write the ready lines to this open descriptor (a pipe), for supervisors
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Option<u32>,
+    /// Form of the log on standard error
+    #[arg(long, env = "LANDLINE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Log warnings and errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Log more
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    tutorial: Tutorial,
+}
+
+/// A tutorial's wire beside our own frames, on the same port.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The tutorials' wires")]
+struct Tutorial {
+    /// Also take bare requests, and frame replies so: raw, len, json, ack, size, close
+    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
+    wire: Option<Wire>,
+    /// What to reply to a bare request [default: files on size and close, else echo]
+    #[arg(long, value_name = "WHAT", requires = "wire")]
+    reply: Option<ReplyKind>,
+    /// In front of what echo says back
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// What fixed replies
+    #[arg(long, value_name = "TEXT", default_value = "收到")]
+    text: String,
+    /// What fixed says when the client has shut down its sending half
+    #[arg(long, value_name = "TEXT")]
+    bye: Option<String>,
+    /// What of a command's output exec replies
+    #[arg(long, value_name = "POLICY", default_value = "merged")]
+    output: Output,
+    /// What characters the bytes are, both ways: utf-8, gbk, ...
+    #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
+    encoding: Encoding,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReplyKind {
+    /// Nothing; the request is shown here
+    Print,
+    /// The request, with --prefix in front
+    Echo,
+    /// The request in capitals
+    Upper,
+    /// Always --text
+    Fixed,
+    /// What you type here
+    Talk,
+    /// The output of the request, run as a command
+    Exec,
+    /// The file of that name
+    Files,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// stdout and stderr as they were written
+    Merged,
+    /// stderr if there is any, else stdout
+    StderrFirst,
+    /// stdout only
+    Stdout,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tcp-server                                    echo and chat for this machine
+  tcp-server --guest all --root ~/share         commands and files too, for this machine
+  tcp-server --bind 0.0.0.0 --guest echo,read   reachable from other machines
+  tcp-server --bind unix:/run/user/1000/ll      a Unix socket
+  tcp-server --wire json --reply exec --guest exec
+                                                for the tutorials' remote command clients";
+
+/// Runs the server until a signal stops it.
+///
+/// # Errors
+/// The settings make no sense, the root is missing, or an address cannot be listened on.
+pub fn main(args: &Args) -> anyhow::Result<Exit> {
+    logging::start(args.log_format, args.quiet, args.verbose);
+    raise_descriptor_limit();
+    let bare = args.tutorial.bare()?;
+    if let Some(bare) = &bare
+        && !args.guest.has(bare.service())
+    {
+        let service = bare.service().as_str();
+        return Err(usage(format!(
+            "that --reply gives everybody the service {service}: say so with --guest {service}"
+        )));
+    }
+    let root = Root::open(&args.root).with_context(|| format!("the root {}", args.root.display()))?;
+    let listeners = bind_all(args)?;
+    warn_of_what_guests_may(args, &listeners)?;
+    let mut caps = Caps::of_this_machine(args.max_per_address);
+    caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
+    let server = Server::new(Config {
+        root,
+        guest: args.guest,
+        caps,
+        idle_timeout: Some(args.idle_timeout).filter(|time| !time.is_zero()),
+        stall_timeout: Some(args.stall_timeout).filter(|time| !time.is_zero()),
+        bare,
+    })?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    say_ready(&listeners, args.ready_fd)?;
+    run(&server, &listeners, &mut signals, args.grace)
+}
+
+fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grace: Duration) -> anyhow::Result<Exit> {
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| accept_on_all(server, listeners));
+        // Blocks until the first signal; the iterator ends only when its handle is closed.
+        signals.forever().next();
+        say(PROGRAM, &format!("stopping; requests under way have {grace:?}, another signal ends them now"));
+        let pending = Mutex::new(signals);
+        let stop_now = || pending.lock().unwrap_or_else(PoisonError::into_inner).pending().next().is_some();
+        let stopped = server.stop(listeners, grace, &stop_now);
+        if stopped.cut > 0 {
+            say(PROGRAM, &format!("{} lines were cut in the middle of a request", stopped.cut));
+        }
+        match accepting.join() {
+            Ok(accepted) => accepted.map(|()| Exit::Done).context("accepting connections"),
+            Err(_) => Ok(Exit::Failed),
+        }
+    })
+}
+
+fn bind_all(args: &Args) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for address in &args.bind {
+        listeners.extend(Listener::bind(&address.clone().with_default_port(args.port))?);
+    }
+    if args.bind.is_empty() {
+        let both = ["127.0.0.1", "::1"].map(|host| Address::Tcp { host: host.into(), port: Some(args.port) });
+        let [v4, v6] = both.map(|address| Listener::bind(&address));
+        listeners.extend(v4?);
+        match v6 {
+            Ok(v6) => listeners.extend(v6),
+            // A machine without IPv6 is served as it is; nobody asked for this address.
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+    Ok(listeners)
+}
+
+fn warn_of_what_guests_may(args: &Args, listeners: &[Listener]) -> anyhow::Result<()> {
+    let dangerous: Vec<&str> =
+        [Service::Exec, Service::Write].iter().filter(|s| args.guest.has(**s)).map(|s| s.as_str()).collect();
+    let Some(open) = listeners.iter().find(|listener| !listener.is_loopback()).filter(|_| !dangerous.is_empty()) else {
+        return Ok(());
+    };
+    let (what, at) = (dangerous.join(" and "), open.local());
+    if !args.insecure {
+        return Err(usage(format!(
+            "guests would get {what} on {at}, which other machines can reach: \
+             anybody there could use this account. Bind to loopback, narrow --guest, or add --insecure"
+        )));
+    }
+    say(
+        PROGRAM,
+        &format!("warning: whoever can reach {at} has {what} here, unencrypted, as your user, with no password"),
+    );
+    Ok(())
+}
+
+fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()> {
+    let lines: Vec<String> =
+        listeners.iter().map(|listener| format!("{PROGRAM}: ready on {}\n", listener.local())).collect();
+    let lines = lines.concat();
+    put_out(lines.as_bytes())?;
+    if let Some(fd) = ready_fd {
+        let path = format!("/proc/self/fd/{fd}");
+        let mut pipe = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("--ready-fd {fd}: no such open descriptor"))?;
+        pipe.write_all(lines.as_bytes()).with_context(|| format!("--ready-fd {fd}"))?;
+    }
+    Ok(())
+}
+
+impl Tutorial {
+    fn bare(&self) -> anyhow::Result<Option<Bare>> {
+        let Some(wire) = self.wire else { return Ok(None) };
+        let default = if wire.carries_files() { ReplyKind::Files } else { ReplyKind::Echo };
+        let kind = self.reply.unwrap_or(default);
+        if wire.carries_files() != (kind == ReplyKind::Files) {
+            return Err(usage("the wires size and close carry files, and only they do: they go with --reply files"));
+        }
+        let reply = match kind {
+            ReplyKind::Print => Reply::Print,
+            ReplyKind::Echo => Reply::Echo(self.prefix.clone()),
+            ReplyKind::Upper => Reply::Upper,
+            ReplyKind::Fixed => Reply::Fixed { text: self.text.clone(), bye: self.bye.clone() },
+            ReplyKind::Talk => Reply::Talk,
+            ReplyKind::Exec => Reply::Exec(match self.output {
+                Output::Merged => OutputPolicy::Merged,
+                Output::StderrFirst => OutputPolicy::StderrFirst,
+                Output::Stdout => OutputPolicy::Stdout,
+            }),
+            ReplyKind::Files => Reply::Files,
+        };
+        Ok(Some(Bare { wire, reply, encoding: self.encoding, console: Arc::new(Terminal::default()) }))
+    }
+}
+
+/// The server's own terminal. The lock is held while the operator types, so that two clients do not
+/// ask at once.
+#[derive(Debug, Default)]
+struct Terminal {
+    turn: Mutex<()>,
+}
+
+impl Console for Terminal {
+    fn show(&self, peer: &str, text: &str) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = put_out(format!("{peer}: {}\n", printable(text.trim_end())).as_bytes()) {
+            tracing::warn!(%error, "a request could not be shown");
+        }
+    }
+
+    fn ask(&self, peer: &str, text: &str) -> Option<String> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            put_out(format!("{peer}: {}\n>>>: ", printable(text.trim_end())).as_bytes()).ok()?;
+            let mut answer = String::new();
+            if std::io::stdin().lock().read_line(&mut answer).ok()? == 0 {
+                return None;
+            }
+            // An empty answer would never arrive, and the client would wait for ever.
+            let answer = answer.trim();
+            if !answer.is_empty() {
+                return Some(answer.to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `udp-echo serve`.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Args, ValueEnum};
+
+use super::{Characters, PROGRAM, signals};
+use crate::cli::{Exit, args, printable, put_out, say};
+use crate::net::Address;
+use crate::udp::serve::{Event, NotAnswered, Reply, Service, Totals, serve};
+use crate::udp::{Codec, Endpoint, Socket, bind};
+
+/// Answer every datagram, or only show it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[arg(long, env = "LANDLINE_UDP_BIND", value_delimiter = ',', value_name = "ADDR", help = BIND_HELP)]
+    bind: Vec<Address>,
+    /// Port to use where ADDR names none; 0 is any free one
+    #[arg(short, long, env = "LANDLINE_PORT", default_value_t = args::DEFAULT_PORT, value_name = "PORT")]
+    port: u16,
+    /// What to answer
+    #[arg(long, env = "LANDLINE_UDP_REPLY", value_enum, default_value_t = ReplyWord::Echo, value_name = "WHAT")]
+    reply: ReplyWord,
+    #[command(flatten)]
+    characters: Characters,
+    /// End after so many datagrams
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print the ready lines also to this open file descriptor, which must be a pipe or a file
+    #[arg(long, value_name = "N")]
+    ready_fd: Option<u32>,
+    /// Say nothing on standard error but errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// Show each datagram on standard error
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+const BIND_HELP: &str = "Where to receive: HOST, HOST:PORT, [::1]:7000 or unix:/path; may be given more than once [default: 127.0.0.1 and ::1]";
+
+const EXAMPLES: &str = "\
+0.0.0.0 and [::] mean one socket for each of this machine's addresses of that family, as they are \
+now, so that a reply leaves from the address that was asked. A line says which.
+
+Examples:
+  udp-echo serve                                         echo on 127.0.0.1 and [::1], port 5263
+  udp-echo serve --bind 127.0.0.1:8088 --reply upper     reply in capitals
+  udp-echo serve --bind 0.0.0.0:7788 --reply print --encoding gbk
+  udp-echo serve --bind unix:/tmp/echo.sock --count 1
+
+Ctrl-C and SIGTERM end it with exit code 0 and a line of totals.";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ReplyWord {
+    /// The same bytes
+    Echo,
+    /// The same, a to z made capital
+    Upper,
+    /// No answer: print the sender and the text
+    Print,
+}
+
+impl From<ReplyWord> for Reply {
+    fn from(word: ReplyWord) -> Self {
+        match word {
+            ReplyWord::Echo => Self::Echo,
+            ReplyWord::Upper => Self::Upper,
+            ReplyWord::Print => Self::Nothing,
+        }
+    }
+}
+
+pub(super) fn run(options: &Serve) -> Result<Exit> {
+    let stop = signals::stop_on_signals()?;
+    let sockets = bind_all(options)?;
+    let own =
+        sockets.iter().map(Socket::local).collect::<io::Result<Vec<_>>>().context("cannot read an own address")?;
+    let totals = Totals::default();
+    let service = Service {
+        reply: options.reply.into(),
+        codec: options.characters.encoding,
+        limit: options.count,
+        stop: &stop,
+        own: &own,
+        totals: &totals,
+    };
+    tell_ready(options, &own)?;
+    let screen = Screen::new(options);
+    let outcome = serve_all(&sockets, &service, &screen);
+    // The files of Unix sockets go before the last word is said.
+    drop(sockets);
+    if !options.quiet {
+        let [datagrams, bytes, answered] =
+            [&totals.datagrams, &totals.bytes, &totals.answered].map(|count| count.load(Ordering::SeqCst));
+        say(PROGRAM, &format!("datagrams: {datagrams} received ({bytes} bytes), {answered} answered"));
+    }
+    outcome?;
+    screen.failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(Exit::Done), Err)
+}
+
+fn bind_all(options: &Serve) -> Result<Vec<Socket>> {
+    if options.bind.is_empty() {
+        return Ok(bind::bind_loopback(options.port)?);
+    }
+    let mut sockets = Vec::new();
+    for address in &options.bind {
+        sockets.extend(bind::bind(address, options.port)?);
+    }
+    if sockets.is_empty() {
+        bail!("this machine has no address there; name another with --bind");
+    }
+    Ok(sockets)
+}
+
+fn tell_ready(options: &Serve, own: &[Endpoint]) -> Result<()> {
+    let lines: Vec<String> = own.iter().map(|endpoint| format!("{PROGRAM}: ready on {endpoint}\n")).collect();
+    let lines = lines.concat();
+    put_out(lines.as_bytes())?;
+    if let Some(number) = options.ready_fd {
+        // Without unsafe code a bare number does not become a file; the kernel's list of ours does it.
+        let path = format!("/proc/self/fd/{number}");
+        let told = OpenOptions::new().append(true).open(path).and_then(|mut file| file.write_all(lines.as_bytes()));
+        told.with_context(|| format!("cannot write to file descriptor {number}"))?;
+    }
+    Ok(())
+}
+
+/// One thread for each socket; the first that fails ends them all.
+fn serve_all(sockets: &[Socket], service: &Service<'_>, screen: &Screen<'_>) -> Result<()> {
+    thread::scope(|scope| {
+        let mut outcome = Ok(());
+        let mut threads: Vec<ScopedJoinHandle<'_, Result<()>>> = Vec::new();
+        for (socket, own) in sockets.iter().zip(service.own) {
+            let work = move || {
+                let served = serve(socket, service, |event| screen.show(own, &event));
+                if served.is_err() {
+                    service.stop.trigger();
+                }
+                served.with_context(|| format!("{own}: cannot receive any more"))
+            };
+            match thread::Builder::new().name(own.to_string()).spawn_scoped(scope, work) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    service.stop.trigger();
+                    outcome = Err(error).context("cannot start a thread");
+                }
+            }
+        }
+        for thread in threads {
+            let served = thread.join().unwrap_or_else(|_panic| Err(anyhow!("a socket's thread broke down")));
+            outcome = outcome.and(served);
+        }
+        outcome
+    })
+}
+
+/// What a person sees of it.
+#[derive(Debug)]
+struct Screen<'a> {
+    options: &'a Serve,
+    terminal: bool,
+    // Anybody can send what cannot be answered: the first is worth a line, the others a look with -v.
+    remarked: AtomicBool,
+    failed: Mutex<Option<anyhow::Error>>,
+}
+
+impl<'a> Screen<'a> {
+    fn new(options: &'a Serve) -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self { options, terminal, remarked: AtomicBool::new(false), failed: Mutex::default() }
+    }
+
+    fn show(&self, own: &Endpoint, event: &Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Received { from, data } => {
+                if self.options.verbose {
+                    let text = self.options.characters.encoding.decode(data);
+                    say(PROGRAM, &format!("{from} -> {own}, {} bytes: {}", data.len(), printable(&text)));
+                }
+                if matches!(self.options.reply, ReplyWord::Print) {
+                    return self.print(from, data);
+                }
+            }
+            Event::NotAnswered { from, why } => self.remark(from, why),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// `127.0.0.1:40000 hello`; nothing is worth receiving if nobody can read it any more.
+    fn print(&self, from: &Endpoint, data: &[u8]) -> ControlFlow<()> {
+        match put_out(&line(self.options.characters.encoding, self.terminal, from, data)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.into());
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn remark(&self, from: &Endpoint, why: &NotAnswered) {
+        let again = self.remarked.swap(true, Ordering::SeqCst);
+        if !self.options.quiet && (self.options.verbose || !again) {
+            say(PROGRAM, &format!("{}: not answered: {why}", printable(&from.to_string())));
+        }
+    }
+}
+
+/// A datagram as a line: text is made safe for a terminal and left as it came in a pipe.
+fn line(codec: Codec, terminal: bool, from: &Endpoint, data: &[u8]) -> Vec<u8> {
+    let mut line = from.to_string().into_bytes();
+    line.push(b' ');
+    if terminal {
+        let text = codec.decode(data);
+        line.extend_from_slice(printable(text.strip_suffix('\n').unwrap_or(&text)).as_bytes());
+    } else if codec.is_utf8() {
+        line.extend_from_slice(data.strip_suffix(b"\n").unwrap_or(data));
+    } else {
+        let text = codec.decode(data);
+        line.extend_from_slice(text.strip_suffix('\n').unwrap_or(&text).as_bytes());
+    }
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_the_sender_and_is_safe_on_a_terminal() {
+        let from = Endpoint::Ip("127.0.0.1:40000".parse().unwrap());
+        let gbk = "gbk".parse().unwrap();
+        assert_eq!(line(gbk, true, &from, b"\xca\xd5\xb5\xbd\x1b\n"), "127.0.0.1:40000 收到\\u{1b}\n".as_bytes());
+        assert_eq!(line(gbk, false, &from, b"\xca\xd5\xb5\xbd\x1b"), "127.0.0.1:40000 收到\x1b\n".as_bytes());
+        assert_eq!(line(Codec::UTF_8, false, &from, b"\xff\n\n"), b"127.0.0.1:40000 \xff\n\n");
+        assert_eq!(line(Codec::UTF_8, true, &from, b""), b"127.0.0.1:40000 \n");
+    }
+}
