@@ -252,3 +252,202 @@ pub fn encode(message: &Message<'_>, body: &[u8]) -> Result<Vec<u8>> {
 pub fn out_of_turn(got: &Message<'_>, wanted: &'static str) -> super::Error {
     Misbehaviour::OutOfTurn { got: got.name().to_owned(), wanted }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::error::{Error, ErrorCode};
+    use crate::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX};
+    use crate::wire::message::{Attributes, Form, Stream};
+    use proptest::prelude::*;
+
+    /// A stream that gives one byte a read, as the slowest of networks would.
+    struct OneByteAtATime<'b>(&'b [u8]);
+
+    impl Read for OneByteAtATime<'_> {
+        fn read(&mut self, dest: &mut [u8]) -> std::io::Result<usize> {
+            let len = dest.len().min(1);
+            self.0.read(&mut dest[..len])
+        }
+    }
+
+    /// Everything that comes: each message's header again as JSON, and its body.
+    fn receive_all(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut receiver = Receiver::new(stream, &[]);
+        let mut all = Vec::new();
+        loop {
+            let mut json = Vec::new();
+            match receiver.recv() {
+                Ok(Some(message)) => message.write_header(0, &mut json).unwrap(),
+                Ok(None) => return Ok(all),
+                Err(Error::Refused(refusal)) => json = refusal.code.as_str().into(),
+                Err(error) => return Err(error),
+            }
+            all.push((String::from_utf8(json).unwrap(), receiver.body(BODY_LEN_MAX)?));
+        }
+    }
+
+    fn conversation() -> Vec<u8> {
+        let attributes = Attributes { size: 5, mtime_ns: Some(-1), mode: Some(0o600) };
+        [
+            encode(&Message::Hello { version: 1, program: "t".into(), verbs: vec!["a".into()] }, &[]),
+            encode(&Message::Put { path: b"a\xff"[..].into(), name: b"n"[..].into(), attributes }, &[]),
+            encode(&Message::Data { stream: Stream::Main }, b"hello"),
+            encode(&Message::Exec { form: Form::Shell, path: None }, b"ls"),
+            encode(&Message::End { total: None }, &[]),
+        ]
+        .map(Result::unwrap)
+        .concat()
+    }
+
+    #[test]
+    fn a_byte_at_a_time_is_the_same_conversation() {
+        let bytes = conversation();
+        let whole = receive_all(&bytes[..]).unwrap();
+        assert_eq!(whole.len(), 5);
+        assert_eq!(receive_all(OneByteAtATime(&bytes)).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_conversation_cut_anywhere_is_a_clean_end_or_a_lost_line() {
+        let bytes = conversation();
+        let mut clean_ends = 0;
+        for cut in 0..=bytes.len() {
+            match receive_all(&bytes[..cut]) {
+                Ok(_) => clean_ends += 1,
+                Err(Error::LineLost(LineLost::InsideFrame { missing })) => assert!(missing > 0, "cut at {cut}"),
+                Err(error) => panic!("cut at {cut}: {error}"),
+            }
+        }
+        assert_eq!(clean_ends, 6, "before the first frame and behind each of the five");
+    }
+
+    #[test]
+    fn a_flipped_bit_never_panics_and_never_takes_memory() {
+        let bytes = conversation();
+        let mut survived = 0;
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                // An error or other messages: what counts is that it ends, and within what came.
+                if let Ok(all) = receive_all(&flipped[..]) {
+                    survived += 1;
+                    assert!(all.iter().map(|(_, body)| body.len()).sum::<usize>() <= bytes.len());
+                }
+            }
+        }
+        assert!(survived > 0, "some flips only change a letter");
+    }
+
+    #[test]
+    fn lies_about_lengths_are_named() {
+        let frame = |len: i32, json: &[u8]| [&len.to_le_bytes()[..], json].concat();
+        for (bytes, want) in [
+            (frame(0, b""), "frame header length 0 is outside 2..=65535"),
+            (frame(1, b"{"), "frame header length 1 is outside"),
+            (frame(-1, b"{}"), "frame header length -1 is outside"),
+            (frame(65_536, b"{}"), "frame header length 65536 is outside"),
+            (frame(2, b"[]"), "frame header begins with byte 0x5b"),
+            (frame(2, b"{x"), "frame header cannot be read"),
+            (frame(3, b"{}"), "the line ended inside a frame, 1 bytes short"),
+            (frame(30, br#"{"type":"data","total_size":"5"}"#), "frame header cannot be read"),
+            (frame(31, br#"{"type":"data","total_size":-5}"#), "frame header cannot be read"),
+            (frame(32, br#"{"type":"data","total_size":5.5}"#), "frame header cannot be read"),
+            (frame(33, br#"{"type":"data","total_size":null}"#), "frame header cannot be read"),
+            (frame(36, br#"{"type":"data","total_size":4194305}"#), "frame body of 4194305 bytes is over the limit"),
+            (frame(28, br#"{"type":"data","type":"data"}"#), "frame header cannot be read"),
+        ] {
+            let error = receive_all(&bytes[..]).unwrap_err();
+            assert!(error.to_string().starts_with(want), "{error}, not {want}");
+        }
+    }
+
+    #[test]
+    fn deep_json_is_refused_and_an_unknown_type_leaves_the_line_in_step() {
+        let bomb = format!("{{\"type\":\"pwd\",\"x\":{}", "[".repeat(HEADER_LEN_MAX - 18));
+        let frame = [&i32::try_from(bomb.len()).unwrap().to_le_bytes()[..], bomb.as_bytes()].concat();
+        assert!(matches!(receive_all(&frame[..]), Err(Error::PeerMisbehaved(Misbehaviour::BadHeader(_)))));
+        let unknown = br#"{"type":"fly","total_size":3}"#;
+        let frame = [&i32::try_from(unknown.len()).unwrap().to_le_bytes()[..], unknown, b"abc"].concat();
+        let bytes = [frame, encode(&Message::Pwd, &[]).unwrap()].concat();
+        let all = receive_all(&bytes[..]).unwrap();
+        assert_eq!(all, [("unknown-type".into(), b"abc".to_vec()), (r#"{"type":"pwd"}"#.into(), vec![])]);
+    }
+
+    #[test]
+    fn a_header_that_would_be_too_long_is_not_sent() {
+        let path = vec![b'x'; HEADER_LEN_MAX];
+        let mut bytes = Vec::new();
+        let sender = Sender::new(&mut bytes);
+        assert!(sender.send(&Message::Cd { path: path.into() }, &[]).is_err());
+        sender.send(&Message::Pwd, &[]).unwrap();
+        drop(sender);
+        assert_eq!(receive_all(&bytes[..]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_was_queued_leaves_together_and_in_order() {
+        let mut bytes = Vec::new();
+        let sender = Sender::new(&mut bytes);
+        sender.queue(&Message::Data { stream: Stream::Main }, b"a").unwrap();
+        sender.queue(&Message::Data { stream: Stream::Main }, &vec![b'b'; 100_000]).unwrap();
+        sender.send(&Message::End { total: None }, b"").unwrap();
+        let sent = sender.sent();
+        drop(sender);
+        assert_eq!(sent, u64::try_from(bytes.len()).unwrap());
+        let lens: Vec<usize> = receive_all(&bytes[..]).unwrap().iter().map(|(_, body)| body.len()).collect();
+        assert_eq!(lens, [1, 100_000, 0]);
+    }
+
+    #[test]
+    fn a_turn_is_discarded_up_to_its_end() {
+        let bytes = [
+            encode(&Message::Data { stream: Stream::Main }, b"rest"),
+            encode(&Message::End { total: None }, &[]),
+            encode(&Message::Pwd, &[]),
+        ]
+        .map(Result::unwrap)
+        .concat();
+        let mut receiver = Receiver::new(&bytes[..], &[]);
+        receiver.begin_turn();
+        receiver.discard_turn().unwrap();
+        assert_eq!(receiver.recv().unwrap(), Some(Message::Pwd));
+        receiver.begin_turn();
+        assert!(matches!(receiver.discard_turn(), Err(Error::LineLost(LineLost::Closed { wanted: "end" }))));
+    }
+
+    #[test]
+    fn a_code_from_the_future_means_failed() {
+        assert_eq!(ErrorCode::from("not-invented-yet"), ErrorCode::Failed);
+        assert_eq!(ErrorCode::from("not-found"), ErrorCode::NotFound);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_received(
+            path in any::<Vec<u8>>(),
+            nick in "\\PC{0,40}",
+            body in proptest::collection::vec(any::<u8>(), 0..20_000),
+        ) {
+            let messages = [Message::Get { path: path.into() }, Message::Left { nick: nick.into() }];
+            let mut bytes = Vec::new();
+            let sender = Sender::new(&mut bytes);
+            for message in &messages {
+                sender.send(message, &body).unwrap();
+            }
+            drop(sender);
+            let mut receiver = Receiver::new(&bytes[..], &[]);
+            for message in messages {
+                prop_assert_eq!(receiver.recv().unwrap(), Some(message));
+                prop_assert_eq!(&receiver.body(BODY_LEN_MAX).unwrap(), &body);
+            }
+            prop_assert_eq!(receiver.recv().unwrap(), None);
+        }
+
+        #[test]
+        fn any_bytes_at_all_end_in_an_error_or_an_end(bytes in any::<Vec<u8>>()) {
+            drop(receive_all(&bytes[..]));
+        }
+    }
+}

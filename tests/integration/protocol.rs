@@ -1,0 +1,154 @@
+//! PROTOCOL.md and the code say the same: every message's hex dump in the document is what the
+//! encoder writes, and the decoder reads it back.
+
+use std::borrow::Cow;
+
+use landline::wire::conn::{Receiver, encode};
+use landline::wire::error::ErrorCode;
+use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
+use landline::wire::message::{Attributes, Form, Message, Outcome, Stream, Total, VERSION};
+
+const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
+
+fn bytes(text: &str) -> Cow<'_, [u8]> {
+    Cow::Borrowed(text.as_bytes())
+}
+
+/// One of each message, in the document's order: heading, message, body.
+fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
+    let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
+    let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
+    let total = Some(Total { size: 6, blake3: digest.into() });
+    let program = "fget/0.1.0".into();
+    let verbs = vec!["echo".into(), "chat".into()];
+    vec![
+        ("hello, from a client", Message::Hello { version: VERSION, program, verbs: vec![] }, b""),
+        ("hello, from a server", Message::Hello { version: VERSION, program: "tcp-server/0.1.0".into(), verbs }, b""),
+        ("error", Message::Error { code: ErrorCode::NotFound, message: "/a: no such file or directory".into() }, b""),
+        ("ok", Message::Ok { path: Some(bytes("/docs/a")) }, b""),
+        ("data", Message::Data { stream: Stream::Main }, b"hello"),
+        ("data, from stderr", Message::Data { stream: Stream::Stderr }, b"oh"),
+        ("eof", Message::Eof, b""),
+        ("credit", Message::Credit { bytes: 65_536 }, b""),
+        ("end", Message::End { total: None }, b""),
+        ("end, of a file", Message::End { total }, b""),
+        ("echo", Message::Echo { streamed: false }, b"hi"),
+        ("echo, streamed", Message::Echo { streamed: true }, b""),
+        ("chat", Message::Chat { room: "lobby".into(), nick: "ann".into() }, b""),
+        ("say, from a client", Message::Say { nick: None }, b"hi"),
+        ("say, from a server", Message::Say { nick: Some("ann".into()) }, "你好".as_bytes()),
+        ("joined", Message::Joined { room: "lobby".into(), nick: "ann".into() }, b""),
+        ("left", Message::Left { nick: "ann".into() }, b""),
+        ("nick", Message::Nick { nick: "bob".into() }, b""),
+        ("renamed", Message::Renamed { nick: "ann".into(), to: "bob".into() }, b""),
+        ("names, asked", Message::Names, b""),
+        ("names, answered", Message::Names, b"ann\nbob"),
+        ("dropped", Message::Dropped { count: 3 }, b""),
+        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None }, b"ls | wc"),
+        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")) }, b"printf\0%s\0a b\0"),
+        ("signal", Message::Signal { signal: "INT".into() }, b""),
+        ("outcome, exited", Message::Outcome(Outcome::Exited(7)), b""),
+        ("outcome, killed", Message::Outcome(Outcome::Killed("TERM".into())), b""),
+        (
+            "outcome, could not start",
+            Message::Outcome(Outcome::CouldNotStart { code: 127, why: "nosuch: command not found".into() }),
+            b"",
+        ),
+        ("cd", Message::Cd { path: bytes("../src") }, b""),
+        ("pwd", Message::Pwd, b""),
+        ("cwd", Message::Cwd { path: bytes("/src") }, b""),
+        ("ls", Message::Ls { path: bytes("") }, b""),
+        ("mkdir", Message::Mkdir { path: bytes("a/b"), parents: true }, b""),
+        ("rm", Message::Rm { path: bytes("a"), recursive: true }, b""),
+        ("mv", Message::Mv { path: bytes("a"), to: bytes("b") }, b""),
+        ("get", Message::Get { path: bytes("a \"b\"") }, b""),
+        ("get, a name that is not UTF-8", Message::Get { path: Cow::Borrowed(b"a\xff") }, b""),
+        ("file", Message::File(file), b""),
+        ("put", Message::Put { path: bytes("docs/"), name: bytes("a"), attributes: file }, b""),
+    ]
+}
+
+/// Sixteen bytes a line, as `hexdump -C` has them, without the offsets.
+fn dump(frame: &[u8]) -> String {
+    let mut text = String::new();
+    for line in frame.chunks(16) {
+        let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown: String =
+            line.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '.' }).collect();
+        text = format!("{text}{:<47}  |{shown}|\n", hex.join(" "));
+    }
+    text
+}
+
+/// The bytes of a dump in the document.
+fn undump(text: &str) -> Vec<u8> {
+    text.lines()
+        .flat_map(|line| line.split("  |").next().unwrap().split_whitespace())
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
+}
+
+fn dump_in_document(heading: &str) -> &'static str {
+    let (_, after) = DOCUMENT
+        .split_once(&format!("\n#### {heading}\n"))
+        .unwrap_or_else(|| panic!("PROTOCOL.md has no heading {heading:?}"));
+    let (_, block) = after.split_once("```hex\n").expect("a dump behind the heading");
+    block.split_once("```").expect("the dump's end").0
+}
+
+#[test]
+fn every_dump_is_what_the_encoder_writes() {
+    for (heading, message, body) in samples() {
+        let frame = encode(&message, body).unwrap();
+        assert_eq!(dump_in_document(heading), dump(&frame), "{heading}: the document is behind the code");
+    }
+}
+
+#[test]
+fn every_dump_is_read_back_by_the_decoder() {
+    for (heading, message, body) in samples() {
+        let frame = undump(dump_in_document(heading));
+        let mut receiver = Receiver::new(&frame[..], &[]);
+        assert_eq!(receiver.recv().unwrap(), Some(message), "{heading}");
+        assert_eq!(receiver.body(BODY_LEN_MAX).unwrap(), body, "{heading}");
+        assert_eq!(receiver.recv().unwrap(), None, "{heading}");
+    }
+}
+
+#[test]
+fn every_message_has_a_dump_and_every_dump_a_message() {
+    let headings: Vec<&str> = DOCUMENT.lines().filter_map(|line| line.strip_prefix("#### ")).collect();
+    assert_eq!(headings, samples().iter().map(|(heading, ..)| *heading).collect::<Vec<_>>());
+    for name in Message::NAMES {
+        assert!(samples().iter().any(|(_, message, _)| message.name() == *name), "{name} has no dump");
+    }
+}
+
+#[test]
+fn every_error_code_and_every_limit_is_in_the_document() {
+    for (_, code, meaning) in ErrorCode::ALL {
+        let row = format!("| `{code}` | {} |", meaning.trim());
+        assert!(DOCUMENT.contains(&row), "no row {row:?}");
+    }
+    for (name, value) in [
+        ("HEADER_LEN_MIN", HEADER_LEN_MIN as u64),
+        ("HEADER_LEN_MAX", HEADER_LEN_MAX as u64),
+        ("BODY_LEN_MAX", BODY_LEN_MAX.into()),
+        ("STDIN_CREDIT", landline::exec::STDIN_CREDIT.into()),
+        ("COMMAND_LEN_MAX", landline::exec::COMMAND_LEN_MAX.into()),
+        ("TEXT_LEN_MAX", landline::chat::TEXT_LEN_MAX.into()),
+        ("NAME_CHARS_MAX", landline::chat::NAME_CHARS_MAX as u64),
+        ("PATH_LEN_MAX", landline::root::PATH_LEN_MAX as u64),
+    ] {
+        assert!(DOCUMENT.contains(&format!("| `{name}` | {value} |")), "no row for {name} = {value}");
+    }
+}
+
+#[test]
+fn every_verb_and_its_services_are_in_the_document() {
+    for verb in landline::serve::VERBS {
+        let services: Vec<&str> = verb.services.iter().map(|service| service.as_str()).collect();
+        let row = format!("| `{}` | {} |", verb.name, services.join(", "));
+        assert!(DOCUMENT.contains(&row), "no row {row:?}");
+    }
+}
