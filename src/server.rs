@@ -257,7 +257,7 @@ fn turn_wire_away(stream: &Stream, kind: First) -> (&'static str, Result<()>) {
     (wire, Err(Error::Refused(Refusal::new(ErrorCode::BadRequest, why))))
 }
 
-const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 58\r\n\
+const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 59\r\n\
     Connection: close\r\n\r\nlandline: this port speaks frames; use tcp-client instead\r\n";
 
 /// A fatal alert, `protocol_version` (RFC 8446, 6.2), in a record of TLS 1.2's number as 5.1 asks.

@@ -1,1 +1,29 @@
-//! The one integration target.
+//! The one integration target: the real programs, started on port 0, awaited by their ready line.
+#![expect(clippy::disallowed_methods, reason = "tests start programs, and connect where the kernel answers at once")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::let_underscore_must_use,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may end it"
+)]
+
+#[path = "integration/harness.rs"]
+mod harness;
+
+#[path = "integration/exec.rs"]
+mod exec;
+#[path = "integration/files.rs"]
+mod files;
+#[path = "integration/invariants.rs"]
+mod invariants;
+#[path = "integration/prompt.rs"]
+mod prompt;
+#[path = "integration/protocol.rs"]
+mod protocol;
+#[path = "integration/talk.rs"]
+mod talk;
+#[path = "integration/udp.rs"]
+mod udp;

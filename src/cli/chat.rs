@@ -52,10 +52,12 @@ impl Chat {
         let control = line.control().clone();
         let (mut listener, speaker) = call_chat(line, &self.room, &self.nick)?;
         let mut above = self.prompt.printer()?;
+        let json = self.json;
         if self.prompt.is_interactive() {
             above(format!("you are {} in {}; /help says more\n", printable(&self.nick), printable(&self.room)));
+        } else {
+            show(&Event::Joined(self.nick.clone()), &mut above, json)?;
         }
-        let json = self.json;
         thread::scope(|scope| {
             let hearing = scope.spawn(move || hear(&mut listener, above, json));
             let spoken = self.speak(&speaker, &hearing);
@@ -99,15 +101,18 @@ impl Chat {
 }
 
 fn hear(listener: &mut Listener<'_>, mut above: Above, json: bool) -> crate::wire::Result<()> {
-    let is_terminal = std::io::stdout().is_terminal();
     while let Some(event) = listener.hear()? {
-        if json {
-            put_json(&object(&event))?;
-        } else {
-            let text = shown(&event);
-            above(format!("{}\n", if is_terminal { printable(&text).into_owned() } else { text }));
-        }
+        show(&event, &mut above, json)?;
     }
+    Ok(())
+}
+
+fn show(event: &Event, above: &mut Above, json: bool) -> crate::wire::Result<()> {
+    if json {
+        return put_json(&object(event));
+    }
+    let text = shown(event);
+    above(format!("{}\n", if std::io::stdout().is_terminal() { printable(&text).into_owned() } else { text }));
     Ok(())
 }
 

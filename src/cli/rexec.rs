@@ -175,6 +175,9 @@ fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
 }
 
 fn exit_of(outcome: &Outcome<'_>) -> Exit {
+    if *outcome == Outcome::Exited(0) {
+        return Exit::Done;
+    }
     Exit::Command(match outcome {
         // A process' exit code is its lowest eight bits (wait(2)).
         Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => code.to_le_bytes()[0],

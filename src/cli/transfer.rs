@@ -133,7 +133,7 @@ impl Teller {
         let bytes: u64 = self.results.iter().map(|done| done.bytes).sum();
         let files = self.results.len() - failed;
         if self.form == Form::Text {
-            if !self.quiet && (failed > 0 || self.results.len() > 1 || self.verbose) {
+            if !self.quiet && (self.results.len() > 1 || self.verbose) {
                 let text = format!("{files} files, {bytes} bytes in {:.1} s, {failed} failed", elapsed.as_secs_f64());
                 say(self.program, &text);
             }

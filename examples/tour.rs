@@ -1,0 +1,267 @@
+//! A tour of landline: starts a server on a free port with throw-away state, goes through it with
+//! every program there is, prints what a person would type and see, and ends with exit code 0 only
+//! if all of it was right.
+//!
+//! ```text
+//! cargo run --release --example tour
+//! ```
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it runs programs and shows what they print")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+fn main() -> Result<()> {
+    build_programs()?;
+    let state = tempfile::tempdir()?;
+    let tour = Tour::start(state.path())?;
+    println!("# a server on a free port, showing a directory of its own; guests may do everything\n");
+    tour.echo()?;
+    tour.look_around()?;
+    tour.run_commands()?;
+    tour.move_files()?;
+    tour.chat()?;
+    tour.tutorial_wire()?;
+    tour.datagrams()?;
+    tour.refusals()?;
+    tour.stop()?;
+    println!("the tour is over: everything was as it should be");
+    Ok(())
+}
+
+/// `cargo run --example` builds the example only: the programs are built here, in the same profile.
+fn build_programs() -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--quiet", "--bins", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status().context("cargo")?.success(), "the programs could not be built");
+    Ok(())
+}
+
+/// The programs lie beside the directory of the examples.
+fn program(name: &str) -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let programs = here.parent().and_then(Path::parent).context("the directory of the programs")?;
+    Ok(programs.join(name))
+}
+
+struct Tour {
+    server: Child,
+    address: String,
+    root: PathBuf,
+    here: PathBuf,
+}
+
+/// What one program printed.
+struct Seen {
+    out: String,
+    code: Option<i32>,
+}
+
+impl Tour {
+    fn start(state: &Path) -> Result<Self> {
+        let (root, here) = (state.join("root"), state.join("here"));
+        std::fs::create_dir(&root)?;
+        std::fs::create_dir(&here)?;
+        let (server, address) = serve(&state.join("home"), &["--guest", "all", "--root", &root.to_string_lossy()])?;
+        Ok(Self { server, address, root, here })
+    }
+
+    /// Shows the command as a person would type it, runs it, shows what it prints.
+    fn run(&self, name: &str, args: &[&str], stdin: &str) -> Result<Seen> {
+        let shown: Vec<String> = args.iter().map(|arg| quoted(&arg.replace(&self.address, "HOST"))).collect();
+        for line in stdin.lines() {
+            println!("      < {line}");
+        }
+        println!("$ {name} {}", shown.join(" "));
+        let mut child = Command::new(program(name)?)
+            .args(args)
+            .current_dir(&self.here)
+            .env("LANDLINE_HOME", self.here.join("home"))
+            .env("USER", "visitor")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| name.to_owned())?;
+        child.stdin.take().context("stdin")?.write_all(stdin.as_bytes())?;
+        let output = child.wait_with_output()?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        print!("{}", out.replace(&self.address, "HOST"));
+        print!("{}", err.replace(&self.address, "HOST"));
+        println!();
+        Ok(Seen { out: out.into_owned(), code: output.status.code() })
+    }
+
+    fn echo(&self) -> Result<()> {
+        println!("# say something; then measure the line, every byte checked");
+        self.run("tcp-client", &[&self.address], "echo hello there\n")?.is(0, "hello there\n")?;
+        let seen = self.run("tcp-client", &["echo", &self.address, "--count", "1000", "--size", "1KiB"], "")?;
+        seen.has(0, "1000 round trips of 1024 bytes")?;
+        let args = ["echo", &self.address, "--count", "2", "--size", "16MiB", "--json"];
+        self.run("tcp-client", &args, "")?.has(0, "\"count\":2")
+    }
+
+    fn look_around(&self) -> Result<()> {
+        println!("# directories, all under the server's root; cd stays with the session");
+        let script =
+            "mkdir -p src/deep\ncd src\npwd\n!pwd\ncd deep\npwd\ncd ..\nls\nmv deep shallow\nls\nrm -r shallow\n";
+        let inside = self.root.join("src").canonicalize().unwrap_or_else(|_| self.root.join("src"));
+        let expected = format!("/src\n{}\n/src/deep\ndeep/\nshallow/\n", inside.display());
+        self.run("tcp-client", &[&self.address], script)?.is(0, &expected)?;
+        self.run("tcp-client", &[&self.address], "cd ../..\n")?.is(1, "")
+    }
+
+    fn run_commands(&self) -> Result<()> {
+        println!("# remote commands: streams apart, the exit code verbatim, arguments exactly as given");
+        self.run("rexec", &[&self.address, "echo to stdout; echo to stderr >&2; exit 7"], "")?.is(7, "to stdout\n")?;
+        self.run("rexec", &[&self.address, "--", "printf", "<%s>", "a b", "$HOME", ""], "")?.is(0, "<a b><$HOME><>")?;
+        self.run("rexec", &[&self.address, "wc -l"], "one\ntwo\n")?.is(0, "2\n")?;
+        self.run("rexec", &[&self.address, "kill -TERM $$"], "")?.is(143, "")?;
+        self.run("rexec", &[&self.address, "--", "no-such-program"], "")?.is(127, "")?;
+        println!("# a prompt that keeps its directory");
+        self.run("rexec", &[&self.address], "cd src\nbasename $(pwd)\n")?.is(0, "src\n")
+    }
+
+    fn move_files(&self) -> Result<()> {
+        println!("# files, verified by both ends, under a temporary name until they are whole");
+        let bytes: Vec<u8> = (0..=250).cycle().take(5_000_000).collect();
+        std::fs::write(self.here.join("a big one.bin"), &bytes)?;
+        std::fs::write(self.here.join("empty"), "")?;
+        let to = format!("tcp://{}/src/", self.address);
+        self.run("fput", &["-v", "a big one.bin", "empty", &to], "")?.is(0, "")?;
+        ensure!(std::fs::read(self.root.join("src/a big one.bin"))? == bytes, "what was put is not what is there");
+        let from = format!("tcp://{}/src/a big one.bin", self.address);
+        self.run("fget", &["--json", &from, "back.bin"], "")?.has(0, "\"bytes\":5000000")?;
+        ensure!(std::fs::read(self.here.join("back.bin"))? == bytes, "what came back is not what went");
+        let missing = format!("tcp://{}/nothing", self.address);
+        self.run("fget", &[&missing], "")?.is(1, "")
+    }
+
+    fn chat(&self) -> Result<()> {
+        println!("# chat: two people in one room (bob first, then ann, who says something and leaves)");
+        let mut bob = Command::new(program("tcp-client")?)
+            .args(["chat", &self.address, "--nick", "bob"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut heard = BufReader::new(bob.stdout.take().context("stdout")?).lines();
+        ensure!(heard.next().context("bob's first line")?? == "* bob joined", "bob did not get in");
+        self.run("tcp-client", &["chat", &self.address, "--nick", "ann"], "hello bob, 收到?\n/quit\n")?
+            .has(0, "* ann joined")?;
+        for expected in ["* ann joined", "ann: hello bob, 收到?", "* ann left"] {
+            let line = heard.next().context("bob hears")??;
+            println!("bob sees: {line}");
+            ensure!(line == expected, "bob should have seen {expected:?}");
+        }
+        println!();
+        drop(bob.stdin.take());
+        ensure!(bob.wait()?.success(), "bob could not leave");
+        Ok(())
+    }
+
+    fn tutorial_wire(&self) -> Result<()> {
+        println!("# a tutorial's wire: bare requests, replies with a JSON header, text in GBK");
+        let root = self.root.to_string_lossy().into_owned();
+        let args = ["--guest", "exec", "--root", &root, "--wire", "json", "--reply", "exec", "--encoding", "gbk"];
+        let (mut server, address) = serve(&self.here.join("home"), &args)?;
+        let args = ["--wire", "json", "--encoding", "gbk", &address, "echo 收到"];
+        let seen = self.run("rexec", &args, "");
+        server.kill()?;
+        server.wait()?;
+        seen?.is(0, "收到\n")
+    }
+
+    fn datagrams(&self) -> Result<()> {
+        println!("# datagrams keep their boundaries");
+        let mut server = Command::new(program("udp-echo")?)
+            .args(["serve", "--bind", "127.0.0.1:0", "--reply", "upper"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let ready = BufReader::new(server.stdout.take().context("stdout")?).lines().next().context("ready")??;
+        let address = ready.rsplit(' ').next().context("address")?.to_owned();
+        let sent = self.run("udp-echo", &["send", &address, "hello", "world"], "");
+        let pinged = self.run("udp-echo", &["ping", &address, "--count", "5", "--interval", "0", "--json"], "");
+        server.kill()?;
+        server.wait()?;
+        sent?.is(0, "HELLO\nWORLD\n")?;
+        pinged?.has(0, "\"received\":5")
+    }
+
+    fn refusals(&self) -> Result<()> {
+        println!("# what guests may not do is refused with a sentence, and the line stays usable");
+        let (mut server, address) = serve(&self.here.join("home"), &[])?;
+        let refused = self.run("rexec", &[&address, "id"], "");
+        let talked = self.run("tcp-client", &[&address], "ls\necho still here\n");
+        server.kill()?;
+        server.wait()?;
+        refused?.is(251, "")?;
+        talked?.is(1, "still here\n")?;
+        println!("# nobody listens there");
+        self.run("rexec", &[&address, "id"], "")?.is(253, "")
+    }
+
+    fn stop(mut self) -> Result<()> {
+        println!("# SIGTERM: requests under way end first");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.server), rustix::process::Signal::TERM)?;
+        ensure!(self.server.wait()?.success(), "the server did not end well");
+        Ok(())
+    }
+}
+
+impl Drop for Tour {
+    fn drop(&mut self) {
+        // Already gone if the tour went well; its end says nothing new here.
+        drop(self.server.kill());
+        drop(self.server.wait());
+    }
+}
+
+impl Seen {
+    fn is(&self, code: i32, out: &str) -> Result<()> {
+        ensure!(self.out == out, "it should have printed {out:?}, not {:?}", self.out);
+        self.ended(code)
+    }
+
+    fn has(&self, code: i32, part: &str) -> Result<()> {
+        ensure!(self.out.contains(part), "{part:?} should be in {:?}", self.out);
+        self.ended(code)
+    }
+
+    fn ended(&self, code: i32) -> Result<()> {
+        match self.code {
+            Some(got) if got == code => Ok(()),
+            got => bail!("its exit code should be {code}, not {got:?}"),
+        }
+    }
+}
+
+/// Starts a server on a free port and waits for its ready line.
+fn serve(home: &Path, args: &[&str]) -> Result<(Child, String)> {
+    let mut server = Command::new(program("tcp-server")?)
+        .args(["--quiet", "--bind", "127.0.0.1:0"])
+        .args(args)
+        .env("LANDLINE_HOME", home)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let out = server.stdout.take().context("stdout")?;
+    let ready = BufReader::new(out).lines().next().context("the server was not ready")??;
+    let address = ready.strip_prefix("tcp-server: ready on ").context("the ready line")?;
+    Ok((server, address.to_owned()))
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./:=,".contains(c));
+    if is_plain { word.to_owned() } else { format!("'{}'", OsStr::new(word).to_string_lossy()) }
+}

@@ -1,0 +1,137 @@
+//! The house rules that a compiler does not know: what is named where, and what is named nowhere.
+
+use std::path::{Path, PathBuf};
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                // What a file's tests name is not what the file names.
+                let code = text.split("#[cfg(test)]").next().unwrap();
+                let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+                found.push((path, code.join("\n")));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 40, "the sources were found");
+    found
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().to_string_lossy().into_owned()
+}
+
+/// Fails if any file that `concerns` names any of `words`.
+fn nowhere(words: &[&str], concerns: impl Fn(&str) -> bool) {
+    let mut seen = 0;
+    for (path, code) in sources() {
+        let path = relative(&path);
+        if concerns(&path) {
+            seen += 1;
+            for word in words {
+                assert!(!code.contains(word), "{path} names {word}");
+            }
+        }
+    }
+    assert!(seen > 0, "no file is concerned: the rule watches nothing");
+}
+
+#[test]
+fn the_wire_knows_no_socket_file_clock_thread_or_log() {
+    let words =
+        ["std::net", "std::fs", "std::thread", "Instant", "SystemTime", "tracing", "socket2", "rustix", "std::os"];
+    nowhere(&words, |path| path.starts_with("wire/"));
+    nowhere(&["crate::"], |path| path.starts_with("wire/"));
+}
+
+#[test]
+fn each_foreign_library_has_its_door() {
+    for (word, doors) in [
+        ("Command::new", &["exec/process.rs"][..]),
+        ("TcpListener::", &["net/listen.rs"]),
+        ("UnixListener::", &["net/listen.rs"]),
+        ("cap_std", &["root.rs", "part.rs", "dir.rs", "files.rs", "exec/process.rs"]),
+        ("rustyline", &["cli/prompt.rs", "cli/session.rs", "cli/udp_echo/"]),
+        ("indicatif", &["cli/progress.rs"]),
+        ("jiff", &["cli/listing.rs", "cli/udp_echo/"]),
+        ("signal_hook", &["cli/signals.rs", "cli/tcp_server.rs", "cli/udp_echo/"]),
+        ("tracing_subscriber", &["cli/logging.rs"]),
+        ("encoding_rs", &["text.rs", "udp/codec.rs"]),
+        ("byteorder", &["wire/frame.rs", "wire/tutorial.rs"]),
+        ("md5::", &["wire/tutorial.rs"]),
+        ("anyhow", &["cli/"]),
+        ("clap", &["cli/", "bin/"]),
+    ] {
+        let is_door =
+            |path: &str| doors.iter().any(|door| path == *door || (door.ends_with('/') && path.starts_with(door)));
+        let is_door = |path: &str| is_door(path) || (path == "cli/udp_echo.rs" && doors.contains(&"cli/udp_echo/"));
+        nowhere(&[word], |path| !is_door(path));
+        assert!(sources().iter().any(|(path, code)| is_door(&relative(path)) && code.contains(word)), "{word}: unused");
+    }
+}
+
+#[test]
+fn arrows_point_downwards() {
+    // A layer may name itself and those before it; each feature is a layer of its own.
+    let below: &[(&str, &[&str])] = &[
+        ("net/", &["net"]),
+        ("text.rs", &["wire"]),
+        ("trust.rs", &["wire"]),
+        ("root.rs", &["wire"]),
+        ("part.rs", &["wire", "root"]),
+        ("session.rs", &["wire", "net", "root", "trust"]),
+        ("line.rs", &["wire", "net"]),
+        ("echo.rs", &["wire", "line", "session"]),
+        ("dir.rs", &["wire", "line", "session", "root"]),
+        ("files.rs", &["wire", "line", "session", "root", "part"]),
+        ("exec/", &["wire", "net", "line", "session", "exec", "root"]),
+        ("chat/", &["wire", "net", "line", "session", "chat"]),
+        ("bare/", &["wire", "net", "session", "root", "exec", "text", "trust", "bare"]),
+        ("udp/", &["udp", "net", "text"]),
+    ];
+    for (path, code) in sources() {
+        let path = relative(&path);
+        let Some((_, allowed)) = below.iter().find(|(part, _)| path.starts_with(part)) else { continue };
+        for named in code.split("crate::").skip(1) {
+            let module: String = named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            assert!(module.is_empty() || allowed.contains(&module.as_str()), "{path} names crate::{module}");
+        }
+    }
+}
+
+#[test]
+fn nothing_moves_the_process_prints_or_exits_outside_the_programs() {
+    nowhere(&["set_current_dir"], |_| true);
+    let words = ["println!", "eprintln!", "print!(", "process::exit", "io::stdout", "io::stderr"];
+    nowhere(&words, |path| !path.starts_with("cli/") && !path.starts_with("bin/"));
+}
+
+#[test]
+fn no_allocation_is_sized_by_a_strangers_number() {
+    // Every such number is called len, size or total when it is read off the wire; what is allocated
+    // ahead is a constant, or the length of bytes that are already here.
+    for (path, code) in sources().into_iter().filter(|(path, _)| relative(path).starts_with("wire/")) {
+        for line in code.lines().filter(|line| line.contains("with_capacity(") || line.contains("vec![0;")) {
+            let is_ours = ["_LEN", ".len()", "1024]"].iter().any(|ours| line.contains(ours));
+            assert!(is_ours, "{}: {line}", relative(&path));
+        }
+    }
+}
+
+#[test]
+fn every_main_is_parse_call_exit() {
+    for (path, code) in sources().into_iter().filter(|(path, _)| relative(path).starts_with("bin/")) {
+        assert!(code.lines().count() <= 80, "{} is more than parse, call, exit", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    nowhere(&["TODO", "FIXME", "todo!", "unimplemented!"], |_| true);
+}

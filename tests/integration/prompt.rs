@@ -1,0 +1,123 @@
+//! `tcp-client`: the prompt as a script, the prompt at a real terminal, and the measurement.
+
+use crate::harness::{DEADLINE, Run, Server, program};
+
+#[test]
+fn a_script_walks_the_whole_session() {
+    let server = Server::start();
+    server.write("src/main.rs", "fn main() {}");
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("up load"), "up").unwrap();
+    let script = "\
+echo hello there
+mkdir -p a/b
+cd a
+pwd
+put 'up load'
+mv 'up load' b
+ls b
+!echo ran in $(basename $(pwd))
+run echo quoted '  kept  '
+cd ..
+get src/main.rs down
+rm -r a
+ls
+";
+    let run = Run::new("tcp-client").args([server.address()]).stdin(script).current_dir(here.path());
+    run.prints("hello there\n/a\nup load\nran in a\nquoted   kept  \nsrc/\n");
+    assert_eq!(std::fs::read(here.path().join("down")).unwrap(), b"fn main() {}");
+}
+
+#[test]
+fn a_script_goes_on_after_a_failure_and_ends_with_the_first_ones_code() {
+    let server = Server::start();
+    let run = |script: &str| Run::new("tcp-client").args([server.address()]).stdin(script);
+    run("cd nowhere\n!exit 9\npwd\n").code(1).stderr("/nowhere: no such file").prints("/\n");
+    run("!exit 9\ncd nowhere\n").code(9).any_stderr().prints("");
+    run("fly\n").code(2).stderr("fly is no command").prints("");
+    run("ls 'open\n").code(2).stderr("a quote is not closed").prints("");
+    run("cd ..\n").code(1).stderr("leads above the root").prints("");
+    run("# a remark\n\n").prints("");
+}
+
+#[test]
+fn cd_survives_into_exec_get_and_put_and_never_moves_the_server() {
+    let server = Server::start();
+    server.write("deep/er/file", "x");
+    let here = tempfile::tempdir().unwrap();
+    let before = std::fs::read_link(format!("/proc/{}/cwd", server.pid())).unwrap();
+    let script = "cd deep/er\nget file\nput file copy\n!ls\n";
+    Run::new("tcp-client").args([server.address()]).stdin(script).current_dir(here.path()).prints("copy\nfile\n");
+    assert_eq!(std::fs::read_link(format!("/proc/{}/cwd", server.pid())).unwrap(), before);
+}
+
+#[test]
+fn listings_are_for_people_and_for_programs() {
+    let server = Server::start();
+    server.write("b.txt", "12345");
+    std::os::unix::fs::symlink("b.txt", server.root().join("a link")).unwrap();
+    let run = |script: &str| Run::new("tcp-client").args([server.address()]).stdin(script).output();
+    let long = run("ls -l\n");
+    let lines: Vec<&str> = long.text().lines().collect();
+    assert!(lines[0].starts_with("lrwxrwxrwx") && lines[0].ends_with(" a link -> b.txt"), "{lines:?}");
+    assert!(lines[1].starts_with("-rw-") && lines[1].contains(" 5 20") && lines[1].ends_with(" b.txt"), "{lines:?}");
+    let json = run("ls --json\n").json();
+    assert_eq!((&json[0]["kind"], &json[0]["target"]), (&"link".into(), &"b.txt".into()));
+    assert_eq!((&json[1]["name"], &json[1]["size"]), (&"b.txt".into(), &5.into()));
+    assert_eq!(run("ls b.txt\n").text(), "b.txt\n");
+}
+
+#[test]
+fn a_guest_is_told_what_is_not_allowed_and_who_could_allow_it() {
+    let server = Server::with(&["--guest", "echo,chat"]);
+    let run = |script: &str| Run::new("tcp-client").args([server.address()]).stdin(script);
+    let refused = "needs the service read, and a guest here has echo,chat; the server's operator grants it";
+    run("ls\necho still in step\n").code(1).stderr(refused).prints("still in step\n");
+    let help = run("help\n").output();
+    assert!(help.text().lines().any(|line| line.contains("ls") && line.ends_with("(not allowed to you here)")));
+    assert!(help.text().lines().any(|line| line.contains("echo") && !line.contains("not allowed")));
+}
+
+#[test]
+fn echo_measures_and_checks_every_byte() {
+    let server = Server::start();
+    for size in ["0", "1", "64KiB", "4MiB", "9MiB"] {
+        let args = ["echo", server.address(), "--count", "3", "--size", size, "--json"];
+        let json = Run::new("tcp-client").args(args).output().json();
+        assert_eq!(json["count"], 3);
+        assert!(json["rtt_ms"]["p50"].as_f64().unwrap() > 0.0, "{json}");
+        assert!(json["bytes_per_second"].is_number());
+    }
+    let text = Run::new("tcp-client").args(["echo", server.address(), "-c", "2"]).output();
+    assert!(text.text().starts_with("2 round trips of 64 bytes in "), "{}", text.text());
+    // One run is one request in the log, however many round trips it makes.
+    let log = server.stop().1;
+    assert_eq!(log.matches(r#"verb="echo""#).count(), 4 + 3 + 1, "{log}");
+}
+
+#[test]
+fn at_a_terminal_there_is_a_prompt_with_completion_and_history() {
+    let server = Server::start();
+    server.write("some directory/x", "");
+    let mut command = std::process::Command::new(program("tcp-client"));
+    command.arg(server.address()).env("TERM", "xterm").env("COLUMNS", "200");
+    let timeout = u64::try_from(DEADLINE.as_millis()).unwrap();
+    let mut terminal = rexpect::session::spawn_command(command, Some(timeout)).unwrap();
+    terminal.exp_string("/> ").unwrap();
+    // Tab completes a remote directory, and quotes its space.
+    terminal.send("cd so\t").unwrap();
+    terminal.flush().unwrap();
+    terminal.exp_string("some\\ directory/").unwrap();
+    terminal.send_line("").unwrap();
+    terminal.exp_string("/some directory> ").unwrap();
+    terminal.send_line("ls").unwrap();
+    terminal.exp_regex("x\r\n").unwrap();
+    // The first line comes back with three ups; "cd" alone leads to the root.
+    terminal.send_line("cd").unwrap();
+    terminal.exp_string(":/> ").unwrap();
+    terminal.send("\u{1b}[A\u{1b}[A\u{1b}[A").unwrap();
+    terminal.send_line("").unwrap();
+    terminal.exp_string(":/some directory> ").unwrap();
+    terminal.send_line("quit").unwrap();
+    terminal.exp_eof().unwrap();
+}

@@ -1,0 +1,150 @@
+//! The server.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::process::Signal;
+
+use super::{PATIENCE, Program, raw, receive, run};
+
+#[test]
+fn every_datagram_is_echoed_empty_and_long_ones_too() {
+    let (server, ready) = Program::serve(1, &["--bind", "127.0.0.1:0"]);
+    let (client, _) = raw();
+    client.connect(&ready[0]).unwrap();
+    let long = vec![b'x'; 65_507];
+    for text in [b"hello".as_slice(), b"", b"\xff\0\xca\xd5", &long] {
+        client.send(text).unwrap();
+        let mut buffer = vec![0; 65_536];
+        let len = client.recv(&mut buffer).unwrap();
+        assert!(&buffer[..len] == text, "{} bytes became {len}", text.len());
+    }
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.stderr, "udp-echo: datagrams: 4 received (65516 bytes), 4 answered\n");
+}
+
+#[test]
+fn a_wildcard_answers_from_the_address_that_was_asked() {
+    let mut server = Program::start(&["serve", "--bind", "0.0.0.0:0", "--ready-fd", "2"]);
+    let first = server.stdout_line();
+    let port: u16 = first.rsplit(':').next().unwrap().parse().unwrap();
+    // The same lines stand on the descriptor that was named; with the last one all sockets are there.
+    assert_eq!(server.stderr_line(), first);
+    // Connected sockets hear only the address they asked. 127.0.0.1 is there in any case.
+    for to in [SocketAddr::from(([127, 0, 0, 1], port)), first.rsplit(' ').next().unwrap().parse().unwrap()] {
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(to).unwrap();
+        client.send(b"who?").unwrap();
+        assert_eq!(receive(&client), (b"who?".to_vec(), to));
+    }
+}
+
+#[test]
+fn the_fourth_tutorials_client_gets_its_gbk_back_in_capitals() {
+    let (server, ready) = Program::serve(1, &["--bind=127.0.0.1:0", "--reply=upper", "--encoding=gbk", "--count=3"]);
+    let (client, _) = raw();
+    // The last is 丄 (0x81 0x41 in GBK) after a character whose second byte is a small letter's.
+    for (text, want) in [
+        (b"abc \xca\xd5\xb5\xbd".as_slice(), b"ABC \xca\xd5\xb5\xbd".as_slice()),
+        (b"", b""),
+        (b"\x81\x61b\x81\x41", b"\x81\x61B\x81\x41"),
+    ] {
+        client.send_to(text, &ready[0]).unwrap();
+        let (reply, from) = receive(&client);
+        assert_eq!((reply.as_slice(), from.to_string()), (want, ready[0].clone()));
+    }
+    assert_eq!(server.end().code, Some(0), "it ends by itself after three");
+}
+
+#[test]
+fn print_shows_the_sender_and_the_text_and_answers_nothing() {
+    let arguments = ["--bind=127.0.0.1:0", "--reply=print", "--encoding=gbk", "--count=3", "-q"];
+    let (server, ready) = Program::serve(1, &arguments);
+    let (client, own) = raw();
+    for text in [b"\xca\xd5\xb5\xbd".as_slice(), b"", b"hahahahah"] {
+        client.send_to(text, &ready[0]).unwrap();
+    }
+    let ended = server.end();
+    let want = format!("{own} 收到\n{own} \n{own} hahahahah\n");
+    assert_eq!((ended.code, ended.stdout, ended.stderr.as_str()), (Some(0), want.into_bytes(), ""));
+    client.set_nonblocking(true).unwrap();
+    assert!(client.recv(&mut [0; 10]).is_err());
+}
+
+#[test]
+fn both_loopback_addresses_are_served_at_one_port() {
+    let (_server, ready) = Program::serve(1, &["-p", "0"]);
+    let port = ready[0].rsplit(':').next().unwrap();
+    let ended = run(&["send", "-p", port, "localhost", "hello"]);
+    assert_eq!((ended.code, ended.stdout.as_slice()), (Some(0), b"hello\n".as_slice()), "{}", ended.stderr);
+}
+
+#[test]
+fn a_unix_socket_is_served_and_its_file_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("echo.sock");
+    let address = format!("unix:{}", path.display());
+    let (mut server, ready) = Program::serve(1, &["--bind", &address, "--reply", "upper"]);
+    assert_eq!(ready, [address.as_str()]);
+
+    UnixDatagram::unbound().unwrap().send_to(b"nobody", &path).unwrap();
+    assert!(server.stderr_line().contains("a Unix client has to bind a path"), "it is said, and goes on");
+
+    let ended = run(&["send", &address, "hello", ""]);
+    assert_eq!((ended.code, ended.stdout.as_slice()), (Some(0), b"HELLO\n\n".as_slice()), "{}", ended.stderr);
+    let ended = run(&["ping", &address, "--count=3", "--interval=0", "-q"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    let second = run(&["serve", "--bind", &address]);
+    assert_eq!(second.code, Some(1));
+    assert_eq!(second.stderr, format!("udp-echo: {address}: another program is receiving there already\n"));
+
+    server.signal(Signal::INT);
+    let ended = server.end();
+    assert_eq!((ended.code, path.exists()), (Some(0), false), "{}", ended.stderr);
+    assert_eq!(run(&["send", &address, "hello"]).code, Some(3));
+}
+
+#[test]
+fn a_file_that_is_no_socket_stays_and_a_dead_socket_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("echo.sock");
+    let address = format!("unix:{}", path.display());
+    std::fs::write(&path, "precious").unwrap();
+    let ended = run(&["serve", "--bind", &address]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.ends_with("there is a file that is no socket\n"), "{}", ended.stderr);
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+
+    std::fs::remove_file(&path).unwrap();
+    drop(UnixDatagram::bind(&path).unwrap());
+    let (_server, ready) = Program::serve(1, &["--bind", &address]);
+    assert_eq!(ready, [address]);
+}
+
+#[test]
+fn a_client_that_has_gone_ends_nothing() {
+    let (_server, ready) = Program::serve(1, &["--bind", "127.0.0.1:0"]);
+    for _ in 0..20 {
+        // The answer finds nobody: the refusal comes back to the server.
+        raw().0.send_to(b"and away", &ready[0]).unwrap();
+    }
+    let (client, _) = raw();
+    client.send_to(b"still there?", &ready[0]).unwrap();
+    assert_eq!(receive(&client).0, b"still there?");
+}
+
+#[test]
+fn what_cannot_be_had_is_said_in_a_sentence() {
+    let (taken, address) = raw();
+    let ended = run(&["serve", "--bind", &address]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stderr, format!("udp-echo: {address}: another program is receiving there already\n"));
+    drop(taken);
+    for wrong in [["serve", "--encoding", "klingon"], ["serve", "--count", "0"], ["serve", "--bind", "a/b"]] {
+        assert_eq!(run(&wrong).code, Some(2), "{wrong:?}");
+    }
+}
