@@ -1,4 +1,47 @@
-//! landline
+//! landline: programs with which machines talk to each other, and the library that they share.
+//!
+//! ```text
+//! bin -> cli -> call_x -> line -> stream -> socket
+//! socket -> listen -> stream -> line -> serve -> serve_x -> root | process | room -> reply
+//! ```
+//!
+//! In reading order: [`echo`] is the smallest conversation, both halves on one page; [`wire`] has its
+//! words and bytes, [`line`](mod@line) carries them over [`net`]; [`serve`] is the table of requests and
+//! [`server`] puts a server together. [`files`], [`dir`], [`exec`] and [`chat`] are the other
+//! conversations, [`root`] and [`part`] what keeps files safe, [`bare`] the tutorials' wires, [`udp`]
+//! datagrams. [`cli`] is for our own programs and the only part that prints.
+//!
+//! ```
+//! use std::time::Duration;
+//! use landline::{echo, line::Line, net, root::Root, server, trust::Services, wire};
+//!
+//! // A server on a free port, for guests who may only echo...
+//! let config = server::Config {
+//!     root: Root::open(".".as_ref())?,
+//!     guest: "echo".parse::<Services>()?,
+//!     caps: net::gate::Caps::of_this_machine(64),
+//!     idle_timeout: Some(Duration::from_secs(60)),
+//!     stall_timeout: None,
+//!     bare: None,
+//! };
+//! let server = server::Server::new(config)?;
+//! let listeners = net::listen::Listener::bind(&"127.0.0.1:0".parse()?)?;
+//! let address = listeners[0].local().parse()?;
+//! std::thread::scope(|scope| {
+//!     let accepting = scope.spawn(|| server::accept_on_all(&server, &listeners));
+//!     // ...and a client.
+//!     let stream = net::dial::dial(&address, Duration::from_secs(5))?;
+//!     let mut line = Line::open(stream, "example")?;
+//!     assert_eq!(echo::call_echo(&mut line, b"hello")?, b"hello");
+//!     assert!(landline::dir::call_pwd(&mut line).is_err(), "not granted");
+//!     line.close();
+//!     server.stop(&listeners, Duration::from_secs(1), &|| false);
+//!     drop(accepting.join());
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 pub mod bare;
 pub mod chat;
 pub mod cli;

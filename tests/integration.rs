@@ -13,6 +13,8 @@
 #[path = "integration/harness.rs"]
 mod harness;
 
+#[path = "integration/documents.rs"]
+mod documents;
 #[path = "integration/exec.rs"]
 mod exec;
 #[path = "integration/files.rs"]

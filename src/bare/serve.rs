@@ -21,7 +21,7 @@ use crate::wire::tutorial::{RAW_REPLY_LEN_MAX, Wire, send_reply};
 /// Longest request taken, in bytes; theirs read 1,024 at once.
 const REQUEST_LEN_MAX: usize = 64 * 1024;
 /// Longest reply that is collected before it is framed, in bytes. Frames have no such limit.
-const REPLY_LEN_MAX: usize = 16 * 1024 * 1024;
+pub const REPLY_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Between a file's size and its bytes: their client reads once for the size and would take both.
 const SIZE_PAUSE: Duration = Duration::from_millis(100);
 /// A client that has shut down its sending half may wait for the reply, or may be gone: a command

@@ -26,8 +26,8 @@ pub const PROGRAM: &str = "fput";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 pub struct Args {
-    /// Files to send, and last HOST:[PATH] where to: a file or a directory there [default: its root]
-    #[arg(required = true, num_args = 2.., value_name = "FILE... HOST:[PATH]")]
+    /// Files to send, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root
+    #[arg(required = true, num_args = 2.., value_name = "FILE... HOST:PATH")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
     reach: Reach,

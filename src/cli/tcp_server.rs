@@ -32,8 +32,8 @@ pub const PROGRAM: &str = "tcp-server";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 pub struct Args {
-    /// Address to listen on, repeatable: HOST:PORT, [::1]:0, unix:/path; port 0 takes any free one
-    /// [default: 127.0.0.1 and ::1]
+    /// Address to listen on, repeatable: HOST:PORT, `[::1]:0`, unix:/path; port 0 takes any free one
+    /// (default: 127.0.0.1 and ::1)
     #[arg(short, long, env = "LANDLINE_BIND", value_name = "ADDRESS", value_delimiter = ',')]
     pub bind: Vec<Address>,
     /// Port where --bind names none

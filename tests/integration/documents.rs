@@ -1,0 +1,204 @@
+//! The documents are true: the README's commands run and print what it says, the map in
+//! ARCHITECTURE.md names what is there, and its limits are the code's.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::program;
+
+const README: &str = include_str!("../../README.md");
+const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
+
+/// The `console` blocks: a command behind a dollar sign, and what it prints.
+fn commands() -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    let mut is_console = false;
+    for line in README.lines() {
+        match line {
+            "```console" => is_console = true,
+            "```" => is_console = false,
+            _ if !is_console => {}
+            _ => match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push((command.to_owned(), String::new())),
+                (None, Some((_, output))) => *output = format!("{output}{line}\n"),
+                (None, None) => panic!("output before any command: {line}"),
+            },
+        }
+    }
+    commands
+}
+
+/// Whether `text` is `pattern`, in which `…` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('…');
+    let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else { return false };
+    let mut last = "";
+    for piece in pieces {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = rest.get(at + piece.len()..).unwrap_or_default();
+        last = piece;
+    }
+    rest.is_empty() || (last.is_empty() && pattern.ends_with('…'))
+}
+
+/// The server that the README's walk starts; killed at the end.
+struct Walk {
+    dir: tempfile::TempDir,
+    server: Option<Child>,
+    port: String,
+    last_code: i32,
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+impl Walk {
+    fn shell(&self) -> Command {
+        let programs = Path::new(program("rexec")).parent().unwrap();
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.env("PATH", path).env("LANDLINE_PORT", &self.port).env("USER", "tester").current_dir(self.dir.path());
+        shell
+    }
+
+    /// The README's port is the default one; here it is whatever is free.
+    fn start_server(&mut self, command: &str) -> String {
+        let mut shell = self.shell();
+        let command = format!("exec {command} --quiet --bind 127.0.0.1:0");
+        let mut server = shell.args(["-c", &command]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        self.server = Some(server);
+        ready.trim().rsplit(':').next().unwrap().clone_into(&mut self.port);
+        ready.replace(&self.port, "5263")
+    }
+
+    fn run(&mut self, command: &str) -> String {
+        let script = format!("(exit {}); {command}", self.last_code);
+        let output = self.shell().args(["-c", &format!("{{ {script}\n}} 2>&1")]).stdin(Stdio::null()).output().unwrap();
+        self.last_code = output.status.code().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn the_readmes_commands_print_what_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut walk = Walk { dir, server: None, port: "0".into(), last_code: 0 };
+    let commands = commands();
+    assert!(commands.len() > 15, "the README has its walk");
+    for (command, expected) in commands {
+        let is_server = command.starts_with("tcp-server ");
+        let printed = if is_server { walk.start_server(&command) } else { walk.run(&command) };
+        let (want, got): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), printed.lines().collect());
+        let is_same = want.len() == got.len() && want.iter().zip(&got).all(|(want, got)| matches(want, got));
+        assert!(is_same, "$ {command}\nthe README says:\n{expected}\nit printed:\n{printed}");
+    }
+}
+
+#[test]
+fn a_pattern_stands_for_what_it_should() {
+    assert!(matches("a … b", "a x y b"));
+    assert!(matches("from …", "from anywhere"));
+    assert!(matches("same", "same"));
+    assert!(!matches("same", "same and more"));
+    assert!(!matches("a … b", "a x c"));
+}
+
+#[test]
+fn every_program_and_every_help_has_examples() {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    for entry in std::fs::read_dir(bin).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(README.contains(&format!("`{name}`")), "the README does not name {name}");
+        let program = Path::new(program("rexec")).with_file_name(&name);
+        let help = Command::new(program).arg("--help").output().unwrap();
+        assert_eq!(help.status.code(), Some(0), "{name} --help");
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(help.contains("Examples:"), "{name} --help has no examples");
+        assert!(help.contains("--version"), "{name} --help");
+    }
+}
+
+#[test]
+fn every_file_and_function_on_the_map_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = 0;
+    for word in ARCHITECTURE.split('`').skip(1).step_by(2) {
+        let is_path = Path::new(word).extension().is_some_and(|extension| extension == "rs" || extension == "md");
+        if is_path || (word.ends_with('/') && !word.contains([' ', ':'])) {
+            files += 1;
+            assert!(root.join(word).exists() || root.join("src").join(word).exists(), "{word} is not there");
+        }
+        if let Some(name) = word.strip_suffix("()") {
+            let name = name.rsplit("::").next().unwrap();
+            assert!(is_defined(&root.join("src"), &format!("fn {name}")), "no function {word}");
+        }
+    }
+    assert!(files > 30, "the map names the files");
+    for entry in std::fs::read_dir(root.join("src")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let name = if name.contains('.') { name } else { format!("{name}/") };
+        assert!(ARCHITECTURE.contains(&format!("`{name}`")), "{name} is not on the map");
+    }
+}
+
+fn is_defined(dir: &Path, definition: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return is_defined(&path, definition);
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        text.match_indices(definition).any(|(at, _)| {
+            let next = text.get(at + definition.len()..).and_then(|rest| rest.chars().next());
+            next.is_some_and(|next| next == '(' || next == '<')
+        })
+    })
+}
+
+#[test]
+fn the_tests_that_the_map_names_exist() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut named = 0;
+    for line in ARCHITECTURE.lines().filter(|line| line.contains("(test: ")) {
+        let name = line.split("(test: `").nth(1).and_then(|rest| rest.split('`').next()).expect(line);
+        named += 1;
+        let definition = format!("fn {name}");
+        assert!(is_defined(&tests, &definition) || is_defined(&src, &definition), "no test {name}");
+    }
+    assert!(named >= 6, "the invariants name their tests");
+}
+
+#[test]
+fn the_limits_on_the_map_are_the_codes() {
+    use landline::{bare, chat, exec, files, net, wire};
+    let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
+    let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
+    for (name, value) in [
+        ("HEADER_LEN_MAX", format!("{} B", wire::frame::HEADER_LEN_MAX)),
+        ("BODY_LEN_MAX", mib(wire::frame::BODY_LEN_MAX as usize)),
+        ("BUFFER_LEN_IDLE", kib(wire::frame::BUFFER_LEN_IDLE)),
+        ("BUFFER_LEN_BUSY", kib(wire::frame::BUFFER_LEN_BUSY)),
+        ("STACK_LEN", kib(net::listen::STACK_LEN)),
+        ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
+        ("COMMAND_LEN_MAX", mib(exec::COMMAND_LEN_MAX as usize)),
+        ("PIECE_LEN", kib(files::PIECE_LEN)),
+        ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),
+        ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),
+        ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
+        ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
+        ("REPLY_LEN_MAX", mib(bare::serve::REPLY_LEN_MAX)),
+    ] {
+        let row = format!("| `{name}` | {value} |");
+        assert!(ARCHITECTURE.contains(&row), "no row {row:?}");
+    }
+}
