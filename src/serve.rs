@@ -140,7 +140,11 @@ pub fn serve(line: &mut Line, session: &mut Session, context: Context<'_>) -> Re
     let mut echoes = None;
     let ended = serve_turns(line, session, context, &mut echoes);
     log_echoes(echoes.as_ref(), session, context.open.id());
-    ended
+    match ended {
+        // It was the stop that ended reading, not the client.
+        Err(Error::LineLost(LineLost::Closed { .. })) if context.open.stopping() => Err(stopping()),
+        ended => ended,
+    }
 }
 
 fn serve_turns(
@@ -184,6 +188,10 @@ fn serve_turns(
                 continue;
             }
             _ => log_echoes(echoes.take().as_ref(), session, open.id()),
+        }
+        // Somebody who only talks loses nothing when the server stops: the stop need not wait for the end.
+        if matches!(request, Message::Chat { .. }) && open.set_in_turn(false) {
+            return Err(stopping());
         }
         turn(line, session, hub, &request, (open.id(), before))?;
     }

@@ -39,6 +39,10 @@ pub fn serve_chat(line: &mut Line, session: &mut Session, hub: &Hub, room: &str,
     let said = member.said();
     // What the fan-out had begun to send must be finished before anybody else writes.
     let leftover = member.leave();
+    if heard.is_err() && !leftover.is_empty() {
+        // The line stands in the middle of a frame: nothing that is said now would be understood.
+        line.control().stop();
+    }
     heard?;
     line.sender().send_raw(&leftover)?;
     line.sender().send(&Message::End { total: None }, &[])?;

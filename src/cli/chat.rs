@@ -59,7 +59,15 @@ impl Chat {
             show(&Event::Joined(self.nick.clone()), &mut above, json)?;
         }
         thread::scope(|scope| {
-            let hearing = scope.spawn(move || hear(&mut listener, above, json));
+            let is_interactive = self.prompt.is_interactive();
+            let hearing = scope.spawn(move || {
+                let heard = hear(&mut listener, &mut above, json);
+                if heard.is_err() && is_interactive {
+                    // The person is typing, and would otherwise learn of it with the next line only.
+                    above("* the line is gone; Enter leaves\n".into());
+                }
+                heard
+            });
             let spoken = self.speak(&speaker, &hearing);
             let left = spoken.and_then(|()| speaker.leave());
             if left.is_err() {
@@ -100,9 +108,9 @@ impl Chat {
     }
 }
 
-fn hear(listener: &mut Listener<'_>, mut above: Above, json: bool) -> crate::wire::Result<()> {
+fn hear(listener: &mut Listener<'_>, above: &mut Above, json: bool) -> crate::wire::Result<()> {
     while let Some(event) = listener.hear()? {
-        show(&event, &mut above, json)?;
+        show(&event, above, json)?;
     }
     Ok(())
 }
