@@ -182,6 +182,10 @@ impl Server {
                     );
                 }
                 None => return Ok(if first.contains(&0) { First::Binary } else { First::Bare }),
+                // The client has said all that it will say: what it said is a whole request.
+                Some(0) if self.bare.is_some() => {
+                    return Ok(if first.contains(&0) { First::Binary } else { First::Bare });
+                }
                 Some(0) => return Ok(First::Undecided),
                 Some(len) => first.extend_from_slice(piece.get(..len).unwrap_or_default()),
             }

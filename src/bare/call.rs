@@ -5,7 +5,7 @@
 //! for a reset would end nine of their nineteen servers.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::net::Stream;
 use crate::wire::error::{ErrorCode, Refusal, Result};
@@ -13,6 +13,8 @@ use crate::wire::tutorial::{Ended, Patient, REQUEST_LEN_MAX, Waits, Wire, read_r
 
 /// Before closing, a reply that nobody waited for is given so long to arrive.
 const LAST_READ_WAIT: Duration = Duration::from_millis(200);
+/// ...and all of it together so long: a server that never stops sending is left all the same.
+const LAST_READ_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A line to one of the tutorials' servers.
 #[derive(Debug)]
@@ -68,9 +70,17 @@ impl BareLine {
 
     /// Closes the line, having read what was still on its way.
     pub fn close(self) {
+        drop(self);
+    }
+}
+
+/// However the line is left, by an error of ours too: unread bytes would reset the connection.
+impl Drop for BareLine {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LAST_READ_TIME_MAX;
         let mut waste = [0; 4096];
         let mut has_more = true;
-        while has_more {
+        while has_more && Instant::now() < deadline {
             has_more = matches!(self.stream.read_within(&mut waste, Some(LAST_READ_WAIT)), Ok(Some(1..)));
         }
     }

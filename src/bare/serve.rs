@@ -13,6 +13,7 @@ use crate::net::Stream;
 use crate::net::open::OpenLine;
 use crate::root::RootPath;
 use crate::session::{Request, Session};
+use crate::text::{Decoder, Encoding};
 use crate::wire::detect::looks_like_http;
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Outcome;
@@ -27,6 +28,8 @@ const SIZE_PAUSE: Duration = Duration::from_millis(100);
 /// A client that has shut down its sending half may wait for the reply, or may be gone: a command
 /// that runs for it is given so long.
 const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest character of any encoding, in bytes: UTF-8 and GB 18030 have it.
+const CHARACTER_LEN_MAX: usize = 4;
 /// Between asking such a command to end and ending it.
 const KILL_AFTER: Duration = Duration::from_secs(2);
 
@@ -53,7 +56,9 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
     let mut request = first.to_vec();
     loop {
         if request.is_empty() {
-            open.set_in_turn(false);
+            if open.set_in_turn(false) {
+                return say_bye(bare, &mut stream);
+            }
             stream.set_read_timeout(idle)?;
             request = match stream.read(&mut buffer) {
                 Ok(len) => buffer.get(..len).unwrap_or_default().to_vec(),
@@ -65,7 +70,8 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
             return say_bye(bare, &mut stream);
         }
         guard(bare, &request)?;
-        stream.set_read_timeout(None)?;
+        // The client's word on `ack` is a thing to wait for as the next request is.
+        stream.set_read_timeout(idle)?;
         let (started, len) = (Instant::now(), request.len());
         let text = bare.encoding.decode(&request);
         let answered = answer(bare, &mut stream, &request, &text, session);
@@ -153,25 +159,25 @@ fn answer(bare: &Bare, stream: &mut Stream, request: &[u8], text: &str, session:
         Reply::Exec(policy) => {
             let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream, session)?;
             let output = if encoding.is_utf8() { output } else { encoding.encode(&String::from_utf8_lossy(&output)).0 };
-            let output = fit(bare.wire, output, &how);
+            let output = fit(bare.wire, encoding, output, &how);
             let sent = output.len() as u64;
             send_reply(bare.wire, stream, text, &output, &|| {})?;
             return Ok(Answer { sent, how, is_last: false });
         }
         Reply::Files => return send_file(bare, stream, text, session),
     };
-    let reply = if bare.wire == Wire::Raw { first_bytes_of(reply, RAW_REPLY_LEN_MAX) } else { reply };
+    let reply = if bare.wire == Wire::Raw { first_bytes_of(reply, RAW_REPLY_LEN_MAX, encoding) } else { reply };
     send_reply(bare.wire, stream, text, &reply, &|| thread::sleep(SIZE_PAUSE))?;
     Ok(Answer::of(reply.len()))
 }
 
 /// Their clients wait for a byte on `raw` and `ack` whatever happened, and read `raw` only once.
-fn fit(wire: Wire, output: Vec<u8>, how: &str) -> Vec<u8> {
+fn fit(wire: Wire, encoding: Encoding, output: Vec<u8>, how: &str) -> Vec<u8> {
     match wire {
         Wire::Raw | Wire::Ack if output.is_empty() => format!("(no output, {how})").into_bytes(),
         Wire::Raw if output.len() > RAW_REPLY_LEN_MAX => {
             let note = format!("\n(cut: {} bytes in all)", output.len());
-            let mut cut = first_bytes_of(output, RAW_REPLY_LEN_MAX - note.len());
+            let mut cut = first_bytes_of(output, RAW_REPLY_LEN_MAX - note.len(), encoding);
             cut.extend_from_slice(note.as_bytes());
             cut
         }
@@ -179,13 +185,17 @@ fn fit(wire: Wire, output: Vec<u8>, how: &str) -> Vec<u8> {
     }
 }
 
-fn first_bytes_of(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
+fn first_bytes_of(mut bytes: Vec<u8>, len: usize, encoding: Encoding) -> Vec<u8> {
     if bytes.len() > len {
-        // Not in the middle of a UTF-8 character: continuation bytes begin with the bits 10.
-        let mut end = len;
-        while end > 0 && bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
-            end -= 1;
-        }
+        // Not in the middle of a character: their clients decode the reply strictly. What is no text
+        // anyway is cut where the limit is.
+        let is_whole = |end: &usize| {
+            let mut decoder = Decoder::new(encoding);
+            decoder.decode(bytes.get(..*end).unwrap_or_default());
+            decoder.finish();
+            !decoder.saw_malformed()
+        };
+        let end = (len.saturating_sub(CHARACTER_LEN_MAX - 1)..=len).rev().find(is_whole).unwrap_or(len);
         bytes.truncate(end);
     }
     bytes
@@ -205,8 +215,16 @@ fn run(command: &str, policy: OutputPolicy, stream: &Stream, session: &mut Sessi
         });
     }
     let work = Work::Shell(command.into());
-    let cwd = session.root.open_dir(&session.cwd)?;
-    let _thread = session.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    let refused = |why: String| Ok((format!("{why}\n").into_bytes(), format!("refused: {why}")));
+    // Said in the reply: a line that is just closed tells its client nothing.
+    let cwd = match session.root.open_dir(&session.cwd) {
+        Ok(cwd) => cwd,
+        Err(refusal) => return refused(refusal.to_string()),
+    };
+    let _thread = match session.gate.take_threads(1) {
+        Ok(thread) => thread,
+        Err(full) => return refused(full.to_string()),
+    };
     let pipes = if policy == OutputPolicy::Merged { Pipes::Merged } else { Pipes::NoInput };
     let mut process = match start(&work, &cwd, pipes) {
         Ok(process) => process,
@@ -269,8 +287,13 @@ fn collect(process: &mut crate::exec::process::Process, stream: &Stream) -> Resu
             break;
         }
         let ready = wait(process, &pipes, stream, half_closed.is_some())?;
-        if ready.client && half_closed.is_none() {
-            half_closed = Some(Instant::now());
+        match ready.client {
+            Client::Gone => {
+                is_whole = false;
+                break;
+            }
+            Client::HalfClosed if half_closed.is_none() => half_closed = Some(Instant::now()),
+            Client::HalfClosed | Client::There => {}
         }
         if ready.exited && !ready.output.contains(&true) {
             break;
@@ -292,7 +315,17 @@ fn collect(process: &mut crate::exec::process::Process, stream: &Stream) -> Resu
 struct Ready {
     output: [bool; 2],
     exited: bool,
-    client: bool,
+    client: Client,
+}
+
+/// Whether anybody still wants the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    There,
+    /// It will say nothing more: it may wait for the reply, or may have closed.
+    HalfClosed,
+    /// A reset, or both directions are shut.
+    Gone,
 }
 
 fn wait(
@@ -317,8 +350,16 @@ fn wait(
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(Error::ours("command")(error.into())),
     }
-    let [on_stdout, on_stderr, on_exit, on_client] = polled.map(|polled| !polled.revents().is_empty());
-    Ok(Ready { output: [on_stdout && watch(stdout), on_stderr && watch(stderr)], exited: on_exit, client: on_client })
+    let [on_stdout, on_stderr, on_exit, on_client] = polled.map(|polled| polled.revents());
+    let client = if on_client.intersects(PollFlags::ERR | PollFlags::HUP) {
+        Client::Gone
+    } else if on_client.is_empty() {
+        Client::There
+    } else {
+        Client::HalfClosed
+    };
+    let output = [!on_stdout.is_empty() && watch(stdout), !on_stderr.is_empty() && watch(stderr)];
+    Ok(Ready { output, exited: !on_exit.is_empty(), client })
 }
 
 /// Sends the file whose name was asked for. One that cannot be had is size 0, or a close with no
@@ -372,11 +413,18 @@ mod tests {
 
     #[test]
     fn replies_fit_what_their_clients_read() {
-        assert_eq!(fit(Wire::Ack, Vec::new(), "exit 3"), b"(no output, exit 3)");
-        assert_eq!(fit(Wire::Len, Vec::new(), "exit 3"), b"");
+        let utf8 = Encoding::default();
+        assert_eq!(fit(Wire::Ack, utf8, Vec::new(), "exit 3"), b"(no output, exit 3)");
+        assert_eq!(fit(Wire::Len, utf8, Vec::new(), "exit 3"), b"");
         let long = "收".repeat(1000).into_bytes();
-        let cut = fit(Wire::Raw, long.clone(), "exit 0");
+        let cut = fit(Wire::Raw, utf8, long.clone(), "exit 0");
         assert!(cut.len() <= RAW_REPLY_LEN_MAX && String::from_utf8(cut).is_ok());
-        assert_eq!(fit(Wire::Json, long.clone(), "exit 0"), long);
+        let gbk: Encoding = "gbk".parse().unwrap();
+        for shift in ["", "a"] {
+            let cut = first_bytes_of(gbk.encode(&format!("{shift}{}", "收到".repeat(1000))).0, 1000, gbk);
+            assert!((999..=1000).contains(&cut.len()) && !gbk.decode(&cut).contains('\u{fffd}'));
+        }
+        assert_eq!(first_bytes_of(vec![0x80; 2000], 1000, utf8), [0x80; 1000]);
+        assert_eq!(fit(Wire::Json, utf8, long.clone(), "exit 0"), long);
     }
 }

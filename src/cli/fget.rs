@@ -191,11 +191,15 @@ fn fetch_bare(
     if !wire.carries_files() {
         return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
     }
+    let mut open: Option<(&Remote, BareLine)> = None;
     for source in sources {
         let target = destination.path_for(source)?;
         let shown = (source.shown(), target.to_string_lossy().into_owned());
         let started = Instant::now();
-        match fetch_one_bare(args, wire, source, &target) {
+        let mut line = open.take().filter(|(last, _)| last.address == source.address).map(|(_, line)| line);
+        let fetched = fetch_one_bare(args, wire, source, &target, &mut line);
+        open = line.map(|line| (source, line));
+        match fetched {
             Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
             Err(error) => teller.failed(&shown.0, &shown.1, &error)?,
         }
@@ -203,20 +207,36 @@ fn fetch_bare(
     Ok(teller.finish()?)
 }
 
-fn fetch_one_bare(args: &Args, wire: Wire, source: &Remote, target: &Path) -> anyhow::Result<u64> {
+/// Fetches one file over `open`, if that is a line, or over a new one, and leaves in it what can be
+/// asked again: their `size` server ends when its client leaves, so there all files share a line.
+fn fetch_one_bare(
+    args: &Args,
+    wire: Wire,
+    source: &Remote,
+    target: &Path,
+    open: &mut Option<BareLine>,
+) -> anyhow::Result<u64> {
     use std::os::unix::ffi::OsStrExt as _;
-    let stream = connect::stream(PROGRAM, &source.address, &args.reach, &args.talk)?;
-    let waits = Waits { reply: Some(args.timeout), idle: args.timeout };
-    let mut line = BareLine::new(stream, wire, waits);
-    line.say(source.path.as_bytes())?;
     let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
+    // Before anything is asked for: a target that cannot be written is no business of the server's.
     let mut part = part_for(target, &attributes)?;
+    let mut line = if let Some(line) = open.take() {
+        line
+    } else {
+        let stream = connect::stream(PROGRAM, &source.address, &args.reach, &args.talk)?;
+        BareLine::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.timeout })
+    };
+    line.say(source.path.as_bytes())?;
     let mut hasher = blake3::Hasher::new();
     let ended = line.hear(&mut |piece| {
         hasher.update(piece);
         part.write(piece).map_err(Error::ours(target.to_string_lossy()))
     })?;
-    line.close();
+    if wire == Wire::Size && ended != Ended::Closed {
+        *open = Some(line);
+    } else {
+        line.close();
+    }
     let size = part.size();
     if size == 0 {
         // Missing or empty: these wires say the same for both, so nothing is left behind.

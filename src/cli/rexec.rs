@@ -24,6 +24,7 @@ use crate::net::Address;
 use crate::session::millis;
 use crate::text::{Decoder, Encoding};
 use crate::wire::Error;
+use crate::wire::error::LineLost;
 use crate::wire::message::{Outcome, Stream};
 use crate::wire::tutorial::{Ended, Waits, Wire};
 
@@ -383,13 +384,16 @@ fn ask_bare(args: &Args, line: &mut BareLine, command: &[u8]) -> anyhow::Result<
     if !ends_line && std::io::stdout().is_terminal() {
         put_out(b"\n")?;
     }
-    if ended == Ended::Nothing {
-        let waited = args.timeout;
-        say(
-            PROGRAM,
-            &format!("no reply within {waited:?}; some servers send nothing for a command that prints nothing"),
-        );
-        return Ok(Exit::Failed);
+    match ended {
+        Ended::Nothing => {
+            let waited = args.timeout;
+            say(
+                PROGRAM,
+                &format!("no reply within {waited:?}; some servers send nothing for a command that prints nothing"),
+            );
+            Ok(Exit::Failed)
+        }
+        Ended::Closed => Err(Error::from(LineLost::Closed { wanted: "a reply" }).into()),
+        Ended::Whole | Ended::Idle | Ended::SizeGuessed => Ok(Exit::Done),
     }
-    Ok(Exit::Done)
 }

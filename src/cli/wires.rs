@@ -7,6 +7,8 @@ use super::{Exit, printable, put_out, say};
 use crate::bare::BareLine;
 use crate::net::{Address, Stream};
 use crate::text::Decoder;
+use crate::wire::Error;
+use crate::wire::error::LineLost;
 use crate::wire::tutorial::{Ended, Waits, Wire};
 
 /// Sends each line of input and prints each reply, until `q` or the end of input.
@@ -39,6 +41,9 @@ pub fn run(stream: Stream, host: &Address, wire: Wire, args: &BareArgs) -> anyho
         let mut reply = Shown::new(args, input.is_interactive());
         let ended = line.hear(&mut |piece| reply.show(piece))?;
         reply.finish()?;
+        if ended == Ended::Closed {
+            return Err(Error::from(LineLost::Closed { wanted: "a reply" }).into());
+        }
         if ended == Ended::Nothing {
             say(
                 PROGRAM,

@@ -166,8 +166,10 @@ pub enum Ended {
     Whole,
     /// Nothing more came for a while: on `raw` nothing else can be known.
     Idle,
-    /// Nothing came at all within the time limit, or the other end closed without a byte.
+    /// Nothing came at all within the time limit.
     Nothing,
+    /// The other end closed without a byte: nobody is there to be asked again.
+    Closed,
     /// Whole, if the size was guessed right: it came in one piece with the bytes.
     SizeGuessed,
 }
@@ -191,15 +193,15 @@ pub fn read_reply<S: Patient + Write>(
                 got_any = true;
                 sink(&piece)?;
             }
-            Ok(if got_any { Ended::Whole } else { Ended::Nothing })
+            Ok(if got_any { Ended::Whole } else { Ended::Closed })
         }
         Wire::Len => {
-            let Some(len) = read_i32(stream)? else { return Ok(Ended::Nothing) };
+            let Some(len) = read_i32(stream)? else { return Ok(Ended::Closed) };
             let len = u64::try_from(len).map_err(|_negative| bad_size(&len.to_string()))?;
             read_exactly(stream, len, sink).map(|()| Ended::Whole)
         }
         Wire::Json => {
-            let Some(len) = read_i32(stream)? else { return Ok(Ended::Nothing) };
+            let Some(len) = read_i32(stream)? else { return Ok(Ended::Closed) };
             let len =
                 Some(len).filter(|len| (2..=HEADER_LEN_MAX).contains(len)).ok_or(Misbehaviour::HeaderLength(len))?;
             let mut json = Vec::new();
@@ -219,7 +221,7 @@ pub fn read_reply<S: Patient + Write>(
                 digits.extend_from_slice(piece);
                 if digits.len() > SIZE_DIGITS_MAX { Err(bad_size("more than 20 digits").into()) } else { Ok(()) }
             })?;
-            if ended == Ended::Nothing {
+            if matches!(ended, Ended::Nothing | Ended::Closed) {
                 return Ok(ended);
             }
             let size = parse_size(&digits)?;
@@ -234,7 +236,7 @@ pub fn read_reply<S: Patient + Write>(
 /// The size and, in the same read if the server made no pause, the first bytes of the file: then
 /// the longest run of leading digits is the best guess.
 fn read_sized<S: Patient>(stream: &mut S, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Ended> {
-    let Some(first) = read_piece(stream)? else { return Ok(Ended::Nothing) };
+    let Some(first) = read_piece(stream)? else { return Ok(Ended::Closed) };
     let digits = first.iter().take_while(|byte| byte.is_ascii_digit()).count().min(SIZE_DIGITS_MAX);
     let (digits, rest) = first.split_at_checked(digits).unwrap_or((&first, &[]));
     let size = parse_size(digits)?;
@@ -256,7 +258,7 @@ fn read_until_idle<S: Patient>(
     loop {
         match read_piece(stream) {
             Ok(Some(piece)) => sink(&piece)?,
-            Ok(None) => return Ok(if got_any { Ended::Whole } else { Ended::Nothing }),
+            Ok(None) => return Ok(if got_any { Ended::Whole } else { Ended::Closed }),
             Err(super::Error::LineLost(LineLost::TimedOut(_))) => {
                 return Ok(if got_any { Ended::Idle } else { Ended::Nothing });
             }
@@ -389,7 +391,7 @@ mod tests {
             reply.extend_from_slice(piece);
             Ok(())
         })?;
-        assert_eq!(script.written, if wire == Wire::Ack && ended != Ended::Nothing { &b"ok"[..] } else { b"" });
+        assert_eq!(script.written, if wire == Wire::Ack && ended == Ended::Whole { &b"ok"[..] } else { b"" });
         Ok((ended, reply))
     }
 
@@ -401,7 +403,7 @@ mod tests {
         let ok = |ended, text: &[u8]| (ended, text.to_vec());
         assert_eq!(read(Wire::Raw, &[Some(b"he"), Some(b"llo"), None]).unwrap(), ok(Ended::Idle, b"hello"));
         assert_eq!(read(Wire::Raw, &[None]).unwrap(), ok(Ended::Nothing, b""));
-        assert_eq!(read(Wire::Raw, &[]).unwrap(), ok(Ended::Nothing, b""));
+        assert_eq!(read(Wire::Raw, &[]).unwrap(), ok(Ended::Closed, b""));
         assert_eq!(
             read(Wire::Len, &[Some(b"\x05\0"), Some(b"\0\0he"), Some(b"llo")]).unwrap(),
             ok(Ended::Whole, b"hello")
@@ -412,7 +414,7 @@ mod tests {
         assert_eq!(read(Wire::Size, &[Some(b"5"), Some(b"hello")]).unwrap(), ok(Ended::Whole, b"hello"));
         assert_eq!(read(Wire::Size, &[Some(b"5hello")]).unwrap(), ok(Ended::SizeGuessed, b"hello"));
         assert_eq!(read(Wire::Close, &[Some(b"he"), Some(b"llo")]).unwrap(), ok(Ended::Whole, b"hello"));
-        assert_eq!(read(Wire::Close, &[]).unwrap(), ok(Ended::Nothing, b""));
+        assert_eq!(read(Wire::Close, &[]).unwrap(), ok(Ended::Closed, b""));
         for (wire, reads) in [
             (Wire::Len, &[Some(&b"\x05\0\0\0hel"[..])][..]),
             (Wire::Len, &[Some(b"\x05\0")]),
