@@ -25,8 +25,8 @@ pub const PIECE_LEN: usize = 256 * 1024;
 /// # Errors
 /// The line failed.
 pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Result<()> {
-    let mut echoed = 0_u64;
     if streamed {
+        let mut echoed = 0_u64;
         let mut piece = Vec::new();
         loop {
             let (receiver, sender) = line.halves()?;
@@ -44,12 +44,11 @@ pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Res
             }
         }
         line.sender().send(&Message::End { total: None }, &[])?;
+        session.report.outcome = Some(format!("{echoed} bytes"));
     } else {
         let body = line.receiver().body(BODY_LEN_MAX)?;
         line.sender().send(&Message::Echo { streamed: false }, &body)?;
-        echoed = body.len() as u64;
     }
-    session.report.outcome = Some(format!("{echoed} bytes"));
     Ok(())
 }
 

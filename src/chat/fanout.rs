@@ -124,20 +124,43 @@ struct Reader {
     waiting_len: usize,
     dropped: u64,
     is_gone: bool,
+    /// It is on the list of those who are written to when this round's jobs are done.
+    is_touched: bool,
+}
+
+/// A frame for a room, but for whoever said it.
+struct Told {
+    frame: Arc<[u8]>,
+    except: Option<u64>,
 }
 
 impl Worker {
     fn run(mut self) {
         let mut jobs = Vec::new();
-        let mut touched = HashSet::new();
+        let mut touched = Vec::new();
         loop {
             self.sleep(&mut touched);
             std::mem::swap(&mut jobs, &mut *self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+            // What is told to one room in a row is told together: a member is looked up once for all of it.
+            let mut told: Option<(Arc<str>, Vec<Told>)> = None;
             for job in jobs.drain(..) {
-                self.carry_out(job, &mut touched);
+                match (job, &mut told) {
+                    (Job::TellRoom { room, frame, except }, Some((same, frames))) if room == *same => {
+                        frames.push(Told { frame, except });
+                    }
+                    (Job::TellRoom { room, frame, except }, told) => {
+                        self.tell_room(told.replace((room, vec![Told { frame, except }])), &mut touched);
+                    }
+                    (job, told) => {
+                        self.tell_room(told.take(), &mut touched);
+                        self.carry_out(job, &mut touched);
+                    }
+                }
             }
-            for id in touched.drain() {
+            self.tell_room(told, &mut touched);
+            for id in touched.drain(..) {
                 if let Some(member) = self.members.get_mut(&id) {
+                    member.is_touched = false;
                     member.write();
                 }
             }
@@ -145,7 +168,7 @@ impl Worker {
     }
 
     /// Waits for jobs, or for room at a member that has something waiting.
-    fn sleep(&self, touched: &mut HashSet<u64>) {
+    fn sleep(&mut self, touched: &mut Vec<u64>) {
         let slow: Vec<(u64, &WriteHalf)> = self
             .members
             .iter()
@@ -169,26 +192,37 @@ impl Worker {
         }
         let ready = polled.iter().skip(1).zip(&slow).filter(|(polled, _)| !polled.revents().is_empty());
         touched.extend(ready.map(|(_, (id, _))| *id));
+        for id in touched {
+            if let Some(member) = self.members.get_mut(id) {
+                member.is_touched = true;
+            }
+        }
     }
 
-    fn carry_out(&mut self, job: Job, touched: &mut HashSet<u64>) {
+    fn tell_room(&mut self, told: Option<(Arc<str>, Vec<Told>)>, touched: &mut Vec<u64>) {
+        let Some((room, frames)) = told else { return };
+        for id in self.rooms.get(&room).into_iter().flatten() {
+            let Some(member) = self.members.get_mut(id) else { continue };
+            for told in frames.iter().filter(|told| told.except != Some(*id)) {
+                member.add(&told.frame);
+            }
+            member.touch(*id, touched);
+        }
+    }
+
+    fn carry_out(&mut self, job: Job, touched: &mut Vec<u64>) {
         match job {
             Job::Enter { id, room, writer } => {
                 self.rooms.entry(Arc::clone(&room)).or_default().insert(id);
                 self.members.insert(id, Reader::new(room, writer));
             }
             Job::TellRoom { room, frame, except } => {
-                for id in self.rooms.get(&room).into_iter().flatten().filter(|id| Some(**id) != except) {
-                    if let Some(member) = self.members.get_mut(id) {
-                        member.add(&frame);
-                        touched.insert(*id);
-                    }
-                }
+                self.tell_room(Some((room, vec![Told { frame, except }])), touched);
             }
             Job::Tell { id, frame } => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.add(&frame);
-                    touched.insert(id);
+                    member.touch(id, touched);
                 }
             }
             Job::TakeOut { id, leftover } => {
@@ -210,7 +244,15 @@ impl Worker {
 
 impl Reader {
     fn new(room: Arc<str>, writer: WriteHalf) -> Self {
-        Self { room, writer, waiting: VecDeque::new(), offset: 0, waiting_len: 0, dropped: 0, is_gone: false }
+        let waiting = VecDeque::new();
+        Self { room, writer, waiting, offset: 0, waiting_len: 0, dropped: 0, is_gone: false, is_touched: false }
+    }
+
+    fn touch(&mut self, id: u64, touched: &mut Vec<u64>) {
+        if !self.is_touched {
+            self.is_touched = true;
+            touched.push(id);
+        }
     }
 
     fn add(&mut self, frame: &Arc<[u8]>) {

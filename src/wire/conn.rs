@@ -10,6 +10,9 @@ use super::error::{LineLost, Misbehaviour, Refusal, Result};
 use super::frame::{FrameReader, FrameWriter};
 use super::message::{Header, Message};
 
+/// A body that is kept whole is given so many bytes to begin with, or all that it says if that is less.
+const BODY_LEN_FIRST: usize = 16 * 1024;
+
 /// Receives messages, one at a time; what its caller leaves of a body is skipped.
 #[derive(Debug)]
 pub struct Receiver<R> {
@@ -97,14 +100,21 @@ impl<R: Read> Receiver<R> {
         if announced > limit {
             return Err(Misbehaviour::BodyTooLarge { announced: announced.into(), limit }.into());
         }
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let mut body = Vec::new();
-        let mut piece = [0; 4096];
-        loop {
-            match self.frames.read_body(&mut piece)? {
-                0 => return Ok(body),
-                came => body.extend_from_slice(piece.get(..came).unwrap_or_default()),
+        let mut filled = 0_usize;
+        while filled < announced {
+            if filled == body.len() {
+                // Twice what has come: memory follows it, and so does the size of the reads.
+                body.resize(announced.min(filled.saturating_mul(2).max(BODY_LEN_FIRST)), 0);
+            }
+            match self.frames.read_body(body.get_mut(filled..).unwrap_or_default())? {
+                0 => break,
+                came => filled = filled.saturating_add(came),
             }
         }
+        body.truncate(filled);
+        Ok(body)
     }
 
     /// The present body as text.

@@ -49,6 +49,8 @@ pub struct FrameReader<R> {
     /// Bytes of the present body that the caller has not taken yet. A cell, because it is set
     /// while the caller still borrows the header.
     body_left: Cell<u32>,
+    /// The last read into the buffer filled it, and all of it was small frames so far.
+    is_busy: bool,
     received: u64,
 }
 
@@ -66,6 +68,7 @@ impl<R: Read> FrameReader<R> {
             header_start: 0,
             header_end: 0,
             body_left: Cell::new(0),
+            is_busy: false,
             received,
         }
     }
@@ -159,6 +162,9 @@ impl<R: Read> FrameReader<R> {
     /// # Errors
     /// As [`read_body`](Self::read_body).
     pub fn skip_body(&mut self) -> Result<()> {
+        if self.body_left.get() == 0 {
+            return Ok(());
+        }
         let mut waste = [0; 2048];
         while self.body_left.get() > 0 {
             self.read_body(&mut waste)?;
@@ -168,6 +174,7 @@ impl<R: Read> FrameReader<R> {
 
     /// Gives back the memory that a busy turn took. For use between turns.
     pub fn rest(&mut self) {
+        self.is_busy = false;
         if self.buffered() == 0 && self.buffer.len() > BUFFER_LEN_IDLE {
             self.buffer = vec![0; BUFFER_LEN_IDLE];
             self.start = 0;
@@ -185,7 +192,9 @@ impl<R: Read> FrameReader<R> {
 
     fn copy_out(&mut self, dest: &mut [u8]) -> usize {
         let len = self.buffered().min(dest.len());
-        dest.iter_mut().zip(self.unused()).for_each(|(to, from)| *to = *from);
+        if let (Some(to), Some(from)) = (dest.get_mut(..len), self.unused().get(..len)) {
+            to.copy_from_slice(from);
+        }
         self.take(len);
         len
     }
@@ -193,8 +202,12 @@ impl<R: Read> FrameReader<R> {
     fn read_past_buffer(&mut self, dest: &mut [u8]) -> Result<usize> {
         self.start = 0;
         self.end = 0;
+        self.is_busy = false;
         let wanted = dest.len();
-        let mut slices = [IoSliceMut::new(dest), IoSliceMut::new(&mut self.buffer)];
+        // Enough for the next header; more of the next long body would only be copied twice.
+        let tail = self.buffer.len().min(BUFFER_LEN_IDLE);
+        let tail = self.buffer.get_mut(..tail).unwrap_or_default();
+        let mut slices = [IoSliceMut::new(dest), IoSliceMut::new(tail)];
         let came = retry(|| self.inner.read_vectored(&mut slices))?;
         if came == 0 {
             return Err(LineLost::InsideFrame { missing: u64::from(self.body_left.get()) }.into());
@@ -227,8 +240,9 @@ impl<R: Read> FrameReader<R> {
             self.end = self.buffered();
             self.start = 0;
         }
-        if self.end == self.buffer.len() {
-            // Doubling only a full buffer: memory follows what came, not what was announced.
+        let is_worth_more = self.is_busy && self.buffer.len() < BUFFER_LEN_BUSY;
+        if self.end == self.buffer.len() || is_worth_more {
+            // Doubling only a buffer that was full: memory follows what came, not what was announced.
             let grown = self.buffer.len().saturating_mul(2);
             self.buffer.resize(grown, 0);
         }
@@ -237,10 +251,7 @@ impl<R: Read> FrameReader<R> {
         let came = retry(|| self.inner.read(room))?;
         self.count(came);
         self.end = self.end.saturating_add(came);
-        if came == asked && self.buffer.len() < BUFFER_LEN_BUSY {
-            let grown = self.buffer.len().saturating_mul(2);
-            self.buffer.resize(grown, 0);
-        }
+        self.is_busy = came == asked;
         Ok(came)
     }
 

@@ -380,19 +380,19 @@ impl<'a> Header<'a> {
     /// The type is unknown, or a field that it needs is missing. The line is still in step:
     /// the body's length is known, so this is a refusal and not a misbehaviour.
     pub fn message(self) -> Result<Message<'a>, Refusal> {
-        Fields { kind: self.kind.to_string(), h: self }.message()
+        Fields { kind: self.kind.clone(), h: self }.message()
     }
 }
 
 /// A header on its way to becoming a message; knows the type's name for the error text.
 struct Fields<'a> {
-    kind: String,
+    kind: Cow<'a, str>,
     h: Header<'a>,
 }
 
 impl<'a> Fields<'a> {
     fn message(mut self) -> Result<Message<'a>, Refusal> {
-        Ok(match self.kind.as_str() {
+        Ok(match self.kind.as_ref() {
             "data" => Message::Data { stream: self.h.stream },
             "hello" => Message::Hello {
                 version: self.need(self.h.version, "version")?,
