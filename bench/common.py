@@ -1,0 +1,205 @@
+"""What the scripts in this directory share: finding and starting the programs, rounds in which
+every contender has its turn, and tables with medians and ratios."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+# Whatever takes longer is stuck.
+DEADLINE = 120
+ENV = {name: value for name, value in os.environ.items() if not name.startswith("LANDLINE_")}
+
+
+def arguments(doc, rounds=5, **defaults):
+    """Parses --rounds and one option for each of `defaults`, of the default's type."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns of every contender (default: %(default)s)")
+    for name, value in defaults.items():
+        if isinstance(value, list):
+            kind = {"type": type(value[0]), "nargs": "+"}
+        else:
+            kind = {"type": type(value)}
+        parser.add_argument(f"--{name}", default=value, help="default: %(default)s", **kind)
+    return parser.parse_args()
+
+
+def find_programs():
+    """Name to path: from the directory LANDLINE_BIN if it is set, else freshly built for release."""
+    names = ["tcp-server", "tcp-client", "rexec", "fget", "fput", "load"]
+    if "LANDLINE_BIN" in os.environ:
+        return {name: str(Path(os.environ["LANDLINE_BIN"]) / name) for name in names}
+    build = ["cargo", "build", "--release", "--bins", "--message-format=json"]
+    bench = ["cargo", "bench", "--no-run", "--bench", "load", "--message-format=json"]
+    programs = {}
+    for command in [build, bench]:
+        done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True, text=True)
+        for line in done.stdout.splitlines():
+            artifact = json.loads(line)
+            if artifact.get("executable"):
+                programs[artifact["target"]["name"]] = artifact["executable"]
+    return programs
+
+
+def find_peers(*names):
+    """The installed ones of `names`; says aloud which are missing."""
+    found = {name: shutil.which(name) for name in names}
+    for name, path in found.items():
+        if not path:
+            print(f"MISSING: {name} is not installed, so nothing is measured against it", flush=True)
+    return {name: path for name, path in found.items() if path}
+
+
+class Server:
+    """A program that listens and says where, in words that match `pattern`; without a pattern the
+    kernel is asked. Its CPU seconds are known once it has stopped."""
+
+    def __init__(self, argv, pattern=None, **options):
+        self.process = subprocess.Popen(
+            argv, stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, env=ENV, **options
+        )
+        self.found = threading.Event()
+        self.address = None
+        self.said = []
+        self.cpu = None
+        if not pattern:
+            self.address = listening_address(self.process)
+            self.found.set()
+            pattern = "$^"
+        for stream in [self.process.stdout, self.process.stderr]:
+            if stream:
+                threading.Thread(target=self._read, args=(stream, re.compile(pattern)), daemon=True).start()
+        if not self.found.wait(DEADLINE):
+            self.process.kill()
+            sys.exit(f"{argv[0]} never said where it listens: {''.join(self.said)}")
+
+    def _read(self, stream, pattern):
+        for line in stream:
+            line = line.decode(errors="replace")
+            match = pattern.search(line)
+            if match and not self.found.is_set():
+                self.address = ":".join(match.groups())
+                self.found.set()
+            if len(self.said) < 20:
+                self.said.append(line)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Stops it, children first: those that it waited for are in its CPU seconds."""
+        until = time.monotonic() + DEADLINE
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        while children.exists() and children.read_text().split() and time.monotonic() < until:
+            time.sleep(0.01)
+        self.stop(signal.SIGTERM)
+
+    def stop(self, with_signal=None):
+        """Waits for its end, after telling it so if `with_signal` is given."""
+        if self.cpu is None:
+            if with_signal:
+                self.process.send_signal(with_signal)
+            self.cpu = wait(self.process)
+
+
+def listening_address(process):
+    """Where a program listens that does not say so: one of its sockets is in the kernel's table."""
+    until = time.monotonic() + DEADLINE
+    while time.monotonic() < until and process.poll() is None:
+        inodes = {os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            # 0A is LISTEN; the address is hexadecimal.
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                return f"127.0.0.1:{int(fields[1].split(':')[1], 16)}"
+        time.sleep(0.005)
+    sys.exit(f"{process.args[0]} never listened")
+
+
+def tcp_server(programs, *args):
+    argv = [programs["tcp-server"], "--quiet", "--bind", "127.0.0.1:0", "--guest", "all"]
+    return Server([*argv, "--max-per-address", "10000", *args], r"ready on (\S+)")
+
+
+def wait(process):
+    """Waits for a child; its CPU seconds, with those of the children it waited for itself."""
+    timer = threading.Timer(DEADLINE, process.kill)
+    timer.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    timer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run(argv, expect=0, **options):
+    """Runs a program to its end; (seconds, CPU seconds, standard output if it was not led elsewhere)."""
+    with tempfile.TemporaryFile() as out:
+        started = time.perf_counter()
+        process = subprocess.Popen(argv, stdout=options.pop("stdout", out), env=ENV, **options)
+        cpu = wait(process)
+        seconds = time.perf_counter() - started
+        if process.returncode != expect:
+            sys.exit(f"{' '.join(map(str, argv))}: exit code {process.returncode} instead of {expect}")
+        out.seek(0)
+        return seconds, cpu, out.read().decode()
+
+
+def load(programs, *args):
+    """Runs the load generator and returns what it measured."""
+    return json.loads(run([programs["load"], *map(str, args)])[2])
+
+
+def alternate(rounds, contenders):
+    """Lets each contender run once a round, and another one begin each time. Contenders map names
+    to functions that return a dictionary of figures; the result maps names to lists of those."""
+    results = {name: [] for name in contenders}
+    names = list(contenders)
+    for number in range(rounds):
+        for name in names[number % len(names):] + names[:number % len(names)]:
+            results[name].append(contenders[name]())
+    return results
+
+
+def median(results, figure):
+    values = [result[figure] for result in results if result.get(figure) is not None]
+    return statistics.median(values) if values else None
+
+
+def table(title, results, figure, unit, goals=None, more=()):
+    """Prints the contenders' medians of `figure`, with their spread.
+
+    `goals` are (ours, other, how, limit): the ratio of two medians, and what it should be, or None if nobody says.
+    `more` are (figure, unit) of which only the median is shown."""
+    print(f"\n{title}")
+    for name, rounds in results.items():
+        values = [result[figure] for result in rounds]
+        middle = statistics.median(values)
+        spread = (max(values) - min(values)) / middle * 50
+        extra = "".join(f"   {show(median(rounds, f))} {u}" for f, u in more if median(rounds, f) is not None)
+        print(f"  {name:<38} {show(middle):>11} {unit}  ±{spread:.0f} %{extra}")
+    for ours, other, how, limit in goals or []:
+        if ours in results and other in results:
+            ratio = median(results[ours], figure) / median(results[other], figure)
+            if limit is None:
+                print(f"  -> {ours} / {other}: {ratio:.2f}")
+                continue
+            is_met = ratio >= limit if how == "at least" else ratio <= limit
+            verdict = "met" if is_met else "MISSED"
+            print(f"  -> {ours} / {other}: {ratio:.2f}, goal {how} {limit}: {verdict}")
+    sys.stdout.flush()
+
+
+def show(value):
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
