@@ -44,6 +44,10 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
         }
         line.sender().queue(&PIECE, piece)?;
     }
+    if sending.size < metadata.len() {
+        let text = format!("{path}: became shorter while it was sent, {} bytes of {}", sending.size, metadata.len());
+        return Err(Refusal::new(ErrorCode::Failed, text).into());
+    }
     session.report.outcome = Some(format!("{} bytes", sending.size));
     line.sender().send(&Message::End { total: Some(sending.total()) }, &[])
 }
@@ -130,6 +134,10 @@ pub fn serve_put(
     }
     let refused = |error: &std::io::Error| Refusal::from_io(&target.to_string(), error);
     let (dir, file_name) = session.root.open_parent(&target)?;
+    // A rename would put a file in a pipe's or a device's place.
+    if dir.symlink_metadata(&file_name).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
+        return Err(Refusal::new(ErrorCode::NotAFile, format!("{target}: is neither a file nor a directory")).into());
+    }
     let mut part = Part::create(dir, &file_name, attributes).map_err(|error| refused(&error))?;
     let mut piece = vec![0; PIECE_LEN];
     let total = loop {
@@ -193,32 +201,41 @@ pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progr
     line.sender().queue(&request, &[])?;
     progress(0);
     let mut sending = Sending::new();
+    let mut is_whole = false;
     loop {
         // A refusal is seen at once, not after the last byte of a file that nobody keeps.
         if line.has_incoming()? && !is_greeting_only(line)? {
             line.sender().send(&Message::End { total: None }, &[])?;
             break;
         }
-        let read = sending.read(&mut source);
-        match read {
+        let sent = sending.size;
+        match sending.read(&mut source) {
             Ok(Some(piece)) => line.sender().queue(&PIECE, piece)?,
+            Ok(None) if sent < attributes.size => {
+                let text = format!("became shorter while it was sent, {sent} bytes of {}", attributes.size);
+                return give_up(line, Error::ours(shown)(std::io::Error::other(text)));
+            }
             Ok(None) => {
                 line.sender().send(&Message::End { total: Some(sending.total()) }, &[])?;
+                is_whole = true;
                 break;
             }
-            Err(error) => {
-                line.sender().send(&Message::End { total: None }, &[])?;
-                return match line.answer_or_refusal("ok") {
-                    Ok(_) | Err(Error::Refused(_)) => Err(Error::ours(shown)(error)),
-                    Err(lost) => Err(lost),
-                };
-            }
+            Err(error) => return give_up(line, Error::ours(shown)(error)),
         }
         progress(sending.size);
     }
     match line.answer_or_refusal("ok")? {
-        Message::Ok { path } => Ok(path.map(std::borrow::Cow::into_owned).unwrap_or_default()),
-        other => Err(out_of_turn(&other, "ok")),
+        Message::Ok { path } if is_whole => Ok(path.map(std::borrow::Cow::into_owned).unwrap_or_default()),
+        other => Err(out_of_turn(&other, "ok for the whole file")),
+    }
+}
+
+/// Ends an upload that cannot be finished; the line is in step again if the server agrees.
+fn give_up(line: &mut Line, why: Error) -> Result<Vec<u8>> {
+    line.sender().send(&Message::End { total: None }, &[])?;
+    match line.answer_or_refusal("error") {
+        Ok(_) | Err(Error::Refused(_)) => Err(why),
+        Err(lost) => Err(lost),
     }
 }
 

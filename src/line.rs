@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use crate::net::stream::{Control, ReadHalf, Stream, WriteHalf};
 use crate::wire::conn::{Receiver, Sender, out_of_turn};
-use crate::wire::error::{ErrorCode, LineLost, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::{Message, VERSION};
 
 /// The receiving half of a line.
 pub type LineReceiver = Receiver<ReadHalf>;
 /// The sending half of a line; its clones share one lock.
 pub type LineSender = Sender<WriteHalf>;
+
+/// How long a server may take to say `hello`, which it does before it looks at any request.
+const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A duplex connection that carries frames.
 #[derive(Debug)]
@@ -76,11 +79,9 @@ impl Line {
             }
         }
         let verbs = verbs.iter().map(|verb| (*verb).into()).collect();
-        // Queued: the client's first request is usually here already, and the answers go together.
-        line.sender.queue(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])?;
-        if line.receiver.buffered() == 0 {
-            line.sender.flush()?;
-        }
+        // At once, not together with the first answer, which may take its time: a client waits for it
+        // with a deadline, and is not kept waiting by what it asked.
+        line.sender.send(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])?;
         Ok(Some(line))
     }
 
@@ -110,7 +111,16 @@ impl Line {
             greeting
         } else {
             self.sender.flush()?;
-            self.take_hello()?.ok_or(LineLost::Closed { wanted: "hello" })?
+            self.set_timeout(Some(GREETING_TIME_MAX))?;
+            let greeting = self.take_hello().map_err(|error| match error {
+                Error::LineLost(LineLost::TimedOut(_)) => {
+                    let text = format!("the server said no hello within {GREETING_TIME_MAX:?}; is it a tcp-server?");
+                    LineLost::TimedOut(text).into()
+                }
+                other => other,
+            })?;
+            self.set_timeout(None)?;
+            greeting.ok_or(LineLost::Closed { wanted: "hello" })?
         };
         Ok(self.greeting.insert(greeting))
     }
@@ -191,8 +201,7 @@ impl Line {
     }
 
     /// Tells the other end why this line is about to be closed, if it can still hear it.
-    pub fn say_why(&self, error: &crate::wire::Error) {
-        use crate::wire::Error;
+    pub fn say_why(&self, error: &Error) {
         let refusal = match error {
             Error::Refused(refusal) => refusal.clone(),
             Error::PeerMisbehaved(what) => Refusal::new(ErrorCode::BadFrame, what.to_string()),

@@ -13,11 +13,15 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
+use rustix::fs::OFlags;
 
 use crate::wire::error::{ErrorCode, Refusal};
 
 /// Longest path that is looked at, in bytes: Linux' `PATH_MAX`.
 pub const PATH_LEN_MAX: usize = 4_096;
+
+/// Directories inside one another that a removal goes down; each holds two descriptors meanwhile.
+pub const REMOVE_DEPTH_MAX: usize = 512;
 
 /// A path below the root: no `..`, no NUL, no empty part; empty is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
@@ -122,7 +126,7 @@ impl Root {
         let mut options = OpenOptions::new();
         // Without NONBLOCK a fifo would hold this thread until somebody writes to it; for a
         // regular file it means nothing (open(2)).
-        options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = self.dir.open_with(path.as_path(), &options).map_err(|error| refused(&error))?;
         let metadata = file.metadata().map_err(|error| refused(&error))?;
         if metadata.is_dir() {
@@ -169,22 +173,37 @@ impl Root {
     /// # Errors
     /// It exists, the one above it does not, or it leads out of the root.
     pub fn make_dir(&self, path: &RootPath, parents: bool) -> Result<(), Refusal> {
-        let made = if parents { self.dir.create_dir_all(path.as_path()) } else { self.dir.create_dir(path.as_path()) };
-        made.map_err(|error| refusal(path, &error))
+        // Not cap-std's `create_dir_all`: it goes up by recursion, and a path of 2,000 parts is deeper
+        // than a line's stack.
+        let mut missing = vec![path.clone()];
+        while let Some(next) = missing.last() {
+            match self.dir.create_dir(next.as_path()) {
+                Ok(()) => missing.truncate(missing.len() - 1),
+                Err(error) if parents && error.kind() == io::ErrorKind::NotFound => match next.split_last() {
+                    Some((above, _)) if !above.is_root() => missing.push(above),
+                    _ => return Err(refusal(path, &error)),
+                },
+                Err(_) if parents && self.is_dir(next) => missing.truncate(missing.len() - 1),
+                Err(error) => return Err(refusal(path, &error)),
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file or symlink; with `recursive`, a directory and all that is in it.
     ///
     /// # Errors
-    /// It does not exist, is a directory and `recursive` is not set, or is the root itself.
+    /// It does not exist, is a directory and `recursive` is not set, is too deep, or is the root itself.
     pub fn remove(&self, path: &RootPath, recursive: bool) -> Result<(), Refusal> {
         let (dir, name) = self.open_parent(path)?;
         let is_dir = dir.symlink_metadata(&name).map_err(|error| refusal(path, &error))?.is_dir();
         if is_dir && !recursive {
             return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; use -r to remove it")));
         }
-        let removed = if is_dir { dir.remove_dir_all(&name) } else { dir.remove_file(&name) };
-        removed.map_err(|error| refusal(path, &error))
+        if is_dir {
+            return remove_tree(&dir, name, path);
+        }
+        dir.remove_file(&name).map_err(|error| refusal(path, &error))
     }
 
     /// Renames `from` to `to`, or into `to` if that is a directory; returns where it is now.
@@ -206,6 +225,44 @@ impl Root {
     pub fn open_own_dir(path: &Path) -> io::Result<Dir> {
         Dir::open_ambient_dir(path, ambient_authority())
     }
+}
+
+/// Removes a directory and all that is in it, without following a symlink. Not cap-std's
+/// `remove_dir_all`: it goes down by recursion, and whoever may `mv` can build a tree that is deeper
+/// than a line's stack.
+fn remove_tree(parent: &Dir, name: OsString, path: &RootPath) -> Result<(), Refusal> {
+    let refused = |error: &io::Error| refusal(path, error);
+    let open = |dir: &Dir, name: &OsStr| -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // One part of a name, and no symlink: it cannot lead elsewhere.
+        let dir = rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?;
+        Ok(Dir::from_std_file(dir.into()))
+    };
+    let top = open(parent, &name).map_err(|error| refused(&error))?;
+    let entries = top.entries().map_err(|error| refused(&error))?;
+    let mut levels = vec![(top, name, entries)];
+    while let Some((dir, _, entries)) = levels.last_mut() {
+        let Some(entry) = entries.next() else {
+            let Some((_, name, _)) = levels.pop() else { break };
+            let above = levels.last().map_or(parent, |(dir, ..)| dir);
+            above.remove_dir(&name).map_err(|error| refused(&error))?;
+            continue;
+        };
+        let entry = entry.map_err(|error| refused(&error))?;
+        if !entry.file_type().map_err(|error| refused(&error))?.is_dir() {
+            entry.remove_file().map_err(|error| refused(&error))?;
+            continue;
+        }
+        let name = entry.file_name();
+        let inner = open(dir, &name).map_err(|error| refused(&error))?;
+        let entries = inner.entries().map_err(|error| refused(&error))?;
+        if levels.len() >= REMOVE_DEPTH_MAX {
+            let text = format!("{path}: is over {REMOVE_DEPTH_MAX} directories deep; remove the inner ones first");
+            return Err(Refusal::new(ErrorCode::Failed, text));
+        }
+        levels.push((inner, name, entries));
+    }
+    Ok(())
 }
 
 /// Modification time in nanoseconds since 1970, as the wire has it.

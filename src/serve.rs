@@ -246,8 +246,6 @@ fn turn(
     if is_duplex {
         // Within such a turn the client may be silent as long as it likes.
         line.set_timeout(None)?;
-        // The greeting may still wait for company, and the client for the greeting before it goes on.
-        line.sender().flush()?;
     }
     let result = verb_for(request, session).and_then(|verb| (verb.serve)(line, session, hub, request));
     let in_step = match &result {

@@ -160,7 +160,14 @@ impl Server {
                 }
                 _ => turn_wire_away(&stream, kind),
             },
-            Err(error) => ("none", Err(error)),
+            Err(error) => {
+                // A bare wire has no words for this, and its client is a person who has gone away.
+                if self.bare.is_none() && matches!(error, Error::LineLost(LineLost::TimedOut(_))) {
+                    stream.send_last_word(&last_word(ErrorCode::TimedOut, &error.to_string()));
+                    stream.linger_after_end();
+                }
+                ("none", Err(error))
+            }
         }
     }
 
@@ -245,8 +252,12 @@ pub fn accept_on_all(server: &Arc<Server>, listeners: &[Listener]) -> io::Result
 
 /// The words for somebody beyond the caps.
 fn turned_away(full: Full) -> Vec<u8> {
-    let message = Message::Error { code: ErrorCode::Busy, message: full.to_string().into() };
-    encode(&message, &[]).unwrap_or_default()
+    last_word(ErrorCode::Busy, &full.to_string())
+}
+
+/// An `error` frame for somebody with whom no line was begun.
+fn last_word(code: ErrorCode, why: &str) -> Vec<u8> {
+    encode(&Message::Error { code, message: why.into() }, &[]).unwrap_or_default()
 }
 
 /// What speaks neither frames nor the wire that is on is told so, in its own words where it has any.

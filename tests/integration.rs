@@ -13,19 +13,29 @@
 #[path = "integration/harness.rs"]
 mod harness;
 
+#[path = "integration/disk.rs"]
+mod disk;
 #[path = "integration/documents.rs"]
 mod documents;
 #[path = "integration/exec.rs"]
 mod exec;
 #[path = "integration/files.rs"]
 mod files;
+#[path = "integration/hostile.rs"]
+mod hostile;
 #[path = "integration/invariants.rs"]
 mod invariants;
 #[path = "integration/prompt.rs"]
 mod prompt;
 #[path = "integration/protocol.rs"]
 mod protocol;
+#[path = "integration/raw.rs"]
+mod raw;
+#[path = "integration/server.rs"]
+mod server;
 #[path = "integration/talk.rs"]
 mod talk;
 #[path = "integration/udp.rs"]
 mod udp;
+#[path = "integration/wires.rs"]
+mod wires;

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crate::net::Stream;
+use crate::net::stream::Control;
 use crate::wire::error::{ErrorCode, Refusal, Result};
 use crate::wire::tutorial::{Ended, Patient, REQUEST_LEN_MAX, Waits, Wire, read_reply};
 
@@ -28,6 +29,11 @@ impl BareLine {
     /// A line over `stream`, on which nothing is said yet: these servers must not be probed.
     pub const fn new(stream: Stream, wire: Wire, waits: Waits) -> Self {
         Self { stream, wire, waits }
+    }
+
+    /// The handle that stops this line from another thread.
+    pub fn control(&self) -> Control {
+        self.stream.control()
     }
 
     /// Sends one request.

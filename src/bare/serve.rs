@@ -158,7 +158,12 @@ fn answer(bare: &Bare, stream: &mut Stream, request: &[u8], text: &str, session:
         },
         Reply::Exec(policy) => {
             let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream, session)?;
-            let output = if encoding.is_utf8() { output } else { encoding.encode(&String::from_utf8_lossy(&output)).0 };
+            // What is no UTF-8 is not for us to convert: perhaps the command speaks the encoding itself.
+            let output = match String::from_utf8(output) {
+                Ok(text) if !encoding.is_utf8() => encoding.encode(&text).0,
+                Ok(text) => text.into_bytes(),
+                Err(bytes) => bytes.into_bytes(),
+            };
             let output = fit(bare.wire, encoding, output, &how);
             let sent = output.len() as u64;
             send_reply(bare.wire, stream, text, &output, &|| {})?;

@@ -81,9 +81,14 @@ fn hear(receiver: &mut LineReceiver, member: &Member) -> Result<Result<(), Refus
 /// A nick or a room: 1 to 32 characters that can be seen, no space, no slash in front (that is a
 /// command), so that it cannot pretend to be something else on anybody's screen.
 fn checked_name(name: &str) -> Result<(), Refusal> {
-    let visible = |character: char| !character.is_control() && !character.is_whitespace();
+    // What Rust would escape cannot be seen: controls, and all that has no shape of its own. A joiner
+    // has none either: "ann" with one in it looks like "ann".
+    let is_hidden = |c: char| c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}');
+    let is_quote = |c: char| matches!(c, '"' | '\'' | '\\');
+    let seen: String = name.chars().filter(|c| !is_quote(*c)).collect();
+    let is_visible = seen.escape_debug().eq(seen.chars()) && !name.chars().any(is_hidden);
     let chars = name.chars().count();
-    if chars == 0 || chars > NAME_CHARS_MAX || !name.chars().all(visible) || name.starts_with('/') {
+    if chars == 0 || chars > NAME_CHARS_MAX || !is_visible || name.starts_with('/') {
         let text = format!("{name:?} cannot be a name: it takes 1 to {NAME_CHARS_MAX} visible characters, no space");
         return Err(Refusal::new(ErrorCode::BadName, text));
     }
@@ -224,4 +229,22 @@ impl Speaker {
 /// A message as one frame's bytes; all of ours are far below a header's limit.
 fn frame(message: &Message<'_>, body: &[u8]) -> Result<std::sync::Arc<[u8]>, Refusal> {
     encode(message, body).map(Into::into).map_err(|error| Refusal::new(ErrorCode::Failed, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_is_seen() {
+        for name in ["ann", "Ünal", "收到", "e\u{301}", "o'neill", "a-b_c.d", "👋"] {
+            assert!(checked_name(name).is_ok(), "{name:?}");
+        }
+        let long = "x".repeat(NAME_CHARS_MAX + 1);
+        for name in
+            ["", "a b", "/quit", "ann\u{200b}", "\u{202e}ann", "a\nb", "\x1b[31m", "ann\u{200d}", "\u{feff}a", &long]
+        {
+            assert_eq!(checked_name(name).unwrap_err().code, ErrorCode::BadName, "{name:?}");
+        }
+    }
 }

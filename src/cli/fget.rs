@@ -11,6 +11,7 @@ use super::args::{Reach, Talk, duration};
 use super::exit::usage;
 use super::progress::Progress;
 use super::remote::Remote;
+use super::signals::Interruption;
 use super::transfer::{Show, Teller, is_in_step};
 use super::{Exit, connect, say};
 use crate::bare::BareLine;
@@ -64,7 +65,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let destination = Destination::new(destination, sources.len())?;
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show);
     if let Some(wire) = args.wire {
-        return fetch_bare(args, wire, &sources, &destination, teller);
+        return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }
     let mut line: Option<(&Remote, Line)> = None;
     for source in &sources {
@@ -75,7 +76,13 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             closed => closed.insert((source, connect::line(PROGRAM, &source.address, &args.reach, &args.talk)?)),
         };
         let started = Instant::now();
-        match fetch(open, source, &target, &shown, &teller) {
+        let interruption = Interruption::watch(open.control().clone())?;
+        let fetched = fetch(open, source, &target, &shown, &teller);
+        if interruption.stop() {
+            say(PROGRAM, "interrupted; nothing half is left behind");
+            return Ok(Exit::Interrupted);
+        }
+        match fetched {
             Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
             Err(error) => {
                 let is_in_step = is_in_step(&error);
@@ -135,6 +142,10 @@ pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<P
     let name = target.file_name().unwrap_or(OsStr::new(""));
     if directory.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(ours()(std::io::ErrorKind::IsADirectory.into()));
+    }
+    // A rename would put a file in a device's place: /dev/null would be gone.
+    if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
     }
     Part::create(directory, name, attributes).map_err(ours())
 }
@@ -228,10 +239,15 @@ fn fetch_one_bare(
     };
     line.say(source.path.as_bytes())?;
     let mut hasher = blake3::Hasher::new();
+    let interruption = Interruption::watch(line.control())?;
     let ended = line.hear(&mut |piece| {
         hasher.update(piece);
         part.write(piece).map_err(Error::ours(target.to_string_lossy()))
-    })?;
+    });
+    if interruption.stop() {
+        anyhow::bail!("interrupted; nothing half is left behind");
+    }
+    let ended = ended?;
     if wire == Wire::Size && ended != Ended::Closed {
         *open = Some(line);
     } else {

@@ -176,12 +176,12 @@ fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
 }
 
 fn exit_of(outcome: &Outcome<'_>) -> Exit {
-    if *outcome == Outcome::Exited(0) {
-        return Exit::Done;
-    }
     Exit::Command(match outcome {
-        // A process' exit code is its lowest eight bits (wait(2)).
-        Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => code.to_le_bytes()[0],
+        Outcome::Exited(0) => return Exit::Done,
+        // No process has another code than 1 to 255 (wait(2)); whatever else is said, it is no success.
+        Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
+            u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
+        }
         Outcome::Killed(signal) => 128_u8.saturating_add(signal_number(signal).unwrap_or(0).to_le_bytes()[0]),
     })
 }

@@ -11,7 +11,7 @@ use super::args::Talk;
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::prompt::{Input, Prompt};
-use super::signals::Forwarding;
+use super::signals::{Forwarding, Interruption};
 use super::tcp_client::PROGRAM;
 use super::{Exit, chat, fget, fput, listing, printable, put_json, put_out, say};
 use crate::dir::{Kind, call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
@@ -213,6 +213,7 @@ impl Session {
         };
         let mut progress: Option<Progress> = None;
         let total = std::cell::Cell::new(0);
+        let interruption = Interruption::watch(self.line.borrow().control().clone())?;
         let bytes = call_get(
             &mut self.line.borrow_mut(),
             remote.as_bytes(),
@@ -227,6 +228,7 @@ impl Session {
         if let Some(progress) = progress {
             progress.clear();
         }
+        interruption.stop();
         self.tell(&format!("{remote} -> {}: {} bytes, verified", target.display(), bytes?));
         Ok(Exit::Done)
     }
@@ -274,7 +276,7 @@ impl Session {
                 if self.is_interactive {
                     say(PROGRAM, &format!("exit code {code}"));
                 }
-                Exit::Command(code.to_le_bytes()[0])
+                Exit::Command(u8::try_from(code).unwrap_or(u8::MAX))
             }
             Outcome::Killed(signal) => {
                 say(PROGRAM, &format!("killed by signal {}", printable(&signal)));

@@ -49,3 +49,36 @@ impl Forwarding {
         self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
     }
 }
+
+/// Ends a transfer on Ctrl-C and its like by ending its line: the part that has come is then removed
+/// on the way out, as after any lost line.
+#[derive(Debug)]
+pub struct Interruption {
+    handle: Handle,
+    thread: Option<JoinHandle<bool>>,
+}
+
+impl Interruption {
+    /// Begins to watch for signals; the first one ends the line.
+    ///
+    /// # Errors
+    /// The handlers could not be installed.
+    pub fn watch(control: Control) -> std::io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let handle = signals.handle();
+        let thread = thread::Builder::new().name("signals".into()).spawn(move || {
+            let is_interrupted = signals.forever().next().is_some();
+            if is_interrupted {
+                control.stop();
+            }
+            is_interrupted
+        })?;
+        Ok(Self { handle, thread: Some(thread) })
+    }
+
+    /// Ends it; returns whether a signal came.
+    pub fn stop(mut self) -> bool {
+        self.handle.close();
+        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
+    }
+}

@@ -98,11 +98,15 @@ fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
             return Err(Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later").into());
         };
         let heard = listen(receiver, pieces, &credit, group);
-        if heard.is_err() {
+        if matches!(heard, Err(Error::LineLost(_))) {
             // The client is gone, and whoever still writes to it would wait for its stall limit.
             control.stop();
         }
         end_group(group, &is_done);
+        if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
+            // It broke the protocol and would be told, but takes nothing of what it is sent.
+            control.stop();
+        }
         let outcome = pumping.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
         heard.and(outcome)
     })
@@ -123,6 +127,10 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
             Ok(Message::Data { .. }) => {
                 let granted = credit.load(Ordering::Acquire);
                 let piece = receiver.body(granted)?;
+                if piece.is_empty() {
+                    // It costs no credit, so that any number of them could wait to be written.
+                    continue;
+                }
                 let len = u32::try_from(piece.len()).unwrap_or(u32::MAX);
                 credit.fetch_sub(len, Ordering::AcqRel);
                 // Once the process has closed its stdin nobody takes the pieces: they are dropped.

@@ -18,7 +18,8 @@ const MAPS_PER_THREAD: usize = 4;
 const MAX_MAP_COUNT_DEFAULT: usize = 65_530;
 /// Threads kept back from connections, for the commands and chats that they start.
 const THREADS_RESERVED: usize = 1_024;
-/// Descriptors kept back from connections, for files, pipes and listeners.
+/// Descriptors kept back from connections, for files, pipes and listeners; half of them where there
+/// are not even twice as many.
 const DESCRIPTORS_RESERVED: usize = 256;
 
 /// The caps of one server.
@@ -45,8 +46,8 @@ impl Caps {
             .current
             .and_then(|limit| usize::try_from(limit).ok())
             .unwrap_or(usize::MAX);
-        let connections =
-            threads.saturating_sub(THREADS_RESERVED).min(descriptors.saturating_sub(DESCRIPTORS_RESERVED)).max(1);
+        let reserved = DESCRIPTORS_RESERVED.min(descriptors / 2);
+        let connections = threads.saturating_sub(THREADS_RESERVED).min(descriptors - reserved).max(1);
         Self { connections, per_address, threads }
     }
 }

@@ -374,8 +374,9 @@ impl Socket {
 }
 
 fn unix_name(address: &std::os::unix::net::SocketAddr) -> String {
-    // A client's end is usually unnamed.
-    address.as_pathname().map_or_else(|| "unix:".into(), |path| format!("unix:{}", path.display()))
+    // A client's end is usually unnamed. One that has a name chose it, and must not write our log with it.
+    let shown = |path: &std::path::Path| format!("unix:{}", path.to_string_lossy().escape_debug());
+    address.as_pathname().map_or_else(|| "unix:".into(), shown)
 }
 
 impl Read for &Socket {

@@ -29,8 +29,9 @@ const METHODS: [&[u8]; 9] =
 pub fn first_bytes(bytes: &[u8]) -> First {
     match *bytes {
         [] => return First::Undecided,
-        [0x16, ..] => return First::Tls,
+        // A frame's length may begin with the byte that TLS begins with, so it is asked about first.
         [_, _, 0, 0, b'{', ..] => return First::Frame,
+        [0x16, ..] if !may_become_frame(bytes) => return First::Tls,
         _ => {}
     }
     if looks_like_http(bytes) {
@@ -70,6 +71,8 @@ mod tests {
             (b"OPTIONS ", First::Http),
             (b"GETTY x", First::Bare),
             (b"\x16\x03\x01", First::Tls),
+            (b"\x16", First::Undecided),
+            (b"\x16\x01\0\0{", First::Frame),
             (b"abc\0def", First::Binary),
             ("收到".as_bytes(), First::Bare),
             (b"", First::Undecided),

@@ -53,7 +53,7 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misbehaviour {
     /// The 4-byte length is outside 2 to 65,535.
-    #[error("frame header length {0} is outside 2..=65535")]
+    #[error("frame header length {0} is outside 2..=65535: the other end does not speak frames")]
     HeaderLength(i32),
     /// The header is not a JSON object.
     #[error("frame header begins with byte 0x{0:02x}, not with an opening brace")]
@@ -157,6 +157,7 @@ impl Refusal {
             K::StorageFull | K::QuotaExceeded => (ErrorCode::NoSpace, "no space left on the device"),
             K::FileTooLarge => (ErrorCode::NoSpace, "file too large for the file system"),
             K::InvalidFilename => (ErrorCode::BadName, "file name too long or not allowed here"),
+            K::InvalidInput => (ErrorCode::BadRequest, "that cannot be done with it (a directory into itself?)"),
             K::CrossesDevices => (ErrorCode::Failed, "source and target are on different file systems"),
             _ => (ErrorCode::Failed, "input/output error"),
         };

@@ -185,3 +185,37 @@ fn a_unix_socket_carries_files_as_well() {
     Run::new("fget").args([&format!("{socket}:a"), "b"]).current_dir(dir.path()).prints("");
     assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"hello");
 }
+
+#[test]
+fn ctrl_c_in_a_download_leaves_nothing_half_behind() {
+    let server = Server::start();
+    // Sparse: it takes no disk here, and no machine downloads it before the signal comes.
+    std::fs::File::create(server.root().join("huge")).unwrap().set_len(1 << 40).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("huge"), "old").unwrap();
+    let mut get = Run::new("fget").args([server.remote("huge")]).current_dir(here.path()).spawn();
+    let names = || std::fs::read_dir(here.path()).unwrap().count();
+    crate::harness::wait_until("the download has begun", || names() == 2);
+    get.signal(rustix::process::Signal::INT);
+    assert_eq!(get.wait().code(), Some(130));
+    assert_eq!(
+        get.stderr.recv_timeout(crate::harness::DEADLINE).unwrap(),
+        "fget: interrupted; nothing half is left behind"
+    );
+    assert_eq!((names(), std::fs::read(here.path().join("huge")).unwrap()), (1, b"old".to_vec()));
+}
+
+#[test]
+fn a_file_that_becomes_shorter_on_its_way_is_not_passed_off_as_whole() {
+    let server = Server::start();
+    let path = server.root().join("log");
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let mut get = Run::new("fget").args([server.remote("log")]).current_dir(here.path()).spawn();
+    crate::harness::wait_until("the download has begun", || std::fs::read_dir(here.path()).unwrap().count() == 1);
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert_eq!(get.wait().code(), Some(1));
+    let said = get.stderr.recv_timeout(crate::harness::DEADLINE).unwrap();
+    assert!(said.contains("/log: became shorter while it was sent"), "{said}");
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
+}

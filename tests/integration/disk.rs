@@ -1,0 +1,193 @@
+//! Disks that are full and files that cannot be read: one sentence, the table's exit code, the old
+//! file as it was, nothing left behind, and a line that goes on.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Run, Server};
+use crate::raw::{Raw, put, request};
+
+/// A file system of 1 MiB; unmounted when the test ends.
+struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// `None`, said aloud, where one may not mount.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        if quietly("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs"].map(OsStr::new), dir.path()) {
+            return Some(Self { dir });
+        }
+        eprintln!("skipped: a small tmpfs cannot be mounted here (it takes root)");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a server may still have its root open.
+        quietly("umount", ["-l"].map(OsStr::new), self.dir.path());
+    }
+}
+
+fn quietly<const N: usize>(program: &str, args: [&OsStr; N], last: &Path) -> bool {
+    let mut command = Command::new(program);
+    command.args(args).arg(last).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A server whose root is on the small disk, or is a directory on it.
+fn server_on(disk: &SmallDisk) -> Server {
+    let root = tempfile::Builder::new().prefix("root").tempdir_in(disk.path()).unwrap();
+    Server::with_root(&["--guest", "all"], root)
+}
+
+#[test]
+fn an_upload_that_does_not_fit_leaves_the_old_file() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = server_on(&disk);
+    let old = server.write("big", "old");
+    let here = tempfile::tempdir().unwrap();
+    for (at, size) in [3 << 20, 40 << 20].into_iter().enumerate() {
+        let big = here.path().join("big");
+        std::fs::write(&big, vec![1; size]).unwrap();
+        let small = here.path().join("small");
+        std::fs::write(&small, "small").unwrap();
+        // The line stays usable: the small file behind the big one arrives over it.
+        let run = Run::new("fput").args([big.as_os_str(), small.as_os_str(), OsStr::new(&server.remote(""))]);
+        let stderr = run.code(1).stderr("/big: no space left on the device").output().stderr;
+        assert!(stderr.contains("1 files") && stderr.contains("1 failed"), "{stderr}");
+        assert_eq!(stderr.lines().count(), 2, "{stderr}");
+        assert_eq!(std::fs::read(&old).unwrap(), b"old");
+        assert_eq!(server.names("."), ["big", "small"], "nothing else is left behind");
+        let log = server.log();
+        assert!(log.contains("refused (no-space)"), "{log}");
+        assert_eq!(log.matches(" connected ").count(), at + 1, "no line was given up: {log}");
+    }
+    let mut raw = Raw::open(&server);
+    raw.send(&put("big", &vec![2; 3 << 20]));
+    assert_eq!(raw.answer().code(), "no-space");
+    raw.send(&request(r#""type":"pwd""#, &[]));
+    assert_eq!(raw.answer().kind(), "cwd");
+    raw.send(&put("big", b"new"));
+    assert_eq!(raw.answer().kind(), "ok");
+    assert_eq!(server.read("big"), b"new");
+}
+
+#[test]
+fn a_download_that_does_not_fit_leaves_the_old_file() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = Server::start();
+    server.write("small", "small");
+    std::fs::write(disk.path().join("big"), "old").unwrap();
+    for size in [3 << 20, 40 << 20] {
+        server.write("big", vec![1; size]);
+        let run = Run::new("fget").args([&server.remote("big"), &server.remote("small"), "."]);
+        let stderr = run.current_dir(disk.path()).code(1).stderr("o space left on").output().stderr;
+        assert!(stderr.contains("1 files") && stderr.contains("1 failed"), "{stderr}");
+        assert_eq!(stderr.lines().count(), 2, "{stderr}");
+        assert_eq!(std::fs::read(disk.path().join("big")).unwrap(), b"old");
+        assert_eq!(names(disk.path()), ["big", "small"]);
+    }
+    let stderr = {
+        let script = "get big big\nget small again\nls\n";
+        let run = Run::new("tcp-client").args([server.address()]).current_dir(disk.path()).stdin(script);
+        let output = run.code(1).any_stderr().output();
+        assert!(output.text().contains("small"), "the line is still usable: {}", output.text());
+        output.stderr
+    };
+    assert!(stderr.contains("o space left on"), "{stderr}");
+    assert_eq!(names(disk.path()), ["again", "big", "small"]);
+    // One connection a run: no line was given up.
+    let log = server.stop().1;
+    assert_eq!(log.matches(" connected ").count(), 3, "{log}");
+}
+
+#[test]
+fn a_full_disk_is_told_to_tcp_client_too() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = server_on(&disk);
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("big"), vec![1; 5 << 20]).unwrap();
+    let run = Run::new("tcp-client").args([server.address()]).current_dir(here.path()).stdin("put big\npwd\n");
+    let output = run.code(1).stderr("/big: no space left on the device").output();
+    assert_eq!(output.text(), "/\n", "the line is still usable");
+    assert_eq!(server.names("."), [""; 0]);
+}
+
+/// Another user may not read what is root's: the server runs as nobody.
+#[test]
+fn what_the_server_may_not_read_or_write_is_a_sentence() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: running the server as another user takes root");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let open = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(root.path(), open(0o755)).unwrap();
+    for (name, mode) in [("secret", 0o600), ("public", 0o644)] {
+        std::fs::write(root.path().join(name), name).unwrap();
+        std::fs::set_permissions(root.path().join(name), open(mode)).unwrap();
+    }
+    std::fs::create_dir(root.path().join("closed")).unwrap();
+    std::fs::set_permissions(root.path().join("closed"), open(0o700)).unwrap();
+    // The program may lie where nobody but its builder may look: it is copied to where all may.
+    let copied = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(copied.path(), open(0o755)).unwrap();
+    let server = copied.path().join("tcp-server");
+    std::fs::copy(crate::harness::program("tcp-server"), &server).unwrap();
+    let spawned = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(&server)
+        .args(["--guest", "all", "--bind", "127.0.0.1:0", "--root"])
+        .arg(root.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = spawned else {
+        eprintln!("skipped: there is no setpriv here");
+        return;
+    };
+    let mut ready = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut ready).unwrap();
+    let address = ready.trim().rsplit_once(' ').expect("the ready line").1;
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("mine"), "mine").unwrap();
+    let remote = |path: &str| format!("tcp://{address}/{path}");
+    for (program, from, to, why) in [
+        ("fget", remote("secret"), ".".to_owned(), "/secret: permission denied"),
+        ("fget", remote("closed/x"), ".".to_owned(), "/closed/x: permission denied"),
+        ("fput", "mine".to_owned(), remote("public"), "/public: permission denied"),
+        ("fput", "mine".to_owned(), remote("new"), "/new: permission denied"),
+        ("fput", "mine".to_owned(), remote("closed/new"), "permission denied"),
+    ] {
+        let run = Run::new(program).args([&from, &to]).current_dir(here.path());
+        let stderr = run.code(1).stderr(why).output().stderr;
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    Run::new("tcp-client")
+        .args([address])
+        .stdin("cd closed\nls closed\nrm public\nmkdir a\n")
+        .code(1)
+        .any_stderr()
+        .prints("");
+    Run::new("fget").args([remote("public").as_str(), "."]).current_dir(here.path()).prints("");
+    assert_eq!(names(here.path()), ["mine", "public"]);
+    assert_eq!(std::fs::read(root.path().join("public")).unwrap(), b"public");
+    assert_eq!(names(root.path()), ["closed", "public", "secret"]);
+    drop(child.kill());
+    drop(child.wait());
+}

@@ -1,0 +1,128 @@
+//! A client that is written from the protocol and not with the library: frames made and read by
+//! hand, so that it can say what the library never would.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+use socket2::SockRef;
+
+use crate::harness::{DEADLINE, Server};
+
+/// What a client says first.
+pub(crate) const HELLO: &str = r#"{"type":"hello","version":1,"program":"raw"}"#;
+
+/// One frame: `header` as it is, `body` behind it.
+pub(crate) fn frame(header: &str, body: &[u8]) -> Vec<u8> {
+    let len = i32::try_from(header.len()).unwrap();
+    [&len.to_le_bytes()[..], header.as_bytes(), body].concat()
+}
+
+/// A frame of `fields` with the `total_size` that its body has.
+pub(crate) fn request(fields: &str, body: &[u8]) -> Vec<u8> {
+    frame(&format!("{{{fields},\"total_size\":{}}}", body.len()), body)
+}
+
+/// The frames of a whole put.
+pub(crate) fn put(path: &str, bytes: &[u8]) -> Vec<u8> {
+    let blake3 = blake3::hash(bytes).to_hex();
+    let size = bytes.len();
+    [
+        request(&format!(r#""type":"put","path":"{path}","name":"x","size":{size}"#), &[]),
+        request(r#""type":"data""#, bytes),
+        request(&format!(r#""type":"end","size":{size},"blake3":"{blake3}""#), &[]),
+    ]
+    .concat()
+}
+
+/// A connection and the frames that come over it.
+pub(crate) struct Raw<S: Read + Write = TcpStream> {
+    pub(crate) stream: S,
+}
+
+/// A frame that came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) header: Value,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn kind(&self) -> &str {
+        self.header["type"].as_str().unwrap()
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.header["code"].as_str().unwrap_or_else(|| panic!("no error: {}", self.header))
+    }
+}
+
+impl Raw {
+    /// Connected, with nothing said.
+    pub(crate) fn connect(server: &Server) -> Self {
+        let stream = server.connect();
+        stream.set_nodelay(true).unwrap();
+        Self { stream }
+    }
+
+    /// Connected and greeted.
+    pub(crate) fn open(server: &Server) -> Self {
+        let mut raw = Self::connect(server);
+        raw.send(&frame(HELLO, &[]));
+        assert_eq!(raw.answer().kind(), "hello");
+        raw
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn end(&self) {
+        // The server may have closed first.
+        drop(self.stream.shutdown(Shutdown::Write));
+    }
+
+    /// Goes away as a machine does that was switched off and on again.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Takes little of what comes, so that the other end notices soon.
+    pub(crate) fn small_window(&self) {
+        SockRef::from(&self.stream).set_recv_buffer_size(4096).unwrap();
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends as much as the other end takes; it may close before all of it is out.
+    pub(crate) fn send_what_goes(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes));
+    }
+
+    /// The next frame; `None` at the end of the line, however that came.
+    pub(crate) fn next(&mut self) -> Option<Answer> {
+        let mut length = [0; 4];
+        if let Err(error) = self.stream.read_exact(&mut length) {
+            let is_timeout = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+            assert!(!is_timeout, "nothing came within {DEADLINE:?}");
+            return None;
+        }
+        let mut header = vec![0; usize::try_from(i32::from_le_bytes(length)).unwrap()];
+        self.stream.read_exact(&mut header).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        let mut body = vec![0; usize::try_from(header["total_size"].as_u64().unwrap_or(0)).unwrap()];
+        self.stream.read_exact(&mut body).unwrap();
+        Some(Answer { header, body })
+    }
+
+    pub(crate) fn answer(&mut self) -> Answer {
+        self.next().expect("an answer")
+    }
+
+    /// All frames up to the end of the line.
+    pub(crate) fn rest(&mut self) -> Vec<Answer> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+}
