@@ -21,8 +21,9 @@ use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::{Attributes, Message, Stream, Total};
 
-/// Files move in pieces of so many bytes: larger ones fall out of the cache.
-pub const PIECE_LEN: usize = 256 * 1024;
+/// Files move in pieces of so many bytes. It is the write that profits: a larger one is given larger
+/// folios in the page cache, and 1 MiB took a third less of a receiver's time than 256 KiB.
+pub const PIECE_LEN: usize = 1024 * 1024;
 
 const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
 
