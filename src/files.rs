@@ -91,6 +91,10 @@ fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progre
                 part.publish(&total, attributes).map_err(Error::ours("received file"))?;
                 return Ok(size);
             }
+            // Its digest is missing: the server has given up, and the turn is over.
+            Message::End { total: None } => {
+                return Err(Refusal::new(ErrorCode::Stopped, "the server gave up before the end of the file").into());
+            }
             other => return Err(out_of_turn(&other, "data or end")),
         }
         loop {

@@ -35,7 +35,8 @@ const HELLO_TIME_MAX: Duration = Duration::from_secs(30);
 /// With a bare wire on, a first segment of one or two bytes could still become a frame: it is a
 /// whole request if nothing more comes within this time.
 const SHORT_SEGMENT_WAIT: Duration = Duration::from_millis(50);
-/// After the grace, lines are cut and their threads given so long to notice.
+/// After the grace, lines are cut and their threads given so long to notice: longer than a command is
+/// given between TERM and KILL, or it would outlive the server.
 const CUT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What an operator decides.

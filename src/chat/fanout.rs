@@ -263,7 +263,9 @@ impl Reader {
         {
             self.own_up();
         }
-        let is_full = self.waiting_len + frame.len() > LEFTOVER_LEN_MAX || self.waiting.len() >= LEFTOVER_FRAMES_MAX;
+        // One frame longer than the bound (the nicks of a large room) still goes to whoever waits for nothing.
+        let is_too_long = !self.waiting.is_empty() && self.waiting_len + frame.len() > LEFTOVER_LEN_MAX;
+        let is_full = is_too_long || self.waiting.len() >= LEFTOVER_FRAMES_MAX;
         if is_full || self.dropped > 0 {
             self.dropped += 1;
             return;

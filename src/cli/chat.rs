@@ -50,8 +50,9 @@ impl Chat {
     /// The nick is taken, chat is not allowed here, or the line was lost.
     pub fn run(mut self, line: &mut Line) -> crate::wire::Result<()> {
         let control = line.control().clone();
-        let (mut listener, speaker) = call_chat(line, &self.room, &self.nick)?;
+        // Before entering: a terminal that cannot do this must not leave the line in the room.
         let mut above = self.prompt.printer()?;
+        let (mut listener, speaker) = call_chat(line, &self.room, &self.nick)?;
         let json = self.json;
         if self.prompt.is_interactive() {
             above(format!("you are {} in {}; /help says more\n", printable(&self.nick), printable(&self.room)));

@@ -324,7 +324,10 @@ impl Session {
 fn is_fatal(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
         Some(Error::LineLost(_) | Error::PeerMisbehaved(_)) => true,
-        Some(Error::Refused(refusal)) => refusal.code == crate::wire::ErrorCode::ShuttingDown,
+        Some(Error::Refused(refusal)) => {
+            use crate::wire::ErrorCode::{BadFrame, ShuttingDown, TimedOut, Version};
+            matches!(refusal.code, BadFrame | ShuttingDown | TimedOut | Version)
+        }
         Some(Error::Ours { object, .. }) => object == super::STDOUT,
         None => false,
     }

@@ -144,11 +144,19 @@ pub fn start(work: &Work, cwd: &Dir, pipes: Pipes) -> io::Result<Process> {
     } else {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
-    let child = command.spawn()?;
+    let mut child = command.spawn()?;
     // The command holds the pipe's writing end; ours must go, or the pipe would never end.
     drop(command);
     let group = Pid::from_child(&child);
-    let exit = pidfd_open(group, PidfdFlags::empty())?;
+    let exit = match pidfd_open(group, PidfdFlags::empty()) {
+        Ok(exit) => exit,
+        Err(error) => {
+            // Nobody would ever end it or wait for it.
+            Group(group).signal(Signal::KILL);
+            child.wait()?;
+            return Err(error.into());
+        }
+    };
     Ok(Process { child, group, exit, merged, reaped: false })
 }
 
@@ -219,6 +227,10 @@ impl Process {
 
     /// Asks the whole group to end, and ends it if it has not within `grace`.
     pub fn end(&mut self, grace: Duration) {
+        if self.reaped {
+            // Its number may be another group's by now.
+            return;
+        }
         self.group().end_politely();
         if !self.exits_within(grace) {
             self.group().signal(Signal::KILL);

@@ -150,9 +150,12 @@ impl Stream {
     /// Reads and drops what has come, without waiting; `false` at the end of the stream.
     pub fn drain(&self) -> bool {
         let mut waste = [0; 4096];
-        while readable(self.socket.as_fd(), Some(Duration::ZERO)).unwrap_or(false) {
-            if (&*self.socket).read(&mut waste).unwrap_or(0) == 0 {
-                return false;
+        let mut dropped = 0;
+        // Within bounds: who never stops sending would keep the caller here for ever.
+        while dropped < LINGER_LEN_MAX && readable(self.socket.as_fd(), Some(Duration::ZERO)).unwrap_or(false) {
+            match (&*self.socket).read(&mut waste) {
+                Ok(0) | Err(_) => return false,
+                Ok(len) => dropped += len,
             }
         }
         true

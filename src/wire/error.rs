@@ -126,6 +126,9 @@ impl LineLost {
     }
 }
 
+/// Longest message of a refusal, in bytes: JSON may escape each as six, and a header takes 65,535.
+const MESSAGE_LEN_MAX: usize = 8 * 1024;
+
 /// A polite "no": a closed code for programs, a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -139,7 +142,12 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of `code` that says `message`.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        let mut message: String = message.into();
+        if message.len() > MESSAGE_LEN_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_LEN_MAX));
+            message.push('…');
+        }
+        Self { code, message }
     }
 
     /// Maps what the operating system said about `object` to a code; its errno stays here.
