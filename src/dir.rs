@@ -7,8 +7,7 @@
 //! client: mkdir | rm | mv                 server: ok
 //! ```
 
-use std::borrow::Cow;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -279,9 +278,4 @@ pub fn call_rm(line: &mut Line, path: &[u8], recursive: bool) -> Result<()> {
 pub fn call_mv(line: &mut Line, path: &[u8], to: &[u8]) -> Result<Vec<u8>> {
     let now = line.request_ok(&Message::Mv { path: path.into(), to: to.into() })?;
     Ok(now.unwrap_or_else(|| to.to_vec()))
-}
-
-/// A path of this machine as bytes for the wire.
-pub fn wire_path(path: impl Into<std::ffi::OsString>) -> Cow<'static, [u8]> {
-    Cow::Owned(path.into().into_vec())
 }

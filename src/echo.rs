@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::line::Line;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, LineLost, Misbehaviour, Refusal, Result};
 use crate::wire::frame::BODY_LEN_MAX;
 use crate::wire::message::{Message, Stream};
 
@@ -178,7 +178,7 @@ fn stream_and_check(line: &mut Line, size: u64) -> Result<()> {
 }
 
 fn changed() -> Error {
-    Refusal::new(ErrorCode::Digest, "what came back is not what was sent").into()
+    Misbehaviour::BadBody { what: "echo", why: "it is not what was sent".into() }.into()
 }
 
 /// So many bytes that repeat only every 251: a piece out of place is noticed.

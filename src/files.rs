@@ -18,7 +18,7 @@ use crate::part::Part;
 use crate::root::mtime_ns;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::{Attributes, Message, Stream, Total};
 
 /// Files move in pieces of so many bytes. It is the write that profits: a larger one is given larger
@@ -27,8 +27,9 @@ pub const PIECE_LEN: usize = 1024 * 1024;
 
 const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
 
-/// What a transfer tells whoever watches: bytes so far.
-pub type Progress<'p> = &'p mut dyn FnMut(u64);
+/// What a transfer tells whoever watches: bytes so far. An error of theirs ends the transfer, and leaves
+/// the line in step.
+pub type Progress<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
 
 /// Serves `get`.
 ///
@@ -41,7 +42,13 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
     let mut sending = Sending::new();
     while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
         if line.has_incoming()? {
-            return Err(Refusal::new(ErrorCode::Stopped, format!("{path}: stopped by the receiver")).into());
+            return Err(match line.receiver().recv()? {
+                Some(Message::End { .. }) => {
+                    Refusal::new(ErrorCode::Stopped, format!("{path}: stopped by the receiver")).into()
+                }
+                Some(other) => out_of_turn(&other, "silence or end"),
+                None => LineLost::Closed { wanted: "somebody who takes the file" }.into(),
+            });
         }
         line.sender().queue(&PIECE, piece)?;
     }
@@ -71,7 +78,6 @@ pub fn call_get(
         Message::File(attributes) => attributes,
         other => return Err(out_of_turn(&other, "file")),
     };
-    progress(0);
     let received = arrive(&attributes).and_then(|part| receive_file(line, part, &attributes, progress));
     if let Err(Error::Ours { .. }) = &received {
         stop_sender(line)?;
@@ -81,6 +87,7 @@ pub fn call_get(
 
 fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progress: Progress<'_>) -> Result<u64> {
     let mut piece = vec![0; PIECE_LEN];
+    progress(0)?;
     loop {
         match line.answer_or_refusal("data or end")? {
             Message::Data { .. } => {}
@@ -102,7 +109,7 @@ fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progre
             let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
             part.write(bytes).map_err(Error::ours("received file"))?;
         }
-        progress(part.size());
+        progress(part.size())?;
     }
 }
 
@@ -204,7 +211,6 @@ pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progr
     let Upload { mut source, shown, attributes, path, name } = upload;
     let request = Message::Put { path: path.into(), name: name.as_bytes().into(), attributes };
     line.sender().queue(&request, &[])?;
-    progress(0);
     let mut sending = Sending::new();
     let mut is_whole = false;
     loop {
@@ -227,7 +233,9 @@ pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progr
             }
             Err(error) => return give_up(line, Error::ours(shown)(error)),
         }
-        progress(sending.size);
+        if let Err(unwanted) = progress(sending.size) {
+            return give_up(line, unwanted);
+        }
     }
     match line.answer_or_refusal("ok")? {
         Message::Ok { path } if is_whole => Ok(path.map(std::borrow::Cow::into_owned).unwrap_or_default()),

@@ -36,7 +36,7 @@ pub struct Part {
 /// What arrived is not what was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("{got_size} bytes with digest {got} arrived, {sent_size} bytes with digest {sent} were sent")]
-pub struct DigestMismatch {
+struct DigestMismatch {
     got_size: u64,
     got: String,
     sent_size: u64,
@@ -88,7 +88,8 @@ impl Part {
     /// survives a power cut.
     ///
     /// # Errors
-    /// The digest differs ([`DigestMismatch`] inside), or the disk failed; the target is untouched.
+    /// The digest differs, or the disk failed. The target is untouched, unless it was the very last
+    /// step, the directory's sync, that failed: then the new file is there, and may not survive a power cut.
     pub fn publish(mut self, sent: &Total<'_>, attributes: &Attributes) -> io::Result<()> {
         let got = self.hasher.finalize().to_hex();
         if got.as_str() != sent.blake3 || self.size != sent.size {
@@ -109,9 +110,12 @@ impl Part {
             rustix::fs::futimens(&self.file, &times(mtime_ns))?;
         }
         rustix::fs::fdatasync(&self.file)?;
+        // A rename is only on the disk when its directory is. The directory may have been opened as a
+        // mere path (O_PATH), which cannot be synced; what can fail is done before the rename.
+        let directory = self.dir.open(".")?;
         self.dir.rename(&self.temporary, &self.dir, &self.target)?;
         self.published = true;
-        sync_dir(&self.dir)
+        Ok(rustix::fs::fsync(&directory)?)
     }
 }
 
@@ -143,13 +147,6 @@ fn times(mtime_ns: i64) -> Timestamps {
             tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
         },
     }
-}
-
-/// A rename is only on the disk when its directory is.
-fn sync_dir(dir: &Dir) -> io::Result<()> {
-    // The directory may have been opened as a mere path (O_PATH), which cannot be synced.
-    let readable = dir.open(".")?;
-    Ok(rustix::fs::fsync(&readable)?)
 }
 
 #[cfg(test)]

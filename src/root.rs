@@ -21,7 +21,7 @@ use crate::wire::error::{ErrorCode, Refusal};
 pub const PATH_LEN_MAX: usize = 4_096;
 
 /// Directories inside one another that a removal goes down; each holds two descriptors meanwhile.
-pub const REMOVE_DEPTH_MAX: usize = 512;
+pub const REMOVE_DEPTH_MAX: usize = 100;
 
 /// A path below the root: no `..`, no NUL, no empty part; empty is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]

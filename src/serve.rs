@@ -177,8 +177,8 @@ fn serve_turns(
             return Err(stopping());
         }
         match request {
-            // A client that stopped a transfer which was over already says this between two turns.
-            Message::End { .. } => continue,
+            // These may cross with the end of the turn that they were meant for.
+            Message::End { .. } | Message::Signal { .. } | Message::Eof => continue,
             // One echo run is one request in the log: a line of log a round trip would be most of its time.
             Message::Echo { streamed: false } if session.services.has(Echo) => {
                 echo::serve_echo(line, session, false)?;
@@ -194,6 +194,14 @@ fn serve_turns(
             return Err(stopping());
         }
         turn(line, session, hub, &request, (open.id(), before))?;
+        if request.opens_duplex_turn() && !line.receiver().peer_ended() {
+            // A client that was refused may be silent for as long as one between two turns, no longer.
+            line.set_timeout(idle_timeout)?;
+            if open.set_in_turn(false) {
+                return Err(stopping());
+            }
+            line.receiver().discard_turn()?;
+        }
     }
 }
 
@@ -268,10 +276,7 @@ fn turn(
     });
     match result {
         Err(error) if !matches!(error, Error::Refused(_)) => Err(error),
-        _ => {
-            in_step?;
-            if is_duplex { line.receiver().discard_turn() } else { Ok(()) }
-        }
+        _ => in_step,
     }
 }
 

@@ -140,7 +140,7 @@ impl Server {
             Ok(()) => "closed by the client".to_owned(),
             Err(error) => error.with_cause(),
         };
-        tracing::info!(line = id, peer = %address, wire, outcome = ?outcome, ms = millis(started.elapsed()), "disconnected");
+        tracing::info!(line = id, peer = %address, wire, outcome = outcome.as_str(), ms = millis(started.elapsed()), "disconnected");
         // The place is given back when the line is off the list: who waits for it finds both free.
         drop(open);
         drop(place);
@@ -238,13 +238,17 @@ impl Server {
 /// A thread could not start.
 pub fn accept_on_all(server: &Arc<Server>, listeners: &[Listener]) -> io::Result<()> {
     thread::scope(|scope| {
-        let accepting: Vec<_> = listeners
+        let accepting: io::Result<Vec<_>> = listeners
             .iter()
             .map(|listener| {
                 thread::Builder::new().name("accept".into()).spawn_scoped(scope, || server.accept(listener))
             })
-            .collect::<io::Result<_>>()?;
-        for thread in accepting {
+            .collect();
+        if accepting.is_err() {
+            // The scope waits for those that did start.
+            listeners.iter().for_each(Listener::stop);
+        }
+        for thread in accepting? {
             thread.join().unwrap_or_else(|_| Err(io::Error::other("an accept thread panicked")))?;
         }
         Ok(())

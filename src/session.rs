@@ -1,5 +1,6 @@
 //! What the server remembers for one line: who, what it may do, where it stands.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,21 +62,31 @@ pub struct Request<'r> {
 }
 
 impl Session {
-    /// Writes the log's line for one request. Text that a stranger chose stands in quotes, with
-    /// everything odd in it escaped.
+    /// Writes the log's line for one request. Text is logged as text and never as a finished line: the
+    /// log puts it in quotes and escapes what is odd in it, each format in its own way.
     pub fn log(&self, request: &Request<'_>) {
         tracing::info!(
             line = request.line,
             peer = %self.peer,
             verb = request.verb,
-            about = ?self.report.about,
-            outcome = ?request.outcome,
+            about = &*without_c1(&self.report.about),
+            outcome = &*without_c1(request.outcome),
             ms = millis(request.elapsed),
             received = request.received,
             sent = request.sent,
             "request"
         );
     }
+}
+
+/// DEL and the C1 controls, on which old terminals act as on an escape sequence (ECMA-48, 5.3), as
+/// escapes: JSON would leave them as they are (RFC 8259, 7). The C0 controls it escapes itself.
+fn without_c1(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| matches!(c, '\u{7f}'..='\u{9f}')) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if c.is_control() && c > ' ' { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
 }
 
 /// Milliseconds with three decimals.

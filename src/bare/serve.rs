@@ -244,11 +244,7 @@ fn run(command: &str, policy: OutputPolicy, stream: &Stream, session: &mut Sessi
     }
     let outcome = process.wait().map_err(Error::ours("command"))?;
     let Collected { stdout, stderr, is_whole } = collected?;
-    let mut how = match outcome {
-        Outcome::Exited(code) => format!("exit {code}"),
-        Outcome::Killed(signal) => format!("killed by {signal}"),
-        Outcome::CouldNotStart { why, .. } => format!("could not start: {why}"),
-    };
+    let mut how = outcome.to_string();
     if !is_whole {
         how.push_str(", ended before its time");
     }
@@ -284,7 +280,8 @@ fn collect(process: &mut crate::exec::process::Process, stream: &Stream) -> Resu
     let mut piece = vec![0; 64 * 1024];
     let mut half_closed: Option<Instant> = None;
     let mut is_whole = true;
-    while pipes.iter().any(Option::is_some) {
+    // A command may close its outputs and go on: then only its exit and the client are waited for.
+    loop {
         if outputs.iter().map(Vec::len).sum::<usize>() > REPLY_LEN_MAX
             || half_closed.is_some_and(|at| at.elapsed() > HALF_CLOSED_TIME_MAX)
         {

@@ -75,7 +75,7 @@ impl Chat {
                 control.stop();
             }
             let heard = hearing.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "end" }.into()));
-            heard.and(left)
+            left.and(heard)
         })
     }
 

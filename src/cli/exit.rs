@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use crate::exec::process::signal_number;
 use crate::net::dial::ConnectError;
 use crate::wire::Error;
+use crate::wire::message::Outcome;
 
 /// How a program of ours ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,21 @@ impl Exit {
             return Self::NotConnected;
         }
         error.downcast_ref::<Error>().map_or(Self::Failed, Self::of_line)
+    }
+
+    /// The code for how a remote command ended.
+    pub fn of_command(outcome: &Outcome<'_>) -> Self {
+        Self::Command(match outcome {
+            Outcome::Exited(0) => return Self::Done,
+            // No process has another code than 1 to 255 (wait(2)); whatever else is said, it is no success.
+            Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
+                u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
+            }
+            Outcome::Killed(signal) => {
+                let number = signal_number(signal).and_then(|number| u8::try_from(number).ok()).unwrap_or(0);
+                number.saturating_add(128)
+            }
+        })
     }
 
     /// The code for an error on a line.

@@ -28,11 +28,11 @@ pub const PROGRAM: &str = "fget";
 
 /// Download files, verified, never half
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fget [OPTIONS] HOST:PATH... [DEST]")]
 pub struct Args {
     /// HOST:PATH to fetch, several if need be, and last where to put them: a file or a directory
     /// [default: here]
-    #[arg(required = true, value_name = "HOST:PATH... [DEST")]
+    #[arg(required = true, value_name = "HOST:PATH")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
     reach: Reach,
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
     /// With --wire: how long to wait for the next bytes
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
     timeout: Duration,
 }
 
@@ -73,14 +73,20 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         let shown = (source.shown(), target.to_string_lossy().into_owned());
         let (_, open) = match &mut line {
             Some(open) if open.0.address == source.address => open,
-            closed => closed.insert((source, connect::line(PROGRAM, &source.address, &args.reach, &args.talk)?)),
+            closed => match connect::line(PROGRAM, &source.address, &args.reach, &args.talk) {
+                Ok(new) => closed.insert((source, new)),
+                Err(error) => {
+                    teller.failed(&shown.0, &shown.1, &error)?;
+                    continue;
+                }
+            },
         };
         let started = Instant::now();
         let interruption = Interruption::watch(open.control().clone())?;
         let fetched = fetch(open, source, &target, &shown, &teller);
-        if interruption.stop() {
-            say(PROGRAM, "interrupted; nothing half is left behind");
-            return Ok(Exit::Interrupted);
+        // One that was whole by then is kept, and said to be.
+        if interruption.stop() && fetched.is_err() {
+            return Ok(teller.interrupted(&shown.0, &shown.1)?);
         }
         match fetched {
             Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
@@ -119,6 +125,7 @@ fn fetch(
             if let Some(progress) = &mut *progress.borrow_mut() {
                 progress.at(bytes);
             }
+            Ok(())
         },
     );
     if let Some(progress) = progress.take() {
@@ -136,6 +143,9 @@ fn fetch(
 /// # Errors
 /// Its directory is missing or cannot be written, or the target is a directory.
 pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<Part> {
+    // A link of one's own is followed: what it leads to is replaced, and not the link.
+    let followed = target.is_symlink().then(|| target.canonicalize().ok()).flatten();
+    let target = followed.as_deref().unwrap_or(target);
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let ours = || Error::ours(target.to_string_lossy());
     let directory = Root::open_own_dir(directory).map_err(ours())?;
@@ -155,6 +165,9 @@ fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, P
     for (at, path) in paths.iter().enumerate() {
         match Remote::parse(path)? {
             Some(remote) => sources.push(remote),
+            None if path == "-" => {
+                return Err(usage("fget writes files; for standard output: rexec HOST -- cat PATH"));
+            }
             None if at + 1 == paths.len() && at > 0 => return Ok((sources, path.into())),
             None => {
                 return Err(usage(format!("{}: not a HOST:PATH; to upload, use fput", path.to_string_lossy())));
@@ -211,7 +224,8 @@ fn fetch_bare(
         let fetched = fetch_one_bare(args, wire, source, &target, &mut line);
         open = line.map(|line| (source, line));
         match fetched {
-            Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
+            Ok(Some(bytes)) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
+            Ok(None) => return Ok(teller.interrupted(&shown.0, &shown.1)?),
             Err(error) => teller.failed(&shown.0, &shown.1, &error)?,
         }
     }
@@ -219,14 +233,14 @@ fn fetch_bare(
 }
 
 /// Fetches one file over `open`, if that is a line, or over a new one, and leaves in it what can be
-/// asked again: their `size` server ends when its client leaves, so there all files share a line.
+/// asked again (`None`: a signal came): their `size` server ends when its client leaves, so there all files share a line.
 fn fetch_one_bare(
     args: &Args,
     wire: Wire,
     source: &Remote,
     target: &Path,
     open: &mut Option<BareLine>,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Option<u64>> {
     use std::os::unix::ffi::OsStrExt as _;
     let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
     // Before anything is asked for: a target that cannot be written is no business of the server's.
@@ -244,8 +258,8 @@ fn fetch_one_bare(
         hasher.update(piece);
         part.write(piece).map_err(Error::ours(target.to_string_lossy()))
     });
-    if interruption.stop() {
-        anyhow::bail!("interrupted; nothing half is left behind");
+    if interruption.stop() && ended.is_err() {
+        return Ok(None);
     }
     let ended = ended?;
     if wire == Wire::Size && ended != Ended::Closed {
@@ -264,5 +278,5 @@ fn fetch_one_bare(
     // Nothing on this wire says what was sent: what is compared is only that all of it was stored.
     let blake3 = hasher.finalize().to_hex().to_string();
     part.publish(&Total { size, blake3: blake3.into() }, &attributes).with_context(|| target.display().to_string())?;
-    Ok(size)
+    Ok(Some(size))
 }

@@ -12,6 +12,7 @@ use clap::Parser;
 use super::args::{Reach, Talk};
 use super::exit::usage;
 use super::remote::Remote;
+use super::signals::Interruption;
 use super::transfer::{Show, Teller, is_in_step};
 use super::{Exit, connect};
 use crate::files::{Upload, call_put};
@@ -24,10 +25,10 @@ pub const PROGRAM: &str = "fput";
 
 /// Upload files, verified, never half
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH")]
 pub struct Args {
     /// Files to send, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root
-    #[arg(required = true, num_args = 2.., value_name = "FILE... HOST:PATH")]
+    #[arg(required = true, num_args = 2.., value_name = "FILE")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
     reach: Reach,
@@ -71,7 +72,14 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         };
         let open = match &mut line {
             Some(open) => open,
-            closed => closed.insert(connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?),
+            closed => match connect::line(PROGRAM, &remote.address, &args.reach, &args.talk) {
+                Ok(new) => closed.insert(new),
+                Err(error) => {
+                    // The same machine would have to be asked for all that is left.
+                    teller.failed(&from, &to, &error)?;
+                    break;
+                }
+            },
         };
         // Several files need a directory over there; a slash behind the path says so to the server.
         let target = if files.len() > 1 { as_directory(&remote.path) } else { remote.path.as_bytes().to_vec() };
@@ -80,11 +88,16 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         let started = Instant::now();
         let mut progress = teller.begin(&from, &to, attributes.size)?;
         let mut sent = 0;
+        let interruption = Interruption::watch(open.control().clone())?;
         let put = call_put(open, upload, &mut |bytes| {
             sent = bytes;
             progress.at(bytes);
+            Ok(())
         });
         progress.clear();
+        if interruption.stop() && put.is_err() {
+            return Ok(teller.interrupted(&from, &to)?);
+        }
         match put {
             Ok(there) => {
                 let there = format!("{}:{}", remote.address, String::from_utf8_lossy(&there));

@@ -24,6 +24,8 @@ pub fn start(format: LogFormat, quiet: bool, verbose: bool) {
         .with_max_level(level)
         .with_target(false)
         .with_ansi(has_colour)
+        // Told on standard error, which is just what failed; and it would be told with a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.try_init(),

@@ -3,7 +3,6 @@
 //!
 //! Each program's `main` is three words: parse, call, exit. Its options and what it does with them
 //! are in the file of its name in here.
-#![expect(clippy::print_stderr, reason = "this is where programs speak to people")]
 #![expect(clippy::doc_markdown, reason = "the comments on arguments are the help text, read at a terminal")]
 
 pub mod args;
@@ -60,7 +59,7 @@ fn end(program: &str, result: anyhow::Result<Exit>) -> Exit {
         // The reader of our output has left (`| head`): it has what it wanted.
         Err(error) if is_closed_stdout(&error) => Exit::Done,
         Err(error) => {
-            eprintln!("{program}: {}", printable(&format!("{error:#}")));
+            say(program, &printable(&format!("{error:#}")));
             Exit::of(&error)
         }
     }
@@ -98,7 +97,9 @@ pub fn put_json(value: &impl serde::Serialize) -> crate::wire::Result<()> {
     put_out(&line)
 }
 
-/// A remark to the person at the terminal, on standard error.
+/// A remark to the person at the terminal, on standard error. Where nobody is there to hear it (the
+/// terminal was closed, the disk is full) it is lost, and nothing else is: `eprintln!` would panic.
 pub fn say(program: &str, remark: &str) {
-    eprintln!("{program}: {remark}");
+    use io::Write as _;
+    drop(writeln!(io::stderr().lock(), "{program}: {remark}"));
 }

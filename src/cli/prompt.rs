@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
-use rustyline::{Config, Editor, ExternalPrinter as _, Helper};
+use rustyline::{CompletionType, Config, Editor, ExternalPrinter as _, Helper};
 
 use super::put_out;
 use crate::wire::Error;
@@ -39,7 +39,12 @@ impl<H: Helper> Prompt<H> {
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Ok(Self { editor: None });
         }
-        let config = Config::builder().auto_add_history(true).build();
+        let config = Config::builder()
+            .auto_add_history(true)
+            .completion_type(CompletionType::List)
+            // Lines that are pasted are lines, as if they had been typed.
+            .bracketed_paste(false)
+            .build();
         let mut editor = Editor::with_config(config).map_err(terminal_error)?;
         editor.set_helper(Some(helper));
         Ok(Self { editor: Some(editor) })

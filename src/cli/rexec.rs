@@ -17,7 +17,7 @@ use super::signals::Forwarding;
 use super::{Exit, connect, printable, put_json, put_out, say};
 use crate::bare::BareLine;
 use crate::dir::{call_cd, call_pwd};
-use crate::exec::process::{Work, signal_number};
+use crate::exec::process::Work;
 use crate::exec::{Call, call_exec};
 use crate::line::Line;
 use crate::net::Address;
@@ -55,10 +55,10 @@ pub struct Args {
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
     /// With --wire: how long to wait for a reply
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
     timeout: Duration,
     /// With --wire raw: silence that ends a reply
-    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
     idle: Duration,
     /// HOST, HOST:PORT, [::1]:7000 or unix:/path
     #[arg(value_name = "HOST")]
@@ -133,7 +133,13 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if let Some(wire) = args.wire {
         return bare(args, wire);
     }
-    let mut line = connect::line(PROGRAM, &args.host, &args.reach, &args.talk)?;
+    let mut line = match connect::line(PROGRAM, &args.host, &args.reach, &args.talk) {
+        Ok(line) => line,
+        Err(error) => {
+            tell_failure(args, &format!("{error:#}"), Exit::of(&error))?;
+            return Err(error);
+        }
+    };
     let Some(work) = args.work() else { return prompt(args, line) };
     let exit = run(args, &mut line, &work)?;
     line.close();
@@ -159,31 +165,26 @@ fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
     match ended {
         Ok(outcome) => {
             show.outcome(&args.host, work, &outcome, started.elapsed())?;
-            Ok(exit_of(&outcome))
+            Ok(Exit::of_command(&outcome))
         }
         Err(error) => {
-            if args.talk.json || args.json_stream {
-                put_json(&serde_json::json!({
-                    "event": args.json_stream.then_some("error"),
-                    "host": args.host.to_string(),
-                    "error": error.with_cause(),
-                    "exit_code": Exit::of_line(&error).beside_a_command().code(),
-                }))?;
-            }
+            tell_failure(args, &error.with_cause(), Exit::of_line(&error))?;
             Err(error.into())
         }
     }
 }
 
-fn exit_of(outcome: &Outcome<'_>) -> Exit {
-    Exit::Command(match outcome {
-        Outcome::Exited(0) => return Exit::Done,
-        // No process has another code than 1 to 255 (wait(2)); whatever else is said, it is no success.
-        Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
-            u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
-        }
-        Outcome::Killed(signal) => 128_u8.saturating_add(signal_number(signal).unwrap_or(0).to_le_bytes()[0]),
-    })
+/// A call that failed, for programs: the same object with `error` and without an outcome.
+fn tell_failure(args: &Args, error: &str, exit: Exit) -> crate::wire::Result<()> {
+    if !args.talk.json && !args.json_stream {
+        return Ok(());
+    }
+    put_json(&serde_json::json!({
+        "event": args.json_stream.then_some("error"),
+        "host": args.host.to_string(),
+        "error": error,
+        "exit_code": exit.beside_a_command().code(),
+    }))
 }
 
 /// Where a command's output goes: as it is, decoded, or as events.
@@ -324,7 +325,7 @@ fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exi
             if let Outcome::Killed(signal) = &outcome {
                 say(PROGRAM, &format!("killed by signal {}", printable(signal)));
             }
-            Ok(exit_of(&outcome))
+            Ok(Exit::of_command(&outcome))
         }
         Err(Error::Refused(refusal)) => {
             say(PROGRAM, &printable(&refusal.message));

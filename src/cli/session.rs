@@ -1,6 +1,7 @@
 //! The prompt of `tcp-client`: one session, and a table of what can be typed.
 
 use std::cell::RefCell;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -55,6 +56,8 @@ pub struct Session {
     json: bool,
     cwd: String,
     is_interactive: bool,
+    /// Whether what is printed goes to a terminal, whoever types.
+    for_terminal: bool,
     is_over: bool,
 }
 
@@ -75,6 +78,7 @@ impl Session {
             json: talk.json,
             cwd: "/".into(),
             is_interactive: false,
+            for_terminal: std::io::stdout().is_terminal(),
             is_over: false,
         })
     }
@@ -137,7 +141,7 @@ impl Session {
     fn echo(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let back = crate::echo::call_echo(&mut self.line.borrow_mut(), words.join(" ").as_bytes())?;
         let text = String::from_utf8_lossy(&back);
-        put_out(format!("{}\n", if self.is_interactive { printable(&text) } else { text }).as_bytes())?;
+        put_out(format!("{}\n", if self.for_terminal { printable(&text) } else { text }).as_bytes())?;
         Ok(Exit::Done)
     }
 
@@ -176,7 +180,7 @@ impl Session {
         if json {
             put_json(&entries)?;
         } else {
-            put_out(&listing::text(&entries, long, self.is_interactive))?;
+            put_out(&listing::text(&entries, long, self.for_terminal))?;
         }
         Ok(Exit::Done)
     }
@@ -213,7 +217,7 @@ impl Session {
         };
         let mut progress: Option<Progress> = None;
         let total = std::cell::Cell::new(0);
-        let interruption = Interruption::watch(self.line.borrow().control().clone())?;
+        let interruption = Interruption::ask_first(self.line.borrow().control().clone())?;
         let bytes = call_get(
             &mut self.line.borrow_mut(),
             remote.as_bytes(),
@@ -223,12 +227,12 @@ impl Session {
             },
             &mut |bytes| {
                 progress.get_or_insert_with(|| Progress::new(When::Auto, self.quiet, remote, total.get())).at(bytes);
+                interruption.check()
             },
         );
         if let Some(progress) = progress {
             progress.clear();
         }
-        interruption.stop();
         self.tell(&format!("{remote} -> {}: {} bytes, verified", target.display(), bytes?));
         Ok(Exit::Done)
     }
@@ -244,7 +248,11 @@ impl Session {
         let shown = local.to_string_lossy();
         let mut progress = Progress::new(When::Auto, self.quiet, &shown, attributes.size);
         let upload = Upload { source, shown: &shown, attributes, path: remote.as_bytes(), name };
-        let there = call_put(&mut self.line.borrow_mut(), upload, &mut |bytes| progress.at(bytes));
+        let interruption = Interruption::ask_first(self.line.borrow().control().clone())?;
+        let there = call_put(&mut self.line.borrow_mut(), upload, &mut |bytes| {
+            progress.at(bytes);
+            interruption.check()
+        });
         progress.clear();
         self.tell(&format!("{shown} -> {}: stored and verified", String::from_utf8_lossy(&there?)));
         Ok(Exit::Done)
@@ -270,23 +278,13 @@ impl Session {
             }
         });
         forwarding.stop();
-        Ok(match ended? {
-            Outcome::Exited(0) => Exit::Done,
-            Outcome::Exited(code) => {
-                if self.is_interactive {
-                    say(PROGRAM, &format!("exit code {code}"));
-                }
-                Exit::Command(u8::try_from(code).unwrap_or(u8::MAX))
-            }
-            Outcome::Killed(signal) => {
-                say(PROGRAM, &format!("killed by signal {}", printable(&signal)));
-                Exit::Failed
-            }
-            Outcome::CouldNotStart { why, .. } => {
-                say(PROGRAM, &printable(&why));
-                Exit::Failed
-            }
-        })
+        let outcome = ended?;
+        match &outcome {
+            Outcome::Exited(0) => {}
+            Outcome::Exited(_) if !self.is_interactive => {}
+            other => say(PROGRAM, &printable(&other.to_string())),
+        }
+        Ok(Exit::of_command(&outcome))
     }
 
     fn help(&mut self, _: &[&str]) -> anyhow::Result<Exit> {
@@ -316,7 +314,7 @@ impl Session {
     }
 
     fn shown(&self, text: &str) -> String {
-        if self.is_interactive { printable(text).into_owned() } else { text.to_owned() }
+        if self.for_terminal { printable(text).into_owned() } else { text.to_owned() }
     }
 }
 
@@ -324,10 +322,7 @@ impl Session {
 fn is_fatal(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
         Some(Error::LineLost(_) | Error::PeerMisbehaved(_)) => true,
-        Some(Error::Refused(refusal)) => {
-            use crate::wire::ErrorCode::{BadFrame, ShuttingDown, TimedOut, Version};
-            matches!(refusal.code, BadFrame | ShuttingDown | TimedOut | Version)
-        }
+        Some(Error::Refused(refusal)) => refusal.code.closes_line(),
         Some(Error::Ours { object, .. }) => object == super::STDOUT,
         None => false,
     }
@@ -360,25 +355,51 @@ impl Completer for Completion {
 
     fn complete(&self, typed: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = typed.get(..position).unwrap_or(typed);
-        let from = typed.rfind(' ').map_or(0, |space| space + 1);
+        let from = last_word(typed);
         let word = typed.get(from..).unwrap_or_default();
         if from == 0 {
             let words = TABLE.iter().map(|row| row.0).filter(|name| name.starts_with(word));
             return Ok((0, words.map(|name| pair(name, format!("{name} "))).collect()));
         }
         let start = from + word.rfind('/').map_or(0, |slash| slash + 1);
-        let (directory, name) = (typed.get(from..start).unwrap_or_default(), typed.get(start..).unwrap_or_default());
+        let plain = |part: Option<&str>| shlex::split(part.unwrap_or_default()).unwrap_or_default().concat();
+        let (directory, name) = (plain(typed.get(from..start)), plain(typed.get(start..)));
         // A person waits for this: a server that does not list completes nothing.
         let Ok(mut line) = self.line.try_borrow_mut() else { return Ok((position, Vec::new())) };
         let entries = call_ls(&mut line, directory.as_bytes()).unwrap_or_default();
         let candidates = entries.into_iter().filter_map(|entry| {
-            let found = entry.name.filter(|found| found.starts_with(name))?;
+            // A name that a terminal would act on is not put on the line that is being typed.
+            let found = entry.name.filter(|found| found.starts_with(&name) && printable(found) == *found)?;
             let end = if entry.kind == Kind::Dir { "/" } else { " " };
-            let quoted = found.replace(' ', "\\ ");
-            Some(pair(&printable(&found), format!("{quoted}{end}")))
+            Some(pair(&found, format!("{}{end}", escaped(&found))))
         });
         Ok((start, candidates.collect()))
     }
+}
+
+/// Where the last word begins: behind the last space without a backslash in front of it.
+fn last_word(typed: &str) -> usize {
+    let mut from = 0;
+    let mut is_escaped = false;
+    for (at, character) in typed.char_indices() {
+        if character == ' ' && !is_escaped {
+            from = at + 1;
+        }
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    from
+}
+
+/// A name as it can be typed: what means something between words has a backslash in front.
+fn escaped(name: &str) -> String {
+    let mut typed = String::new();
+    for character in name.chars() {
+        if " \\'\"#".contains(character) {
+            typed.push('\\');
+        }
+        typed.push(character);
+    }
+    typed
 }
 
 fn pair(display: &str, replacement: String) -> Pair {

@@ -1,20 +1,66 @@
-//! Signals of this machine, passed on to a remote command.
+//! Signals of this machine: whoever is busy claims them, and unclaimed they do what they always do.
+//!
+//! Once a handler is installed the default action does not come back by itself; so there is one
+//! watcher for the life of the program, and it ends the program where nobody has a claim.
 
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::line::LineSender;
 use crate::net::stream::Control;
 use crate::wire::Message;
 
+type Act = Box<dyn FnMut(i32) + Send>;
+
+/// What the one who has the claim does with a signal.
+static CLAIM: Mutex<Option<Act>> = Mutex::new(None);
+
+fn claim() -> MutexGuard<'static, Option<Act>> {
+    CLAIM.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Signals go to its owner until it is dropped.
+#[derive(Debug)]
+struct Claim;
+
+impl Claim {
+    fn take(act: Act) -> std::io::Result<Self> {
+        static WATCHER: OnceLock<()> = OnceLock::new();
+        if WATCHER.get().is_none() {
+            let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+            thread::Builder::new().name("signals".into()).spawn(move || {
+                for signal in signals.forever() {
+                    if let Some(act) = &mut *claim() {
+                        act(signal);
+                    } else if let Err(error) = emulate_default_handler(signal) {
+                        tracing::error!(%error, signal, "a signal could not do what it does");
+                    }
+                }
+            })?;
+            WATCHER.get_or_init(|| ());
+        }
+        *claim() = Some(act);
+        Ok(Self)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        *claim() = None;
+    }
+}
+
 /// Passes Ctrl-C and its like to the remote command while it lives; a second Ctrl-C ends the line,
 /// and with it the command.
 #[derive(Debug)]
 pub struct Forwarding {
-    handle: Handle,
-    thread: Option<JoinHandle<bool>>,
+    _claim: Claim,
+    is_ended: Arc<AtomicBool>,
 }
 
 impl Forwarding {
@@ -23,30 +69,28 @@ impl Forwarding {
     /// # Errors
     /// The handlers could not be installed.
     pub fn start(sender: LineSender, control: Control) -> std::io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
-        let handle = signals.handle();
-        let thread = thread::Builder::new().name("signals".into()).spawn(move || {
-            let mut interrupts = 0;
-            for signal in signals.forever() {
-                interrupts += u32::from(signal == SIGINT);
-                if interrupts > 1 {
-                    control.stop();
-                    continue;
-                }
-                let name = crate::exec::process::signal_name(signal);
-                if sender.send(&Message::Signal { signal: name.into() }, &[]).is_err() {
-                    break;
-                }
+        let is_ended = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&is_ended);
+        let mut interrupts = 0;
+        let claim = Claim::take(Box::new(move |signal| {
+            interrupts += u32::from(signal == SIGINT);
+            if interrupts > 1 {
+                ended.store(true, Ordering::Release);
+                control.stop();
+                return;
             }
-            interrupts > 1
-        })?;
-        Ok(Self { handle, thread: Some(thread) })
+            let message = Message::Signal { signal: crate::exec::process::signal_name(signal).into() };
+            let sender = sender.clone();
+            // On a thread of its own: a line that takes nothing must not keep the second Ctrl-C waiting.
+            let sending = thread::Builder::new().spawn(move || sender.send(&message, &[]));
+            drop(sending);
+        }))?;
+        Ok(Self { _claim: claim, is_ended })
     }
 
     /// Ends it; returns whether the line was ended by a second Ctrl-C.
-    pub fn stop(mut self) -> bool {
-        self.handle.close();
-        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
+    pub fn stop(self) -> bool {
+        self.is_ended.load(Ordering::Acquire)
     }
 }
 
@@ -54,31 +98,54 @@ impl Forwarding {
 /// on the way out, as after any lost line.
 #[derive(Debug)]
 pub struct Interruption {
-    handle: Handle,
-    thread: Option<JoinHandle<bool>>,
+    _claim: Claim,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 impl Interruption {
-    /// Begins to watch for signals; the first one ends the line.
+    /// Begins to watch for signals, of which each ends the line.
     ///
     /// # Errors
     /// The handlers could not be installed.
     pub fn watch(control: Control) -> std::io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let handle = signals.handle();
-        let thread = thread::Builder::new().name("signals".into()).spawn(move || {
-            let is_interrupted = signals.forever().next().is_some();
-            if is_interrupted {
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        let interrupted = Arc::clone(&is_interrupted);
+        let claim = Claim::take(Box::new(move |_| {
+            interrupted.store(true, Ordering::Release);
+            control.stop();
+        }))?;
+        Ok(Self { _claim: claim, is_interrupted })
+    }
+
+    /// Begins to watch for signals, of which the first is only noted, for [`check`](Self::check), and
+    /// the second ends the line: for a line that is to be used again.
+    ///
+    /// # Errors
+    /// The handlers could not be installed.
+    pub fn ask_first(control: Control) -> std::io::Result<Self> {
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        let interrupted = Arc::clone(&is_interrupted);
+        let claim = Claim::take(Box::new(move |_| {
+            if interrupted.swap(true, Ordering::AcqRel) {
                 control.stop();
             }
-            is_interrupted
-        })?;
-        Ok(Self { handle, thread: Some(thread) })
+        }))?;
+        Ok(Self { _claim: claim, is_interrupted })
+    }
+
+    /// An error once a signal has come.
+    ///
+    /// # Errors
+    /// A signal has come.
+    pub fn check(&self) -> crate::wire::Result<()> {
+        if self.is_interrupted.load(Ordering::Acquire) {
+            return Err(crate::wire::Error::ours("interrupted")(std::io::Error::other("nothing half is left behind")));
+        }
+        Ok(())
     }
 
     /// Ends it; returns whether a signal came.
-    pub fn stop(mut self) -> bool {
-        self.handle.close();
-        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
+    pub fn stop(self) -> bool {
+        self.is_interrupted.load(Ordering::Acquire)
     }
 }

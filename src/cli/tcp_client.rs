@@ -51,16 +51,16 @@ pub struct BareArgs {
     #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
     pub encoding: Encoding,
     /// Wait for no reply: the server only prints
-    #[arg(long)]
+    #[arg(long, requires = "wire")]
     pub no_reply: bool,
     /// At the end, shut down the sending half and wait for the server's last word
-    #[arg(long)]
+    #[arg(long, requires = "wire")]
     pub bye: bool,
     /// How long to wait for a reply
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
     pub timeout: Duration,
     /// On raw: silence that ends a reply
-    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
     pub idle: Duration,
 }
 

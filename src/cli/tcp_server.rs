@@ -91,16 +91,16 @@ struct Tutorial {
     #[arg(long, value_name = "WHAT", requires = "wire")]
     reply: Option<ReplyKind>,
     /// In front of what echo says back
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, requires = "wire")]
     prefix: String,
     /// What fixed replies
-    #[arg(long, value_name = "TEXT", default_value = "收到")]
+    #[arg(long, value_name = "TEXT", default_value = "收到", requires = "wire")]
     text: String,
     /// What fixed says when the client has shut down its sending half
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "wire")]
     bye: Option<String>,
     /// What of a command's output exec replies
-    #[arg(long, value_name = "POLICY", default_value = "merged")]
+    #[arg(long, value_name = "POLICY", default_value = "merged", requires = "wire")]
     output: Output,
     /// What characters the bytes are, both ways: utf-8, gbk, ...
     #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
@@ -151,6 +151,11 @@ Examples:
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     logging::start(args.log_format, args.quiet, args.verbose);
     raise_descriptor_limit();
+    if args.max_connections == Some(0) || args.max_per_address == 0 {
+        return Err(usage(
+            "a server for 0 connections serves nobody; --max-connections and --max-per-address begin at 1",
+        ));
+    }
     let bare = args.tutorial.bare()?;
     if let Some(bare) = &bare
         && !args.guest.has(bare.service())
@@ -180,15 +185,23 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 
 fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grace: Duration) -> anyhow::Result<Exit> {
     thread::scope(|scope| {
-        let accepting = scope.spawn(|| accept_on_all(server, listeners));
+        let accepting = scope.spawn(|| {
+            let accepted = accept_on_all(server, listeners);
+            if accepted.is_err()
+                && let Err(error) = signal_hook::low_level::raise(SIGTERM)
+            {
+                tracing::error!(%error, "nothing is accepted, and the server could not stop itself");
+            }
+            accepted
+        });
         // Blocks until the first signal; the iterator ends only when its handle is closed.
         signals.forever().next();
-        say(PROGRAM, &format!("stopping; requests under way have {grace:?}, another signal ends them now"));
+        tracing::info!(?grace, "stopping; requests under way may end, another signal ends them now");
         let pending = Mutex::new(signals);
         let stop_now = || pending.lock().unwrap_or_else(PoisonError::into_inner).pending().next().is_some();
         let stopped = server.stop(listeners, grace, &stop_now);
         if stopped.cut > 0 {
-            say(PROGRAM, &format!("{} lines were cut in the middle of a request", stopped.cut));
+            tracing::warn!(lines = stopped.cut, "lines were cut in the middle of a request");
         }
         match accepting.join() {
             Ok(accepted) => accepted.map(|()| Exit::Done).context("accepting connections"),

@@ -133,6 +133,18 @@ impl Teller {
         self.add(Done { event: None, from: from.into(), to: to.into(), bytes: 0, ms: 0.0, error: Some(text) })
     }
 
+    /// A signal came: this file failed, and no other is begun.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn interrupted(mut self, from: &str, to: &str) -> crate::wire::Result<Exit> {
+        let why = "interrupted; nothing half is left behind";
+        say(self.program, why);
+        self.exit = Exit::Interrupted;
+        self.add(Done { event: None, from: from.into(), to: to.into(), bytes: 0, ms: 0.0, error: Some(why.into()) })?;
+        self.finish()
+    }
+
     fn add(&mut self, mut done: Done) -> crate::wire::Result<()> {
         if self.form == Form::JsonStream {
             done.event = Some(if done.error.is_some() { "failed" } else { "done" });
@@ -175,5 +187,9 @@ impl Teller {
 /// Whether the line can still be used after this error.
 pub fn is_in_step(error: &crate::wire::Error) -> bool {
     use crate::wire::Error;
-    matches!(error, Error::Refused(_) | Error::Ours { .. })
+    match error {
+        Error::Refused(refusal) => !refusal.code.closes_line(),
+        Error::Ours { .. } => true,
+        Error::PeerMisbehaved(_) | Error::LineLost(_) => false,
+    }
 }

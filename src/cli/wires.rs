@@ -1,5 +1,7 @@
 //! `tcp-client --wire`: lines of text as bare requests to one of the tutorials' servers.
 
+use std::io::IsTerminal as _;
+
 use super::exit::usage;
 use super::prompt::{Input, Prompt};
 use super::tcp_client::{BareArgs, PROGRAM};
@@ -38,7 +40,7 @@ pub fn run(stream: Stream, host: &Address, wire: Wire, args: &BareArgs) -> anyho
         if args.no_reply {
             continue;
         }
-        let mut reply = Shown::new(args, input.is_interactive());
+        let mut reply = Shown::new(args);
         let ended = line.hear(&mut |piece| reply.show(piece))?;
         reply.finish()?;
         if ended == Ended::Closed {
@@ -55,7 +57,7 @@ pub fn run(stream: Stream, host: &Address, wire: Wire, args: &BareArgs) -> anyho
         }
     }
     if args.bye {
-        let mut reply = Shown::new(args, input.is_interactive());
+        let mut reply = Shown::new(args);
         line.say_bye(&mut |piece| reply.show(piece))?;
         reply.finish()?;
     } else {
@@ -72,7 +74,8 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(args: &BareArgs, for_terminal: bool) -> Self {
+    fn new(args: &BareArgs) -> Self {
+        let for_terminal = std::io::stdout().is_terminal();
         Self { decoder: Decoder::new(args.encoding), for_terminal, ends_line: true }
     }
 

@@ -1,6 +1,7 @@
 //! The client's half of a remote command.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -8,7 +9,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::process::Work;
 use super::{PIECE_LEN, STDIN_CREDIT};
-use crate::line::{Line, LineReceiver, LineSender};
+use crate::line::{Line, LineReceiver};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, LineLost, Refusal, Result};
 use crate::wire::message::{Message, Outcome, Stream};
@@ -43,15 +44,22 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
     let (receiver, sender) = line.halves()?;
     let stop = Stop::new()?;
     let window = Window::new(STDIN_CREDIT);
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         if let Some(stdin) = call.stdin {
-            let (stop, window) = (&stop, &window);
+            let (stop, window, is_over) = (&stop, &window, &is_over);
             thread::Builder::new()
                 .name("stdin".into())
-                .spawn_scoped(scope, move || feed(stdin, stop, window, sender))
+                .spawn_scoped(scope, move || {
+                    feed(stdin, stop, window, &|message, body| sender.send_unless(is_over, message, body));
+                })
                 .map_err(Error::ours("standard input"))?;
         }
-        let ended = listen(receiver, sender, &window, output);
+        let end = || {
+            is_over.store(true, Ordering::Release);
+            sender.send(&Message::End { total: None }, &[])
+        };
+        let ended = listen(receiver, &end, &window, output);
         stop.set();
         window.close();
         ended
@@ -61,7 +69,7 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
 /// Reads until the server has said `end`, and says so too: then the turn is over on both sides.
 fn listen(
     receiver: &mut LineReceiver,
-    sender: &LineSender,
+    end: &dyn Fn() -> Result<()>,
     window: &Window,
     output: Output<'_>,
 ) -> Result<Outcome<'static>> {
@@ -77,7 +85,7 @@ fn listen(
                     && let Err(error) = output(stream, bytes)
                 {
                     // Nobody wants the rest: end the turn, and with it the command.
-                    sender.send(&Message::End { total: None }, &[])?;
+                    end()?;
                     failed = Some(error);
                 }
             },
@@ -86,7 +94,9 @@ fn listen(
             Message::Error { code, message } => {
                 // Refused before it ran: the server discards up to our `end`.
                 let refusal = Refusal::new(code, message);
-                sender.send(&Message::End { total: None }, &[])?;
+                if failed.is_none() {
+                    end()?;
+                }
                 return Err(failed.unwrap_or_else(|| refusal.into()));
             }
             Message::End { .. } => break,
@@ -96,12 +106,12 @@ fn listen(
     if let Some(error) = failed {
         return Err(error);
     }
-    sender.send(&Message::End { total: None }, &[])?;
+    end()?;
     outcome.ok_or_else(|| LineLost::Closed { wanted: "the command's outcome" }.into())
 }
 
 /// Sends stdin against credit until its end, or until the command has ended.
-fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, sender: &LineSender) {
+fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) {
     let mut piece = vec![0; PIECE_LEN];
     loop {
         let Some(room) = window.wait() else { return };
@@ -112,16 +122,16 @@ fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, sender: &LineSender
         let Some(space) = piece.get_mut(..room) else { return };
         let sent = match rustix::io::read(stdin, &mut *space) {
             Ok(0) => {
-                drop(sender.send(&Message::Eof, &[]));
+                drop(send(&Message::Eof, &[]));
                 return;
             }
             Ok(len) => {
                 window.narrow(len);
-                sender.send(&Message::Data { stream: Stream::Main }, space.get(..len).unwrap_or_default())
+                send(&Message::Data { stream: Stream::Main }, space.get(..len).unwrap_or_default())
             }
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
             // A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
-            Err(_) => sender.send(&Message::Eof, &[]).and(Err(LineLost::Closed { wanted: "stdin" }.into())),
+            Err(_) => send(&Message::Eof, &[]).and(Err(LineLost::Closed { wanted: "stdin" }.into())),
         };
         if sent.is_err() {
             // The listener sees the same loss and reports it.

@@ -219,6 +219,11 @@ impl Process {
         Ok(outcome(status))
     }
 
+    /// Waits for its exit without taking note of it: until then its number is its own.
+    pub fn wait_for_exit(&self) {
+        while !self.exits_within(Duration::from_hours(1)) {}
+    }
+
     /// Whether it has exited by the end of `wait`.
     pub fn exits_within(&self, wait: Duration) -> bool {
         let timeout = Timespec::try_from(wait).ok();

@@ -7,8 +7,9 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,21 +56,14 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, form: Form, path: Opti
             outcome
         }
     };
-    session.report.outcome = Some(shown(&outcome));
+    session.report.outcome = Some(outcome.to_string());
     Ok(())
-}
-
-fn shown(outcome: &Outcome<'_>) -> String {
-    match outcome {
-        Outcome::Exited(code) => format!("exit {code}"),
-        Outcome::Killed(signal) => format!("killed by {signal}"),
-        Outcome::CouldNotStart { why, .. } => format!("could not start: {why}"),
-    }
 }
 
 fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
     let control = line.control().clone();
-    let group = process.group();
+    let alive = Alive(Mutex::new(Some(process.group())));
+    let is_over = AtomicBool::new(false);
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
     let (receiver, sender) = line.halves()?;
@@ -79,30 +73,33 @@ fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
     thread::scope(|scope| {
         let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
         let (stdin, stdout, stderr) = pipes;
-        let (exit, granted) = (&exit, &credit);
-        let feeding = named("stdin").spawn_scoped(scope, move || feed(stdin, exit, &to_write, granted, sender));
+        let busy = || Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later");
+        let feed = Feed { stdin, exit: &exit, credit: &credit, is_over: &is_over, sender };
+        if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
+            return Err(busy().into());
+        }
         let stop = control.clone();
+        let (watched, over) = (&alive, &is_over);
         let pumping = named("output").spawn_scoped(scope, move || {
-            let ended = pump(&mut process, stdout, stderr, sender);
+            let ended =
+                pump(&mut process, stdout, stderr, sender).and_then(|()| conclude(&mut process, watched, over, sender));
             if ended.is_err() {
                 // Nobody hears the command any more, and the reader may not have noticed.
                 stop.stop();
                 process.end(KILL_AFTER);
+                watched.forget();
             }
             // The word is that the other end of the channel is closed now.
             drop(done);
             ended
         });
-        let (Ok(_), Ok(pumping)) = (feeding, pumping) else {
-            group.signal(Signal::KILL);
-            return Err(Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later").into());
-        };
-        let heard = listen(receiver, pieces, &credit, group);
+        let Ok(pumping) = pumping else { return Err(busy().into()) };
+        let heard = listen(receiver, pieces, &credit, &alive);
         if matches!(heard, Err(Error::LineLost(_))) {
             // The client is gone, and whoever still writes to it would wait for its stall limit.
             control.stop();
         }
-        end_group(group, &is_done);
+        alive.end(&is_done);
         if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
             // It broke the protocol and would be told, but takes nothing of what it is sent.
             control.stop();
@@ -113,7 +110,7 @@ fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
 }
 
 /// Reads what the client says until it says `end`; returns early only if the line is lost.
-fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, group: Group) -> Result<()> {
+fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, alive: &Alive) -> Result<()> {
     let mut pieces = Some(pieces);
     loop {
         match receiver.expect("end") {
@@ -121,7 +118,7 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
             Ok(Message::Eof) => pieces = None,
             Ok(Message::Signal { signal }) => {
                 if let Some(signal) = permitted_signal(&signal) {
-                    group.signal(signal);
+                    alive.signal(signal);
                 }
             }
             Ok(Message::Data { .. }) => {
@@ -146,37 +143,63 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
     }
 }
 
-/// Ends what is left of a command whose client has said its last word: asks, waits, then ends it.
-/// After a normal exit this finds nothing, and what the command left in the background lives on.
-fn end_group(group: Group, is_done: &Receiver<()>) {
-    if is_done.try_recv() == Err(TryRecvError::Disconnected) {
-        return;
+/// The command's process group, for as long as its number is the command's: once the process was
+/// waited for, the number may be somebody else's.
+#[derive(Debug)]
+struct Alive(Mutex<Option<Group>>);
+
+impl Alive {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            group.signal(signal);
+        }
     }
-    group.end_politely();
-    if is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
-        group.signal(Signal::KILL);
+
+    /// Ends what is left of a command whose client has said its last word: asks, waits, then ends it.
+    /// After a normal exit there is nothing left, and what the command left in the background lives on.
+    fn end(&self, is_done: &Receiver<()>) {
+        self.signal(Signal::TERM);
+        // One that was stopped is woken, or it would never hear.
+        self.signal(Signal::CONT);
+        if is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
+            self.signal(Signal::KILL);
+        }
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// Writes stdin to the process and grants credit for what it took, until the process has exited:
-/// one that it left in the background may hold the pipe and never read it.
-fn feed(stdin: Option<File>, exit: &OwnedFd, to_write: &Receiver<Vec<u8>>, credit: &AtomicU32, sender: &LineSender) {
-    let Some(mut stdin) = stdin else { return };
-    while let Ok(piece) = to_write.recv() {
-        let mut rest = piece.as_slice();
-        while !rest.is_empty() {
-            match stdin.write(rest) {
-                Ok(len) => rest = rest.get(len..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && waits_for_reader(&stdin, exit) => {}
-                // The process has closed its stdin, which is its right, or has exited.
-                Err(_) => return,
+/// Feeds a process its stdin and grants credit for what it took, until the process has exited: one
+/// that it left in the background may hold the pipe and never read it.
+struct Feed<'f> {
+    stdin: Option<File>,
+    exit: &'f OwnedFd,
+    credit: &'f AtomicU32,
+    is_over: &'f AtomicBool,
+    sender: &'f LineSender,
+}
+
+impl Feed<'_> {
+    fn run(self, to_write: &Receiver<Vec<u8>>) {
+        let Some(mut stdin) = self.stdin else { return };
+        while let Ok(piece) = to_write.recv() {
+            let mut rest = piece.as_slice();
+            while !rest.is_empty() {
+                match stdin.write(rest) {
+                    Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock && waits_for_reader(&stdin, self.exit) => {}
+                    // The process has closed its stdin, which is its right, or has exited.
+                    Err(_) => return,
+                }
             }
-        }
-        let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-        credit.fetch_add(bytes, Ordering::AcqRel);
-        if sender.send(&Message::Credit { bytes }, &[]).is_err() {
-            return;
+            let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            self.credit.fetch_add(bytes, Ordering::AcqRel);
+            if self.sender.send_unless(self.is_over, &Message::Credit { bytes }, &[]).is_err() {
+                return;
+            }
         }
     }
 }
@@ -190,13 +213,8 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
     }
 }
 
-/// Sends both outputs as they come, then the outcome and `end`.
-fn pump(
-    process: &mut Process,
-    mut stdout: Option<File>,
-    mut stderr: Option<File>,
-    sender: &LineSender,
-) -> Result<Outcome<'static>> {
+/// Sends both outputs as they come, until they end or the process does.
+fn pump(process: &mut Process, mut stdout: Option<File>, mut stderr: Option<File>, sender: &LineSender) -> Result<()> {
     let mut piece = vec![0; PIECE_LEN];
     let mut exited: Option<Instant> = None;
     let mut drained = 0;
@@ -225,7 +243,20 @@ fn pump(
             }
         }
     }
+    Ok(())
+}
+
+/// Waits for the exit, then sends the outcome and `end`.
+fn conclude(
+    process: &mut Process,
+    alive: &Alive,
+    is_over: &AtomicBool,
+    sender: &LineSender,
+) -> Result<Outcome<'static>> {
+    process.wait_for_exit();
+    alive.forget();
     let outcome = process.wait().map_err(Error::ours("command"))?;
+    is_over.store(true, Ordering::Release);
     sender.queue(&Message::Outcome(outcome.clone()), &[])?;
     sender.send(&Message::End { total: None }, &[])?;
     Ok(outcome)

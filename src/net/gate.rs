@@ -16,7 +16,7 @@ const MAPS_RESERVED: usize = 5_000;
 const MAPS_PER_THREAD: usize = 4;
 /// What Linux sets by default, where /proc cannot be read.
 const MAX_MAP_COUNT_DEFAULT: usize = 65_530;
-/// Threads kept back from connections, for the commands and chats that they start.
+/// Threads kept back from connections, for the commands that they run.
 const THREADS_RESERVED: usize = 1_024;
 /// Descriptors kept back from connections, for files, pipes and listeners; half of them where there
 /// are not even twice as many.
@@ -96,11 +96,6 @@ impl Gate {
             inside: Mutex::new(HashMap::new()),
             connections: AtomicUsize::new(0),
         })
-    }
-
-    /// The caps.
-    pub const fn caps(&self) -> Caps {
-        self.caps
     }
 
     /// Connections now open.

@@ -187,8 +187,7 @@ fn bind_reason(error: &io::Error) -> String {
 /// What is done with every connection that is let in, on a thread of its own.
 pub type Handler = dyn Fn(Stream, Place) + Send + Sync;
 
-/// Accepts until [`Listener::stop`], a thread per connection. `turned_away` are the bytes for
-/// somebody beyond the caps.
+/// Accepts until [`Listener::stop`], a thread per connection; who is beyond the caps is shown the door.
 pub fn accept_loop(listener: &Listener, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) {
     let mut trouble = Trouble::default();
     loop {

@@ -20,8 +20,9 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 /// Time between two such questions; three without an answer end the line, 60 s after the last byte.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
-/// At most so many bytes are read and dropped before a socket is closed...
-const LINGER_LEN_MAX: usize = 256 * 1024;
+/// At most so many bytes are read and dropped before a socket is closed: what a sender in mid-file has
+/// on its way...
+const LINGER_LEN_MAX: usize = 4 * 1024 * 1024;
 /// ...and for at most so long: closing with unread bytes resets the connection, and the other end
 /// would lose the last error that was sent to it.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 //! lock, which only the senders of this one line ever wait for.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{LineLost, Misbehaviour, Refusal, Result};
@@ -211,6 +212,20 @@ impl<W: Write> Sender<W> {
     /// The socket failed.
     pub fn flush(&self) -> Result<()> {
         Ok(self.lock().flush()?)
+    }
+
+    /// Sends a message unless this side's turn is over by then: `is_over` is looked at under the send
+    /// lock, so that nothing follows an `end` that another thread has sent.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_unless(&self, is_over: &AtomicBool, message: &Message<'_>, body: &[u8]) -> Result<()> {
+        let mut frames = self.lock();
+        if is_over.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        frames.queue(|json| message.write_header(body.len(), json), body)?;
+        Ok(frames.flush()?)
     }
 
     /// Sends bytes that are whole frames, or the rest of one that somebody else began.

@@ -214,8 +214,14 @@ error_codes! {
     NameTaken = "name-taken", "Somebody in the room has this nick.";
     Digest = "digest", "What arrived is not what was sent; the target was left as it was.";
     Stopped = "stopped", "The turn ended early because the other end asked for it.";
-    CouldNotStart = "could-not-start", "The command could not be started.";
     Failed = "failed", "Something else failed; the message says what.";
+}
+
+impl ErrorCode {
+    /// Whether the line is closed behind such an error, so that it is no use to ask again on it.
+    pub const fn closes_line(self) -> bool {
+        matches!(self, Self::BadFrame | Self::Version | Self::ShuttingDown | Self::TimedOut)
+    }
 }
 
 impl From<&str> for ErrorCode {

@@ -284,6 +284,16 @@ impl Outcome<'_> {
     }
 }
 
+impl std::fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit {code}"),
+            Self::Killed(signal) => write!(f, "killed by {signal}"),
+            Self::CouldNotStart { why, .. } => write!(f, "could not start: {why}"),
+        }
+    }
+}
+
 impl Attributes {
     const fn fill(&self, h: &mut Header<'_>) {
         h.size = Some(self.size);

@@ -180,7 +180,7 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{bare, chat, exec, files, net, wire};
+    use landline::{bare, chat, exec, files, net, root, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -191,7 +191,8 @@ fn the_limits_on_the_map_are_the_codes() {
         ("STACK_LEN", kib(net::listen::STACK_LEN)),
         ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
         ("COMMAND_LEN_MAX", mib(exec::COMMAND_LEN_MAX as usize)),
-        ("PIECE_LEN", kib(files::PIECE_LEN)),
+        ("files::PIECE_LEN", kib(files::PIECE_LEN)),
+        ("REMOVE_DEPTH_MAX", root::REMOVE_DEPTH_MAX.to_string()),
         ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),
         ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),
         ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),

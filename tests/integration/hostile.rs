@@ -356,14 +356,16 @@ fn what_can_be_skipped_leaves_the_line_in_step() {
         (r#""type":"say""#, b"x"),
         (r#""type":"nick","nick":"b""#, b""),
         (r#""type":"names""#, b""),
-        (r#""type":"eof""#, b""),
         (r#""type":"credit","bytes":4294967295"#, b""),
-        (r#""type":"signal","signal":"KILL""#, b""),
     ] {
         refused(&request(answer, body), "bad-request");
     }
     for fields in ["cd", "ls", "get", "mkdir", "rm", "mv", "chat", "put", "exec"] {
         refused(&request(&format!(r#""type":"{fields}""#), &[]), "bad-request");
+    }
+    // What may have crossed with the end of its turn is passed over without a word.
+    for late in [r#""type":"eof""#, r#""type":"signal","signal":"KILL""#, r#""type":"end""#] {
+        refused(&[request(late, &[]), request(r#""type":"frobnicate""#, &[])].concat(), "unknown-type");
     }
     refused(&request(r#""type":"get","path_b64":"not base64!""#, &[]), "bad-request");
     refused(&request(r#""type":"get","path_b64":"YQBi""#, &[]), "bad-name");
@@ -689,7 +691,7 @@ fn trees_may_be_deeper_than_any_stack() {
     assert_eq!(refused.code(), "failed");
     assert!(refused.header["message"].as_str().unwrap().contains("directories deep"), "{}", refused.header);
     // A tree of a depth that people have is removed, links in it and not what they lead to.
-    let deep = vec!["e"; 300].join("/");
+    let deep = vec!["e"; 90].join("/");
     assert_eq!(ask(&format!(r#""type":"mkdir","path":"{deep}","parents":true"#)).kind(), "ok");
     std::os::unix::fs::symlink("../../dir", server.root().join("e/e/link")).unwrap();
     server.write("e/e/file", "x");

@@ -237,7 +237,7 @@ fn after_the_grace_a_command_is_cut_with_its_group() {
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("2 lines were cut"), "{log}");
+    assert!(log.contains("lines were cut in the middle of a request lines=2"), "{log}");
     wait_until("the command is gone", || !is_running(pid));
     assert_eq!(server.names("."), [""; 0], "half of an upload is gone");
 }
@@ -253,7 +253,7 @@ fn a_second_signal_stops_at_once() {
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("1 lines were cut"), "{log}");
+    assert!(log.contains("lines were cut in the middle of a request lines=1"), "{log}");
     wait_until("the command is gone", || !is_running(pid));
 }
 
