@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -22,6 +22,8 @@ use crate::wire::message::Message;
 pub const LEFTOVER_LEN_MAX: usize = 1024 * 1024;
 /// Frames kept for one slow member: small ones cost more in their places than in their bytes.
 pub const LEFTOVER_FRAMES_MAX: usize = 4_096;
+/// Jobs that may wait for a fan-out thread before talkers wait with them: at most 64 MiB of text.
+pub const INBOX_JOBS_MAX: usize = 1_024;
 /// Frames that leave in one system call.
 const BATCH_FRAMES_MAX: usize = 64;
 
@@ -71,6 +73,7 @@ pub struct Fanout {
 #[derive(Debug)]
 struct Inbox {
     jobs: Mutex<Vec<Job>>,
+    taken: Condvar,
     wake: OwnedFd,
 }
 
@@ -81,7 +84,7 @@ impl Fanout {
     /// It could not start.
     pub fn start() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let inbox = Arc::new(Inbox { jobs: Mutex::default(), wake });
+        let inbox = Arc::new(Inbox { jobs: Mutex::default(), taken: Condvar::new(), wake });
         let worker = Worker { inbox: Arc::clone(&inbox), members: HashMap::new(), rooms: HashMap::new() };
         thread::Builder::new().name("fan-out".into()).stack_size(STACK_LEN).spawn(move || worker.run())?;
         Ok(Self { inbox })
@@ -96,6 +99,15 @@ impl Fanout {
         if was_empty && let Err(error) = rustix::io::write(&self.inbox.wake, &1_u64.to_ne_bytes()) {
             // Only a full counter could refuse, and then the thread is awake anyway.
             tracing::debug!(%error, "a fan-out thread was not woken");
+        }
+    }
+
+    /// Waits until the thread has taken what it was given, if that is much: somebody who talks faster
+    /// than all can be told is slowed down. Not to be called under anybody's lock.
+    pub fn wait_for_room(&self) {
+        let mut jobs = self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        while jobs.len() >= INBOX_JOBS_MAX {
+            jobs = self.inbox.taken.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -141,6 +153,7 @@ impl Worker {
         loop {
             self.sleep(&mut touched);
             std::mem::swap(&mut jobs, &mut *self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+            self.inbox.taken.notify_all();
             // What is told to one room in a row is told together: a member is looked up once for all of it.
             let mut told: Option<(Arc<str>, Vec<Told>)> = None;
             for job in jobs.drain(..) {

@@ -100,6 +100,7 @@ impl Member {
     pub fn say(&self, text: &str) -> Result<(), Refusal> {
         let nick = self.nick();
         let said = frame(&Message::Say { nick: Some(nick.as_str().into()) }, text.as_bytes())?;
+        self.shared.fanouts.iter().for_each(Fanout::wait_for_room);
         let _order = self.shared.lock();
         self.shared.tell_room(&self.room, &said, Some(self.id));
         self.said.fetch_add(1, Ordering::Relaxed);

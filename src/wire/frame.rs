@@ -267,12 +267,14 @@ pub struct FrameWriter<W> {
     /// Whole frames that wait for the next write.
     waiting: Vec<u8>,
     sent: u64,
+    /// A write failed, perhaps in the middle of a frame: nothing that follows would be understood.
+    is_broken: bool,
 }
 
 impl<W: Write> FrameWriter<W> {
     /// A writer to `inner`.
     pub const fn new(inner: W) -> Self {
-        Self { inner, waiting: Vec::new(), sent: 0 }
+        Self { inner, waiting: Vec::new(), sent: 0, is_broken: false }
     }
 
     /// The stream under the frames. Bytes written past this writer must be whole frames.
@@ -314,7 +316,9 @@ impl<W: Write> FrameWriter<W> {
             }
             return self.flush();
         }
+        self.check_unbroken()?;
         let result = write_both(&mut self.inner, &self.waiting, body);
+        self.is_broken = result.is_err();
         let len = self.waiting.len().saturating_add(body.len());
         self.count_sent(len);
         self.waiting.clear();
@@ -329,11 +333,17 @@ impl<W: Write> FrameWriter<W> {
         if self.waiting.is_empty() {
             return Ok(());
         }
+        self.check_unbroken()?;
         let result = self.inner.write_all(&self.waiting);
+        self.is_broken = result.is_err();
         self.count_sent(self.waiting.len());
         self.waiting.clear();
         self.waiting.shrink_to(COPY_LEN_MAX);
         result
+    }
+
+    fn check_unbroken(&self) -> io::Result<()> {
+        if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     fn patch_length(&mut self, from: usize) -> io::Result<()> {

@@ -196,6 +196,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),
         ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),
         ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
+        ("INBOX_JOBS_MAX", chat::fanout::INBOX_JOBS_MAX.to_string()),
         ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
         ("REPLY_LEN_MAX", mib(bare::serve::REPLY_LEN_MAX)),
     ] {
