@@ -1,9 +1,11 @@
 //! The tutorials' conversations: bare requests, and replies on one of their wires.
 //!
-//! [`serve`] is a listener for their clients, [`call`] a client of their servers. Both speak bytes;
+//! [`serve`] is a listener for their clients, with [`command`] for requests that are run, [`call`] a
+//! client of their servers. Both speak bytes;
 //! what characters those are, the encoding says, here at the edge.
 
 pub mod call;
+pub mod command;
 pub mod serve;
 
 use std::fmt;

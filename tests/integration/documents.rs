@@ -198,7 +198,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
         ("INBOX_JOBS_MAX", chat::fanout::INBOX_JOBS_MAX.to_string()),
         ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
-        ("REPLY_LEN_MAX", mib(bare::serve::REPLY_LEN_MAX)),
+        ("REPLY_LEN_MAX", mib(bare::command::REPLY_LEN_MAX)),
     ] {
         let row = format!("| `{name}` | {value} |");
         assert!(ARCHITECTURE.contains(&row), "no row {row:?}");
