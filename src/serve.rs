@@ -181,8 +181,10 @@ fn serve_turns(
             Message::End { .. } | Message::Signal { .. } | Message::Eof => continue,
             // One echo run is one request in the log: a line of log a round trip would be most of its time.
             Message::Echo { streamed: false } if session.services.has(Echo) => {
+                // The wait for the first of them is not the run's.
+                let before = Counters { at: Instant::now(), ..before };
+                let run = echoes.get_or_insert(EchoRun { count: 0, before, after: before });
                 echo::serve_echo(line, session, false)?;
-                let run = echoes.get_or_insert_with(|| EchoRun { count: 0, before, after: before });
                 run.count += 1;
                 run.after = Counters::of(line);
                 continue;

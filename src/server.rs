@@ -211,6 +211,7 @@ impl Server {
         let Some(mut line) = Line::answer(stream, first, PROGRAM, &verbs_for(session.services))? else {
             return Ok(());
         };
+        tracing::debug!(line = open.id(), program = ?line.greeting()?.program, "hello");
         let context = Context { hub: &self.hub, open, idle_timeout: self.idle_timeout };
         let ended = serve(&mut line, &mut session, context);
         if let Err(error) = &ended {

@@ -134,14 +134,6 @@ impl Socket {
         self.path.as_ref().map(OwnPath::as_path)
     }
 
-    /// Room for unread datagrams, in bytes, as the kernel granted it (it counts its own book-keeping too).
-    ///
-    /// # Errors
-    /// The operating system does not say.
-    pub fn receive_room(&self) -> io::Result<usize> {
-        Ok(sockopt::socket_recv_buffer_size(self.fd())?)
-    }
-
     /// Waits for the next datagram, at most until `until`, or until somebody asks to stop.
     ///
     /// # Errors
