@@ -365,7 +365,7 @@ fn hear(mut line: &TcpStream, wanted: &[u8]) -> anyhow::Result<()> {
 fn exec(address: SocketAddr, count: usize, same_line: bool) -> anyhow::Result<serde_json::Value> {
     let open = || -> anyhow::Result<Line> {
         let stream = Stream::from(TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?);
-        stream.tune(Some(ANSWER_TIME_MAX))?;
+        stream.tune(Some(ANSWER_TIME_MAX), None)?;
         Ok(Line::open(stream, "load")?)
     };
     let work = Work::Argv(vec!["true".into()]);

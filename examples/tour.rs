@@ -18,12 +18,13 @@ fn main() -> Result<()> {
     build_programs()?;
     let state = tempfile::tempdir()?;
     let tour = Tour::start(state.path())?;
-    println!("# a server on a free port, showing a directory of its own; guests may do everything\n");
+    println!("# a server on a free port, showing a directory of its own; its own user may do everything, over TLS\n");
     tour.echo()?;
     tour.look_around()?;
     tour.run_commands()?;
     tour.move_files()?;
     tour.chat()?;
+    tour.two_machines()?;
     tour.tutorial_wire()?;
     tour.datagrams()?;
     tour.refusals()?;
@@ -57,6 +58,10 @@ struct Tour {
     address: String,
     root: PathBuf,
     here: PathBuf,
+    /// This user's home, which the server and its user's programs share.
+    home: PathBuf,
+    /// The home on another machine.
+    laptop: PathBuf,
 }
 
 /// What one program printed.
@@ -70,21 +75,32 @@ impl Tour {
         let (root, here) = (state.join("root"), state.join("here"));
         std::fs::create_dir(&root)?;
         std::fs::create_dir(&here)?;
-        let (server, address) = serve(&state.join("home"), &["--guest", "all", "--root", &root.to_string_lossy()])?;
-        Ok(Self { server, address, root, here })
+        let (home, laptop) = (state.join("home"), state.join("laptop"));
+        let audit = state.join("audit.jsonl");
+        let (server, address) =
+            serve(&home, &["--root", &root.to_string_lossy(), "--audit", &audit.to_string_lossy()])?;
+        Ok(Self { server, address, root, here, home, laptop })
+    }
+
+    fn run(&self, name: &str, args: &[&str], stdin: &str) -> Result<Seen> {
+        self.run_at((&self.home, "$"), name, args, stdin)
+    }
+
+    fn run_on_laptop(&self, name: &str, args: &[&str], stdin: &str) -> Result<Seen> {
+        self.run_at((&self.laptop, "laptop$"), name, args, stdin)
     }
 
     /// Shows the command as a person would type it, runs it, shows what it prints.
-    fn run(&self, name: &str, args: &[&str], stdin: &str) -> Result<Seen> {
+    fn run_at(&self, (home, prompt): (&Path, &str), name: &str, args: &[&str], stdin: &str) -> Result<Seen> {
         let shown: Vec<String> = args.iter().map(|arg| quoted(&arg.replace(&self.address, "HOST"))).collect();
         for line in stdin.lines() {
             println!("      < {line}");
         }
-        println!("$ {name} {}", shown.join(" "));
+        println!("{prompt} {name} {}", shown.join(" "));
         let mut child = Command::new(program(name)?)
             .args(args)
             .current_dir(&self.here)
-            .env("LANDLINE_HOME", self.here.join("home"))
+            .env("LANDLINE_HOME", home)
             .env("USER", "visitor")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -135,13 +151,13 @@ impl Tour {
         let bytes: Vec<u8> = (0..=250).cycle().take(5_000_000).collect();
         std::fs::write(self.here.join("a big one.bin"), &bytes)?;
         std::fs::write(self.here.join("empty"), "")?;
-        let to = format!("tcp://{}/src/", self.address);
+        let to = format!("tls://{}/src/", self.address);
         self.run("fput", &["-v", "a big one.bin", "empty", &to], "")?.is(0, "")?;
         ensure!(std::fs::read(self.root.join("src/a big one.bin"))? == bytes, "what was put is not what is there");
-        let from = format!("tcp://{}/src/a big one.bin", self.address);
+        let from = format!("tls://{}/src/a big one.bin", self.address);
         self.run("fget", &["--json", &from, "back.bin"], "")?.has(0, "\"bytes\":5000000")?;
         ensure!(std::fs::read(self.here.join("back.bin"))? == bytes, "what came back is not what went");
-        let missing = format!("tcp://{}/nothing", self.address);
+        let missing = format!("tls://{}/nothing", self.address);
         self.run("fget", &[&missing], "")?.is(1, "")
     }
 
@@ -149,6 +165,7 @@ impl Tour {
         println!("# chat: two people in one room (bob first, then ann, who says something and leaves)");
         let mut bob = Command::new(program("tcp-client")?)
             .args(["chat", &self.address, "--nick", "bob"])
+            .env("LANDLINE_HOME", &self.home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -171,7 +188,7 @@ impl Tour {
         println!("# a tutorial's wire: bare requests, replies with a JSON header, text in GBK");
         let root = self.root.to_string_lossy().into_owned();
         let args = ["--guest", "exec", "--root", &root, "--wire", "json", "--reply", "exec", "--encoding", "gbk"];
-        let (mut server, address) = serve(&self.here.join("home"), &args)?;
+        let (mut server, address) = serve(&self.home, &args)?;
         let args = ["--wire", "json", "--encoding", "gbk", &address, "echo 收到"];
         let seen = self.run("rexec", &args, "");
         server.kill()?;
@@ -197,11 +214,42 @@ impl Tour {
         pinged?.has(0, "\"received\":5")
     }
 
+    fn two_machines(&self) -> Result<()> {
+        println!("# another machine is refused, in both directions, until the two are introduced");
+        self.run_on_laptop("rexec", &[&self.address, "id"], "")?.is(255, "")?;
+        println!("$ tcp-server pair --name laptop --allow read,write");
+        let mut pairing = Command::new(program("tcp-server")?)
+            .args(["pair", "--name", "laptop", "--allow", "read,write"])
+            .env("LANDLINE_HOME", &self.home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut shown = BufReader::new(pairing.stdout.take().context("stdout")?).lines();
+        let code = shown.next().context("the code")??;
+        println!("{code}\n");
+        let args = ["pair", &self.address, "--name", "build"];
+        self.run_on_laptop("tcp-client", &args, "1-acorn-acorn-acorn\n")?.is(5, "")?;
+        self.run_on_laptop("tcp-client", &args, &format!("{code}\n"))?.has(0, "paired with build, SHA256:")?;
+        println!("{}\n", shown.next().context("the pairing's end")??);
+        ensure!(pairing.wait()?.success(), "the pairing did not end well");
+        println!("# from now on by name, with no question, and with what was granted");
+        std::fs::write(self.here.join("from-laptop.txt"), "hello\n")?;
+        self.run_on_laptop("fput", &["-q", "from-laptop.txt", "build:"], "")?.is(0, "")?;
+        self.run_on_laptop("rexec", &["build", "id"], "")?.is(251, "")?;
+        self.run("tcp-server", &["peers"], "")?.has(0, "laptop  read,write")?;
+        self.run("tcp-server", &["peers", "revoke", "laptop"], "")?.has(0, "laptop is not known here any more")?;
+        self.run_on_laptop("fget", &["build:from-laptop.txt", "again.txt"], "")?.is(1, "")
+    }
+
     fn refusals(&self) -> Result<()> {
-        println!("# what guests may not do is refused with a sentence, and the line stays usable");
-        let (mut server, address) = serve(&self.here.join("home"), &[])?;
-        let refused = self.run("rexec", &[&address, "id"], "");
-        let talked = self.run("tcp-client", &[&address], "ls\necho still here\n");
+        println!(
+            "# guests come without TLS; what they may not do is refused with a sentence, and the line stays usable"
+        );
+        let (mut server, address) = serve(&self.home, &["--guest", "echo"])?;
+        let plain = format!("tcp://{address}");
+        let refused = self.run("rexec", &[&plain, "id"], "");
+        let talked = self.run("tcp-client", &[&plain], "ls\necho still here\n");
         server.kill()?;
         server.wait()?;
         refused?.is(251, "")?;
@@ -214,6 +262,10 @@ impl Tour {
         println!("# SIGTERM: requests under way end first");
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.server), rustix::process::Signal::TERM)?;
         ensure!(self.server.wait()?.success(), "the server did not end well");
+        let audit = self.home.with_file_name("audit.jsonl");
+        let records = std::fs::read_to_string(audit)?;
+        let last = records.lines().last().context("the audit log is empty")?;
+        println!("# and the audit log has it all: {} lines, of which the last is\n{last}\n", records.lines().count());
         Ok(())
     }
 }

@@ -6,23 +6,32 @@
 //! ```
 //!
 //! In reading order: [`echo`] is the smallest conversation, both halves on one page; [`wire`] has its
-//! words and bytes, [`line`](mod@line) carries them over [`net`]; [`serve`] is the table of requests and
+//! words and bytes, [`line`](mod@line) carries them over [`net`]; [`trust`] says who is at the other end, and
+//! [`pair`] introduces two machines; [`serve`] is the table of requests and
 //! [`server`] puts a server together. [`files`], [`dir`], [`exec`] and [`chat`] are the other
 //! conversations, [`root`] and [`part`] what keeps files safe, [`bare`] the tutorials' wires, [`udp`]
-//! datagrams. [`cli`] is for our own programs and the only part that prints.
+//! datagrams, [`audit`] the record of who did what. [`cli`] is for our own programs and the only part that prints.
 //!
 //! ```
 //! use std::time::Duration;
+//! use landline::trust::{home::Home, identity::Identity};
 //! use landline::{echo, line::Line, net, root::Root, server, trust::Services, wire};
 //!
-//! // A server on a free port, for guests who may only echo...
+//! // A server on a free port, whose guests (a plain line makes one) may only echo...
+//! # let temporary = tempfile::tempdir()?;
+//! # let path = temporary.path().join("home");
+//! let home = Home::open(Some(&path))?;
 //! let config = server::Config {
+//!     identity: Identity::of(&home)?,
+//!     home,
+//!     is_for_pairing_only: false,
 //!     root: Root::open(".".as_ref())?,
 //!     guest: "echo".parse::<Services>()?,
 //!     caps: net::gate::Caps::of_this_machine(64),
 //!     idle_timeout: Some(Duration::from_secs(60)),
 //!     stall_timeout: None,
 //!     bare: None,
+//!     audit: None,
 //! };
 //! let server = server::Server::new(config)?;
 //! let listeners = net::listen::Listener::bind(&"127.0.0.1:0".parse()?)?;
@@ -42,6 +51,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod audit;
 pub mod bare;
 pub mod chat;
 pub mod cli;
@@ -51,6 +61,7 @@ pub mod exec;
 pub mod files;
 pub mod line;
 pub mod net;
+pub mod pair;
 pub mod part;
 pub mod root;
 pub mod serve;

@@ -6,9 +6,11 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::net::stream::{Control, ReadHalf, Stream, WriteHalf};
+use crate::net::tls::Tls;
 use crate::wire::conn::{Receiver, Sender, out_of_turn};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::{Message, VERSION};
@@ -27,6 +29,7 @@ pub struct Line {
     receiver: LineReceiver,
     sender: LineSender,
     control: Control,
+    tls: Option<Arc<Tls>>,
     /// On a client: what the server said of itself, once it was read.
     greeting: Option<Greeting>,
 }
@@ -46,29 +49,23 @@ impl Line {
     /// # Errors
     /// The greeting could not be queued; nothing is sent yet.
     pub fn open(stream: Stream, program: &str) -> Result<Self> {
-        let control = stream.control();
-        let (read, write) = stream.split();
-        let line = Self { receiver: Receiver::new(read, &[]), sender: Sender::new(write), control, greeting: None };
+        let line = Self::over(stream, &[]);
         let hello = Message::Hello { version: VERSION, program: program.into(), verbs: Vec::new() };
         line.sender.queue(&hello, &[])?;
         Ok(line)
     }
 
-    /// A server's line over `stream`, of which `first` was already read: waits for `hello`, checks
-    /// the version and answers with the verbs that this peer may use. `None`: the client left
-    /// without a word.
+    /// A server's line over `stream`, of which `first` was already read: waits for `hello` until
+    /// `deadline` and checks the version. `None`: the client left without a word. Next comes
+    /// [`welcome`](Self::welcome), or a refusal.
     ///
     /// # Errors
     /// What came is no `hello` or of another version (the client was told), or the line failed.
-    pub fn answer(stream: Stream, first: &[u8], program: &str, verbs: &[&'static str]) -> Result<Option<Self>> {
-        let control = stream.control();
-        let (read, write) = stream.split();
-        let mut line = Self {
-            receiver: Receiver::new(read, first),
-            sender: Sender::new(write),
-            control,
-            greeting: Some(Greeting::default()),
-        };
+    pub fn await_hello(stream: Stream, first: &[u8], deadline: Option<Instant>) -> Result<Option<Self>> {
+        let mut line = Self::over(stream, first);
+        line.greeting = Some(Greeting::default());
+        line.receiver.set_stranger(true);
+        line.set_deadline(deadline);
         match line.take_hello() {
             Ok(Some(greeting)) => line.greeting = Some(greeting),
             Ok(None) => return Ok(None),
@@ -78,11 +75,26 @@ impl Line {
                 return Err(error);
             }
         }
+        line.receiver.set_stranger(false);
+        line.set_deadline(None);
+        Ok(Some(line))
+    }
+
+    /// Answers a client's `hello` with the verbs that it may use.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn welcome(&self, program: &str, verbs: &[&'static str]) -> Result<()> {
         let verbs = verbs.iter().map(|verb| (*verb).into()).collect();
         // At once, not together with the first answer, which may take its time: a client waits for it
         // with a deadline, and is not kept waiting by what it asked.
-        line.sender.send(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])?;
-        Ok(Some(line))
+        self.sender.send(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])
+    }
+
+    fn over(stream: Stream, first: &[u8]) -> Self {
+        let (control, tls) = (stream.control(), stream.tls().map(Arc::clone));
+        let (read, write) = stream.split();
+        Self { receiver: Receiver::new(read, first), sender: Sender::new(write), control, tls, greeting: None }
     }
 
     fn take_hello(&mut self) -> Result<Option<Greeting>> {
@@ -200,6 +212,20 @@ impl Line {
         self.receiver.stream().set_timeout(timeout)
     }
 
+    /// When reading ends, however it trickles in; `None`: never.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.receiver.stream().set_deadline(deadline);
+    }
+
+    /// 32 bytes that both ends of this one connection can compute and nobody else (RFC 8446, 7.5);
+    /// `None` on a plain line.
+    ///
+    /// # Errors
+    /// The line is gone.
+    pub fn export(&self, label: &[u8]) -> Result<Option<[u8; 32]>> {
+        Ok(self.tls.as_ref().map(|tls| tls.export(label)).transpose()?)
+    }
+
     /// Tells the other end why this line is about to be closed, if it can still hear it.
     pub fn say_why(&self, error: &Error) {
         let refusal = match error {
@@ -222,5 +248,12 @@ impl Line {
             tracing::debug!(%error, "the line was gone before it was closed");
         }
         self.sender.lock().stream().close();
+    }
+}
+
+impl Drop for Line {
+    /// Whoever gives up in the middle says so, or it would look like a cut to the other end.
+    fn drop(&mut self) {
+        self.sender.lock().stream().abandon();
     }
 }

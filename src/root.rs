@@ -98,6 +98,8 @@ impl fmt::Display for RootPath {
 #[derive(Debug)]
 pub struct Root {
     dir: Dir,
+    /// What is never shown, wherever it lies.
+    hidden: Option<Hidden>,
     /// Where it was when it was opened; for people, never for look-ups.
     path: PathBuf,
 }
@@ -109,7 +111,42 @@ impl Root {
     /// It does not exist, or is no directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        Ok(Self { dir, path: path.canonicalize().unwrap_or_else(|_| path.to_owned()) })
+        Ok(Self { dir, hidden: None, path: path.canonicalize().unwrap_or_else(|_| path.to_owned()) })
+    }
+
+    /// The same root, through which the directory `home` and what is in it cannot be reached: not by
+    /// its name, a symlink, a hard link or another mount, because it is known by device and inode.
+    ///
+    /// # Errors
+    /// The root is `home`, or lies in it.
+    pub fn hiding(self, home: &Path) -> io::Result<Self> {
+        let hidden = Hidden::of(home)?;
+        let mut above = self.dir.try_clone()?;
+        let mut last = None;
+        // Up to the top, which is its own parent.
+        loop {
+            let here = identity_of(&above)?;
+            if hidden.directory == here {
+                let text = "this is where the keys are kept, or below it: it cannot be shown; choose another root";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            if last.replace(here) == Some(here) {
+                return Ok(Self { hidden: Some(hidden), ..self });
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            // The server's own way up, not a stranger's: nothing is opened through it.
+            let up = rustix::fs::openat(&above, "..", flags, rustix::fs::Mode::empty())?;
+            above = Dir::from_std_file(up.into());
+        }
+    }
+
+    /// The directory `path` of this root as a root of its own, with the same things hidden.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir).
+    pub fn below(&self, path: &RootPath) -> Result<Self, Refusal> {
+        let shown = self.path.join(path.as_path());
+        Ok(Self { dir: self.open_dir(path)?, hidden: self.hidden.clone(), path: shown })
     }
 
     /// Where the root was when it was opened, for people.
@@ -129,6 +166,7 @@ impl Root {
         options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = self.dir.open_with(path.as_path(), &options).map_err(|error| refused(&error))?;
         let metadata = file.metadata().map_err(|error| refused(&error))?;
+        self.check_shown(path, (metadata.dev(), metadata.ino()))?;
         if metadata.is_dir() {
             return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; name a file")));
         }
@@ -143,7 +181,22 @@ impl Root {
     /// # Errors
     /// It does not exist, leads out of the root, or is something else.
     pub fn open_dir(&self, path: &RootPath) -> Result<Dir, Refusal> {
-        self.dir.open_dir(path.as_path()).map_err(|error| refusal(path, &error))
+        let dir = self.dir.open_dir(path.as_path()).map_err(|error| refusal(path, &error))?;
+        if self.hidden.is_some() {
+            self.check_shown(path, identity_of(&dir).map_err(|error| refusal(path, &error))?)?;
+        }
+        Ok(dir)
+    }
+
+    /// Refuses what is hidden, known by device and inode.
+    fn check_shown(&self, path: &RootPath, found: (u64, u64)) -> Result<(), Refusal> {
+        match &self.hidden {
+            Some(hidden) if hidden.holds(found).map_err(|error| refusal(path, &error))? => {
+                let text = format!("{path}: the server keeps its keys here, and never shows them");
+                Err(Refusal::new(ErrorCode::Permission, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens the directory in which `path` is or would be, with the last name.
@@ -160,7 +213,10 @@ impl Root {
     /// # Errors
     /// It does not exist or leads out of the root.
     pub fn symlink_metadata(&self, path: &RootPath) -> Result<Metadata, Refusal> {
-        self.dir.symlink_metadata(path.as_path()).map_err(|error| refusal(path, &error))
+        let Some((parent, name)) = path.split_last() else {
+            return self.dir.dir_metadata().map_err(|error| refusal(path, &error));
+        };
+        self.open_dir(&parent)?.symlink_metadata(name).map_err(|error| refusal(path, &error))
     }
 
     /// Whether `path` is a directory, or a symlink to one inside the root.
@@ -177,14 +233,17 @@ impl Root {
         // than a line's stack.
         let mut missing = vec![path.clone()];
         while let Some(next) = missing.last() {
-            match self.dir.create_dir(next.as_path()) {
+            let made = self
+                .open_parent(next)
+                .and_then(|(dir, name)| dir.create_dir(name).map_err(|error| refusal(path, &error)));
+            match made {
                 Ok(()) => missing.truncate(missing.len() - 1),
-                Err(error) if parents && error.kind() == io::ErrorKind::NotFound => match next.split_last() {
+                Err(refusal) if parents && refusal.code == ErrorCode::NotFound => match next.split_last() {
                     Some((above, _)) if !above.is_root() => missing.push(above),
-                    _ => return Err(refusal(path, &error)),
+                    _ => return Err(refusal),
                 },
                 Err(_) if parents && self.is_dir(next) => missing.truncate(missing.len() - 1),
-                Err(error) => return Err(refusal(path, &error)),
+                Err(refusal) => return Err(refusal),
             }
         }
         Ok(())
@@ -201,9 +260,52 @@ impl Root {
             return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; use -r to remove it")));
         }
         if is_dir {
-            return remove_tree(&dir, name, path);
+            return self.remove_tree(&dir, name, path);
         }
         dir.remove_file(&name).map_err(|error| refusal(path, &error))
+    }
+
+    /// Removes a directory and all that is in it, without following a symlink. Not cap-std's
+    /// `remove_dir_all`: it goes down by recursion, and whoever may `mv` can build a tree that is deeper
+    /// than a line's stack.
+    fn remove_tree(&self, parent: &Dir, name: OsString, path: &RootPath) -> Result<(), Refusal> {
+        let refused = |error: &io::Error| refusal(path, error);
+        let open = |dir: &Dir, name: &OsStr| -> io::Result<Dir> {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            // One part of a name, and no symlink: it cannot lead elsewhere.
+            let dir = rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?;
+            Ok(Dir::from_std_file(dir.into()))
+        };
+        let open = |dir: &Dir, name: &OsStr| -> Result<Dir, Refusal> {
+            let dir = open(dir, name).map_err(|error| refused(&error))?;
+            self.check_shown(path, identity_of(&dir).map_err(|error| refused(&error))?)?;
+            Ok(dir)
+        };
+        let top = open(parent, &name)?;
+        let entries = top.entries().map_err(|error| refused(&error))?;
+        let mut levels = vec![(top, name, entries)];
+        while let Some((dir, _, entries)) = levels.last_mut() {
+            let Some(entry) = entries.next() else {
+                let Some((_, name, _)) = levels.pop() else { break };
+                let above = levels.last().map_or(parent, |(dir, ..)| dir);
+                above.remove_dir(&name).map_err(|error| refused(&error))?;
+                continue;
+            };
+            let entry = entry.map_err(|error| refused(&error))?;
+            if !entry.file_type().map_err(|error| refused(&error))?.is_dir() {
+                entry.remove_file().map_err(|error| refused(&error))?;
+                continue;
+            }
+            let name = entry.file_name();
+            let inner = open(dir, &name)?;
+            let entries = inner.entries().map_err(|error| refused(&error))?;
+            if levels.len() >= REMOVE_DEPTH_MAX {
+                let text = format!("{path}: is over {REMOVE_DEPTH_MAX} directories deep; remove the inner ones first");
+                return Err(Refusal::new(ErrorCode::Failed, text));
+            }
+            levels.push((inner, name, entries));
+        }
+        Ok(())
     }
 
     /// Renames `from` to `to`, or into `to` if that is a directory; returns where it is now.
@@ -212,6 +314,9 @@ impl Root {
     /// Either leads out of the root or is the root itself, or the system refuses.
     pub fn rename(&self, from: &RootPath, to: &RootPath) -> Result<RootPath, Refusal> {
         let (from_dir, from_name) = self.open_parent(from)?;
+        if let Ok(moved) = from_dir.symlink_metadata(&from_name) {
+            self.check_shown(from, (moved.dev(), moved.ino()))?;
+        }
         let to = if self.is_dir(to) { to.join(from_name.as_bytes())? } else { to.clone() };
         let (to_dir, to_name) = self.open_parent(&to)?;
         from_dir.rename(&from_name, &to_dir, &to_name).map_err(|error| refusal(from, &error))?;
@@ -227,42 +332,50 @@ impl Root {
     }
 }
 
-/// Removes a directory and all that is in it, without following a symlink. Not cap-std's
-/// `remove_dir_all`: it goes down by recursion, and whoever may `mv` can build a tree that is deeper
-/// than a line's stack.
-fn remove_tree(parent: &Dir, name: OsString, path: &RootPath) -> Result<(), Refusal> {
-    let refused = |error: &io::Error| refusal(path, error);
-    let open = |dir: &Dir, name: &OsStr| -> io::Result<Dir> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // One part of a name, and no symlink: it cannot lead elsewhere.
-        let dir = rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?;
-        Ok(Dir::from_std_file(dir.into()))
-    };
-    let top = open(parent, &name).map_err(|error| refused(&error))?;
-    let entries = top.entries().map_err(|error| refused(&error))?;
-    let mut levels = vec![(top, name, entries)];
-    while let Some((dir, _, entries)) = levels.last_mut() {
-        let Some(entry) = entries.next() else {
-            let Some((_, name, _)) = levels.pop() else { break };
-            let above = levels.last().map_or(parent, |(dir, ..)| dir);
-            above.remove_dir(&name).map_err(|error| refused(&error))?;
-            continue;
-        };
-        let entry = entry.map_err(|error| refused(&error))?;
-        if !entry.file_type().map_err(|error| refused(&error))?.is_dir() {
-            entry.remove_file().map_err(|error| refused(&error))?;
-            continue;
-        }
-        let name = entry.file_name();
-        let inner = open(dir, &name).map_err(|error| refused(&error))?;
-        let entries = inner.entries().map_err(|error| refused(&error))?;
-        if levels.len() >= REMOVE_DEPTH_MAX {
-            let text = format!("{path}: is over {REMOVE_DEPTH_MAX} directories deep; remove the inner ones first");
-            return Err(Refusal::new(ErrorCode::Failed, text));
-        }
-        levels.push((inner, name, entries));
+/// A directory whose contents are never shown, by device and inode.
+#[derive(Debug, Clone)]
+struct Hidden {
+    directory: (u64, u64),
+    /// Opened once: a directory that is put in its place is another one.
+    dir: std::sync::Arc<Dir>,
+}
+
+impl Hidden {
+    fn of(path: &Path) -> io::Result<Self> {
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        Ok(Self { directory: identity_of(&dir)?, dir: std::sync::Arc::new(dir) })
     }
-    Ok(())
+
+    /// Whether this is the directory, or anything in it. Looked up every time, since what is in it is
+    /// replaced; on another device nothing is looked up.
+    fn holds(&self, found: (u64, u64)) -> io::Result<bool> {
+        if found.0 != self.directory.0 {
+            return Ok(false);
+        }
+        if found == self.directory {
+            return Ok(true);
+        }
+        let mut inside = vec![self.dir.try_clone()?];
+        while let Some(dir) = inside.pop() {
+            for entry in dir.entries()? {
+                let entry = entry?;
+                // What is gone by now was replaced, and is not what was found.
+                let Ok(metadata) = entry.metadata() else { continue };
+                if (metadata.dev(), metadata.ino()) == found {
+                    return Ok(true);
+                }
+                if metadata.is_dir() {
+                    inside.push(entry.open_dir()?);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn identity_of(dir: &Dir) -> io::Result<(u64, u64)> {
+    let metadata = dir.dir_metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Modification time in nanoseconds since 1970, as the wire has it.

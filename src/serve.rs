@@ -10,10 +10,12 @@ use crate::line::Line;
 use crate::net::open::OpenLine;
 use crate::session::{Report, Request, Session};
 use crate::trust::Service::{Chat, Echo, Exec, Read, Write};
-use crate::trust::{Service, Services};
+use crate::trust::home::Home;
+use crate::trust::identity::Fingerprint;
+use crate::trust::{Service, Services, policy};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
-use crate::{chat, dir, echo, exec, files};
+use crate::{chat, dir, echo, exec, files, pair};
 
 /// What serves a verb: the line, its session, the rooms, the request.
 type Serve = fn(&mut Line, &mut Session, &Hub, &Message<'_>) -> Result<()>;
@@ -130,6 +132,10 @@ pub struct Context<'s> {
     pub open: &'s OpenLine,
     /// How long the line may be silent between two turns; `None`: for ever.
     pub idle_timeout: Option<Duration>,
+    /// The server's own key, and where it keeps whom it knows, for somebody who wants to be introduced.
+    pub own: Fingerprint,
+    /// See `own`.
+    pub home: &'s Home,
 }
 
 /// Serves requests until the client closes the line or the line is lost.
@@ -139,10 +145,12 @@ pub struct Context<'s> {
 pub fn serve(line: &mut Line, session: &mut Session, context: Context<'_>) -> Result<()> {
     let mut echoes = None;
     let ended = serve_turns(line, session, context, &mut echoes);
-    log_echoes(echoes.as_ref(), session, context.open.id());
+    // An encrypted line whose reading was stopped looks cut: no farewell came.
+    let is_cut = |error: &Error| matches!(error, Error::LineLost(LineLost::Closed { .. } | LineLost::Socket(_)));
+    log_echoes(echoes.as_ref(), session);
     match ended {
         // It was the stop that ended reading, not the client.
-        Err(Error::LineLost(LineLost::Closed { .. })) if context.open.stopping() => Err(stopping()),
+        Err(error) if is_cut(&error) && context.open.stopping() => Err(stopping()),
         ended => ended,
     }
 }
@@ -153,7 +161,7 @@ fn serve_turns(
     context: Context<'_>,
     echoes: &mut Option<EchoRun>,
 ) -> Result<()> {
-    let Context { hub, open, idle_timeout } = context;
+    let Context { open, idle_timeout, .. } = context;
     let mut json = Vec::new();
     loop {
         line.receiver().begin_turn();
@@ -189,13 +197,13 @@ fn serve_turns(
                 run.after = Counters::of(line);
                 continue;
             }
-            _ => log_echoes(echoes.take().as_ref(), session, open.id()),
+            _ => log_echoes(echoes.take().as_ref(), session),
         }
         // Somebody who only talks loses nothing when the server stops: the stop need not wait for the end.
         if matches!(request, Message::Chat { .. }) && open.set_in_turn(false) {
             return Err(stopping());
         }
-        turn(line, session, hub, &request, (open.id(), before))?;
+        turn(line, session, context, &request, before)?;
         if request.opens_duplex_turn() && !line.receiver().peer_ended() {
             // A client that was refused may be silent for as long as one between two turns, no longer.
             line.set_timeout(idle_timeout)?;
@@ -229,11 +237,10 @@ struct EchoRun {
     after: Counters,
 }
 
-fn log_echoes(run: Option<&EchoRun>, session: &mut Session, line: u64) {
+fn log_echoes(run: Option<&EchoRun>, session: &mut Session) {
     let Some(&EchoRun { count, before, after }) = run else { return };
     session.report = Report::default();
     session.log(&Request {
-        line,
         verb: "echo",
         elapsed: after.at - before.at,
         received: after.received - before.received,
@@ -246,9 +253,9 @@ fn log_echoes(run: Option<&EchoRun>, session: &mut Session, line: u64) {
 fn turn(
     line: &mut Line,
     session: &mut Session,
-    hub: &Hub,
+    context: Context<'_>,
     request: &Message<'_>,
-    (id, before): (u64, Counters),
+    before: Counters,
 ) -> Result<()> {
     let started = Instant::now();
     session.report = Report { about: about(request), outcome: None };
@@ -257,19 +264,25 @@ fn turn(
         // Within such a turn the client may be silent as long as it likes.
         line.set_timeout(None)?;
     }
-    let result = verb_for(request, session).and_then(|verb| (verb.serve)(line, session, hub, request));
+    let result = match request {
+        // Whoever knows the code may ask: no service is needed, and none is had before it is known.
+        Message::Pair { name } => pair::serve_pair(line, session, context.home, context.own, name),
+        _ => verb_for(request, session).and_then(|verb| (verb.serve)(line, session, context.hub, request)),
+    };
+    line.set_deadline(None);
     let in_step = match &result {
         Err(Error::Refused(refusal)) => line.sender().refuse(refusal),
         _ => Ok(()),
     };
+    let said = session.report.outcome.take();
+    let failed = |how: String| said.as_ref().map_or(how.clone(), |said| format!("{said}; {how}"));
     let outcome = match &result {
-        Ok(()) => session.report.outcome.clone().unwrap_or_else(|| "ok".into()),
-        Err(Error::Refused(refusal)) => format!("refused ({}): {}", refusal.code.as_str(), refusal.message),
-        Err(error) => format!("broken off: {}", error.with_cause()),
+        Ok(()) => said.unwrap_or_else(|| "ok".into()),
+        Err(Error::Refused(refusal)) => failed(format!("refused ({}): {}", refusal.code.as_str(), refusal.message)),
+        Err(error) => failed(format!("broken off: {}", error.with_cause())),
     };
     let after = Counters::of(line);
     session.log(&Request {
-        line: id,
         verb: request.name(),
         elapsed: started.elapsed(),
         received: after.received - before.received,
@@ -292,13 +305,7 @@ fn verb_for(request: &Message<'_>, session: &Session) -> Result<&'static Verb> {
     if session.services.has_any(verb.services) {
         return Ok(verb);
     }
-    let wanted = verb.services.iter().map(|service| service.as_str()).collect::<Vec<_>>().join(" or ");
-    let text = format!(
-        "{name} is not allowed: it needs the service {wanted}, and a guest here has {}; \
-         the server's operator grants it with tcp-server --guest",
-        session.services
-    );
-    Err(Refusal::new(ErrorCode::NotAllowed, text).into())
+    Err(policy::refusal(name, verb.services, &session.peer, session.services).into())
 }
 
 /// What a request is about, where its header says so.
@@ -316,6 +323,7 @@ fn about(request: &Message<'_>) -> String {
         | Message::Put { path, .. } => shown(path),
         Message::Mv { path, to } => format!("{} -> {}", shown(path), shown(to)),
         Message::Chat { room, nick } => format!("{nick} in {room}"),
+        Message::Pair { name } => format!("calls itself {name}"),
         _ => String::new(),
     }
 }
@@ -343,6 +351,46 @@ mod tests {
         for verb in VERBS {
             assert!(Message::NAMES.contains(&verb.name), "{} is no message", verb.name);
             assert!(!verb.services.is_empty(), "{} could be asked by anybody", verb.name);
+        }
+    }
+
+    #[test]
+    fn every_verb_for_every_kind_of_peer() {
+        use crate::trust::Peer;
+        use crate::trust::peers::{Peers, State};
+        use crate::trust::policy::{Proof, Rules};
+        let key = |name: &str| Fingerprint::of_spki(name.as_bytes());
+        let entry = |name: &str, services: &str| {
+            format!("[{name}]\nfingerprint = \"{}\"\nservices = \"{services}\"\nadded = \"\"\n", key(name))
+        };
+        let names = ["echo", "chat", "read", "write", "exec", "none", "all"];
+        let text: String = names.iter().map(|name| entry(name, name)).collect();
+        let known: State = Ok(std::sync::Arc::new(Peers::parse(&text).unwrap()));
+        let rules = Rules { own: key("own"), known: &known, guest: "chat".parse().unwrap() };
+        let may = |proof: Proof| -> Vec<&str> {
+            let grant = rules.judge(proof, "").unwrap();
+            assert_eq!(grant.peer == Peer::Own, proof == Proof::SameUser || proof == Proof::Key(key("own")));
+            verbs_for(grant.services)
+        };
+        let all: Vec<&str> = VERBS.iter().map(|verb| verb.name).collect();
+        let paths = ["cd", "pwd"];
+        let [read, write] =
+            [["ls", "get"].as_slice(), &["put", "mkdir", "rm", "mv"]].map(|verbs| [&paths, verbs].concat());
+        for (proof, want) in [
+            (Proof::SameUser, all.clone()),
+            (Proof::Key(key("own")), all.clone()),
+            (Proof::Key(key("all")), all.clone()),
+            (Proof::Key(key("echo")), vec!["echo"]),
+            (Proof::Key(key("chat")), vec!["chat"]),
+            (Proof::Key(key("read")), read),
+            (Proof::Key(key("write")), write),
+            (Proof::Key(key("exec")), vec!["exec", "cd", "pwd"]),
+            // Who was only dialled, who is unknown, and who shows nothing get what guests get.
+            (Proof::Key(key("none")), vec!["chat"]),
+            (Proof::Key(key("stranger")), vec!["chat"]),
+            (Proof::Nothing, vec!["chat"]),
+        ] {
+            assert_eq!(may(proof), want, "{proof:?}");
         }
     }
 

@@ -2,25 +2,36 @@
 //!
 //! ```text
 //! Listener --accept--> Gate --place--> a thread per line
-//!     first bytes --> frame: hello, then serve::serve      (the request loop)
+//!     first bytes --> TLS:   handshake, then as a frame    (who it is, its key has proved)
+//!                 --> frame: hello, then serve::serve      (the request loop)
 //!                 --> bare:  bare::serve_bare              (a tutorial's wire, if one is on)
 //! ```
+//!
+//! In between stands one question, put to [`trust::policy`](crate::trust::policy): who is this, and
+//! what may it do.
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::audit::{Audit, Record, parts_of};
 use crate::bare::{Bare, Caller, serve_bare};
 use crate::chat::hub::Hub;
 use crate::line::Line;
 use crate::net::Stream;
-use crate::net::gate::{Caps, Full, Gate, Place};
-use crate::net::listen::{Door, Handler, Listener, accept_loop};
+use crate::net::gate::{Caps, Full, Gate, Place, Rank};
+use crate::net::listen::{Door, Handler, Listener, STACK_LEN, accept_loop};
 use crate::net::open::{OpenLine, OpenLines};
+use crate::net::tls::HandshakeError;
 use crate::root::{Root, RootPath};
 use crate::serve::{Context, serve, verbs_for};
 use crate::session::{Report, Session, millis};
+use crate::trust::home::Home;
+use crate::trust::identity::{Fingerprint, Identity};
+use crate::trust::peers::Roster;
+use crate::trust::policy::{Grant, Proof, Rules};
+use crate::trust::seen::Notebook;
 use crate::trust::{Peer, Services};
 use crate::wire::conn::encode;
 use crate::wire::detect::{First, first_bytes};
@@ -29,9 +40,16 @@ use crate::wire::message::Message;
 
 /// What the server calls itself in `hello`.
 const PROGRAM: &str = concat!("tcp-server/", env!("CARGO_PKG_VERSION"));
-/// A client that speaks frames says `hello` at once; one that has said nothing by then has no person
+/// A client that speaks frames or TLS begins at once; one that has said nothing by then has no person
 /// typing behind it.
+const FIRST_BYTES_TIME_MAX: Duration = Duration::from_secs(10);
+/// A whole TLS handshake, however slowly it trickles in.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// A whole `hello`, likewise. Not shorter: over TLS the line is known to be a client's, and a person
+/// who tries it by hand needs time to type.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often the known peers are looked at again, so that whoever is revoked is out within a second.
+const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
 /// With a bare wire on, a first segment of one or two bytes could still become a frame: it is a
 /// whole request if nothing more comes within this time.
 const SHORT_SEGMENT_WAIT: Duration = Duration::from_millis(50);
@@ -42,6 +60,12 @@ const CUT_TIME_MAX: Duration = Duration::from_secs(5);
 /// What an operator decides.
 #[derive(Debug)]
 pub struct Config {
+    /// This server's key.
+    pub identity: Identity,
+    /// Where it keeps whom it knows.
+    pub home: Home,
+    /// Nobody gets any service, known or not: only pairings are served.
+    pub is_for_pairing_only: bool,
     /// The directory shown.
     pub root: Root,
     /// What guests may do.
@@ -54,11 +78,18 @@ pub struct Config {
     pub stall_timeout: Option<Duration>,
     /// A tutorial's wire beside the frames.
     pub bare: Option<Bare>,
+    /// Where what is done here is recorded, if it is.
+    pub audit: Option<Audit>,
 }
 
 /// A server, before and while it runs.
 #[derive(Debug)]
 pub struct Server {
+    identity: Identity,
+    is_for_pairing_only: bool,
+    roster: Roster,
+    notebook: Notebook,
+    audit: Option<Arc<Audit>>,
     root: Arc<Root>,
     guest: Services,
     gate: Arc<Gate>,
@@ -80,10 +111,15 @@ impl Server {
     /// A server that does not listen yet.
     ///
     /// # Errors
-    /// The threads of the chat could not start.
+    /// The root cannot be shown, or a thread could not start.
     pub fn new(config: Config) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            root: Arc::new(config.root),
+        let server = Arc::new(Self {
+            root: Arc::new(config.root.hiding(config.home.path())?),
+            identity: config.identity,
+            is_for_pairing_only: config.is_for_pairing_only,
+            roster: Roster::of(config.home),
+            notebook: Notebook::default(),
+            audit: config.audit.map(Arc::new),
             guest: config.guest,
             gate: Gate::new(config.caps),
             hub: Hub::new()?,
@@ -91,7 +127,37 @@ impl Server {
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
             bare: config.bare,
-        }))
+        });
+        // A list that cannot be read is said at once, not when the first peer comes.
+        drop(server.roster.now());
+        let watched = Arc::downgrade(&server);
+        thread::Builder::new().name("revocations".into()).stack_size(STACK_LEN).spawn(move || {
+            let mut seen = 0;
+            while let Some(server) = watched.upgrade() {
+                server.end_revoked(&mut seen);
+                drop(server);
+                thread::sleep(REVOCATION_INTERVAL);
+            }
+        })?;
+        Ok(server)
+    }
+
+    /// Ends the lines of peers that are not on the list any more.
+    fn end_revoked(&self, seen: &mut u64) {
+        let (known, number) = self.roster.now();
+        if std::mem::replace(seen, number) == number {
+            return;
+        }
+        // A list that cannot be read revokes nobody: who is in stays, and nobody else comes in.
+        let Ok(known) = known else { return };
+        let own = *self.identity.fingerprint().as_bytes();
+        let may_stay = |key: &[u8; 32]| {
+            *key == own
+                || known.iter().any(|peer| peer.fingerprint.as_bytes() == key && peer.services != Services::NONE)
+        };
+        for line in self.lines.stop_where(|key| !may_stay(key)) {
+            tracing::info!(line, "ended: its peer was revoked");
+        }
     }
 
     /// Accepts on `listener` until it is stopped; one thread a listener.
@@ -135,30 +201,33 @@ impl Server {
         let open = self.lines.register(&stream.control());
         let (id, address) = (open.id(), stream.peer_address());
         tracing::info!(line = id, peer = %address, local = %stream.local_address(), "connected");
-        let (wire, ended) = self.converse(stream, &open, &address);
+        let mut caller = Connection { open, place, address };
+        let (wire, ended) = self.converse(stream, &mut caller);
         let outcome = match ended {
             Ok(()) => "closed by the client".to_owned(),
             Err(error) => error.with_cause(),
         };
-        tracing::info!(line = id, peer = %address, wire, outcome = outcome.as_str(), ms = millis(started.elapsed()), "disconnected");
+        tracing::info!(line = id, peer = %caller.address, wire, outcome = outcome.as_str(), ms = millis(started.elapsed()), "disconnected");
         // The place is given back when the line is off the list: who waits for it finds both free.
-        drop(open);
-        drop(place);
+        drop(caller.open);
+        drop(caller.place);
     }
 
-    fn converse(self: &Arc<Self>, stream: Stream, open: &OpenLine, address: &str) -> (&'static str, Result<()>) {
-        if let Err(error) = stream.tune(self.stall_timeout) {
+    fn converse(self: &Arc<Self>, stream: Stream, caller: &mut Connection) -> (&'static str, Result<()>) {
+        if let Err(error) = stream.tune(self.stall_timeout, self.idle_timeout) {
             return ("none", Err(error.into()));
         }
         let mut first = Vec::new();
         match self.detect(&stream, &mut first) {
-            Ok(First::Frame | First::Undecided) => ("frame", self.serve_frames(stream, &first, open, address)),
+            Ok(First::Tls) => ("tls", self.serve_tls(stream, &first, caller)),
+            Ok(First::Frame | First::Undecided) => {
+                let own = rustix::process::geteuid().as_raw();
+                let is_same_user = stream.peer_user() == Some(own);
+                let proof = if is_same_user { Proof::SameUser } else { Proof::Nothing };
+                ("frame", self.serve_frames(stream, &first, caller, proof))
+            }
             Ok(kind) => match &self.bare {
-                Some(bare) if bare.takes(kind) => {
-                    let mut session = self.session(address);
-                    let caller = Caller { stream, first: &first, open, idle: self.idle_timeout };
-                    ("bare", serve_bare(bare, caller, &mut session))
-                }
+                Some(bare) if bare.takes(kind) => ("bare", self.serve_bare(bare, stream, &first, caller)),
                 _ => turn_wire_away(&stream, kind),
             },
             Err(error) => {
@@ -172,22 +241,84 @@ impl Server {
         }
     }
 
+    /// Shakes hands; whose key it is, the policy says.
+    fn serve_tls(self: &Arc<Self>, stream: Stream, first: &[u8], caller: &mut Connection) -> Result<()> {
+        let limit = self.idle_timeout.map_or(HANDSHAKE_TIME_MAX, |idle| idle.min(HANDSHAKE_TIME_MAX));
+        let origin = caller.place.origin();
+        let stream = stream.accept_tls(first, self.identity.credentials(), limit).map_err(|error| {
+            self.gate.note_failure(origin, 1);
+            lost(error)
+        })?;
+        let key = stream.tls().map(|tls| Fingerprint::of_spki(tls.peer_spki()));
+        self.serve_frames(stream, &[], caller, key.map_or(Proof::Nothing, Proof::Key))
+    }
+
+    fn serve_bare(self: &Arc<Self>, bare: &Bare, stream: Stream, first: &[u8], caller: &mut Connection) -> Result<()> {
+        // Whoever knows a bare wire is a guest, also over a Unix socket: a script proves nothing.
+        let granted = self.judge(Proof::Nothing, caller);
+        let granted = granted.and_then(|grant| admit(&mut caller.place, Rank::Guest).map(|()| grant));
+        let mut session = match granted {
+            Ok(grant) => self.session(grant, caller)?,
+            Err(refusal) => {
+                // It has no words for this.
+                stream.linger_after_end();
+                return Err(refusal.into());
+            }
+        };
+        let caller = Caller { stream, first, open: &caller.open, idle: self.idle_timeout };
+        serve_bare(bare, caller, &mut session)
+    }
+
+    fn judge(&self, proof: Proof, caller: &Connection) -> Result<Grant, Refusal> {
+        let (known, _) = self.roster.now();
+        let rules = Rules { own: self.identity.fingerprint(), known: &known, guest: self.guest };
+        let mut judged = rules.judge(proof, &caller.address);
+        if let (Ok(grant), true) = (&mut judged, self.is_for_pairing_only) {
+            grant.services = Services::NONE;
+        }
+        if let (Err(refusal), Some(audit)) = (&judged, &self.audit) {
+            let key = match proof {
+                Proof::Key(key) => Some(key),
+                Proof::Nothing | Proof::SameUser => None,
+            };
+            let peer = Peer::Guest { address: caller.address.clone(), fingerprint: key };
+            let (kind, name, fingerprint) = parts_of(&peer);
+            audit.record(&Record {
+                event: "refused",
+                line: caller.open.id(),
+                kind,
+                name,
+                fingerprint,
+                address: &caller.address,
+                verb: "hello",
+                about: "",
+                outcome: &refusal.message,
+                ms: 0.0,
+                received: 0,
+                sent: 0,
+            });
+        }
+        judged
+    }
+
     /// Reads until the first bytes say what wire this is. Where no bare wire is on, everything is
     /// meant to be a frame and its reader says what is wrong with it.
     fn detect(&self, stream: &Stream, first: &mut Vec<u8>) -> Result<First> {
+        let started = Instant::now();
         let mut piece = [0; 1024];
         loop {
             let wait = match (&self.bare, first.is_empty()) {
                 (Some(_), false) => Some(SHORT_SEGMENT_WAIT),
                 // The tutorials' clients connect first and then wait for a person to type.
                 (Some(_), true) => self.idle_timeout,
-                (None, _) => Some(self.idle_timeout.map_or(HELLO_TIME_MAX, |idle| idle.min(HELLO_TIME_MAX))),
+                (None, _) => {
+                    let limit = self.idle_timeout.map_or(FIRST_BYTES_TIME_MAX, |idle| idle.min(FIRST_BYTES_TIME_MAX));
+                    Some(limit.saturating_sub(started.elapsed()))
+                }
             };
             match stream.read_within(&mut piece, wait)? {
                 None if first.is_empty() || self.bare.is_none() => {
-                    return Err(
-                        LineLost::TimedOut(format!("nothing was said for {:?}", wait.unwrap_or_default())).into()
-                    );
+                    return Err(LineLost::TimedOut(format!("nothing was said for {:?}", started.elapsed())).into());
                 }
                 None => return Ok(if first.contains(&0) { First::Binary } else { First::Bare }),
                 // The client has said all that it will say: what it said is a whole request.
@@ -205,15 +336,30 @@ impl Server {
         }
     }
 
-    fn serve_frames(self: &Arc<Self>, stream: Stream, first: &[u8], open: &OpenLine, address: &str) -> Result<()> {
-        let mut session = self.session(address);
-        stream.set_read_timeout(Some(self.idle_timeout.map_or(HELLO_TIME_MAX, |idle| idle.min(HELLO_TIME_MAX))))?;
-        let Some(mut line) = Line::answer(stream, first, PROGRAM, &verbs_for(session.services))? else {
-            return Ok(());
-        };
-        tracing::debug!(line = open.id(), program = ?line.greeting()?.program, "hello");
-        let context = Context { hub: &self.hub, open, idle_timeout: self.idle_timeout };
-        let ended = serve(&mut line, &mut session, context);
+    fn serve_frames(
+        self: &Arc<Self>,
+        stream: Stream,
+        first: &[u8],
+        caller: &mut Connection,
+        proof: Proof,
+    ) -> Result<()> {
+        let mut granted = self.judge(proof, caller);
+        if let Ok(grant) = &granted
+            && let (true, Proof::Key(key)) = (grant.peer.is_known(), proof)
+        {
+            caller.open.set_key(*key.as_bytes());
+            // Once more: whoever was revoked before the line had its key was not found by it.
+            granted = self.judge(proof, caller);
+        }
+        if granted.as_ref().is_ok_and(|grant| grant.peer.is_known())
+            && let Err(full) = admit(&mut caller.place, Rank::Known)
+        {
+            granted = Err(full);
+        }
+        let limit = self.idle_timeout.map_or(HELLO_TIME_MAX, |idle| idle.min(HELLO_TIME_MAX));
+        let Some(mut line) = Line::await_hello(stream, first, Some(Instant::now() + limit))? else { return Ok(()) };
+        tracing::debug!(line = caller.open.id(), program = ?line.greeting()?.program, "hello");
+        let ended = self.welcome(&mut line, granted, caller);
         if let Err(error) = &ended {
             line.say_why(error);
         }
@@ -221,15 +367,78 @@ impl Server {
         ended
     }
 
-    fn session(&self, address: &str) -> Session {
-        Session {
-            peer: Peer::Guest { address: address.to_owned() },
-            services: self.guest,
-            root: Arc::clone(&self.root),
-            cwd: RootPath::default(),
-            gate: Arc::clone(&self.gate),
-            report: Report::default(),
+    /// Lets a client in that has said who it is, and serves it to its end.
+    fn welcome(
+        self: &Arc<Self>,
+        line: &mut Line,
+        granted: Result<Grant, Refusal>,
+        caller: &mut Connection,
+    ) -> Result<()> {
+        let grant = granted?;
+        admit(&mut caller.place, Rank::Guest)?;
+        tracing::info!(line = caller.open.id(), peer = %grant.peer, services = %grant.services, "let in");
+        if let Peer::Known { fingerprint, .. } = grant.peer
+            && let Err(error) = self.notebook.note(self.roster.home(), fingerprint, &caller.address)
+        {
+            tracing::warn!(%error, "when a peer was seen could not be noted");
         }
+        let mut session = self.session(grant, caller)?;
+        line.welcome(PROGRAM, &verbs_for(session.services))?;
+        let context = Context {
+            hub: &self.hub,
+            open: &caller.open,
+            idle_timeout: self.idle_timeout,
+            own: self.identity.fingerprint(),
+            home: self.roster.home(),
+        };
+        serve(line, &mut session, context)
+    }
+
+    fn session(&self, grant: Grant, caller: &Connection) -> Result<Session> {
+        let root = match &grant.root {
+            None => Arc::clone(&self.root),
+            Some(root) => {
+                let below = RootPath::default().join(root.as_bytes()).and_then(|path| self.root.below(&path));
+                Arc::new(below.map_err(|refusal| {
+                    let text =
+                        format!("the directory that {} is shown cannot be opened: {}", grant.peer, refusal.message);
+                    Refusal::new(refusal.code, text)
+                })?)
+            }
+        };
+        Ok(Session {
+            line: caller.open.id(),
+            peer: grant.peer,
+            address: caller.address.clone(),
+            services: grant.services,
+            root,
+            cwd: RootPath::default(),
+            origin: caller.place.origin(),
+            gate: Arc::clone(&self.gate),
+            audit: self.audit.clone(),
+            report: Report::default(),
+        })
+    }
+}
+
+/// One connection, before anything is known of it but where it came from.
+#[derive(Debug)]
+struct Connection {
+    open: OpenLine,
+    place: Place,
+    address: String,
+}
+
+fn admit(place: &mut Place, rank: Rank) -> Result<(), Refusal> {
+    place.admit(rank).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))
+}
+
+/// A handshake that failed, as the log has it; the other end was told in TLS' own words.
+fn lost(error: HandshakeError) -> Error {
+    match error {
+        HandshakeError::Socket(error) => error.into(),
+        HandshakeError::TimedOut(_) => LineLost::TimedOut(error.to_string()).into(),
+        other => LineLost::Socket(io::Error::other(other.to_string())).into(),
     }
 }
 
@@ -270,7 +479,6 @@ fn last_word(code: ErrorCode, why: &str) -> Vec<u8> {
 fn turn_wire_away(stream: &Stream, kind: First) -> (&'static str, Result<()>) {
     let (wire, word, why): (_, &[u8], _) = match kind {
         First::Http => ("http", HTTP_REFUSAL, "HTTP is not served here"),
-        First::Tls => ("tls", TLS_REFUSAL, "TLS is not served here"),
         _ => ("bare", b"", "a request with a NUL in it is not handed to this wire"),
     };
     stream.send_last_word(word);
@@ -280,9 +488,6 @@ fn turn_wire_away(stream: &Stream, kind: First) -> (&'static str, Result<()>) {
 
 const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 59\r\n\
     Connection: close\r\n\r\nlandline: this port speaks frames; use tcp-client instead\r\n";
-
-/// A fatal alert, `protocol_version` (RFC 8446, 6.2), in a record of TLS 1.2's number as 5.1 asks.
-const TLS_REFUSAL: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
 
 #[cfg(test)]
 mod tests {

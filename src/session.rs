@@ -4,23 +4,33 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Audit, Record, parts_of};
 use crate::net::gate::Gate;
+use crate::net::stream::Origin;
 use crate::root::{Root, RootPath};
 use crate::trust::{Peer, Services};
 
 /// One line's memory. It never touches the process: `cd` moves a session and nothing else.
 #[derive(Debug)]
 pub struct Session {
+    /// The line's number in the log.
+    pub line: u64,
     /// Who is at the other end.
     pub peer: Peer,
+    /// Its address, as the network says.
+    pub address: String,
     /// What it may do.
     pub services: Services,
     /// The directory it is shown.
     pub root: Arc<Root>,
     /// Where it stands under the root.
     pub cwd: RootPath,
+    /// Whom caps and penalties count it for.
+    pub origin: Origin,
     /// The server's caps, for conversations that need threads of their own.
     pub gate: Arc<Gate>,
+    /// Where what is done here is recorded, if it is.
+    pub audit: Option<Arc<Audit>>,
     /// What the log says about the present turn.
     pub report: Report,
 }
@@ -47,8 +57,6 @@ impl Session {
 /// One request, as the log has it.
 #[derive(Debug)]
 pub struct Request<'r> {
-    /// The line's number.
-    pub line: u64,
     /// What was asked.
     pub verb: &'r str,
     /// How long it took.
@@ -66,7 +74,7 @@ impl Session {
     /// log puts it in quotes and escapes what is odd in it, each format in its own way.
     pub fn log(&self, request: &Request<'_>) {
         tracing::info!(
-            line = request.line,
+            line = self.line,
             peer = %self.peer,
             verb = request.verb,
             about = &*without_c1(&self.report.about),
@@ -76,6 +84,32 @@ impl Session {
             sent = request.sent,
             "request"
         );
+        self.audit("ended", request);
+    }
+
+    /// Records that something begins which may end the server before it ends itself: a command.
+    pub fn log_begin(&self, verb: &str) {
+        let begun = Request { verb, elapsed: Duration::ZERO, received: 0, sent: 0, outcome: "" };
+        self.audit("began", &begun);
+    }
+
+    fn audit(&self, event: &str, request: &Request<'_>) {
+        let Some(audit) = &self.audit else { return };
+        let (kind, name, fingerprint) = parts_of(&self.peer);
+        audit.record(&Record {
+            event,
+            line: self.line,
+            kind,
+            name,
+            fingerprint,
+            address: &self.address,
+            verb: request.verb,
+            about: &self.report.about,
+            outcome: request.outcome,
+            ms: millis(request.elapsed),
+            received: request.received,
+            sent: request.sent,
+        });
     }
 }
 

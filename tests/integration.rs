@@ -35,6 +35,8 @@ mod raw;
 mod server;
 #[path = "integration/talk.rs"]
 mod talk;
+#[path = "integration/trust.rs"]
+mod trust;
 #[path = "integration/udp.rs"]
 mod udp;
 #[path = "integration/wires.rs"]

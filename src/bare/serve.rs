@@ -65,7 +65,6 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
         let answered = answer(bare, &mut stream, &request, &text, session);
         text.trim_end().clone_into(&mut session.report.about);
         session.log(&Request {
-            line: open.id(),
             verb: verb(&bare.reply),
             elapsed: started.elapsed(),
             received: len as u64,

@@ -185,7 +185,7 @@ impl Worker {
         let slow: Vec<(u64, &WriteHalf)> = self
             .members
             .iter()
-            .filter(|(_, member)| !member.waiting.is_empty() && !member.is_gone)
+            .filter(|(_, member)| !member.is_gone && (!member.waiting.is_empty() || member.writer.has_unsent()))
             .map(|(id, member)| (*id, &member.writer))
             .collect();
         let mut polled = vec![PollFd::new(&self.inbox.wake, PollFlags::IN)];
@@ -304,7 +304,7 @@ impl Reader {
         while !self.is_gone {
             if self.waiting.is_empty() {
                 if self.dropped == 0 {
-                    return;
+                    return self.write_unsent();
                 }
                 self.own_up();
             }
@@ -319,15 +319,25 @@ impl Reader {
                 Ok(len) => self.count_sent(len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // The line's own thread sees the same end and takes this member out.
-                    self.is_gone = true;
-                    self.waiting.clear();
-                    self.waiting_len = 0;
-                    self.offset = 0;
-                }
+                Err(_) => self.give_up(),
             }
         }
+    }
+
+    /// An encrypted line may have taken more than its socket did.
+    fn write_unsent(&mut self) {
+        match self.writer.try_flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.give_up(),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The line's own thread sees the same end and takes this member out.
+    fn give_up(&mut self) {
+        self.is_gone = true;
+        self.waiting.clear();
+        self.waiting_len = 0;
+        self.offset = 0;
     }
 
     fn count_sent(&mut self, mut len: usize) {

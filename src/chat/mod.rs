@@ -39,7 +39,8 @@ pub fn serve_chat(line: &mut Line, session: &mut Session, hub: &Hub, room: &str,
     let said = member.said();
     // What the fan-out had begun to send must be finished before anybody else writes.
     let leftover = member.leave();
-    if heard.is_err() && !leftover.is_empty() {
+    let is_unsent = !leftover.is_empty() || line.sender().lock().stream().has_unsent();
+    if heard.is_err() && is_unsent {
         // The line stands in the middle of a frame: nothing that is said now would be understood.
         line.control().stop();
     }

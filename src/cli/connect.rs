@@ -1,32 +1,328 @@
-//! From the HOST that a person wrote to a line.
+//! From the HOST that a person wrote to a line: what is meant by it, whose key is expected there, and
+//! what to say when it is another.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
 use super::args::{Reach, Talk};
-use super::say;
+use super::{home, say};
 use crate::line::Line;
-use crate::net::dial::dial;
+use crate::net::dial::{ConnectError, dial};
+use crate::net::tls::{HandshakeError, Verdict};
 use crate::net::{Address, Stream};
+use crate::pair::record_server;
+use crate::trust::home::Home;
+use crate::trust::hosts;
+use crate::trust::identity::{Fingerprint, Identity};
+use crate::trust::peers::Peers;
+use crate::wire::conn::Receiver;
+use crate::wire::error::Refusal;
+use crate::wire::message::Message;
 
-/// Connects to HOST.
+/// The other end is not, or not surely, the one that was meant.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTrusted {
+    /// It has another key than the one on record.
+    #[error(
+        "{host}: the key has changed, and nothing was sent. On record as {name} is {pinned}; this server has {offered}. \
+         If the machine was set up anew: tcp-server peers revoke {name}, then tcp-client pair {dialled}. If not, \
+         somebody is in between"
+    )]
+    Changed {
+        /// As it was dialled.
+        host: String,
+        /// The same, as an argument for a command.
+        dialled: String,
+        /// The name on record.
+        name: String,
+        /// The key on record.
+        pinned: Fingerprint,
+        /// The key that was offered.
+        offered: Fingerprint,
+    },
+    /// Nobody knows its key.
+    #[error(
+        "{host}: unknown server with key {offered}, and nothing was sent; introduce it with: tcp-client pair {dialled}"
+    )]
+    Unknown {
+        /// As it was dialled.
+        host: String,
+        /// The same, as an argument for a command.
+        dialled: String,
+        /// The key that was offered.
+        offered: Fingerprint,
+    },
+    /// Its key is known under another name.
+    #[error(
+        "{host}: this server has the key of {name}, which is not what {host} stands for yet, and nothing was sent; \
+         dial {name}, or introduce it anew with: tcp-client pair {dialled}"
+    )]
+    OtherName {
+        /// As it was dialled.
+        host: String,
+        /// The same, as an argument for a command.
+        dialled: String,
+        /// The name on record.
+        name: String,
+    },
+    /// The Unix socket belongs to somebody else.
+    #[error("{host}: user id {user} serves there, and neither you (user id {own}) nor root; nothing was sent")]
+    OtherUser {
+        /// The socket.
+        host: String,
+        /// Who serves there.
+        user: u32,
+        /// Who we are.
+        own: u32,
+    },
+    /// The pairing failed.
+    #[error("{host}: not paired: {why}")]
+    NotPaired {
+        /// As it was dialled.
+        host: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Whom a person means by HOST.
+#[derive(Debug, Clone)]
+pub struct Dialled {
+    /// Where that is, with a port.
+    pub address: Address,
+    /// Whose key is expected there: its name here, and the key.
+    pub pin: Option<(String, Fingerprint)>,
+}
+
+impl Dialled {
+    /// `HOST:PORT`, under which a server is recorded.
+    pub fn recorded_address(&self) -> String {
+        self.address.clone().encrypted().to_string()
+    }
+}
+
+/// Finds out whom HOST means: a name from `config.toml`, a known peer's name, or an address.
+///
+/// # Errors
+/// A file in the home is broken, or a known peer was never dialled and has no address.
+pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result<Dialled> {
+    let Address::Tcp { host: name, port, .. } = host else {
+        return Ok(Dialled { address: host.clone(), pin: None });
+    };
+    let peers = Peers::load(home)?;
+    let configured = hosts::look_up(home, name)?;
+    let by_name = peers.by_name(name);
+    let address = match (&configured, by_name) {
+        (Some(address), _) => address.clone(),
+        (None, Some(peer)) => {
+            let known = peer.address.as_ref().or(peer.from.as_ref());
+            let known = known.with_context(|| format!("{name}: this peer's address is not known; name its HOST"))?;
+            known.parse().with_context(|| format!("{name}: the address on record"))?
+        }
+        (None, None) => host.clone(),
+    };
+    let address = match (address, port) {
+        (Address::Tcp { host, is_plain, .. }, Some(port)) => Address::Tcp { host, port: Some(*port), is_plain },
+        (address, _) => address,
+    };
+    let address = if host.is_plain() { address.plain() } else { address };
+    let address = address.with_default_port(default_port);
+    let dialled = Dialled { address, pin: None };
+    let pinned = by_name.or_else(|| peers.by_address(&dialled.recorded_address()));
+    let pin = pinned.map(|peer| (peer.name.clone(), peer.fingerprint));
+    Ok(Dialled { pin, ..dialled })
+}
+
+/// Connects to HOST, plain: for the tutorials' wires.
 ///
 /// # Errors
 /// HOST is no address, or no connection came about.
 pub fn stream(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
-    let address = host.clone().with_default_port(reach.port);
-    let stream = dial(&address, reach.connect_timeout)?;
+    let dialled = resolve(&home::open()?, host, reach.port)?;
+    connected(program, &dialled.address, reach, talk)
+}
+
+fn connected(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
+    let stream = dial(address, reach.connect_timeout)?;
     if talk.verbose {
         say(program, &format!("connected from {} to {}", stream.local_address(), stream.peer_address()));
     }
     Ok(stream)
 }
 
-/// Connects to HOST and opens a line; its greeting leaves with the first request.
+/// Connects to HOST and opens a line, encrypted unless HOST says otherwise; its greeting leaves with
+/// the first request.
 ///
 /// # Errors
-/// As [`stream`].
+/// As [`stream`], or the server is not trusted ([`NotTrusted`]).
 pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
-    let stream = stream(program, host, reach, talk)?;
+    let home = home::open()?;
+    let dialled = resolve(&home, host, reach.port)?;
+    if let Address::Unix(_) = dialled.address {
+        let stream = connected(program, &dialled.address, reach, talk)?;
+        check_user(&stream, &dialled.address)?;
+        return open(program, stream);
+    }
+    if dialled.address.is_plain() {
+        return open(program, connected(program, &dialled.address, reach, talk)?);
+    }
+    let own = Identity::of(&home)?;
+    let mut expected = dialled.clone();
+    loop {
+        let stream = connected(program, &expected.address, reach, talk)?;
+        let offered = match encrypt(stream, &own, &expected, reach)? {
+            Ok((stream, key)) => {
+                if talk.verbose {
+                    say(program, &format!("TLS 1.3, the server's key is {key}"));
+                }
+                return open(program, stream);
+            }
+            Err(offered) => offered,
+        };
+        // The line is dropped by now: the server does not wait while a person compares.
+        refuse_or_ask(program, &home, &dialled, host, offered)?;
+        expected.pin = Some((host.to_string(), offered));
+    }
+}
+
+fn open(program: &str, stream: Stream) -> anyhow::Result<Line> {
     let greeting = format!("{program}/{}", env!("CARGO_PKG_VERSION"));
     Line::open(stream, &greeting).context("the line could not be opened")
+}
+
+/// Shakes hands and checks the pin; the other key if it is not the one that is expected.
+fn encrypt(
+    stream: Stream,
+    own: &Identity,
+    dialled: &Dialled,
+    reach: &Reach,
+) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
+    let pin = dialled.pin.as_ref().map(|(_, key)| *key);
+    let own_key = own.fingerprint();
+    // Whoever has our own key is ourselves, wherever that may be.
+    handshake(stream, own, dialled, reach, move |key| key == own_key || Some(key) == pin)
+}
+
+/// Shakes hands with a server whose key `is_expected`.
+///
+/// # Errors
+/// No encrypted stream came about.
+pub fn handshake(
+    stream: Stream,
+    own: &Identity,
+    dialled: &Dialled,
+    reach: &Reach,
+    is_expected: impl Fn(Fingerprint) -> bool + Send + Sync + 'static,
+) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
+    let seen = Arc::new(Mutex::new(None));
+    let verdict: Verdict = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |spki| {
+            let key = Fingerprint::of_spki(spki);
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+            is_expected(key)
+        })
+    };
+    let shaken = stream.connect_tls(own.credentials(), verdict, reach.connect_timeout);
+    let key = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let address = dialled.address.to_string();
+    match (shaken, key) {
+        (Ok(stream), Some(key)) => Ok(Ok((stream, key))),
+        (Err(HandshakeError::Untrusted), Some(key)) => Ok(Err(key)),
+        (Err(HandshakeError::NotTls(bytes)), _) => Err(match plain_refusal(&bytes) {
+            Some(refusal) => crate::wire::Error::from(refusal).into(),
+            None => ConnectError::NotTls { address, began: began(&bytes) }.into(),
+        }),
+        (Err(HandshakeError::Socket(source)), _) => Err(ConnectError::Failed { address, source }.into()),
+        (Err(source), _) => Err(ConnectError::Handshake { address, source }.into()),
+        (Ok(_), None) => Err(ConnectError::Handshake { address, source: HandshakeError::Closed }.into()),
+    }
+}
+
+/// A server that is full says so before it can encrypt.
+fn plain_refusal(bytes: &[u8]) -> Option<Refusal> {
+    match Receiver::new(bytes, &[]).recv() {
+        Ok(Some(Message::Error { code, message })) => Some(Refusal::new(code, format!("{message} (said unencrypted)"))),
+        _ => None,
+    }
+}
+
+fn began(bytes: &[u8]) -> String {
+    let shown = bytes.get(..bytes.len().min(24)).unwrap_or_default();
+    String::from_utf8_lossy(shown).into_owned()
+}
+
+/// What to do about a key that is not the expected one: a changed key is refused, always; an unknown
+/// one is refused in scripts and asked about at a terminal.
+fn refuse_or_ask(
+    program: &str,
+    home: &Home,
+    dialled: &Dialled,
+    host: &Address,
+    offered: Fingerprint,
+) -> anyhow::Result<()> {
+    let (shown, address) = (host.to_string(), dialled.recorded_address());
+    if let Some((name, pinned)) = dialled.pin.clone() {
+        return Err(NotTrusted::Changed { host: shown, dialled: address, name, pinned, offered }.into());
+    }
+    let known = Peers::load(home)?.by_key(&offered).map(|peer| peer.name.clone());
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(match known {
+            Some(name) => NotTrusted::OtherName { host: shown, dialled: address, name },
+            None => NotTrusted::Unknown { host: shown, dialled: address, offered },
+        }
+        .into());
+    }
+    let question = match &known {
+        Some(name) => format!("{shown} has the key of {name}: {offered}\nUse {shown} for {name} from now on?"),
+        None => format!(
+            "{shown} is not known here; its key is {offered}\n\
+             Compare it with what tcp-server identity prints there. Is it the same, and to be remembered?"
+        ),
+    };
+    if !agrees(program, &question, offered)? {
+        return Err(NotTrusted::Unknown { host: shown, dialled: address, offered }.into());
+    }
+    let name = host_part(host);
+    let name = record_server(home, offered, None, &name, &address)?;
+    say(program, &format!("remembered as {name}; from now on nothing is asked"));
+    Ok(())
+}
+
+/// The name or address without its port.
+pub fn host_part(host: &Address) -> String {
+    match host {
+        Address::Tcp { host, .. } => host.clone(),
+        Address::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// Asks until it is answered: yes, no, or the fingerprint itself, pasted from the other machine.
+fn agrees(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<bool> {
+    loop {
+        write!(std::io::stderr(), "{program}: {question} [yes/no/fingerprint] ")?;
+        let mut answer = String::new();
+        if std::io::stdin().read_line(&mut answer)? == 0 {
+            return Ok(false);
+        }
+        match answer.trim() {
+            "yes" => return Ok(true),
+            "no" | "n" => return Ok(false),
+            other => match other.parse::<Fingerprint>() {
+                Ok(pasted) => return Ok(pasted == offered),
+                Err(_) => say(program, "please type yes or no, or paste the fingerprint"),
+            },
+        }
+    }
+}
+
+/// A Unix socket is encrypted by nobody and needs it not: the kernel says who serves there.
+fn check_user(stream: &Stream, address: &Address) -> anyhow::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    match stream.peer_user() {
+        Some(user) if user == own || user == 0 => Ok(()),
+        user => Err(NotTrusted::OtherUser { host: address.to_string(), user: user.unwrap_or(u32::MAX), own }.into()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::connect::NotTrusted;
 use crate::exec::process::signal_number;
 use crate::net::dial::ConnectError;
 use crate::wire::Error;
@@ -59,6 +60,9 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<Usage>().is_some() {
             return Self::Usage;
+        }
+        if error.downcast_ref::<NotTrusted>().is_some() {
+            return Self::NotTrusted;
         }
         if error.downcast_ref::<ConnectError>().is_some() {
             return Self::NotConnected;

@@ -53,7 +53,7 @@ Examples:
   fget build:notes.txt                     into this directory
   fget build:a.log build:b.log logs/       several, into a directory
   fget build:notes.txt copy.txt            under another name
-  fget tcp://build:7000/notes.txt          from another port
+  fget tls://build:7000/notes.txt          from another port
   fget --wire size oldhost:video.mp4       from a tutorial's download server";
 
 /// Downloads what `args` say.

@@ -100,7 +100,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         }
         match put {
             Ok(there) => {
-                let there = format!("{}:{}", remote.address, String::from_utf8_lossy(&there));
+                let there = super::remote::shown(&remote.address, &String::from_utf8_lossy(&there));
                 teller.done(&from, &there, sent, started.elapsed())?;
             }
             Err(error) => {

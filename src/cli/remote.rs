@@ -1,4 +1,4 @@
-//! `host:path`, `tcp://host:port/path`, `unix:/socket:path`: a file over there, as people write it.
+//! `host:path`, `tls://host:port/path`, `tcp://host:port/path`, `unix:/socket:path`: a file over there, as people write it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -39,13 +39,23 @@ impl Remote {
 
     /// As it was written, for people.
     pub fn shown(&self) -> String {
-        format!("{}:{}", self.address, self.path.to_string_lossy())
+        shown(&self.address, &self.path.to_string_lossy())
+    }
+}
+
+/// A path at an address as one writes it: with a scheme where a port stands before the path.
+pub fn shown(address: &Address, path: &str) -> String {
+    let path_of = path.strip_prefix('/').unwrap_or(path);
+    match address {
+        Address::Tcp { is_plain: true, .. } => format!("{address}/{path_of}"),
+        Address::Tcp { port: Some(_), .. } => format!("tls://{address}/{path_of}"),
+        _ => format!("{address}:{path}"),
     }
 }
 
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = |from: usize, byte: u8| bytes.iter().skip(from).position(|b| *b == byte).map(|found| found + from);
-    if bytes.starts_with(b"tcp://") {
+    if bytes.starts_with(b"tcp://") || bytes.starts_with(b"tls://") {
         let slash = at(6, b'/').unwrap_or(bytes.len());
         return Some((bytes.get(..slash)?, bytes.get(slash + 1..).unwrap_or_default()));
     }
@@ -74,8 +84,8 @@ mod tests {
             ("build:/a b/c:d", Some(("build", "/a b/c:d"))),
             ("build:", Some(("build", ""))),
             ("[::1]:x", Some(("[::1]", "x"))),
-            ("tcp://build:7000/a/b", Some(("build:7000", "a/b"))),
-            ("tcp://[::1]:7000/a", Some(("[::1]:7000", "a"))),
+            ("tls://build:7000/a/b", Some(("build:7000", "a/b"))),
+            ("tcp://[::1]:7000/a", Some(("tcp://[::1]:7000", "a"))),
             ("unix:/run/l.sock:a/b", Some(("unix:/run/l.sock", "a/b"))),
             ("notes.txt", None),
             ("./a:b", None),

@@ -8,7 +8,7 @@ use super::args::{Reach, Talk, duration, size};
 use super::chat::Chat;
 use super::exit::usage;
 use super::session::Session;
-use super::{Exit, chat, connect, echo, wires};
+use super::{Exit, chat, connect, echo, pair, wires};
 use crate::net::Address;
 use crate::text::Encoding;
 use crate::wire::tutorial::Wire;
@@ -81,6 +81,18 @@ enum Command {
         #[command(flatten)]
         talk: Talk,
     },
+    /// Introduce this machine to a server, with the code that tcp-server pair shows there
+    Pair {
+        /// HOST, HOST:PORT or [::1]:7000
+        host: Address,
+        /// What to call the server here [default: HOST]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+        #[command(flatten)]
+        talk: Talk,
+    },
     /// Talk in a room
     Chat {
         /// HOST, HOST:PORT, [::1]:7000 or unix:/path
@@ -101,6 +113,7 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   tcp-client localhost                    a prompt; type help there
+  tcp-client pair build                   get to know a machine, once; asks for its code
   tcp-client chat localhost --nick ann    straight into a room
   tcp-client echo localhost --size 1MiB   what the line is worth
   printf 'cd src\\nls -l\\n' | tcp-client localhost
@@ -113,6 +126,7 @@ Examples:
 /// Wrong usage, no connection, line lost; at the prompt a refusal is told and the next line is read.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
+        Some(Command::Pair { host, name, reach, talk }) => pair::introduce(host, name.as_deref(), reach, talk),
         Some(Command::Echo { host, count, size, reach, talk }) => {
             if *count == 0 {
                 return Err(usage("--count 0 measures nothing"));

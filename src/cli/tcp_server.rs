@@ -1,20 +1,23 @@
 //! `tcp-server`: echo, chat, commands, directories and files on one port.
 
 use std::io::{BufRead as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::{DEFAULT_PORT, duration};
 use super::exit::usage;
 use super::logging::{self, LogFormat};
-use super::{Exit, printable, put_out, say};
+use super::pair::OfferArgs;
+use super::peers::Peer;
+use super::{Exit, home, pair, peers, printable, put_out, say};
+use crate::audit::Audit;
 use crate::bare::{Bare, Console, OutputPolicy, Reply};
 use crate::net::Address;
 use crate::net::gate::{Caps, raise_descriptor_limit};
@@ -22,16 +25,47 @@ use crate::net::listen::Listener;
 use crate::root::Root;
 use crate::server::{Config, Server, accept_on_all};
 use crate::text::Encoding;
+use crate::trust::home::Home;
+use crate::trust::identity::Identity;
+use crate::trust::offer::OFFER_TIME_MAX;
+use crate::trust::running::Running;
 use crate::trust::{Service, Services};
 use crate::wire::tutorial::Wire;
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "tcp-server";
 
+/// Connections of one address while nothing but a pairing is served.
+const PAIRING_PER_ADDRESS: usize = 16;
+/// How long a pairing that is under way may take when the command that offered it ends.
+const PAIRING_GRACE: Duration = Duration::from_secs(1);
+
 /// Serve echo, chat, remote commands, directories and files on one port
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Let another machine in: show a code that is typed there once
+    Pair(OfferArgs),
+    /// Show, rename, narrow and revoke the machines that are known here
+    Peers {
+        #[command(subcommand)]
+        what: Option<Peer>,
+    },
+    /// Print this user's fingerprint, for somebody who compares it
+    Identity,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Bind {
     /// Address to listen on, repeatable: HOST:PORT, `[::1]:0`, unix:/path; port 0 takes any free one
     /// (default: 127.0.0.1 and ::1)
     #[arg(short, long, env = "LANDLINE_BIND", value_name = "ADDRESS", value_delimiter = ',')]
@@ -39,12 +73,19 @@ pub struct Args {
     /// Port where --bind names none
     #[arg(short, long, env = "LANDLINE_PORT", default_value_t = DEFAULT_PORT, value_name = "PORT")]
     pub port: u16,
+}
+
+/// The server's own arguments.
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    bind: Bind,
     /// Directory to show; nothing outside can be reached by file requests
     #[arg(long, env = "LANDLINE_ROOT", default_value = ".", value_name = "DIR")]
     pub root: PathBuf,
-    /// What guests (everybody who has not proved who they are) may do: echo, chat, read, write,
-    /// exec, or all, none
-    #[arg(long, env = "LANDLINE_GUEST", default_value = "echo,chat", value_name = "LIST")]
+    /// What guests (everybody who is not known here) may do: echo, chat, read, write, exec, or
+    /// all, none
+    #[arg(long, env = "LANDLINE_GUEST", default_value = "none", value_name = "LIST")]
     pub guest: Services,
     /// Let guests have exec or write on an address that other machines can reach
     #[arg(long)]
@@ -67,6 +108,9 @@ pub struct Args {
     /// Also write the ready lines to this open descriptor (a pipe), for supervisors
     #[arg(long, value_name = "N")]
     pub ready_fd: Option<u32>,
+    /// Record who did what in this file, one JSON object a line
+    #[arg(long, env = "LANDLINE_AUDIT", value_name = "FILE")]
+    pub audit: Option<PathBuf>,
     /// Form of the log on standard error
     #[arg(long, env = "LANDLINE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -137,18 +181,33 @@ enum Output {
 
 const EXAMPLES: &str = "\
 Examples:
-  tcp-server                                    echo and chat for this machine
-  tcp-server --guest all --root ~/share         commands and files too, for this machine
-  tcp-server --bind 0.0.0.0 --guest echo,read   reachable from other machines
+  tcp-server                                    everything for you on this machine, nothing for others
+  tcp-server --bind 0.0.0.0 --root ~/share      reachable from other machines, for those that are known
+  tcp-server pair --allow read,write            let one in: type the code there at tcp-client pair
+  tcp-server peers                              who is known, and what they may do
+  tcp-server --guest echo,read                  something for everybody
   tcp-server --bind unix:/run/user/1000/ll      a Unix socket
   tcp-server --wire json --reply exec --guest exec
                                                 for the tutorials' remote command clients";
 
-/// Runs the server until a signal stops it.
+/// Runs the server until a signal stops it, or does what the subcommand says.
 ///
 /// # Errors
 /// The settings make no sense, the root is missing, or an address cannot be listened on.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
+    match &args.command {
+        None => serve(&args.serve),
+        Some(Command::Pair(offer)) => pair::offer(offer),
+        Some(Command::Peers { what }) => peers::main(what.as_ref()),
+        Some(Command::Identity) => {
+            let identity = Identity::of(&home::open()?)?;
+            put_out(format!("{}\n", identity.fingerprint()).as_bytes())?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     logging::start(args.log_format, args.quiet, args.verbose);
     raise_descriptor_limit();
     if args.max_connections == Some(0) || args.max_per_address == 0 {
@@ -165,21 +224,32 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             "that --reply gives everybody the service {service}: say so with --guest {service}"
         )));
     }
+    let home = home::open()?;
+    let identity = Identity::of(&home)?;
+    let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
     let root = Root::open(&args.root).with_context(|| format!("the root {}", args.root.display()))?;
-    let listeners = bind_all(args)?;
+    let listeners = bind_all(&args.bind, &["127.0.0.1", "::1"])?;
     warn_of_what_guests_may(args, &listeners)?;
     let mut caps = Caps::of_this_machine(args.max_per_address);
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
+    let key = identity.fingerprint();
     let server = Server::new(Config {
+        identity,
+        home: home.clone(),
+        is_for_pairing_only: false,
         root,
         guest: args.guest,
         caps,
         idle_timeout: Some(args.idle_timeout).filter(|time| !time.is_zero()),
         stall_timeout: Some(args.stall_timeout).filter(|time| !time.is_zero()),
         bare,
-    })?;
+        audit,
+    })
+    .with_context(|| format!("the root {}", args.root.display()))?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let _running = announce(&home, &listeners)?;
     say_ready(&listeners, args.ready_fd)?;
+    tracing::info!(%key, root = %args.root.display(), home = %home.path().display(), "this server's identity");
     run(&server, &listeners, &mut signals, args.grace)
 }
 
@@ -210,13 +280,53 @@ fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grac
     })
 }
 
-fn bind_all(args: &Args) -> anyhow::Result<Vec<Listener>> {
+fn announce(home: &Home, listeners: &[Listener]) -> anyhow::Result<Running> {
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
+    Ok(Running::announce(home, &addresses)?)
+}
+
+/// Serves nothing but pairings, for as long as `wait` waits; it is told where.
+///
+/// # Errors
+/// No address can be listened on, or as `wait`.
+pub fn serve_pairing(
+    bind: &Bind,
+    home: &Home,
+    identity: Identity,
+    wait: impl FnOnce(&[String]) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    // Whoever lets another machine in wants to be reached by it; and nothing but the code is to be had.
+    let listeners = bind_all(bind, &["0.0.0.0", "::"])?;
+    let server = Server::new(Config {
+        identity,
+        home: home.clone(),
+        is_for_pairing_only: true,
+        // Nothing in it is served.
+        root: Root::open(Path::new("/"))?,
+        guest: Services::NONE,
+        caps: Caps::of_this_machine(PAIRING_PER_ADDRESS),
+        idle_timeout: Some(OFFER_TIME_MAX),
+        stall_timeout: Some(OFFER_TIME_MAX),
+        bare: None,
+        audit: None,
+    })?;
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| accept_on_all(&server, &listeners));
+        let waited = wait(&addresses);
+        server.stop(&listeners, PAIRING_GRACE, &|| false);
+        let accepted = accepting.join().unwrap_or_else(|_| Err(std::io::Error::other("accepting ended")));
+        waited.and_then(|exit| accepted.map(|()| exit).context("accepting connections"))
+    })
+}
+
+fn bind_all(bind: &Bind, defaults: &[&str; 2]) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    for address in &args.bind {
-        listeners.extend(Listener::bind(&address.clone().with_default_port(args.port))?);
+    for address in &bind.bind {
+        listeners.extend(Listener::bind(&address.clone().with_default_port(bind.port))?);
     }
-    if args.bind.is_empty() {
-        let both = ["127.0.0.1", "::1"].map(|host| Address::Tcp { host: host.into(), port: Some(args.port) });
+    if bind.bind.is_empty() {
+        let both = defaults.map(|host| Address::Tcp { host: host.into(), port: Some(bind.port), is_plain: false });
         let [v4, v6] = both.map(|address| Listener::bind(&address));
         listeners.extend(v4?);
         match v6 {
@@ -228,7 +338,7 @@ fn bind_all(args: &Args) -> anyhow::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-fn warn_of_what_guests_may(args: &Args, listeners: &[Listener]) -> anyhow::Result<()> {
+fn warn_of_what_guests_may(args: &ServeArgs, listeners: &[Listener]) -> anyhow::Result<()> {
     let dangerous: Vec<&str> =
         [Service::Exec, Service::Write].iter().filter(|s| args.guest.has(**s)).map(|s| s.as_str()).collect();
     let Some(open) = listeners.iter().find(|listener| !listener.is_loopback()).filter(|_| !dangerous.is_empty()) else {

@@ -43,6 +43,7 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, form: Form, path: Opti
     let body = line.receiver().body(COMMAND_LEN_MAX)?;
     let work = Work::from_body(form, body).map_err(|why| Refusal::new(ErrorCode::BadRequest, why.to_string()))?;
     session.report.about = work.shown();
+    session.log_begin("exec");
     let cwd = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
     let cwd = session.root.open_dir(&cwd)?;
     let _threads =

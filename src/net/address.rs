@@ -1,5 +1,5 @@
 //! Where to find the other end, as people write it: `HOST`, `HOST:PORT`, `[::1]:7000`,
-//! `tcp://HOST:PORT`, `unix:/path`.
+//! `tls://HOST:PORT`, `tcp://HOST:PORT`, `unix:/path`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +14,8 @@ pub enum Address {
         host: String,
         /// Port, if one was named.
         port: Option<u16>,
+        /// It was written with `tcp://`: nothing is encrypted.
+        is_plain: bool,
     },
     /// The path of a Unix socket.
     Unix(PathBuf),
@@ -32,7 +34,31 @@ impl Address {
     #[must_use]
     pub fn with_default_port(self, default: u16) -> Self {
         match self {
-            Self::Tcp { host, port } => Self::Tcp { host, port: Some(port.unwrap_or(default)) },
+            Self::Tcp { host, port, is_plain } => Self::Tcp { host, port: Some(port.unwrap_or(default)), is_plain },
+            Self::Unix(path) => Self::Unix(path),
+        }
+    }
+
+    /// Whether it was written with `tcp://`.
+    pub const fn is_plain(&self) -> bool {
+        matches!(self, Self::Tcp { is_plain: true, .. })
+    }
+
+    /// The same address as if written with `tcp://`.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        self.with_plain(true)
+    }
+
+    /// The same address as if written without a scheme.
+    #[must_use]
+    pub fn encrypted(self) -> Self {
+        self.with_plain(false)
+    }
+
+    fn with_plain(self, is_plain: bool) -> Self {
+        match self {
+            Self::Tcp { host, port, .. } => Self::Tcp { host, port, is_plain },
             Self::Unix(path) => Self::Unix(path),
         }
     }
@@ -50,7 +76,10 @@ impl FromStr for Address {
                 Ok(Self::Unix(path.into()))
             };
         }
-        let rest = text.strip_prefix("tcp://").unwrap_or(text);
+        let (rest, is_plain) = match text.strip_prefix("tcp://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("tls://").unwrap_or(text), false),
+        };
         let (host, port) = split_port(rest).map_err(error)?;
         let port = match port {
             Some(digits) => {
@@ -64,7 +93,7 @@ impl FromStr for Address {
         if host.contains(['/', ' ', '@']) || host.chars().any(char::is_control) {
             return Err(error("a host has no slash, space or @"));
         }
-        Ok(Self::Tcp { host: host.to_owned(), port })
+        Ok(Self::Tcp { host: host.to_owned(), port, is_plain })
     }
 }
 
@@ -88,7 +117,10 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), &'static str> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } => {
+            Self::Tcp { host, port, is_plain } => {
+                if *is_plain {
+                    f.write_str("tcp://")?;
+                }
                 if host.contains(':') {
                     write!(f, "[{host}]")?;
                 } else {
@@ -106,7 +138,7 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: Option<u16>) -> Address {
-        Address::Tcp { host: host.into(), port }
+        Address::Tcp { host: host.into(), port, is_plain: false }
     }
 
     #[test]
@@ -114,7 +146,8 @@ mod tests {
         for (text, want) in [
             ("build", tcp("build", None)),
             ("build:7000", tcp("build", Some(7000))),
-            ("tcp://build:7000", tcp("build", Some(7000))),
+            ("tcp://build:7000", tcp("build", Some(7000)).plain()),
+            ("tls://build:7000", tcp("build", Some(7000))),
             ("127.0.0.1:0", tcp("127.0.0.1", Some(0))),
             ("[::1]:7000", tcp("::1", Some(7000))),
             ("[::1]", tcp("::1", None)),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::stream::Stream;
+use super::tls::HandshakeError;
 
 /// No stream came about.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,24 @@ pub enum ConnectError {
         /// The limit that ran out.
         after: Duration,
     },
+    /// What answers speaks something else.
+    #[error(
+        "{address}: what answers there does not speak TLS (it began with {began:?}); is it a tcp-server, and its port? tcp:// speaks plain"
+    )]
+    NotTls {
+        /// The address as it was dialled.
+        address: String,
+        /// The first bytes that came.
+        began: String,
+    },
+    /// No encrypted stream came about.
+    #[error("{address}: {source}; is it a tcp-server, and its port?")]
+    Handshake {
+        /// The address as it was dialled.
+        address: String,
+        /// Why.
+        source: HandshakeError,
+    },
     /// Anything else.
     #[error("{address}: cannot connect")]
     Failed {
@@ -52,10 +71,10 @@ pub fn dial(address: &Address, timeout: Duration) -> Result<Stream, ConnectError
         Address::Unix(path) => {
             Stream::from(UnixStream::connect(path).map_err(|error| failed(address, timeout, error))?)
         }
-        Address::Tcp { host, port } => Stream::from(dial_tcp(address, host, port.unwrap_or(0), timeout)?),
+        Address::Tcp { host, port, .. } => Stream::from(dial_tcp(address, host, port.unwrap_or(0), timeout)?),
     };
     // The client sets no stall limit: a person may leave a pager open over the week-end.
-    stream.tune(None).map_err(|error| failed(address, timeout, error))?;
+    stream.tune(None, None).map_err(|error| failed(address, timeout, error))?;
     Ok(stream)
 }
 

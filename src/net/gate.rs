@@ -1,14 +1,19 @@
 //! Caps: how many connections, how many from one place, how many threads.
 //!
+//! A connection comes in as a newcomer, into a small space of their own where the oldest makes way
+//! for the next: whoever connects and says nothing keeps nobody out. When it has said who it is, it
+//! is admitted: guests up to the cap, and a known peer beyond it in the oldest guest's place.
+//!
 //! `vm.max_map_count` is what ends a process of many threads, and not cleanly: a thread that starts
 //! but finds no map for its signal stack aborts the whole process. So threads are counted here,
 //! below that limit, and refused beyond.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::stream::Origin;
+use super::stream::{Control, Origin};
 
 /// Maps that the process needs for other things than threads.
 const MAPS_RESERVED: usize = 5_000;
@@ -21,6 +26,17 @@ const THREADS_RESERVED: usize = 1_024;
 /// Descriptors kept back from connections, for files, pipes and listeners; half of them where there
 /// are not even twice as many.
 const DESCRIPTORS_RESERVED: usize = 256;
+
+/// Connections that have not said who they are; the oldest makes way for the next. One that does it
+/// properly is through in milliseconds.
+pub const NEWCOMERS_MAX: usize = 256;
+/// Failures of one address within [`PENALTY_TIME`] after which it is turned away for as long: a failed
+/// handshake is one, a wrong pairing code five.
+pub const FAILURES_MAX: u32 = 20;
+/// How long an address that failed too often is turned away.
+pub const PENALTY_TIME: Duration = Duration::from_mins(1);
+/// Addresses whose failures are remembered; beyond, the oldest failure is forgotten.
+const OFFENDERS_MAX: usize = 4_096;
 
 /// The caps of one server.
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +85,36 @@ pub fn raise_descriptor_limit() {
 pub struct Gate {
     caps: Caps,
     threads: AtomicUsize,
-    inside: Mutex<HashMap<Origin, usize>>,
-    connections: AtomicUsize,
+    inside: Mutex<Inside>,
+    next_id: AtomicUsize,
+}
+
+/// Who is inside; the numbers go up, so the smallest is the oldest.
+#[derive(Debug, Default)]
+struct Inside {
+    by_origin: HashMap<Origin, usize>,
+    newcomers: BTreeMap<usize, Control>,
+    guests: BTreeMap<usize, Control>,
+    known: usize,
+    offenders: HashMap<Origin, Offender>,
+}
+
+/// An address that failed lately.
+#[derive(Debug)]
+struct Offender {
+    failures: u32,
+    since: Instant,
+}
+
+/// What a connection has proved to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// Nothing yet.
+    Newcomer,
+    /// Nobody in particular.
+    Guest,
+    /// Somebody.
+    Known,
 }
 
 /// Why somebody has to stay outside.
@@ -82,6 +126,14 @@ pub enum Full {
     /// This address has its share.
     #[error("your address has {0} connections here, which is the limit for one address (--max-per-address)")]
     PerAddress(usize),
+    /// This address failed too often.
+    #[error("your address failed to come in {failures} times within a minute; it is heard again in {} s", left.as_secs() + 1)]
+    Penalty {
+        /// Failures.
+        failures: u32,
+        /// Time left.
+        left: Duration,
+    },
     /// No thread is left.
     #[error("the server runs {0} threads, which is its limit; try again later")]
     Threads(usize),
@@ -90,37 +142,70 @@ pub enum Full {
 impl Gate {
     /// A gate with these caps, and nobody inside.
     pub fn new(caps: Caps) -> Arc<Self> {
-        Arc::new(Self {
-            caps,
-            threads: AtomicUsize::new(0),
-            inside: Mutex::new(HashMap::new()),
-            connections: AtomicUsize::new(0),
-        })
+        Arc::new(Self { caps, threads: AtomicUsize::new(0), inside: Mutex::default(), next_id: AtomicUsize::new(0) })
     }
 
-    /// Connections now open.
+    /// Connections now open, newcomers included.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        let inside = self.inside();
+        inside.newcomers.len() + inside.guests.len() + inside.known
     }
 
-    /// Lets one connection in, with one thread.
+    /// Lets one connection in as a newcomer, with one thread. `control` is for ending it when its place
+    /// is wanted by somebody else.
     ///
     /// # Errors
     /// Which cap it would break.
-    pub fn enter(self: &Arc<Self>, origin: Origin) -> Result<Place, Full> {
+    pub fn enter(self: &Arc<Self>, origin: Origin, control: Control) -> Result<Place, Full> {
         let threads = self.take_threads(1)?;
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let total = self.connections.load(Ordering::Relaxed);
-        if total >= self.caps.connections {
-            return Err(Full::Connections(total));
-        }
-        let count = inside.entry(origin).or_insert(0);
+        let mut inside = self.inside();
+        inside.check_penalty(origin)?;
+        let count = inside.by_origin.entry(origin).or_insert(0);
         if *count >= self.caps.per_address {
             return Err(Full::PerAddress(*count));
         }
         *count += 1;
-        self.connections.store(total + 1, Ordering::Relaxed);
-        Ok(Place { origin, threads })
+        if inside.newcomers.len() >= NEWCOMERS_MAX
+            && let Some((_, oldest)) = inside.newcomers.pop_first()
+        {
+            oldest.stop();
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        inside.newcomers.insert(id, control);
+        Ok(Place { id, origin, rank: Rank::Newcomer, threads })
+    }
+
+    /// Counts a failure against an address. This machine's own are not counted: its user would be
+    /// locked out by any program that runs here.
+    pub fn note_failure(&self, origin: Origin, weight: u32) {
+        let Origin::Network(address) = origin else { return };
+        // ::1 is counted by its network, which is ::.
+        if address.is_loopback() || address.is_unspecified() {
+            return;
+        }
+        let mut inside = self.inside();
+        let now = Instant::now();
+        if inside.offenders.len() >= OFFENDERS_MAX {
+            inside.offenders.retain(|_, offender| now - offender.since < PENALTY_TIME);
+        }
+        if inside.offenders.len() >= OFFENDERS_MAX
+            && let Some(oldest) = inside.offenders.iter().min_by_key(|(_, offender)| offender.since).map(|(o, _)| *o)
+        {
+            inside.offenders.remove(&oldest);
+        }
+        let offender = inside.offenders.entry(origin).or_insert(Offender { failures: 0, since: now });
+        if now - offender.since >= PENALTY_TIME {
+            *offender = Offender { failures: 0, since: now };
+        }
+        offender.failures = offender.failures.saturating_add(weight);
+        if offender.failures >= FAILURES_MAX {
+            // From now on, not from the first failure.
+            offender.since = now;
+        }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `count` threads from the budget until the permit is dropped.
@@ -147,22 +232,73 @@ impl Drop for Threads {
     }
 }
 
+impl Inside {
+    fn check_penalty(&self, origin: Origin) -> Result<(), Full> {
+        let Some(offender) = self.offenders.get(&origin).filter(|offender| offender.failures >= FAILURES_MAX) else {
+            return Ok(());
+        };
+        match PENALTY_TIME.checked_sub(offender.since.elapsed()) {
+            Some(left) => Err(Full::Penalty { failures: offender.failures, left }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A connection's place inside, its thread included; dropping it makes room for the next.
 #[derive(Debug)]
 pub struct Place {
+    id: usize,
     origin: Origin,
+    rank: Rank,
     threads: Threads,
+}
+
+impl Place {
+    /// Admits a newcomer that has said who it is. A known peer takes the oldest guest's place if there
+    /// is no other. Once admitted, a place stays what it is.
+    ///
+    /// # Errors
+    /// All places are taken, or this one was given to somebody else meanwhile.
+    pub fn admit(&mut self, rank: Rank) -> Result<(), Full> {
+        if self.rank != Rank::Newcomer || rank == Rank::Newcomer {
+            return Ok(());
+        }
+        let gate = &self.threads.gate;
+        let mut inside = gate.inside();
+        let total = inside.guests.len() + inside.known;
+        if total >= gate.caps.connections {
+            let makes_way = (rank == Rank::Known).then(|| inside.guests.pop_first()).flatten();
+            makes_way.ok_or(Full::Connections(total))?.1.stop();
+        }
+        let control = inside.newcomers.remove(&self.id).ok_or(Full::Connections(total))?;
+        match rank {
+            Rank::Known => inside.known += 1,
+            Rank::Guest | Rank::Newcomer => drop(inside.guests.insert(self.id, control)),
+        }
+        drop(inside);
+        self.rank = rank;
+        Ok(())
+    }
+
+    /// Whom caps and penalties count this connection for.
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let gate = &self.threads.gate;
-        let mut inside = gate.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = inside.get_mut(&self.origin) {
+        let mut inside = self.threads.gate.inside();
+        match self.rank {
+            Rank::Known => inside.known -= 1,
+            // Whoever made way for somebody else is off the list already.
+            Rank::Guest => drop(inside.guests.remove(&self.id)),
+            Rank::Newcomer => drop(inside.newcomers.remove(&self.id)),
+        }
+        if let Some(count) = inside.by_origin.get_mut(&self.origin) {
             *count -= 1;
             if *count == 0 {
-                inside.remove(&self.origin);
+                inside.by_origin.remove(&self.origin);
             }
         }
     }
@@ -170,24 +306,101 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stream::Stream;
     use super::*;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    const CAPS: Caps = Caps { connections: 2, per_address: 1_000, threads: 1_000 };
+
+    /// A control, and the end that notices when it is used.
+    fn control() -> (Control, UnixStream) {
+        let (here, there) = UnixStream::pair().unwrap();
+        (Stream::from(here).control(), there)
+    }
+
+    fn is_ended((_, there): &(Control, UnixStream)) -> bool {
+        there.set_nonblocking(true).unwrap();
+        (&mut &*there).read(&mut [0]).is_ok_and(|len| len == 0)
+    }
 
     #[test]
     fn every_cap_holds_and_leaving_makes_room() {
         let gate = Gate::new(Caps { connections: 3, per_address: 2, threads: 4 });
         let here = Origin::Local;
         let there = Origin::Network([192, 0, 2, 1].into());
-        let first = gate.enter(here).unwrap();
-        let _second = gate.enter(here).unwrap();
-        assert_eq!(gate.enter(here).unwrap_err(), Full::PerAddress(2));
-        let _third = gate.enter(there).unwrap();
-        assert_eq!(gate.enter(there).unwrap_err(), Full::Connections(3));
+        let enter = |origin| gate.enter(origin, control().0);
+        let first = enter(here).unwrap();
+        let _second = enter(here).unwrap();
+        assert_eq!(enter(here).unwrap_err(), Full::PerAddress(2));
+        let _third = enter(there).unwrap();
         drop(first);
-        let _fourth = gate.enter(there).unwrap();
+        let _fourth = enter(here).unwrap();
         let command = gate.take_threads(1).unwrap();
         assert_eq!(gate.take_threads(1).unwrap_err(), Full::Threads(4));
         drop(command);
         assert!(gate.take_threads(1).is_ok());
         assert_eq!(gate.connections(), 3);
+    }
+
+    #[test]
+    fn the_oldest_newcomer_makes_way_and_nobody_else() {
+        let gate = Gate::new(CAPS);
+        let ends: Vec<_> = (0..=NEWCOMERS_MAX).map(|_| control()).collect();
+        let enter = |end: &(Control, UnixStream)| gate.enter(Origin::Local, end.0.clone()).unwrap();
+        let mut places: Vec<Place> = ends.iter().take(NEWCOMERS_MAX).map(enter).collect();
+        places[0].admit(Rank::Guest).unwrap();
+        let one_more = control();
+        let _more = enter(&one_more);
+        assert!(!ends.iter().any(is_ended), "the admitted one had made room");
+        let _last = enter(&ends[NEWCOMERS_MAX]);
+        assert!(is_ended(&ends[1]) && !is_ended(&ends[0]) && !is_ended(&ends[2]));
+        assert_eq!(places[1].admit(Rank::Guest).unwrap_err(), Full::Connections(1), "its place is gone");
+    }
+
+    #[test]
+    fn a_known_peer_takes_the_oldest_guests_place() {
+        let gate = Gate::new(CAPS);
+        let ends: Vec<_> = (0..6).map(|_| control()).collect();
+        let mut places: Vec<_> = ends.iter().map(|end| gate.enter(Origin::Local, end.0.clone()).unwrap()).collect();
+        places[0].admit(Rank::Guest).unwrap();
+        places[1].admit(Rank::Guest).unwrap();
+        assert_eq!(places[2].admit(Rank::Guest).unwrap_err(), Full::Connections(2));
+        places[3].admit(Rank::Known).unwrap();
+        assert!(is_ended(&ends[0]) && !is_ended(&ends[1]));
+        places[4].admit(Rank::Known).unwrap();
+        assert_eq!(
+            places[5].admit(Rank::Known).unwrap_err(),
+            Full::Connections(2),
+            "known peers do not evict each other"
+        );
+        drop(places);
+        assert_eq!(gate.connections(), 0);
+    }
+
+    #[test]
+    fn who_fails_too_often_waits_but_never_this_machine() {
+        let gate = Gate::new(CAPS);
+        let there = Origin::Network([192, 0, 2, 1].into());
+        let enter = |origin| gate.enter(origin, control().0).map(drop);
+        for _ in 1..FAILURES_MAX {
+            gate.note_failure(there, 1);
+        }
+        assert_eq!(enter(there), Ok(()));
+        gate.note_failure(there, 1);
+        assert!(matches!(enter(there), Err(Full::Penalty { failures: FAILURES_MAX, .. })));
+        assert_eq!(enter(Origin::Network([192, 0, 2, 2].into())), Ok(()));
+        for own in [
+            Origin::Local,
+            Origin::Network([127, 0, 0, 1].into()),
+            Origin::Network(std::net::Ipv6Addr::UNSPECIFIED.into()),
+        ] {
+            gate.note_failure(own, FAILURES_MAX);
+            assert_eq!(enter(own), Ok(()), "{own:?}");
+        }
+        for n in 0..u32::try_from(OFFENDERS_MAX).unwrap() + 10 {
+            gate.note_failure(Origin::Network(std::net::Ipv4Addr::from_bits(n + 0x0a00_0000).into()), 1);
+        }
+        assert!(gate.inside().offenders.len() <= OFFENDERS_MAX);
     }
 }

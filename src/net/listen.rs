@@ -68,7 +68,7 @@ impl Listener {
         let failed = |why: String| BindError { address: address.to_string(), why };
         match address {
             Address::Unix(path) => Ok(vec![Self::bind_unix(path).map_err(failed)?]),
-            Address::Tcp { host, port } => {
+            Address::Tcp { host, port, .. } => {
                 let addresses = (host.as_str(), port.unwrap_or(0)).to_socket_addrs();
                 let mut addresses: Vec<SocketAddr> = addresses.map_err(|error| failed(error.to_string()))?.collect();
                 addresses.sort_unstable();
@@ -200,7 +200,7 @@ pub fn accept_loop(listener: &Listener, gate: &Arc<Gate>, door: &Door, handler: 
 }
 
 fn admit(stream: Stream, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) {
-    let place = match gate.enter(stream.origin()) {
+    let place = match gate.enter(stream.origin(), stream.control()) {
         Ok(place) => place,
         Err(full) => return door.turn_away(stream, full),
     };

@@ -21,6 +21,8 @@ pub struct OpenLines {
 struct Entry {
     control: Control,
     in_turn: Arc<AtomicBool>,
+    /// The key that the other end has proved.
+    key: Option<[u8; 32]>,
 }
 
 impl OpenLines {
@@ -28,7 +30,7 @@ impl OpenLines {
     pub fn register(self: &Arc<Self>, control: &Control) -> OpenLine {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let in_turn = Arc::new(AtomicBool::new(false));
-        self.lock().insert(id, Entry { control: control.clone(), in_turn: Arc::clone(&in_turn) });
+        self.lock().insert(id, Entry { control: control.clone(), in_turn: Arc::clone(&in_turn), key: None });
         // A stop that came before this line was in the list did not see it.
         if self.stopping() {
             control.stop_reading();
@@ -68,6 +70,13 @@ impl OpenLines {
         self.lock().values().for_each(|entry| entry.control.stop());
     }
 
+    /// Ends every line whose key is `revoked`, whatever it is doing; returns their numbers.
+    pub fn stop_where(&self, revoked: impl Fn(&[u8; 32]) -> bool) -> Vec<u64> {
+        let lines = self.lock();
+        let ended = lines.iter().filter(|(_, entry)| entry.key.as_ref().is_some_and(&revoked));
+        ended.map(|(id, entry)| (*id, entry.control.stop())).map(|(id, ())| id).collect()
+    }
+
     /// Waits until no line is open, for at most `wait`; returns how many are left.
     pub fn wait_until_none(&self, wait: Duration) -> usize {
         let deadline = Instant::now() + wait;
@@ -99,6 +108,13 @@ impl OpenLine {
     /// The line's number in the log.
     pub const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Says which key the other end has proved, so that the line ends when the key is revoked.
+    pub fn set_key(&self, key: [u8; 32]) {
+        if let Some(entry) = self.lines.lock().get_mut(&self.id) {
+            entry.key = Some(key);
+        }
     }
 
     /// Says whether the line is in a turn; returns whether the server is stopping. The flag is set

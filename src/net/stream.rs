@@ -1,9 +1,9 @@
 //! The duplex stream under a line, whatever it is made of, and its two halves.
 //!
-//! The halves live on different threads and need no lock between them: the kernel's sockets are
-//! duplex. Whatever encrypts later goes in here, behind the same two halves.
+//! The halves live on different threads. Plain, they need no lock between them: the kernel's sockets
+//! are duplex. Encrypted, they share what [`tls`] locks, never while a socket sleeps.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,33 +11,28 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::{SockRef, TcpKeepalive};
+
+use super::socket::{LINGER_LEN_MAX, Socket};
+use super::tls::{self, Credentials, HandshakeError, Incoming, Tls, Verdict};
 
 /// Silence after which the kernel asks whether the other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-/// Time between two such questions; three without an answer end the line, 60 s after the last byte.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Such questions without an answer that end the line.
 const KEEPALIVE_PROBES: u32 = 3;
-/// At most so many bytes are read and dropped before a socket is closed: what a sender in mid-file has
-/// on its way...
-const LINGER_LEN_MAX: usize = 4 * 1024 * 1024;
-/// ...and for at most so long: closing with unread bytes resets the connection, and the other end
-/// would lose the last error that was sent to it.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// A connected socket.
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
 
 /// A connected stream, not yet split.
 #[derive(Debug)]
 pub struct Stream {
     socket: Arc<Socket>,
+    encrypted: Option<Encrypted>,
+}
+
+/// What encryption adds to a stream: the state that its halves share, and what its receiver has.
+#[derive(Debug)]
+struct Encrypted {
+    tls: Arc<Tls>,
+    incoming: Incoming,
 }
 
 /// Who is at the other end of a stream, as far as the network says.
@@ -51,34 +46,43 @@ pub enum Origin {
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self { socket: Arc::new(Socket::Tcp(socket)) }
+        Self { socket: Arc::new(Socket::Tcp(socket)), encrypted: None }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self { socket: Arc::new(Socket::Unix(socket)) }
+        Self { socket: Arc::new(Socket::Unix(socket)), encrypted: None }
     }
 }
 
 impl Stream {
-    /// Sets what every line of ours has: no Nagle delay, keepalive, and a limit on how long the
-    /// other end may take nothing at all of what is sent to it (`None`: for ever).
+    /// Sets what every line of ours has: no Nagle delay, a limit on how long the other end may take
+    /// nothing at all of what is sent to it (`None`: for ever), and keepalive, so that one that died is
+    /// noticed within `notice_within` even if nobody says anything (`None`: within a minute).
     ///
     /// # Errors
     /// The socket is already gone.
-    pub fn tune(&self, stall_timeout: Option<Duration>) -> io::Result<()> {
+    pub fn tune(&self, stall_timeout: Option<Duration>, notice_within: Option<Duration>) -> io::Result<()> {
         match &*self.socket {
             Socket::Tcp(socket) => {
                 socket.set_nodelay(true)?;
+                // Half of the time is silence, the rest are questions; the kernel counts whole seconds.
+                let half = notice_within.map_or(KEEPALIVE_AFTER, |within| (within / 2).min(KEEPALIVE_AFTER));
                 let keepalive = TcpKeepalive::new()
-                    .with_time(KEEPALIVE_AFTER)
-                    .with_interval(KEEPALIVE_INTERVAL)
+                    .with_time(half.max(Duration::from_secs(1)))
+                    .with_interval((half / KEEPALIVE_PROBES).max(Duration::from_secs(1)))
                     .with_retries(KEEPALIVE_PROBES);
                 let options = SockRef::from(socket);
                 options.set_tcp_keepalive(&keepalive)?;
-                // Covers both a peer that died with data under way and one whose window stays shut.
-                options.set_tcp_user_timeout(stall_timeout)
+                // Covers both a peer that died with data under way and one whose window stays shut. It
+                // also overrides the number of keepalive's questions (tcp(7)), so it is no longer than
+                // what those are to take.
+                let limit = match (stall_timeout, notice_within) {
+                    (Some(stall), Some(within)) => Some(stall.min(within)),
+                    (stall, _) => stall,
+                };
+                options.set_tcp_user_timeout(limit)
             }
             Socket::Unix(socket) => socket.set_write_timeout(stall_timeout),
         }
@@ -87,7 +91,50 @@ impl Stream {
     /// The two halves, for two threads.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         let timeout = Cell::new(self.socket.read_timeout());
-        (ReadHalf { socket: Arc::clone(&self.socket), timeout }, WriteHalf { socket: self.socket })
+        let tls = self.encrypted.as_ref().map(|encrypted| Arc::clone(&encrypted.tls));
+        let decrypter = self.encrypted.map(|Encrypted { tls, incoming }| Decrypter { tls, incoming });
+        let read = ReadHalf {
+            socket: Arc::clone(&self.socket),
+            timeout,
+            deadline: Cell::new(None),
+            decrypter: RefCell::new(decrypter),
+        };
+        (read, WriteHalf { socket: self.socket, tls })
+    }
+
+    /// The server's side of a TLS handshake, of which `first` was already read, within `limit` in all.
+    ///
+    /// # Errors
+    /// [`HandshakeError`].
+    pub fn accept_tls(self, first: &[u8], own: &Credentials, limit: Duration) -> Result<Self, HandshakeError> {
+        let (tls, incoming) = tls::accept(&self.socket, first, own, limit)?;
+        Ok(Self { encrypted: Some(Encrypted { tls: Arc::new(tls), incoming }), ..self })
+    }
+
+    /// The client's side of a TLS handshake, within `limit` in all; `verdict` judges the server's key
+    /// before the first byte of ours is sent.
+    ///
+    /// # Errors
+    /// [`HandshakeError`].
+    pub fn connect_tls(self, own: &Credentials, verdict: Verdict, limit: Duration) -> Result<Self, HandshakeError> {
+        let (tls, incoming) = tls::connect(&self.socket, own, verdict, limit)?;
+        Ok(Self { encrypted: Some(Encrypted { tls: Arc::new(tls), incoming }), ..self })
+    }
+
+    /// The encrypted stream's shared state; `None` on a plain one.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.encrypted.as_ref().map(|encrypted| &encrypted.tls)
+    }
+
+    /// The user at the other end of a Unix socket (`SO_PEERCRED`: unix(7)); `None` over a network, or
+    /// where the kernel does not say.
+    pub fn peer_user(&self) -> Option<u32> {
+        match &*self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Unix(socket) => {
+                rustix::net::sockopt::socket_peercred(socket).ok().map(|credentials| credentials.uid.as_raw())
+            }
+        }
     }
 
     /// A handle that outlives the halves' owners, to stop them from outside.
@@ -118,7 +165,7 @@ impl Stream {
     /// # Errors
     /// The socket failed.
     pub fn read_within(&self, dest: &mut [u8], wait: Option<Duration>) -> io::Result<Option<usize>> {
-        if !readable(self.socket.as_fd(), wait)? {
+        if !self.socket.readable(wait)? {
             return Ok(None);
         }
         (&*self.socket).read(dest).map(Some)
@@ -153,7 +200,7 @@ impl Stream {
         let mut waste = [0; 4096];
         let mut dropped = 0;
         // Within bounds: who never stops sending would keep the caller here for ever.
-        while dropped < LINGER_LEN_MAX && readable(self.socket.as_fd(), Some(Duration::ZERO)).unwrap_or(false) {
+        while dropped < LINGER_LEN_MAX && self.socket.readable(Some(Duration::ZERO)).unwrap_or(false) {
             match (&*self.socket).read(&mut waste) {
                 Ok(0) | Err(_) => return false,
                 Ok(len) => dropped += len,
@@ -207,6 +254,15 @@ pub struct ReadHalf {
     socket: Arc<Socket>,
     /// The timeout that the socket has, so that setting it again costs no system call.
     timeout: Cell<Option<Duration>>,
+    /// When everything that is now waited for must have come, however it trickles in.
+    deadline: Cell<Option<Instant>>,
+    decrypter: RefCell<Option<Decrypter>>,
+}
+
+#[derive(Debug)]
+struct Decrypter {
+    tls: Arc<Tls>,
+    incoming: Incoming,
 }
 
 impl ReadHalf {
@@ -222,26 +278,44 @@ impl ReadHalf {
         self.socket.set_read_timeout(timeout)
     }
 
+    /// When reading ends, whatever comes by then: for those who send a byte now and then. `None`: never.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.deadline.set(deadline);
+    }
+
     /// Whether a read would find something (bytes or the end) without waiting.
     ///
     /// # Errors
     /// The socket is gone.
     pub fn ready(&self) -> io::Result<bool> {
-        readable(self.socket.as_fd(), Some(Duration::ZERO))
+        match &mut *self.decrypter.borrow_mut() {
+            Some(Decrypter { tls, incoming }) => tls.ready(&self.socket, incoming),
+            None => self.socket.readable(Some(Duration::ZERO)),
+        }
     }
 }
 
 impl Read for ReadHalf {
     fn read(&mut self, dest: &mut [u8]) -> io::Result<usize> {
-        (&*self.socket).read(dest)
+        self.read_vectored(&mut [IoSliceMut::new(dest)])
     }
 
     fn read_vectored(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match &*self.socket {
-            Socket::Tcp(socket) => (&mut &*socket).read_vectored(slices),
-            Socket::Unix(socket) => (&mut &*socket).read_vectored(slices),
+        let wait = || wait_before(&self.socket, self.deadline.get());
+        let mut socket = &*self.socket;
+        match self.decrypter.get_mut() {
+            Some(Decrypter { tls, incoming }) => {
+                tls.read(socket, incoming, slices, &mut |dest| wait().and_then(|()| socket.read(dest)))
+            }
+            None => wait().and_then(|()| socket.read_vectored(slices)),
         }
     }
+}
+
+fn wait_before(socket: &Socket, deadline: Option<Instant>) -> io::Result<()> {
+    let Some(deadline) = deadline else { return Ok(()) };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() || !socket.readable(Some(left))? { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
 }
 
 /// The sending half. A clone is a second handle on the same socket: whoever holds both decides who
@@ -249,20 +323,48 @@ impl Read for ReadHalf {
 #[derive(Debug, Clone)]
 pub struct WriteHalf {
     socket: Arc<Socket>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl WriteHalf {
-    /// Writes what the socket takes at once; `WouldBlock` if that is nothing.
+    /// Writes what the socket takes at once; `WouldBlock` if that is nothing. An encrypted stream may
+    /// take more than its socket does: see [`has_unsent`](Self::has_unsent).
     ///
     /// # Errors
     /// `WouldBlock`, or the socket failed.
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.try_write(slices)
+        match &self.tls {
+            Some(tls) => tls.try_write(&self.socket, slices),
+            None => self.socket.try_write(slices),
+        }
+    }
+
+    /// Whether something that [`try_write`](Self::try_write) took has not left yet.
+    pub fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
+    }
+
+    /// Sends what [`try_write`](Self::try_write) left, as far as the socket takes it at once.
+    ///
+    /// # Errors
+    /// `WouldBlock` if something is still left, or the socket failed.
+    pub fn try_flush(&self) -> io::Result<()> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.try_write(&self.socket, &[]).map(drop))
+    }
+
+    /// Says farewell without waiting, for a line that ends in the middle of things.
+    pub fn abandon(&self) {
+        if let Some(tls) = &self.tls {
+            tls.abandon(&self.socket);
+        }
     }
 
     /// Closes a line: says that nothing more will come, then reads and drops, within bounds, what
     /// the other end still sent, so that it can read our last word before the connection is gone.
     pub fn close(&self) {
+        if let Some(tls) = &self.tls {
+            tls.close(&self.socket);
+        }
         self.socket.shutdown(Shutdown::Write);
         self.socket.linger();
     }
@@ -276,13 +378,13 @@ impl AsFd for WriteHalf {
 
 impl Write for WriteHalf {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.socket).write(bytes)
+        self.write_vectored(&[IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &*self.socket {
-            Socket::Tcp(socket) => (&mut &*socket).write_vectored(slices),
-            Socket::Unix(socket) => (&mut &*socket).write_vectored(slices),
+        match &self.tls {
+            Some(tls) => tls.write(&self.socket, slices),
+            None => (&*self.socket).write_vectored(slices),
         }
     }
 
@@ -311,119 +413,5 @@ impl Control {
     /// Ends both directions: blocked reads and writes return.
     pub fn stop(&self) {
         self.socket.shutdown(Shutdown::Both);
-    }
-}
-
-impl Socket {
-    /// A socket that is gone already has nothing left to shut down, so its error says nothing new.
-    fn shutdown(&self, how: Shutdown) {
-        let result = match self {
-            Self::Tcp(socket) => socket.shutdown(how),
-            Self::Unix(socket) => socket.shutdown(how),
-        };
-        drop(result);
-    }
-
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        // Zero would mean "for ever" to the kernel, and is refused by std.
-        let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
-        match self {
-            Self::Tcp(socket) => socket.set_read_timeout(timeout),
-            Self::Unix(socket) => socket.set_read_timeout(timeout),
-        }
-    }
-
-    fn read_timeout(&self) -> Option<Duration> {
-        match self {
-            Self::Tcp(socket) => socket.read_timeout().unwrap_or_default(),
-            Self::Unix(socket) => socket.read_timeout().unwrap_or_default(),
-        }
-    }
-
-    fn linger(&self) {
-        let mut socket = self;
-        let deadline = Instant::now() + LINGER_TIME_MAX;
-        let mut waste = [0; 4096];
-        let mut dropped = 0;
-        while dropped < LINGER_LEN_MAX {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !readable(self.as_fd(), Some(left)).unwrap_or(false) {
-                break;
-            }
-            match socket.read(&mut waste) {
-                Ok(0) | Err(_) => break,
-                Ok(len) => dropped += len,
-            }
-        }
-    }
-
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(sendmsg(self.as_fd(), slices, &mut SendAncillaryBuffer::default(), flags)?)
-    }
-
-    fn local_address(&self) -> String {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().map_or_else(|_| "?".into(), |address| address.to_string()),
-            Self::Unix(socket) => socket.local_addr().map_or_else(|_| "unix:?".into(), |address| unix_name(&address)),
-        }
-    }
-
-    fn peer_address(&self) -> String {
-        match self {
-            Self::Tcp(socket) => socket.peer_addr().map_or_else(|_| "?".into(), |address| address.to_string()),
-            Self::Unix(socket) => socket.peer_addr().map_or_else(|_| "unix:?".into(), |address| unix_name(&address)),
-        }
-    }
-}
-
-fn unix_name(address: &std::os::unix::net::SocketAddr) -> String {
-    // A client's end is usually unnamed. One that has a name chose it, and must not write our log with it.
-    let shown = |path: &std::path::Path| format!("unix:{}", path.to_string_lossy().escape_debug());
-    address.as_pathname().map_or_else(|| "unix:".into(), shown)
-}
-
-impl Read for &Socket {
-    fn read(&mut self, dest: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => (&mut &*socket).read(dest),
-            Socket::Unix(socket) => (&mut &*socket).read(dest),
-        }
-    }
-}
-
-impl Write for &Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => (&mut &*socket).write(bytes),
-            Socket::Unix(socket) => (&mut &*socket).write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
-/// Waits until a read would return; `None` waits for ever.
-fn readable(socket: BorrowedFd<'_>, wait: Option<Duration>) -> io::Result<bool> {
-    let deadline = wait.map(|wait| Instant::now() + wait);
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| rustix::event::Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], timeout.as_ref()) {
-            Ok(count) => return Ok(count > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }

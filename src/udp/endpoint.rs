@@ -33,7 +33,7 @@ impl Endpoint {
     pub fn resolve(address: &Address, default_port: u16) -> io::Result<Vec<Self>> {
         match address {
             Address::Unix(path) => Ok(vec![Self::at_path(path)?]),
-            Address::Tcp { host, port } => {
+            Address::Tcp { host, port, .. } => {
                 let found = (host.as_str(), port.unwrap_or(default_port)).to_socket_addrs()?;
                 Ok(found.map(Self::Ip).collect())
             }

@@ -153,6 +153,11 @@ impl<R: Read> Receiver<R> {
         Ok(())
     }
 
+    /// Whether the other end is still a stranger, from whom less is taken at once.
+    pub const fn set_stranger(&mut self, is_stranger: bool) {
+        self.frames.set_stranger(is_stranger);
+    }
+
     /// The stream under the messages.
     pub const fn stream(&self) -> &R {
         self.frames.stream()

@@ -55,6 +55,16 @@ pub enum Misbehaviour {
     /// The 4-byte length is outside 2 to 65,535.
     #[error("frame header length {0} is outside 2..=65535: the other end does not speak frames")]
     HeaderLength(i32),
+    /// Before `hello` was accepted, less is taken.
+    #[error("frame {part} of {announced} bytes before hello was accepted, where at most {limit} are taken")]
+    TooMuchTooSoon {
+        /// Header or body.
+        part: &'static str,
+        /// What was announced, in bytes.
+        announced: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The header is not a JSON object.
     #[error("frame header begins with byte 0x{0:02x}, not with an opening brace")]
     NotAnObject(u8),

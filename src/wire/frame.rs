@@ -26,6 +26,9 @@ pub const HEADER_LEN_MIN: usize = 2;
 pub const HEADER_LEN_MAX: usize = 65_535;
 /// Longest body, in bytes: longer things are runs of `data` frames, so that either end can stop them.
 pub const BODY_LEN_MAX: u32 = 4 * 1024 * 1024;
+/// Longest header and longest body from somebody who has not said `hello` yet, in bytes: strangers
+/// are not lent more.
+pub const STRANGER_LEN_MAX: usize = 4 * 1024;
 /// A body up to this many bytes is copied behind its header and leaves in one write; a longer one
 /// leaves beside it in a vectored write, since by then the copy costs more than the second slice.
 pub const COPY_LEN_MAX: usize = 8 * 1024;
@@ -52,6 +55,8 @@ pub struct FrameReader<R> {
     /// The last read into the buffer filled it, and all of it was small frames so far.
     is_busy: bool,
     received: u64,
+    /// The other end has not said `hello` yet.
+    is_stranger: bool,
 }
 
 impl<R: Read> FrameReader<R> {
@@ -70,7 +75,13 @@ impl<R: Read> FrameReader<R> {
             body_left: Cell::new(0),
             is_busy: false,
             received,
+            is_stranger: false,
         }
+    }
+
+    /// Takes no more than [`STRANGER_LEN_MAX`] at once, or all that a frame may hold.
+    pub const fn set_stranger(&mut self, is_stranger: bool) {
+        self.is_stranger = is_stranger;
     }
 
     /// The stream under the frames.
@@ -109,8 +120,11 @@ impl<R: Read> FrameReader<R> {
             .ok()
             .filter(|len| (HEADER_LEN_MIN..=HEADER_LEN_MAX).contains(len))
             .ok_or(Misbehaviour::HeaderLength(announced))?;
+        self.check_stranger("header", u64::try_from(len).unwrap_or(u64::MAX))?;
         self.take(LENGTH_LEN);
-        self.need(1)?;
+        if self.buffered() == 0 && self.fill(1)? == 0 {
+            return Err(LineLost::InsideFrame { missing: u64::try_from(len).unwrap_or(u64::MAX) }.into());
+        }
         if let Some(&first) = self.unused().first().filter(|&&byte| byte != b'{') {
             return Err(Misbehaviour::NotAnObject(first).into());
         }
@@ -132,6 +146,7 @@ impl<R: Read> FrameReader<R> {
     /// # Errors
     /// `total_size` is over [`BODY_LEN_MAX`].
     pub fn begin_body(&self, total_size: u64) -> Result<()> {
+        self.check_stranger("body", total_size)?;
         match u32::try_from(total_size) {
             Ok(len) if len <= BODY_LEN_MAX => {
                 self.body_left.set(len);
@@ -139,6 +154,14 @@ impl<R: Read> FrameReader<R> {
             }
             _ => Err(Misbehaviour::BodyTooLarge { announced: total_size, limit: BODY_LEN_MAX }.into()),
         }
+    }
+
+    fn check_stranger(&self, part: &'static str, announced: u64) -> Result<()> {
+        let limit = u64::try_from(STRANGER_LEN_MAX).unwrap_or(u64::MAX);
+        if self.is_stranger && announced > limit {
+            return Err(Misbehaviour::TooMuchTooSoon { part, announced, limit }.into());
+        }
+        Ok(())
     }
 
     /// Reads some of the present body into `dest`; 0 means that the body is at its end.

@@ -37,6 +37,11 @@ pub enum Message<'a> {
     /// This side has said all it had to say in this turn. A file's carries its size and digest.
     End { total: Option<Total<'a>> },
 
+    /// Introduce me, who am called this; the answer too. Body: a SPAKE2 message.
+    Pair { name: Cow<'a, str> },
+    /// This end knows the code. Body: a MAC.
+    Confirm,
+
     /// Return the body, or with `streamed` every `data` until `end`. Body: anything.
     Echo { streamed: bool },
 
@@ -143,9 +148,9 @@ pub enum Outcome<'a> {
 impl Message<'_> {
     /// The verbs and answers by name, in this file's order, for tables and documents.
     pub const NAMES: &'static [&'static str] = &[
-        "hello", "error", "ok", "data", "eof", "credit", "end", "echo", "chat", "say", "joined", "left", "nick",
-        "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir", "rm", "mv",
-        "get", "file", "put",
+        "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
+        "left", "nick", "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir",
+        "rm", "mv", "get", "file", "put",
     ];
 
     /// The word on the wire.
@@ -158,6 +163,8 @@ impl Message<'_> {
             Self::Eof => "eof",
             Self::Credit { .. } => "credit",
             Self::End { .. } => "end",
+            Self::Pair { .. } => "pair",
+            Self::Confirm => "confirm",
             Self::Echo { .. } => "echo",
             Self::Chat { .. } => "chat",
             Self::Say { .. } => "say",
@@ -217,6 +224,7 @@ impl Message<'_> {
                 h.size = Some(total.size);
                 h.blake3 = text(&total.blake3);
             }
+            Self::Pair { name } => h.name = text(name),
             Self::Echo { streamed } => h.streamed = *streamed,
             Self::Chat { room, nick } | Self::Joined { room, nick } => {
                 h.room = text(room);
@@ -256,7 +264,7 @@ impl Message<'_> {
                 (h.name, h.name_b64) = name(own_name);
                 attributes.fill(&mut h);
             }
-            Self::End { total: None } | Self::Eof | Self::Names | Self::Pwd => {}
+            Self::End { total: None } | Self::Eof | Self::Confirm | Self::Names | Self::Pwd => {}
         }
         h
     }
@@ -414,6 +422,8 @@ impl<'a> Fields<'a> {
             "eof" => Message::Eof,
             "credit" => Message::Credit { bytes: self.need(self.h.bytes, "bytes")? },
             "end" => Message::End { total: self.total() },
+            "pair" => Message::Pair { name: take(&mut self.h.name, &self.kind, "name")? },
+            "confirm" => Message::Confirm,
             "echo" => Message::Echo { streamed: self.h.streamed },
             "chat" => Message::Chat { room: self.room()?, nick: self.nick()? },
             "say" => Message::Say { nick: self.h.nick.take().map(|text| text.0) },

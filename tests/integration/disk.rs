@@ -146,7 +146,7 @@ fn what_the_server_may_not_read_or_write_is_a_sentence() {
     std::fs::set_permissions(root.path().join("closed"), open(0o700)).unwrap();
     // The program may lie where nobody but its builder may look: it is copied to where all may.
     let copied = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(copied.path(), open(0o755)).unwrap();
+    std::fs::set_permissions(copied.path(), open(0o777)).unwrap();
     let server = copied.path().join("tcp-server");
     std::fs::copy(crate::harness::program("tcp-server"), &server).unwrap();
     let spawned = Command::new("setpriv")
@@ -154,6 +154,8 @@ fn what_the_server_may_not_read_or_write_is_a_sentence() {
         .arg(&server)
         .args(["--guest", "all", "--bind", "127.0.0.1:0", "--root"])
         .arg(root.path())
+        // Its home is another user's too.
+        .env("LANDLINE_HOME", copied.path().join("home"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
@@ -179,7 +181,7 @@ fn what_the_server_may_not_read_or_write_is_a_sentence() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
     Run::new("tcp-client")
-        .args([address])
+        .args([&format!("tcp://{address}")])
         .stdin("cd closed\nls closed\nrm public\nmkdir a\n")
         .code(1)
         .any_stderr()

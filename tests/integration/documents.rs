@@ -65,6 +65,7 @@ impl Walk {
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");
         shell.env("PATH", path).env("LANDLINE_PORT", &self.port).env("USER", "tester").current_dir(self.dir.path());
+        shell.env("LANDLINE_HOME", self.dir.path().join("home"));
         shell
     }
 
@@ -186,6 +187,10 @@ fn the_limits_on_the_map_are_the_codes() {
     for (name, value) in [
         ("HEADER_LEN_MAX", format!("{} B", wire::frame::HEADER_LEN_MAX)),
         ("BODY_LEN_MAX", mib(wire::frame::BODY_LEN_MAX as usize)),
+        ("STRANGER_LEN_MAX", kib(wire::frame::STRANGER_LEN_MAX)),
+        ("NEWCOMERS_MAX", net::gate::NEWCOMERS_MAX.to_string()),
+        ("FAILURES_MAX", net::gate::FAILURES_MAX.to_string()),
+        ("GUESSES_MAX", landline::trust::offer::GUESSES_MAX.to_string()),
         ("BUFFER_LEN_IDLE", kib(wire::frame::BUFFER_LEN_IDLE)),
         ("BUFFER_LEN_BUSY", kib(wire::frame::BUFFER_LEN_BUSY)),
         ("STACK_LEN", kib(net::listen::STACK_LEN)),

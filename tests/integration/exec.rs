@@ -34,7 +34,7 @@ fn every_ending_has_its_own_code() {
     rexec(&["-C", "nowhere", "--", "true"]).code(251).stderr("/nowhere: no such file or directory").prints("");
     Run::new("rexec").args(["unix:/nonexistent/socket", "true"]).code(253).stderr("cannot connect").prints("");
     let guests = Server::with(&["--guest", "echo"]);
-    Run::new("rexec").args([guests.address(), "true"]).code(251).stderr("needs the service exec").prints("");
+    Run::new("rexec").args([&guests.plain(), "true"]).code(251).stderr("needs the service exec").prints("");
 }
 
 #[test]

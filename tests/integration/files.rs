@@ -105,7 +105,7 @@ fn what_cannot_be_done_is_said_in_one_sentence_and_changes_nothing() {
     let two = [server.remote("dir/x"), server.remote("dir/x"), "nowhere".into()];
     Run::new("fget").args(two).code(2).stderr("nowhere: not a directory; make it first").prints("");
     let reading = Server::with(&["--guest", "read"]);
-    let run = Run::new("fput").args(["a", &reading.remote("")]).current_dir(here.path());
+    let run = Run::new("fput").args(["a", &format!("{}/", reading.plain())]).current_dir(here.path());
     run.code(1).stderr("needs the service write").prints("");
     assert_eq!(reading.names(""), [""; 0]);
     assert_eq!(server.names(""), ["dir"]);

@@ -32,8 +32,14 @@ fn command(name: &str) -> Command {
             command.env_remove(key);
         }
     }
-    command.env("USER", "tester").env("TZ", "UTC");
+    command.env("USER", "tester").env("TZ", "UTC").env("LANDLINE_HOME", own_home());
     command
+}
+
+/// The home that all programs of all tests share, unless a test gives them others: server and clients
+/// have one identity, as on one user's machine.
+pub(crate) fn own_home() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("home")
 }
 
 /// A running `tcp-server` with a root of its own; killed if the test forgets it.
@@ -58,11 +64,32 @@ impl Server {
         Self::with_root(args, root)
     }
 
+    /// With a home of its own: another machine than the one of the other programs.
+    pub(crate) fn at_home(args: &[&str], home: &Path) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Self::start_with(args, root, Some(home), None)
+    }
+
+    /// With a home of its own, and a root that is somebody else's.
+    pub(crate) fn with_args(args: &[&str], shown: &Path, home: &Path) -> Self {
+        Self::start_with(args, tempfile::tempdir().unwrap(), Some(home), Some(shown))
+    }
+
     pub(crate) fn with_root(args: &[&str], root: tempfile::TempDir) -> Self {
+        Self::start_with(args, root, None, None)
+    }
+
+    fn start_with(args: &[&str], root: tempfile::TempDir, home: Option<&Path>, shown: Option<&Path>) -> Self {
         let mut command = command("tcp-server");
-        command.arg("--root").arg(root.path()).args(args);
+        command.arg("--root").arg(shown.unwrap_or(root.path())).args(args);
+        if let Some(home) = home {
+            command.env("LANDLINE_HOME", home);
+        }
         if !args.contains(&"--bind") {
             command.args(["--bind", "127.0.0.1:0"]);
+        }
+        if !args.contains(&"--guest") {
+            command.args(["--guest", "echo,chat"]);
         }
         let expected = args.iter().filter(|arg| **arg == "--bind").count().max(1);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -84,6 +111,11 @@ impl Server {
         &self.addresses[0]
     }
 
+    /// The first address, for a client that comes as a guest.
+    pub(crate) fn plain(&self) -> String {
+        format!("tcp://{}", self.address())
+    }
+
     pub(crate) fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -94,7 +126,7 @@ impl Server {
 
     /// `HOST:PATH` on this server, in the form that carries a port.
     pub(crate) fn remote(&self, path: &str) -> String {
-        format!("tcp://{}/{path}", self.address())
+        format!("tls://{}/{path}", self.address())
     }
 
     pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -220,6 +252,11 @@ impl Run {
 
     pub(crate) fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.command.args(args);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
         self
     }
 

@@ -272,7 +272,7 @@ fn headers_that_are_bombs_or_no_json_are_refused() {
 #[test]
 fn a_greeting_may_have_any_length() {
     let server = server();
-    for len in (60..=330).chain([0x0316, 0x1016]) {
+    for len in (60..=330).chain([0x0316, 4096]) {
         let bare = r#"{"type":"hello","version":1,"program":""}"#;
         let hello = bare.replace(r#""""#, &format!("{:?}", "p".repeat(len - bare.len())));
         assert_eq!(hello.len(), len);

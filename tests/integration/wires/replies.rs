@@ -147,6 +147,7 @@ fn our_own_client_uses_the_same_port() {
     assert_eq!(conn.ask("before"), "BEFORE");
     let client = Run::new("tcp-client").args(["--wire", "raw", server.address()]);
     client.stdin("one\n\ntwo\n").prints("ONE\nTWO\n");
-    Run::new("tcp-client").args([server.address()]).stdin("pwd\n").any_stderr().code(1).output();
+    Run::new("tcp-client").args([&server.plain()]).stdin("pwd\n").any_stderr().code(1).output();
+    Run::new("tcp-client").args([server.address()]).stdin("pwd\n").prints("/\n");
     assert_eq!(conn.ask("after"), "AFTER");
 }

@@ -1,9 +1,25 @@
 //! Who is at the other end, and what that allows.
 //!
-//! Everybody is a guest so far: nothing on a plain line proves who speaks.
+//! [`home`] keeps what must not be lost or seen, [`identity`] is this user's key, [`peers`] whom we
+//! know, [`offer`] a pairing that waits with its
+//! [`code`], [`pake`] what proves that both ends know it, [`seen`] who came when, [`running`] which servers do,
+//! [`hosts`] what people call machines, and [`policy`] decides.
+
+pub mod code;
+pub mod home;
+pub mod hosts;
+pub mod identity;
+pub mod offer;
+pub mod pake;
+pub mod peers;
+pub mod policy;
+pub mod running;
+pub mod seen;
 
 use std::fmt;
 use std::str::FromStr;
+
+use identity::Fingerprint;
 
 /// What a line can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,17 +118,38 @@ impl fmt::Display for Services {
 /// The other end of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// It has proved nothing; all that is known is where it came from.
+    /// The server's own user: it proved the server's own key, or its user id on this machine.
+    Own,
+    /// It proved a key that is recorded here.
+    Known {
+        /// What it is called here.
+        name: String,
+        /// Its key.
+        fingerprint: Fingerprint,
+    },
+    /// Anybody else.
     Guest {
         /// Its address, as the network says.
         address: String,
+        /// Its key, which nobody here knows; `None` on a plain line.
+        fingerprint: Option<Fingerprint>,
     },
+}
+
+impl Peer {
+    /// Whether it has proved to be somebody.
+    pub const fn is_known(&self) -> bool {
+        matches!(self, Self::Own | Self::Known { .. })
+    }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Guest { address } => write!(f, "guest {address}"),
+            Self::Own => f.write_str("own identity"),
+            Self::Known { name, .. } => f.write_str(name),
+            Self::Guest { address, fingerprint: None } => write!(f, "guest {address}"),
+            Self::Guest { address, fingerprint: Some(key) } => write!(f, "guest {address} with {key}"),
         }
     }
 }

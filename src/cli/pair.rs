@@ -1,0 +1,182 @@
+//! Both ends of a pairing as people see them: `tcp-server pair` shows a code, `tcp-client pair` asks
+//! for it.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::args::{Reach, Talk};
+use super::connect::{NotTrusted, handshake, host_part, resolve};
+use super::exit::usage;
+use super::tcp_server::{Bind, serve_pairing};
+use super::{Exit, home, put_out, say, tcp_client, tcp_server};
+use crate::line::Line;
+use crate::net::Address;
+use crate::net::dial::dial;
+use crate::pair::{call_pair, record_server};
+use crate::trust::Services;
+use crate::trust::code::Code;
+use crate::trust::home::Home;
+use crate::trust::identity::Identity;
+use crate::trust::offer::{OFFER_TIME_MAX, Offer, Standing};
+use crate::trust::peers::{Peers, check_name, check_scope, checked_root};
+use crate::trust::running::running;
+use crate::wire::Error;
+
+/// How often the command that shows a code looks how it stands.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a new peer is to be here.
+#[derive(Debug, Args)]
+pub struct OfferArgs {
+    /// What to call the new peer here [default: what it calls itself]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// What it may do here: echo, chat, read, write, exec, or all, none
+    #[arg(long, value_name = "LIST", default_value = "echo,chat,read")]
+    allow: Services,
+    /// The directory below the server's root that it is shown [default: all of it]
+    #[arg(long, value_name = "DIR")]
+    root: Option<String>,
+    #[command(flatten)]
+    bind: Bind,
+}
+
+/// Shows a code and waits until somebody has used it.
+///
+/// # Errors
+/// The rule would lie, the name is taken, the code was spoiled, or its time is over.
+pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
+    let home = home::open()?;
+    let own = Identity::of(&home)?;
+    let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?.filter(|root| !root.is_empty());
+    check_scope(args.allow, root.as_deref()).map_err(|why| usage(format!("the new peer {why}")))?;
+    if let Some(name) = &args.name {
+        check_name(name).map_err(usage)?;
+        if Peers::load(&home)?.by_name(name).is_some_and(|peer| peer.services != Services::NONE) {
+            return Err(usage(format!(
+                "{name}: somebody is called that already; choose another --name, or first: tcp-server peers revoke {name}"
+            )));
+        }
+    }
+    // A list that cannot be read could not take anybody; better said now than to the other person.
+    Peers::load(&home)?;
+    let addresses = running(&home)?;
+    let offer = Offer::open(&home, args.allow, args.name.clone(), root)?;
+    let result = if addresses.is_empty() {
+        serve_pairing(&args.bind, &home, own, |addresses| wait(&home, &offer, addresses, "pairing only"))
+    } else {
+        wait(&home, &offer, &addresses, "the running server")
+    };
+    offer.withdraw(&home)?;
+    result
+}
+
+fn wait(home: &Home, offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<Exit> {
+    let minutes = OFFER_TIME_MAX.as_secs() / 60;
+    put_out(format!("{}\n", offer.code.as_str()).as_bytes())?;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let port = addresses.iter().find_map(|address| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()));
+    let host = Address::Tcp { host, port, is_plain: false };
+    say(
+        tcp_server::PROGRAM,
+        &format!("on the other machine: tcp-client pair {host}, and type this code there within {minutes} minutes"),
+    );
+    say(tcp_server::PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));
+    let is_local =
+        |address: &String| address.starts_with("127.") || address.starts_with("[::1]") || address.starts_with("unix:");
+    if addresses.iter().all(is_local) {
+        say(tcp_server::PROGRAM, "other machines cannot reach that; start the server with --bind 0.0.0.0, for example");
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    loop {
+        if signals.pending().next().is_some() {
+            offer.withdraw(home)?;
+            say(tcp_server::PROGRAM, "the code is void now");
+            return Ok(Exit::Interrupted);
+        }
+        match offer.standing(home)? {
+            Standing::Waiting { .. } | Standing::Claimed => thread::sleep(LOOK_INTERVAL),
+            Standing::Paired { name, fingerprint } => {
+                put_out(format!("paired with {name}, {fingerprint}, which may {} here\n", offer.allow).as_bytes())?;
+                return Ok(Exit::Done);
+            }
+            Standing::Spoiled => {
+                anyhow::bail!(
+                    "three wrong codes were tried: the code is void, and nobody was paired; begin again, and see the log for who it was"
+                )
+            }
+            Standing::Failed { why } => anyhow::bail!("the other machine knew the code, but: {why}"),
+            Standing::Expired => anyhow::bail!("nobody came within {minutes} minutes: the code is void"),
+            Standing::Gone => anyhow::bail!("another tcp-server pair has taken over; this code is void"),
+        }
+    }
+}
+
+/// Asks for the code, introduces this machine to HOST, and remembers its key.
+///
+/// # Errors
+/// The code is wrong, somebody is in between, the key on record is another, or no connection came about.
+pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk) -> anyhow::Result<Exit> {
+    if host.is_plain() || matches!(host, Address::Unix(_)) {
+        return Err(usage(format!("{host}: only an encrypted line over a network can be paired over")));
+    }
+    if let Some(name) = name {
+        check_name(name).map_err(usage)?;
+    }
+    let home = home::open()?;
+    let own = Identity::of(&home)?;
+    let dialled = resolve(&home, host, reach.port)?;
+    let code = ask_code()?;
+    let (pin, own_key) = (dialled.pin.clone(), own.fingerprint());
+    let pinned = pin.as_ref().map(|(_, key)| *key);
+    let is_expected = move |key| pinned.is_none_or(|pinned| pinned == key);
+    let stream = dial(&dialled.address, reach.connect_timeout)?;
+    let (stream, key) = match (handshake(stream, &own, &dialled, reach, is_expected)?, pin) {
+        (Ok(shaken), _) => shaken,
+        (Err(offered), pin) => {
+            let (name, pinned) = pin.unwrap_or((host.to_string(), offered));
+            let dialled = dialled.recorded_address();
+            return Err(NotTrusted::Changed { host: host.to_string(), dialled, name, pinned, offered }.into());
+        }
+    };
+    if key == own_key {
+        return Err(usage(format!("{host}: this is your own identity there too: no pairing is needed")));
+    }
+    let mut line = Line::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
+    let said = call_pair(&mut line, &code, own_key, key).map_err(|error| match error {
+        Error::Refused(refusal) => NotTrusted::NotPaired { host: host.to_string(), why: refusal.message }.into(),
+        other => anyhow::Error::from(other),
+    })?;
+    line.close();
+    let name = record_server(&home, key, name, &host_part(host), &dialled.recorded_address())?;
+    if !talk.quiet {
+        put_out(format!("paired with {name}, {key}\n").as_bytes())?;
+    }
+    tracing::debug!(said, "the server's own name");
+    Ok(Exit::Done)
+}
+
+/// From a prompt or from standard input, never from the arguments, which every user of a machine can see.
+fn ask_code() -> anyhow::Result<Code> {
+    let is_person = std::io::stdin().is_terminal();
+    loop {
+        if is_person {
+            write!(std::io::stderr(), "code: ")?;
+        }
+        let mut typed = zeroize::Zeroizing::new(String::new());
+        if std::io::stdin().lock().read_line(&mut typed)? == 0 {
+            return Err(usage("no code came on standard input"));
+        }
+        match typed.parse() {
+            Ok(code) => return Ok(code),
+            Err(error) if is_person => say(tcp_client::PROGRAM, &error.to_string()),
+            Err(error) => return Err(usage(error.to_string())).context("standard input"),
+        }
+    }
+}

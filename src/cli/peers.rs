@@ -1,0 +1,142 @@
+//! `tcp-server peers`: who is known here, and what they may do.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{Exit, home, printable, put_json, put_out};
+use crate::trust::Services;
+use crate::trust::peers::{Peers, PeersError, checked_root, edit};
+use crate::trust::seen;
+
+/// What to do with the list; nothing: show it.
+#[derive(Debug, Subcommand)]
+pub enum Peer {
+    /// Show the list
+    List {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a peer another name
+    Rename {
+        /// Its name now
+        old: String,
+        /// Its name from now on
+        new: String,
+    },
+    /// Say what a peer may do here, from its next line on
+    Allow {
+        /// Its name
+        name: String,
+        /// echo, chat, read, write, exec, or all, none
+        services: Services,
+    },
+    /// Say which directory below the server's root a peer is shown, from its next line on
+    Root {
+        /// Its name
+        name: String,
+        /// The directory; / is all of it
+        dir: String,
+    },
+    /// Forget a peer and end its lines, now
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    fingerprint: String,
+    address: Option<String>,
+    services: String,
+    root: Option<String>,
+    added: String,
+    last_seen: Option<String>,
+    last_from: Option<String>,
+}
+
+/// Does what `what` says.
+///
+/// # Errors
+/// The list is broken, or nobody has that name.
+pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
+    let home = home::open()?;
+    match what {
+        None => list(false)?,
+        Some(Peer::List { json }) => list(*json)?,
+        Some(Peer::Rename { old, new }) => edit(&home, |edit| edit.rename(old, new))?,
+        Some(Peer::Allow { name, services }) => {
+            let peer = edit(&home, |edit| {
+                edit.change(name, |peer| {
+                    peer.services = *services;
+                    Ok(())
+                })
+            })?;
+            put_out(format!("{name} may {} here\n", peer.services).as_bytes())?;
+        }
+        Some(Peer::Root { name, dir }) => {
+            let root = checked_root(dir).map_err(PeersError::Refused)?;
+            let root = Some(root).filter(|root| !root.is_empty());
+            let peer = edit(&home, |edit| {
+                edit.change(name, |peer| {
+                    peer.root.clone_from(&root);
+                    Ok(())
+                })
+            })?;
+            put_out(format!("{name} is shown /{}\n", peer.root.unwrap_or_default()).as_bytes())?;
+        }
+        Some(Peer::Revoke { name }) => {
+            let peer = edit(&home, |edit| edit.remove(name))?;
+            put_out(format!("{name} is not known here any more ({})\n", peer.fingerprint).as_bytes())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn list(json: bool) -> anyhow::Result<()> {
+    let home = home::open()?;
+    let peers = Peers::load(&home)?;
+    let seen = seen::load(&home)?;
+    let rows = peers.iter().map(|peer| {
+        let last = seen.get(&peer.fingerprint.to_string());
+        Row {
+            name: peer.name.clone(),
+            fingerprint: peer.fingerprint.to_string(),
+            address: peer.address.clone().or_else(|| peer.from.clone()),
+            services: peer.services.to_string(),
+            root: peer.root.clone(),
+            added: peer.added.clone(),
+            last_seen: last.map(|seen| seen.at.clone()),
+            last_from: last.map(|seen| seen.from.clone()),
+        }
+    });
+    let rows: Vec<Row> = rows.collect();
+    if json {
+        return Ok(put_json(&rows)?);
+    }
+    let mut text = String::new();
+    let width = |column: fn(&Row) -> &str, title: &str| {
+        rows.iter().map(|row| column(row).len()).chain([title.len()]).max().unwrap_or_default()
+    };
+    let (names, services) = (width(|row| &row.name, "NAME"), width(|row| &row.services, "MAY"));
+    writeln!(text, "{:names$}  {:services$}  {:50}  LAST SEEN", "NAME", "MAY", "KEY")?;
+    for row in &rows {
+        let last = row.last_seen.as_deref().unwrap_or("never");
+        write!(text, "{:names$}  {:services$}  {:50}  {last}", row.name, row.services, row.fingerprint)?;
+        if let Some(from) = &row.last_from {
+            write!(text, " from {}", printable(from))?;
+        }
+        if let Some(address) = &row.address {
+            write!(text, ", at {}", printable(address))?;
+        }
+        if let Some(root) = &row.root {
+            write!(text, ", shown /{}", printable(root))?;
+        }
+        text.push('\n');
+    }
+    Ok(put_out(text.as_bytes())?)
+}

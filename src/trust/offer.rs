@@ -1,0 +1,294 @@
+//! A pairing that waits: the code that one command printed, kept where this user's servers find it.
+//!
+//! A guess is counted here, on disk and under the home's lock, before anything is answered: whoever
+//! guesses may hang up, or start a hundred lines at once, and has had three guesses all the same.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Services;
+use super::code::Code;
+use super::home::{Home, HomeError};
+use super::identity::Fingerprint;
+
+/// The file in the home.
+const FILE: &str = "pairing.json";
+/// Wrong guesses, by anybody, that end a pairing.
+pub const GUESSES_MAX: u32 = 3;
+/// How long a pairing waits.
+pub const OFFER_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// What the operator offers.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Tells this offer from an earlier one.
+    id: String,
+    /// The code.
+    pub code: Code,
+    /// What the new peer may do here.
+    pub allow: Services,
+    /// What it will be called here; `None`: what it calls itself.
+    pub name: Option<String>,
+    /// The directory below the server's root that it is shown; `None`: all of it.
+    pub root: Option<String>,
+    /// Guesses left after the present one.
+    pub guesses_left: u32,
+}
+
+/// How an offer stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Standing {
+    /// Nobody has come, or only with wrong codes.
+    Waiting {
+        /// Guesses left.
+        guesses_left: u32,
+    },
+    /// Somebody knew the code; both ends are about to be recorded.
+    Claimed,
+    /// Done.
+    Paired {
+        /// What the peer is called here.
+        name: String,
+        /// Its key.
+        fingerprint: String,
+    },
+    /// Too many wrong guesses.
+    Spoiled,
+    /// The right code, but the peer could not be recorded.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// Its time is over.
+    Expired,
+    /// It was taken back, or a newer one has taken its place.
+    Gone,
+}
+
+/// There is nothing to guess at.
+#[derive(Debug, thiserror::Error)]
+pub enum NoOffer {
+    /// No pairing waits.
+    #[error("no pairing is open here; its operator opens one with: tcp-server pair")]
+    None,
+    /// It was spoiled.
+    #[error("the pairing was ended by {GUESSES_MAX} wrong codes; its operator opens another with: tcp-server pair")]
+    Spoiled,
+    /// The home failed.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    id: String,
+    code: String,
+    allow: String,
+    name: Option<String>,
+    root: Option<String>,
+    /// Seconds since 1970.
+    expires: u64,
+    standing: Standing,
+}
+
+impl Stored {
+    fn load(home: &Home) -> Result<Option<Self>, HomeError> {
+        // What cannot be read is no offer: nobody but this program writes it, whole.
+        Ok(home.read_secret(FILE)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn store(&self, home: &Home) -> Result<(), HomeError> {
+        let bytes = zeroize::Zeroizing::new(serde_json::to_vec(self).unwrap_or_default());
+        home.replace(FILE, &bytes)
+    }
+
+    fn is_expired(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // A clock that was set back does not give an offer more time than it had.
+        now >= self.expires || self.expires - now > OFFER_TIME_MAX.as_secs()
+    }
+}
+
+impl Offer {
+    /// Opens a pairing; one that still waits is replaced.
+    ///
+    /// # Errors
+    /// The disk refused, or the kernel has no random numbers.
+    pub fn open(home: &Home, allow: Services, name: Option<String>, root: Option<String>) -> Result<Self, HomeError> {
+        let failed = |source| HomeError::Io { path: home.join(FILE), source };
+        let code = Code::random().map_err(failed)?;
+        let mut id = [0_u8; 8];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| failed(errno.into()))?;
+        let id = format!("{:016x}", u64::from_le_bytes(id));
+        let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + OFFER_TIME_MAX;
+        let _lock = home.lock()?;
+        let stored = Stored {
+            id: id.clone(),
+            code: code.as_str().to_owned(),
+            allow: allow.to_string(),
+            name: name.clone(),
+            root: root.clone(),
+            expires: expires.as_secs(),
+            standing: Standing::Waiting { guesses_left: GUESSES_MAX },
+        };
+        stored.store(home)?;
+        Ok(Self { id, code, allow, name, root, guesses_left: GUESSES_MAX })
+    }
+
+    /// Takes one guess at whatever offer is open. It is counted, on disk, when this returns.
+    ///
+    /// # Errors
+    /// [`NoOffer`].
+    pub fn take_guess(home: &Home) -> Result<Self, NoOffer> {
+        let _lock = home.lock()?;
+        let mut stored = Stored::load(home)?.filter(|stored| !stored.is_expired()).ok_or(NoOffer::None)?;
+        let Standing::Waiting { guesses_left } = stored.standing else {
+            return Err(if stored.standing == Standing::Spoiled { NoOffer::Spoiled } else { NoOffer::None });
+        };
+        // The last guess is being made on another line.
+        let guesses_left = guesses_left.checked_sub(1).ok_or(NoOffer::Spoiled)?;
+        let code = stored.code.parse().map_err(|_unreadable| NoOffer::None)?;
+        let allow = stored.allow.parse().map_err(|_unreadable| NoOffer::None)?;
+        stored.standing = Standing::Waiting { guesses_left };
+        stored.store(home)?;
+        Ok(Self { id: stored.id, code, allow, name: stored.name, root: stored.root, guesses_left })
+    }
+
+    /// Changes the standing, if this offer still waits; returns whether it did.
+    fn settle(&self, home: &Home, from: fn(&Standing) -> bool, to: Standing) -> Result<bool, HomeError> {
+        let _lock = home.lock()?;
+        let Some(mut stored) = Stored::load(home)?.filter(|stored| stored.id == self.id && from(&stored.standing))
+        else {
+            return Ok(false);
+        };
+        stored.standing = to;
+        if !matches!(stored.standing, Standing::Waiting { .. }) {
+            // Used up, whatever comes: it is good for nobody any more.
+            stored.code.clear();
+        }
+        stored.store(home)?;
+        Ok(true)
+    }
+
+    /// Uses the code up, for the one who knew it; `false` if somebody else was faster.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn claim(&self, home: &Home) -> Result<bool, HomeError> {
+        self.settle(home, |standing| matches!(standing, Standing::Waiting { .. }), Standing::Claimed)
+    }
+
+    /// Says how it ended after [`claim`](Self::claim).
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn report(&self, home: &Home, standing: Standing) -> Result<(), HomeError> {
+        self.settle(home, |standing| *standing == Standing::Claimed, standing).map(drop)
+    }
+
+    /// The guess was wrong, or was never finished: if it was the last one, the offer is over.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn note_wrong(&self, home: &Home) -> Result<(), HomeError> {
+        let is_last = |standing: &Standing| *standing == Standing::Waiting { guesses_left: 0 };
+        self.settle(home, is_last, Standing::Spoiled).map(drop)
+    }
+
+    /// How this offer stands now.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn standing(&self, home: &Home) -> Result<Standing, HomeError> {
+        let Some(stored) = Stored::load(home)?.filter(|stored| stored.id == self.id) else { return Ok(Standing::Gone) };
+        let is_over = matches!(stored.standing, Standing::Waiting { .. }) && stored.is_expired();
+        Ok(if is_over { Standing::Expired } else { stored.standing })
+    }
+
+    /// Takes the offer back, if it still waits; how it ended otherwise stays on record, without the code.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn withdraw(&self, home: &Home) -> Result<(), HomeError> {
+        let _lock = home.lock()?;
+        let stored = Stored::load(home)?.filter(|stored| stored.id == self.id);
+        let waits = stored.is_some_and(|stored| matches!(stored.standing, Standing::Waiting { .. }));
+        if waits { home.remove(FILE) } else { Ok(()) }
+    }
+}
+
+/// What a peer said of itself while it was paired, for the one who recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduced {
+    /// What it is called here.
+    pub name: String,
+    /// Its key.
+    pub fingerprint: Fingerprint,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let home = Home::open(Some(dir.path())).unwrap();
+        (dir, home)
+    }
+
+    fn open(home: &Home) -> Offer {
+        Offer::open(home, "echo".parse().unwrap(), None, None).unwrap()
+    }
+
+    #[test]
+    fn three_guesses_and_no_more_however_many_lines_come() {
+        let (_dir, home) = home();
+        let offer = open(&home);
+        let taken: Vec<bool> = std::thread::scope(|scope| {
+            let guessing: Vec<_> = (0..20).map(|_| scope.spawn(|| Offer::take_guess(&home).is_ok())).collect();
+            guessing.into_iter().map(|guess| guess.join().unwrap()).collect()
+        });
+        assert_eq!(taken.iter().filter(|taken| **taken).count(), 3);
+        assert_eq!(offer.standing(&home).unwrap(), Standing::Waiting { guesses_left: 0 });
+        offer.note_wrong(&home).unwrap();
+        assert_eq!(offer.standing(&home).unwrap(), Standing::Spoiled);
+        assert!(!offer.claim(&home).unwrap(), "too late");
+        assert!(matches!(Offer::take_guess(&home), Err(NoOffer::Spoiled)));
+    }
+
+    #[test]
+    fn a_code_is_good_for_one() {
+        let (_dir, home) = home();
+        let offer = open(&home);
+        let (first, second) = (Offer::take_guess(&home).unwrap(), Offer::take_guess(&home).unwrap());
+        assert!(first.claim(&home).unwrap());
+        assert!(!second.claim(&home).unwrap());
+        assert!(!String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap().contains(offer.code.as_str()));
+        let paired = Standing::Paired { name: "a".into(), fingerprint: "b".into() };
+        first.report(&home, paired.clone()).unwrap();
+        second.note_wrong(&home).unwrap();
+        assert_eq!(offer.standing(&home).unwrap(), paired);
+        assert!(matches!(Offer::take_guess(&home), Err(NoOffer::None)));
+    }
+
+    #[test]
+    fn an_offer_ends_with_its_time_and_with_a_newer_one() {
+        let (_dir, home) = home();
+        let old = open(&home);
+        let new = open(&home);
+        assert_eq!(old.standing(&home).unwrap(), Standing::Gone);
+        old.withdraw(&home).unwrap();
+        let mut stored = Stored::load(&home).unwrap().unwrap();
+        stored.expires -= OFFER_TIME_MAX.as_secs();
+        stored.store(&home).unwrap();
+        assert_eq!(new.standing(&home).unwrap(), Standing::Expired);
+        assert!(matches!(Offer::take_guess(&home), Err(NoOffer::None)));
+        new.withdraw(&home).unwrap();
+        assert!(home.read(FILE).unwrap().is_none());
+    }
+}

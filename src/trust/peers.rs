@@ -1,0 +1,590 @@
+//! The known peers: one file that people can read and edit.
+//!
+//! ```toml
+//! [laptop]
+//! fingerprint = "SHA256:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0"
+//! address = "laptop.example:5263"   # where it is dialled, if it was
+//! services = "echo,chat,read"       # what it may do here; none for a server that was only dialled
+//! root = "incoming"                 # below the server's root, if not all of it
+//! added = "2026-11-21T09:04:00Z"
+//! ```
+//!
+//! What is wrong with the file is an error with its line, never an empty list: a list that cannot be
+//! read must not be taken for one in which nobody was revoked.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use toml_edit::{Document, DocumentMut, Item, Table, value};
+
+use super::home::{Home, HomeError};
+use super::identity::Fingerprint;
+use super::{Service, Services};
+use crate::root::RootPath;
+
+/// The file in the home.
+pub const FILE: &str = "peers.toml";
+/// Longest name of a peer, in characters.
+pub const NAME_LEN_MAX: usize = 64;
+
+const HEADER: &str = "\
+# The machines that are known here, one a section. tcp-server peers shows and changes them;
+# so may you: a change holds from the next line on.
+";
+
+/// A known peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPeer {
+    /// What it is called here.
+    pub name: String,
+    /// Its key.
+    pub fingerprint: Fingerprint,
+    /// `HOST:PORT` under which it was dialled; the pin belongs to it.
+    pub address: Option<String>,
+    /// The address it came from when it was introduced, for dialling it by name.
+    pub from: Option<String>,
+    /// What it may do here.
+    pub services: Services,
+    /// The directory below the server's root that it is shown; `None`: all of it.
+    pub root: Option<String>,
+    /// When it was added (RFC 3339).
+    pub added: String,
+}
+
+/// The file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// It is not what it should be.
+    #[error("{path}: line {line}: {why}")]
+    Broken {
+        /// The file.
+        path: String,
+        /// Where, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The change makes no sense.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What is wrong with the text, and on which line (from 1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The line.
+    pub line: usize,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// All known peers, in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peers(Vec<KnownPeer>);
+
+impl Peers {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// The first flaw.
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        let flaw = |span: Option<std::ops::Range<usize>>, why: String| Flaw {
+            line: span.map_or(1, |span| line_of(span.start)),
+            why,
+        };
+        if text.trim().is_empty() {
+            return Err(flaw(None, "the file is empty; remove it if nobody is to be known".into()));
+        }
+        let document = Document::parse(text).map_err(|error| {
+            let why = error.message().lines().collect::<Vec<_>>().join(", ");
+            flaw(error.span(), why)
+        })?;
+        let mut peers: Vec<KnownPeer> = Vec::new();
+        let mut keys = HashSet::new();
+        for (name, item) in document.iter() {
+            let table =
+                item.as_table().ok_or_else(|| flaw(item.span(), format!("{} is no [section]", name.escape_debug())))?;
+            let peer = peer_of(name, table).map_err(|(span, why)| flaw(span.or_else(|| table.span()), why))?;
+            if !keys.insert(peer.fingerprint) {
+                return Err(flaw(table.span(), format!("[{name}] has the fingerprint of an earlier peer")));
+            }
+            peers.push(peer);
+        }
+        Ok(Self(peers))
+    }
+
+    /// Reads the file; nobody is known if there is none.
+    ///
+    /// # Errors
+    /// [`PeersError`].
+    pub fn load(home: &Home) -> Result<Self, PeersError> {
+        load_text(home)?
+            .map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|flaw| broken(home, flaw)))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownPeer> {
+        self.0.iter()
+    }
+
+    /// The one with this key.
+    pub fn by_key(&self, fingerprint: &Fingerprint) -> Option<&KnownPeer> {
+        self.0.iter().find(|peer| peer.fingerprint == *fingerprint)
+    }
+
+    /// The one with this name.
+    pub fn by_name(&self, name: &str) -> Option<&KnownPeer> {
+        self.0.iter().find(|peer| peer.name == name)
+    }
+
+    /// The one that was dialled at this `HOST:PORT`.
+    pub fn by_address(&self, address: &str) -> Option<&KnownPeer> {
+        self.0.iter().find(|peer| peer.address.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(address)))
+    }
+}
+
+fn load_text(home: &Home) -> Result<Option<String>, PeersError> {
+    let Some(bytes) = home.read_secret(FILE)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.split(|byte| *byte == b'\n').count();
+        broken(home, Flaw { line, why: "is not UTF-8".into() })
+    })
+}
+
+fn broken(home: &Home, Flaw { line, why }: Flaw) -> PeersError {
+    PeersError::Broken { path: home.join(FILE).display().to_string(), line, why }
+}
+
+type SpannedWhy = (Option<std::ops::Range<usize>>, String);
+
+fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
+    check_name(name).map_err(|why| (None, why))?;
+    let (mut fingerprint, mut services, mut added) = (None, None, None);
+    let (mut address, mut from, mut root) = (None, None, None);
+    for (key, item) in table {
+        let wrong = |why: String| (item.span(), format!("{}: {why}", key.escape_debug()));
+        let text = item.as_str().ok_or_else(|| wrong("wants a text in quotes".into()))?;
+        match key {
+            "fingerprint" => {
+                fingerprint = Some(text.parse::<Fingerprint>().map_err(|error| wrong(error.to_string()))?);
+            }
+            "services" => services = Some(text.parse::<Services>().map_err(|error| wrong(error.to_string()))?),
+            "added" => added = Some(text.to_owned()),
+            "address" => address = Some(text.to_owned()),
+            "from" => from = Some(text.to_owned()),
+            "root" => root = Some(checked_root(text).map_err(wrong)?),
+            _ => {
+                let known = "fingerprint, address, from, services, root and added";
+                return Err((
+                    table.key(key).and_then(toml_edit::Key::span),
+                    format!("{} is not known; there are {known}", key.escape_debug()),
+                ));
+            }
+        }
+    }
+    let missing = |what: &str| (None, format!("[{name}] has no {what}"));
+    let services = services.ok_or_else(|| missing("services"))?;
+    let root = root.filter(|root: &String| !root.is_empty());
+    check_scope(services, root.as_deref()).map_err(|why| (None, format!("[{name}] {why}")))?;
+    Ok(KnownPeer {
+        name: name.to_owned(),
+        fingerprint: fingerprint.ok_or_else(|| missing("fingerprint"))?,
+        address,
+        from,
+        services,
+        root,
+        added: added.ok_or_else(|| missing("added"))?,
+    })
+}
+
+/// A name can be typed as a HOST and cannot be taken for an address with a port, or for an option.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins_well && name.len() <= NAME_LEN_MAX && name.chars().all(is_fine) {
+        return Ok(());
+    }
+    Err(format!("{name:?} cannot be a peer's name: it takes letters, digits, dots, - and _, at most {NAME_LEN_MAX}"))
+}
+
+/// The nearest thing to `wish` that can be a name.
+pub fn nearest_name(wish: &str) -> String {
+    let fine = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    let name: String = wish.chars().map(fine).collect();
+    let name = name.trim_matches(['-', '.', '_']);
+    let name: String = name.chars().take(NAME_LEN_MAX - 4).collect();
+    if name.is_empty() { "peer".into() } else { name }
+}
+
+/// A root below the server's: no `..` above it; empty for all of it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn checked_root(root: &str) -> Result<String, String> {
+    let path = RootPath::default().join(root.as_bytes()).map_err(|refusal| refusal.message)?;
+    Ok(path.to_string().trim_start_matches('/').to_owned())
+}
+
+/// Refuses the rule that would lie: who runs commands is not confined by a root.
+///
+/// # Errors
+/// Why.
+pub fn check_scope(services: Services, root: Option<&str>) -> Result<(), String> {
+    if root.is_some() && services.has(Service::Exec) {
+        return Err("may exec, which no root confines: narrow its services or give it the whole root".into());
+    }
+    Ok(())
+}
+
+/// Changes the file: reads it, lets `change` edit it, checks what came out, and writes it whole. Comments
+/// stay where they are.
+///
+/// # Errors
+/// It was broken before, the change was refused, or the disk refused; the file is as it was.
+pub fn edit<T>(home: &Home, change: impl FnOnce(&mut Edit) -> Result<T, PeersError>) -> Result<T, PeersError> {
+    let _lock = home.lock()?;
+    let text = load_text(home)?.unwrap_or_else(|| HEADER.to_owned());
+    let is_new = text == HEADER;
+    let peers = if is_new { Peers::default() } else { Peers::parse(&text).map_err(|flaw| broken(home, flaw))? };
+    let document =
+        text.parse::<DocumentMut>().map_err(|error| broken(home, Flaw { line: 1, why: error.message().to_owned() }))?;
+    let mut edit = Edit { document, peers };
+    let result = change(&mut edit)?;
+    let after = edit.document.to_string();
+    // Whatever the change did, what is written can be read again.
+    Peers::parse(&after).map_err(|flaw| PeersError::Refused(flaw.why))?;
+    if after != text {
+        home.replace(FILE, after.as_bytes())?;
+    }
+    Ok(result)
+}
+
+/// The file while it is changed.
+#[derive(Debug)]
+pub struct Edit {
+    document: DocumentMut,
+    peers: Peers,
+}
+
+impl Edit {
+    /// The peers as they are.
+    pub const fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// A name like `wish` that nobody has yet.
+    pub fn free_name(&self, wish: &str) -> String {
+        let wish = nearest_name(wish);
+        let numbered = (2_u32..).map(|number| format!("{wish}-{number}"));
+        std::iter::once(wish.clone()).chain(numbered).find(|name| self.peers.by_name(name).is_none()).unwrap_or(wish)
+    }
+
+    /// Adds a peer, or changes the one that has its name; its comments stay.
+    pub fn put(&mut self, peer: &KnownPeer) {
+        let entry = self.document.entry(&peer.name).or_insert_with(|| Item::Table(Table::new()));
+        let Some(table) = entry.as_table_mut() else { return };
+        if table.is_empty() {
+            table.decor_mut().set_prefix("\n");
+            if self.peers.0.is_empty() {
+                // In a file without sections its comments trail; they are to stay in front.
+                let head = self.document.trailing().as_str().unwrap_or_default().to_owned();
+                self.document.set_trailing("");
+                if let Some(table) = self.document.get_mut(&peer.name).and_then(Item::as_table_mut) {
+                    table.decor_mut().set_prefix(format!("{head}\n"));
+                }
+            }
+        }
+        let Some(table) = self.document.get_mut(&peer.name).and_then(Item::as_table_mut) else { return };
+        set(table, "fingerprint", Some(&peer.fingerprint.to_string()));
+        set(table, "address", peer.address.as_deref());
+        set(table, "from", peer.from.as_deref());
+        set(table, "services", Some(&peer.services.to_string()));
+        set(table, "root", peer.root.as_deref());
+        set(table, "added", Some(&peer.added));
+        self.peers.0.retain(|known| known.name != peer.name);
+        self.peers.0.push(peer.clone());
+    }
+
+    /// Changes one peer.
+    ///
+    /// # Errors
+    /// Nobody has this name, or the change is refused.
+    pub fn change(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut KnownPeer) -> Result<(), PeersError>,
+    ) -> Result<KnownPeer, PeersError> {
+        let mut peer = self.peers.by_name(name).cloned().ok_or_else(|| self.unknown(name))?;
+        change(&mut peer)?;
+        check_scope(peer.services, peer.root.as_deref()).map_err(|why| PeersError::Refused(format!("{name} {why}")))?;
+        self.put(&peer);
+        Ok(peer)
+    }
+
+    /// Gives a peer another name.
+    ///
+    /// # Errors
+    /// Nobody has the old one, somebody has the new one, or it cannot be a name.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), PeersError> {
+        check_name(to).map_err(PeersError::Refused)?;
+        if self.peers.by_name(to).is_some() {
+            return Err(PeersError::Refused(format!("{to}: somebody is called that already")));
+        }
+        let Some(entry) = self.document.remove(from) else { return Err(self.unknown(from)) };
+        self.document.insert(to, entry);
+        Ok(())
+    }
+
+    /// Takes a peer off the list.
+    ///
+    /// # Errors
+    /// Nobody has this name.
+    pub fn remove(&mut self, name: &str) -> Result<KnownPeer, PeersError> {
+        let peer = self.peers.by_name(name).cloned().ok_or_else(|| self.unknown(name))?;
+        let is_first = self.document.iter().next().is_some_and(|(first, _)| first == name);
+        let removed = self.document.remove(name);
+        if self.document.is_empty() {
+            // An empty file is a torn one; this one has nobody in it on purpose.
+            self.document = HEADER.parse().unwrap_or_default();
+        } else if is_first && let Some(removed) = removed.as_ref().and_then(Item::as_table) {
+            self.keep_head(removed);
+        }
+        Ok(peer)
+    }
+
+    /// The file's first comments stand in front of its first section; they stay when that one goes.
+    fn keep_head(&mut self, removed: &Table) {
+        let prefix = removed.decor().prefix().and_then(toml_edit::RawString::as_str).unwrap_or_default();
+        let Some((head, _)) = prefix.rsplit_once("\n\n") else { return };
+        let Some((_, Item::Table(next))) = self.document.iter_mut().next() else { return };
+        let own = next.decor().prefix().and_then(toml_edit::RawString::as_str).unwrap_or_default().to_owned();
+        next.decor_mut().set_prefix(format!("{head}\n{own}"));
+    }
+
+    fn unknown(&self, name: &str) -> PeersError {
+        let names: Vec<&str> = self.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let known = if names.is_empty() { "nobody is".into() } else { format!("there are {}", names.join(", ")) };
+        PeersError::Refused(format!("{name}: nobody of that name is known here; {known}"))
+    }
+}
+
+fn set(table: &mut Table, key: &str, text: Option<&str>) {
+    match (text, table.get_mut(key).and_then(Item::as_value_mut)) {
+        (None, _) => drop(table.remove(key)),
+        (Some(text), Some(old)) if old.as_str() != Some(text) => {
+            // The comment behind the old value stays.
+            let decor = old.decor().clone();
+            *old = text.into();
+            *old.decor_mut() = decor;
+        }
+        (Some(_), Some(_)) => {}
+        (Some(text), None) => drop(table.insert(key, value(text))),
+    }
+}
+
+/// What a server knows of its peers at this moment: the file, read again whenever it has changed.
+#[derive(Debug)]
+pub struct Roster {
+    home: Home,
+    read: Mutex<Option<(Stamp, State, u64)>>,
+}
+
+/// The list, or why there is none.
+pub type State = Result<Arc<Peers>, Arc<PeersError>>;
+/// Device and inode, size, and time of the last change: (dev, ino, size, seconds, nanoseconds).
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+impl Roster {
+    /// The peers in `home`.
+    pub const fn of(home: Home) -> Self {
+        Self { home, read: Mutex::new(None) }
+    }
+
+    /// The home they are kept in.
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The list as it is now, and its number: another number is another list.
+    pub fn now(&self) -> (State, u64) {
+        let stamp = fs::metadata(self.home.join(FILE)).ok();
+        let stamp = stamp.map(|file| (file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()));
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = match &*read {
+            Some((known, state, number)) if *known == stamp => return (state.clone(), *number),
+            Some((.., number)) => number + 1,
+            None => 0,
+        };
+        let state = Peers::load(&self.home).map(Arc::new).map_err(Arc::new);
+        match &state {
+            Ok(peers) => tracing::debug!(peers = peers.0.len(), "known peers read"),
+            Err(error) => tracing::error!(%error, "the known peers cannot be read; only the own identity is let in"),
+        }
+        *read = Some((stamp, state.clone(), number));
+        (state, number)
+    }
+}
+
+/// The present moment as the file has it (RFC 3339, UTC, whole seconds).
+pub fn now() -> String {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const GOOD: &str = "\
+# mine
+[laptop] # the old one
+fingerprint = \"SHA256:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0\"
+services = \"echo,read\" # no more
+root = \"incoming\"
+added = \"2026-11-21T09:04:00Z\"
+";
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let home = Home::open(Some(dir.path())).unwrap();
+        (dir, home)
+    }
+
+    #[test]
+    fn a_flaw_is_told_with_its_line() {
+        for (from, to, line, why) in [
+            ("[laptop]", "[laptop", 2, "unclosed table"),
+            ("SHA256:ungW", "SHA256:ung", 3, "is not a fingerprint"),
+            ("echo,read", "echo,reed", 4, "\"reed\" is not a service"),
+            ("services", "servicez", 4, "servicez is not known"),
+            ("\"incoming\"", "7", 5, "wants a text in quotes"),
+            ("incoming", "../up", 5, "leads above the root"),
+            ("echo,read", "exec", 2, "no root confines"),
+            ("[laptop]", "[\"lap top\"]", 2, "cannot be a peer's name"),
+            ("added = \"2026-11-21T09:04:00Z\"\n", "", 2, "has no added"),
+        ] {
+            let text = GOOD.replace(from, to);
+            assert_ne!(text, GOOD);
+            let flaw = Peers::parse(&text).unwrap_err();
+            assert_eq!(flaw.line, line, "{flaw:?}");
+            assert!(flaw.why.contains(why), "{flaw:?} does not say {why}");
+        }
+        let twice = format!("{GOOD}{}", GOOD.replace("laptop", "phone"));
+        assert!(Peers::parse(&twice).unwrap_err().why.contains("earlier peer"));
+        assert_eq!(Peers::parse(&format!("{GOOD}{GOOD}")).unwrap_err().line, 8);
+    }
+
+    #[test]
+    fn a_torn_file_is_never_a_list_of_nobody() {
+        let (_dir, home) = home();
+        for len in 0..GOOD.len() {
+            home.replace(FILE, &GOOD.as_bytes()[..len]).unwrap();
+            if let Ok(peers) = Peers::load(&home) {
+                let text = GOOD.get(..len).unwrap();
+                let is_whole = text.trim_end().ends_with("00Z\"") || text.lines().all(|line| line.starts_with('#'));
+                assert!(is_whole, "{len}: {peers:?}");
+            }
+        }
+        home.replace(FILE, b"").unwrap();
+        assert!(Peers::load(&home).unwrap_err().to_string().contains("line 1: the file is empty"));
+    }
+
+    #[test]
+    fn a_change_keeps_comments_and_the_rest() {
+        let (_dir, home) = home();
+        home.replace(FILE, GOOD.as_bytes()).unwrap();
+        edit(&home, |edit| {
+            edit.change("laptop", |peer| {
+                peer.services = "echo".parse().unwrap();
+                peer.root = None;
+                Ok(())
+            })
+        })
+        .unwrap();
+        let text = String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap();
+        assert_eq!(text, GOOD.replace("echo,read", "echo").replace("root = \"incoming\"\n", ""));
+        edit(&home, |edit| edit.rename("laptop", "desk")).unwrap();
+        assert_eq!(Peers::load(&home).unwrap().by_name("desk").unwrap().services.to_string(), "echo");
+        edit(&home, |edit| edit.remove("desk")).unwrap();
+        assert_eq!(Peers::load(&home).unwrap(), Peers::default());
+        let error = edit(&home, |edit| edit.remove("desk")).unwrap_err().to_string();
+        assert_eq!(error, "desk: nobody of that name is known here; nobody is");
+    }
+
+    #[test]
+    fn the_files_head_stays_in_front() {
+        let (_dir, home) = home();
+        let put = |name: &str| {
+            let peer = KnownPeer {
+                name: name.into(),
+                fingerprint: Fingerprint::of_spki(name.as_bytes()),
+                address: None,
+                from: None,
+                services: Services::NONE,
+                root: None,
+                added: now(),
+            };
+            edit(&home, |edit| {
+                edit.put(&peer);
+                Ok(())
+            })
+            .unwrap();
+        };
+        let text = || String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap();
+        put("a");
+        assert!(text().starts_with(&format!("{HEADER}\n[a]")), "{}", text());
+        put("b");
+        edit(&home, |edit| edit.remove("a")).unwrap();
+        assert!(text().starts_with(&format!("{HEADER}\n[b]")), "{}", text());
+        edit(&home, |edit| edit.remove("b")).unwrap();
+        assert_eq!(text(), HEADER);
+        put("c");
+        assert!(text().starts_with(&format!("{HEADER}\n[c]")), "{}", text());
+    }
+
+    #[test]
+    fn a_rule_that_would_lie_is_refused() {
+        let (_dir, home) = home();
+        home.replace(FILE, GOOD.as_bytes()).unwrap();
+        let widened = edit(&home, |edit| {
+            edit.change("laptop", |peer| {
+                peer.services = "exec".parse().unwrap();
+                Ok(())
+            })
+        });
+        assert!(widened.unwrap_err().to_string().starts_with("laptop may exec, which no root confines"));
+        assert_eq!(home.read(FILE).unwrap().unwrap(), GOOD.as_bytes());
+    }
+
+    #[test]
+    fn the_roster_follows_the_file() {
+        let (_dir, home) = home();
+        let roster = Roster::of(home.clone());
+        assert!(roster.now().0.unwrap().0.is_empty());
+        assert_eq!(roster.now().1, 0);
+        home.replace(FILE, GOOD.as_bytes()).unwrap();
+        let (state, number) = roster.now();
+        assert!(number == 1 && state.unwrap().by_name("laptop").is_some());
+        home.replace(FILE, b"torn").unwrap();
+        assert!(roster.now().0.is_err());
+    }
+
+    #[test]
+    fn any_wish_gives_a_name() {
+        for wish in ["", "::1", "a b", "laptop.local", "-x", "ünal", &"x".repeat(100)] {
+            assert_eq!(check_name(&nearest_name(wish)), Ok(()), "{wish}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Who is at the other end, and what that allows: one function decides.
+
+use super::identity::Fingerprint;
+use super::peers::State;
+use super::{Peer, Service, Services};
+use crate::wire::error::{ErrorCode, Refusal};
+
+/// What the other end of a line has shown of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: a plain line over a network, or a tutorial's wire.
+    Nothing,
+    /// Over a Unix socket, that it runs as the server's own user.
+    SameUser,
+    /// In a TLS handshake, that it holds this key.
+    Key(Fingerprint),
+}
+
+/// What somebody may do here, and in which part of the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Who.
+    pub peer: Peer,
+    /// What.
+    pub services: Services,
+    /// The directory below the server's root; `None`: all of it.
+    pub root: Option<String>,
+}
+
+/// What is known when somebody comes.
+#[derive(Debug)]
+pub struct Rules<'r> {
+    /// The server's own key.
+    pub own: Fingerprint,
+    /// The known peers, or why they cannot be read.
+    pub known: &'r State,
+    /// What everybody may do.
+    pub guest: Services,
+}
+
+impl Rules<'_> {
+    /// Decides about somebody who came from `address` and showed `proof`.
+    ///
+    /// # Errors
+    /// The known peers cannot be read, so nobody can be told from somebody revoked.
+    pub fn judge(&self, proof: Proof, address: &str) -> Result<Grant, Refusal> {
+        let is_own = match proof {
+            Proof::Nothing => false,
+            Proof::SameUser => true,
+            Proof::Key(key) => key == self.own,
+        };
+        if is_own {
+            return Ok(Grant { peer: Peer::Own, services: Services::of(&Service::ALL), root: None });
+        }
+        let Ok(known) = self.known else {
+            let text = "this server cannot read its list of known peers and lets nobody in but its own user; \
+                        its operator finds the line to mend in the log, or with tcp-server peers";
+            return Err(Refusal::new(ErrorCode::NotAllowed, text));
+        };
+        let key = match proof {
+            Proof::Key(key) => Some(key),
+            Proof::Nothing | Proof::SameUser => None,
+        };
+        // A server that was only dialled has an entry too; here it is nobody in particular.
+        match key.and_then(|key| known.by_key(&key)).filter(|peer| peer.services != Services::NONE) {
+            Some(peer) => Ok(Grant {
+                peer: Peer::Known { name: peer.name.clone(), fingerprint: peer.fingerprint },
+                services: peer.services,
+                root: peer.root.clone(),
+            }),
+            None => Ok(Grant {
+                peer: Peer::Guest { address: address.to_owned(), fingerprint: key },
+                services: self.guest,
+                root: None,
+            }),
+        }
+    }
+}
+
+/// The words for somebody who asked for more than is granted: what was asked, who asked, and which
+/// command would allow it.
+pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: Services) -> Refusal {
+    let wanted = needed.iter().map(|service| service.as_str()).collect::<Vec<_>>();
+    let (first, wanted) = (wanted.first().copied().unwrap_or_default(), wanted.join(" or "));
+    let remedy = match peer {
+        Peer::Own => String::new(),
+        Peer::Known { name, .. } => {
+            let widened = if granted == Services::NONE { first.to_owned() } else { format!("{granted},{first}") };
+            format!("; the server's operator grants it with: tcp-server peers allow {name} {widened}")
+        }
+        Peer::Guest { fingerprint: Some(_), .. } => {
+            format!("; the server's operator lets you in with: tcp-server pair --allow {first}")
+        }
+        Peer::Guest { fingerprint: None, .. } => format!(
+            "; nothing on this line proves who you are: come encrypted (without tcp://), or let the server's operator \
+             grant it to everybody with: tcp-server --guest {first}"
+        ),
+    };
+    let text = format!("{verb} is not allowed: it needs the service {wanted}, and {peer} has {granted} here{remedy}");
+    Refusal::new(ErrorCode::NotAllowed, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::peers::Peers;
+    use std::sync::Arc;
+
+    fn key(text: &str) -> Fingerprint {
+        Fingerprint::of_spki(text.as_bytes())
+    }
+
+    fn known() -> Peers {
+        let entry = |name: &str, services: &str, root: &str| {
+            format!("[{name}]\nfingerprint = \"{}\"\nservices = \"{services}\"\n{root}added = \"x\"\n", key(name))
+        };
+        let text = entry("laptop", "echo,exec", "")
+            + &entry("phone", "read", "root = \"in\"\n")
+            + &entry("dialled", "none", "");
+        Peers::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn everybody_gets_what_is_theirs() {
+        let known = Ok(Arc::new(known()));
+        let rules = Rules { own: key("own"), known: &known, guest: "echo".parse().unwrap() };
+        let judged = |proof| {
+            let grant = rules.judge(proof, "192.0.2.7:1").unwrap();
+            (grant.peer.to_string(), grant.services.to_string(), grant.root)
+        };
+        let guest = |name: &str| format!("guest 192.0.2.7:1 with {}", key(name));
+        assert_eq!(judged(Proof::SameUser), ("own identity".into(), "echo,chat,read,write,exec".into(), None));
+        assert_eq!(judged(Proof::Key(key("own"))), judged(Proof::SameUser));
+        assert_eq!(judged(Proof::Key(key("laptop"))), ("laptop".into(), "echo,exec".into(), None));
+        assert_eq!(judged(Proof::Key(key("phone"))), ("phone".into(), "read".into(), Some("in".into())));
+        assert_eq!(judged(Proof::Key(key("dialled"))), (guest("dialled"), "echo".into(), None));
+        assert_eq!(judged(Proof::Key(key("stranger"))), (guest("stranger"), "echo".into(), None));
+        assert_eq!(judged(Proof::Nothing), ("guest 192.0.2.7:1".into(), "echo".into(), None));
+    }
+
+    #[test]
+    fn without_a_list_only_the_own_identity_gets_in() {
+        let broken: State = Err(Arc::new(crate::trust::peers::PeersError::Refused("torn".into())));
+        let rules = Rules { own: key("own"), known: &broken, guest: Services::of(&Service::ALL) };
+        assert!(rules.judge(Proof::SameUser, "").is_ok());
+        assert!(rules.judge(Proof::Key(key("own")), "").is_ok());
+        for proof in [Proof::Nothing, Proof::Key(key("laptop"))] {
+            assert_eq!(rules.judge(proof, "").unwrap_err().code, ErrorCode::NotAllowed);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_who_and_which_command() {
+        let laptop = Peer::Known { name: "laptop".into(), fingerprint: key("laptop") };
+        let text = refusal("exec", &[Service::Exec], &laptop, "echo".parse().unwrap()).message;
+        assert_eq!(
+            text,
+            "exec is not allowed: it needs the service exec, and laptop has echo here; \
+             the server's operator grants it with: tcp-server peers allow laptop echo,exec"
+        );
+        let guest = Peer::Guest { address: "192.0.2.7:1".into(), fingerprint: None };
+        let text = refusal("cd", &[Service::Read, Service::Write], &guest, Services::NONE).message;
+        assert!(text.contains("read or write, and guest 192.0.2.7:1 has none here"), "{text}");
+        assert!(text.ends_with("tcp-server --guest read"), "{text}");
+    }
+}

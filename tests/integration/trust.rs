@@ -1,0 +1,419 @@
+//! Identity, pairing, known peers, policy and audit, as the programs have them: machines are homes.
+#![expect(clippy::disallowed_types, reason = "a machine in the middle listens")]
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use landline::line::Line;
+use landline::net::Stream;
+use landline::pair::call_pair;
+use landline::trust::code::Code;
+use landline::trust::home::Home;
+use landline::trust::identity::{Fingerprint, Identity};
+use landline::trust::peers::Peers;
+use landline::wire::conn::{Receiver, Sender};
+
+use crate::harness::{Background, DEADLINE, Run, Server, wait_until};
+
+/// A machine of somebody's own: its home.
+struct Machine {
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir }
+    }
+
+    fn home_path(&self) -> std::path::PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn home(&self) -> Home {
+        Home::open(Some(&self.home_path())).unwrap()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::of(&self.home()).unwrap()
+    }
+
+    fn peers(&self) -> Peers {
+        Peers::load(&self.home()).unwrap()
+    }
+
+    fn run(&self, program: &str) -> Run {
+        Run::new(program).env("LANDLINE_HOME", self.home_path())
+    }
+
+    fn server(&self, args: &[&str]) -> Server {
+        Server::at_home(args, &self.home_path())
+    }
+
+    /// `tcp-server pair`, and the code that it shows.
+    fn offer(&self, args: &[&str]) -> (Background, String) {
+        let offering = self.run("tcp-server").args(["pair"]).args(args).spawn();
+        let code = offering.wait_for("-");
+        (offering, code)
+    }
+
+    /// Makes this machine known to `server` with these services.
+    fn pair_with(&self, server: &Self, address: &str, args: &[&str]) {
+        let (mut offering, code) = server.offer(args);
+        let paired = self.run("tcp-client").args(["pair", address, "--name", "server"]).stdin(format!("{code}\n"));
+        assert_eq!(paired.output().text(), format!("paired with server, {}\n", server.identity().fingerprint()));
+        assert!(offering.wait_for("paired with").contains(&self.identity().fingerprint().to_string()));
+        assert_eq!(offering.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn two_machines_are_introduced_once_and_never_asked_again() {
+    let (desk, laptop) = (Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "none"]);
+    server.write("notes.txt", "buy milk");
+    // Unknown to each other: the client refuses the server, before it has sent anything.
+    let unknown = laptop.run("rexec").args([server.address(), "true"]).code(255);
+    let command = format!("tcp-client pair {}", server.address());
+    let refused = unknown.stderr(&command).output().stderr;
+    assert!(refused.contains(&desk.identity().fingerprint().to_string()), "{refused}");
+    laptop.pair_with(&desk, server.address(), &["--name", "laptop"]);
+    // By its name, in scripts, and only what was granted.
+    laptop.run("tcp-client").args(["server"]).stdin("echo hello\nls\n").prints("hello\nnotes.txt\n");
+    laptop.run("tcp-client").args([server.address()]).stdin("echo hello\n").prints("hello\n");
+    let refused = "laptop has echo,chat,read here; the server's operator grants it with: \
+                   tcp-server peers allow laptop echo,chat,read,exec";
+    laptop.run("rexec").args(["server", "true"]).code(251).stderr(refused).prints("");
+    // A change holds from the next line on.
+    desk.run("tcp-server").args(["peers", "allow", "laptop", "exec"]).prints("laptop may exec here\n");
+    laptop.run("rexec").args(["server", "echo $((6 * 7))"]).prints("42\n");
+    laptop.run("tcp-client").args(["server"]).stdin("ls\n").code(1).stderr("needs the service read").prints("");
+    // Being dialled gave the server no rights here.
+    let known = laptop.peers();
+    assert_eq!(known.by_name("server").unwrap().services.to_string(), "none");
+    assert_eq!(desk.peers().by_name("laptop").unwrap().fingerprint, laptop.identity().fingerprint());
+    let list = desk.run("tcp-server").args(["peers", "list", "--json"]).output().json();
+    assert_eq!((&list[0]["name"], &list[0]["services"]), (&"laptop".into(), &"exec".into()));
+    assert!(list[0]["last_seen"].is_string(), "{list}");
+}
+
+#[test]
+fn a_wrong_code_costs_a_guess_and_the_third_ends_it() {
+    let (desk, stranger) = (Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "none"]);
+    let pair =
+        |code: &str| stranger.run("tcp-client").args(["pair", server.address()]).stdin(format!("{code}\n")).code(5);
+    pair("7-falcon-copper-lamp").stderr("no pairing is open here").prints("");
+    let (mut offering, code) = desk.offer(&[]);
+    // What cannot be a code costs nothing.
+    let typed = stranger.run("tcp-client").args(["pair", server.address()]).stdin("7-falcon-copper-limp\n").code(2);
+    typed.stderr("that is not a code").prints("");
+    let wrong = if code == "7-falcon-copper-lamp" { "8-falcon-copper-lamp" } else { "7-falcon-copper-lamp" };
+    for _ in 0..3 {
+        pair(wrong).stderr("the code does not match the server's, or somebody is in between").prints("");
+    }
+    pair(&code).stderr("was ended by 3 wrong codes").prints("");
+    assert_eq!(offering.wait().code(), Some(1));
+    assert!(offering.stderr.iter().any(|line| line.contains("three wrong codes were tried")));
+    assert_eq!((desk.peers(), stranger.peers()), (Peers::default(), Peers::default()));
+    server.wait_for_log("wrong code, 0 guesses left");
+}
+
+/// A guess is counted before it is answered: hanging up does not take it back.
+#[test]
+fn hanging_up_takes_no_guess_back() {
+    let (desk, stranger) = (Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "none"]);
+    let (mut offering, code) = desk.offer(&[]);
+    for left in [2, 1, 0] {
+        let (line, _) = connect(&server, &stranger);
+        line.sender().send(&landline::wire::Message::Pair { name: "x".into() }, &[b'A'; 33]).unwrap();
+        drop(line);
+        // On disk by the time that the server has noticed.
+        wait_until("the guess is counted", || {
+            let offer = std::fs::read_to_string(desk.home_path().join("pairing.json")).unwrap_or_default();
+            offer.contains(&format!("\"guesses_left\":{left}")) || offer.contains("spoiled")
+        });
+    }
+    assert_eq!(offering.wait().code(), Some(1));
+    let late = stranger.run("tcp-client").args(["pair", server.address()]).stdin(format!("{code}\n"));
+    late.code(5).stderr("wrong codes").prints("");
+}
+
+fn connect(server: &Server, machine: &Machine) -> (Line, Fingerprint) {
+    let stream = Stream::from(TcpStream::connect(server.address()).unwrap());
+    let stream = stream.connect_tls(machine.identity().credentials(), Arc::new(|_| true), DEADLINE).unwrap();
+    let key = Fingerprint::of_spki(stream.tls().unwrap().peer_spki());
+    (Line::open(stream, "test").unwrap(), key)
+}
+
+/// Somebody in the middle has certificates of their own for both sides and passes every message on.
+#[test]
+fn a_machine_in_the_middle_learns_nothing_and_nobody_records_anything() {
+    let (desk, laptop, middle) = (Machine::new(), Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "none"]);
+    let (offering, code) = desk.offer(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let passed_on = Arc::new(Mutex::new(Vec::new()));
+    let passing = {
+        let (identity, seen) = (middle.identity(), Arc::clone(&passed_on));
+        let target = server.address().to_owned();
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let client = Stream::from(stream).accept_tls(&[], identity.credentials(), DEADLINE).unwrap();
+            let onward = Stream::from(TcpStream::connect(target).unwrap());
+            let onward = onward.connect_tls(identity.credentials(), Arc::new(|_| true), DEADLINE).unwrap();
+            let ((from_client, to_client), (from_server, to_server)) = (client.split(), onward.split());
+            let up = Arc::clone(&seen);
+            thread::scope(|scope| {
+                scope.spawn(move || pass_on(Receiver::new(from_client, &[]), &Sender::new(to_server), &up));
+                pass_on(Receiver::new(from_server, &[]), &Sender::new(to_client), &seen);
+            });
+        })
+    };
+    // The client trusts whoever answers: the code alone must notice.
+    let paired = laptop.run("tcp-client").args(["pair", &address]).stdin(format!("{code}\n")).code(5);
+    paired.stderr("the code does not match the server's, or somebody is in between; nothing was recorded").prints("");
+    passing.join().unwrap();
+    let seen: Vec<u8> = passed_on.lock().unwrap().concat();
+    assert!(seen.windows(4).any(|bytes| bytes == b"pair"), "the middle saw the conversation");
+    for word in code.split('-').filter(|word| word.len() > 3) {
+        assert!(!seen.windows(word.len()).any(|bytes| bytes == word.as_bytes()), "{word} went over the line");
+    }
+    server.wait_for_log("the other end closed the line");
+    assert_eq!((desk.peers(), laptop.peers()), (Peers::default(), Peers::default()));
+    // It cost one guess; the right code over an honest line still works.
+    let (mut line, key) = connect(&server, &laptop);
+    let code: Code = code.parse().unwrap();
+    call_pair(&mut line, &code, laptop.identity().fingerprint(), key).unwrap();
+    offering.wait_for("paired with");
+    assert_eq!(desk.peers().iter().count(), 1);
+}
+
+/// Passes messages on until either side has enough.
+fn pass_on(
+    mut from: Receiver<landline::net::stream::ReadHalf>,
+    to: &Sender<landline::net::stream::WriteHalf>,
+    seen: &Mutex<Vec<Vec<u8>>>,
+) {
+    let mut json = Vec::new();
+    while let Ok(Some(message)) = from.recv_request(&mut json) {
+        let Ok(body) = from.body(64) else { break };
+        seen.lock().unwrap().push(landline::wire::conn::encode(&message, &body).unwrap());
+        if to.send(&message, &body).is_err() {
+            break;
+        }
+    }
+    to.lock().stream().close();
+}
+
+#[test]
+fn a_changed_key_is_refused_with_both_fingerprints() {
+    let (desk, laptop) = (Machine::new(), Machine::new());
+    let server = desk.server(&[]);
+    laptop.pair_with(&desk, server.address(), &[]);
+    let old = desk.identity().fingerprint().to_string();
+    drop(server);
+    // The machine at that address is another one now.
+    let other = Machine::new();
+    let address = laptop.peers().by_name("server").unwrap().address.clone().unwrap();
+    let impostor = other.server(&["--guest", "all", "--bind", &address]);
+    for program in ["tcp-client", "fget"] {
+        let target = if program == "fget" { format!("tls://{address}/x") } else { "server".into() };
+        let stderr = laptop.run(program).args([&target]).code(5).any_stderr().output().stderr;
+        let new = other.identity().fingerprint().to_string();
+        assert!(stderr.contains(&old) && stderr.contains(&new), "{stderr}");
+        assert!(stderr.contains("tcp-server peers revoke server"), "{stderr}");
+    }
+    // Pairing anew does not talk it over either: first the old key is to be forgotten.
+    let (_offering, code) = other.offer(&[]);
+    let again = laptop.run("tcp-client").args(["pair", &address]).stdin(format!("{code}\n")).code(5);
+    again.stderr("the key has changed").prints("");
+    laptop.run("tcp-server").args(["peers", "revoke", "server"]).output();
+    let again = laptop.run("tcp-client").args(["pair", &address, "--name", "new"]).stdin(format!("{code}\n"));
+    assert!(again.output().text().starts_with("paired with new"));
+    assert!(impostor.log().contains("fatal alert"), "the client said no in the handshake");
+}
+
+#[test]
+fn a_peer_sees_only_its_own_part_of_the_root() {
+    let (desk, laptop) = (Machine::new(), Machine::new());
+    let server = desk.server(&[]);
+    server.write("secret", "s");
+    server.write("in/there", "t");
+    std::os::unix::fs::symlink("../secret", server.root().join("in/link")).unwrap();
+    laptop.pair_with(&desk, server.address(), &["--name", "laptop", "--root", "in", "--allow", "read,write"]);
+    let script = "pwd\nls\nget link x\nget ../secret x\ncd ..\nmkdir /made\n";
+    let output = laptop.run("tcp-client").args(["server"]).stdin(script).current_dir(laptop.dir.path()).code(1);
+    let output = output.any_stderr().output();
+    assert_eq!(output.text(), "/\nlink\nthere\n");
+    assert!(output.stderr.contains("leads out of the root") && output.stderr.contains("leads above the root"));
+    assert!(server.root().join("in/made").is_dir() && !laptop.dir.path().join("x").exists());
+    // The rule that would lie is refused wherever it is written.
+    let lie = "may exec, which no root confines";
+    desk.run("tcp-server").args(["peers", "allow", "laptop", "read,exec"]).code(1).stderr(lie).prints("");
+    desk.run("tcp-server").args(["pair", "--allow", "exec", "--root", "in"]).code(2).stderr(lie).prints("");
+    desk.run("tcp-server").args(["peers", "root", "laptop", "/"]).prints("laptop is shown /\n");
+    laptop.run("tcp-client").args(["server"]).stdin("ls\n").prints("in/\nsecret\n");
+    desk.run("tcp-server").args(["peers", "root", "laptop", "gone"]).prints("laptop is shown /gone\n");
+    let gone = "the directory that laptop is shown cannot be opened: /gone: no such file or directory";
+    laptop.run("tcp-client").args(["server"]).stdin("ls\n").code(1).stderr(gone).prints("");
+}
+
+#[test]
+fn the_home_cannot_be_reached_through_any_root() {
+    let desk = Machine::new();
+    std::fs::write(desk.dir.path().join("public"), "p").unwrap();
+    desk.identity();
+    let link = |target: &Path, name: &str| std::os::unix::fs::symlink(target, desk.dir.path().join(name)).unwrap();
+    link(Path::new("home"), "innocent");
+    link(Path::new("home/identity.pem"), "innocent.pem");
+    std::fs::hard_link(desk.home_path().join("identity.pem"), desk.dir.path().join("hard.pem")).unwrap();
+    std::fs::create_dir(desk.home_path().join("deeper")).unwrap();
+    std::fs::write(desk.home_path().join("deeper/file"), "f").unwrap();
+    // The root is what holds the home.
+    let server = Server::with_args(&["--guest", "all"], desk.dir.path(), &desk.home_path());
+    let address = server.plain();
+    for path in ["home/identity.pem", "innocent/identity.pem", "innocent.pem", "hard.pem", "home/deeper/file"] {
+        let got = Run::new("fget").args([&format!("{address}/{path}"), "got"]).current_dir(desk.dir.path()).code(1);
+        got.stderr("the server keeps its keys here, and never shows them").prints("");
+    }
+    let script = "ls home\ncd home\nls innocent\nrm home/identity.pem\nrm -r home\nmv home elsewhere\nmkdir home/x\n\
+                  mv public home/public\nrm -r home/deeper\n";
+    let refused = Run::new("tcp-client").args([&address]).stdin(script).code(1).any_stderr().output();
+    assert_eq!(
+        refused.stderr.matches("the server keeps its keys here").count(),
+        script.lines().count(),
+        "{}",
+        refused.stderr
+    );
+    let put = Run::new("fput").args(["public", &format!("{address}/home/identity.pem")]).current_dir(desk.dir.path());
+    put.code(1).stderr("never shows them").prints("");
+    assert!(desk.home_path().join("deeper/file").exists());
+    Run::new("tcp-client").args([&address]).stdin("ls public\n").prints("public\n");
+    // And it is no root itself, nor is anything in it.
+    for root in [desk.home_path(), desk.home_path().join("deeper"), desk.dir.path().join("innocent")] {
+        let run = desk.run("tcp-server").args(["--bind", "127.0.0.1:0", "--root"]).args([&root]).code(1);
+        run.stderr("it cannot be shown; choose another root").prints("");
+    }
+}
+
+#[test]
+fn names_come_from_the_hosts_section_and_from_known_peers() {
+    let desk = Machine::new();
+    let server = desk.server(&[]);
+    server.write("a", "A");
+    let config = desk.home_path().join("config.toml");
+    std::fs::write(&config, format!("[hosts]\nbuild = \"{}\"\n", server.address())).unwrap();
+    desk.run("rexec").args(["build", "echo here"]).prints("here\n");
+    desk.run("fget").args(["build:a", "-q", "b"]).current_dir(desk.dir.path()).prints("");
+    assert_eq!(std::fs::read(desk.dir.path().join("b")).unwrap(), b"A");
+    std::fs::write(&config, "[hosts]\nbuild = 7\n").unwrap();
+    let broken = desk.run("rexec").args(["build", "true"]).code(251);
+    broken.stderr("config.toml: line 2: build: wants an address").prints("");
+}
+
+#[test]
+fn a_loose_home_is_refused_with_the_command_that_mends_it() {
+    let desk = Machine::new();
+    desk.identity();
+    std::fs::set_permissions(desk.home_path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let chmod = format!("chmod 700 {}", desk.home_path().display());
+    desk.run("tcp-server").args(["--bind", "127.0.0.1:0"]).code(1).stderr(&chmod).prints("");
+    desk.run("rexec").args(["localhost:1", "true"]).code(251).stderr(&chmod).prints("");
+    std::fs::set_permissions(desk.home_path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let key = desk.home_path().join("identity.pem");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    let chmod = format!("chmod 600 {}", key.display());
+    desk.run("tcp-server").args(["identity"]).code(1).stderr(&chmod).prints("");
+}
+
+#[test]
+fn the_audit_log_says_who_did_what_and_how_it_ended() {
+    let (desk, laptop) = (Machine::new(), Machine::new());
+    let audit = desk.dir.path().join("audit.jsonl");
+    let server = desk.server(&["--audit", audit.to_str().unwrap(), "--guest", "echo"]);
+    server.write("a", "A");
+    laptop.pair_with(&desk, server.address(), &["--name", "laptop", "--allow", "read,exec"]);
+    laptop.run("rexec").args(["server", "cat; exit 3"]).stdin("a secret").code(3).prints("a secret");
+    laptop.run("fget").args(["server:a", "-q"]).current_dir(laptop.dir.path()).prints("");
+    laptop.run("tcp-client").args(["server"]).stdin("rm a\n").code(1).any_stderr().output();
+    Run::new("tcp-client").args([&server.plain()]).stdin("ls\n").code(1).any_stderr().output();
+    server.stop();
+    let text = std::fs::read_to_string(&audit).unwrap();
+    let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary: Vec<String> = records
+        .iter()
+        .map(|r| format!("{} {} {} {} {}", r["event"], r["kind"], r["name"], r["verb"], r["about"]).replace('"', ""))
+        .collect();
+    let key = laptop.identity().fingerprint().to_string();
+    assert_eq!(
+        summary[1..],
+        [
+            "began known laptop exec cat; exit 3",
+            "ended known laptop exec cat; exit 3",
+            "ended known laptop get a",
+            "ended known laptop rm a",
+            "ended guest null ls ",
+        ]
+    );
+    assert!(summary[0].starts_with("ended guest null pair calls itself "), "{summary:?}");
+    assert_eq!((&records[2]["outcome"], &records[2]["fingerprint"]), (&"exit 3".into(), &key.clone().into()));
+    assert!(records[4]["outcome"].as_str().unwrap().contains("needs the service write"));
+    assert!(records.iter().all(|r| r["time"].is_string() && r["address"].as_str().unwrap().starts_with("127.0.0.1:")));
+    assert!(!text.contains("a secret"), "stdin is nobody's business");
+    assert_eq!(std::fs::metadata(&audit).unwrap().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&audit, PermissionsExt::from_mode(0o640)).unwrap();
+    let loose = desk.run("tcp-server").args(["--bind", "127.0.0.1:0", "--audit"]).args([&audit]).code(1);
+    loose.stderr("chmod 600").prints("");
+}
+
+#[test]
+fn without_a_running_server_the_pairing_serves_itself_and_nothing_else() {
+    let (desk, laptop) = (Machine::new(), Machine::new());
+    let (mut offering, code) = desk.offer(&["--bind", "127.0.0.1:0", "--allow", "all"]);
+    let told = offering.stderr.recv_timeout(DEADLINE).unwrap();
+    let port = told.split("tcp-client pair ").nth(1).unwrap().split(',').next().unwrap().rsplit(':').next().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    desk.run("tcp-client").args([&address]).stdin("pwd\n").code(1).stderr("own identity has none here").prints("");
+    laptop.run("tcp-client").args(["pair", &address, "-q"]).stdin(format!("{code}\n")).prints("");
+    assert_eq!(offering.wait().code(), Some(0));
+    assert_eq!(desk.peers().iter().next().unwrap().services.to_string(), "echo,chat,read,write,exec");
+    // Interrupted, it takes its code back.
+    let (mut offering, _) = desk.offer(&["--bind", "127.0.0.1:0"]);
+    offering.signal(rustix::process::Signal::INT);
+    assert_eq!(offering.wait().code(), Some(130));
+    assert!(!desk.home_path().join("pairing.json").exists());
+}
+
+#[test]
+fn at_a_terminal_a_fingerprint_can_be_compared() {
+    let (desk, laptop) = (Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "echo"]);
+    let start = |machine: &Machine| {
+        let mut command = std::process::Command::new(crate::harness::program("tcp-client"));
+        command.arg(server.address()).env("LANDLINE_HOME", machine.home_path()).env("TERM", "xterm");
+        rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
+    };
+    let key = desk.identity().fingerprint().to_string();
+    let mut terminal = start(&laptop);
+    terminal.exp_string(&key).unwrap();
+    terminal.exp_string("[yes/no/fingerprint]").unwrap();
+    terminal.send_line("no").unwrap();
+    terminal.exp_string("unknown server").unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(laptop.peers(), Peers::default());
+    let mut terminal = start(&laptop);
+    terminal.exp_string("[yes/no/fingerprint]").unwrap();
+    terminal.send_line(&key).unwrap();
+    terminal.exp_string("remembered as 127.0.0.1").unwrap();
+    terminal.exp_string("/> ").unwrap();
+    terminal.send_line("quit").unwrap();
+    terminal.exp_eof().unwrap();
+    // From now on scripts get through too.
+    laptop.run("tcp-client").args([server.address()]).stdin("echo hi\n").prints("hi\n");
+}
