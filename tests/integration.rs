@@ -21,6 +21,8 @@ mod documents;
 mod exec;
 #[path = "integration/files.rs"]
 mod files;
+#[path = "integration/fuzz.rs"]
+mod fuzz;
 #[path = "integration/hostile.rs"]
 mod hostile;
 #[path = "integration/invariants.rs"]

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
-use byteorder::{LittleEndian, ReadBytesExt, WriteBytesExt};
+use byteorder::{ByteOrder, LittleEndian, WriteBytesExt};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,7 @@ pub fn send_reply<S: Read + Write>(
         Wire::Ack => {
             stream.write_all(reply.len().to_string().as_bytes())?;
             let mut word = [0; REQUEST_LEN_MAX];
-            if stream.read(&mut word)? == 0 {
+            if read_once(stream, &mut word)? == 0 {
                 return Err(LineLost::Closed { wanted: "the client's word between size and reply" }.into());
             }
             stream.write_all(reply)?;
@@ -290,16 +290,17 @@ fn read_exactly(stream: &mut impl Read, len: u64, sink: &mut dyn FnMut(&[u8]) ->
 
 /// `None`: the stream ended before the first byte.
 fn read_i32(stream: &mut impl Read) -> Result<Option<i32>> {
-    let mut first = [0; 1];
-    if read_once(stream, &mut first)? == 0 {
-        return Ok(None);
+    let mut bytes = [0; 4];
+    let mut filled = 0_usize;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let missing = u64::try_from(rest.len()).unwrap_or(u64::MAX);
+        match read_once(stream, rest)? {
+            0 if filled == 0 => return Ok(None),
+            0 => return Err(LineLost::InsideFrame { missing }.into()),
+            came => filled = filled.saturating_add(came),
+        }
     }
-    let number = (&first[..]).chain(stream).read_i32::<LittleEndian>();
-    match number {
-        Ok(number) => Ok(Some(number)),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(LineLost::InsideFrame { missing: 3 }.into()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(Some(LittleEndian::read_i32(&bytes)))
 }
 
 fn read_piece(stream: &mut impl Read) -> Result<Option<Vec<u8>>> {
