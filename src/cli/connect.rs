@@ -135,13 +135,23 @@ pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result
     Ok(Dialled { pin, ..dialled })
 }
 
+/// The address that HOST means, for what is not encrypted anyway: nothing is made for it.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn address(host: &Address, default_port: u16) -> anyhow::Result<Address> {
+    match home::existing()? {
+        Some(home) => Ok(resolve(&home, host, default_port)?.address),
+        None => Ok(host.clone().with_default_port(default_port)),
+    }
+}
+
 /// Connects to HOST, plain: for the tutorials' wires.
 ///
 /// # Errors
 /// HOST is no address, or no connection came about.
 pub fn stream(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
-    let dialled = resolve(&home::open()?, host, reach.port)?;
-    connected(program, &dialled.address, reach, talk)
+    connected(program, &address(host, reach.port)?, reach, talk)
 }
 
 fn connected(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
@@ -158,13 +168,16 @@ fn connected(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> an
 /// # Errors
 /// As [`stream`], or the server is not trusted ([`NotTrusted`]).
 pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
-    let home = home::open()?;
-    let dialled = resolve(&home, host, reach.port)?;
-    if let Address::Unix(_) = dialled.address {
-        let stream = connected(program, &dialled.address, reach, talk)?;
-        check_user(&stream, &dialled.address)?;
+    if host.is_plain() {
+        return open(program, stream(program, host, reach, talk)?);
+    }
+    if let Address::Unix(_) = host {
+        let stream = connected(program, host, reach, talk)?;
+        check_user(&stream, host)?;
         return open(program, stream);
     }
+    let home = home::open()?;
+    let dialled = resolve(&home, host, reach.port)?;
     if dialled.address.is_plain() {
         return open(program, connected(program, &dialled.address, reach, talk)?);
     }

@@ -67,25 +67,32 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     // A list that cannot be read could not take anybody; better said now than to the other person.
     Peers::load(&home)?;
     let addresses = running(&home)?;
+    // Before there is a code: Ctrl-C at any moment makes it void.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let offer = Offer::open(&home, args.allow, args.name.clone(), root)?;
     let result = if addresses.is_empty() {
-        serve_pairing(&args.bind, &home, own, |addresses| wait(&home, &offer, addresses, "pairing only"))
+        serve_pairing(&args.bind, &home, own, |addresses| {
+            show(&offer, addresses, "pairing only")?;
+            wait(&home, &offer, &mut signals)
+        })
     } else {
-        wait(&home, &offer, &addresses, "the running server")
+        show(&offer, &addresses, "the running server").and_then(|()| wait(&home, &offer, &mut signals))
     };
     offer.withdraw(&home)?;
     result
 }
 
-fn wait(home: &Home, offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<Exit> {
-    let minutes = OFFER_TIME_MAX.as_secs() / 60;
+/// Minutes for which a code is good.
+const MINUTES: u64 = OFFER_TIME_MAX.as_secs() / 60;
+
+fn show(offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<()> {
     put_out(format!("{}\n", offer.code.as_str()).as_bytes())?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let port = addresses.iter().find_map(|address| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()));
     let host = Address::Tcp { host, port, is_plain: false };
     say(
         tcp_server::PROGRAM,
-        &format!("on the other machine: tcp-client pair {host}, and type this code there within {minutes} minutes"),
+        &format!("on the other machine: tcp-client pair {host}, and type this code there within {MINUTES} minutes"),
     );
     say(tcp_server::PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));
     let is_local =
@@ -93,7 +100,10 @@ fn wait(home: &Home, offer: &Offer, addresses: &[String], who: &str) -> anyhow::
     if addresses.iter().all(is_local) {
         say(tcp_server::PROGRAM, "other machines cannot reach that; start the server with --bind 0.0.0.0, for example");
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    Ok(())
+}
+
+fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exit> {
     loop {
         if signals.pending().next().is_some() {
             offer.withdraw(home)?;
@@ -112,7 +122,7 @@ fn wait(home: &Home, offer: &Offer, addresses: &[String], who: &str) -> anyhow::
                 )
             }
             Standing::Failed { why } => anyhow::bail!("the other machine knew the code, but: {why}"),
-            Standing::Expired => anyhow::bail!("nobody came within {minutes} minutes: the code is void"),
+            Standing::Expired => anyhow::bail!("nobody came within {MINUTES} minutes: the code is void"),
             Standing::Gone => anyhow::bail!("another tcp-server pair has taken over; this code is void"),
         }
     }

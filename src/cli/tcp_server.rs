@@ -188,7 +188,9 @@ Examples:
   tcp-server --guest echo,read                  something for everybody
   tcp-server --bind unix:/run/user/1000/ll      a Unix socket
   tcp-server --wire json --reply exec --guest exec
-                                                for the tutorials' remote command clients";
+                                                for the tutorials' remote command clients
+LANDLINE_HOME names the directory of this user's key and known peers [default: landline, where your platform keeps
+configuration].";
 
 /// Runs the server until a signal stops it, or does what the subcommand says.
 ///

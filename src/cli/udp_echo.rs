@@ -51,11 +51,18 @@ enum Command {
 /// Whom to ask.
 #[derive(Debug, Clone, ArgGroup)]
 struct Reach {
-    #[arg(value_name = "HOST", help = "HOST, HOST:PORT, [::1]:7000 or unix:/path")]
+    #[arg(value_name = "HOST", help = "HOST, HOST:PORT, [::1]:7000, unix:/path, or a name from config.toml")]
     host: Address,
     /// Port to use where HOST names none
     #[arg(short, long, env = "LANDLINE_PORT", default_value_t = args::DEFAULT_PORT, value_name = "PORT")]
     port: u16,
+}
+
+impl Reach {
+    /// Whom a name from `config.toml` or of a known peer means.
+    fn address(&self) -> Result<Address> {
+        super::connect::address(&self.host, self.port)
+    }
 }
 
 /// How long to wait for a reply.

@@ -355,6 +355,8 @@ pub struct Tls {
     outgoing: Mutex<Outgoing>,
     /// The receiver has something to send and did not get the send lock.
     is_answer_waiting: AtomicBool,
+    /// Something was left in `outgoing` by the last one who did not wait; to be looked at without its lock.
+    has_unsent: AtomicBool,
     peer_spki: Vec<u8>,
 }
 
@@ -457,6 +459,7 @@ fn shake_hands(
         connection: Mutex::new(connection),
         outgoing: Mutex::new(outgoing),
         is_answer_waiting: AtomicBool::new(false),
+        has_unsent: AtomicBool::new(false),
         peer_spki,
     };
     Ok((tls, incoming))
@@ -583,7 +586,7 @@ impl Tls {
         outgoing.send_all(socket)?;
         let taken = self.encipher(&mut outgoing, slices, BATCH_LEN_MAX)?;
         outgoing.send_all(socket)?;
-        drop(outgoing);
+        self.let_go(outgoing);
         self.send_answer(socket);
         Ok(taken)
     }
@@ -605,14 +608,19 @@ impl Tls {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        drop(outgoing);
+        self.let_go(outgoing);
         self.send_answer(socket);
         Ok(taken)
     }
 
     /// Whether something that [`try_write`](Self::try_write) took has not left yet.
     pub fn has_unsent(&self) -> bool {
-        !self.outgoing().is_empty()
+        self.has_unsent.load(Ordering::SeqCst)
+    }
+
+    fn let_go(&self, outgoing: MutexGuard<'_, Outgoing>) {
+        self.has_unsent.store(!outgoing.is_empty(), Ordering::SeqCst);
+        drop(outgoing);
     }
 
     /// Says farewell (`close_notify`: RFC 8446, 6.1): without it the other end must take what it has
@@ -662,6 +670,7 @@ impl Tls {
             let ciphered = take_records(&mut self.connection(), &mut outgoing);
             // What does not leave now leaves with the next write; a lost line is found by whoever reads.
             drop(ciphered.and_then(|()| outgoing.try_send(socket)));
+            self.let_go(outgoing);
         }
     }
 

@@ -58,15 +58,15 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn open(path: Option<&Path>) -> Result<Self, HomeError> {
-        let path = if let Some(path) = path {
-            std::path::absolute(path).map_err(failed(path))?
-        } else {
-            let platform = etcetera::choose_base_strategy().map_err(|_no_home| HomeError::Nowhere)?;
-            platform.config_dir().join("landline")
-        };
+        let path = directory(path)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed(&path))?;
         check_private(&path, 0o700)?;
         Ok(Self { path })
+    }
+
+    /// Whether there is something that [`open`](Self::open) would open rather than make.
+    pub fn exists(path: Option<&Path>) -> bool {
+        directory(path).is_ok_and(|path| path.exists())
     }
 
     /// Where it is.
@@ -164,6 +164,14 @@ impl Home {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+fn directory(path: Option<&Path>) -> Result<PathBuf, HomeError> {
+    if let Some(path) = path {
+        return std::path::absolute(path).map_err(failed(path));
+    }
+    let platform = etcetera::choose_base_strategy().map_err(|_no_home| HomeError::Nowhere)?;
+    Ok(platform.config_dir().join("landline"))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> HomeError {

@@ -312,9 +312,22 @@ fn names_come_from_the_hosts_section_and_from_known_peers() {
     desk.run("rexec").args(["build", "echo here"]).prints("here\n");
     desk.run("fget").args(["build:a", "-q", "b"]).current_dir(desk.dir.path()).prints("");
     assert_eq!(std::fs::read(desk.dir.path().join("b")).unwrap(), b"A");
+    let datagrams = desk.run("udp-echo").args(["serve", "--bind", "127.0.0.1:0", "--reply", "upper"]).spawn();
+    let ready = datagrams.wait_for("ready on");
+    std::fs::write(&config, format!("[hosts]\nbuild = \"{}\"\n", ready.rsplit(' ').next().unwrap())).unwrap();
+    desk.run("udp-echo").args(["send", "build", "hello"]).prints("HELLO\n");
     std::fs::write(&config, "[hosts]\nbuild = 7\n").unwrap();
     let broken = desk.run("rexec").args(["build", "true"]).code(251);
     broken.stderr("config.toml: line 2: build: wants an address").prints("");
+}
+
+/// What is not encrypted needs no key, and makes no home.
+#[test]
+fn a_plain_line_needs_no_home() {
+    let (desk, other) = (Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "echo"]);
+    other.run("tcp-client").args([&server.plain()]).stdin("echo hi\n").prints("hi\n");
+    assert!(!other.home_path().exists());
 }
 
 #[test]

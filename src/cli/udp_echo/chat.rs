@@ -70,7 +70,7 @@ pub(super) fn run(options: &Chat) -> Result<Exit> {
 
 /// The socket, and the one of the peer's addresses that can be reached from it.
 fn open(options: &Chat) -> Result<(Socket, Endpoint)> {
-    let host = &options.reach.host;
+    let host = &options.reach.address()?;
     let peers = Endpoint::resolve(host, options.reach.port).with_context(|| format!("cannot find {host}"))?;
     let ours = match &options.bind {
         Some(bind) => Endpoint::resolve(bind, 0).with_context(|| format!("cannot find {bind}"))?,

@@ -76,7 +76,7 @@ struct Times {
 
 pub(super) fn run(options: &Ping) -> Result<Exit> {
     let plan = plan(options)?;
-    let mut client = match Client::open(&options.reach.host, options.reach.port) {
+    let mut client = match Client::open(&options.reach.address()?, options.reach.port) {
         Ok(client) => client,
         Err(error) => return not_asked(error),
     };

@@ -66,7 +66,7 @@ struct Report {
 }
 
 pub(super) fn run(mut options: Send) -> Result<Exit> {
-    let client = match Client::open(&options.reach.host, options.reach.port) {
+    let client = match Client::open(&options.reach.address()?, options.reach.port) {
         Ok(client) => client,
         Err(error) => return not_asked(error),
     };
