@@ -110,6 +110,11 @@ fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) 
             (None, Some(known)) => known.name.clone(),
             (None, None) => edit.free_name(said),
         };
+        if edit.peers().by_name(&name).is_some_and(|other| other.fingerprint != key) {
+            let text =
+                format!("{name} is another machine here already; revoke it first: tcp-server peers revoke {name}");
+            return Err(PeersError::Refused(text));
+        }
         edit.put(&KnownPeer {
             name: name.clone(),
             fingerprint: key,

@@ -33,7 +33,7 @@ use crate::trust::peers::Roster;
 use crate::trust::policy::{Grant, Proof, Rules};
 use crate::trust::seen::Notebook;
 use crate::trust::{Peer, Services};
-use crate::wire::conn::encode;
+use crate::wire::conn::{Sender, encode};
 use crate::wire::detect::{First, first_bytes};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
@@ -249,6 +249,13 @@ impl Server {
             self.gate.note_failure(origin, 1);
             lost(error)
         })?;
+        if stream.tls().is_some_and(|tls| !tls.speaks_ours()) {
+            let refusal = Refusal::new(ErrorCode::BadRequest, "offer landline/1 in the TLS handshake (ALPN: RFC 7301)");
+            let sender = Sender::new(stream.split().1);
+            sender.refuse(&refusal)?;
+            sender.lock().stream().close();
+            return Err(refusal.into());
+        }
         let key = stream.tls().map(|tls| Fingerprint::of_spki(tls.peer_spki()));
         self.serve_frames(stream, &[], caller, key.map_or(Proof::Nothing, Proof::Key))
     }
@@ -375,7 +382,10 @@ impl Server {
         caller: &mut Connection,
     ) -> Result<()> {
         let grant = granted?;
-        admit(&mut caller.place, Rank::Guest)?;
+        // Whoever may do nothing can still be paired, and makes way like any other newcomer.
+        if grant.services != Services::NONE {
+            admit(&mut caller.place, Rank::Guest)?;
+        }
         tracing::info!(line = caller.open.id(), peer = %grant.peer, services = %grant.services, "let in");
         if let Peer::Known { fingerprint, .. } = grant.peer
             && let Err(error) = self.notebook.note(self.roster.home(), fingerprint, &caller.address)

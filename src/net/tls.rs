@@ -357,6 +357,7 @@ pub struct Tls {
     is_answer_waiting: AtomicBool,
     /// Something was left in `outgoing` by the last one who did not wait; to be looked at without its lock.
     has_unsent: AtomicBool,
+    speaks_ours: bool,
     peer_spki: Vec<u8>,
 }
 
@@ -394,7 +395,8 @@ pub fn connect(
     // Never sent (SNI is off) and never checked; the type wants one.
     let name = ServerName::try_from("landline.invalid").map_err(|error| HandshakeError::Failed(error.to_string()))?;
     let connection = ClientConnection::new(Arc::new(config), name);
-    shake_hands(socket, connection.map_err(failed)?.into(), &[], limit)
+    let (tls, incoming) = shake_hands(socket, connection.map_err(failed)?.into(), &[], limit)?;
+    if tls.speaks_ours { Ok((tls, incoming)) } else { Err(HandshakeError::OtherProtocol) }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors; they all mean: failed")]
@@ -450,9 +452,7 @@ fn shake_hands(
             return Err(failed(error));
         }
     }
-    if connection.alpn_protocol() != Some(ALPN) {
-        return Err(HandshakeError::OtherProtocol);
-    }
+    let speaks_ours = connection.alpn_protocol() == Some(ALPN);
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     let peer_spki = certificate.ok_or(Error::NoCertificatesPresented).and_then(spki_of).map_err(failed)?;
     let tls = Tls {
@@ -460,6 +460,7 @@ fn shake_hands(
         outgoing: Mutex::new(outgoing),
         is_answer_waiting: AtomicBool::new(false),
         has_unsent: AtomicBool::new(false),
+        speaks_ours,
         peer_spki,
     };
     Ok((tls, incoming))
@@ -480,6 +481,12 @@ impl Tls {
     /// The other end's public key: SPKI in DER.
     pub fn peer_spki(&self) -> &[u8] {
         &self.peer_spki
+    }
+
+    /// Whether the other end agreed to speak [`ALPN`] inside; one that offers nothing at all can still
+    /// be told so.
+    pub const fn speaks_ours(&self) -> bool {
+        self.speaks_ours
     }
 
     /// 32 bytes that both ends of this connection can compute and nobody else (RFC 8446, 7.5).
