@@ -128,7 +128,7 @@ def listening_address(process):
 
 def tcp_server(programs, *args):
     argv = [programs["tcp-server"], "--quiet", "--bind", "127.0.0.1:0", "--guest", "all"]
-    return Server([*argv, "--max-per-address", "10000", *args], r"ready on (\S+)")
+    return Server([*argv, "--max-per-address", "20000", *args], r"ready on (\S+)")
 
 
 def wait(process):

@@ -3,22 +3,28 @@
 //! its own under `cargo bench`.
 //!
 //! What it sends was encoded beforehand and what comes back is compared as bytes: every answer is
-//! checked, at the price of a comparison. One thread serves all connections, by epoll.
+//! checked, at the price of a comparison. One thread serves all connections, by epoll. Encrypted
+//! lines are the library's own, since nobody else has any.
 #![expect(clippy::disallowed_types, reason = "bare sockets, to be fair to all servers")]
 #![expect(clippy::print_stdout, reason = "a figure is what it is for")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use landline::dir::call_pwd;
 use landline::exec::process::Work;
 use landline::exec::{Call, call_exec};
 use landline::line::Line;
 use landline::net::gate::raise_descriptor_limit;
 use landline::net::stream::Stream;
+use landline::trust::home::Home;
+use landline::trust::identity::Identity;
 use landline::wire::conn::encode;
 use landline::wire::message::{Outcome, VERSION};
 use landline::wire::{Message, Receiver};
@@ -86,6 +92,24 @@ enum Job {
         #[arg(long)]
         same_line: bool,
     },
+    /// Open a line, ask where it stands and close it, plain and encrypted in turns
+    Fresh {
+        address: SocketAddr,
+        /// Home of the identity that both ends have
+        #[arg(long)]
+        home: PathBuf,
+        #[arg(long, default_value_t = 500)]
+        count: usize,
+    },
+    /// Open lines that have been asked something once, say so, and keep them until the input ends
+    Idle {
+        address: SocketAddr,
+        /// Home of the identity that both ends have; without it, the lines are plain
+        #[arg(long)]
+        home: Option<PathBuf>,
+        #[arg(long, default_value_t = 10_000)]
+        count: usize,
+    },
 }
 
 /// What is spoken with the server.
@@ -119,6 +143,8 @@ fn main() -> anyhow::Result<()> {
             room.talk(speakers, Duration::from_secs_f64(seconds))
         }
         Job::Exec { address, count, same_line } => exec(address, count, same_line),
+        Job::Fresh { address, home, count } => fresh(address, &home, count),
+        Job::Idle { address, home, count } => return idle(address, home.as_deref(), count),
     }?;
     println!("{report}");
     Ok(())
@@ -361,20 +387,67 @@ fn hear(mut line: &TcpStream, wanted: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A line of the library's, encrypted if there is an identity to show; the server must have it too.
+fn open(address: SocketAddr, identity: Option<&Identity>) -> anyhow::Result<Line> {
+    let stream = Stream::from(TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?);
+    stream.tune(Some(ANSWER_TIME_MAX), None)?;
+    let Some(identity) = identity else { return Ok(Line::open(stream, "load")?) };
+    let own = identity.credentials().spki().to_vec();
+    let verdict = Arc::new(move |spki: &[u8]| spki == own);
+    Ok(Line::open(stream.connect_tls(identity.credentials(), verdict, ANSWER_TIME_MAX)?, "load")?)
+}
+
+fn identity(home: &Path) -> anyhow::Result<Identity> {
+    Ok(Identity::of(&Home::open(Some(home))?)?)
+}
+
+/// Opens a line, makes one round trip and closes it, over and over, each kind in its turn.
+fn fresh(address: SocketAddr, home: &Path, count: usize) -> anyhow::Result<serde_json::Value> {
+    let identity = identity(home)?;
+    let kinds = [None, Some(&identity)];
+    let mut times = [Vec::with_capacity(count), Vec::with_capacity(count)];
+    for turn in 0..count * 2 {
+        let begun = Instant::now();
+        let mut line = open(address, kinds[turn % 2])?;
+        ensure!(call_pwd(&mut line)? == b"/", "a new line does not stand at the root");
+        line.close();
+        times[turn % 2].push(begun.elapsed());
+    }
+    let [mut plain, mut tls] = times;
+    Ok(json!({
+        "plain_us": percentile_us(&mut plain, 50),
+        "plain_p90_us": percentile_us(&mut plain, 90),
+        "tls_us": percentile_us(&mut tls, 50),
+        "tls_p90_us": percentile_us(&mut tls, 90),
+    }))
+}
+
+/// Opens lines, and keeps them until the input ends.
+fn idle(address: SocketAddr, home: Option<&Path>, count: usize) -> anyhow::Result<()> {
+    let identity = home.map(identity).transpose()?;
+    let mut lines = Vec::with_capacity(count);
+    for at in 0..count {
+        let mut line = open(address, identity.as_ref()).with_context(|| format!("line {at}"))?;
+        ensure!(call_pwd(&mut line)? == b"/", "a new line does not stand at the root");
+        lines.push(line);
+    }
+    println!("{}", json!({ "open": lines.len() }));
+    std::io::stdin().read_exact(&mut [0]).or_else(|end| match end.kind() {
+        std::io::ErrorKind::UnexpectedEof => Ok(()),
+        _ => Err(end),
+    })?;
+    Ok(())
+}
+
 /// Runs `true` over and over.
 fn exec(address: SocketAddr, count: usize, same_line: bool) -> anyhow::Result<serde_json::Value> {
-    let open = || -> anyhow::Result<Line> {
-        let stream = Stream::from(TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?);
-        stream.tune(Some(ANSWER_TIME_MAX), None)?;
-        Ok(Line::open(stream, "load")?)
-    };
     let work = Work::Argv(vec!["true".into()]);
     let run = |line: &mut Line| -> anyhow::Result<()> {
         let outcome = call_exec(line, &Call { work: &work, path: None, stdin: None }, &mut |_, _| Ok(()))?;
         ensure!(outcome == Outcome::Exited(0), "true ended with {outcome:?}");
         Ok(())
     };
-    let mut line = open().context("the line for all commands")?;
+    let mut line = open(address, None).context("the line for all commands")?;
     let mut times = Vec::with_capacity(count);
     let started = Instant::now();
     for _ in 0..count {
@@ -382,7 +455,7 @@ fn exec(address: SocketAddr, count: usize, same_line: bool) -> anyhow::Result<se
         if same_line {
             run(&mut line)?;
         } else {
-            let mut fresh = open()?;
+            let mut fresh = open(address, None)?;
             run(&mut fresh)?;
             fresh.close();
         }

@@ -91,15 +91,15 @@ fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progre
     loop {
         match line.answer_or_refusal("data or end")? {
             Message::Data { .. } => {}
-            Message::End { total: Some(total) } => {
+            Message::End { total: Some(Total { size: sent, blake3: Some(blake3) }) } => {
                 let size = part.size();
                 // The digest is all that is kept of the frame: its borrow ends here.
-                let total = Total { size: total.size, blake3: total.blake3.into_owned().into() };
+                let total = Total { size: sent, blake3: Some(blake3.into_owned().into()) };
                 part.publish(&total, attributes).map_err(Error::ours("received file"))?;
                 return Ok(size);
             }
             // Its digest is missing: the server has given up, and the turn is over.
-            Message::End { total: None } => {
+            Message::End { .. } => {
                 return Err(Refusal::new(ErrorCode::Stopped, "the server gave up before the end of the file").into());
             }
             other => return Err(out_of_turn(&other, "data or end")),
@@ -156,7 +156,7 @@ pub fn serve_put(
         match line.receiver().expect("data or end")? {
             Message::Data { .. } => {}
             Message::End { total: Some(total) } => {
-                break Total { size: total.size, blake3: total.blake3.into_owned().into() };
+                break Total { size: total.size, blake3: total.blake3.map(|blake3| blake3.into_owned().into()) };
             }
             Message::End { total: None } => {
                 return Err(Refusal::new(ErrorCode::Stopped, format!("{target}: stopped by the sender")).into());
@@ -288,6 +288,6 @@ impl Sending {
     }
 
     fn total(&self) -> Total<'static> {
-        Total { size: self.size, blake3: self.hasher.finalize().to_hex().to_string().into() }
+        Total { size: self.size, blake3: Some(self.hasher.finalize().to_hex().to_string().into()) }
     }
 }

@@ -84,22 +84,22 @@ impl Part {
         self.size
     }
 
-    /// Gives the file its final name, if what came is what was sent. When this returns, the file
-    /// survives a power cut.
+    /// Gives the file its final name, if what came is what was sent, as far as the sender said that.
+    /// When this returns, the file survives a power cut.
     ///
     /// # Errors
     /// The digest differs, or the disk failed. The target is untouched, unless it was the very last
     /// step, the directory's sync, that failed: then the new file is there, and may not survive a power cut.
     pub fn publish(mut self, sent: &Total<'_>, attributes: &Attributes) -> io::Result<()> {
         let got = self.hasher.finalize().to_hex();
-        if got.as_str() != sent.blake3 || self.size != sent.size {
+        if self.size != sent.size || sent.blake3.as_ref().is_some_and(|sent| got.as_str() != sent) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 DigestMismatch {
                     got_size: self.size,
                     got: got.to_string(),
                     sent_size: sent.size,
-                    sent: sent.blake3.to_string(),
+                    sent: sent.blake3.as_deref().unwrap_or("unknown").to_owned(),
                 },
             ));
         }
@@ -172,7 +172,7 @@ mod tests {
         let mut part = part(&dir, &attributes);
         part.write(b"hello").unwrap();
         let blake3 = blake3::hash(b"hello").to_hex().to_string();
-        part.publish(&Total { size: 5, blake3: blake3.into() }, &attributes).unwrap();
+        part.publish(&Total { size: 5, blake3: Some(blake3.into()) }, &attributes).unwrap();
         assert_eq!(names(&dir), ["target"]);
         let metadata = std::fs::metadata(dir.path().join("target")).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o7777, 0o750);
@@ -187,9 +187,13 @@ mod tests {
         for bytes in [&b"hell"[..], b"hellO", b"hello!"] {
             let mut part = part(&dir, &PLAIN);
             part.write(bytes).unwrap();
-            let total = Total { size: 5, blake3: blake3.as_str().into() };
+            let total = Total { size: 5, blake3: Some(blake3.as_str().into()) };
             assert_eq!(part.publish(&total, &PLAIN).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
+        let mut short = part(&dir, &PLAIN);
+        short.write(b"hell").unwrap();
+        let size_only = Total { size: 5, blake3: None };
+        assert_eq!(short.publish(&size_only, &PLAIN).unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop(part(&dir, &PLAIN));
         assert_eq!(names(&dir), ["target"]);
         assert_eq!(std::fs::read(dir.path().join("target")).unwrap(), b"old");

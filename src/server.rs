@@ -245,7 +245,7 @@ impl Server {
     fn serve_tls(self: &Arc<Self>, stream: Stream, first: &[u8], caller: &mut Connection) -> Result<()> {
         let limit = self.idle_timeout.map_or(HANDSHAKE_TIME_MAX, |idle| idle.min(HANDSHAKE_TIME_MAX));
         let origin = caller.place.origin();
-        let stream = stream.accept_tls(first, self.identity.credentials(), limit).map_err(|error| {
+        let stream = self.shake_hands(stream, first, limit)?.map_err(|error| {
             self.gate.note_failure(origin, 1);
             lost(error)
         })?;
@@ -258,6 +258,18 @@ impl Server {
         }
         let key = stream.tls().map(|tls| Fingerprint::of_spki(tls.peer_spki()));
         self.serve_frames(stream, &[], caller, key.map_or(Proof::Nothing, Proof::Key))
+    }
+
+    /// On a thread that ends with it: the post-quantum key exchange uses more than 32 KiB of stack, and
+    /// a line would keep what its own thread has once used for as long as it is open.
+    fn shake_hands(&self, stream: Stream, first: &[u8], limit: Duration) -> Result<Result<Stream, HandshakeError>> {
+        let _thread = self.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+        let task = move || stream.accept_tls(first, self.identity.credentials(), limit);
+        let shaken = thread::scope(|scope| {
+            let thread = thread::Builder::new().name("handshake".into()).stack_size(STACK_LEN);
+            Ok(thread.spawn_scoped(scope, task)?.join())
+        });
+        shaken.and_then(|ended| ended.map_err(|_panic| io::Error::other("a handshake panicked"))).map_err(Error::from)
     }
 
     fn serve_bare(self: &Arc<Self>, bare: &Bare, stream: Stream, first: &[u8], caller: &mut Connection) -> Result<()> {

@@ -35,6 +35,8 @@ mod protocol;
 mod raw;
 #[path = "integration/server.rs"]
 mod server;
+#[path = "integration/strangers.rs"]
+mod strangers;
 #[path = "integration/talk.rs"]
 mod talk;
 #[path = "integration/trust.rs"]

@@ -118,8 +118,8 @@ pub enum Form {
 pub struct Total<'a> {
     /// Bytes sent.
     pub size: u64,
-    /// BLAKE3 of those bytes, 64 hexadecimal digits.
-    pub blake3: Cow<'a, str>,
+    /// BLAKE3 of those bytes, 64 hexadecimal digits; a client that has no BLAKE3 puts without it.
+    pub blake3: Option<Cow<'a, str>>,
 }
 
 /// What a file has besides its bytes.
@@ -222,7 +222,7 @@ impl Message<'_> {
             Self::Credit { bytes } => h.bytes = Some(*bytes),
             Self::End { total: Some(total) } => {
                 h.size = Some(total.size);
-                h.blake3 = text(&total.blake3);
+                h.blake3 = total.blake3.as_deref().and_then(text);
             }
             Self::Pair { name } => h.name = text(name),
             Self::Echo { streamed } => h.streamed = *streamed,
@@ -492,7 +492,7 @@ impl<'a> Fields<'a> {
     }
 
     fn total(&mut self) -> Option<Total<'a>> {
-        self.h.size.zip(self.h.blake3.take()).map(|(size, blake3)| Total { size, blake3: blake3.0 })
+        self.h.size.map(|size| Total { size, blake3: self.h.blake3.take().map(|blake3| blake3.0) })
     }
 
     fn outcome(&mut self) -> Result<Outcome<'a>, Refusal> {

@@ -134,7 +134,7 @@ fn a_false_digest_is_refused() {
     let server = Server::start();
     server.write("target", "old");
     let attributes = Attributes { size: 5, mtime_ns: None, mode: None };
-    let total = landline::wire::message::Total { size: 5, blake3: "00".repeat(32).into() };
+    let total = landline::wire::message::Total { size: 5, blake3: Some("00".repeat(32).into()) };
     let frames = [
         encode(&Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] }, &[]),
         encode(&Message::Put { path: b"target"[..].into(), name: b"n"[..].into(), attributes }, &[]),

@@ -18,7 +18,7 @@ fn bytes(text: &str) -> Cow<'_, [u8]> {
 fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
     let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
-    let total = Some(Total { size: 6, blake3: digest.into() });
+    let total = Some(Total { size: 6, blake3: Some(digest.into()) });
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
     vec![
