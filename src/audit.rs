@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::trust::Peer;
-use crate::trust::home::{HomeError, check_private};
+use crate::trust::home::{HomeError, check_private_file};
 
 /// An open audit log.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Record<'r> {
     pub address: &'r str,
     /// What it asked for: a verb of the protocol.
     pub verb: &'r str,
+    /// The directory under the root from which that is meant.
+    pub cwd: &'r str,
     /// The path, the command or the room, as it was sent.
     pub about: &'r str,
     /// How it ended.
@@ -64,7 +66,7 @@ impl Audit {
     pub fn open(path: &Path) -> Result<Self, HomeError> {
         let failed = |source| HomeError::Io { path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
-        check_private(path, 0o600)?;
+        check_private_file(path, &file.metadata().map_err(failed)?, 0o600)?;
         Ok(Self { file: Mutex::new(file) })
     }
 

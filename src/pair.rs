@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::trust::code::Code;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
-use crate::trust::offer::{Introduced, NoOffer, Offer, Standing};
+use crate::trust::offer::{NoOffer, Offer, Standing};
 use crate::trust::pake::{Binding, EXPORTER_LABEL, Exchange, Role};
 use crate::trust::peers::{self, KnownPeer, PeersError};
 use crate::trust::{Peer, Services};
@@ -31,7 +31,7 @@ const BODY_LEN_MAX: u32 = 64;
 const WRONG_CODE_WEIGHT: u32 = 5;
 /// How long the other end may take to confirm: no person is waited for.
 const CONFIRM_TIME_MAX: Duration = Duration::from_secs(10);
-/// Longest name that a peer may give itself, in bytes; more is cut.
+/// What is sent of this machine's name, in bytes.
 const OWN_NAME_LEN_MAX: usize = 256;
 
 /// Serves one pairing.
@@ -49,13 +49,16 @@ pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fing
     };
     let exported = line.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain line cannot be paired over"))?;
     let offer = Offer::take_guess(home).map_err(|none| match none {
-        NoOffer::None | NoOffer::Spoiled => refused(none.to_string()),
+        NoOffer::None | NoOffer::Spoiled => {
+            session.gate.note_failure(session.origin, 1);
+            refused(none.to_string())
+        }
         NoOffer::Home(error) => failed(&error),
     })?;
     let known = prove(line, &offer, Binding { client, server: own, exported }, &body);
     session.report.outcome = Some(match &known {
         Ok(()) => "the code was right".into(),
-        Err(_) => format!("wrong code, {} guesses left", offer.guesses_left),
+        Err(_) => format!("no proof of the code, {} guesses left", offer.guesses_left),
     });
     if let Err(error) = known {
         session.gate.note_failure(session.origin, WRONG_CODE_WEIGHT);
@@ -68,12 +71,12 @@ pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fing
     let from = session.address.rsplit_once(':').map_or(session.address.as_str(), |(host, _port)| host);
     let recorded = record(home, &offer, client, name, from);
     let standing = match &recorded {
-        Ok(peer) => Standing::Paired { name: peer.name.clone(), fingerprint: peer.fingerprint.to_string() },
+        Ok(name) => Standing::Paired { name: name.clone(), fingerprint: client.to_string() },
         Err(error) => Standing::Failed { why: error.to_string() },
     };
     offer.report(home, standing).map_err(|error| failed(&error))?;
-    let peer = recorded.map_err(|error| failed(&error))?;
-    session.report.outcome = Some(format!("paired as {}", peer.name));
+    let name = recorded.map_err(|error| failed(&error))?;
+    session.report.outcome = Some(format!("paired as {name}"));
     line.sender().send(&Message::Ok { path: None }, &[])
 }
 
@@ -97,8 +100,8 @@ fn prove(line: &mut Line, offer: &Offer, binding: Binding, message: &[u8]) -> Re
 }
 
 /// Records the client as the offer says. Known already, it keeps its name unless the offer has one.
-fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) -> Result<Introduced, PeersError> {
-    let name = peers::edit(home, |edit| {
+fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) -> Result<String, PeersError> {
+    peers::edit(home, |edit| {
         let known = edit.peers().by_key(&key).cloned();
         if let (Some(known), Some(wanted)) = (&known, &offer.name)
             && known.name != *wanted
@@ -115,18 +118,19 @@ fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) 
                 format!("{name} is another machine here already; revoke it first: tcp-server peers revoke {name}");
             return Err(PeersError::Refused(text));
         }
+        // Dialled by its name only if the name was chosen here: one that calls itself localhost would be.
+        let from = offer.name.as_ref().map(|_chosen| from.to_owned()).filter(|from| !from.is_empty());
         edit.put(&KnownPeer {
             name: name.clone(),
             fingerprint: key,
+            from: from.or_else(|| known.as_ref().and_then(|known| known.from.clone())),
             address: known.and_then(|known| known.address),
-            from: Some(from.to_owned()).filter(|from| !from.is_empty()),
             services: offer.allow,
             root: offer.root.clone(),
             added: peers::now(),
         });
         Ok(name)
-    })?;
-    Ok(Introduced { name, fingerprint: key })
+    })
 }
 
 /// The client's half: proves to the server that this end knows `code`, and that the server does.

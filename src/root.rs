@@ -121,23 +121,19 @@ impl Root {
     /// The root is `home`, or lies in it.
     pub fn hiding(self, home: &Path) -> io::Result<Self> {
         let hidden = Hidden::of(home)?;
-        let mut above = self.dir.try_clone()?;
-        let mut last = None;
-        // Up to the top, which is its own parent.
-        loop {
-            let here = identity_of(&above)?;
-            if hidden.directory == here {
-                let text = "this is where the keys are kept, or below it: it cannot be shown; choose another root";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-            if last.replace(here) == Some(here) {
-                return Ok(Self { hidden: Some(hidden), ..self });
-            }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            // The server's own way up, not a stranger's: nothing is opened through it.
-            let up = rustix::fs::openat(&above, "..", flags, rustix::fs::Mode::empty())?;
-            above = Dir::from_std_file(up.into());
+        if lies_in(&self.dir, hidden.directory)? {
+            let text = "this is where the keys are kept, or below it: it cannot be shown; choose another root";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
+        Ok(Self { hidden: Some(hidden), ..self })
+    }
+
+    /// Whether this machine's directory `path` is the root or lies in it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn holds(&self, path: &Path) -> io::Result<bool> {
+        lies_in(&Dir::open_ambient_dir(path, ambient_authority())?, identity_of(&self.dir)?)
     }
 
     /// The directory `path` of this root as a root of its own, with the same things hidden.
@@ -167,6 +163,14 @@ impl Root {
         let file = self.dir.open_with(path.as_path(), &options).map_err(|error| refused(&error))?;
         let metadata = file.metadata().map_err(|error| refused(&error))?;
         self.check_shown(path, (metadata.dev(), metadata.ino()))?;
+        // What is kept in the home is replaced by renaming: what was there when it was opened and was not
+        // found there any more has no name left.
+        if self.hidden.is_some() && file.metadata().map_err(|error| refused(&error))?.nlink() == 0 {
+            return Err(Refusal::new(
+                ErrorCode::NotFound,
+                format!("{path}: was removed or replaced just now; ask again"),
+            ));
+        }
         if metadata.is_dir() {
             return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; name a file")));
         }
@@ -315,7 +319,16 @@ impl Root {
     pub fn rename(&self, from: &RootPath, to: &RootPath) -> Result<RootPath, Refusal> {
         let (from_dir, from_name) = self.open_parent(from)?;
         if let Ok(moved) = from_dir.symlink_metadata(&from_name) {
-            self.check_shown(from, (moved.dev(), moved.ino()))?;
+            let found = (moved.dev(), moved.ino());
+            self.check_shown(from, found)?;
+            // Whoever moves what the home lies in could put another home in its place.
+            if let Some(hidden) = &self.hidden
+                && moved.is_dir()
+                && hidden.lies_in(found).map_err(|error| refusal(from, &error))?
+            {
+                let text = format!("{from}: the server keeps its keys below it, and they stay where they are");
+                return Err(Refusal::new(ErrorCode::Permission, text));
+            }
         }
         let to = if self.is_dir(to) { to.join(from_name.as_bytes())? } else { to.clone() };
         let (to_dir, to_name) = self.open_parent(&to)?;
@@ -346,12 +359,14 @@ impl Hidden {
         Ok(Self { directory: identity_of(&dir)?, dir: std::sync::Arc::new(dir) })
     }
 
+    /// Whether the directory lies in `found`, however deep.
+    fn lies_in(&self, found: (u64, u64)) -> io::Result<bool> {
+        lies_in(&self.dir, found)
+    }
+
     /// Whether this is the directory, or anything in it. Looked up every time, since what is in it is
-    /// replaced; on another device nothing is looked up.
+    /// replaced; and whatever the device, since an overlay's files may have another than their directory.
     fn holds(&self, found: (u64, u64)) -> io::Result<bool> {
-        if found.0 != self.directory.0 {
-            return Ok(false);
-        }
         if found == self.directory {
             return Ok(true);
         }
@@ -370,6 +385,26 @@ impl Hidden {
             }
         }
         Ok(false)
+    }
+}
+
+/// Whether `dir` is the directory `wanted`, or lies in it, however deep.
+fn lies_in(dir: &Dir, wanted: (u64, u64)) -> io::Result<bool> {
+    let mut above = dir.try_clone()?;
+    let mut last = None;
+    // Up to the top, which is its own parent.
+    loop {
+        let here = identity_of(&above)?;
+        if here == wanted {
+            return Ok(true);
+        }
+        if last.replace(here) == Some(here) {
+            return Ok(false);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // The server's own way up, not a stranger's: nothing is opened through it.
+        let up = rustix::fs::openat(&above, "..", flags, rustix::fs::Mode::empty())?;
+        above = Dir::from_std_file(up.into());
     }
 }
 

@@ -258,7 +258,7 @@ fn turn(
     before: Counters,
 ) -> Result<()> {
     let started = Instant::now();
-    session.report = Report { about: about(request), outcome: None };
+    session.report = Report { about: about(request), place: None, outcome: None };
     let is_duplex = request.opens_duplex_turn();
     if is_duplex {
         // Within such a turn the client may be silent as long as it likes.
@@ -305,7 +305,7 @@ fn verb_for(request: &Message<'_>, session: &Session) -> Result<&'static Verb> {
     if session.services.has_any(verb.services) {
         return Ok(verb);
     }
-    Err(policy::refusal(name, verb.services, &session.peer, session.services).into())
+    Err(policy::refusal(name, verb.services, &session.peer, (session.services, session.is_narrowed)).into())
 }
 
 /// What a request is about, where its header says so.

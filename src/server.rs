@@ -204,6 +204,7 @@ impl Server {
         let mut caller = Connection { open, place, address };
         let (wire, ended) = self.converse(stream, &mut caller);
         let outcome = match ended {
+            _ if caller.place.made_way() => Full::MadeWay.to_string(),
             Ok(()) => "closed by the client".to_owned(),
             Err(error) => error.with_cause(),
         };
@@ -246,7 +247,10 @@ impl Server {
         let limit = self.idle_timeout.map_or(HANDSHAKE_TIME_MAX, |idle| idle.min(HANDSHAKE_TIME_MAX));
         let origin = caller.place.origin();
         let stream = self.shake_hands(stream, first, limit)?.map_err(|error| {
-            self.gate.note_failure(origin, 1);
+            // It is not the client's failure if we hung up.
+            if !caller.place.made_way() {
+                self.gate.note_failure(origin, 1);
+            }
             lost(error)
         })?;
         if stream.tls().is_some_and(|tls| !tls.speaks_ours()) {
@@ -294,6 +298,8 @@ impl Server {
         let mut judged = rules.judge(proof, &caller.address);
         if let (Ok(grant), true) = (&mut judged, self.is_for_pairing_only) {
             grant.services = Services::NONE;
+            // A root below the operator's is none below the one here.
+            grant.root = None;
         }
         if let (Err(refusal), Some(audit)) = (&judged, &self.audit) {
             let key = match proof {
@@ -310,6 +316,7 @@ impl Server {
                 fingerprint,
                 address: &caller.address,
                 verb: "hello",
+                cwd: "/",
                 about: "",
                 outcome: &refusal.message,
                 ms: 0.0,
@@ -434,6 +441,7 @@ impl Server {
             address: caller.address.clone(),
             services: grant.services,
             root,
+            is_narrowed: grant.root.is_some(),
             cwd: RootPath::default(),
             origin: caller.place.origin(),
             gate: Arc::clone(&self.gate),

@@ -23,6 +23,8 @@ pub struct Session {
     pub services: Services,
     /// The directory it is shown.
     pub root: Arc<Root>,
+    /// Whether that is less than the server's root.
+    pub is_narrowed: bool,
     /// Where it stands under the root.
     pub cwd: RootPath,
     /// Whom caps and penalties count it for.
@@ -40,6 +42,8 @@ pub struct Session {
 pub struct Report {
     /// The path, room or command, as the peer sent it.
     pub about: String,
+    /// Where a command runs, if not where the session stands.
+    pub place: Option<String>,
     /// How it ended, where that is more than "done".
     pub outcome: Option<String>,
 }
@@ -96,6 +100,7 @@ impl Session {
     fn audit(&self, event: &str, request: &Request<'_>) {
         let Some(audit) = &self.audit else { return };
         let (kind, name, fingerprint) = parts_of(&self.peer);
+        let cwd = self.report.place.clone().unwrap_or_else(|| self.cwd.to_string());
         audit.record(&Record {
             event,
             line: self.line,
@@ -104,8 +109,9 @@ impl Session {
             fingerprint,
             address: &self.address,
             verb: request.verb,
-            about: &self.report.about,
-            outcome: request.outcome,
+            cwd: &cwd,
+            about: &without_c1(&self.report.about),
+            outcome: &without_c1(request.outcome),
             ms: millis(request.elapsed),
             received: request.received,
             sent: request.sent,

@@ -62,8 +62,11 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
         stream.set_read_timeout(idle)?;
         let (started, len) = (Instant::now(), request.len());
         let text = bare.encoding.decode(&request);
-        let answered = answer(bare, &mut stream, &request, &text, session);
         text.trim_end().clone_into(&mut session.report.about);
+        if matches!(bare.reply, Reply::Exec(_)) {
+            session.log_begin(verb(&bare.reply));
+        }
+        let answered = answer(bare, &mut stream, &request, &text, session);
         session.log(&Request {
             verb: verb(&bare.reply),
             elapsed: started.elapsed(),

@@ -27,8 +27,8 @@ pub enum NotTrusted {
     /// It has another key than the one on record.
     #[error(
         "{host}: the key has changed, and nothing was sent. On record as {name} is {pinned}; this server has {offered}. \
-         If the machine was set up anew: tcp-server peers revoke {name}, then tcp-client pair {dialled}. If not, \
-         somebody is in between"
+         If the machine was set up anew: tcp-server peers revoke {name}, then tcp-client pair {dialled} --name {name}. \
+         If not, somebody is in between"
     )]
     Changed {
         /// As it was dialled.
@@ -56,8 +56,8 @@ pub enum NotTrusted {
     },
     /// Its key is known under another name.
     #[error(
-        "{host}: this server has the key of {name}, which is not what {host} stands for yet, and nothing was sent; \
-         dial {name}, or introduce it anew with: tcp-client pair {dialled}"
+        "{host}: this server has the key of the known peer {name}, whose address on record is not this one, and nothing \
+         was sent; introduce it here too with: tcp-client pair {dialled}"
     )]
     OtherName {
         /// As it was dialled.
@@ -113,7 +113,16 @@ pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result
     };
     let peers = Peers::load(home)?;
     let configured = hosts::look_up(home, name)?;
-    let by_name = peers.by_name(name);
+    // A peer that was never dialled, and not named by anybody here, is no place to go to; and another port
+    // of its address may be another server.
+    let is_elsewhere = |address: &str| {
+        let known = address.parse().ok().and_then(|address: Address| address.port());
+        port.is_some_and(|port| known.is_some_and(|known| known != port))
+    };
+    let by_name = peers.by_name(name).filter(|peer| match (&peer.address, &peer.from) {
+        (Some(address), _) => !is_elsewhere(address),
+        (None, from) => configured.is_some() || from.is_some(),
+    });
     let address = match (&configured, by_name) {
         (Some(address), _) => address.clone(),
         (None, Some(peer)) => {
@@ -172,12 +181,13 @@ pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow
         return open(program, stream(program, host, reach, talk)?);
     }
     if let Address::Unix(_) = host {
-        let stream = connected(program, host, reach, talk)?;
-        check_user(&stream, host)?;
-        return open(program, stream);
+        return open_unix(program, host, reach, talk);
     }
     let home = home::open()?;
     let dialled = resolve(&home, host, reach.port)?;
+    if let Address::Unix(_) = dialled.address {
+        return open_unix(program, &dialled.address, reach, talk);
+    }
     if dialled.address.is_plain() {
         return open(program, connected(program, &dialled.address, reach, talk)?);
     }
@@ -200,6 +210,12 @@ pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow
     }
 }
 
+fn open_unix(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
+    let stream = connected(program, address, reach, talk)?;
+    check_user(&stream, address)?;
+    open(program, stream)
+}
+
 fn open(program: &str, stream: Stream) -> anyhow::Result<Line> {
     let greeting = format!("{program}/{}", env!("CARGO_PKG_VERSION"));
     Line::open(stream, &greeting).context("the line could not be opened")
@@ -213,9 +229,12 @@ fn encrypt(
     reach: &Reach,
 ) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
     let pin = dialled.pin.as_ref().map(|(_, key)| *key);
-    let own_key = own.fingerprint();
-    // Whoever has our own key is ourselves, wherever that may be.
-    handshake(stream, own, dialled, reach, move |key| key == own_key || Some(key) == pin)
+    // Whoever has our own key is ourselves; but not on another machine's address, or where a name stands for
+    // somebody else: whoever sits in between could hand us back to our own server, and what was meant for
+    // that machine would be done here.
+    let own_key = Some(own.fingerprint()).filter(|_| stream.is_to_this_machine());
+    let expected = pin.or(own_key);
+    handshake(stream, own, dialled, reach, move |key| Some(key) == expected)
 }
 
 /// Shakes hands with a server whose key `is_expected`.

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use super::args::{Reach, Talk};
 use super::connect::{NotTrusted, handshake, host_part, resolve};
 use super::exit::usage;
+use super::peers::shown;
 use super::tcp_server::{Bind, serve_pairing};
 use super::{Exit, home, put_out, say, tcp_client, tcp_server};
 use crate::line::Line;
@@ -69,17 +70,18 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let addresses = running(&home)?;
     // Before there is a code: Ctrl-C at any moment makes it void.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let offer = Offer::open(&home, args.allow, args.name.clone(), root)?;
-    let result = if addresses.is_empty() {
-        serve_pairing(&args.bind, &home, own, |addresses| {
-            show(&offer, addresses, "pairing only")?;
-            wait(&home, &offer, &mut signals)
-        })
-    } else {
-        show(&offer, &addresses, "the running server").and_then(|()| wait(&home, &offer, &mut signals))
+    let mut offer_at = |addresses: &[String], who: &str| {
+        let offer = Offer::open(&home, args.allow, args.name.clone(), root.clone())?;
+        let result = show(&offer, addresses, who).and_then(|()| wait(&home, &offer, &mut signals));
+        offer.withdraw(&home)?;
+        result
     };
-    offer.withdraw(&home)?;
-    result
+    if addresses.is_empty() {
+        // It listens before there is a code: where another one listens already, that one's stays good.
+        serve_pairing(&args.bind, &home, own, |addresses| offer_at(addresses, "pairing only"))
+    } else {
+        offer_at(&addresses, "the running server")
+    }
 }
 
 /// Minutes for which a code is good.
@@ -113,13 +115,13 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
         match offer.standing(home)? {
             Standing::Waiting { .. } | Standing::Claimed => thread::sleep(LOOK_INTERVAL),
             Standing::Paired { name, fingerprint } => {
-                put_out(format!("paired with {name}, {fingerprint}, which may {} here\n", offer.allow).as_bytes())?;
+                put_out(
+                    format!("paired with {name}, {fingerprint}, which may {} here\n", shown(offer.allow)).as_bytes(),
+                )?;
                 return Ok(Exit::Done);
             }
             Standing::Spoiled => {
-                anyhow::bail!(
-                    "three wrong codes were tried: the code is void, and nobody was paired; begin again, and see the log for who it was"
-                )
+                anyhow::bail!("three wrong codes were tried: the code is void, and nobody was paired; begin again")
             }
             Standing::Failed { why } => anyhow::bail!("the other machine knew the code, but: {why}"),
             Standing::Expired => anyhow::bail!("nobody came within {MINUTES} minutes: the code is void"),

@@ -76,7 +76,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
                     Ok(())
                 })
             })?;
-            put_out(format!("{name} may {} here\n", peer.services).as_bytes())?;
+            put_out(format!("{name} may {} here\n", shown(peer.services)).as_bytes())?;
         }
         Some(Peer::Root { name, dir }) => {
             let root = checked_root(dir).map_err(PeersError::Refused)?;
@@ -95,6 +95,11 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Services in a sentence.
+pub fn shown(services: Services) -> String {
+    if services == Services::NONE { "do nothing".into() } else { services.to_string() }
 }
 
 fn list(json: bool) -> anyhow::Result<()> {

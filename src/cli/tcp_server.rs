@@ -67,7 +67,7 @@ enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Bind {
     /// Address to listen on, repeatable: HOST:PORT, `[::1]:0`, unix:/path; port 0 takes any free one
-    /// (default: 127.0.0.1 and ::1)
+    /// (default: 127.0.0.1 and ::1; all addresses for pair where no server runs)
     #[arg(short, long, env = "LANDLINE_BIND", value_name = "ADDRESS", value_delimiter = ',')]
     pub bind: Vec<Address>,
     /// Port where --bind names none
@@ -228,8 +228,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     }
     let home = home::open()?;
     let identity = Identity::of(&home)?;
+    let root = open_root(args)?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
-    let root = Root::open(&args.root).with_context(|| format!("the root {}", args.root.display()))?;
     let listeners = bind_all(&args.bind, &["127.0.0.1", "::1"])?;
     warn_of_what_guests_may(args, &listeners)?;
     let mut caps = Caps::of_this_machine(args.max_per_address);
@@ -280,6 +280,20 @@ fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grac
             Err(_) => Ok(Exit::Failed),
         }
     })
+}
+
+fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
+    let root = Root::open(&args.root).with_context(|| format!("the root {}", args.root.display()))?;
+    if let Some(audit) = &args.audit {
+        let directory = audit.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if root.holds(directory).with_context(|| format!("--audit {}", audit.display()))? {
+            return Err(usage(format!(
+                "--audit {}: lies below the root, where those whom it records could read or remove it; put it elsewhere",
+                audit.display()
+            )));
+        }
+    }
+    Ok(root)
 }
 
 fn announce(home: &Home, listeners: &[Listener]) -> anyhow::Result<Running> {

@@ -43,11 +43,12 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, form: Form, path: Opti
     let body = line.receiver().body(COMMAND_LEN_MAX)?;
     let work = Work::from_body(form, body).map_err(|why| Refusal::new(ErrorCode::BadRequest, why.to_string()))?;
     session.report.about = work.shown();
-    session.log_begin("exec");
-    let cwd = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
-    let cwd = session.root.open_dir(&cwd)?;
+    let place = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
+    session.report.place = Some(place.to_string());
+    let cwd = session.root.open_dir(&place)?;
     let _threads =
         session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    session.log_begin("exec");
     let outcome = match start(&work, &cwd, Pipes::Apart) {
         Ok(process) => run(line, process)?,
         Err(error) => {

@@ -39,6 +39,14 @@ impl Address {
         }
     }
 
+    /// The port, if one was named.
+    pub const fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp { port, .. } => *port,
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether it was written with `tcp://`.
     pub const fn is_plain(&self) -> bool {
         matches!(self, Self::Tcp { is_plain: true, .. })

@@ -1,7 +1,7 @@
 //! Caps: how many connections, how many from one place, how many threads.
 //!
-//! A connection comes in as a newcomer, into a small space of their own where the oldest makes way
-//! for the next: whoever connects and says nothing keeps nobody out. When it has said who it is, it
+//! A connection comes in as a newcomer, into a small space of their own where an old one makes
+//! way for the next: whoever connects and says nothing keeps nobody out. When it has said who it is, it
 //! is admitted: guests up to the cap, and a known peer beyond it in the oldest guest's place.
 //!
 //! `vm.max_map_count` is what ends a process of many threads, and not cleanly: a thread that starts
@@ -27,8 +27,8 @@ const THREADS_RESERVED: usize = 1_024;
 /// are not even twice as many.
 const DESCRIPTORS_RESERVED: usize = 256;
 
-/// Connections that have not said who they are; the oldest makes way for the next. One that does it
-/// properly is through in milliseconds.
+/// Connections that have not said who they are; the oldest of the address that has most of them makes way
+/// for the next. One that does it properly is through in milliseconds.
 pub const NEWCOMERS_MAX: usize = 256;
 /// Failures of one address within [`PENALTY_TIME`] after which it is turned away for as long: a failed
 /// handshake is one, a wrong pairing code five.
@@ -93,7 +93,7 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Inside {
     by_origin: HashMap<Origin, usize>,
-    newcomers: BTreeMap<usize, Control>,
+    newcomers: BTreeMap<usize, (Origin, Control)>,
     guests: BTreeMap<usize, Control>,
     known: usize,
     offenders: HashMap<Origin, Offender>,
@@ -123,6 +123,9 @@ pub enum Full {
     /// All places are taken.
     #[error("the server has {0} connections, which is its limit (--max-connections); try again later")]
     Connections(usize),
+    /// Its place was given to a newer connection.
+    #[error("so many connections came at once that this one had to make way; try again")]
+    MadeWay,
     /// This address has its share.
     #[error("your address has {0} connections here, which is the limit for one address (--max-per-address)")]
     PerAddress(usize),
@@ -165,13 +168,11 @@ impl Gate {
             return Err(Full::PerAddress(*count));
         }
         *count += 1;
-        if inside.newcomers.len() >= NEWCOMERS_MAX
-            && let Some((_, oldest)) = inside.newcomers.pop_first()
-        {
-            oldest.stop();
+        if inside.newcomers.len() >= NEWCOMERS_MAX {
+            inside.end_a_newcomer();
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        inside.newcomers.insert(id, control);
+        inside.newcomers.insert(id, (origin, control));
         Ok(Place { id, origin, rank: Rank::Newcomer, threads })
     }
 
@@ -233,6 +234,20 @@ impl Drop for Threads {
 }
 
 impl Inside {
+    /// Ends the oldest newcomer of the address that has most of them: a flood from one place is paid for
+    /// there.
+    fn end_a_newcomer(&mut self) {
+        let mut counts: HashMap<Origin, (usize, usize)> = HashMap::new();
+        for (id, (origin, _)) in &self.newcomers {
+            counts.entry(*origin).or_insert((0, *id)).0 += 1;
+        }
+        // Of two that have as many, the one that has waited longer.
+        let oldest = counts.into_values().max_by_key(|(count, id)| (*count, std::cmp::Reverse(*id)));
+        if let Some((_, control)) = oldest.and_then(|(_, id)| self.newcomers.remove(&id)) {
+            control.stop();
+        }
+    }
+
     fn check_penalty(&self, origin: Origin) -> Result<(), Full> {
         let Some(offender) = self.offenders.get(&origin).filter(|offender| offender.failures >= FAILURES_MAX) else {
             return Ok(());
@@ -266,11 +281,15 @@ impl Place {
         let gate = &self.threads.gate;
         let mut inside = gate.inside();
         let total = inside.guests.len() + inside.known;
+        // Nobody makes way for somebody who is not in any more.
+        if !inside.newcomers.contains_key(&self.id) {
+            return Err(Full::MadeWay);
+        }
         if total >= gate.caps.connections {
             let makes_way = (rank == Rank::Known).then(|| inside.guests.pop_first()).flatten();
             makes_way.ok_or(Full::Connections(total))?.1.stop();
         }
-        let control = inside.newcomers.remove(&self.id).ok_or(Full::Connections(total))?;
+        let (_, control) = inside.newcomers.remove(&self.id).ok_or(Full::MadeWay)?;
         match rank {
             Rank::Known => inside.known += 1,
             Rank::Guest | Rank::Newcomer => drop(inside.guests.insert(self.id, control)),
@@ -278,6 +297,11 @@ impl Place {
         drop(inside);
         self.rank = rank;
         Ok(())
+    }
+
+    /// Whether this newcomer's place was given to a newer connection.
+    pub fn made_way(&self) -> bool {
+        self.rank == Rank::Newcomer && !self.threads.gate.inside().newcomers.contains_key(&self.id)
     }
 
     /// Whom caps and penalties count this connection for.
@@ -355,7 +379,18 @@ mod tests {
         assert!(!ends.iter().any(is_ended), "the admitted one had made room");
         let _last = enter(&ends[NEWCOMERS_MAX]);
         assert!(is_ended(&ends[1]) && !is_ended(&ends[0]) && !is_ended(&ends[2]));
-        assert_eq!(places[1].admit(Rank::Guest).unwrap_err(), Full::Connections(1), "its place is gone");
+        assert_eq!(places[1].admit(Rank::Guest).unwrap_err(), Full::MadeWay, "its place is gone");
+    }
+
+    #[test]
+    fn a_flood_is_paid_for_where_it_comes_from() {
+        let gate = Gate::new(CAPS);
+        let quiet = Origin::Network([192, 0, 2, 1].into());
+        let ends: Vec<_> = (0..=NEWCOMERS_MAX).map(|_| control()).collect();
+        let _first = gate.enter(quiet, ends[0].0.clone()).unwrap();
+        let _flood: Vec<Place> =
+            ends.iter().skip(1).map(|end| gate.enter(Origin::Local, end.0.clone()).unwrap()).collect();
+        assert!(!is_ended(&ends[0]) && is_ended(&ends[1]) && !is_ended(&ends[2]));
     }
 
     #[test]

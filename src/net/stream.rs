@@ -112,7 +112,7 @@ impl Stream {
     }
 
     /// The client's side of a TLS handshake, within `limit` in all; `verdict` judges the server's key
-    /// before the first byte of ours is sent.
+    /// before anything of ours but the `ClientHello` is sent.
     ///
     /// # Errors
     /// [`HandshakeError`].
@@ -124,6 +124,20 @@ impl Stream {
     /// The encrypted stream's shared state; `None` on a plain one.
     pub fn tls(&self) -> Option<&Arc<Tls>> {
         self.encrypted.as_ref().map(|encrypted| &encrypted.tls)
+    }
+
+    /// Whether the other end is an address of this machine: loopback, or the one that this end has too.
+    pub fn is_to_this_machine(&self) -> bool {
+        match &*self.socket {
+            Socket::Unix(_) => true,
+            Socket::Tcp(socket) => match (socket.local_addr(), socket.peer_addr()) {
+                (Ok(local), Ok(peer)) => {
+                    let (local, peer) = (local.ip().to_canonical(), peer.ip().to_canonical());
+                    peer.is_loopback() || local == peer
+                }
+                _ => false,
+            },
+        }
     }
 
     /// The user at the other end of a Unix socket (`SO_PEERCRED`: unix(7)); `None` over a network, or

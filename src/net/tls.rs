@@ -398,7 +398,8 @@ pub fn accept(
     shake_hands(socket, connection.map_err(failed)?.into(), first, limit)
 }
 
-/// The client's side of a handshake; `verdict` is asked before the first byte of ours is sent.
+/// The client's side of a handshake; `verdict` is asked before anything of ours but the
+/// `ClientHello` is sent.
 ///
 /// # Errors
 /// [`HandshakeError`].
@@ -570,6 +571,8 @@ impl Tls {
     }
 
     fn fill(&self, incoming: &mut Incoming, read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
+        // What was wrong with the last records is said again, if what came before them was delivered first.
+        self.connection().process_new_packets().map_err(io::Error::other)?;
         if incoming.fill(read)? == 0 {
             // The connection has to know: it tells an end from a truncation.
             self.connection().read_tls(&mut io::empty())?;

@@ -61,6 +61,8 @@ impl Home {
         let path = directory(path)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed(&path))?;
         check_private(&path, 0o700)?;
+        // From here on no symlink on the way can be given another target.
+        let path = path.canonicalize().map_err(failed(&path))?;
         Ok(Self { path })
     }
 
@@ -100,6 +102,10 @@ impl Home {
         let path = self.join(name);
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // What is hidden from roots is what is in here, not what it points to.
+            Ok(metadata) if metadata.is_symlink() => {
+                return Err(failed(&path)(io::Error::other("is a symlink; put the file itself here")));
+            }
             _ => check_private(&path, 0o600)?,
         }
         self.read(name)
@@ -183,8 +189,15 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
 ///
 /// # Errors
 /// [`HomeError`].
-pub fn check_private(path: &Path, wanted: u32) -> Result<(), HomeError> {
-    let metadata = fs::metadata(path).map_err(failed(path))?;
+fn check_private(path: &Path, wanted: u32) -> Result<(), HomeError> {
+    check_private_file(path, &fs::metadata(path).map_err(failed(path))?, wanted)
+}
+
+/// The same for something of which the `metadata` is known: an open file, for example.
+///
+/// # Errors
+/// [`HomeError`].
+pub fn check_private_file(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result<(), HomeError> {
     let own = rustix::process::geteuid().as_raw();
     if metadata.uid() != own {
         return Err(HomeError::Foreign { path: path.to_owned(), owner: metadata.uid(), own });

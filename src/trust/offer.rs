@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::Services;
 use super::code::Code;
 use super::home::{Home, HomeError};
-use super::identity::Fingerprint;
 
 /// The file in the home.
 const FILE: &str = "pairing.json";
@@ -204,7 +203,9 @@ impl Offer {
     /// The file cannot be read.
     pub fn standing(&self, home: &Home) -> Result<Standing, HomeError> {
         let Some(stored) = Stored::load(home)?.filter(|stored| stored.id == self.id) else { return Ok(Standing::Gone) };
-        let is_over = matches!(stored.standing, Standing::Waiting { .. }) && stored.is_expired();
+        // Claimed too: the server may have died before it could say how it ended.
+        let is_open = matches!(stored.standing, Standing::Waiting { .. } | Standing::Claimed);
+        let is_over = is_open && stored.is_expired();
         Ok(if is_over { Standing::Expired } else { stored.standing })
     }
 
@@ -218,15 +219,6 @@ impl Offer {
         let waits = stored.is_some_and(|stored| matches!(stored.standing, Standing::Waiting { .. }));
         if waits { home.remove(FILE) } else { Ok(()) }
     }
-}
-
-/// What a peer said of itself while it was paired, for the one who recorded it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Introduced {
-    /// What it is called here.
-    pub name: String,
-    /// Its key.
-    pub fingerprint: Fingerprint,
 }
 
 #[cfg(test)]

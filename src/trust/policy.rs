@@ -79,14 +79,24 @@ impl Rules<'_> {
 
 /// The words for somebody who asked for more than is granted: what was asked, who asked, and which
 /// command would allow it.
-pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: Services) -> Refusal {
+/// `granted` says which services there are, and whether the root is narrower than the server's.
+pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, bool)) -> Refusal {
+    let (granted, is_narrowed) = granted;
     let wanted = needed.iter().map(|service| service.as_str()).collect::<Vec<_>>();
     let (first, wanted) = (wanted.first().copied().unwrap_or_default(), wanted.join(" or "));
     let remedy = match peer {
+        // Whoever is known has services, but not where a command only waits for a pairing.
+        Peer::Own | Peer::Known { .. } if granted == Services::NONE => "; only a pairing is served there".into(),
         Peer::Own => String::new(),
         Peer::Known { name, .. } => {
-            let widened = if granted == Services::NONE { first.to_owned() } else { format!("{granted},{first}") };
-            format!("; the server's operator grants it with: tcp-server peers allow {name} {widened}")
+            let first_widen = if is_narrowed && needed == [Service::Exec] {
+                format!("tcp-server peers root {name} / && ")
+            } else {
+                String::new()
+            };
+            format!(
+                "; the server's operator grants it with: {first_widen}tcp-server peers allow {name} {granted},{first}"
+            )
         }
         Peer::Guest { fingerprint: Some(_), .. } => {
             format!("; the server's operator lets you in with: tcp-server pair --allow {first}")
@@ -152,14 +162,14 @@ mod tests {
     #[test]
     fn a_refusal_says_what_who_and_which_command() {
         let laptop = Peer::Known { name: "laptop".into(), fingerprint: key("laptop") };
-        let text = refusal("exec", &[Service::Exec], &laptop, "echo".parse().unwrap()).message;
+        let text = refusal("exec", &[Service::Exec], &laptop, ("echo".parse().unwrap(), false)).message;
         assert_eq!(
             text,
             "exec is not allowed: it needs the service exec, and laptop has echo here; \
              the server's operator grants it with: tcp-server peers allow laptop echo,exec"
         );
         let guest = Peer::Guest { address: "192.0.2.7:1".into(), fingerprint: None };
-        let text = refusal("cd", &[Service::Read, Service::Write], &guest, Services::NONE).message;
+        let text = refusal("cd", &[Service::Read, Service::Write], &guest, (Services::NONE, false)).message;
         assert!(text.contains("read or write, and guest 192.0.2.7:1 has none here"), "{text}");
         assert!(text.ends_with("tcp-server --guest read"), "{text}");
     }

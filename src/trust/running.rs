@@ -23,6 +23,8 @@ impl Running {
     /// # Errors
     /// The disk refused.
     pub fn announce(home: &Home, addresses: &[String]) -> Result<Self, HomeError> {
+        // Or somebody who looks just now would take it for a dead one's.
+        let _lock = home.lock()?;
         let path = home.join(&format!("{PREFIX}{}", std::process::id()));
         let failed = |source| HomeError::Io { path: path.clone(), source };
         let mut file =
@@ -46,6 +48,7 @@ impl Drop for Running {
 /// The home cannot be read.
 pub fn running(home: &Home) -> Result<Vec<String>, HomeError> {
     let failed = |source| HomeError::Io { path: home.path().to_owned(), source };
+    let _lock = home.lock()?;
     let mut addresses = Vec::new();
     for entry in std::fs::read_dir(home.path()).map_err(failed)? {
         let entry = entry.map_err(failed)?;
