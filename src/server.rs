@@ -245,11 +245,16 @@ impl Server {
     /// Shakes hands; whose key it is, the policy says.
     fn serve_tls(self: &Arc<Self>, stream: Stream, first: &[u8], caller: &mut Connection) -> Result<()> {
         let limit = self.idle_timeout.map_or(HANDSHAKE_TIME_MAX, |idle| idle.min(HANDSHAKE_TIME_MAX));
-        let origin = caller.place.origin();
+        let (origin, control) = (caller.place.origin(), stream.control());
         let stream = self.shake_hands(stream, first, limit)?.map_err(|error| {
             // It is not the client's failure if we hung up.
             if !caller.place.made_way() {
                 self.gate.note_failure(origin, 1);
+            }
+            if matches!(error, HandshakeError::Failed(_) | HandshakeError::OtherProtocol) {
+                // In TLS 1.3 a client has finished before its certificate is looked at, and may have sent
+                // more by then: closing on top of that would lose the alert that says why.
+                control.linger_after_end();
             }
             lost(error)
         })?;

@@ -13,6 +13,8 @@
 #[path = "integration/harness.rs"]
 mod harness;
 
+#[path = "integration/abuse.rs"]
+mod abuse;
 #[path = "integration/disk.rs"]
 mod disk;
 #[path = "integration/documents.rs"]
@@ -33,10 +35,10 @@ mod prompt;
 mod protocol;
 #[path = "integration/raw.rs"]
 mod raw;
+#[path = "integration/secure.rs"]
+mod secure;
 #[path = "integration/server.rs"]
 mod server;
-#[path = "integration/strangers.rs"]
-mod strangers;
 #[path = "integration/talk.rs"]
 mod talk;
 #[path = "integration/trust.rs"]

@@ -43,7 +43,7 @@ const OFFENDERS_MAX: usize = 4_096;
 pub struct Caps {
     /// Connections open at the same time.
     pub connections: usize,
-    /// Connections from one address (IPv6: one /64 network) at the same time.
+    /// Connections from one address (IPv6: one /64 network) at the same time, newcomers apart.
     pub per_address: usize,
     /// Threads of all kinds.
     pub threads: usize,
@@ -92,9 +92,10 @@ pub struct Gate {
 /// Who is inside; the numbers go up, so the smallest is the oldest.
 #[derive(Debug, Default)]
 struct Inside {
+    /// Those who are admitted.
     by_origin: HashMap<Origin, usize>,
     newcomers: BTreeMap<usize, (Origin, Control)>,
-    guests: BTreeMap<usize, Control>,
+    guests: BTreeMap<usize, (Origin, Control)>,
     known: usize,
     offenders: HashMap<Origin, Offender>,
 }
@@ -163,11 +164,6 @@ impl Gate {
         let threads = self.take_threads(1)?;
         let mut inside = self.inside();
         inside.check_penalty(origin)?;
-        let count = inside.by_origin.entry(origin).or_insert(0);
-        if *count >= self.caps.per_address {
-            return Err(Full::PerAddress(*count));
-        }
-        *count += 1;
         if inside.newcomers.len() >= NEWCOMERS_MAX {
             inside.end_a_newcomer();
         }
@@ -248,6 +244,28 @@ impl Inside {
         }
     }
 
+    /// The guest who came first, of all or of one address.
+    fn oldest_guest(&self, origin: Option<Origin>) -> Option<usize> {
+        let mut guests = self.guests.iter();
+        guests.find(|(_, (from, _))| origin.is_none_or(|origin| origin == *from)).map(|(id, _)| *id)
+    }
+
+    fn evict(&mut self, guest: usize) {
+        if let Some((origin, control)) = self.guests.remove(&guest) {
+            self.one_less(origin);
+            control.stop();
+        }
+    }
+
+    fn one_less(&mut self, origin: Origin) {
+        if let Some(count) = self.by_origin.get_mut(&origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
+
     fn check_penalty(&self, origin: Origin) -> Result<(), Full> {
         let Some(offender) = self.offenders.get(&origin).filter(|offender| offender.failures >= FAILURES_MAX) else {
             return Ok(());
@@ -270,7 +288,8 @@ pub struct Place {
 
 impl Place {
     /// Admits a newcomer that has said who it is. A known peer takes the oldest guest's place if there
-    /// is no other. Once admitted, a place stays what it is.
+    /// is no other, be it of all or of its address: strangers behind the same router keep nobody out.
+    /// Once admitted, a place stays what it is.
     ///
     /// # Errors
     /// All places are taken, or this one was given to somebody else meanwhile.
@@ -285,14 +304,24 @@ impl Place {
         if !inside.newcomers.contains_key(&self.id) {
             return Err(Full::MadeWay);
         }
-        if total >= gate.caps.connections {
-            let makes_way = (rank == Rank::Known).then(|| inside.guests.pop_first()).flatten();
-            makes_way.ok_or(Full::Connections(total))?.1.stop();
+        let of_origin = inside.by_origin.get(&self.origin).copied().unwrap_or(0);
+        let is_full_for = if of_origin >= gate.caps.per_address {
+            Some((Some(self.origin), Full::PerAddress(of_origin)))
+        } else if total >= gate.caps.connections {
+            Some((None, Full::Connections(total)))
+        } else {
+            None
+        };
+        // One place is enough for both caps: whoever leaves this address's also leaves one of all.
+        if let Some((origin, full)) = is_full_for {
+            let oldest = (rank == Rank::Known).then(|| inside.oldest_guest(origin)).flatten();
+            inside.evict(oldest.ok_or(full)?);
         }
-        let (_, control) = inside.newcomers.remove(&self.id).ok_or(Full::MadeWay)?;
+        let (origin, control) = inside.newcomers.remove(&self.id).ok_or(Full::MadeWay)?;
+        *inside.by_origin.entry(origin).or_insert(0) += 1;
         match rank {
             Rank::Known => inside.known += 1,
-            Rank::Guest | Rank::Newcomer => drop(inside.guests.insert(self.id, control)),
+            Rank::Guest | Rank::Newcomer => drop(inside.guests.insert(self.id, (origin, control))),
         }
         drop(inside);
         self.rank = rank;
@@ -314,16 +343,17 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut inside = self.threads.gate.inside();
         match self.rank {
-            Rank::Known => inside.known -= 1,
-            // Whoever made way for somebody else is off the list already.
-            Rank::Guest => drop(inside.guests.remove(&self.id)),
-            Rank::Newcomer => drop(inside.newcomers.remove(&self.id)),
-        }
-        if let Some(count) = inside.by_origin.get_mut(&self.origin) {
-            *count -= 1;
-            if *count == 0 {
-                inside.by_origin.remove(&self.origin);
+            Rank::Known => {
+                inside.known -= 1;
+                inside.one_less(self.origin);
             }
+            // Whoever made way for somebody else is off the list already, and not counted any more.
+            Rank::Guest => {
+                if inside.guests.remove(&self.id).is_some() {
+                    inside.one_less(self.origin);
+                }
+            }
+            Rank::Newcomer => drop(inside.newcomers.remove(&self.id)),
         }
     }
 }
@@ -350,21 +380,44 @@ mod tests {
 
     #[test]
     fn every_cap_holds_and_leaving_makes_room() {
-        let gate = Gate::new(Caps { connections: 3, per_address: 2, threads: 4 });
+        let gate = Gate::new(Caps { connections: 3, per_address: 2, threads: 5 });
         let here = Origin::Local;
         let there = Origin::Network([192, 0, 2, 1].into());
-        let enter = |origin| gate.enter(origin, control().0);
-        let first = enter(here).unwrap();
-        let _second = enter(here).unwrap();
-        assert_eq!(enter(here).unwrap_err(), Full::PerAddress(2));
-        let _third = enter(there).unwrap();
+        let enter = |origin, rank| {
+            let mut place = gate.enter(origin, control().0)?;
+            place.admit(rank).map(|()| place)
+        };
+        let first = enter(here, Rank::Guest).unwrap();
+        let _second = enter(here, Rank::Guest).unwrap();
+        assert_eq!(enter(here, Rank::Guest).unwrap_err(), Full::PerAddress(2));
+        let _third = enter(there, Rank::Guest).unwrap();
+        assert_eq!(enter(there, Rank::Guest).unwrap_err(), Full::Connections(3));
         drop(first);
-        let _fourth = enter(here).unwrap();
-        let command = gate.take_threads(1).unwrap();
-        assert_eq!(gate.take_threads(1).unwrap_err(), Full::Threads(4));
-        drop(command);
+        let _fourth = enter(here, Rank::Guest).unwrap();
+        let commands = gate.take_threads(2).unwrap();
+        assert_eq!(gate.take_threads(1).unwrap_err(), Full::Threads(5));
+        assert_eq!(enter(there, Rank::Guest).unwrap_err(), Full::Threads(5));
+        drop(commands);
         assert!(gate.take_threads(1).is_ok());
         assert_eq!(gate.connections(), 3);
+    }
+
+    #[test]
+    fn strangers_of_the_same_address_keep_no_known_peer_out() {
+        let gate = Gate::new(Caps { connections: 4, per_address: 2, threads: 100 });
+        let there = Origin::Network([192, 0, 2, 1].into());
+        let ends: Vec<_> = (0..5).map(|_| control()).collect();
+        let enter = |end: usize, origin, rank| {
+            let mut place = gate.enter(origin, ends[end].0.clone()).unwrap();
+            place.admit(rank).map(|()| place)
+        };
+        let _elsewhere = enter(0, Origin::Local, Rank::Guest).unwrap();
+        let _guests = [1, 2].map(|end| enter(end, there, Rank::Guest).unwrap());
+        let _known = enter(3, there, Rank::Known).unwrap();
+        assert!(is_ended(&ends[1]) && !is_ended(&ends[0]) && !is_ended(&ends[2]));
+        let _also_known = enter(4, there, Rank::Known).unwrap();
+        assert!(is_ended(&ends[2]));
+        assert_eq!(enter(0, there, Rank::Known).unwrap_err(), Full::PerAddress(2));
     }
 
     #[test]

@@ -424,6 +424,12 @@ impl Control {
         self.socket.shutdown(Shutdown::Write);
     }
 
+    /// As [`Stream::linger_after_end`], when the stream itself is no more.
+    pub fn linger_after_end(&self) {
+        self.socket.shutdown(Shutdown::Write);
+        self.socket.linger();
+    }
+
     /// Ends both directions: blocked reads and writes return.
     pub fn stop(&self) {
         self.socket.shutdown(Shutdown::Both);

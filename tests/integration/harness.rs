@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -26,8 +27,8 @@ pub(crate) fn program(name: &str) -> &'static str {
     }
 }
 
-fn command(name: &str) -> Command {
-    let mut command = Command::new(program(name));
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
         if key.to_string_lossy().starts_with("LANDLINE_") {
             command.env_remove(key);
@@ -81,7 +82,7 @@ impl Server {
     }
 
     fn start_with(args: &[&str], root: tempfile::TempDir, home: Option<&Path>, shown: Option<&Path>) -> Self {
-        let mut command = command("tcp-server");
+        let mut command = command(Path::new(program("tcp-server")));
         command.arg("--root").arg(shown.unwrap_or(root.path())).args(args);
         if let Some(home) = home {
             command.env("LANDLINE_HOME", home);
@@ -248,7 +249,18 @@ impl Output {
 
 impl Run {
     pub(crate) fn new(name: &str) -> Self {
-        Self { command: command(name), stdin: Vec::new(), code: 0, stderr: Some(String::new()) }
+        Self::of(Path::new(program(name)))
+    }
+
+    /// A copy of a program.
+    pub(crate) fn of(program: &Path) -> Self {
+        Self { command: command(program), stdin: Vec::new(), code: 0, stderr: Some(String::new()) }
+    }
+
+    /// As another user of this machine; only root may.
+    pub(crate) fn by_user(mut self, user: u32) -> Self {
+        self.command.uid(user).gid(user);
+        self
     }
 
     pub(crate) fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {

@@ -2,11 +2,9 @@
 //! hand, so that it can say what the library never would.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::net::TcpStream;
 
 use serde_json::Value;
-use socket2::SockRef;
 
 use crate::harness::{DEADLINE, Server};
 
@@ -37,7 +35,7 @@ pub(crate) fn put(path: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A connection and the frames that come over it.
-pub(crate) struct Raw<S: Read + Write = TcpStream> {
+pub(crate) struct Raw<S = TcpStream> {
     pub(crate) stream: S,
 }
 
@@ -73,25 +71,9 @@ impl Raw {
         assert_eq!(raw.answer().kind(), "hello");
         raw
     }
-
-    /// Says that nothing more will come.
-    pub(crate) fn end(&self) {
-        // The server may have closed first.
-        drop(self.stream.shutdown(Shutdown::Write));
-    }
-
-    /// Goes away as a machine does that was switched off and on again.
-    pub(crate) fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
-    }
-
-    /// Takes little of what comes, so that the other end notices soon.
-    pub(crate) fn small_window(&self) {
-        SockRef::from(&self.stream).set_recv_buffer_size(4096).unwrap();
-    }
 }
 
-impl<S: Read + Write> Raw<S> {
+impl<S: Write> Raw<S> {
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
@@ -100,7 +82,9 @@ impl<S: Read + Write> Raw<S> {
     pub(crate) fn send_what_goes(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes));
     }
+}
 
+impl<S: Read> Raw<S> {
     /// The next frame; `None` at the end of the line, however that came.
     pub(crate) fn next(&mut self) -> Option<Answer> {
         let mut length = [0; 4];

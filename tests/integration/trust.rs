@@ -119,7 +119,7 @@ fn a_wrong_code_costs_a_guess_and_the_third_ends_it() {
     assert_eq!(offering.wait().code(), Some(1));
     assert!(offering.stderr.iter().any(|line| line.contains("three wrong codes were tried")));
     assert_eq!((desk.peers(), stranger.peers()), (Peers::default(), Peers::default()));
-    server.wait_for_log("wrong code, 0 guesses left");
+    server.wait_for_log("no proof of the code, 0 guesses left");
 }
 
 /// A guess is counted before it is answered: hanging up does not take it back.

@@ -1,0 +1,79 @@
+//! The valid conversations, cut, reset, bent and trickled.
+
+use super::{assert_ends, assert_well, conversations, lines_open, server};
+use crate::harness::wait_until;
+use crate::raw::{HELLO, frame};
+use crate::secure::Over;
+
+over_both! {
+    a_conversation_may_end_at_every_byte,
+    a_conversation_may_be_reset_at_every_byte,
+    every_byte_of_a_conversation_may_be_bent,
+    a_conversation_may_come_one_byte_at_a_time,
+}
+
+fn a_conversation_may_end_at_every_byte(over: Over) {
+    let server = server();
+    for (name, bytes, _) in conversations() {
+        for cut in 0..bytes.len() {
+            let mut raw = over.connect(&server);
+            raw.send(&bytes[..cut]);
+            raw.end();
+            // Whatever comes is whole frames, and then the line ends.
+            let answers = raw.rest();
+            assert!(cut < frame(HELLO, &[]).len() || answers[0].kind() == "hello", "{name} cut at {cut}: {answers:?}");
+        }
+        assert_well(&server);
+    }
+    assert_eq!(server.names("."), ["dir", "file"], "no half of a file is left");
+}
+
+fn a_conversation_may_be_reset_at_every_byte(over: Over) {
+    let server = server();
+    for (_, bytes, _) in conversations() {
+        for cut in 0..bytes.len() {
+            let mut raw = over.connect(&server);
+            raw.send(&bytes[..cut]);
+            raw.reset();
+        }
+        assert_well(&server);
+    }
+    wait_until("every line has ended", || lines_open(&server) == 0);
+    let left: Vec<String> = server.names(".").into_iter().filter(|name| name.contains("part")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn every_byte_of_a_conversation_may_be_bent(over: Over) {
+    let server = server();
+    for (name, bytes, _) in conversations() {
+        for at in 0..bytes.len() {
+            // Two bits of each byte here, another two in the next: the codec's unit tests do all.
+            for bit in [at % 8, (at + 3) % 8] {
+                let mut bent = bytes.clone();
+                bent[at] ^= 1 << bit;
+                let mut raw = over.connect(&server);
+                raw.send_what_goes(&bent);
+                raw.end();
+                let mut answers = raw.rest();
+                if let Some(last) = answers.pop() {
+                    // Nothing is said after the error that closes a line.
+                    let closing = answers.iter().find(|a| a.kind() == "error" && a.code() == "bad-frame");
+                    assert!(closing.is_none(), "{name}, byte {at}, bit {bit}: {closing:?} and then {last:?}");
+                }
+            }
+        }
+        assert_well(&server);
+    }
+}
+
+fn a_conversation_may_come_one_byte_at_a_time(over: Over) {
+    let server = server();
+    for (name, bytes, last) in conversations() {
+        let mut raw = over.connect(&server);
+        for byte in &bytes {
+            raw.send(&[*byte]);
+        }
+        assert_ends(&mut raw, name, last);
+    }
+    assert_well(&server);
+}
