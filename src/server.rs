@@ -199,7 +199,8 @@ impl Server {
     fn serve_connection(self: &Arc<Self>, stream: Stream, place: Place) {
         let started = Instant::now();
         let open = self.lines.register(&stream.control());
-        let (id, address) = (open.id(), stream.peer_address());
+        let user = stream.peer_user().map_or(String::new(), |user| format!("user {user}"));
+        let (id, address) = (open.id(), stream.peer_address() + &user);
         tracing::info!(line = id, peer = %address, local = %stream.local_address(), "connected");
         let mut caller = Connection { open, place, address };
         let (wire, ended) = self.converse(stream, &mut caller);

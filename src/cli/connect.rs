@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
-use super::args::{Reach, Talk};
+use super::args::{DEFAULT_PORT, Reach, Talk};
 use super::{home, say};
 use crate::line::Line;
 use crate::net::dial::{ConnectError, dial};
@@ -54,6 +54,16 @@ pub enum NotTrusted {
         /// The key that was offered.
         offered: Fingerprint,
     },
+    /// The key that was compared is another one.
+    #[error(
+        "{host}: this server has {offered}, which is NOT the key that was pasted: somebody may be in between; nothing was sent"
+    )]
+    OtherKey {
+        /// As it was dialled.
+        host: String,
+        /// The key that was offered.
+        offered: Fingerprint,
+    },
     /// Its key is known under another name.
     #[error(
         "{host}: this server has the key of the known peer {name}, whose address on record is not this one, and nothing \
@@ -87,6 +97,9 @@ pub enum NotTrusted {
     },
 }
 
+/// Names the usual port.
+const PORT_VARIABLE: &str = "LANDLINE_PORT";
+
 /// Whom a person means by HOST.
 #[derive(Debug, Clone)]
 pub struct Dialled {
@@ -111,6 +124,9 @@ pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result
     let Address::Tcp { host: name, port, .. } = host else {
         return Ok(Dialled { address: host.clone(), pin: None });
     };
+    // A port that was given with -p was meant; one that is always in the environment is only a default.
+    let is_usual = default_port == DEFAULT_PORT || std::env::var(PORT_VARIABLE) == Ok(default_port.to_string());
+    let port = &port.or((!is_usual).then_some(default_port));
     let peers = Peers::load(home)?;
     let configured = hosts::look_up(home, name)?;
     // A peer that was never dialled, and not named by anybody here, is no place to go to; and another port
@@ -314,39 +330,68 @@ fn refuse_or_ask(
              Compare it with what tcp-server identity prints there. Is it the same, and to be remembered?"
         ),
     };
-    if !agrees(program, &question, offered)? {
-        return Err(NotTrusted::Unknown { host: shown, dialled: address, offered }.into());
-    }
-    let name = host_part(host);
-    let name = record_server(home, offered, None, &name, &address)?;
-    say(program, &format!("remembered as {name}; from now on nothing is asked"));
-    Ok(())
-}
-
-/// The name or address without its port.
-pub fn host_part(host: &Address) -> String {
-    match host {
-        Address::Tcp { host, .. } => host.clone(),
-        Address::Unix(path) => path.display().to_string(),
+    match ask(program, &question, offered)? {
+        Answer::Yes => {
+            let name = record_server(home, offered, None, &name_for(host, dialled, None), &address)?;
+            say(program, &format!("remembered as {name}; from now on nothing is asked"));
+            Ok(())
+        }
+        Answer::Once => Ok(()),
+        Answer::No => Err(NotTrusted::Unknown { host: shown, dialled: address, offered }.into()),
+        Answer::OtherKey => Err(NotTrusted::OtherKey { host: shown, offered }.into()),
     }
 }
 
-/// Asks until it is answered: yes, no, or the fingerprint itself, pasted from the other machine.
-fn agrees(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<bool> {
+/// What to call a server that was dialled as HOST, if nobody says: its name as it was typed, with the port
+/// if that is not the usual one, since the bare name stands for the usual one. An address is no name: then
+/// what the server calls itself.
+pub fn name_for(host: &Address, dialled: &Dialled, said: Option<&str>) -> String {
+    let Address::Tcp { host: typed, .. } = host else { return String::new() };
+    let is_address = typed.parse::<std::net::IpAddr>().is_ok() || typed.eq_ignore_ascii_case("localhost");
+    let name = said.filter(|_| is_address).unwrap_or(typed);
+    match dialled.address.port() {
+        Some(port) if port != DEFAULT_PORT => format!("{name}-{port}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// What a person decides about a key.
+enum Answer {
+    /// It is the right one, from now on.
+    Yes,
+    /// It is the right one, this time.
+    Once,
+    /// It is not.
+    No,
+    /// What was pasted is another key.
+    OtherKey,
+}
+
+/// A pasted text at least so long is a fingerprint, right or wrong, and no answer that was mistyped.
+const PASTED_LEN_MIN: usize = 20;
+
+/// Asks until it is answered: yes, once, no, or the fingerprint itself, pasted from the other machine.
+fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<Answer> {
     loop {
-        write!(std::io::stderr(), "{program}: {question} [yes/no/fingerprint] ")?;
+        write!(std::io::stderr(), "{program}: {question} [yes/once/no/fingerprint] ")?;
         let mut answer = String::new();
         if std::io::stdin().read_line(&mut answer)? == 0 {
-            return Ok(false);
+            return Ok(Answer::No);
         }
-        match answer.trim() {
-            "yes" => return Ok(true),
-            "no" | "n" => return Ok(false),
-            other => match other.parse::<Fingerprint>() {
-                Ok(pasted) => return Ok(pasted == offered),
-                Err(_) => say(program, "please type yes or no, or paste the fingerprint"),
-            },
-        }
+        return Ok(match answer.trim() {
+            "yes" => Answer::Yes,
+            "once" => Answer::Once,
+            "no" | "n" => Answer::No,
+            pasted if pasted.len() >= PASTED_LEN_MIN => {
+                let digest = pasted.strip_prefix("SHA256:").unwrap_or(pasted);
+                let is_same = format!("SHA256:{digest}").parse() == Ok(offered);
+                if is_same { Answer::Yes } else { Answer::OtherKey }
+            }
+            _ => {
+                say(program, "please type yes, once or no, or paste the fingerprint");
+                continue;
+            }
+        });
     }
 }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::{Reach, Talk};
-use super::connect::{NotTrusted, handshake, host_part, resolve};
+use super::connect::{NotTrusted, handshake, name_for, resolve};
 use super::exit::usage;
 use super::peers::shown;
 use super::tcp_server::{Bind, serve_pairing};
-use super::{Exit, home, put_out, say, tcp_client, tcp_server};
+use super::{Exit, home, put_json, put_out, say, tcp_client, tcp_server};
 use crate::line::Line;
 use crate::net::Address;
 use crate::net::dial::dial;
@@ -59,10 +60,11 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     check_scope(args.allow, root.as_deref()).map_err(|why| usage(format!("the new peer {why}")))?;
     if let Some(name) = &args.name {
         check_name(name).map_err(usage)?;
-        if Peers::load(&home)?.by_name(name).is_some_and(|peer| peer.services != Services::NONE) {
-            return Err(usage(format!(
-                "{name}: somebody is called that already; choose another --name, or first: tcp-server peers revoke {name}"
-            )));
+        if Peers::load(&home)?.by_name(name).is_some() {
+            say(
+                tcp_server::PROGRAM,
+                &format!("{name} is known already; the same machine keeps its name and gets what is allowed now"),
+            );
         }
     }
     // A list that cannot be read could not take anybody; better said now than to the other person.
@@ -78,7 +80,14 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     };
     if addresses.is_empty() {
         // It listens before there is a code: where another one listens already, that one's stays good.
-        serve_pairing(&args.bind, &home, own, |addresses| offer_at(addresses, "pairing only"))
+        let paired = serve_pairing(&args.bind, &home, own, |addresses| offer_at(addresses, "pairing only"))?;
+        if paired == Exit::Done {
+            say(
+                tcp_server::PROGRAM,
+                "no server runs here yet: tcp-server --bind 0.0.0.0 starts one that others can reach",
+            );
+        }
+        Ok(paired)
     } else {
         offer_at(&addresses, "the running server")
     }
@@ -89,17 +98,20 @@ const MINUTES: u64 = OFFER_TIME_MAX.as_secs() / 60;
 
 fn show(offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<()> {
     put_out(format!("{}\n", offer.code.as_str()).as_bytes())?;
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let port = addresses.iter().find_map(|address| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()));
-    let host = Address::Tcp { host, port, is_plain: false };
-    say(
-        tcp_server::PROGRAM,
-        &format!("on the other machine: tcp-client pair {host}, and type this code there within {MINUTES} minutes"),
-    );
-    say(tcp_server::PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));
     let is_local =
-        |address: &String| address.starts_with("127.") || address.starts_with("[::1]") || address.starts_with("unix:");
-    if addresses.iter().all(is_local) {
+        |address: &&String| address.starts_with("127.") || address.starts_with("[::1]") || address.starts_with("unix:");
+    let port_of = |address: &String| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let reachable = addresses.iter().find(|address| !is_local(address));
+    let (host, whose) = match reachable {
+        Some(_) => (rustix::system::uname().nodename().to_string_lossy().into_owned(), "on the other machine"),
+        None => ("localhost".to_owned(), "on this machine"),
+    };
+    let port = reachable.or(addresses.first()).and_then(port_of);
+    let host = Address::Tcp { host, port, is_plain: false };
+    let told = format!("{whose}: tcp-client pair {host}, and type this code there within {MINUTES} minutes");
+    say(tcp_server::PROGRAM, &told);
+    say(tcp_server::PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));
+    if reachable.is_none() {
         say(tcp_server::PROGRAM, "other machines cannot reach that; start the server with --bind 0.0.0.0, for example");
     }
     Ok(())
@@ -130,6 +142,12 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
     }
 }
 
+#[derive(Debug, Serialize)]
+struct Paired<'p> {
+    name: &'p str,
+    fingerprint: String,
+}
+
 /// Asks for the code, introduces this machine to HOST, and remembers its key.
 ///
 /// # Errors
@@ -144,7 +162,6 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk)
     let home = home::open()?;
     let own = Identity::of(&home)?;
     let dialled = resolve(&home, host, reach.port)?;
-    let code = ask_code()?;
     let (pin, own_key) = (dialled.pin.clone(), own.fingerprint());
     let pinned = pin.as_ref().map(|(_, key)| *key);
     let is_expected = move |key| pinned.is_none_or(|pinned| pinned == key);
@@ -161,16 +178,21 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk)
         return Err(usage(format!("{host}: this is your own identity there too: no pairing is needed")));
     }
     let mut line = Line::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
+    // The server has said hello, and a changed key was noticed, before anybody fetches a code.
+    line.greeting()?;
+    let code = ask_code()?;
     let said = call_pair(&mut line, &code, own_key, key).map_err(|error| match error {
         Error::Refused(refusal) => NotTrusted::NotPaired { host: host.to_string(), why: refusal.message }.into(),
         other => anyhow::Error::from(other),
     })?;
     line.close();
-    let name = record_server(&home, key, name, &host_part(host), &dialled.recorded_address())?;
-    if !talk.quiet {
+    let wish = name_for(host, &dialled, Some(&said));
+    let name = record_server(&home, key, name, &wish, &dialled.recorded_address())?;
+    if talk.json {
+        put_json(&Paired { name: &name, fingerprint: key.to_string() })?;
+    } else if !talk.quiet {
         put_out(format!("paired with {name}, {key}\n").as_bytes())?;
     }
-    tracing::debug!(said, "the server's own name");
     Ok(Exit::Done)
 }
 

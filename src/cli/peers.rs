@@ -68,7 +68,10 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
     match what {
         None => list(false)?,
         Some(Peer::List { json }) => list(*json)?,
-        Some(Peer::Rename { old, new }) => edit(&home, |edit| edit.rename(old, new))?,
+        Some(Peer::Rename { old, new }) => {
+            edit(&home, |edit| edit.rename(old, new))?;
+            put_out(format!("{old} is called {new} now\n").as_bytes())?;
+        }
         Some(Peer::Allow { name, services }) => {
             let peer = edit(&home, |edit| {
                 edit.change(name, |peer| {

@@ -21,7 +21,9 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Nobody listens there.
-    #[error("{address}: connection refused; is tcp-server running there, and on this port?")]
+    #[error(
+        "{address}: connection refused; is tcp-server running there, on this port, and with --bind if it is another machine?"
+    )]
     Refused {
         /// The address as it was dialled.
         address: String,

@@ -689,6 +689,9 @@ impl Tls {
     }
 
     fn encipher(&self, outgoing: &mut Outgoing, slices: &[IoSlice<'_>], limit: usize) -> io::Result<usize> {
+        let total = slices.iter().map(|slice| slice.len()).sum();
+        // What is left of a frame by its header's length goes along, or it would be a batch of its own.
+        let limit = if total <= limit + RECORD_LEN_MAX { total } else { limit };
         let mut connection = self.connection();
         let mut taken = 0;
         for slice in slices {
@@ -755,7 +758,7 @@ fn peek(connection: &mut Connection, incoming: &mut Incoming) -> io::Result<Opti
 /// rustls points to its manual here.
 fn in_our_words(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        let text = "it was cut: the other end did not say farewell (close_notify)";
+        let text = "it was cut: no farewell came (close_notify); a server ends the lines of a revoked peer so";
         return io::Error::new(io::ErrorKind::UnexpectedEof, text);
     }
     error

@@ -101,6 +101,10 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
         Peer::Guest { fingerprint: Some(_), .. } => {
             format!("; the server's operator lets you in with: tcp-server pair --allow {first}")
         }
+        Peer::Guest { fingerprint: None, address } if address.starts_with("unix:") => format!(
+            "; over this socket only the server's own user is known: come encrypted over TCP, or let the server's \
+             operator grant it to everybody with: tcp-server --guest {first}"
+        ),
         Peer::Guest { fingerprint: None, .. } => format!(
             "; nothing on this line proves who you are: come encrypted (without tcp://), or let the server's operator \
              grant it to everybody with: tcp-server --guest {first}"
