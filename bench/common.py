@@ -19,6 +19,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 # Whatever takes longer is stuck.
 DEADLINE = 120
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("LANDLINE_")}
+# An identity for this run only: the one who measures keeps their own out of it.
+HOME = tempfile.TemporaryDirectory(prefix="landline-home-")
+ENV["LANDLINE_HOME"] = os.path.join(HOME.name, "home")
 
 
 def arguments(doc, rounds=5, **defaults):
