@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
@@ -100,8 +100,6 @@ pub struct Root {
     dir: Dir,
     /// What is never shown, wherever it lies.
     hidden: Option<Hidden>,
-    /// Where it was when it was opened; for people, never for look-ups.
-    path: PathBuf,
 }
 
 impl Root {
@@ -111,7 +109,7 @@ impl Root {
     /// It does not exist, or is no directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        Ok(Self { dir, hidden: None, path: path.canonicalize().unwrap_or_else(|_| path.to_owned()) })
+        Ok(Self { dir, hidden: None })
     }
 
     /// The same root, through which the directory `home` and what is in it cannot be reached: not by
@@ -141,13 +139,7 @@ impl Root {
     /// # Errors
     /// As [`open_dir`](Self::open_dir).
     pub fn below(&self, path: &RootPath) -> Result<Self, Refusal> {
-        let shown = self.path.join(path.as_path());
-        Ok(Self { dir: self.open_dir(path)?, hidden: self.hidden.clone(), path: shown })
-    }
-
-    /// Where the root was when it was opened, for people.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { dir: self.open_dir(path)?, hidden: self.hidden.clone() })
     }
 
     /// Opens a regular file for reading.
