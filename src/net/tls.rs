@@ -7,9 +7,10 @@
 //!
 //! The connection's own lock is held only while something is ciphered, never while a socket may
 //! sleep. A sender takes the send lock first and keeps it until its records are on the socket, or
-//! they would overtake each other. The receiver may have to answer (RFC 8446, 4.6.3: a key update),
+//! they would overtake each other. The receiver may have something to say (RFC 8446, 6.2: an alert),
 //! but it only *tries* for the send lock and leaves a flag for its holder: two receivers that
-//! waited for two full pipes would wait for ever.
+//! waited for two full pipes would wait for ever. A key update (4.6.3) is answered with the next
+//! write.
 //!
 //! Who is at the other end is not judged by a certificate's names or dates, only by its key: the
 //! handshake proves that the other end holds it (RFC 8446, 4.4.3), and the caller decides.

@@ -1,9 +1,9 @@
 //! Who is at the other end, and what that allows.
 //!
 //! [`home`] keeps what must not be lost or seen, [`identity`] is this user's key, [`peers`] whom we
-//! know, [`offer`] a pairing that waits with its
-//! [`code`], [`pake`] what proves that both ends know it, [`seen`] who came when, [`running`] which servers do,
-//! [`hosts`] what people call machines, and [`policy`] decides.
+//! know, [`hosts`] what people call machines, and [`policy`] decides. A pairing that waits is an
+//! [`offer`] with its [`code`]; [`pake`] proves that both ends know it. [`seen`] says who came when,
+//! [`running`] which servers of this user run now.
 
 pub mod code;
 pub mod home;
