@@ -302,6 +302,50 @@ fn the_home_cannot_be_reached_through_any_root() {
     }
 }
 
+/// Whoever sits in between could lead us to our own server: what was meant for another machine must not
+/// be done here.
+#[test]
+fn our_own_key_is_not_taken_for_somebody_elses() {
+    let (desk, other) = (Machine::new(), Machine::new());
+    let server = desk.server(&[]);
+    let key = other.identity().fingerprint();
+    let entry = |name: &str, address: &str| {
+        format!("[{name}]\nfingerprint = \"{key}\"\nservices = \"echo\"\n{address}added = \"\"\n")
+    };
+    let address = format!("address = \"{}\"\n", server.address());
+    desk.home().replace("peers.toml", entry("build", &address).as_bytes()).unwrap();
+    for host in ["build", server.address()] {
+        desk.run("rexec").args([host, "true"]).code(255).stderr("the key has changed").prints("");
+    }
+    // And a peer that calls itself localhost, but was never dialled so, is not dialled so.
+    desk.home().replace("peers.toml", entry("localhost", "").as_bytes()).unwrap();
+    let here = format!("localhost:{}", server.address().rsplit(':').next().unwrap());
+    desk.run("rexec").args([&here, "echo here"]).prints("here\n");
+}
+
+#[test]
+fn what_the_home_lies_in_stays_where_it_is() {
+    let desk = Machine::new();
+    let home = desk.dir.path().join("a/b/home");
+    let server = Server::with_args(&["--guest", "all"], desk.dir.path(), &home);
+    let refused = Run::new("tcp-client").args([&server.plain()]).stdin("mv a x\nmv a/b x\nrm -r a\n").code(1);
+    let stderr = refused.any_stderr().output().stderr;
+    assert_eq!(stderr.matches("the server keeps its keys").count(), 3, "{stderr}");
+    assert!(home.join("identity.pem").exists());
+}
+
+#[test]
+fn the_audit_log_is_not_within_reach_of_those_it_records() {
+    let desk = Machine::new();
+    let root = desk.dir.path().join("root");
+    std::fs::create_dir_all(root.join("logs")).unwrap();
+    for audit in ["root/audit", "root/logs/audit"] {
+        let run = desk.run("tcp-server").args(["--bind", "127.0.0.1:0", "--root", "root", "--audit", audit]);
+        run.current_dir(desk.dir.path()).code(2).stderr("lies below the root").prints("");
+    }
+    assert!(!root.join("audit").exists());
+}
+
 #[test]
 fn names_come_from_the_hosts_section_and_from_known_peers() {
     let desk = Machine::new();
