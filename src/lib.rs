@@ -55,6 +55,7 @@ pub mod audit;
 pub mod bare;
 pub mod chat;
 pub mod cli;
+pub mod digest;
 pub mod dir;
 pub mod echo;
 pub mod exec;

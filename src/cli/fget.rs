@@ -157,7 +157,7 @@ pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<P
     if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
     }
-    Part::create(directory, name, attributes).map_err(ours())
+    Part::create(directory.into(), name, attributes).map_err(ours())
 }
 
 fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, PathBuf)> {

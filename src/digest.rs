@@ -1,0 +1,160 @@
+//! The BLAKE3 digest of something that comes in stretches, also with hours between two of them.
+//!
+//! The hash function is a tree (the BLAKE3 paper, 2.1): a stretch of 2^n KiB that begins at a multiple of its
+//! length is a subtree of it, whose value depends on nothing outside. So what has come is remembered
+//! as one value a [`BLOCK_LEN`], and the digest of a file of 361 GB goes on where it was without its
+//! being read again. The tree itself is the crate's; here is only which subtrees are joined.
+
+use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::{Hash, Hasher};
+
+/// What one value stands for, in bytes. A power of two of the tree's chunks; reading so much again takes
+/// three milliseconds, and a terabyte has 65,536 of them.
+pub const BLOCK_LEN: u64 = 16 * 1024 * 1024;
+
+/// A digest under way.
+#[derive(Debug, Clone)]
+pub struct Digest {
+    /// Values of the whole blocks that are behind.
+    blocks: Vec<ChainingValue>,
+    /// The present block, which has at most [`BLOCK_LEN`] bytes: a full one is only left when more
+    /// comes, since the last block of all is treated differently.
+    present: Hasher,
+    len: u64,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self::after(Vec::new())
+    }
+}
+
+impl Digest {
+    /// The digest of what has these blocks, so far.
+    pub fn after(blocks: Vec<ChainingValue>) -> Self {
+        let len = len_of(blocks.len());
+        Self { blocks, present: block_at(len), len }
+    }
+
+    /// How many blocks can be left behind if `len` bytes are there: all but the last, whole or not.
+    pub fn blocks_behind(len: u64) -> usize {
+        usize::try_from(len.saturating_sub(1) / BLOCK_LEN).unwrap_or(usize::MAX)
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let mut room = len_of(self.blocks.len() + 1) - self.len;
+            if room == 0 {
+                self.blocks.push(self.present.finalize_non_root());
+                self.present = block_at(self.len);
+                room = BLOCK_LEN;
+            }
+            let taken = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+            let (now, later) = bytes.split_at(taken);
+            self.present.update(now);
+            self.len += taken as u64;
+            bytes = later;
+        }
+    }
+
+    /// Bytes so far.
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing has come yet.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The values of the blocks that are behind.
+    pub fn blocks(&self) -> &[ChainingValue] {
+        &self.blocks
+    }
+
+    /// Puts in the values of the first blocks, which somebody else has computed meanwhile.
+    pub fn fill_in(&mut self, first: &[ChainingValue]) {
+        for (block, value) in self.blocks.iter_mut().zip(first) {
+            *block = *value;
+        }
+    }
+
+    /// The digest of all bytes so far, the same as of those bytes in one piece.
+    pub fn finalize(&self) -> Hash {
+        if self.blocks.is_empty() {
+            return self.present.finalize();
+        }
+        let mut leaves = self.blocks.clone();
+        leaves.push(self.present.finalize_non_root());
+        let (left, right) = leaves.split_at(left_len(leaves.len()));
+        merge_subtrees_root(&joined(left), &joined(right), Mode::Hash)
+    }
+}
+
+fn len_of(blocks: usize) -> u64 {
+    u64::try_from(blocks).unwrap_or(u64::MAX).saturating_mul(BLOCK_LEN)
+}
+
+fn block_at(offset: u64) -> Hasher {
+    let mut hasher = Hasher::new();
+    hasher.set_input_offset(offset);
+    hasher
+}
+
+/// The left subtree is the largest power of two that leaves something for the right one.
+const fn left_len(leaves: usize) -> usize {
+    leaves.next_power_of_two() / 2
+}
+
+/// As deep as the logarithm of the number of blocks.
+fn joined(leaves: &[ChainingValue]) -> ChainingValue {
+    match leaves {
+        [] => ChainingValue::default(),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(left_len(leaves.len()));
+            merge_subtrees_non_root(&joined(left), &joined(right), Mode::Hash)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_stretches_make_the_digest_of_the_whole() {
+        let block = usize::try_from(BLOCK_LEN).unwrap();
+        let all: Vec<u8> = (0..3 * block + 5).map(|at| (at ^ (at >> 9)).to_le_bytes()[0]).collect();
+        let lens = [0, 1, block - 1, block, block + 1, 2 * block, 2 * block + 1, 3 * block, 3 * block + 5];
+        for len in lens {
+            let (all, want) = (&all[..len], blake3::hash(&all[..len]));
+            let mut digest = Digest::default();
+            all.chunks(777_777).for_each(|piece| digest.update(piece));
+            assert_eq!((digest.finalize(), digest.len()), (want, len as u64), "{len}");
+            // Stopped here, and taken up from its blocks alone.
+            for stop in lens.into_iter().filter(|stop| *stop <= len) {
+                let mut first = Digest::default();
+                first.update(&all[..stop]);
+                assert_eq!(first.blocks().len(), Digest::blocks_behind(stop as u64), "{stop}");
+                let mut again = Digest::after(first.blocks().to_vec());
+                again.update(&all[usize::try_from(again.len()).unwrap()..]);
+                assert_eq!(again.finalize(), want, "{stop} of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_blocks_can_be_told_later() {
+        let block = usize::try_from(BLOCK_LEN).unwrap();
+        let all = vec![7; 2 * block + 9];
+        let mut whole = Digest::default();
+        whole.update(&all);
+        let mut later = Digest::after(vec![ChainingValue::default(); 1]);
+        later.update(&all[block..]);
+        assert_ne!(later.finalize(), whole.finalize());
+        later.fill_in(&whole.blocks()[..1]);
+        assert_eq!(later.finalize(), whole.finalize());
+    }
+}

@@ -1,0 +1,179 @@
+//! What is known of a part that is kept for another day: the digest's blocks, and how much of it
+//! is surely on the disk.
+//!
+//! ```text
+//! landline part 1 BOOT                 the boot in which it was written
+//! block HEX                            one a 16 MiB, as they are full
+//! synced BYTES                         so many bytes were on the disk before this line was
+//! ```
+//!
+//! Within one boot all that was written is there, whoever was killed. After another, a disk may hold zeros where bytes were
+//! written last: then only what is behind the last `synced` counts.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+
+use blake3::hazmat::ChainingValue;
+
+use crate::digest::{BLOCK_LEN, Digest};
+
+/// The first words of the first line.
+const MAGIC: &str = "landline part 1 ";
+/// A journal is at most so long, in bytes: that of a file of 16 TiB.
+const LEN_MAX: u64 = 80 * 1024 * 1024;
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    /// Blocks written so far.
+    blocks: usize,
+}
+
+impl Journal {
+    /// Begins a journal in an empty `file`, with what is known so far.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub fn begin(mut file: File, blocks: &[ChainingValue]) -> io::Result<Self> {
+        file.write_all(format!("{MAGIC}{}\n", boot()).as_bytes())?;
+        let mut journal = Self { file, blocks: 0 };
+        journal.add(blocks)?;
+        Ok(journal)
+    }
+
+    /// Adds what of these blocks is new.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub fn add(&mut self, blocks: &[ChainingValue]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for block in blocks.get(self.blocks..).unwrap_or_default() {
+            writeln!(lines, "block {}", blake3::Hash::from_bytes(*block).to_hex())?;
+        }
+        self.blocks = blocks.len();
+        self.file.write_all(&lines)
+    }
+
+    /// Notes that the first `len` bytes are on the disk; they are, before this is.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub fn synced(&mut self, len: u64) -> io::Result<()> {
+        writeln!(self.file, "synced {len}")?;
+        Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+}
+
+/// What a journal that was found says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Blocks whose bytes need not be read again.
+    pub blocks: Vec<ChainingValue>,
+    /// How much of the part counts; `None`: all of it.
+    pub len_max: Option<u64>,
+}
+
+impl Known {
+    /// Reads a journal. Its last line may be torn; what cannot be read ends it.
+    pub fn read(file: File) -> Self {
+        let mut text = Vec::new();
+        if let Err(error) = io::copy(&mut file.take(LEN_MAX), &mut text) {
+            tracing::debug!(%error, "a journal could not be read; its part is looked at anew");
+        }
+        Self::parse(&String::from_utf8_lossy(&text), &boot())
+    }
+
+    fn parse(text: &str, boot: &str) -> Self {
+        let mut lines = text.split_inclusive('\n').map_while(|line| line.strip_suffix('\n'));
+        let Some(written_in) = lines.next().and_then(|line| line.strip_prefix(MAGIC)) else {
+            // Of a part with no journal at all nothing is known, neither that its end is there.
+            return Self { blocks: Vec::new(), len_max: Some(0) };
+        };
+        let (mut blocks, mut synced) = (Vec::new(), 0);
+        for line in lines {
+            match line.split_once(' ') {
+                Some(("block", hex)) => match blake3::Hash::from_hex(hex) {
+                    Ok(hash) => blocks.push(*hash.as_bytes()),
+                    Err(_not_a_hash) => break,
+                },
+                Some(("synced", len)) => match len.parse() {
+                    Ok(len) => synced = len,
+                    Err(_not_a_number) => break,
+                },
+                _ => break,
+            }
+        }
+        if written_in == boot && !boot.is_empty() {
+            return Self { blocks, len_max: None };
+        }
+        blocks.truncate(usize::try_from(synced / BLOCK_LEN).unwrap_or(usize::MAX));
+        Self { blocks, len_max: Some(synced) }
+    }
+
+    /// What is known of a part that has `len` bytes: how many of them count, and their digest as far as
+    /// it is known; what is behind that is to be read.
+    pub fn of(mut self, len: u64) -> (u64, Digest) {
+        let len = self.len_max.map_or(len, |max| max.min(len));
+        self.blocks.truncate(Digest::blocks_behind(len));
+        (len, Digest::after(self.blocks))
+    }
+}
+
+/// This boot of this machine; empty where the system does not say.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(byte: u8) -> String {
+        blake3::Hash::from_bytes([byte; 32]).to_hex().to_string()
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let (mut written, read) = {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            (Journal::begin(file.reopen().unwrap(), &[[1; 32]]).unwrap(), file.reopen().unwrap())
+        };
+        written.add(&[[1; 32], [2; 32]]).unwrap();
+        written.synced(BLOCK_LEN).unwrap();
+        assert_eq!(Known::read(read), Known { blocks: vec![[1; 32], [2; 32]], len_max: None });
+    }
+
+    #[test]
+    fn after_another_boot_only_what_was_synced_counts() {
+        let text = format!("{MAGIC}one\nblock {}\nblock {}\nsynced {}\nblock {}\n", hex(1), hex(2), BLOCK_LEN, hex(3));
+        let known = Known::parse(&text, "one");
+        assert_eq!((known.blocks.len(), known.len_max), (3, None));
+        let known = Known::parse(&text, "two");
+        assert_eq!((known.blocks, known.len_max), (vec![[1; 32]], Some(BLOCK_LEN)));
+        // A system that does not say which boot it is says nothing.
+        assert_eq!(Known::parse(&text.replace(" one", " "), "").len_max, Some(BLOCK_LEN));
+        assert_eq!(Known::parse(&format!("{MAGIC}one\nblock {}\n", hex(1)), "two").of(99).0, 0);
+    }
+
+    #[test]
+    fn what_is_torn_or_foreign_ends_it() {
+        let begun = format!("{MAGIC}one\nblock {}\n", hex(1));
+        for end in ["block 12", &format!("block {}", hex(2)), "blob\nblock 3\n", "synced x\n", "\n"] {
+            let known = Known::parse(&format!("{begun}{end}"), "one");
+            assert_eq!(known.blocks.len(), 1, "{end:?}");
+        }
+        for foreign in ["", "hello\n", "landline part 2 one\n"] {
+            assert_eq!(Known::parse(foreign, "one").len_max, Some(0), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_blocks_are_believed_than_the_part_has() {
+        let text = format!("{MAGIC}one\nblock {}\nblock {}\n", hex(1), hex(2));
+        let (len, digest) = Known::parse(&text, "one").of(BLOCK_LEN + 1);
+        assert_eq!((len, digest.len()), (BLOCK_LEN + 1, BLOCK_LEN));
+        let (len, digest) = Known::parse(&text, "one").of(BLOCK_LEN);
+        assert_eq!((len, digest.len()), (BLOCK_LEN, 0));
+    }
+}
