@@ -69,6 +69,7 @@ pub mod serve;
 pub mod server;
 pub mod session;
 pub mod text;
+pub mod trees;
 pub mod trust;
 pub mod udp;
 pub mod wire;

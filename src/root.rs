@@ -184,15 +184,43 @@ impl Root {
         Ok(dir)
     }
 
-    /// Refuses what is hidden, known by device and inode.
-    fn check_shown(&self, path: &RootPath, found: (u64, u64)) -> Result<(), Refusal> {
+    /// Opens the directory `name` of `dir`, which lies in this root: one part of a name, and no symlink, so it
+    /// cannot lead elsewhere.
+    ///
+    /// # Errors
+    /// It does not exist, is something else, or is hidden.
+    pub fn open_dir_in(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = Dir::from_std_file(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into());
+        self.check_shows(|| identity_of(&opened))?;
+        Ok(opened)
+    }
+
+    /// Refuses what is hidden, if anything is.
+    ///
+    /// # Errors
+    /// It is hidden, or could not be looked at.
+    pub fn check_shows(&self, found: impl FnOnce() -> io::Result<(u64, u64)>) -> io::Result<()> {
         match &self.hidden {
-            Some(hidden) if hidden.holds(found).map_err(|error| refusal(path, &error))? => {
-                let text = format!("{path}: the server keeps its keys here, and never shows them");
-                Err(Refusal::new(ErrorCode::Permission, text))
+            Some(hidden) if hidden.holds(found()?)? => {
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, KeysAreHere))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where `path` is when all symlinks on the way are followed, inside this root.
+    ///
+    /// # Errors
+    /// It does not exist or leads out of the root.
+    pub fn canonical(&self, path: &RootPath) -> Result<RootPath, Refusal> {
+        let found = self.dir.canonicalize(path.as_path()).map_err(|error| refusal(path, &error))?;
+        RootPath::default().join(found.as_os_str().as_bytes())
+    }
+
+    /// The same, for a path of a session.
+    fn check_shown(&self, path: &RootPath, found: (u64, u64)) -> Result<(), Refusal> {
+        self.check_shows(|| Ok(found)).map_err(|error| refusal(path, &error))
     }
 
     /// Opens the directory in which `path` is or would be, with the last name.
@@ -266,17 +294,7 @@ impl Root {
     /// than a line's stack.
     fn remove_tree(&self, parent: &Dir, name: OsString, path: &RootPath) -> Result<(), Refusal> {
         let refused = |error: &io::Error| refusal(path, error);
-        let open = |dir: &Dir, name: &OsStr| -> io::Result<Dir> {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            // One part of a name, and no symlink: it cannot lead elsewhere.
-            let dir = rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?;
-            Ok(Dir::from_std_file(dir.into()))
-        };
-        let open = |dir: &Dir, name: &OsStr| -> Result<Dir, Refusal> {
-            let dir = open(dir, name).map_err(|error| refused(&error))?;
-            self.check_shown(path, identity_of(&dir).map_err(|error| refused(&error))?)?;
-            Ok(dir)
-        };
+        let open = |dir: &Dir, name: &OsStr| self.open_dir_in(dir, name).map_err(|error| refused(&error));
         let top = open(parent, &name)?;
         let entries = top.entries().map_err(|error| refused(&error))?;
         let mut levels = vec![(top, name, entries)];
@@ -414,8 +432,17 @@ fn the_root_itself(path: &RootPath) -> Refusal {
     Refusal::new(ErrorCode::Permission, format!("{path}: this is the root itself; name something in it"))
 }
 
-/// cap-std's own refusal to leave the directory carries no errno, only a kind.
-fn refusal(path: &RootPath, error: &io::Error) -> Refusal {
+/// What was found is the server's own.
+#[derive(Debug, thiserror::Error)]
+#[error("the server keeps its keys here, and never shows them")]
+struct KeysAreHere;
+
+/// What to say to the other end when something below a root could not be had.
+pub fn refusal(path: &impl fmt::Display, error: &io::Error) -> Refusal {
+    if error.get_ref().and_then(|inner| inner.downcast_ref::<KeysAreHere>()).is_some() {
+        return Refusal::new(ErrorCode::Permission, format!("{path}: {error}"));
+    }
+    // cap-std's own refusal to leave the directory carries no errno, only a kind.
     if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
         return Refusal::new(ErrorCode::OutsideRoot, format!("{path}: leads out of the root"));
     }

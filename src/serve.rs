@@ -15,7 +15,7 @@ use crate::trust::identity::Fingerprint;
 use crate::trust::{Service, Services, policy};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
-use crate::{chat, dir, echo, exec, files, pair};
+use crate::{chat, dir, echo, exec, files, pair, trees};
 
 /// What serves a verb: the line, its session, the rooms, the request.
 type Serve = fn(&mut Line, &mut Session, &Hub, &Message<'_>) -> Result<()>;
@@ -89,6 +89,15 @@ pub const VERBS: &[Verb] = &[
         services: &[Write],
         serve: |line, session, _, request| match request {
             Message::Put { path, name, attributes } => files::serve_put(line, session, path, name, attributes),
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb { name: "pull", services: &[Read], serve: |line, session, _, _| trees::serve_pull(line, session) },
+    Verb {
+        name: "push",
+        services: &[Write],
+        serve: |line, session, _, request| match request {
+            Message::Push { path } => trees::serve_push(line, session, path),
             other => Err(not_this_verb(other)),
         },
     },
@@ -320,7 +329,8 @@ fn about(request: &Message<'_>) -> String {
         | Message::Mkdir { path, .. }
         | Message::Rm { path, .. }
         | Message::Get { path }
-        | Message::Put { path, .. } => shown(path),
+        | Message::Put { path, .. }
+        | Message::Push { path } => shown(path),
         Message::Mv { path, to } => format!("{} -> {}", shown(path), shown(to)),
         Message::Chat { room, nick } => format!("{nick} in {room}"),
         Message::Pair { name } => format!("calls itself {name}"),
@@ -374,8 +384,8 @@ mod tests {
         };
         let all: Vec<&str> = VERBS.iter().map(|verb| verb.name).collect();
         let paths = ["cd", "pwd"];
-        let [read, write] =
-            [["ls", "get"].as_slice(), &["put", "mkdir", "rm", "mv"]].map(|verbs| [&paths, verbs].concat());
+        let [read, write] = [["ls", "get", "pull"].as_slice(), &["put", "push", "mkdir", "rm", "mv"]]
+            .map(|verbs| [&paths, verbs].concat());
         for (proof, want) in [
             (Proof::SameUser, all.clone()),
             (Proof::Key(key("own")), all.clone()),
@@ -397,7 +407,7 @@ mod tests {
     #[test]
     fn guests_see_only_what_they_may_use() {
         assert_eq!(verbs_for("echo,chat".parse().unwrap()), ["echo", "chat"]);
-        assert_eq!(verbs_for("read".parse().unwrap()), ["cd", "pwd", "ls", "get"]);
+        assert_eq!(verbs_for("read".parse().unwrap()), ["cd", "pwd", "ls", "get", "pull"]);
         assert_eq!(verbs_for(Services::NONE), [""; 0]);
         assert_eq!(verbs_for("all".parse().unwrap()).len(), VERBS.len());
     }

@@ -1,24 +1,26 @@
-//! `fget`: download files.
+//! `fget`: download files and trees.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 
 use super::args::{Reach, Talk, duration};
+use super::connect;
 use super::exit::usage;
-use super::progress::Progress;
-use super::remote::Remote;
+use super::remote::{FromRemote, Remote};
 use super::signals::Interruption;
-use super::transfer::{Show, Teller, is_in_step};
-use super::{Exit, connect, say};
+use super::transfer::{Copy, Show, Teller, with_retries};
+use super::{Exit, say};
 use crate::bare::BareLine;
-use crate::files::call_get;
-use crate::line::Line;
+use crate::net::Address;
 use crate::part::Part;
 use crate::root::Root;
+use crate::trees::target::{Shape, Target};
+use crate::trees::{PathText, Pull, call_pull, glob};
 use crate::wire::Error;
 use crate::wire::message::{Attributes, Total};
 use crate::wire::tutorial::{Ended, Waits, Wire};
@@ -26,14 +28,16 @@ use crate::wire::tutorial::{Ended, Waits, Wire};
 /// The program's name, in messages.
 pub const PROGRAM: &str = "fget";
 
-/// Download files, verified, never half
+/// Download files and trees, verified, never half, and going on where it was interrupted
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fget [OPTIONS] HOST:PATH... [DEST]")]
 pub struct Args {
-    /// HOST:PATH to fetch, several if need be, and last where to put them: a file or a directory
-    /// [default: here]
+    /// HOST:PATH to fetch, several if need be, with * and ? in quotes, and last where to put them: a file or a
+    /// directory [default: here]
     #[arg(required = true, value_name = "HOST:PATH")]
     pub paths: Vec<OsString>,
+    #[command(flatten)]
+    copy: Copy,
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
@@ -41,7 +45,7 @@ pub struct Args {
     #[command(flatten)]
     show: Show,
     /// Fetch from one of the tutorials' file servers: size or close
-    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
+    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE", conflicts_with = "recursive")]
     wire: Option<Wire>,
     /// With --wire: how long to wait for the next bytes
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
@@ -52,7 +56,10 @@ const EXAMPLES: &str = "\
 Examples:
   fget build:notes.txt                     into this directory
   fget build:a.log build:b.log logs/       several, into a directory
+  fget 'build:logs/*.gz' logs/             those that match over there
   fget build:notes.txt copy.txt            under another name
+  fget -r build:site .                     a tree: ./site; again: only what has changed
+  fget -r build:site/ mirror               what is in it: mirror/...
   fget tls://build:7000/notes.txt          from another port
   fget --wire size oldhost:video.mp4       from a tutorial's download server";
 
@@ -62,80 +69,58 @@ Examples:
 /// Wrong usage, or standard output is closed; what happens to a file is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let (sources, destination) = sources_and_destination(&args.paths)?;
-    let destination = Destination::new(destination, sources.len())?;
+    let destination = Destination::new(destination, &sources, args.copy.recursive)?;
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show);
     if let Some(wire) = args.wire {
         return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }
-    let mut line: Option<(&Remote, Line)> = None;
-    for source in &sources {
-        let target = destination.path_for(source)?;
-        let shown = (source.shown(), target.to_string_lossy().into_owned());
-        let (_, open) = match &mut line {
-            Some(open) if open.0.address == source.address => open,
-            closed => match connect::line(PROGRAM, &source.address, &args.reach, &args.talk) {
-                Ok(new) => closed.insert((source, new)),
-                Err(error) => {
-                    teller.failed(&shown.0, &shown.1, &error)?;
-                    continue;
-                }
-            },
-        };
-        let started = Instant::now();
-        let interruption = Interruption::watch(open.control().clone())?;
-        let fetched = fetch(open, source, &target, &shown, &teller);
-        // One that was whole by then is kept, and said to be.
-        if interruption.stop() && fetched.is_err() {
-            return Ok(teller.interrupted(&shown.0, &shown.1)?);
+    let mut rest = sources.as_slice();
+    while let Some(first) = rest.first() {
+        let same = rest.iter().take_while(|source| source.address == first.address).count();
+        let (group, others) = rest.split_at(same);
+        rest = others;
+        let mut names = FromRemote::new(group, destination.path.clone());
+        let attempt = |teller: &mut Teller| fetch(args, group, &destination, &mut names, teller);
+        let shown = (names_of(group), destination.path.to_string_lossy().into_owned());
+        if with_retries(&mut teller, &args.copy, (&shown.0, &shown.1), attempt)?.is_interrupted() {
+            return Ok(teller.interrupted(super::transfer::GO_ON)?);
         }
-        match fetched {
-            Ok(bytes) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
-            Err(error) => {
-                let is_in_step = is_in_step(&error);
-                teller.failed(&shown.0, &shown.1, &error.into())?;
-                if !is_in_step {
-                    line = None;
-                }
-            }
-        }
-    }
-    if let Some((_, line)) = line {
-        line.close();
     }
     Ok(teller.finish()?)
 }
 
-fn fetch(
-    line: &mut Line,
-    source: &Remote,
-    target: &Path,
-    shown: &(String, String),
-    teller: &Teller,
-) -> crate::wire::Result<u64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let progress: std::cell::RefCell<Option<Progress>> = std::cell::RefCell::new(None);
-    let received = call_get(
-        line,
-        source.path.as_bytes(),
-        |attributes| {
-            *progress.borrow_mut() = Some(teller.begin(&shown.0, &shown.1, attributes.size)?);
-            part_for(target, attributes)
-        },
-        &mut |bytes| {
-            if let Some(progress) = &mut *progress.borrow_mut() {
-                progress.at(bytes);
-            }
-            Ok(())
-        },
-    );
-    if let Some(progress) = progress.take() {
-        progress.clear();
+fn names_of(group: &[Remote]) -> String {
+    match group {
+        [only] => only.shown(),
+        [first, ..] => format!("{} and {} more", first.shown(), group.len() - 1),
+        [] => String::new(),
     }
-    // The error names the file as the person who asked for it knows it.
-    received.map_err(|error| match error {
-        Error::Ours { source, .. } => Error::ours(target.to_string_lossy())(source),
-        other => other,
-    })
+}
+
+/// Fetches from one machine; `true`: a signal came.
+fn fetch(
+    args: &Args,
+    group: &[Remote],
+    destination: &Destination,
+    names: &mut FromRemote,
+    teller: &mut Teller,
+) -> anyhow::Result<bool> {
+    let Some(Remote { address, .. }) = group.first() else { return Ok(false) };
+    let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
+    let Copy { recursive, follow, .. } = args.copy;
+    let shape = Shape { goes_into: destination.goes_into, is_made: recursive, keeping: args.copy.keeping() };
+    let target = Target::of_own(&destination.path, shape).map_err(Error::ours(destination.path.to_string_lossy()))?;
+    let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
+    let interruption = Interruption::watch(line.control().clone())?;
+    let pulled =
+        call_pull(&mut line, &Pull { paths, recursive, follow }, target, &mut |event| teller.event(event, names));
+    // What was whole by then is kept, and said to be.
+    if interruption.stop() && pulled.is_err() {
+        return Ok(true);
+    }
+    pulled?;
+    line.close();
+    Ok(false)
 }
 
 /// The place for a file that arrives as `target`.
@@ -180,21 +165,24 @@ fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, P
 /// Where downloads go.
 struct Destination {
     path: PathBuf,
-    is_dir: bool,
+    /// It is a directory; otherwise a single file gets this name.
+    goes_into: bool,
 }
 
 impl Destination {
-    fn new(path: PathBuf, sources: usize) -> anyhow::Result<Self> {
-        use std::os::unix::ffi::OsStrExt as _;
+    fn new(path: PathBuf, sources: &[Remote], recursive: bool) -> anyhow::Result<Self> {
         let is_dir = path.is_dir();
-        if !is_dir && (sources > 1 || path.as_os_str().as_bytes().ends_with(b"/")) {
+        let is_one = |source: &Remote| !glob::is_pattern(source.path.as_bytes());
+        let goes_into =
+            is_dir || !matches!(sources, [only] if is_one(only)) || path.as_os_str().as_bytes().ends_with(b"/");
+        if goes_into && !is_dir && !recursive {
             return Err(usage(format!("{}: not a directory; make it first", path.display())));
         }
-        Ok(Self { path, is_dir })
+        Ok(Self { path, goes_into })
     }
 
     fn path_for(&self, source: &Remote) -> anyhow::Result<PathBuf> {
-        if !self.is_dir {
+        if !self.goes_into {
             return Ok(self.path.clone());
         }
         let name = source
@@ -215,17 +203,16 @@ fn fetch_bare(
     if !wire.carries_files() {
         return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
     }
-    let mut open: Option<(&Remote, BareLine)> = None;
+    let mut open: Option<(&Address, BareLine)> = None;
     for source in sources {
         let target = destination.path_for(source)?;
         let shown = (source.shown(), target.to_string_lossy().into_owned());
-        let started = Instant::now();
-        let mut line = open.take().filter(|(last, _)| last.address == source.address).map(|(_, line)| line);
+        let mut line = open.take().filter(|(last, _)| **last == source.address).map(|(_, line)| line);
         let fetched = fetch_one_bare(args, wire, source, &target, &mut line);
-        open = line.map(|line| (source, line));
+        open = line.map(|line| (&source.address, line));
         match fetched {
-            Ok(Some(bytes)) => teller.done(&shown.0, &shown.1, bytes, started.elapsed())?,
-            Ok(None) => return Ok(teller.interrupted(&shown.0, &shown.1)?),
+            Ok(Some(bytes)) => teller.done_alone(&shown.0, &shown.1, bytes)?,
+            Ok(None) => return Ok(teller.interrupted("nothing half is left behind")?),
             Err(error) => teller.failed(&shown.0, &shown.1, &error)?,
         }
     }
@@ -241,7 +228,6 @@ fn fetch_one_bare(
     target: &Path,
     open: &mut Option<BareLine>,
 ) -> anyhow::Result<Option<u64>> {
-    use std::os::unix::ffi::OsStrExt as _;
     let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
     // Before anything is asked for: a target that cannot be written is no business of the server's.
     let mut part = part_for(target, &attributes)?;

@@ -1,35 +1,36 @@
-//! `fput`: upload files.
+//! `fput`: upload files and trees.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::Instant;
 
 use clap::Parser;
 
 use super::args::{Reach, Talk};
 use super::exit::usage;
-use super::remote::Remote;
+use super::remote::{Remote, ToRemote};
 use super::signals::Interruption;
-use super::transfer::{Show, Teller, is_in_step};
+use super::transfer::{Copy, GO_ON, Show, Teller, with_retries};
 use super::{Exit, connect};
-use crate::files::{Upload, call_put};
-use crate::line::Line;
+use crate::trees::walk::{Top, Walk};
+use crate::trees::{Push, call_push};
 use crate::wire::Error;
 use crate::wire::message::Attributes;
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "fput";
 
-/// Upload files, verified, never half
+/// Upload files and trees, verified, never half, and going on where it was interrupted
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH")]
 pub struct Args {
     /// Files to send, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
     pub paths: Vec<OsString>,
+    #[command(flatten)]
+    copy: Copy,
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
@@ -43,12 +44,14 @@ Examples:
   fput notes.txt build:                    into the server's root
   fput notes.txt build:docs/old.txt        under another name
   fput *.log build:logs/                   several, into a directory
-  fput notes.txt tcp://build:7000/docs/    to another port";
+  fput -r site build:www                   a tree: www/site; again: only what has changed
+  fput -r site/ build:www                  what is in it: www/...
+  fput notes.txt tls://build:7000/docs/    to another port";
 
 /// Uploads what `args` say.
 ///
 /// # Errors
-/// Wrong usage, no connection, or standard output is closed; what happens to a file is told and counted.
+/// Wrong usage, or standard output is closed; what happens to a file is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let Some((last, files)) = args.paths.split_last() else {
         return Err(usage("name a file and HOST:[PATH]"));
@@ -58,72 +61,45 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last. To download, use fget")));
     };
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show);
-    let mut line: Option<Line> = None;
-    for file in files {
-        let path = Path::new(file);
-        let to = remote.shown();
-        let from = path.to_string_lossy();
-        let (source, attributes) = match open(path) {
-            Ok(opened) => opened,
-            Err(error) => {
-                teller.failed(&from, &to, &error.into())?;
-                continue;
-            }
-        };
-        let open = match &mut line {
-            Some(open) => open,
-            closed => match connect::line(PROGRAM, &remote.address, &args.reach, &args.talk) {
-                Ok(new) => closed.insert(new),
-                Err(error) => {
-                    // The same machine would have to be asked for all that is left.
-                    teller.failed(&from, &to, &error)?;
-                    break;
-                }
-            },
-        };
-        // Several files need a directory over there; a slash behind the path says so to the server.
-        let target = if files.len() > 1 { as_directory(&remote.path) } else { remote.path.as_bytes().to_vec() };
-        let name = path.file_name().unwrap_or(OsStr::new(""));
-        let upload = Upload { source, shown: &from, attributes, path: &target, name };
-        let started = Instant::now();
-        let mut progress = teller.begin(&from, &to, attributes.size)?;
-        let mut sent = 0;
-        let interruption = Interruption::watch(open.control().clone())?;
-        let put = call_put(open, upload, &mut |bytes| {
-            sent = bytes;
-            progress.at(bytes);
-            Ok(())
-        });
-        progress.clear();
-        if interruption.stop() && put.is_err() {
-            return Ok(teller.interrupted(&from, &to)?);
-        }
-        match put {
-            Ok(there) => {
-                let there = super::remote::shown(&remote.address, &String::from_utf8_lossy(&there));
-                teller.done(&from, &there, sent, started.elapsed())?;
-            }
-            Err(error) => {
-                let is_in_step = is_in_step(&error);
-                teller.failed(&from, &to, &error.into())?;
-                if !is_in_step {
-                    line = None;
-                }
-            }
-        }
-    }
-    if let Some(line) = line {
-        line.close();
+    let mut names = ToRemote::new(files, &remote);
+    let attempt = |teller: &mut Teller| send(args, files, &remote, &mut names, teller);
+    let (from, to) = (names_of(files), remote.shown());
+    if with_retries(&mut teller, &args.copy, (&from, &to), attempt)?.is_interrupted() {
+        return Ok(teller.interrupted(GO_ON)?);
     }
     Ok(teller.finish()?)
 }
 
-fn as_directory(path: &OsStr) -> Vec<u8> {
-    let mut path = path.as_bytes().to_vec();
-    if !path.ends_with(b"/") && !path.is_empty() {
-        path.push(b'/');
+fn names_of(files: &[OsString]) -> String {
+    match files {
+        [only] => only.to_string_lossy().into_owned(),
+        [first, ..] => format!("{} and {} more", first.to_string_lossy(), files.len() - 1),
+        [] => String::new(),
     }
-    path
+}
+
+/// Sends to one machine; `true`: a signal came.
+fn send(
+    args: &Args,
+    files: &[OsString],
+    remote: &Remote,
+    names: &mut ToRemote,
+    teller: &mut Teller,
+) -> anyhow::Result<bool> {
+    let Copy { recursive, follow, .. } = args.copy;
+    let tops = files.iter().map(|file| Top::of_own(Path::new(file), recursive)).collect();
+    let mut line = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
+    let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping() };
+    let interruption = Interruption::watch(line.control().clone())?;
+    let pushed = call_push(&mut line, remote.path.as_bytes(), push, Walk::new(tops, follow), &mut |event| {
+        teller.event(event, names)
+    });
+    if interruption.stop() && pushed.is_err() {
+        return Ok(true);
+    }
+    pushed?;
+    line.close();
+    Ok(false)
 }
 
 /// Opens a regular file of this machine.

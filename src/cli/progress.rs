@@ -1,12 +1,14 @@
-//! One progress line on standard error, at a terminal only unless it is asked for.
+//! One progress line on standard error, at a terminal only unless it is asked for: by an option, or by the
+//! signal USR1.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::printable;
+use super::{printable, say};
 
 /// When to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,59 +25,181 @@ pub enum When {
 const DRAW_RATE_HZ: u8 = 10;
 /// Without a terminal nobody wants more than a line every few seconds.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
+/// What is moved faster than this shows no bar.
+const BAR_AFTER: Duration = Duration::from_millis(200);
 
-/// The progress of one file.
+/// A smaller file is not named to whoever asks, in bytes.
+const NAMED_LEN_MIN: u64 = 1024 * 1024;
+
+/// Somebody wants to know how far it is.
+static IS_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Asks whatever moves to say how far it is.
+pub fn ask() {
+    IS_ASKED.store(true, Ordering::Release);
+}
+
+/// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
-    bar: Option<ProgressBar>,
-    plain: Option<Plain>,
+    form: Form,
+    started: Instant,
+    name: String,
+    files: u64,
+    files_done: u64,
+    bytes: u64,
+    bytes_done: u64,
+    /// Bytes that were there before, or are the same: no part of the rate.
+    bytes_saved: u64,
+    is_all_listed: bool,
 }
 
 #[derive(Debug)]
-struct Plain {
-    name: String,
-    total: u64,
-    next: std::time::Instant,
+enum Form {
+    None,
+    /// A line now and then; when the next is due.
+    Lines(Instant),
+    /// A bar, once it is worth one.
+    Bar(Option<ProgressBar>),
 }
 
 impl Progress {
-    /// Progress of `name`, which has `total` bytes.
-    pub fn new(when: When, quiet: bool, name: &str, total: u64) -> Self {
+    /// The progress of a run that begins now.
+    pub fn new(when: When, quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        let name = printable(name).into_owned();
-        if quiet || when == When::Never || (when == When::Auto && !is_terminal) {
-            return Self { bar: None, plain: None };
+        let form = match when {
+            _ if quiet => Form::None,
+            When::Never => Form::None,
+            When::Auto if !is_terminal => Form::None,
+            When::Always if !is_terminal => Form::Lines(Instant::now()),
+            When::Auto | When::Always => Form::Bar(None),
+        };
+        Self {
+            form,
+            started: Instant::now(),
+            name: String::new(),
+            files: 0,
+            files_done: 0,
+            bytes: 0,
+            bytes_done: 0,
+            bytes_saved: 0,
+            is_all_listed: false,
         }
-        if !is_terminal {
-            return Self { bar: None, plain: Some(Plain { name, total, next: std::time::Instant::now() }) };
-        }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(DRAW_RATE_HZ));
-        let template = "{msg} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {eta} [{wide_bar}]";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(name);
-        Self { bar: Some(bar), plain: None }
     }
 
-    /// So many bytes are through.
-    pub fn at(&mut self, bytes: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(bytes);
+    /// A file was found.
+    pub const fn listed(&mut self, size: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+    }
+
+    /// All were.
+    pub const fn listed_all(&mut self) {
+        self.is_all_listed = true;
+    }
+
+    /// A file need not move.
+    pub fn done_without(&mut self, size: u64) {
+        self.files_done += 1;
+        self.bytes_done = self.bytes_done.saturating_add(size);
+        self.bytes_saved = self.bytes_saved.saturating_add(size);
+        self.show();
+    }
+
+    /// A file of `size` bytes begins, of which so many are there already.
+    pub fn begin(&mut self, name: impl FnOnce() -> String, size: u64, there: u64) {
+        // Nobody can ask for the name of a file that is through before they hear the answer.
+        if !matches!(self.form, Form::None) || size >= NAMED_LEN_MIN {
+            self.name = printable(&name()).into_owned();
         }
-        if let Some(plain) = &mut self.plain
-            && std::time::Instant::now() >= plain.next
-        {
-            plain.next += LINE_INTERVAL;
-            let percent = bytes.saturating_mul(100).checked_div(plain.total).unwrap_or(100);
-            super::say(&plain.name, &format!("{percent}% {bytes} of {} bytes", plain.total));
+        self.bytes_done = self.bytes_done.saturating_add(there);
+        self.bytes_saved = self.bytes_saved.saturating_add(there);
+    }
+
+    /// So many bytes have moved.
+    pub fn moved(&mut self, bytes: u64) {
+        self.bytes_done = self.bytes_done.saturating_add(bytes);
+        self.show();
+    }
+
+    /// A file is where it belongs.
+    pub const fn done(&mut self) {
+        self.files_done += 1;
+    }
+
+    /// All is listed once more, after the line was lost.
+    pub const fn begin_again(&mut self) {
+        (self.files, self.files_done, self.bytes, self.bytes_done, self.bytes_saved) = (0, 0, 0, 0, 0);
+        self.is_all_listed = false;
+    }
+
+    fn show(&mut self) {
+        if IS_ASKED.load(Ordering::Relaxed) && IS_ASKED.swap(false, Ordering::AcqRel) {
+            self.say("progress", &self.line());
+        }
+        match &mut self.form {
+            Form::None => {}
+            Form::Lines(next) => {
+                if Instant::now() >= *next {
+                    *next = Instant::now() + LINE_INTERVAL;
+                    say("progress", &self.line());
+                }
+            }
+            Form::Bar(None) if self.started.elapsed() < BAR_AFTER => {}
+            Form::Bar(bar) => {
+                let bar = bar.get_or_insert_with(new_bar);
+                if self.is_all_listed {
+                    bar.set_length(self.bytes);
+                }
+                bar.set_position(self.bytes_done);
+                let more = if self.is_all_listed { "" } else { "+" };
+                let count =
+                    if self.files > 1 { format!(" {}/{}{more}", self.files_done, self.files) } else { String::new() };
+                bar.set_message(format!("{}{count}", self.name));
+            }
+        }
+    }
+
+    /// One line: file, percent, bytes, rate, time left, files.
+    fn line(&self) -> String {
+        let Self { name, files, files_done, bytes, bytes_done, .. } = self;
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = bytes_done.saturating_sub(self.bytes_saved).saturating_mul(1000) / ms;
+        let more = if self.is_all_listed { "" } else { "+ (still listing)" };
+        let percent = bytes_done.saturating_mul(100).checked_div(*bytes).unwrap_or(100);
+        let left = bytes
+            .saturating_sub(*bytes_done)
+            .checked_div(rate)
+            .map_or_else(|| "?".to_owned(), |seconds| HumanDuration(Duration::from_secs(seconds)).to_string());
+        format!(
+            "{name} {percent}% {bytes_done} of {bytes} bytes, {}/s, {left} left, {files_done} of {files}{more} files",
+            HumanBytes(rate)
+        )
+    }
+
+    /// Says something above the line.
+    pub fn say(&self, program: &str, remark: &str) {
+        match &self.form {
+            Form::Bar(Some(bar)) => bar.suspend(|| say(program, remark)),
+            _ => say(program, remark),
         }
     }
 
     /// Takes the line away; what there is to say is said after it.
-    pub fn clear(self) {
-        if let Some(bar) = self.bar {
+    pub fn clear(&mut self) {
+        if let Form::Bar(bar) = &mut self.form
+            && let Some(bar) = bar.take()
+        {
             bar.finish_and_clear();
         }
     }
+}
+
+fn new_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAW_RATE_HZ));
+    let template = "{msg} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {eta} [{wide_bar}]";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
 }

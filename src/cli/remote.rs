@@ -2,8 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use super::exit::usage;
+use super::transfer::Names;
 use crate::net::Address;
 
 /// A path on another machine.
@@ -51,6 +53,100 @@ pub fn shown(address: &Address, path: &str) -> String {
         Address::Tcp { port: Some(_), .. } => format!("tls://{address}/{path_of}"),
         _ => format!("{address}:{path}"),
     }
+}
+
+/// The names of files that are fetched.
+#[derive(Debug)]
+pub struct FromRemote {
+    sources: Vec<Remote>,
+    destination: PathBuf,
+    /// The target is a single file, called as the destination is.
+    is_renamed: bool,
+}
+
+impl FromRemote {
+    /// For what is fetched from `sources` to `destination`.
+    pub fn new(sources: &[Remote], destination: PathBuf) -> Self {
+        Self { sources: sources.to_vec(), destination, is_renamed: false }
+    }
+}
+
+impl Names for FromRemote {
+    fn from(&self, path: &[u8]) -> String {
+        let of = |source: &Remote, path: &[u8]| shown(&source.address, &String::from_utf8_lossy(path));
+        let (top, rest) = split_top(path);
+        if let Some(source) = self.sources.iter().find(|source| source.file_name().map(OsStr::as_bytes) == Some(top)) {
+            return of(source, &[source.path.as_bytes(), rest].concat());
+        }
+        // What is in a directory, or what a pattern stands for.
+        let Some(source) = self.sources.first() else { return String::from_utf8_lossy(path).into_owned() };
+        let above = source.path.as_bytes().rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
+        of(source, &join(above, path))
+    }
+
+    fn to(&self, path: &[u8]) -> String {
+        let path = Path::new(OsStr::from_bytes(path));
+        let to = if self.is_renamed { self.destination.clone() } else { self.destination.join(path) };
+        to.to_string_lossy().into_owned()
+    }
+
+    fn placed(&mut self, _: &[u8], name: Option<&[u8]>) {
+        self.is_renamed = name.is_some();
+    }
+}
+
+/// The names of files that are sent.
+#[derive(Debug)]
+pub struct ToRemote {
+    sources: Vec<OsString>,
+    remote: Remote,
+    /// Where it goes over there, and the new name of a single file.
+    placed: Option<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl ToRemote {
+    /// For what is sent from `sources` to `remote`.
+    pub fn new(sources: &[OsString], remote: &Remote) -> Self {
+        Self { sources: sources.to_vec(), remote: remote.clone(), placed: None }
+    }
+}
+
+impl Names for ToRemote {
+    fn from(&self, path: &[u8]) -> String {
+        let (top, rest) = split_top(path);
+        let is_top = |source: &&OsString| Path::new(source).file_name().map(OsStr::as_bytes) == Some(top);
+        let from = match (self.sources.iter().find(is_top), self.sources.first()) {
+            (Some(source), _) => [source.as_bytes(), rest].concat(),
+            (None, Some(source)) => join(source.as_bytes(), path),
+            (None, None) => path.to_vec(),
+        };
+        String::from_utf8_lossy(&from).into_owned()
+    }
+
+    fn to(&self, path: &[u8]) -> String {
+        let to = match &self.placed {
+            Some((place, Some(name))) => join(place, name),
+            Some((place, None)) => join(place, path),
+            None => return self.remote.shown(),
+        };
+        shown(&self.remote.address, &String::from_utf8_lossy(&to))
+    }
+
+    fn placed(&mut self, path: &[u8], name: Option<&[u8]>) {
+        self.placed = Some((path.to_vec(), name.map(<[u8]>::to_vec)));
+    }
+}
+
+/// A path's first part, and the rest with its slash.
+fn split_top(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().position(|byte| *byte == b'/').unwrap_or(path.len()))
+}
+
+fn join(above: &[u8], path: &[u8]) -> Vec<u8> {
+    if above.is_empty() || path.is_empty() || above.ends_with(b"/") {
+        return [above, path].concat();
+    }
+    [above, b"/", path].concat()
 }
 
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

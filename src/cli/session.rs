@@ -215,24 +215,22 @@ impl Session {
         } else {
             local.to_owned()
         };
-        let mut progress: Option<Progress> = None;
-        let total = std::cell::Cell::new(0);
+        let progress = RefCell::new(Progress::new(When::Auto, self.quiet));
+        let mut last = 0;
         let interruption = Interruption::ask_first(self.line.borrow().control().clone())?;
         let bytes = call_get(
             &mut self.line.borrow_mut(),
             remote.as_bytes(),
             |attributes| {
-                total.set(attributes.size);
+                begin(&mut progress.borrow_mut(), remote, attributes.size);
                 fget::part_for(&target, attributes)
             },
             &mut |bytes| {
-                progress.get_or_insert_with(|| Progress::new(When::Auto, self.quiet, remote, total.get())).at(bytes);
+                progress.borrow_mut().moved(bytes - std::mem::replace(&mut last, bytes));
                 interruption.check()
             },
         );
-        if let Some(progress) = progress {
-            progress.clear();
-        }
+        progress.into_inner().clear();
         self.tell(&format!("{remote} -> {}: {} bytes, verified", target.display(), bytes?));
         Ok(Exit::Done)
     }
@@ -246,11 +244,13 @@ impl Session {
         let (source, attributes) = fput::open(local)?;
         let name = local.file_name().unwrap_or_default();
         let shown = local.to_string_lossy();
-        let mut progress = Progress::new(When::Auto, self.quiet, &shown, attributes.size);
+        let mut progress = Progress::new(When::Auto, self.quiet);
+        begin(&mut progress, &shown, attributes.size);
+        let mut last = 0;
         let upload = Upload { source, shown: &shown, attributes, path: remote.as_bytes(), name };
         let interruption = Interruption::ask_first(self.line.borrow().control().clone())?;
         let there = call_put(&mut self.line.borrow_mut(), upload, &mut |bytes| {
-            progress.at(bytes);
+            progress.moved(bytes - std::mem::replace(&mut last, bytes));
             interruption.check()
         });
         progress.clear();
@@ -342,6 +342,13 @@ fn flag_and_path<'w>(flag: &str, how: &str, words: &[&'w str]) -> anyhow::Result
         [given, path] if *given == flag => Ok((true, path)),
         _ => Err(usage(format!("usage: {how}; quote a name that has spaces"))),
     }
+}
+
+/// Progress of one file.
+fn begin(progress: &mut Progress, name: &str, size: u64) {
+    progress.listed(size);
+    progress.listed_all();
+    progress.begin(|| name.to_owned(), size, 0);
 }
 
 /// Completes commands, and paths over there by asking for a listing.

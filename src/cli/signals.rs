@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -32,7 +32,7 @@ impl Claim {
     fn take(act: Act) -> std::io::Result<Self> {
         static WATCHER: OnceLock<()> = OnceLock::new();
         if WATCHER.get().is_none() {
-            let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+            let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1])?;
             thread::Builder::new().name("signals".into()).spawn(move || {
                 for signal in signals.forever() {
                     if let Some(act) = &mut *claim() {
@@ -94,8 +94,8 @@ impl Forwarding {
     }
 }
 
-/// Ends a transfer on Ctrl-C and its like by ending its line: the part that has come is then removed
-/// on the way out, as after any lost line.
+/// Ends a transfer on Ctrl-C and its like by ending its line: what has come is then kept for the next attempt, as
+/// after any lost line. The signal USR1 only asks how far it is.
 #[derive(Debug)]
 pub struct Interruption {
     _claim: Claim,
@@ -110,7 +110,10 @@ impl Interruption {
     pub fn watch(control: Control) -> std::io::Result<Self> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
         let interrupted = Arc::clone(&is_interrupted);
-        let claim = Claim::take(Box::new(move |_| {
+        let claim = Claim::take(Box::new(move |signal| {
+            if signal == SIGUSR1 {
+                return super::progress::ask();
+            }
             interrupted.store(true, Ordering::Release);
             control.stop();
         }))?;
@@ -125,7 +128,10 @@ impl Interruption {
     pub fn ask_first(control: Control) -> std::io::Result<Self> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
         let interrupted = Arc::clone(&is_interrupted);
-        let claim = Claim::take(Box::new(move |_| {
+        let claim = Claim::take(Box::new(move |signal| {
+            if signal == SIGUSR1 {
+                return super::progress::ask();
+            }
             if interrupted.swap(true, Ordering::AcqRel) {
                 control.stop();
             }

@@ -5,19 +5,64 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
+use super::args::duration;
 use super::progress::{Progress, When};
 use super::{Exit, printable, put_json, say};
 use crate::session::millis;
+use crate::trees::{Event, Keeping, Tally};
+use crate::wire::error::Refusal;
+
+/// What is copied, and how.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
+#[derive(Debug, Clone, Args)]
+pub struct Copy {
+    /// Directories too, with all that is in them; with a slash behind its name, what is in it
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Instead of symlinks what they lead to, as far as that is in the tree
+    #[arg(long)]
+    pub follow: bool,
+    /// Leave out modes and modification times
+    #[arg(long)]
+    pub no_preserve: bool,
+    /// Leave it to the system when files reach the disk: faster, and a power cut may cost some
+    #[arg(long, env = "LANDLINE_NO_SYNC")]
+    pub no_sync: bool,
+    /// Begin files anew instead of going on with what an earlier attempt left
+    #[arg(long)]
+    pub no_resume: bool,
+    /// When the line is lost, connect again and go on, for so long without success
+    #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
+          num_args = 0..=1, default_missing_value = "10m")]
+    pub retry: Option<Duration>,
+}
+
+impl Copy {
+    /// How a target is to write.
+    pub const fn keeping(&self) -> Keeping {
+        Keeping { preserve: !self.no_preserve, sync: !self.no_sync, resume: !self.no_resume }
+    }
+}
 
 /// How transfers are shown.
 #[derive(Debug, Clone, Args)]
 pub struct Show {
-    /// Print one JSON event a line as it happens: start, done, failed, summary
+    /// Print one JSON event a line as it happens: start, again, done, failed, skipped, summary
     #[arg(long, conflicts_with = "json")]
     pub json_stream: bool,
     /// When to show progress
     #[arg(long, env = "LANDLINE_PROGRESS", default_value = "auto", value_name = "WHEN")]
     pub progress: When,
+}
+
+/// Both names of a file, as a person writes them.
+pub trait Names {
+    /// Where the file at `path` of the tree comes from.
+    fn from(&self, path: &[u8]) -> String;
+    /// Where it goes.
+    fn to(&self, path: &[u8]) -> String;
+    /// The target has said where it all goes.
+    fn placed(&mut self, path: &[u8], name: Option<&[u8]>);
 }
 
 /// A file that is through, or failed.
@@ -28,7 +73,6 @@ struct Done {
     from: String,
     to: String,
     bytes: u64,
-    ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -37,14 +81,22 @@ struct Done {
 struct Summary<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
-    files: usize,
-    failed: usize,
+    files: u64,
+    unchanged: u64,
+    skipped: u64,
+    failed: u64,
+    /// Of the files that arrived.
     bytes: u64,
+    /// Of files, that went over the line.
+    moved: u64,
     ms: f64,
     exit_code: u8,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     results: &'s [Done],
 }
+
+/// A tree has more files than anybody wants in one JSON object: of so many each is named, of more the failed ones.
+const RESULTS_MAX: usize = 1_000;
 
 /// Tells people and scripts how the files of one run fare.
 #[derive(Debug)]
@@ -53,8 +105,9 @@ pub struct Teller {
     form: Form,
     quiet: bool,
     verbose: bool,
-    progress: When,
     started: Instant,
+    progress: Progress,
+    tally: Tally,
     results: Vec<Done>,
     exit: Exit,
     /// What can be said of a file that is through: the tutorials' wires carry no digest.
@@ -76,16 +129,15 @@ impl Teller {
             (_, true) => Form::JsonStream,
             _ => Form::Text,
         };
-        let (quiet, verbose) = (talk.quiet, talk.verbose);
-        let (started, results) = (Instant::now(), Vec::new());
         Self {
             program,
             form,
-            quiet,
-            verbose,
-            progress: show.progress,
-            started,
-            results,
+            quiet: talk.quiet,
+            verbose: talk.verbose,
+            started: Instant::now(),
+            progress: Progress::new(show.progress, talk.quiet),
+            tally: Tally::default(),
+            results: Vec::new(),
             exit: Exit::Done,
             verified: ", verified",
         }
@@ -98,59 +150,133 @@ impl Teller {
         self
     }
 
-    /// The progress line of a file that begins.
+    /// Something happened to a tree.
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn begin(&self, from: &str, to: &str, size: u64) -> crate::wire::Result<Progress> {
-        if self.form == Form::JsonStream {
-            put_json(&serde_json::json!({ "event": "start", "from": from, "to": to, "size": size }))?;
+    pub fn event(&mut self, event: Event<'_>, names: &mut dyn Names) -> crate::wire::Result<()> {
+        self.tally.count(&event);
+        match event {
+            Event::Placed { path, name } => names.placed(path, name),
+            Event::Listed(size) => self.progress.listed(size),
+            Event::ListedAll => self.progress.listed_all(),
+            Event::Unchanged(size) => self.progress.done_without(size),
+            Event::Begins { path, size, offset } => {
+                self.progress.begin(|| names.from(path), size, offset);
+                if self.form == Form::JsonStream {
+                    let (from, to) = (names.from(path), names.to(path));
+                    put_json(&serde_json::json!(
+                        { "event": "start", "from": from, "to": to, "size": size, "offset": offset }
+                    ))?;
+                }
+            }
+            Event::Moved(bytes) => self.progress.moved(bytes),
+            Event::Done { path, size } => {
+                self.progress.done();
+                self.done(|| (names.from(path), names.to(path)), size)?;
+            }
+            Event::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
+            Event::Skipped { path } => {
+                let from = names.from(path);
+                if self.form == Form::JsonStream {
+                    put_json(&serde_json::json!({ "event": "skipped", "from": from }))?;
+                }
+                if !self.quiet {
+                    let text = format!("{}: neither file, directory nor symlink; skipped", printable(&from));
+                    self.progress.say(self.program, &text);
+                }
+            }
+            Event::Again { path, why } => {
+                let from = names.from(path);
+                if self.form == Form::JsonStream {
+                    put_json(&serde_json::json!({ "event": "again", "from": from, "why": why }))?;
+                }
+                if !self.quiet {
+                    self.progress.say(self.program, &format!("{}: {why}; it begins anew", printable(&from)));
+                }
+            }
         }
-        Ok(Progress::new(self.progress, self.quiet, from, size))
+        Ok(())
     }
 
-    /// A file is through.
+    /// A file is through that no tree's event tells of.
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn done(&mut self, from: &str, to: &str, bytes: u64, took: Duration) -> crate::wire::Result<()> {
+    pub fn done_alone(&mut self, from: &str, to: &str, bytes: u64) -> crate::wire::Result<()> {
+        self.tally.files += 1;
+        self.tally.bytes += bytes;
+        self.tally.moved += bytes;
+        self.done(|| (from.to_owned(), to.to_owned()), bytes)
+    }
+
+    fn done(&mut self, names: impl FnOnce() -> (String, String), bytes: u64) -> crate::wire::Result<()> {
+        if !self.verbose && self.form == Form::Text {
+            return Ok(());
+        }
+        let (from, to) = names();
         if self.verbose {
-            say(self.program, &format!("{} -> {}: {bytes} bytes{}", printable(from), printable(to), self.verified));
+            let text = format!("{} -> {}: {bytes} bytes{}", printable(&from), printable(&to), self.verified);
+            self.progress.say(self.program, &text);
         }
-        self.add(Done { event: None, from: from.into(), to: to.into(), bytes, ms: millis(took), error: None })
+        self.add(Done { event: None, from, to, bytes, error: None })
     }
 
-    /// A file failed; the others go on unless the line is gone.
+    fn failed_file(&mut self, (from, to): (String, String), why: &Refusal) -> crate::wire::Result<()> {
+        let text = if why.message.starts_with(&format!("{from}: ")) {
+            why.message.clone()
+        } else {
+            format!("{from}: {}", why.message)
+        };
+        self.progress.say(self.program, &printable(&text));
+        if self.exit == Exit::Done {
+            self.exit = Exit::Failed;
+        }
+        self.add(Done { event: None, from, to, bytes: 0, error: Some(why.message.clone()) })
+    }
+
+    /// A file failed, or all that were to move with it; the others go on unless the line is gone.
     ///
     /// # Errors
     /// Standard output is closed.
     pub fn failed(&mut self, from: &str, to: &str, error: &anyhow::Error) -> crate::wire::Result<()> {
         let text = format!("{error:#}");
-        say(self.program, &format!("{}: {}", printable(from), printable(&text)));
+        self.tally.failed += 1;
+        self.progress.say(self.program, &format!("{}: {}", printable(from), printable(&text)));
         if self.exit == Exit::Done {
             self.exit = Exit::of(error);
         }
-        self.add(Done { event: None, from: from.into(), to: to.into(), bytes: 0, ms: 0.0, error: Some(text) })
+        self.add(Done { event: None, from: from.into(), to: to.into(), bytes: 0, error: Some(text) })
     }
 
-    /// A signal came: this file failed, and no other is begun.
+    /// A line was lost, and another is tried after `wait`.
+    pub fn retrying(&mut self, error: &anyhow::Error, wait: Duration) {
+        if !self.quiet {
+            let text = format!("{}; connecting again in {} s", printable(&format!("{error:#}")), wait.as_secs());
+            self.progress.say(self.program, &text);
+        }
+        self.progress.begin_again();
+        self.tally.unchanged = 0;
+    }
+
+    /// A signal came, and nothing more is begun; `left` says what that leaves.
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn interrupted(mut self, from: &str, to: &str) -> crate::wire::Result<Exit> {
-        let why = "interrupted; nothing half is left behind";
-        say(self.program, why);
+    pub fn interrupted(mut self, left: &str) -> crate::wire::Result<Exit> {
+        self.progress.say(self.program, &format!("interrupted; {left}"));
         self.exit = Exit::Interrupted;
-        self.add(Done { event: None, from: from.into(), to: to.into(), bytes: 0, ms: 0.0, error: Some(why.into()) })?;
         self.finish()
     }
 
     fn add(&mut self, mut done: Done) -> crate::wire::Result<()> {
         if self.form == Form::JsonStream {
             done.event = Some(if done.error.is_some() { "failed" } else { "done" });
-            put_json(&done)?;
+            return put_json(&done);
         }
-        self.results.push(done);
+        if self.form == Form::Json && (done.error.is_some() || self.results.len() < RESULTS_MAX) {
+            self.results.push(done);
+        }
         Ok(())
     }
 
@@ -158,14 +284,19 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn finish(self) -> crate::wire::Result<Exit> {
+    pub fn finish(mut self) -> crate::wire::Result<Exit> {
+        self.progress.clear();
         let elapsed = self.started.elapsed();
-        let failed = self.results.iter().filter(|done| done.error.is_some()).count();
-        let bytes: u64 = self.results.iter().map(|done| done.bytes).sum();
-        let files = self.results.len() - failed;
+        let Tally { files, bytes, moved, unchanged, failed, skipped } = self.tally;
         if self.form == Form::Text {
-            if !self.quiet && (self.results.len() > 1 || self.verbose) {
-                let text = format!("{files} files, {bytes} bytes in {:.1} s, {failed} failed", elapsed.as_secs_f64());
+            let count = files + unchanged + failed + skipped;
+            if !self.quiet && (count > 1 || self.verbose) {
+                let same = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
+                let odd = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+                let text = format!(
+                    "{files} files, {bytes} bytes in {:.1} s{same}{odd}, {failed} failed",
+                    elapsed.as_secs_f64()
+                );
                 say(self.program, &text);
             }
             return Ok(self.exit);
@@ -174,8 +305,11 @@ impl Teller {
         put_json(&Summary {
             event: is_stream.then_some("summary"),
             files,
+            unchanged,
+            skipped,
             failed,
             bytes,
+            moved,
             ms: millis(elapsed),
             exit_code: self.exit.code(),
             results: if is_stream { &[] } else { &self.results },
@@ -184,12 +318,91 @@ impl Teller {
     }
 }
 
-/// Whether the line can still be used after this error.
-pub fn is_in_step(error: &crate::wire::Error) -> bool {
-    use crate::wire::Error;
-    match error {
-        Error::Refused(refusal) => !refusal.code.closes_line(),
-        Error::Ours { .. } => true,
-        Error::PeerMisbehaved(_) | Error::LineLost(_) => false,
+/// What an interruption leaves behind.
+pub const GO_ON: &str = "to go on where it was, run the same command again";
+
+/// How a transfer ended that was not given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// What happened was told.
+    Told,
+    /// A signal came.
+    Interrupted,
+}
+
+impl Ended {
+    /// Whether nothing more is to be begun.
+    pub const fn is_interrupted(self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
+}
+
+/// Runs `attempt`, which says whether a signal came, again and again as far as `copy` allows; a failure that remains
+/// is told of `from` and `to`.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn with_retries(
+    teller: &mut Teller,
+    copy: &Copy,
+    (from, to): (&str, &str),
+    mut attempt: impl FnMut(&mut Teller) -> anyhow::Result<bool>,
+) -> anyhow::Result<Ended> {
+    let mut retries = Retries::new(copy);
+    loop {
+        let before = teller.tally.moved;
+        let error = match attempt(teller) {
+            Ok(false) => return Ok(Ended::Told),
+            Ok(true) => return Ok(Ended::Interrupted),
+            Err(error) if super::is_closed_stdout(&error) => return Err(error),
+            Err(error) => error,
+        };
+        if teller.tally.moved > before {
+            retries.moved();
+        }
+        let Some(wait) = retries.next(&error) else {
+            teller.failed(from, to, &error)?;
+            return Ok(Ended::Told);
+        };
+        teller.retrying(&error, wait);
+        std::thread::sleep(wait);
+    }
+}
+
+/// Longest wait between two attempts to connect.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Attempts to connect again, further and further apart, until none has helped for long enough.
+#[derive(Debug)]
+pub struct Retries {
+    limit: Option<Duration>,
+    wait: Duration,
+    since: Option<Instant>,
+}
+
+impl Retries {
+    /// As many as `copy` says.
+    pub const fn new(copy: &Copy) -> Self {
+        Self { limit: copy.retry, wait: Duration::from_secs(1), since: None }
+    }
+
+    /// Something moved: what failed before is forgotten.
+    pub const fn moved(&mut self) {
+        self.wait = Duration::from_secs(1);
+        self.since = None;
+    }
+
+    /// How long to wait before the next attempt; `None`: there is none.
+    pub fn next(&mut self, error: &anyhow::Error) -> Option<Duration> {
+        let limit = self.limit?;
+        if !matches!(Exit::of(error), Exit::LineLost | Exit::NotConnected) {
+            return None;
+        }
+        if self.since.get_or_insert_with(Instant::now).elapsed() > limit {
+            return None;
+        }
+        let wait = self.wait;
+        self.wait = (wait * 2).min(RETRY_WAIT_MAX);
+        Some(wait)
     }
 }

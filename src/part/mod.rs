@@ -84,6 +84,30 @@ impl Part {
         Ok(part)
     }
 
+    /// A file that is to become `target` in `dir`, all of it at once: `bytes`, whose digest was compared.
+    ///
+    /// # Errors
+    /// The directory cannot be written, or the disk is full.
+    pub fn whole(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes, bytes: &[u8]) -> io::Result<Verified> {
+        let mut part = Self::open(dir, target, attributes)?;
+        part.cut(0)?;
+        part.is_kept = false;
+        part.file.write_all(bytes)?;
+        part.set(attributes)?;
+        Ok(Verified(part))
+    }
+
+    /// What an earlier attempt has left of `target`, if it has left anything.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn find(dir: &Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Option<Self>> {
+        match rustix::fs::statat(&**dir, &Names::of(target, true).part, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if stat.st_size > 0 => Self::open(Arc::clone(dir), target, attributes).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Begins a file that is to become `target` in `dir`, or goes on with what an earlier attempt left
     /// of it: [`size`](Self::size) says how much that is, and [`so_far`](Self::so_far) what. If it fails,
     /// it leaves what it has for the next attempt.
@@ -254,13 +278,18 @@ impl Part {
                 },
             ));
         }
+        self.set(attributes)?;
+        Ok(Verified(self))
+    }
+
+    fn set(&self, attributes: &Attributes) -> io::Result<()> {
         if let Some(mode) = attributes.mode {
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & 0o777))?;
         }
         if let Some(mtime_ns) = attributes.mtime_ns {
             rustix::fs::futimens(&self.file, &times(mtime_ns))?;
         }
-        Ok(Verified(self))
+        Ok(())
     }
 
     /// Gives the file its final name, if what came is what was sent. When this returns, the file survives a
@@ -282,7 +311,9 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if self.is_over || (self.is_kept && !self.digest.is_empty()) {
+        // What a disk that is full took of the last piece counts too: the next attempt reads it.
+        let has_come = || self.file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        if self.is_over || (self.is_kept && has_come()) {
             return;
         }
         self.remove_journal();
@@ -301,6 +332,22 @@ impl Verified {
     /// The disk failed.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.0.file)?)
+    }
+
+    /// The file system that it is on, as the system numbers them.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn device(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.0.file)?.st_dev)
+    }
+
+    /// Waits until everything that was written to its file system is on the disk.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0.file)?)
     }
 
     /// The directory that it is in, opened so that it can be synced: a rename is only on the disk when its
@@ -326,6 +373,29 @@ impl Verified {
         self.0.is_over = true;
         Ok(())
     }
+}
+
+/// Makes a symlink `target` in `dir` that leads to `to`, in place of a file or symlink, at once.
+///
+/// # Errors
+/// The directory cannot be written, or the disk is full.
+pub fn put_symlink(dir: &Dir, target: &OsStr, to: &OsStr, mtime_ns: Option<i64>) -> io::Result<()> {
+    for _ in 0..ATTEMPTS_MAX {
+        let name = Names::of(target, false).part;
+        match rustix::fs::symlinkat(to, dir, &name) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let timed =
+            mtime_ns.map(|mtime_ns| rustix::fs::utimensat(dir, &name, &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW));
+        let put = timed.unwrap_or(Ok(())).and_then(|()| rustix::fs::renameat(dir, &name, dir, target));
+        if put.is_err() {
+            remove(dir, &name);
+        }
+        return Ok(put?);
+    }
+    Err(io::Error::other("no free temporary name beside the target"))
 }
 
 /// Opens what an earlier attempt has left; `None` if somebody is at it, or it is not surely ours.
@@ -388,7 +458,8 @@ impl Names {
     }
 }
 
-fn times(mtime_ns: i64) -> Timestamps {
+/// A modification time for the system; the time of the last access stays as it is.
+pub fn times(mtime_ns: i64) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
         last_modification: Timespec {

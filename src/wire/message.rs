@@ -90,6 +90,26 @@ pub enum Message<'a> {
     File(Attributes),
     /// Take this file; `data` and `end` follow at once. `name` is used if `path` is a directory.
     Put { path: Cow<'a, [u8]>, name: Cow<'a, [u8]>, attributes: Attributes },
+
+    /// Send me these trees: you are the source. Body: which, as JSON.
+    Pull,
+    /// Take these trees to `path`: you are the target. Body: how, as JSON.
+    Push { path: Cow<'a, [u8]> },
+    /// From the source: what there is. Body: an entry a line, numbered as they come over all lists.
+    List { is_last: bool },
+    /// From the target: `count` more entries were looked at, and these are wanted. Body: JSON lines.
+    /// The first says where it all goes: into `path`, or as `name` in there.
+    Want { count: u32, path: Option<Cow<'a, [u8]>>, name: Option<Cow<'a, [u8]>> },
+    /// Small files, whole. Body: records.
+    Small,
+    /// One large file, from `offset` on: `data`, then `whole`.
+    Large { entry: u32, offset: u64, attributes: Attributes },
+    /// The large file has ended.
+    Whole { total: Total<'a> },
+    /// A wanted file does not come, or not any further.
+    Lost { entry: u32, code: ErrorCode, message: Cow<'a, str> },
+    /// From the target: what it has safely, and what it could not take. Body: JSON lines.
+    Kept,
 }
 
 /// Which of a command's three pipes a `data` frame belongs to; everything else has just one.
@@ -150,7 +170,7 @@ impl Message<'_> {
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
         "left", "nick", "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir",
-        "rm", "mv", "get", "file", "put",
+        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "small", "large", "whole", "lost", "kept",
     ];
 
     /// The word on the wire.
@@ -187,12 +207,29 @@ impl Message<'_> {
             Self::Get { .. } => "get",
             Self::File(_) => "file",
             Self::Put { .. } => "put",
+            Self::Pull => "pull",
+            Self::Push { .. } => "push",
+            Self::List { .. } => "list",
+            Self::Want { .. } => "want",
+            Self::Small => "small",
+            Self::Large { .. } => "large",
+            Self::Whole { .. } => "whole",
+            Self::Lost { .. } => "lost",
+            Self::Kept => "kept",
         }
     }
 
     /// Whether the client goes on speaking after this request until it says `end`.
     pub const fn opens_duplex_turn(&self) -> bool {
-        matches!(self, Self::Echo { streamed: true } | Self::Chat { .. } | Self::Exec { .. } | Self::Put { .. })
+        matches!(
+            self,
+            Self::Echo { streamed: true }
+                | Self::Chat { .. }
+                | Self::Exec { .. }
+                | Self::Put { .. }
+                | Self::Pull
+                | Self::Push { .. }
+        )
     }
 
     /// Appends the JSON header of this message with a body of `total_size` bytes.
@@ -205,6 +242,7 @@ impl Message<'_> {
         serde_json::to_writer(to, &header).map_err(io::Error::from)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a few lines a message")]
     fn header(&self) -> Header<'_> {
         let mut h = Header { kind: Cow::Borrowed(self.name()), ..Header::default() };
         match self {
@@ -220,7 +258,7 @@ impl Message<'_> {
             Self::Ok { path } => (h.path, h.path_b64) = path.as_deref().map_or((None, None), name),
             Self::Data { stream } => h.stream = *stream,
             Self::Credit { bytes } => h.bytes = Some(*bytes),
-            Self::End { total: Some(total) } => {
+            Self::End { total: Some(total) } | Self::Whole { total } => {
                 h.size = Some(total.size);
                 h.blake3 = total.blake3.as_deref().and_then(text);
             }
@@ -264,9 +302,44 @@ impl Message<'_> {
                 (h.name, h.name_b64) = name(own_name);
                 attributes.fill(&mut h);
             }
-            Self::End { total: None } | Self::Eof | Self::Confirm | Self::Names | Self::Pwd => {}
+            Self::Push { .. } | Self::List { .. } | Self::Want { .. } | Self::Large { .. } | Self::Lost { .. } => {
+                self.fill_of_trees(&mut h);
+            }
+            Self::End { total: None }
+            | Self::Eof
+            | Self::Confirm
+            | Self::Names
+            | Self::Pwd
+            | Self::Pull
+            | Self::Small
+            | Self::Kept => {}
         }
         h
+    }
+
+    /// The fields of what trees are moved with.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others have theirs above")]
+    fn fill_of_trees<'h>(&'h self, h: &mut Header<'h>) {
+        match self {
+            Self::Push { path } => (h.path, h.path_b64) = name(path),
+            Self::List { is_last } => h.last = *is_last,
+            Self::Want { count, path, name: own_name } => {
+                h.count = Some((*count).into());
+                (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
+                (h.name, h.name_b64) = own_name.as_deref().map_or((None, None), name);
+            }
+            Self::Large { entry, offset, attributes } => {
+                h.entry = Some(*entry);
+                h.offset = *offset;
+                attributes.fill(h);
+            }
+            Self::Lost { entry, code, message } => {
+                h.entry = Some(*entry);
+                h.code = text(code.as_str());
+                h.message = text(message);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -314,6 +387,7 @@ impl Attributes {
 /// microsecond, and with borrowed text (`Cow`, because JSON may escape).
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "a field of JSON each")]
 pub struct Header<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
@@ -371,6 +445,12 @@ pub struct Header<'a> {
     mode: Option<u32>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     blake3: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<u32>,
+    #[serde(skip_serializing_if = "is_default")]
+    offset: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    last: bool,
 }
 
 /// serde borrows inside `Cow`, but not inside `Option<Cow>`; hence the name for it.
@@ -446,6 +526,27 @@ impl<'a> Fields<'a> {
             "get" => Message::Get { path: self.path()? },
             "file" => Message::File(self.attributes()?),
             "put" => Message::Put { path: self.path()?, name: self.own_name()?, attributes: self.attributes()? },
+            "pull" => Message::Pull,
+            "push" => Message::Push { path: self.path()? },
+            "list" => Message::List { is_last: self.h.last },
+            "want" => Message::Want {
+                count: self.small_count()?,
+                path: self.optional_path()?,
+                name: bytes(self.h.name.take(), self.h.name_b64.take(), "name_b64")?,
+            },
+            "small" => Message::Small,
+            "large" => Message::Large {
+                entry: self.need(self.h.entry, "entry")?,
+                offset: self.h.offset,
+                attributes: self.attributes()?,
+            },
+            "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
+            "lost" => Message::Lost {
+                entry: self.need(self.h.entry, "entry")?,
+                code: ErrorCode::from(self.code()?.as_ref()),
+                message: self.explanation(),
+            },
+            "kept" => Message::Kept,
             unknown => {
                 return Err(Refusal::new(
                     ErrorCode::UnknownType,
@@ -457,6 +558,11 @@ impl<'a> Fields<'a> {
 
     fn need<T>(&self, field: Option<T>, name: &str) -> Result<T, Refusal> {
         field.ok_or_else(|| missing(&self.kind, name))
+    }
+
+    fn small_count(&self) -> Result<u32, Refusal> {
+        let count = self.need(self.h.count, "count")?;
+        u32::try_from(count).map_err(|_too_many| missing(&self.kind, "count below 2^32"))
     }
 
     fn code(&mut self) -> Result<Cow<'a, str>, Refusal> {

@@ -5,7 +5,7 @@
 use landline::serve::VERBS;
 
 use crate::harness::Server;
-use crate::raw::{HELLO, Raw, frame, put, request};
+use crate::raw::{HELLO, Raw, frame, push, put, request};
 use crate::secure::{Over, Wire};
 
 /// Makes two tests of each case.
@@ -71,7 +71,7 @@ fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str)> {
                 request(r#""type":"data""#, b"hello"),
                 request(r#""type":"eof""#, &[]),
                 request(r#""type":"signal","signal":"INT""#, &[]),
-                end,
+                end.clone(),
             ]
             .concat(),
             "end",
@@ -81,6 +81,8 @@ fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("ls", request(r#""type":"ls","path":".""#, &[]), "end"),
         ("get", request(r#""type":"get","path":"file""#, &[]), "end"),
         ("put", put("new", b"hello"), "ok"),
+        ("pull", [request(r#""type":"pull""#, br#"{"paths":["file"]}"#), end.clone()].concat(), "end"),
+        ("push", push("pushed", b"hello"), "end"),
         ("mkdir", request(r#""type":"mkdir","path":"made","parents":true"#, &[]), "ok"),
         ("rm", request(r#""type":"rm","path":"made","recursive":true"#, &[]), "ok"),
         ("mv", request(r#""type":"mv","path":"new","to":"dir""#, &[]), "ok"),

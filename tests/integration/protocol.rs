@@ -14,6 +14,24 @@ fn bytes(text: &str) -> Cow<'_, [u8]> {
     Cow::Borrowed(text.as_bytes())
 }
 
+/// A directory, two files and a symlink.
+const LISTING: &str = concat!(
+    r#"{"path":"site","kind":"dir","size":0,"mtime_ns":1700000000000000000,"mode":493}"#,
+    "\n",
+    r#"{"path":"site/a","kind":"file","size":6,"mtime_ns":1700000000000000000,"mode":420}"#,
+    "\n",
+    r#"{"path":"site/big","kind":"file","size":20000000,"mtime_ns":1700000000000000000,"mode":420}"#,
+    "\n",
+    r#"{"path":"site/now","kind":"link","size":0,"mtime_ns":1700000000000000000,"mode":511,"target":"a"}"#,
+    "\n",
+);
+
+/// Entry 1, 6 bytes, its time, its digest, its bytes.
+const SMALL: &[u8] = b"\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x2a\x36\xfe\x9c\x97\x17\
+    \x8e\x4c\x7c\x1b\x99\xdb\xfd\x50\xe7\xa9\x51\x85\xfe\xad\x5e\xe1\
+    \x44\x8f\xa9\x04\xa2\xfd\xd7\x78\xea\xf5\xf2\xdb\xfd\x62\x9a\x99\
+    \x68\x65\x6c\x6c\x6f\n";
+
 /// One of each message, in the document's order: heading, message, body.
 fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
@@ -75,6 +93,35 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("get, a name that is not UTF-8", Message::Get { path: Cow::Borrowed(b"a\xff") }, b""),
         ("file", Message::File(file), b""),
         ("put", Message::Put { path: bytes("docs/"), name: bytes("a"), attributes: file }, b""),
+        ("pull", Message::Pull, br#"{"paths":["logs/*.gz"],"recursive":true,"follow":false}"#),
+        (
+            "push",
+            Message::Push { path: bytes("www") },
+            br#"{"single":true,"recursive":true,"preserve":true,"sync":true,"resume":true}"#,
+        ),
+        ("list", Message::List { is_last: true }, LISTING.as_bytes()),
+        (
+            "want",
+            Message::Want { count: 4, path: Some(bytes("/www")), name: None },
+            b"{\"first\":1}\n{\"first\":2,\"offset\":16777216,\"blake3\":\"8f8e\"}\n",
+        ),
+        ("small", Message::Small, SMALL),
+        (
+            "large",
+            Message::Large { entry: 2, offset: 16_777_216, attributes: Attributes { size: 20_000_000, ..file } },
+            b"",
+        ),
+        ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
+        (
+            "lost",
+            Message::Lost { entry: 2, code: ErrorCode::Permission, message: "/site/big: permission denied".into() },
+            b"",
+        ),
+        (
+            "kept",
+            Message::Kept,
+            b"{\"first\":1,\"count\":2}\n{\"first\":7,\"code\":\"permission\",\"message\":\"/www/x: permission denied\"}\n",
+        ),
     ]
 }
 
@@ -151,6 +198,8 @@ fn every_error_code_and_every_limit_is_in_the_document() {
         ("TEXT_LEN_MAX", landline::chat::TEXT_LEN_MAX.into()),
         ("NAME_CHARS_MAX", landline::chat::NAME_CHARS_MAX as u64),
         ("PATH_LEN_MAX", landline::root::PATH_LEN_MAX as u64),
+        ("REQUEST_LEN_MAX", landline::trees::REQUEST_LEN_MAX.into()),
+        ("LIST_LEN_MAX", landline::trees::BODY_LEN_MAX.into()),
     ] {
         assert!(DOCUMENT.contains(&format!("| `{name}` | {value} |")), "no row for {name} = {value}");
     }

@@ -34,6 +34,24 @@ pub(crate) fn put(path: &str, bytes: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// The frames of a whole push of one file, which do not wait for the server to want it: it is younger than anything.
+pub(crate) fn push(path: &str, bytes: &[u8]) -> Vec<u8> {
+    let size = bytes.len();
+    let entry = format!(r#"{{"path":"x","kind":"file","size":{size},"mtime_ns":{}}}"#, i64::MAX);
+    let mut record = [0_u32.to_le_bytes(), u32::try_from(size).unwrap().to_le_bytes()].concat();
+    record.extend_from_slice(&0_i64.to_le_bytes());
+    record.extend_from_slice(blake3::hash(bytes).as_bytes());
+    record.extend_from_slice(bytes);
+    let how = br#"{"single":true,"preserve":false,"sync":false,"resume":false}"#;
+    [
+        request(&format!(r#""type":"push","path":"{path}""#), how),
+        request(r#""type":"list","last":true"#, entry.as_bytes()),
+        request(r#""type":"small""#, &record),
+        request(r#""type":"end""#, &[]),
+    ]
+    .concat()
+}
+
 /// A connection and the frames that come over it.
 pub(crate) struct Raw<S = TcpStream> {
     pub(crate) stream: S,

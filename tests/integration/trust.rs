@@ -413,7 +413,7 @@ fn the_audit_log_says_who_did_what_and_how_it_ended() {
         [
             "began known laptop exec cat; exit 3",
             "ended known laptop exec cat; exit 3",
-            "ended known laptop get a",
+            "ended known laptop pull a",
             "ended known laptop rm a",
             "ended guest null ls ",
         ]

@@ -25,7 +25,8 @@ fn a_conversation_may_end_at_every_byte(over: Over) {
         }
         assert_well(&server);
     }
-    assert_eq!(server.names("."), ["dir", "file"], "no half of a file is left");
+    assert_eq!(server.names("."), ["dir", "file", "pushed"], "no half of a file is left");
+    assert_eq!(server.read("pushed"), b"hello", "it was whole before the cut");
 }
 
 fn a_conversation_may_be_reset_at_every_byte(over: Over) {

@@ -1,0 +1,156 @@
+//! Files that are whole and wait for their names: many are made to last together.
+//!
+//! A file alone is synced, renamed, and its directory synced. For many that would be the greater part of the time:
+//! they are written, then the whole file system is synced once, then they are renamed, then it is synced again. Only
+//! then are they confirmed, so what was confirmed survives a power cut.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::part::Verified;
+
+/// Files in a batch; each holds a descriptor, which is what keeps others away from it.
+const FILES_MAX: u64 = 1_000;
+/// Bytes in a batch.
+const LEN_MAX: u64 = 256 * 1024 * 1024;
+/// So few files are cheaper one by one than with their whole file system.
+const FEW: usize = 4;
+/// Nobody waits longer for a confirmation of what is there.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Files that are whole, and not yet in their place.
+#[derive(Debug)]
+pub struct Batch {
+    is_synced: bool,
+    files_max: usize,
+    files: Vec<Whole>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its number in the listing.
+    pub entry: u32,
+    /// Its path in the tree.
+    pub path: Vec<u8>,
+    /// Bytes.
+    pub size: u64,
+    /// The file itself.
+    pub file: Verified,
+}
+
+/// What became of one of them.
+#[derive(Debug)]
+pub struct Fate {
+    /// Its number in the listing.
+    pub entry: u32,
+    /// Its path in the tree.
+    pub path: Vec<u8>,
+    /// Bytes.
+    pub size: u64,
+    /// Whether it is in its place.
+    pub result: io::Result<()>,
+}
+
+impl Batch {
+    /// An empty batch; `is_synced`: what is committed survives a power cut.
+    pub fn new(is_synced: bool) -> Self {
+        // Others need descriptors too.
+        let quarter = getrlimit(Resource::Nofile).current.map_or(FILES_MAX, |limit| limit / 4);
+        let files_max = usize::try_from(quarter.clamp(1, FILES_MAX)).unwrap_or(1);
+        Self { is_synced, files_max, files: Vec::new(), bytes: 0, since: None }
+    }
+
+    /// Adds a file.
+    pub fn add(&mut self, whole: Whole) {
+        self.since.get_or_insert_with(Instant::now);
+        self.bytes += whole.size;
+        self.files.push(whole);
+    }
+
+    /// Whether it is time to commit.
+    pub fn is_due(&self) -> bool {
+        let is_full = self.files.len() >= self.files_max || self.bytes >= LEN_MAX;
+        // Without a sync there is nothing to save up for.
+        is_full || (!self.is_synced && !self.is_empty()) || self.since.is_some_and(|since| since.elapsed() > WAIT_MAX)
+    }
+
+    /// Whether nothing waits.
+    pub const fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Gives all of them their names.
+    pub fn commit(&mut self) -> Vec<Fate> {
+        let files = std::mem::take(&mut self.files);
+        (self.bytes, self.since) = (0, None);
+        let few = files.len() <= FEW;
+        let mut synced = if !self.is_synced || few { Ok(()) } else { sync_file_systems(&files) };
+        let mut directories = Vec::new();
+        let mut fates = Vec::with_capacity(files.len());
+        for Whole { entry, path, size, file } in files {
+            let result = synced.as_ref().map_err(again).copied().and_then(|()| {
+                if self.is_synced && few {
+                    file.sync()?;
+                }
+                // What can fail is done before the rename.
+                if self.is_synced {
+                    keep_one_of_each(&mut directories, &file, few)?;
+                }
+                file.rename()
+            });
+            fates.push(Fate { entry, path, size, result });
+        }
+        for (_, directory) in &directories {
+            let done = if few { rustix::fs::fsync(directory) } else { rustix::fs::syncfs(directory) };
+            synced = synced.and(done.map_err(Into::into));
+        }
+        if let Err(error) = synced {
+            // They are there, but nobody knows for how long.
+            for fate in fates.iter_mut().filter(|fate| fate.result.is_ok()) {
+                fate.result = Err(again(&error));
+            }
+        }
+        fates
+    }
+}
+
+/// Syncs each file system that one of the files is on.
+fn sync_file_systems(files: &[Whole]) -> io::Result<()> {
+    let mut devices = Vec::new();
+    for Whole { file, .. } in files {
+        let device = file.device()?;
+        if !devices.contains(&device) {
+            file.sync_file_system()?;
+            devices.push(device);
+        }
+    }
+    Ok(())
+}
+
+/// A directory of each file system, or with `each` every directory, for the sync after the renames.
+fn keep_one_of_each(
+    directories: &mut Vec<((u64, u64), std::os::fd::OwnedFd)>,
+    file: &Verified,
+    each: bool,
+) -> io::Result<()> {
+    let device = file.device()?;
+    if !each && directories.iter().any(|((known, _), _)| *known == device) {
+        return Ok(());
+    }
+    let directory = file.directory()?;
+    let inode = rustix::fs::fstat(&directory)?.st_ino;
+    if !directories.iter().any(|(known, _)| *known == (device, inode)) {
+        directories.push(((device, inode), directory));
+    }
+    Ok(())
+}
+
+/// The same error once more, for another file.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}

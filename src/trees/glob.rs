@@ -1,0 +1,67 @@
+//! Patterns, expanded where the files are: `logs/*.gz`, as a shell would.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::root::RootPath;
+use crate::session::Session;
+use crate::wire::error::{ErrorCode, Refusal};
+
+/// Paths that one pattern may stand for.
+const MATCHES_MAX: usize = 100_000;
+
+/// Whether a path that does not exist may be a pattern.
+pub fn is_pattern(path: &[u8]) -> bool {
+    path.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+}
+
+/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning.
+///
+/// # Errors
+/// Nothing matches, it is no pattern, or it leads out of the root.
+pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusal> {
+    let shown = String::from_utf8_lossy(pattern).into_owned();
+    let start = if pattern.starts_with(b"/") { RootPath::default() } else { session.cwd.clone() };
+    let mut found = vec![start];
+    for part in pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        let mut next = Vec::new();
+        let matcher = is_pattern(part).then(|| matcher(part, &shown)).transpose()?;
+        for path in found {
+            let Some(matcher) = &matcher else {
+                let path = path.join(part)?;
+                if session.root.symlink_metadata(&path).is_ok() {
+                    next.push(path);
+                }
+                continue;
+            };
+            // What is no directory, or may not be read, has nothing that matches.
+            let Ok(dir) = session.root.open_dir(&path) else { continue };
+            let entries = dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
+            let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+            let is_hidden = |name: &[u8]| name.starts_with(b".") && !part.starts_with(b".");
+            let mut names: Vec<_> =
+                names.filter(|name| matcher.is_match(name) && !is_hidden(name.as_bytes())).collect();
+            names.sort_unstable();
+            for name in names {
+                next.push(path.join(name.as_bytes())?);
+            }
+            if next.len() > MATCHES_MAX {
+                let text = format!("{shown}: stands for over {MATCHES_MAX} paths; name their directory");
+                return Err(Refusal::new(ErrorCode::BadRequest, text));
+            }
+        }
+        found = next;
+    }
+    if found.is_empty() {
+        return Err(Refusal::new(ErrorCode::NotFound, format!("{shown}: nothing matches")));
+    }
+    Ok(found)
+}
+
+fn matcher(part: &[u8], shown: &str) -> Result<GlobMatcher, Refusal> {
+    let wrong = |why: String| Refusal::new(ErrorCode::BadName, format!("{shown}: not a pattern: {why}"));
+    let text = std::str::from_utf8(part).map_err(|error| wrong(error.to_string()))?;
+    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| wrong(error.to_string()))?;
+    Ok(glob.compile_matcher())
+}

@@ -1,0 +1,422 @@
+//! What there is in a tree, one directory after the other: a directory before what is in it, names in
+//! the order of their bytes.
+//!
+//! Nothing is looked up by a long name: each directory is opened in the one above it, and a symlink is never
+//! gone through, unless the person at the other end said `--follow`; and then no further than the tree.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+
+use super::Entry;
+use crate::dir::Kind;
+use crate::root::{Root, RootPath, refusal};
+use crate::session::Session;
+use crate::wire::error::{ErrorCode, Refusal};
+
+/// Directories inside one another that a walk goes down, with an open descriptor each.
+pub const DEPTH_MAX: usize = 512;
+
+/// Something that was named: a directory with all that is in it, one file, or what could not be had.
+pub type Named = Result<Top, Missing>;
+
+/// A directory with all that is in it, or one file.
+#[derive(Debug)]
+pub struct Top {
+    root: Arc<Root>,
+    dir: Arc<Dir>,
+    /// The one file in `dir` that is meant; `None`: all of it.
+    only: Option<OsString>,
+    /// What it is called at the target; empty: what is in it goes there.
+    name: Vec<u8>,
+    /// The directory as people know it, for errors.
+    shown: String,
+}
+
+/// What was named and could not be had.
+#[derive(Debug)]
+pub struct Missing {
+    name: Vec<u8>,
+    why: String,
+}
+
+impl Top {
+    /// What a person named on this machine. A symlink that was named is followed.
+    ///
+    /// # Errors
+    /// It does not exist, cannot be opened, is neither file nor directory, or is a directory and `recursive` is not set.
+    pub fn of_own(path: &Path, recursive: bool) -> Named {
+        Self::open_own(path, recursive).map_err(|error| {
+            let shown = path.to_string_lossy();
+            let name = path.file_name().unwrap_or(path.as_os_str()).as_bytes().to_vec();
+            Missing { name, why: explained(&shown, &error) }
+        })
+    }
+
+    fn open_own(path: &Path, recursive: bool) -> io::Result<Self> {
+        let found = path.canonicalize()?;
+        let kind = std::fs::metadata(&found)?.file_type();
+        let shown = path.to_string_lossy();
+        if kind.is_dir() {
+            if !recursive {
+                return Err(io::Error::other("is a directory; to send it with all that is in it: -r"));
+            }
+            let (root, dir) = (super::own_root(&found)?, Arc::new(Root::open_own_dir(&found)?));
+            let shown = shown.trim_end_matches('/').to_owned();
+            return Ok(Self { root, dir, only: None, name: name_over_there(path, &found), shown });
+        }
+        if !kind.is_file() {
+            return Err(io::Error::other("is neither a file nor a directory"));
+        }
+        let (above, name) = (found.parent().unwrap_or(Path::new("/")), found.file_name().unwrap_or_default());
+        let typed = path.file_name().unwrap_or(name).as_bytes().to_vec();
+        let above_typed = path.parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
+        let (root, dir) = (super::own_root(above)?, Arc::new(Root::open_own_dir(above)?));
+        Ok(Self { root, dir, only: Some(name.to_owned()), name: typed, shown: above_typed })
+    }
+
+    /// What a peer named, as its session sees it: a path, or a pattern.
+    pub fn of_session(session: &Session, path: &[u8], recursive: bool) -> Vec<Named> {
+        let missing = |why: Refusal| {
+            let name = path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path);
+            vec![Err(Missing { name: name.to_vec(), why: why.message })]
+        };
+        let resolved = match session.resolve(path) {
+            Ok(resolved) => resolved,
+            Err(why) => return missing(why),
+        };
+        let contents = path.ends_with(b"/") || path.ends_with(b"/.") || path == b"." || resolved.is_root();
+        let found = session.root.canonical(&resolved);
+        let is_missing = matches!(&found, Err(refusal) if refusal.code == ErrorCode::NotFound);
+        if is_missing && super::glob::is_pattern(path) {
+            let below = |path: RootPath| {
+                Self::below(&session.root, &path, false, recursive).map_err(|why| {
+                    let name = path.split_last().map(|(_, name)| name.into_vec()).unwrap_or_default();
+                    Missing { name, why: why.message }
+                })
+            };
+            return super::glob::expand(session, path)
+                .map_or_else(missing, |matched| matched.into_iter().map(below).collect());
+        }
+        let top = found.and_then(|_| Self::below(&session.root, &resolved, contents, recursive));
+        top.map_or_else(missing, |top| vec![Ok(top)])
+    }
+
+    fn below(root: &Arc<Root>, path: &RootPath, contents: bool, recursive: bool) -> Result<Self, Refusal> {
+        let (above, typed) = path.split_last().unwrap_or_default();
+        let found = root.canonical(path)?;
+        let root = Arc::clone(root);
+        if root.is_dir(&found) {
+            if !recursive {
+                let text = format!("{path}: is a directory; to fetch it with all that is in it: -r");
+                return Err(Refusal::new(ErrorCode::IsADirectory, text));
+            }
+            let dir = Arc::new(root.open_dir(&found)?);
+            let name = if contents { Vec::new() } else { typed.into_vec() };
+            return Ok(Self { root, dir, only: None, name, shown: path.to_string() });
+        }
+        let (dir, only) = root.open_parent(&found)?;
+        let kind = dir.symlink_metadata(&only).map_err(|error| refusal(path, &error))?.file_type();
+        if !kind.is_file() {
+            return Err(Refusal::new(ErrorCode::NotAFile, format!("{path}: is neither a file nor a directory")));
+        }
+        Ok(Self { root, dir: Arc::new(dir), only: Some(only), name: typed.into_vec(), shown: above.to_string() })
+    }
+
+    /// Something in it as people know it.
+    fn shown(&self, path: &[u8]) -> String {
+        // A single file may have been reached by another name than its own.
+        let path = if self.only.is_some() { &self.name } else { path };
+        let path = String::from_utf8_lossy(path);
+        match self.shown.as_str() {
+            "" => path.into_owned(),
+            above if path.is_empty() => above.to_owned(),
+            above => format!("{}/{path}", above.trim_end_matches('/')),
+        }
+    }
+}
+
+/// A slash at the end, or a name that is none, means what is in a directory, and not the directory.
+fn name_over_there(path: &Path, found: &Path) -> Vec<u8> {
+    let typed = path.as_os_str().as_bytes();
+    if typed.ends_with(b"/") || typed.ends_with(b"/.") || typed == b"." {
+        return Vec::new();
+    }
+    // `..` is some directory, which has a name.
+    let name = path.file_name().or_else(|| found.file_name()).unwrap_or_default();
+    name.as_bytes().to_vec()
+}
+
+/// Where a file is, so that it can be opened later.
+#[derive(Debug, Clone)]
+pub struct Place {
+    top: Arc<Top>,
+    /// The directory, from the top's on.
+    dir: Arc<[u8]>,
+    name: OsString,
+    follow: bool,
+}
+
+/// One thing that was found; `place` is a file's.
+#[derive(Debug)]
+pub struct Found {
+    /// What it is.
+    pub entry: Entry,
+    /// Where a file is.
+    pub place: Option<Place>,
+}
+
+/// A walk over trees.
+#[derive(Debug)]
+pub struct Walk {
+    tops: std::vec::IntoIter<Named>,
+    levels: Vec<Level>,
+    follow: bool,
+}
+
+/// A directory in which the walk is.
+#[derive(Debug)]
+struct Level {
+    top: Arc<Top>,
+    dir: Arc<Dir>,
+    /// Its device and inode.
+    id: (u64, u64),
+    /// Where it is, from the top's on.
+    path: Arc<[u8]>,
+    /// The same as it is listed.
+    listed: Vec<u8>,
+    names: std::vec::IntoIter<OsString>,
+}
+
+impl Walk {
+    /// A walk over `tops`, one after the other.
+    pub fn new(tops: Vec<Named>, follow: bool) -> Self {
+        Self { tops: tops.into_iter(), levels: Vec::new(), follow }
+    }
+
+    fn enter(&mut self, named: Named) -> Found {
+        let top = match named {
+            Ok(top) => Arc::new(top),
+            Err(Missing { name, why }) => return Found { entry: failed(name, why), place: None },
+        };
+        if let Some(name) = &top.only {
+            let looked = rustix::fs::statat(&*top.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            let place = Place { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
+            return found(top.name.clone(), &top.dir, name, looked.map_err(Into::into), place);
+        }
+        let entered = rustix::fs::fstat(&*top.dir).map_err(io::Error::from).and_then(|stat| {
+            self.descend(&top, Arc::clone(&top.dir), (Arc::from([]), top.name.clone())).map(|()| stat)
+        });
+        let entry = entered.map_or_else(
+            |error| failed(top.name.clone(), explained(&top.shown(b""), &error)),
+            |stat| entry_of(top.name.clone(), &stat),
+        );
+        Found { entry, place: None }
+    }
+
+    /// Goes down into a directory.
+    fn descend(&mut self, top: &Arc<Top>, dir: Arc<Dir>, (path, listed): (Arc<[u8]>, Vec<u8>)) -> io::Result<()> {
+        if self.levels.len() >= DEPTH_MAX {
+            return Err(io::Error::other(format!("over {DEPTH_MAX} directories deep")));
+        }
+        let stat = rustix::fs::fstat(&*dir)?;
+        let id = (stat.st_dev, stat.st_ino);
+        if self.levels.iter().any(|level| level.id == id) {
+            return Err(io::Error::other("a symlink back to a directory above it"));
+        }
+        let mut names = Vec::new();
+        // It may have been opened as a mere path (O_PATH), in which nothing can be read.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for entry in rustix::fs::Dir::new(rustix::fs::openat(&*dir, ".", flags, Mode::empty())?)? {
+            let name = entry?.file_name().to_owned().into_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        names.sort_unstable();
+        self.levels.push(Level { top: Arc::clone(top), dir, id, path, listed, names: names.into_iter() });
+        Ok(())
+    }
+
+    /// The thing called `name` in the present directory.
+    fn visit(&mut self, name: &OsStr) -> Option<Found> {
+        let Level { top, dir, path, listed, .. } = self.levels.last()?;
+        let (top, dir) = (Arc::clone(top), Arc::clone(dir));
+        let listed = joined(listed, name);
+        let place = Place { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.follow };
+        let mut looked = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
+        let is_link = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        if is_link && self.follow {
+            looked = place.followed_stat();
+        }
+        let is_dir = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        if is_dir {
+            let below: Arc<[u8]> = joined(path, name).into();
+            let opened = if is_link { place.followed_dir() } else { top.root.open_dir_in(&dir, name) };
+            let entered = opened.and_then(|dir| self.descend(&top, Arc::new(dir), (below, listed.clone())));
+            if let Err(error) = entered {
+                return Some(Found { entry: failed(listed, explained(&place.shown(), &error)), place: None });
+            }
+        }
+        Some(found(listed, &dir, name, looked, place))
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        loop {
+            let Some(level) = self.levels.last_mut() else {
+                let top = self.tops.next()?;
+                return Some(self.enter(top));
+            };
+            let Some(name) = level.names.next() else {
+                self.levels.pop();
+                continue;
+            };
+            return self.visit(&name);
+        }
+    }
+}
+
+impl Place {
+    /// The file as people know it.
+    pub fn shown(&self) -> String {
+        self.top.shown(&self.path())
+    }
+
+    /// The path from the top's directory on.
+    fn path(&self) -> Vec<u8> {
+        joined(&self.dir, &self.name)
+    }
+
+    fn followed_stat(&self) -> io::Result<Stat> {
+        let flags =
+            OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::PATH).bits().cast_signed()).clone();
+        let file = self.top.dir.open_with(Path::new(OsStr::from_bytes(&self.path())), &flags)?;
+        Ok(rustix::fs::fstat(&file)?)
+    }
+
+    fn followed_dir(&self) -> io::Result<Dir> {
+        let dir = self.top.dir.open_dir(Path::new(OsStr::from_bytes(&self.path())))?;
+        let metadata = dir.dir_metadata()?;
+        self.top.root.check_shows(|| Ok((metadata.dev(), metadata.ino())))?;
+        Ok(dir)
+    }
+}
+
+/// Opens the files that a walk has found; the directory of the last one is kept at hand, since the next is
+/// mostly in the same.
+#[derive(Debug, Default)]
+pub struct Opener {
+    last: Option<(Place, Arc<Dir>)>,
+}
+
+impl Opener {
+    /// Opens a file for reading, with what it is now.
+    ///
+    /// # Errors
+    /// It is gone, cannot be read, or is no file any more.
+    pub fn open(&mut self, place: &Place) -> io::Result<(File, Stat)> {
+        let file: OwnedFd = if place.follow {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+            place.top.dir.open_with(Path::new(OsStr::from_bytes(&place.path())), &options)?.into_std().into()
+        } else {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let dir = self.dir(place)?;
+            rustix::fs::openat(&*dir, &place.name, flags, Mode::empty())?
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("is no file any more"));
+        }
+        // With one name only it is where it was found, which is shown.
+        if stat.st_nlink != 1 || place.follow {
+            place.top.root.check_shows(|| Ok((stat.st_dev, stat.st_ino)))?;
+        }
+        Ok((file.into(), stat))
+    }
+
+    fn dir(&mut self, place: &Place) -> io::Result<Arc<Dir>> {
+        if let Some((last, dir)) = &self.last
+            && Arc::ptr_eq(&last.top, &place.top)
+            && last.dir == place.dir
+        {
+            return Ok(Arc::clone(dir));
+        }
+        let mut dir = Arc::clone(&place.top.dir);
+        for part in place.dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            dir = Arc::new(place.top.root.open_dir_in(&dir, OsStr::from_bytes(part))?);
+        }
+        self.last = Some((place.clone(), Arc::clone(&dir)));
+        Ok(dir)
+    }
+}
+
+fn joined(dir: &[u8], name: &OsStr) -> Vec<u8> {
+    let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
+    path.extend_from_slice(dir);
+    if !dir.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.as_bytes());
+    path
+}
+
+fn found(path: Vec<u8>, dir: &Dir, name: &OsStr, looked: io::Result<Stat>, place: Place) -> Found {
+    let stat = match looked {
+        Ok(stat) => stat,
+        Err(error) => return Found { entry: failed(path, explained(&place.shown(), &error)), place: None },
+    };
+    let mut entry = entry_of(path, &stat);
+    if entry.kind == Kind::Link {
+        match rustix::fs::readlinkat(dir, name, Vec::new()) {
+            Ok(target) => entry.target = Some(target.into_bytes()),
+            Err(error) => {
+                let why = explained(&place.shown(), &error.into());
+                return Found { entry: failed(entry.path, why), place: None };
+            }
+        }
+    }
+    let place = (entry.kind == Kind::File).then_some(place);
+    Found { entry, place }
+}
+
+fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Dir,
+        FileType::Symlink => Kind::Link,
+        _ => Kind::Other,
+    };
+    let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+    Entry { path, kind, size, mtime_ns: mtime_ns(stat), mode: stat.st_mode & 0o777, target: None, error: None }
+}
+
+/// Modification time in nanoseconds since 1970, as the wire has it.
+pub fn mtime_ns(stat: &Stat) -> i64 {
+    let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
+fn failed(path: Vec<u8>, why: String) -> Entry {
+    Entry { path, kind: Kind::Other, size: 0, mtime_ns: 0, mode: 0, target: None, error: Some(why) }
+}
+
+/// Why something could not be had: our own words where there are some, the system's where not.
+pub fn explained(shown: &str, error: &io::Error) -> String {
+    let is_ours = error.raw_os_error().is_none() && error.get_ref().is_some();
+    if is_ours && error.kind() == io::ErrorKind::Other {
+        return format!("{shown}: {error}");
+    }
+    refusal(&shown, error).message
+}
