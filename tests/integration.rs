@@ -29,6 +29,8 @@ mod fuzz;
 mod hostile;
 #[path = "integration/invariants.rs"]
 mod invariants;
+#[path = "integration/mirror.rs"]
+mod mirror;
 #[path = "integration/prompt.rs"]
 mod prompt;
 #[path = "integration/protocol.rs"]

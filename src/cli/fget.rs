@@ -19,7 +19,9 @@ use crate::bare::BareLine;
 use crate::net::Address;
 use crate::part::Part;
 use crate::root::Root;
-use crate::trees::target::{Shape, Target};
+use crate::trees::filter::Filter;
+use crate::trees::place::{Place, Shape};
+use crate::trees::target::Target;
 use crate::trees::{PathText, Pull, call_pull, glob};
 use crate::wire::Error;
 use crate::wire::message::{Attributes, Total};
@@ -70,7 +72,8 @@ Examples:
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let (sources, destination) = sources_and_destination(&args.paths)?;
     let destination = Destination::new(destination, &sources, args.copy.recursive)?;
-    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show);
+    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
+    args.copy.selection()?;
     if let Some(wire) = args.wire {
         return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }
@@ -108,12 +111,15 @@ fn fetch(
     let Some(Remote { address, .. }) = group.first() else { return Ok(false) };
     let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
     let Copy { recursive, follow, .. } = args.copy;
-    let shape = Shape { goes_into: destination.goes_into, is_made: recursive, keeping: args.copy.keeping() };
-    let target = Target::of_own(&destination.path, shape).map_err(Error::ours(destination.path.to_string_lossy()))?;
+    let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
+    let place = Place::of_own(&destination.path, shape, args.copy.keeping());
+    let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
+    let selection = args.copy.selection()?;
+    let target = Target::new(place, Filter::new(&selection).map_err(Error::from)?);
     let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
+    let pull = Pull { paths, recursive, follow, selection, bwlimit: args.copy.bwlimit };
     let interruption = Interruption::watch(line.control().clone())?;
-    let pulled =
-        call_pull(&mut line, &Pull { paths, recursive, follow }, target, &mut |event| teller.event(event, names));
+    let pulled = call_pull(&mut line, &pull, target, &mut |event| teller.event(event, names));
     // What was whole by then is kept, and said to be.
     if interruption.stop() && pulled.is_err() {
         return Ok(true);

@@ -14,8 +14,9 @@ use super::remote::{Remote, ToRemote};
 use super::signals::Interruption;
 use super::transfer::{Copy, GO_ON, Show, Teller, with_retries};
 use super::{Exit, connect};
+use crate::trees::filter::Filter;
 use crate::trees::walk::{Top, Walk};
-use crate::trees::{Push, call_push};
+use crate::trees::{Push, Sending, call_push};
 use crate::wire::Error;
 use crate::wire::message::Attributes;
 
@@ -60,7 +61,8 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         let last = last.to_string_lossy();
         return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last. To download, use fget")));
     };
-    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show);
+    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
+    args.copy.selection()?;
     let mut names = ToRemote::new(files, &remote);
     let attempt = |teller: &mut Teller| send(args, files, &remote, &mut names, teller);
     let (from, to) = (names_of(files), remote.shown());
@@ -89,11 +91,12 @@ fn send(
     let Copy { recursive, follow, .. } = args.copy;
     let tops = files.iter().map(|file| Top::of_own(Path::new(file), recursive)).collect();
     let mut line = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
-    let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping() };
+    let selection = args.copy.selection()?;
+    let walk = Walk::new(tops, follow, Filter::new(&selection).map_err(Error::from)?);
+    let sending = Sending { walk, bwlimit: args.copy.bwlimit };
+    let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping(), selection };
     let interruption = Interruption::watch(line.control().clone())?;
-    let pushed = call_push(&mut line, remote.path.as_bytes(), push, Walk::new(tops, follow), &mut |event| {
-        teller.event(event, names)
-    });
+    let pushed = call_push(&mut line, remote.path.as_bytes(), &push, sending, &mut |event| teller.event(event, names));
     if interruption.stop() && pushed.is_err() {
         return Ok(true);
     }

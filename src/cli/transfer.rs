@@ -1,15 +1,19 @@
 //! What `fget` and `fput` share: their options, what they say about each file, and the summary.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::duration;
+use super::args::{duration, size};
+use super::exit::usage;
 use super::progress::{Progress, When};
-use super::{Exit, printable, put_json, say};
+use super::{Exit, printable, put_json, put_out, say};
 use crate::session::millis;
-use crate::trees::{Event, Keeping, Tally};
+use crate::trees::filter::{Filter, Selection};
+use crate::trees::{Deed, Event, Keeping, Tally};
 use crate::wire::error::Refusal;
 
 /// What is copied, and how.
@@ -31,6 +35,30 @@ pub struct Copy {
     /// Begin files anew instead of going on with what an earlier attempt left
     #[arg(long)]
     pub no_resume: bool,
+    /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Take what matches PATTERN, even if an --exclude says otherwise; without one, nothing else
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Leave out what matches a line of FILE
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<PathBuf>,
+    /// Leave out files over SIZE
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
+    /// Say what would happen, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Remove from DEST what the source does not have; not if anything fails, and not more than half
+    #[arg(long, requires = "recursive")]
+    pub delete: bool,
+    /// With --delete: also more than half
+    #[arg(long, requires = "delete")]
+    pub force: bool,
+    /// Send at most so many bytes a second
+    #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = size)]
+    pub bwlimit: Option<u64>,
     /// When the line is lost, connect again and go on, for so long without success
     #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
           num_args = 0..=1, default_missing_value = "10m")]
@@ -40,7 +68,35 @@ pub struct Copy {
 impl Copy {
     /// How a target is to write.
     pub const fn keeping(&self) -> Keeping {
-        Keeping { preserve: !self.no_preserve, sync: !self.no_sync, resume: !self.no_resume }
+        Keeping {
+            preserve: !self.no_preserve,
+            sync: !self.no_sync,
+            resume: !self.no_resume,
+            dry_run: self.dry_run,
+            delete: self.delete,
+            force: self.force,
+        }
+    }
+
+    /// What of a tree is meant: the last pattern that matches decides, as in a .gitignore.
+    ///
+    /// # Errors
+    /// A file of patterns cannot be read, or a pattern is none.
+    pub fn selection(&self) -> anyhow::Result<Selection> {
+        let mut exclude = Vec::new();
+        for file in &self.exclude_from {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            exclude.extend(text.lines().map(str::to_owned));
+        }
+        exclude.extend(self.exclude.iter().cloned());
+        if exclude.is_empty() && !self.include.is_empty() {
+            // Nothing but what is named, in whatever directory that is.
+            exclude.extend(["*", "!*/"].map(str::to_owned));
+        }
+        exclude.extend(self.include.iter().map(|pattern| format!("!{pattern}")));
+        let selection = Selection { exclude, max_size: self.max_size };
+        Filter::new(&selection).map_err(|why| usage(why.message))?;
+        Ok(selection)
     }
 }
 
@@ -84,6 +140,7 @@ struct Summary<'s> {
     files: u64,
     unchanged: u64,
     skipped: u64,
+    removed: u64,
     failed: u64,
     /// Of the files that arrived.
     bytes: u64,
@@ -105,6 +162,7 @@ pub struct Teller {
     form: Form,
     quiet: bool,
     verbose: bool,
+    dry_run: bool,
     started: Instant,
     progress: Progress,
     tally: Tally,
@@ -134,6 +192,7 @@ impl Teller {
             form,
             quiet: talk.quiet,
             verbose: talk.verbose,
+            dry_run: false,
             started: Instant::now(),
             progress: Progress::new(show.progress, talk.quiet),
             tally: Tally::default(),
@@ -141,6 +200,13 @@ impl Teller {
             exit: Exit::Done,
             verified: ", verified",
         }
+    }
+
+    /// The same for a run in which nothing is done.
+    #[must_use]
+    pub const fn in_a_dry_run(mut self, is_dry: bool) -> Self {
+        self.dry_run = is_dry;
+        self
     }
 
     /// The same for a wire on which nothing says what was sent.
@@ -176,13 +242,14 @@ impl Teller {
                 self.done(|| (names.from(path), names.to(path)), size)?;
             }
             Event::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
-            Event::Skipped { path } => {
+            Event::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
+            Event::Skipped { path, why } => {
                 let from = names.from(path);
                 if self.form == Form::JsonStream {
-                    put_json(&serde_json::json!({ "event": "skipped", "from": from }))?;
+                    put_json(&serde_json::json!({ "event": "skipped", "from": from, "why": why }))?;
                 }
                 if !self.quiet {
-                    let text = format!("{}: neither file, directory nor symlink; skipped", printable(&from));
+                    let text = format!("{}: skipped: {}", printable(&from), printable(why));
                     self.progress.say(self.program, &text);
                 }
             }
@@ -197,6 +264,31 @@ impl Teller {
             }
         }
         Ok(())
+    }
+
+    /// Something was done beside copying, or would be.
+    fn deed(&mut self, deed: Deed, from: &str, to: &str) -> crate::wire::Result<()> {
+        let (verb, event) = match deed {
+            Deed::Copied => ("copy", "copied"),
+            Deed::Made => ("make", "made"),
+            Deed::Linked => ("link", "linked"),
+            Deed::Removed => ("remove", "removed"),
+        };
+        match self.form {
+            Form::JsonStream => {
+                put_json(&serde_json::json!({ "event": event, "from": from, "to": to, "dry_run": self.dry_run }))
+            }
+            // What a dry run says is what it is for.
+            Form::Text if self.dry_run && deed == Deed::Copied => {
+                put_out(format!("would {verb} {} -> {}\n", printable(from), printable(to)).as_bytes())
+            }
+            Form::Text if self.dry_run => put_out(format!("would {verb} {}\n", printable(to)).as_bytes()),
+            Form::Text if self.verbose => {
+                self.progress.say(self.program, &format!("{event} {}", printable(to)));
+                Ok(())
+            }
+            Form::Text | Form::Json => Ok(()),
+        }
     }
 
     /// A file is through that no tree's event tells of.
@@ -287,14 +379,16 @@ impl Teller {
     pub fn finish(mut self) -> crate::wire::Result<Exit> {
         self.progress.clear();
         let elapsed = self.started.elapsed();
-        let Tally { files, bytes, moved, unchanged, failed, skipped } = self.tally;
+        let Tally { files, bytes, moved, unchanged, failed, skipped, removed } = self.tally;
         if self.form == Form::Text {
-            let count = files + unchanged + failed + skipped;
+            let count = files + unchanged + failed + skipped + removed;
             if !self.quiet && (count > 1 || self.verbose) {
                 let same = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
                 let odd = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+                let gone = if removed > 0 { format!(", {removed} removed") } else { String::new() };
+                let would = if self.dry_run { "would copy " } else { "" };
                 let text = format!(
-                    "{files} files, {bytes} bytes in {:.1} s{same}{odd}, {failed} failed",
+                    "{would}{files} files, {bytes} bytes in {:.1} s{same}{odd}{gone}, {failed} failed",
                     elapsed.as_secs_f64()
                 );
                 say(self.program, &text);
@@ -307,6 +401,7 @@ impl Teller {
             files,
             unchanged,
             skipped,
+            removed,
             failed,
             bytes,
             moved,

@@ -14,11 +14,15 @@
 //! `pull` makes the server the source and `push` the target; the halves are the same code on either side.
 //! Listing, wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of
 //! its own, so that the two can never wait for each other's full pipe. [`walk`] finds what there is,
-//! [`source`] sends it ([`large`] what is resumed), [`target`] writes it, [`batch`] makes it last.
+//! [`source`] sends it ([`large`] what is resumed), [`target`] takes it
+//! to a [`place`], [`batch`] makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant.
 
 pub mod batch;
+pub mod filter;
 pub mod glob;
 pub mod large;
+pub mod mirror;
+pub mod place;
 pub mod source;
 pub mod target;
 pub mod walk;
@@ -30,6 +34,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use self::filter::{Filter, Selection};
+use self::place::{Place, Shape};
 use self::source::Source;
 use self::target::Target;
 use self::walk::{Top, Walk};
@@ -64,10 +70,16 @@ pub struct Pull {
     /// What a symlink points to instead of the symlink, as far as that is in the tree.
     #[serde(default)]
     pub follow: bool,
+    /// What of it is meant.
+    #[serde(flatten)]
+    pub selection: Selection,
+    /// At most so many bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bwlimit: Option<u64>,
 }
 
 /// How a `push` is to be taken: the body of the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
     /// One source was named: if it is a file, `path` may be its new name.
     pub single: bool,
@@ -77,9 +89,13 @@ pub struct Push {
     /// How to write.
     #[serde(flatten)]
     pub keeping: Keeping,
+    /// What of it is meant: in a mirror, what is left out stays.
+    #[serde(flatten)]
+    pub selection: Selection,
 }
 
 /// How a target writes.
+#[expect(clippy::struct_excessive_bools, reason = "switches, each on its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeping {
     /// Modes and times are the source's.
@@ -88,6 +104,20 @@ pub struct Keeping {
     pub sync: bool,
     /// What an earlier attempt left is gone on with.
     pub resume: bool,
+    /// Nothing is done, and what would be is said.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// What the source does not have is removed...
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delete: bool,
+    /// ... even if that is more than half.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A path in JSON: itself where it is UTF-8, base64 where it is not.
@@ -142,8 +172,10 @@ pub struct Entry {
     pub mode: u32,
     /// Where a symlink points.
     pub target: Option<Vec<u8>>,
-    /// Why it does not come, if it does not.
+    /// Why it does not come, if that is a failure.
     pub error: Option<String>,
+    /// Why it does not come, if that is none.
+    pub skipped: Option<String>,
 }
 
 /// An entry as JSON has it.
@@ -161,6 +193,8 @@ struct EntryLine<'a> {
     target: Option<PathText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skipped: Option<Cow<'a, str>>,
 }
 
 impl Entry {
@@ -173,6 +207,7 @@ impl Entry {
             mode: self.mode,
             target: self.target.as_deref().map(PathText::of),
             error: self.error.as_deref().map(Cow::Borrowed),
+            skipped: self.skipped.as_deref().map(Cow::Borrowed),
         };
         write_line(&line, to)
     }
@@ -187,6 +222,7 @@ impl Entry {
             mode: line.mode,
             target: line.target.as_ref().map(name_of).transpose()?,
             error: line.error.map(Cow::into_owned),
+            skipped: line.skipped.map(Cow::into_owned),
         })
     }
 }
@@ -221,6 +257,38 @@ struct Kept<'a> {
     code: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<Cow<'a, str>>,
+    /// Of no entry: what was done, or would be, to which path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    did: Option<Deed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<PathText>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    size: u64,
+}
+
+impl Kept<'_> {
+    const fn of(first: u32, count: u32) -> Self {
+        Self { first, count, code: None, message: None, did: None, path: None, size: 0 }
+    }
+}
+
+/// What a target does beside taking files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    /// A file comes; said in a dry run only.
+    Copied,
+    /// A directory is made; said in a dry run only.
+    Made,
+    /// A symlink is made; said in a dry run only.
+    Linked,
+    /// Something is removed that the source does not have.
+    Removed,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(size: &u64) -> bool {
+    *size == 0
 }
 
 const fn one() -> u32 {
@@ -287,10 +355,21 @@ pub enum Event<'e> {
         /// Why.
         why: &'e Refusal,
     },
-    /// A thing that is neither file, directory nor symlink.
+    /// Something does not come, and that is no failure.
     Skipped {
         /// Its path in the tree.
         path: &'e [u8],
+        /// Why.
+        why: &'e str,
+    },
+    /// The target did something else, or in a dry run would do it.
+    Did {
+        /// What.
+        deed: Deed,
+        /// To which path in the tree.
+        path: &'e [u8],
+        /// A file's size in bytes.
+        size: u64,
     },
     /// A file begins once more, for this reason.
     Again {
@@ -317,15 +396,17 @@ pub struct Tally {
     pub unchanged: u64,
     /// Entries that failed.
     pub failed: u64,
-    /// Things that are neither file, directory nor symlink.
+    /// Things that did not come, and that was no failure.
     pub skipped: u64,
+    /// Things that the source does not have, and that were removed.
+    pub removed: u64,
 }
 
 impl Tally {
     /// Counts an event.
     pub const fn count(&mut self, event: &Event<'_>) {
         match event {
-            Event::Done { size, .. } => {
+            Event::Done { size, .. } | Event::Did { deed: Deed::Copied, size, .. } => {
                 self.files += 1;
                 self.bytes += *size;
             }
@@ -333,6 +414,7 @@ impl Tally {
             Event::Unchanged(_) => self.unchanged += 1,
             Event::Failed { .. } => self.failed += 1,
             Event::Skipped { .. } => self.skipped += 1,
+            Event::Did { deed: Deed::Removed, .. } => self.removed += 1,
             _ => {}
         }
     }
@@ -349,6 +431,7 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
     let body = line.receiver().body(REQUEST_LEN_MAX)?;
     let pull: Pull = serde_json::from_slice(&body)
         .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("pull: the body cannot be read: {error}")))?;
+    let filter = Filter::new(&pull.selection)?;
     let mut tops = Vec::new();
     for path in &pull.paths {
         let path = path.bytes()?;
@@ -358,7 +441,8 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
     let _threads =
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let mut tally = Tally::default();
-    let sent = send(line, Walk::new(tops, pull.follow), &mut |event| {
+    let walk = Walk::new(tops, pull.follow, filter);
+    let sent = send(line, walk, pull.bwlimit, &mut |event| {
         tally.count(&event);
         Ok(())
     });
@@ -383,11 +467,9 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
         .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("push: the body cannot be read: {error}")))?;
     let place = session.resolve(path)?;
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
-    let mut target = Target::new(
-        Arc::clone(&session.root),
-        place,
-        target::Shape { goes_into, is_made: push.recursive, keeping: push.keeping },
-    );
+    let shape = Shape { goes_into, is_made: push.recursive };
+    let place = Place::new(Arc::clone(&session.root), place, shape, push.keeping);
+    let mut target = Target::new(place, Filter::new(&push.selection)?);
     let mut tally = Tally::default();
     let received = receive(line, &mut target, &mut |event| {
         tally.count(&event);
@@ -444,17 +526,26 @@ pub fn call_pull(line: &mut Line, pull: &Pull, mut target: Target, watch: Watch<
 /// # Errors
 /// The server refused the whole, the watcher did not want it (the line is in step in both cases), or the line failed.
 /// What happens to one file is an event.
-pub fn call_push(line: &mut Line, path: &[u8], push: Push, walk: Walk, watch: Watch<'_>) -> Result<()> {
-    let body = serde_json::to_vec(&push).map_err(|error| Error::ours("JSON")(error.into()))?;
+pub fn call_push(line: &mut Line, path: &[u8], push: &Push, sending: Sending, watch: Watch<'_>) -> Result<()> {
+    let body = serde_json::to_vec(push).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
     line.sender().send(&Message::Push { path: path.into() }, &body)?;
-    send(line, walk, watch)
+    send(line, sending.walk, sending.bwlimit, watch)
 }
 
-fn send(line: &mut Line, walk: Walk, watch: Watch<'_>) -> Result<()> {
+/// What a client sends.
+#[derive(Debug)]
+pub struct Sending {
+    /// Finds it.
+    pub walk: Walk,
+    /// At most so many bytes a second.
+    pub bwlimit: Option<u64>,
+}
+
+fn send(line: &mut Line, walk: Walk, bwlimit: Option<u64>, watch: Watch<'_>) -> Result<()> {
     let control = line.control().clone();
     let (receiver, sender) = line.halves()?;
-    Source::new(sender, walk, watch).run(receiver, &control)
+    Source::new(sender, walk, bwlimit, watch).run(receiver, &control)
 }
 
 fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {

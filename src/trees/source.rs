@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use byteorder::{ByteOrder as _, LittleEndian};
 use rustix::fs::Stat;
@@ -14,7 +15,7 @@ use rustix::fs::Stat;
 use super::large::{Large, Offer};
 use super::walk::{self, Found, Opener, Place, Walk, mtime_ns};
 use super::{
-    BODY_LEN_MAX, Event, Kept, OUTSTANDING_MAX, SMALL_FRAME_LEN, SMALL_LEN_MAX, Wanted, Watch, lines, not_now,
+    BODY_LEN_MAX, Deed, Event, Kept, OUTSTANDING_MAX, SMALL_FRAME_LEN, SMALL_LEN_MAX, Wanted, Watch, lines, not_now,
     read_line,
 };
 use crate::dir::Kind;
@@ -38,12 +39,22 @@ const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
 enum Said {
     /// So many more entries were looked at; these of them are wanted.
     Want { count: u32, wanted: Vec<Wanted>, placed: Option<(Vec<u8>, Option<Vec<u8>>)> },
-    /// These are safe, or failed: first, count, why.
-    Kept(Vec<(u32, u32, Option<Refusal>)>),
+    /// What became of entries.
+    Kept(Vec<Word>),
     /// Nothing more comes from it.
     End,
     /// It refuses the whole, or the line failed.
     Broken(Error),
+}
+
+/// A line of `kept`.
+enum Word {
+    /// So many entries from the first on are safe.
+    Safe(u32, u32),
+    /// An entry failed.
+    Failed(u32, Refusal),
+    /// Something else was done, or would be.
+    Did(u32, Deed, Vec<u8>, u64),
 }
 
 /// A file that the target was told of.
@@ -68,6 +79,7 @@ struct WantedFile {
 pub struct Source<'s> {
     sender: &'s LineSender,
     walk: Walk,
+    pace: Option<Pace>,
     watch: Watch<'s>,
     opener: Opener,
     /// The next entry's number.
@@ -77,8 +89,8 @@ pub struct Source<'s> {
     unanswered: VecDeque<Listed>,
     /// Files that are wanted.
     wanted: VecDeque<WantedFile>,
-    /// Entries of which the target has said that they fail, before it said that it has looked at them.
-    failed: BTreeSet<u32>,
+    /// Entries of which the target has said what becomes of them, before it said that it has looked at them.
+    told: BTreeSet<u32>,
     /// Files that were sent, and not yet confirmed.
     sent: BTreeMap<u32, (Vec<u8>, u64)>,
     /// The `small` frame that is being filled.
@@ -104,17 +116,18 @@ enum Read {
 
 impl<'s> Source<'s> {
     /// Sends what `walk` finds.
-    pub fn new(sender: &'s LineSender, walk: Walk, watch: Watch<'s>) -> Self {
+    pub fn new(sender: &'s LineSender, walk: Walk, bwlimit: Option<u64>, watch: Watch<'s>) -> Self {
         Self {
             sender,
             walk,
+            pace: bwlimit.map(Pace::new),
             watch,
             opener: Opener::default(),
             next: 0,
             is_all_listed: false,
             unanswered: VecDeque::new(),
             wanted: VecDeque::new(),
-            failed: BTreeSet::new(),
+            told: BTreeSet::new(),
             sent: BTreeMap::new(),
             small: Vec::new(),
             piece: Vec::new(),
@@ -219,7 +232,14 @@ impl<'s> Source<'s> {
                 }
                 self.take_want(count, wanted)
             }
-            Said::Kept(kept) => kept.into_iter().try_for_each(|(first, count, why)| self.take_kept(first, count, why)),
+            Said::Kept(words) => words.into_iter().try_for_each(|word| match word {
+                Word::Safe(first, count) => self.take_safe(first, count),
+                Word::Failed(entry, why) => self.take_failed(entry, &why),
+                Word::Did(entry, deed, path, size) => {
+                    self.told.insert(entry);
+                    (self.watch)(Event::Did { deed, path: &path, size })
+                }
+            }),
             Said::End => {
                 self.is_heard_out = true;
                 Err(Refusal::new(ErrorCode::Stopped, "stopped by the receiver").into())
@@ -243,7 +263,7 @@ impl<'s> Source<'s> {
                 let offer = offered.map(|(offset, blake3)| Offer { offset, blake3 });
                 let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
                 self.wanted.push_back(WantedFile { entry, path, size, place, offer });
-            } else if place.is_some() && !self.failed.remove(&entry) {
+            } else if place.is_some() && !self.told.remove(&entry) {
                 (self.watch)(Event::Unchanged(size))?;
             }
             if wanted.peek().is_some_and(|range| range.first.saturating_add(range.count) <= entry.saturating_add(1)) {
@@ -256,17 +276,18 @@ impl<'s> Source<'s> {
         Ok(())
     }
 
-    fn take_kept(&mut self, first: u32, count: u32, why: Option<Refusal>) -> Result<()> {
-        if let Some(why) = why {
-            let answered = self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX);
-            let waiting = first.checked_sub(answered).and_then(|at| self.unanswered.get(usize::try_from(at).ok()?));
-            if let Some(listed) = waiting {
-                self.failed.insert(first);
-                return (self.watch)(Event::Failed { path: &listed.path, why: &why });
-            }
-            let path = self.sent.remove(&first).map(|(path, _)| path).unwrap_or_default();
-            return (self.watch)(Event::Failed { path: &path, why: &why });
+    fn take_failed(&mut self, entry: u32, why: &Refusal) -> Result<()> {
+        let answered = self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX);
+        let waiting = entry.checked_sub(answered).and_then(|at| self.unanswered.get(usize::try_from(at).ok()?));
+        if let Some(listed) = waiting {
+            self.told.insert(entry);
+            return (self.watch)(Event::Failed { path: &listed.path, why });
         }
+        let path = self.sent.remove(&entry).map(|(path, _)| path).unwrap_or_default();
+        (self.watch)(Event::Failed { path: &path, why })
+    }
+
+    fn take_safe(&mut self, first: u32, count: u32) -> Result<()> {
         let end = first.saturating_add(count);
         while let Some((entry, (path, size))) = self.sent.range(first..end).next().map(|(entry, sent)| (*entry, sent)) {
             (self.watch)(Event::Done { path, size: *size })?;
@@ -285,14 +306,14 @@ impl<'s> Source<'s> {
             };
             entry.write(&mut body)?;
             self.next = self.next.checked_add(1).ok_or_else(too_many)?;
-            match (&entry.error, entry.kind) {
+            match (&entry.error, &entry.skipped) {
                 (Some(why), _) => {
                     let why = Refusal::new(ErrorCode::Failed, why.as_str());
                     (self.watch)(Event::Failed { path: &entry.path, why: &why })?;
                 }
-                (None, Kind::File) => (self.watch)(Event::Listed(entry.size))?,
-                (None, Kind::Other) => (self.watch)(Event::Skipped { path: &entry.path })?,
-                (None, Kind::Dir | Kind::Link) => {}
+                (None, Some(why)) => (self.watch)(Event::Skipped { path: &entry.path, why })?,
+                (None, None) if entry.kind == Kind::File => (self.watch)(Event::Listed(entry.size))?,
+                (None, None) => {}
             }
             self.unanswered.push_back(Listed { path: entry.path, size: entry.size, place });
         }
@@ -385,6 +406,9 @@ impl<'s> Source<'s> {
     fn send_small(&mut self) -> Result<()> {
         if !self.small.is_empty() {
             self.sender.send(&Message::Small, &self.small)?;
+            if let Some(pace) = &mut self.pace {
+                pace.keep(self.small.len());
+            }
             self.small.clear();
         }
         Ok(())
@@ -396,7 +420,7 @@ impl<'s> Source<'s> {
         let offset = offer.as_ref().map_or(0, |offer| offer.offset);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         if self.piece.is_empty() {
-            self.piece = vec![0; PIECE_LEN];
+            self.piece = vec![0; self.pace.as_ref().map_or(PIECE_LEN, Pace::piece_len)];
         }
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -418,6 +442,9 @@ impl<'s> Source<'s> {
                 break;
             }
             self.sender.queue(&PIECE, piece)?;
+            if let Some(pace) = &mut self.pace {
+                pace.keep(piece.len());
+            }
             (self.watch)(Event::Moved(piece.len() as u64))?;
             self.hear_what_came(said)?;
             if !self.sent.contains_key(&opened.entry) {
@@ -436,6 +463,32 @@ impl<'s> Source<'s> {
         }
         self.sender.queue(&Message::Whole { total: large.total() }, &[])?;
         Ok(Read::Whole)
+    }
+}
+
+/// Keeps what is sent below a rate.
+#[derive(Debug)]
+struct Pace {
+    /// Bytes a second.
+    rate: u64,
+    since: Instant,
+    sent: u64,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Self {
+        Self { rate: rate.max(1), since: Instant::now(), sent: 0 }
+    }
+
+    /// Pieces are so short that ten of them pass in a second.
+    fn piece_len(&self) -> usize {
+        usize::try_from(self.rate / 10).unwrap_or(PIECE_LEN).clamp(1024, PIECE_LEN)
+    }
+
+    fn keep(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        let due = Duration::from_micros(self.sent.saturating_mul(1_000_000) / self.rate);
+        thread::sleep(due.saturating_sub(self.since.elapsed()));
     }
 }
 
@@ -495,9 +548,12 @@ fn hear_one(receiver: &mut LineReceiver) -> Result<Said> {
         Message::Kept => {
             let body = receiver.body(BODY_LEN_MAX)?;
             let kept = lines(&body).map(|line| {
-                let Kept { first, count, code, message } = read_line(line, "kept")?;
+                let Kept { first, count, code, message, did, path, size } = read_line(line, "kept")?;
+                if let (Some(deed), Some(path)) = (did, path) {
+                    return Ok(Word::Did(first, deed, super::name_of(&path)?, size));
+                }
                 let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
-                Ok((first, count, why))
+                Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
             });
             Ok(Said::Kept(kept.collect::<Result<_>>()?))
         }

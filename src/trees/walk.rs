@@ -16,6 +16,7 @@ use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::Entry;
+use super::filter::Filter;
 use crate::dir::Kind;
 use crate::root::{Root, RootPath, refusal};
 use crate::session::Session;
@@ -179,6 +180,7 @@ pub struct Walk {
     tops: std::vec::IntoIter<Named>,
     levels: Vec<Level>,
     follow: bool,
+    filter: Filter,
 }
 
 /// A directory in which the walk is.
@@ -197,8 +199,8 @@ struct Level {
 
 impl Walk {
     /// A walk over `tops`, one after the other.
-    pub fn new(tops: Vec<Named>, follow: bool) -> Self {
-        Self { tops: tops.into_iter(), levels: Vec::new(), follow }
+    pub fn new(tops: Vec<Named>, follow: bool, filter: Filter) -> Self {
+        Self { tops: tops.into_iter(), levels: Vec::new(), follow, filter }
     }
 
     fn enter(&mut self, named: Named) -> Found {
@@ -209,7 +211,7 @@ impl Walk {
         if let Some(name) = &top.only {
             let looked = rustix::fs::statat(&*top.dir, name, AtFlags::SYMLINK_NOFOLLOW);
             let place = Place { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
-            return found(top.name.clone(), &top.dir, name, looked.map_err(Into::into), place);
+            return self.found(top.name.clone(), &top.dir, looked.map_err(Into::into), place);
         }
         let entered = rustix::fs::fstat(&*top.dir).map_err(io::Error::from).and_then(|stat| {
             self.descend(&top, Arc::clone(&top.dir), (Arc::from([]), top.name.clone())).map(|()| stat)
@@ -257,6 +259,9 @@ impl Walk {
             looked = place.followed_stat();
         }
         let is_dir = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        if self.filter.leaves_out(&place.path(), is_dir) {
+            return None;
+        }
         if is_dir {
             let below: Arc<[u8]> = joined(path, name).into();
             let opened = if is_link { place.followed_dir() } else { top.root.open_dir_in(&dir, name) };
@@ -265,7 +270,33 @@ impl Walk {
                 return Some(Found { entry: failed(listed, explained(&place.shown(), &error)), place: None });
             }
         }
-        Some(found(listed, &dir, name, looked, place))
+        Some(self.found(listed, &dir, looked, place))
+    }
+}
+
+impl Walk {
+    fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, place: Place) -> Found {
+        let stat = match looked {
+            Ok(stat) => stat,
+            Err(error) => return Found { entry: failed(path, explained(&place.shown(), &error)), place: None },
+        };
+        let mut entry = entry_of(path, &stat);
+        match entry.kind {
+            Kind::Link => match rustix::fs::readlinkat(dir, &place.name, Vec::new()) {
+                Ok(target) => entry.target = Some(target.into_bytes()),
+                Err(error) => {
+                    let why = explained(&place.shown(), &error.into());
+                    return Found { entry: failed(entry.path, why), place: None };
+                }
+            },
+            Kind::Other => entry.skipped = Some("neither file, directory nor symlink".to_owned()),
+            Kind::File if self.filter.max_size.is_some_and(|max| entry.size > max) => {
+                entry.skipped = Some(format!("{} bytes, over --max-size", entry.size));
+            }
+            Kind::File | Kind::Dir => {}
+        }
+        let place = (entry.kind == Kind::File && entry.skipped.is_none()).then_some(place);
+        Found { entry, place }
     }
 }
 
@@ -282,7 +313,9 @@ impl Iterator for Walk {
                 self.levels.pop();
                 continue;
             };
-            return self.visit(&name);
+            if let Some(found) = self.visit(&name) {
+                return Some(found);
+            }
         }
     }
 }
@@ -372,25 +405,6 @@ fn joined(dir: &[u8], name: &OsStr) -> Vec<u8> {
     path
 }
 
-fn found(path: Vec<u8>, dir: &Dir, name: &OsStr, looked: io::Result<Stat>, place: Place) -> Found {
-    let stat = match looked {
-        Ok(stat) => stat,
-        Err(error) => return Found { entry: failed(path, explained(&place.shown(), &error)), place: None },
-    };
-    let mut entry = entry_of(path, &stat);
-    if entry.kind == Kind::Link {
-        match rustix::fs::readlinkat(dir, name, Vec::new()) {
-            Ok(target) => entry.target = Some(target.into_bytes()),
-            Err(error) => {
-                let why = explained(&place.shown(), &error.into());
-                return Found { entry: failed(entry.path, why), place: None };
-            }
-        }
-    }
-    let place = (entry.kind == Kind::File).then_some(place);
-    Found { entry, place }
-}
-
 fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::File,
@@ -399,7 +413,16 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
         _ => Kind::Other,
     };
     let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-    Entry { path, kind, size, mtime_ns: mtime_ns(stat), mode: stat.st_mode & 0o777, target: None, error: None }
+    Entry {
+        path,
+        kind,
+        size,
+        mtime_ns: mtime_ns(stat),
+        mode: stat.st_mode & 0o777,
+        target: None,
+        error: None,
+        skipped: None,
+    }
 }
 
 /// Modification time in nanoseconds since 1970, as the wire has it.
@@ -409,7 +432,7 @@ pub fn mtime_ns(stat: &Stat) -> i64 {
 }
 
 fn failed(path: Vec<u8>, why: String) -> Entry {
-    Entry { path, kind: Kind::Other, size: 0, mtime_ns: 0, mode: 0, target: None, error: Some(why) }
+    Entry { path, kind: Kind::Other, size: 0, mtime_ns: 0, mode: 0, target: None, error: Some(why), skipped: None }
 }
 
 /// Why something could not be had: our own words where there are some, the system's where not.

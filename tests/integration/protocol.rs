@@ -100,9 +100,10 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
             br#"{"single":true,"recursive":true,"preserve":true,"sync":true,"resume":true}"#,
         ),
         ("list", Message::List { is_last: true }, LISTING.as_bytes()),
+        ("want, where it goes", Message::Want { count: 0, path: Some(bytes("/www")), name: Some(bytes("b")) }, b""),
         (
             "want",
-            Message::Want { count: 4, path: Some(bytes("/www")), name: None },
+            Message::Want { count: 4, path: None, name: None },
             b"{\"first\":1}\n{\"first\":2,\"offset\":16777216,\"blake3\":\"8f8e\"}\n",
         ),
         ("small", Message::Small, SMALL),

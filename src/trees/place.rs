@@ -1,0 +1,400 @@
+//! Where a tree goes: what is there, and what is made of directories and symlinks.
+//!
+//! Nothing that the source says becomes a path: each part of a name is opened in the directory above it, and no
+//! symlink is gone through, so it stays below the place that was named, whoever swaps what meanwhile.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+
+use super::walk::{self, mtime_ns};
+use super::{Entry, Keeping, own_root};
+use crate::dir::Kind;
+use crate::part::{self, times};
+use crate::root::{PATH_LEN_MAX, Root, RootPath, refusal};
+use crate::wire::error::{ErrorCode, Refusal};
+use crate::wire::message::Attributes;
+
+/// Directories that are kept open.
+const DIRS_OPEN_MAX: usize = 128;
+
+/// Where a tree goes.
+#[derive(Debug)]
+pub struct Place {
+    root: Arc<Root>,
+    path: RootPath,
+    shape: Shape,
+    /// How to write.
+    pub keeping: Keeping,
+    /// As people know it, for errors.
+    shown: String,
+    base: Option<Base>,
+    /// Open directories, by their path in the tree.
+    dirs: HashMap<Vec<u8>, Open>,
+}
+
+/// What it may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// It is a directory; otherwise a single file may get its name.
+    pub goes_into: bool,
+    /// It is made if it is missing.
+    pub is_made: bool,
+}
+
+#[derive(Debug)]
+struct Base {
+    /// `None`: it is not there, and would be made.
+    dir: Option<Arc<Dir>>,
+    /// The new name of a single file.
+    name: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    dir: Arc<Dir>,
+    /// Made just now: there is nothing in it to compare with.
+    is_new: bool,
+}
+
+/// What is there under a file's name.
+#[derive(Debug)]
+pub enum There {
+    /// The same file.
+    Same,
+    /// Nothing, or another file, or one that is to be looked at more closely; the directory, if there is one.
+    Other(Option<Arc<Dir>>),
+}
+
+impl Place {
+    /// `path` below `root`.
+    pub fn new(root: Arc<Root>, path: RootPath, shape: Shape, keeping: Keeping) -> Self {
+        let shown = path.to_string();
+        Self { root, path, shape, keeping, shown, base: None, dirs: HashMap::new() }
+    }
+
+    /// `path` on this machine, where a symlink is followed.
+    ///
+    /// # Errors
+    /// Nothing on the way to it exists, or it cannot be opened.
+    pub fn of_own(path: &Path, shape: Shape, keeping: Keeping) -> io::Result<Self> {
+        let mut below = Vec::new();
+        let mut above = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // The deepest directory that is there is the root, and the rest is below it.
+        let root = loop {
+            match above.canonicalize() {
+                Ok(found) if found.is_dir() => break own_root(&found)?,
+                Ok(found) => {
+                    below.push(found.file_name().unwrap_or_default().to_owned());
+                    break own_root(found.parent().unwrap_or(Path::new("/")))?;
+                }
+                Err(error) => {
+                    below.push(above.file_name().ok_or(error)?.to_owned());
+                    above = above.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                }
+            }
+        };
+        let parts: Vec<&[u8]> = below.iter().rev().map(|part| part.as_bytes()).collect();
+        let below = RootPath::default().join(&parts.join(&b'/')).map_err(io::Error::other)?;
+        let goes_into = shape.goes_into || path.as_os_str().as_bytes().ends_with(b"/");
+        let place = Self::new(root, below, Shape { goes_into, ..shape }, keeping);
+        Ok(Self { shown: path.to_string_lossy().into_owned(), ..place })
+    }
+
+    /// Whether it is known where it all goes.
+    pub const fn is_settled(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Finds out where it all goes, now that the first entry says what it is: the directory as the root has it, and
+    /// the new name of a single file.
+    ///
+    /// # Errors
+    /// It is missing or cannot be used.
+    pub fn settle(&mut self, first: &Entry) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
+        let Self { root, path, shape, keeping, .. } = &*self;
+        let is_dir = path.is_root() || root.is_dir(path);
+        let (base, above) = if shape.goes_into || is_dir || first.kind == Kind::Dir {
+            let would_be_made = !is_dir && shape.is_made;
+            if would_be_made && !keeping.dry_run {
+                root.make_dir(path, true)?;
+            }
+            let dir = if would_be_made && keeping.dry_run { None } else { Some(Arc::new(root.open_dir(path)?)) };
+            (Base { dir, name: None }, path.clone())
+        } else {
+            let (dir, name) = root.open_parent(path)?;
+            let above = path.split_last().map(|(above, _)| above).unwrap_or_default();
+            (Base { dir: Some(Arc::new(dir)), name: Some(name.as_bytes().to_vec()) }, above)
+        };
+        let name = base.name.clone();
+        self.base = Some(base);
+        Ok((above.to_wire(), name))
+    }
+
+    /// An entry's path here: its own, or a single file's new name.
+    ///
+    /// # Errors
+    /// It is no path that stays in the tree.
+    pub fn path_of(&self, entry: &Entry) -> Result<Vec<u8>, Refusal> {
+        if let (Some(Base { name: Some(name), .. }), Kind::File | Kind::Link) = (&self.base, entry.kind) {
+            return Ok(name.clone());
+        }
+        check_path(&entry.path).map(|()| entry.path.clone())
+    }
+
+    /// Something in the tree as people know it.
+    pub fn shown(&self, path: &[u8]) -> String {
+        if self.base.as_ref().is_some_and(|base| base.name.is_some()) || path.is_empty() {
+            return self.shown.clone();
+        }
+        let path = String::from_utf8_lossy(path);
+        match self.shown.as_str() {
+            "" | "." => path.into_owned(),
+            above => format!("{}/{path}", above.trim_end_matches('/')),
+        }
+    }
+
+    /// Why something in the tree could not be done.
+    pub fn explained(&self, path: &[u8], error: &io::Error) -> Refusal {
+        let shown = self.shown(path);
+        if error.get_ref().is_some() && error.kind() == io::ErrorKind::AlreadyExists {
+            return Refusal::new(ErrorCode::Exists, format!("{shown}: {error}"));
+        }
+        Refusal::new(refusal(&"", error).code, walk::explained(&shown, error))
+    }
+
+    /// The directory `path` of the tree.
+    ///
+    /// # Errors
+    /// It is not there, or something on the way is a symlink.
+    pub fn dir(&mut self, path: &[u8]) -> io::Result<Arc<Dir>> {
+        self.open(path).map(|open| open.dir)
+    }
+
+    fn open(&mut self, path: &[u8]) -> io::Result<Open> {
+        if let Some(open) = self.dirs.get(path) {
+            return Ok(open.clone());
+        }
+        let base = self.base.as_ref().and_then(|base| base.dir.as_ref()).ok_or(io::ErrorKind::NotFound)?;
+        let mut dir = Arc::clone(base);
+        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            dir = Arc::new(self.root.open_dir_in(&dir, OsStr::from_bytes(part))?);
+        }
+        let open = Open { dir, is_new: false };
+        self.keep_open(path, open.clone());
+        Ok(open)
+    }
+
+    fn keep_open(&mut self, path: &[u8], open: Open) {
+        if self.dirs.len() >= DIRS_OPEN_MAX {
+            self.dirs.clear();
+        }
+        self.dirs.insert(path.to_vec(), open);
+    }
+
+    /// What a file of this place gets of what the source says it has.
+    pub fn attributes(&self, size: u64, mtime_ns: Option<i64>, mode: u32) -> Attributes {
+        let preserve = self.keeping.preserve;
+        Attributes { size, mtime_ns: mtime_ns.filter(|_| preserve), mode: preserve.then_some(mode) }
+    }
+
+    /// Compares a listed file with what is there.
+    ///
+    /// # Errors
+    /// Something else is in its way, or cannot be looked at.
+    pub fn compare(&mut self, path: &[u8], entry: &Entry) -> io::Result<There> {
+        let (dir, name) = split(path);
+        let opened = match self.open(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.keeping.dry_run => {
+                return Ok(There::Other(None));
+            }
+            opened => opened?,
+        };
+        let Open { dir, is_new } = opened;
+        if is_new {
+            return Ok(There::Other(None));
+        }
+        let Some(stat) = looked_at(&dir, name)? else { return Ok(There::Other(Some(dir))) };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if self.is_same(&stat, entry) => {
+                let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
+                if self.keeping.preserve && is_mode_other && !self.keeping.dry_run {
+                    set_mode(&dir, name, entry.mode)?;
+                }
+                Ok(There::Same)
+            }
+            FileType::RegularFile | FileType::Symlink => Ok(There::Other(Some(dir))),
+            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            // A rename would put a file in a pipe's or a device's place.
+            _ => Err(in_the_way("is neither a file nor a directory; only files are replaced")),
+        }
+    }
+
+    fn is_same(&self, there: &Stat, entry: &Entry) -> bool {
+        let size = u64::try_from(there.st_size).unwrap_or(0);
+        let mtime = mtime_ns(there);
+        // Where times are not kept, what is there is as new as its last transfer.
+        let is_time_right = if self.keeping.preserve { mtime == entry.mtime_ns } else { mtime >= entry.mtime_ns };
+        size == entry.size && is_time_right
+    }
+
+    /// Makes a directory; `false`: it was there.
+    ///
+    /// # Errors
+    /// Something else is in its way, or the system refuses.
+    pub fn make_dir(&mut self, path: &[u8], mode: u32) -> io::Result<bool> {
+        let (above, name) = split(path);
+        let dry_run = self.keeping.dry_run;
+        let dir = match self.dir(above) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => return Ok(true),
+            dir => dir?,
+        };
+        if dry_run && looked_at(&dir, name)?.is_none() {
+            return Ok(true);
+        }
+        // Until all is in it, its owner may write, whatever its mode will be.
+        let mode = if self.keeping.preserve { mode & 0o777 | 0o700 } else { 0o777 };
+        let is_new = match rustix::fs::mkdirat(&*dir, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let opened = self.root.open_dir_in(&dir, name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => in_the_way("is no directory here; remove it first"),
+            _ => error,
+        })?;
+        self.keep_open(path, Open { dir: Arc::new(opened), is_new });
+        Ok(is_new)
+    }
+
+    /// Makes a symlink; `false`: it was there.
+    ///
+    /// # Errors
+    /// Something else is in its way, or the system refuses.
+    pub fn make_link(&mut self, path: &[u8], entry: &Entry) -> io::Result<bool> {
+        let to = entry.target.as_deref().filter(|to| !to.is_empty() && !to.contains(&0));
+        let to = OsStr::from_bytes(to.ok_or_else(|| io::Error::other("a symlink to nothing"))?);
+        let (above, name) = split(path);
+        let dry_run = self.keeping.dry_run;
+        let dir = match self.dir(above) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => return Ok(true),
+            dir => dir?,
+        };
+        if let Some(stat) = looked_at(&dir, name)? {
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => {
+                    if rustix::fs::readlinkat(&*dir, name, Vec::new())?.as_bytes() == to.as_bytes() {
+                        return Ok(false);
+                    }
+                }
+                FileType::RegularFile => {}
+                _ => return Err(in_the_way("is neither a file nor a symlink here; remove it first")),
+            }
+        }
+        if !dry_run {
+            part::put_symlink(&dir, name, to, self.attributes(0, Some(entry.mtime_ns), 0).mtime_ns)?;
+        }
+        Ok(true)
+    }
+
+    /// Sets a directory's mode and time, now that nothing more is made in it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn finish_dir(&mut self, path: &[u8], mode: u32, wanted_ns: i64) -> io::Result<()> {
+        let dir = self.dir(path)?;
+        let stat = rustix::fs::fstat(&*dir)?;
+        // The time first: of a directory that may not be entered it could not be set any more.
+        if mtime_ns(&stat) != wanted_ns {
+            rustix::fs::utimensat(&*dir, ".", &times(wanted_ns), AtFlags::empty())?;
+        }
+        if stat.st_mode & 0o777 != mode & 0o777 {
+            rustix::fs::chmodat(&*dir, ".", Mode::from_raw_mode(mode & 0o777), AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// The names in a directory of the tree, each with whether it is a directory.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn names_in(&mut self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
+        let dir = self.dir(path)?;
+        // It may have been opened as a mere path (O_PATH), in which nothing can be read.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::new(rustix::fs::openat(&*dir, ".", flags, Mode::empty())?)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                let stat = looked_at(&dir, OsStr::from_bytes(&name))?;
+                let is_dir = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+                names.push((name, is_dir));
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes a file, or a directory in which nothing is.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn remove(&mut self, path: &[u8], is_dir: bool) -> io::Result<()> {
+        let (above, name) = split(path);
+        let dir = self.dir(above)?;
+        self.dirs.remove(path);
+        let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        Ok(rustix::fs::unlinkat(&*dir, name, flags)?)
+    }
+}
+
+/// A path in a tree: parts that are names, and nothing that leads elsewhere.
+fn check_path(path: &[u8]) -> Result<(), Refusal> {
+    let bad = |why: &str| Err(Refusal::new(ErrorCode::BadName, format!("{}: {why}", String::from_utf8_lossy(path))));
+    if path.is_empty() {
+        return Ok(());
+    }
+    if path.len() > PATH_LEN_MAX {
+        return bad(&format!("the path has {} bytes, over the limit of {PATH_LEN_MAX}", path.len()));
+    }
+    if path.contains(&0) {
+        return bad("a name cannot hold a NUL");
+    }
+    if path.split(|byte| *byte == b'/').any(|part| part.is_empty() || part == b"." || part == b"..") {
+        return bad("leads out of the tree");
+    }
+    Ok(())
+}
+
+/// The directory and the name.
+pub fn split(path: &[u8]) -> (&[u8], &OsStr) {
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    let (dir, name) = at.map_or((&[][..], path), |at| (&path[..at], &path[at + 1..]));
+    (dir, OsStr::from_bytes(name))
+}
+
+/// What is there, without following a symlink; `None`: nothing.
+fn looked_at(dir: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn set_mode(dir: &Dir, name: &OsStr, mode: u32) -> io::Result<()> {
+    // Not by name: what has it may be a symlink by now.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?)
+}
+
+fn in_the_way(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, what)
+}

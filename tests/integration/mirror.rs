@@ -1,0 +1,163 @@
+//! What of a tree is copied, and what a mirror removes: patterns, sizes, dry runs, `--delete` and its brakes.
+
+use std::path::Path;
+
+use crate::harness::{Run, Server};
+
+/// Every path below `dir`, sorted; directories with a slash.
+fn paths(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path().strip_prefix(dir).unwrap().to_string_lossy().into_owned();
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(entry.path());
+                found.push(format!("{path}/"));
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn make(dir: &Path, files: &[&str]) {
+    for file in files {
+        let path = dir.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, file).unwrap();
+    }
+}
+
+const TREE: &[&str] = &["a.c", "a.o", "img/logo.png", "src/img/x.png", "src/b.o", "src/keep.o"];
+
+#[test]
+fn patterns_say_what_comes_both_ways() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(&here.path().join("tree"), TREE);
+    std::fs::write(here.path().join("ignore"), "# objects\n*.o\n\n/img\n").unwrap();
+    for (at, (options, want)) in [
+        (&["--exclude", "*.o", "--exclude", "/img"][..], &["a.c", "src/", "src/img/", "src/img/x.png"][..]),
+        (
+            &["--exclude-from", "ignore", "--include", "keep.o"],
+            &["a.c", "src/", "src/img/", "src/img/x.png", "src/keep.o"],
+        ),
+        (&["--include", "*.png"], &["img/", "img/logo.png", "src/", "src/img/", "src/img/x.png"]),
+        (&["--exclude", "*/", "--max-size", "3"], &["a.c", "a.o"]),
+        (&["--max-size", "7", "--exclude", "img", "--exclude", "a.*"], &["src/", "src/b.o"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let there = format!("up{at}");
+        let put = Run::new("fput").args(["-qr"]).args(options).args(["tree", &server.remote(&there)]);
+        put.current_dir(here.path()).prints("");
+        assert_eq!(paths(&server.root().join(&there).join("tree")), want, "{options:?}");
+        // What lies there whole is fetched with the same options to the same effect.
+        make(&server.root().join("whole"), TREE);
+        let back = format!("back{at}");
+        let get = Run::new("fget").args(["-qr"]).args(options).args([&server.remote("whole/"), &back]);
+        get.current_dir(here.path()).prints("");
+        assert_eq!(paths(&here.path().join(back)), want, "{options:?}");
+    }
+    let bad = Run::new("fput").args(["-r", "--exclude", "a{b", "tree", &server.remote("")]);
+    bad.current_dir(here.path()).code(2).stderr("not a pattern").prints("");
+}
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_does_nothing() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(&here.path().join("tree"), &["new/a", "same", "changed"]);
+    std::os::unix::fs::symlink("same", here.path().join("tree/link")).unwrap();
+    Run::new("fput").args(["-qr", "tree/same", &server.remote("up/tree/")]).current_dir(here.path()).prints("");
+    make(server.root(), &["up/tree/changed", "up/tree/extra/x", "up/other"]);
+    std::fs::write(server.root().join("up/tree/changed"), "old").unwrap();
+    let before = paths(server.root());
+    let run = |options: &[&str]| {
+        let put = Run::new("fput").args(options).args(["tree", &server.remote("up")]).current_dir(here.path());
+        put.any_stderr().output()
+    };
+    let to = |path: &str| server.remote(&format!("up/tree/{path}"));
+    let mut want = vec![
+        format!("would copy tree/changed -> {}", to("changed")),
+        format!("would copy tree/new/a -> {}", to("new/a")),
+        format!("would link {}", to("link")),
+        format!("would make {}", to("new")),
+        format!("would remove {}", to("extra")),
+        format!("would remove {}", to("extra/x")),
+    ];
+    want.sort();
+    let dry = run(&["-nr", "--delete", "--force"]);
+    let mut said: Vec<String> = dry.text().lines().map(str::to_owned).collect();
+    said.sort();
+    assert_eq!(said, want);
+    assert!(dry.stderr.contains("would copy 2 files, 12 bytes"), "{}", dry.stderr);
+    assert!(dry.stderr.contains("1 unchanged, 2 removed, 0 failed"), "{}", dry.stderr);
+    assert_eq!(paths(server.root()), before);
+    // And that is what happens.
+    run(&["-qr", "--delete", "--force"]);
+    let after = [
+        "up/",
+        "up/other",
+        "up/tree/",
+        "up/tree/changed",
+        "up/tree/link",
+        "up/tree/new/",
+        "up/tree/new/a",
+        "up/tree/same",
+    ];
+    assert_eq!(paths(server.root()), after);
+    assert_eq!(run(&["-nr", "--delete"]).text(), "");
+}
+
+#[test]
+fn a_mirror_brakes_before_it_removes_much_or_what_it_cannot_know() {
+    let server = Server::start();
+    make(server.root(), &["site/a", "site/b", "site/c", "site/d"]);
+    let here = tempfile::tempdir().unwrap();
+    let mirror = |options: &[&str]| {
+        let args = [&["-r", "--delete"], options].concat();
+        Run::new("fget").args(args).args([&server.remote("site/"), "copy"]).current_dir(here.path())
+    };
+    mirror(&[]).any_stderr().prints("");
+    for gone in ["a", "b", "c"] {
+        std::fs::remove_file(server.root().join("site").join(gone)).unwrap();
+    }
+    // A disk that is not mounted looks like this.
+    mirror(&[])
+        .code(1)
+        .stderr("--delete would remove 3 of 4 things here, more than half; if that is meant: --force")
+        .prints("");
+    assert_eq!(paths(&here.path().join("copy")), ["a", "b", "c", "d"]);
+    // What is left out is nobody's to remove.
+    mirror(&["-q", "--exclude", "b", "--force"]).prints("");
+    assert_eq!(paths(&here.path().join("copy")), ["b", "d"]);
+    mirror(&["-q", "--force"]).prints("");
+    assert_eq!(paths(&here.path().join("copy")), ["d"]);
+    // Nothing is removed while something fails: here a directory is in a file's way.
+    make(server.root(), &["site/e"]);
+    make(&here.path().join("copy"), &["e/x", "extra"]);
+    mirror(&["-q"]).code(1).stderr("nothing is removed as long as something fails").prints("");
+    assert_eq!(paths(&here.path().join("copy")), ["d", "e/", "e/x", "extra"]);
+    // What was not named is not looked at.
+    make(here.path(), &["beside"]);
+    Run::new("fget").args(["-qr", "--delete", &server.remote("site"), "."]).current_dir(here.path()).prints("");
+    assert!(here.path().join("beside").exists() && here.path().join("copy").exists());
+    Run::new("fget").args(["--delete", &server.remote("site"), "."]).code(2).stderr("--recursive").prints("");
+}
+
+#[test]
+fn a_limit_on_the_rate_is_kept() {
+    let server = Server::start();
+    server.write("a", vec![7; 300_000]);
+    let here = tempfile::tempdir().unwrap();
+    let started = std::time::Instant::now();
+    let get = Run::new("fget").args(["-q", "--bwlimit", "500k", &server.remote("a")]).current_dir(here.path());
+    get.prints("");
+    assert!(started.elapsed() > std::time::Duration::from_millis(500), "{:?}", started.elapsed());
+}
