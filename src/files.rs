@@ -31,6 +31,31 @@ const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
 /// the line in step.
 pub type Progress<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
 
+/// Where a download goes.
+pub trait Sink {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// It cannot be stored.
+    fn take(&mut self, piece: &[u8]) -> std::io::Result<()>;
+
+    /// All of it has come.
+    ///
+    /// # Errors
+    /// It is not what was sent, or cannot be stored.
+    fn finish(self, sent: &Total<'_>, attributes: &Attributes) -> std::io::Result<()>;
+}
+
+impl Sink for Part {
+    fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        self.write(piece)
+    }
+
+    fn finish(self, sent: &Total<'_>, attributes: &Attributes) -> std::io::Result<()> {
+        self.publish(sent, attributes)
+    }
+}
+
 /// Serves `get`.
 ///
 /// # Errors
@@ -66,10 +91,10 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
 /// # Errors
 /// The server refused, this machine could not store it (the line is in step in both cases), the
 /// digest did not match, or the line failed. Unless all went well, the target is as it was.
-pub fn call_get(
+pub fn call_get<S: Sink>(
     line: &mut Line,
     path: &[u8],
-    arrive: impl FnOnce(&Attributes) -> Result<Part>,
+    arrive: impl FnOnce(&Attributes) -> Result<S>,
     progress: Progress<'_>,
 ) -> Result<u64> {
     line.receiver().begin_turn();
@@ -85,17 +110,17 @@ pub fn call_get(
     received
 }
 
-fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progress: Progress<'_>) -> Result<u64> {
+fn receive_file<S: Sink>(line: &mut Line, mut sink: S, attributes: &Attributes, progress: Progress<'_>) -> Result<u64> {
     let mut piece = vec![0; PIECE_LEN];
+    let mut size = 0;
     progress(0)?;
     loop {
         match line.answer_or_refusal("data or end")? {
             Message::Data { .. } => {}
             Message::End { total: Some(Total { size: sent, blake3: Some(blake3) }) } => {
-                let size = part.size();
                 // The digest is all that is kept of the frame: its borrow ends here.
                 let total = Total { size: sent, blake3: Some(blake3.into_owned().into()) };
-                part.publish(&total, attributes).map_err(Error::ours("received file"))?;
+                sink.finish(&total, attributes).map_err(Error::ours("received file"))?;
                 return Ok(size);
             }
             // Its digest is missing: the server has given up, and the turn is over.
@@ -107,9 +132,10 @@ fn receive_file(line: &mut Line, mut part: Part, attributes: &Attributes, progre
         loop {
             let len = line.receiver().fill_from_body(&mut piece)?;
             let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-            part.write(bytes).map_err(Error::ours("received file"))?;
+            sink.take(bytes).map_err(Error::ours("received file"))?;
+            size += bytes.len() as u64;
         }
-        progress(part.size())?;
+        progress(size)?;
     }
 }
 

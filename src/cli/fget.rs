@@ -16,6 +16,8 @@ use super::signals::Interruption;
 use super::transfer::{Copy, Show, Teller, with_retries};
 use super::{Exit, say};
 use crate::bare::BareLine;
+use crate::digest::Digest;
+use crate::files::{Sink, call_get};
 use crate::net::Address;
 use crate::part::Part;
 use crate::root::Root;
@@ -62,6 +64,7 @@ Examples:
   fget build:notes.txt copy.txt            under another name
   fget -r build:site .                     a tree: ./site; again: only what has changed
   fget -r build:site/ mirror               what is in it: mirror/...
+  fget build:dump.sql - | psql             to standard output
   fget tls://build:7000/notes.txt          from another port
   fget --wire size oldhost:video.mp4       from a tutorial's download server";
 
@@ -74,6 +77,10 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let destination = Destination::new(destination, &sources, args.copy.recursive)?;
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
+    if destination.path.as_os_str() == "-" {
+        let [source] = sources.as_slice() else { return Err(usage("one file at a time goes to standard output")) };
+        return fetch_to_stdout(args, source, teller);
+    }
     if let Some(wire) = args.wire {
         return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }
@@ -129,6 +136,50 @@ fn fetch(
     Ok(false)
 }
 
+/// One file to standard output. Its bytes are out before its digest is known: who reads them looks at the exit code.
+fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::Result<Exit> {
+    if args.talk.json || args.copy.recursive || args.copy.dry_run || args.wire.is_some() {
+        return Err(usage("standard output takes one file, and nothing else"));
+    }
+    let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {
+        let sink = Stdout(Digest::default());
+        let got = call_get(&mut line, source.path.as_bytes(), |_| Ok(sink), &mut |_| Ok(()));
+        let bytes = got.map_err(|error| match error {
+            Error::Ours { source, .. } => Error::ours(super::STDOUT)(source),
+            other => other,
+        })?;
+        line.close();
+        Ok(bytes)
+    });
+    match got {
+        Ok(bytes) => teller.done_alone(&source.shown(), "-", bytes)?,
+        Err(error) if super::is_closed_stdout(&error) => return Err(error),
+        Err(error) => teller.failed(&source.shown(), "-", &error)?,
+    }
+    Ok(teller.finish()?)
+}
+
+/// Standard output, and the digest of what went there.
+struct Stdout(Digest);
+
+impl Sink for Stdout {
+    fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        use std::io::Write as _;
+        self.0.update(piece);
+        let mut out = std::io::stdout().lock();
+        out.write_all(piece).and_then(|()| out.flush())
+    }
+
+    fn finish(self, sent: &Total<'_>, _: &Attributes) -> std::io::Result<()> {
+        let Self(digest) = self;
+        let is_same = sent.blake3.as_ref().is_none_or(|blake3| digest.finalize().to_hex().as_str() == blake3);
+        if digest.len() == sent.size && is_same {
+            return Ok(());
+        }
+        Err(std::io::Error::other("what arrived is not what was sent, and is on standard output already"))
+    }
+}
+
 /// The place for a file that arrives as `target`.
 ///
 /// # Errors
@@ -156,9 +207,6 @@ fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, P
     for (at, path) in paths.iter().enumerate() {
         match Remote::parse(path)? {
             Some(remote) => sources.push(remote),
-            None if path == "-" => {
-                return Err(usage("fget writes files; for standard output: rexec HOST -- cat PATH"));
-            }
             None if at + 1 == paths.len() && at > 0 => return Ok((sources, path.into())),
             None => {
                 return Err(usage(format!("{}: not a HOST:PATH; to upload, use fput", path.to_string_lossy())));

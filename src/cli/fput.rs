@@ -1,6 +1,6 @@
 //! `fput`: upload files and trees.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -14,9 +14,11 @@ use super::remote::{Remote, ToRemote};
 use super::signals::Interruption;
 use super::transfer::{Copy, GO_ON, Show, Teller, with_retries};
 use super::{Exit, connect};
+use crate::files::{Upload, call_put};
 use crate::trees::filter::Filter;
+use crate::trees::relay::relay;
 use crate::trees::walk::{Top, Walk};
-use crate::trees::{Push, Sending, call_push};
+use crate::trees::{PathText, Pull, Push, Sending, call_push, glob};
 use crate::wire::Error;
 use crate::wire::message::Attributes;
 
@@ -27,7 +29,7 @@ pub const PROGRAM: &str = "fput";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH")]
 pub struct Args {
-    /// Files to send, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root
+    /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
@@ -47,6 +49,8 @@ Examples:
   fput *.log build:logs/                   several, into a directory
   fput -r site build:www                   a tree: www/site; again: only what has changed
   fput -r site/ build:www                  what is in it: www/...
+  pg_dump db | fput - build:dump.sql       from standard input
+  fput -r build:site spare:www             from another machine, through this one
   fput notes.txt tls://build:7000/docs/    to another port";
 
 /// Uploads what `args` say.
@@ -61,9 +65,17 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         let last = last.to_string_lossy();
         return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last. To download, use fget")));
     };
+    let sources = files.iter().map(|file| Remote::parse(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
     let mut names = ToRemote::new(files, &remote);
+    if files.iter().any(|file| file == "-") {
+        return send_stdin(args, files, &remote, teller);
+    }
+    let sources: Vec<Remote> = sources.into_iter().flatten().collect();
+    if !sources.is_empty() {
+        return pass_on(args, &sources, files, &remote, teller);
+    }
     let attempt = |teller: &mut Teller| send(args, files, &remote, &mut names, teller);
     let (from, to) = (names_of(files), remote.shown());
     if with_retries(&mut teller, &args.copy, (&from, &to), attempt)?.is_interrupted() {
@@ -103,6 +115,86 @@ fn send(
     pushed?;
     line.close();
     Ok(false)
+}
+
+/// From another machine to a third, through this one.
+fn pass_on(
+    args: &Args,
+    sources: &[Remote],
+    files: &[OsString],
+    remote: &Remote,
+    mut teller: Teller,
+) -> anyhow::Result<Exit> {
+    let Some(first) = sources.first().filter(|_| sources.len() == files.len()) else {
+        return Err(usage("the sources are either all on this machine, or all on another"));
+    };
+    if sources.iter().any(|source| source.address != first.address) {
+        return Err(usage("the sources are on several machines; send from each by itself"));
+    }
+    let mut names = ToRemote::new(files, remote);
+    let attempt = |teller: &mut Teller| {
+        let Copy { recursive, follow, bwlimit, .. } = args.copy;
+        let mut from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk)?;
+        let mut to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
+        let selection = args.copy.selection()?;
+        let paths = sources.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
+        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit };
+        let single = matches!(sources, [only] if !glob::is_pattern(only.path.as_bytes()));
+        let push = Push { single, recursive, keeping: args.copy.keeping(), selection };
+        let interruption = Interruption::watch(from.control().clone())?;
+        let passed = relay(&mut from, &mut to, (&pull, remote.path.as_bytes(), &push), &mut |event| {
+            teller.event(event, &mut names)
+        });
+        if interruption.stop() && passed.is_err() {
+            return Ok(true);
+        }
+        passed?;
+        from.close();
+        to.close();
+        Ok(false)
+    };
+    if with_retries(&mut teller, &args.copy, (&names_of(files), &remote.shown()), attempt)?.is_interrupted() {
+        return Ok(teller.interrupted(GO_ON)?);
+    }
+    Ok(teller.finish()?)
+}
+
+/// Standard input as a file: of a size that nobody knows, and not resumed.
+fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Teller) -> anyhow::Result<Exit> {
+    let [only] = files else { return Err(usage("standard input goes alone")) };
+    if args.copy.recursive || args.copy.dry_run {
+        return Err(usage("standard input is one file, which is read once"));
+    }
+    if remote.path.is_empty() || remote.path.as_bytes().ends_with(b"/") {
+        return Err(usage("what is the file to be called? write HOST:PATH"));
+    }
+    let from = only.to_string_lossy();
+    let put = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk).and_then(|mut line| {
+        let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
+        let (path, name) = (remote.path.as_bytes(), OsStr::new(""));
+        let upload = Upload { source: std::io::stdin().lock(), shown: &from, attributes, path, name };
+        let mut bytes = 0;
+        let interruption = Interruption::watch(line.control().clone())?;
+        let put = call_put(&mut line, upload, &mut |sent| {
+            bytes = sent;
+            Ok(())
+        });
+        if interruption.stop() && put.is_err() {
+            return Ok(None);
+        }
+        let there = put?;
+        line.close();
+        Ok(Some((there, bytes)))
+    });
+    match put {
+        Ok(Some((there, bytes))) => {
+            let there = super::remote::shown(&remote.address, &String::from_utf8_lossy(&there));
+            teller.done_alone(&from, &there, bytes)?;
+        }
+        Ok(None) => return Ok(teller.interrupted("nothing half is left behind")?),
+        Err(error) => teller.failed(&from, &remote.shown(), &error)?,
+    }
+    Ok(teller.finish()?)
 }
 
 /// Opens a regular file of this machine.

@@ -15,7 +15,7 @@
 //! Listing, wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of
 //! its own, so that the two can never wait for each other's full pipe. [`walk`] finds what there is,
 //! [`source`] sends it ([`large`] what is resumed), [`target`] takes it
-//! to a [`place`], [`batch`] makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant.
+//! to a [`place`], [`batch`] makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant. [`relay`] passes on what two servers say.
 
 pub mod batch;
 pub mod filter;
@@ -23,6 +23,7 @@ pub mod glob;
 pub mod large;
 pub mod mirror;
 pub mod place;
+pub mod relay;
 pub mod source;
 pub mod target;
 pub mod walk;

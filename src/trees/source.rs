@@ -48,7 +48,8 @@ enum Said {
 }
 
 /// A line of `kept`.
-enum Word {
+#[derive(Debug)]
+pub(super) enum Word {
     /// So many entries from the first on are safe.
     Safe(u32, u32),
     /// An entry failed.
@@ -547,20 +548,25 @@ fn hear_one(receiver: &mut LineReceiver) -> Result<Said> {
         }
         Message::Kept => {
             let body = receiver.body(BODY_LEN_MAX)?;
-            let kept = lines(&body).map(|line| {
-                let Kept { first, count, code, message, did, path, size } = read_line(line, "kept")?;
-                if let (Some(deed), Some(path)) = (did, path) {
-                    return Ok(Word::Did(first, deed, super::name_of(&path)?, size));
-                }
-                let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
-                Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
-            });
-            Ok(Said::Kept(kept.collect::<Result<_>>()?))
+            Ok(Said::Kept(words_of(&body)?))
         }
         Message::End { .. } => Ok(Said::End),
         Message::Error { code, message } => Err(Refusal::new(code, message).into()),
         other => Err(not_now(&other, "want, kept or end")),
     }
+}
+
+/// The lines of a `kept`.
+pub(super) fn words_of(body: &[u8]) -> Result<Vec<Word>> {
+    let words = lines(body).map(|line| {
+        let Kept { first, count, code, message, did, path, size } = read_line(line, "kept")?;
+        if let (Some(deed), Some(path)) = (did, path) {
+            return Ok(Word::Did(first, deed, super::name_of(&path)?, size));
+        }
+        let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
+        Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
+    });
+    words.collect()
 }
 
 fn explained(place: &Place, error: &io::Error) -> Refusal {

@@ -1,0 +1,253 @@
+//! From one machine to another through this one: the source is a server, the target is another, and we pass on what
+//! they say to each other. Nothing is written here.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use super::source::{RECORD_LEN, Word, words_of};
+use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Wanted, Watch, lines, read_line};
+use crate::dir::Kind;
+use crate::line::{Line, LineReceiver, LineSender};
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, Refusal, Result};
+use crate::wire::frame;
+use crate::wire::message::Message;
+
+/// An event on its way to whoever watches, on another thread.
+enum Seen {
+    Placed(Vec<u8>, Option<Vec<u8>>),
+    Listed(u64),
+    ListedAll,
+    Skipped(Vec<u8>, String),
+    Begins(Vec<u8>, u64, u64),
+    Moved(u64),
+    Done(Vec<u8>, u64),
+    Failed(Vec<u8>, Refusal),
+    Did(Deed, Vec<u8>, u64),
+    Unchanged(u64),
+}
+
+/// An entry that was listed: path, size, whether it is a file.
+type Known = (Vec<u8>, u64, bool);
+
+/// What both directions know.
+struct Shared {
+    /// Entries that are not settled yet.
+    entries: Mutex<HashMap<u32, Known>>,
+    source_has_end: AtomicBool,
+    target_has_end: AtomicBool,
+}
+
+/// Pulls from one server and pushes to another.
+///
+/// # Errors
+/// One of them refused the whole (both lines are in step), or a line failed.
+pub fn relay(
+    from: &mut Line,
+    to: &mut Line,
+    (pull, path, push): (&Pull, &[u8], &Push),
+    watch: Watch<'_>,
+) -> Result<()> {
+    let body = |request: serde_json::Result<Vec<u8>>| request.map_err(|error| Error::ours("JSON")(error.into()));
+    from.receiver().begin_turn();
+    to.receiver().begin_turn();
+    from.sender().send(&Message::Pull, &body(serde_json::to_vec(pull))?)?;
+    to.sender().send(&Message::Push { path: path.into() }, &body(serde_json::to_vec(push))?)?;
+    let controls = (from.control().clone(), to.control().clone());
+    let (from_source, to_source) = from.halves()?;
+    let (from_target, to_target) = to.halves()?;
+    let shared = Shared {
+        entries: Mutex::default(),
+        source_has_end: AtomicBool::new(false),
+        target_has_end: AtomicBool::new(false),
+    };
+    let (says, seen) = channel();
+    thread::scope(|scope| {
+        let (shared, controls, says_too) = (&shared, &controls, says.clone());
+        let give_up = move |why: &Error| {
+            if matches!(why, Error::LineLost(_) | Error::PeerMisbehaved(_)) {
+                // Whoever waits for the other one would wait for ever.
+                controls.0.stop();
+                controls.1.stop();
+            } else {
+                drop(end(&shared.source_has_end, to_source));
+                drop(end(&shared.target_has_end, to_target));
+            }
+        };
+        let files = scope.spawn(move || pass_files(from_source, to_target, shared, &says).inspect_err(give_up));
+        let wishes = scope.spawn(move || pass_wishes(from_target, to_source, shared, &says_too).inspect_err(give_up));
+        let mut watched = Ok(());
+        for seen in seen {
+            if watched.is_ok() {
+                watched = seen.tell(watch).inspect_err(give_up);
+            }
+        }
+        let broken = |_| Err(Error::ours("relay")(std::io::Error::other("a thread broke off")));
+        let (files, wishes) = (files.join().unwrap_or_else(broken), wishes.join().unwrap_or_else(broken));
+        // A line that was lost ended the other one too.
+        match (files, wishes) {
+            (Err(lost @ Error::LineLost(_)), Ok(()) | Err(Error::LineLost(_))) => Err(lost),
+            (Err(why), Ok(()) | Err(Error::LineLost(_))) | (_, Err(why)) => Err(why),
+            (Ok(()), Ok(())) => watched,
+        }
+    })
+}
+
+/// Says `end`, once; nothing follows it.
+fn end(is_said: &AtomicBool, sender: &LineSender) -> Result<()> {
+    if is_said.swap(true, Ordering::AcqRel) { Ok(()) } else { sender.send(&Message::End { total: None }, &[]) }
+}
+
+impl Shared {
+    fn take(&self, entry: u32) -> Option<Known> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry)
+    }
+
+    fn get(&self, entry: u32) -> Option<Known> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&entry).cloned()
+    }
+}
+
+/// What the source says, to the target.
+fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+    let mut json = Vec::new();
+    let mut next = 0_u32;
+    loop {
+        let message = from
+            .recv_request(&mut json)?
+            .ok_or(crate::wire::error::LineLost::Closed { wanted: "list, small, large or end" })?;
+        let body = from.body(frame::BODY_LEN_MAX)?;
+        match &message {
+            Message::List { is_last } => {
+                for line in lines(&body) {
+                    note_entry(next, Entry::read(line)?, shared, says);
+                    next = next.saturating_add(1);
+                }
+                if *is_last {
+                    tell(says, Seen::ListedAll);
+                }
+            }
+            Message::Small => tell(says, Seen::Moved(small_len(&body))),
+            Message::Data { .. } => tell(says, Seen::Moved(body.len() as u64)),
+            Message::Large { entry, offset, attributes } => {
+                let path = shared.get(*entry).map(|(path, ..)| path).unwrap_or_default();
+                tell(says, Seen::Begins(path, attributes.size, *offset));
+            }
+            Message::Lost { entry, code, message } => {
+                let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
+                tell(says, Seen::Failed(path, Refusal::new(*code, message.as_ref())));
+            }
+            Message::Whole { .. } => {}
+            Message::End { .. } => return end(&shared.target_has_end, to),
+            Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
+            other => return Err(out_of_turn(other, "list, small, large or end")),
+        }
+        to.send_unless(&shared.target_has_end, &message, &body)?;
+    }
+}
+
+fn note_entry(number: u32, entry: Entry, shared: &Shared, says: &Sender<Seen>) {
+    let is_file = entry.kind == Kind::File && entry.error.is_none() && entry.skipped.is_none();
+    if let Some(why) = entry.error {
+        tell(says, Seen::Failed(entry.path.clone(), Refusal::new(crate::wire::ErrorCode::Failed, why)));
+    } else if let Some(why) = entry.skipped {
+        tell(says, Seen::Skipped(entry.path.clone(), why));
+    } else if is_file {
+        tell(says, Seen::Listed(entry.size));
+    }
+    let mut entries = shared.entries.lock().unwrap_or_else(PoisonError::into_inner);
+    entries.insert(number, (entry.path, entry.size, is_file));
+}
+
+/// What the target says, to the source.
+fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+    let mut json = Vec::new();
+    let mut answered = 0_u32;
+    loop {
+        let message = from
+            .recv_request(&mut json)?
+            .ok_or(crate::wire::error::LineLost::Closed { wanted: "want, kept or end" })?;
+        let body = from.body(BODY_LEN_MAX)?;
+        match &message {
+            Message::Want { count, path, name } => {
+                if let Some(path) = path {
+                    tell(says, Seen::Placed(path.to_vec(), name.as_ref().map(|name| name.to_vec())));
+                }
+                let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<Vec<Wanted>>>()?;
+                let end = answered.saturating_add(*count);
+                for entry in answered..end {
+                    let is_wanted =
+                        |range: &Wanted| (range.first..range.first.saturating_add(range.count)).contains(&entry);
+                    if !wanted.iter().any(is_wanted)
+                        && let Some((_, size, true)) = shared.take(entry)
+                    {
+                        tell(says, Seen::Unchanged(size));
+                    }
+                }
+                answered = end;
+            }
+            Message::Kept => words_of(&body)?.into_iter().for_each(|word| note_word(word, shared, says)),
+            Message::End { .. } => return end(&shared.source_has_end, to),
+            Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
+            other => return Err(out_of_turn(other, "want, kept or end")),
+        }
+        to.send_unless(&shared.source_has_end, &message, &body)?;
+    }
+}
+
+fn note_word(word: Word, shared: &Shared, says: &Sender<Seen>) {
+    match word {
+        Word::Safe(first, count) => {
+            for entry in first..first.saturating_add(count) {
+                if let Some((path, size, _)) = shared.take(entry) {
+                    tell(says, Seen::Done(path, size));
+                }
+            }
+        }
+        Word::Failed(entry, why) => {
+            let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
+            tell(says, Seen::Failed(path, why));
+        }
+        Word::Did(entry, deed, path, size) => {
+            shared.take(entry);
+            tell(says, Seen::Did(deed, path, size));
+        }
+    }
+}
+
+/// Bytes of files in a `small` frame.
+fn small_len(body: &[u8]) -> u64 {
+    let (mut rest, mut len) = (body, 0);
+    while let Some((head, behind)) = rest.split_at_checked(RECORD_LEN) {
+        let size = head.get(4..8).and_then(|size| size.try_into().ok()).map_or(0, u32::from_le_bytes);
+        len += u64::from(size);
+        rest = behind.get(usize::try_from(size).unwrap_or(usize::MAX)..).unwrap_or_default();
+    }
+    len
+}
+
+/// Nobody may be watching any more.
+fn tell(says: &Sender<Seen>, seen: Seen) {
+    drop(says.send(seen));
+}
+
+impl Seen {
+    fn tell(self, watch: Watch<'_>) -> Result<()> {
+        match self {
+            Self::Placed(path, name) => watch(Event::Placed { path: &path, name: name.as_deref() }),
+            Self::Listed(size) => watch(Event::Listed(size)),
+            Self::ListedAll => watch(Event::ListedAll),
+            Self::Skipped(path, why) => watch(Event::Skipped { path: &path, why: &why }),
+            Self::Begins(path, size, offset) => watch(Event::Begins { path: &path, size, offset }),
+            Self::Moved(bytes) => watch(Event::Moved(bytes)),
+            Self::Done(path, size) => watch(Event::Done { path: &path, size }),
+            Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
+            Self::Did(deed, path, size) => watch(Event::Did { deed, path: &path, size }),
+            Self::Unchanged(size) => watch(Event::Unchanged(size)),
+        }
+    }
+}
