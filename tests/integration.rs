@@ -35,6 +35,10 @@ mod mirror;
 mod prompt;
 #[path = "integration/protocol.rs"]
 mod protocol;
+#[path = "integration/proxied.rs"]
+mod proxied;
+#[path = "integration/proxy.rs"]
+mod proxy;
 #[path = "integration/raw.rs"]
 mod raw;
 #[path = "integration/secure.rs"]
