@@ -4,7 +4,8 @@
 //!
 //! What it sends was encoded beforehand and what comes back is compared as bytes: every answer is
 //! checked, at the price of a comparison. One thread serves all connections, by epoll. Encrypted
-//! lines are the library's own, since nobody else has any.
+//! lines are the library's own, since nobody else has any. It is also what else a measurement needs
+//! at the other end or in between: bare servers, and a line with a delay.
 #![expect(clippy::disallowed_types, reason = "bare sockets, to be fair to all servers")]
 #![expect(clippy::print_stdout, reason = "a figure is what it is for")]
 
@@ -31,6 +32,12 @@ use landline::wire::{Message, Receiver};
 use rustix::event::epoll;
 use serde_json::json;
 
+#[path = "../tests/integration/proxy.rs"]
+#[expect(dead_code, reason = "only tests cut lines")]
+#[expect(clippy::unwrap_used, clippy::panic, clippy::let_underscore_must_use, reason = "shared with the tests")]
+#[expect(clippy::indexing_slicing, reason = "shared with the tests")]
+mod proxy;
+
 /// A connection's stack in the bare server, in bytes.
 const STACK_LEN: usize = 64 * 1024;
 /// What one read takes at most, in bytes.
@@ -43,6 +50,8 @@ const SAID_AHEAD: u64 = 64;
 /// Messages that a speaker sends in one write.
 const SAID_AT_ONCE: u64 = 8;
 const ROOM: &str = "bench";
+/// What a bare copy of a file moves in one step, in bytes.
+const STEP_LEN: usize = 256 * 1024;
 
 #[derive(Debug, Parser)]
 #[command(name = "load")]
@@ -58,6 +67,21 @@ struct Args {
 enum Job {
     /// Serve a bare echo, a thread per connection: what a thread costs without any protocol
     BareEcho,
+    /// Serve a file to the first who connects, with bare sendfile: what the kernel alone takes
+    BareSend { file: PathBuf },
+    /// Write what a bare server sends into a new file, without looking at it
+    BareTake { address: SocketAddr, file: PathBuf },
+    /// Put a long line in front of a server, until killed
+    Delay {
+        #[arg(long)]
+        upstream: SocketAddr,
+        /// How much later a byte arrives, each way, in milliseconds
+        #[arg(long)]
+        ms: u64,
+        /// How much may be under way, each way
+        #[arg(long, default_value = "64MiB", value_parser = |size: &str| parse_size::parse_size(size))]
+        buffer: u64,
+    },
     /// Make round trips on all connections for some time
     Echo {
         address: SocketAddr,
@@ -127,6 +151,16 @@ fn main() -> anyhow::Result<()> {
     raise_descriptor_limit();
     let report = match job {
         Job::BareEcho => return serve_bare_echo(),
+        Job::BareSend { file } => return serve_bare_file(&file),
+        Job::BareTake { address, file } => return take_bare_file(address, &file),
+        Job::Delay { upstream, ms, buffer } => {
+            let delay = Duration::from_millis(ms);
+            let proxy = proxy::Proxy::delayed(&upstream.to_string(), delay, usize::try_from(buffer)?);
+            println!("ready on {}", proxy.address());
+            loop {
+                thread::park();
+            }
+        }
         Job::Echo { address, wire, connections, seconds, size } => {
             let lines = (0..connections).map(|_| connect(address, wire)).collect::<anyhow::Result<Vec<_>>>()?;
             let (request, answer) = echo_bytes(wire, size)?;
@@ -279,6 +313,25 @@ fn serve_bare_echo() -> anyhow::Result<()> {
                 }
             }
         })?;
+    }
+    Ok(())
+}
+
+fn serve_bare_file(file: &Path) -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("ready on {}", listener.local_addr()?);
+    let (stream, _) = listener.accept()?;
+    let file = std::fs::File::open(file)?;
+    while rustix::fs::sendfile(&stream, &file, None, STEP_LEN)? > 0 {}
+    Ok(())
+}
+
+fn take_bare_file(address: SocketAddr, file: &Path) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?;
+    let mut file = std::fs::File::create_new(file)?;
+    let mut buffer = vec![0; STEP_LEN];
+    while let len @ 1.. = stream.read(&mut buffer)? {
+        file.write_all(&buffer[..len])?;
     }
     Ok(())
 }
