@@ -2,11 +2,13 @@
 every contender has its turn, and tables with medians and ratios."""
 
 import argparse
+import getpass
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -33,7 +35,7 @@ def arguments(doc, rounds=5, **defaults):
             kind = {"type": type(value[0]), "nargs": "+"}
         else:
             kind = {"type": type(value)}
-        parser.add_argument(f"--{name}", default=value, help="default: %(default)s", **kind)
+        parser.add_argument(f"--{name.replace('_', '-')}", default=value, help="default: %(default)s", **kind)
     return parser.parse_args()
 
 
@@ -119,7 +121,7 @@ def listening_address(process):
     """Where a program listens that does not say so: one of its sockets is in the kernel's table."""
     until = time.monotonic() + DEADLINE
     while time.monotonic() < until and process.poll() is None:
-        inodes = {os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+        inodes = {target(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
             # 0A is LISTEN; the address is hexadecimal.
@@ -129,14 +131,68 @@ def listening_address(process):
     sys.exit(f"{process.args[0]} never listened")
 
 
+def target(link):
+    """None if it has gone: a program that starts opens and closes a lot."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return None
+
+
 def tcp_server(programs, *args):
     argv = [programs["tcp-server"], "--quiet", "--bind", "127.0.0.1:0", "--guest", "all"]
     return Server([*argv, "--max-per-address", "20000", *args], r"ready on (\S+)")
 
 
-def wait(process):
+def free_port():
+    """For a program that cannot choose one itself. Somebody else may be quicker; then it fails aloud."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def ssh_files(directory):
+    """Throw-away keys and settings for an sshd of our own."""
+    if os.geteuid() == 0:
+        # Where its unprivileged part locks itself in; the service makes it when it starts.
+        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+    for name in ["host", "user"]:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    shutil.copy(directory / "user.pub", directory / "authorized")
+    (directory / "sshd").write_text(
+        f"HostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\nPidFile none\nStrictModes no\n"
+        "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n"
+    )
+
+
+def start_sshd(program, keys):
+    """It starts itself anew for each connection, and wants its whole path for that."""
+    daemon = [program, "-D", "-f", keys / "sshd", "-o", f"ListenAddress=127.0.0.1:{free_port()}"]
+    return Server(daemon, stdout=subprocess.DEVNULL)
+
+
+def scp_command(keys, address, *options):
+    """What comes before source and target."""
+    trust = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={keys}/known", "-o", "LogLevel=ERROR"]
+    port = address.rsplit(":", 1)[1]
+    return ["scp", "-q", "-F", "none", "-P", port, "-i", keys / "user", *trust, *options]
+
+
+def remote(path):
+    """As scp names what sshd serves."""
+    return f"{getpass.getuser()}@127.0.0.1:{path}"
+
+
+def make_file(path, mib):
+    """One that no compression or hole would make smaller."""
+    piece = os.urandom(1 << 20)
+    with open(path, "wb") as file:
+        for at in range(mib):
+            file.write(at.to_bytes(8, "little") + piece[8:])
+
+
+def wait(process, deadline=DEADLINE):
     """Waits for a child; its CPU seconds, with those of the children it waited for itself."""
-    timer = threading.Timer(DEADLINE, process.kill)
+    timer = threading.Timer(deadline, process.kill)
     timer.start()
     _, status, usage = os.wait4(process.pid, 0)
     timer.cancel()
