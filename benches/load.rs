@@ -71,7 +71,7 @@ enum Job {
     BareSend { file: PathBuf },
     /// Write what a bare server sends into a new file, without looking at it
     BareTake { address: SocketAddr, file: PathBuf },
-    /// Put a long line in front of a server, until killed
+    /// Put a long line in front of a server until the input ends; then say what passed
     Delay {
         #[arg(long)]
         upstream: SocketAddr,
@@ -153,14 +153,7 @@ fn main() -> anyhow::Result<()> {
         Job::BareEcho => return serve_bare_echo(),
         Job::BareSend { file } => return serve_bare_file(&file),
         Job::BareTake { address, file } => return take_bare_file(address, &file),
-        Job::Delay { upstream, ms, buffer } => {
-            let delay = Duration::from_millis(ms);
-            let proxy = proxy::Proxy::delayed(&upstream.to_string(), delay, usize::try_from(buffer)?);
-            println!("ready on {}", proxy.address());
-            loop {
-                thread::park();
-            }
-        }
+        Job::Delay { upstream, ms, buffer } => delay(upstream, Duration::from_millis(ms), usize::try_from(buffer)?),
         Job::Echo { address, wire, connections, seconds, size } => {
             let lines = (0..connections).map(|_| connect(address, wire)).collect::<anyhow::Result<Vec<_>>>()?;
             let (request, answer) = echo_bytes(wire, size)?;
@@ -485,11 +478,25 @@ fn idle(address: SocketAddr, home: Option<&Path>, count: usize) -> anyhow::Resul
         lines.push(line);
     }
     println!("{}", json!({ "open": lines.len() }));
+    until_the_input_ends()
+}
+
+fn until_the_input_ends() -> anyhow::Result<()> {
     std::io::stdin().read_exact(&mut [0]).or_else(|end| match end.kind() {
         std::io::ErrorKind::UnexpectedEof => Ok(()),
         _ => Err(end),
     })?;
     Ok(())
+}
+
+fn delay(upstream: SocketAddr, delay: Duration, buffer_len: usize) -> anyhow::Result<serde_json::Value> {
+    let proxy = proxy::Proxy::delayed(&upstream.to_string(), delay, buffer_len);
+    println!("ready on {}", proxy.address());
+    until_the_input_ends()?;
+    Ok(json!({
+        "to_server": proxy.passed(proxy::Toward::Server),
+        "to_client": proxy.passed(proxy::Toward::Client),
+    }))
 }
 
 /// Runs `true` over and over.
