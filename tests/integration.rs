@@ -15,6 +15,8 @@ mod harness;
 
 #[path = "integration/abuse.rs"]
 mod abuse;
+#[path = "integration/copies.rs"]
+mod copies;
 #[path = "integration/disk.rs"]
 mod disk;
 #[path = "integration/documents.rs"]

@@ -74,13 +74,13 @@ Examples:
 /// Wrong usage, or standard output is closed; what happens to a file is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let (sources, destination) = sources_and_destination(&args.paths)?;
-    let destination = Destination::new(destination, &sources, args.copy.recursive)?;
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
-    if destination.path.as_os_str() == "-" {
+    if destination.as_os_str() == "-" {
         let [source] = sources.as_slice() else { return Err(usage("one file at a time goes to standard output")) };
         return fetch_to_stdout(args, source, teller);
     }
+    let destination = Destination::new(destination, &sources, args.copy.recursive)?;
     if let Some(wire) = args.wire {
         return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }

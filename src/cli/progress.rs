@@ -122,6 +122,12 @@ impl Progress {
         self.show();
     }
 
+    /// So many bytes need not move.
+    pub fn skimmed(&mut self, bytes: u64) {
+        self.bytes_saved = self.bytes_saved.saturating_add(bytes);
+        self.moved(bytes);
+    }
+
     /// A file is where it belongs.
     pub const fn done(&mut self) {
         self.files_done += 1;

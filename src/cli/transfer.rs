@@ -237,6 +237,7 @@ impl Teller {
                 }
             }
             Event::Moved(bytes) => self.progress.moved(bytes),
+            Event::Skims(bytes) => self.progress.skimmed(bytes),
             Event::Done { path, size } => {
                 self.progress.done();
                 self.done(|| (names.from(path), names.to(path)), size)?;

@@ -217,6 +217,26 @@ impl Part {
         if self.is_kept && self.digest.blocks().len() > behind { self.note() } else { Ok(()) }
     }
 
+    /// So many zeros come next, and take no room.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub fn skip(&mut self, zeros: u64) -> io::Result<()> {
+        use io::Seek as _;
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+        let end = self.size().saturating_add(zeros);
+        self.file.set_len(end)?;
+        self.file.seek(io::SeekFrom::Start(end))?;
+        let behind = self.digest.blocks().len();
+        let mut left = zeros;
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.digest.update(ZEROS.get(..now).unwrap_or_default());
+            left -= now as u64;
+        }
+        if self.is_kept && self.digest.blocks().len() > behind { self.note() } else { Ok(()) }
+    }
+
     /// Writes into the journal what is new, and now and then that it is on the disk.
     fn note(&mut self) -> io::Result<()> {
         let blocks = self.digest.blocks();
@@ -392,6 +412,27 @@ pub fn put_symlink(dir: &Dir, target: &OsStr, to: &OsStr, mtime_ns: Option<i64>)
         let put = timed.unwrap_or(Ok(())).and_then(|()| rustix::fs::renameat(dir, &name, dir, target));
         if put.is_err() {
             remove(dir, &name);
+        }
+        return Ok(put?);
+    }
+    Err(io::Error::other("no free temporary name beside the target"))
+}
+
+/// Makes `to` in `to_dir` another name of the file `from` in `from_dir`, in place of another file, at once.
+///
+/// # Errors
+/// The two are on different file systems, which may have no hard links either, or the system refuses.
+pub fn put_hard_link((from_dir, from): (&Dir, &OsStr), (to_dir, to): (&Dir, &OsStr)) -> io::Result<()> {
+    for _ in 0..ATTEMPTS_MAX {
+        let name = Names::of(to, false).part;
+        match rustix::fs::linkat(from_dir, from, to_dir, &name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let put = rustix::fs::renameat(to_dir, &name, to_dir, to);
+        if put.is_err() {
+            remove(to_dir, &name);
         }
         return Ok(put?);
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use blake3::hazmat::ChainingValue;
+use rustix::fs::SeekFrom;
 
 use crate::digest::{BLOCK_LEN, Digest};
 use crate::net::listen::STACK_LEN;
@@ -17,6 +18,9 @@ use crate::wire::message::Total;
 
 /// What the checking thread reads at once, in bytes.
 const READ_LEN: usize = 256 * 1024;
+
+/// Longest hole that is sent at once, in bytes: hashing it takes ten milliseconds, in which nobody hears a signal.
+pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024;
 
 /// What the target has of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub struct Large<'f> {
     file: &'f File,
     size: u64,
     digest: Digest,
+    /// Whether parts of it take no room, and are not sent.
+    is_sparse: bool,
+    /// Up to here it is known to be data.
+    data_until: u64,
     part: Option<Part>,
     checking: Option<ScopedJoinHandle<'f, io::Result<Vec<ChainingValue>>>>,
 }
@@ -58,14 +66,20 @@ impl<'f> Large<'f> {
         is_over: &'f AtomicBool,
         piece: &mut [u8],
     ) -> io::Result<Option<Self>> {
+        // What takes less room than it is long has holes (stat(2)).
+        let is_sparse =
+            rustix::fs::fstat(file).is_ok_and(|stat| u64::try_from(stat.st_blocks).unwrap_or(0) * 512 < size);
         let Some(Offer { offset, blake3 }) = offer else {
-            return Ok(Some(Self { file, size, digest: Digest::default(), part: None, checking: None }));
+            let digest = Digest::default();
+            return Ok(Some(Self { file, size, digest, is_sparse, data_until: 0, part: None, checking: None }));
         };
         let behind = Digest::blocks_behind(offset);
         let mut large = Self {
             file,
             size: offset,
             digest: Digest::after(vec![ChainingValue::default(); behind]),
+            is_sparse: false,
+            data_until: 0,
             part: None,
             checking: None,
         };
@@ -74,7 +88,7 @@ impl<'f> Large<'f> {
         if !large.is_at_the_end() {
             return Ok(None);
         }
-        large.size = size;
+        (large.size, large.is_sparse) = (size, is_sparse);
         large.part = Some(Part { blake3, digest: large.digest.clone() });
         if behind == 0 {
             return Ok(large.is_the_same_file()?.then_some(large));
@@ -84,12 +98,45 @@ impl<'f> Large<'f> {
         Ok(Some(large))
     }
 
+    /// The zeros that come next and take no room, at most so many as a target is given at once.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn skip(&mut self, zeros: &[u8]) -> io::Result<u64> {
+        if !self.is_sparse || self.digest.len() < self.data_until || self.is_at_the_end() {
+            return Ok(0);
+        }
+        let at = self.digest.len();
+        let data = match rustix::fs::seek(self.file, SeekFrom::Data(at)) {
+            Ok(data) => data.min(self.size),
+            // There is no more, if it did not become shorter meanwhile.
+            Err(rustix::io::Errno::NXIO) if self.is_as_long_as_it_was() => self.size,
+            Err(_no_such_call) => {
+                self.is_sparse = false;
+                return Ok(0);
+            }
+        };
+        if data == at {
+            self.data_until = rustix::fs::seek(self.file, SeekFrom::Hole(at))?;
+            return Ok(0);
+        }
+        let hole = (data - at).min(HOLE_LEN_MAX);
+        let mut left = hole;
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len());
+            self.digest.update(zeros.get(..now).unwrap_or_default());
+            left -= now as u64;
+        }
+        Ok(hole)
+    }
+
     /// The next piece of it; nothing at its end, wherever that is by now.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn read<'p>(&mut self, piece: &'p mut [u8]) -> io::Result<&'p [u8]> {
-        let left = usize::try_from(self.size.saturating_sub(self.digest.len())).unwrap_or(usize::MAX);
+        let until = if self.is_sparse { self.size.min(self.data_until.max(self.digest.len() + 1)) } else { self.size };
+        let left = usize::try_from(until.saturating_sub(self.digest.len())).unwrap_or(usize::MAX);
         let wanted = left.min(piece.len());
         let len = loop {
             match self.file.read_at(piece.get_mut(..wanted).unwrap_or_default(), self.digest.len()) {
@@ -100,6 +147,10 @@ impl<'f> Large<'f> {
         let read = piece.get(..len).unwrap_or_default();
         self.digest.update(read);
         Ok(read)
+    }
+
+    fn is_as_long_as_it_was(&self) -> bool {
+        rustix::fs::fstat(self.file).is_ok_and(|stat| u64::try_from(stat.st_size).unwrap_or(0) >= self.size)
     }
 
     /// Whether all of its size was read.

@@ -173,6 +173,10 @@ pub struct Entry {
     pub mode: u32,
     /// Where a symlink points.
     pub target: Option<Vec<u8>>,
+    /// The number of an entry that is the same file under another name.
+    pub same: Option<u32>,
+    /// Whether another entry may be the same file.
+    pub has_links: bool,
     /// Why it does not come, if that is a failure.
     pub error: Option<String>,
     /// Why it does not come, if that is none.
@@ -193,6 +197,10 @@ struct EntryLine<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<PathText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    same: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    links: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skipped: Option<Cow<'a, str>>,
@@ -207,6 +215,8 @@ impl Entry {
             mtime_ns: self.mtime_ns,
             mode: self.mode,
             target: self.target.as_deref().map(PathText::of),
+            same: self.same,
+            links: self.has_links,
             error: self.error.as_deref().map(Cow::Borrowed),
             skipped: self.skipped.as_deref().map(Cow::Borrowed),
         };
@@ -222,6 +232,8 @@ impl Entry {
             mtime_ns: line.mtime_ns,
             mode: line.mode,
             target: line.target.as_ref().map(name_of).transpose()?,
+            same: line.same,
+            has_links: line.links,
             error: line.error.map(Cow::into_owned),
             skipped: line.skipped.map(Cow::into_owned),
         })
@@ -281,7 +293,7 @@ pub enum Deed {
     Copied,
     /// A directory is made; said in a dry run only.
     Made,
-    /// A symlink is made; said in a dry run only.
+    /// A symlink is made, which is said in a dry run only, or a file gets another name.
     Linked,
     /// Something is removed that the source does not have.
     Removed,
@@ -342,6 +354,8 @@ pub enum Event<'e> {
     },
     /// So many bytes of files have moved.
     Moved(u64),
+    /// So many bytes of a file are zeros that need not move.
+    Skims(u64),
     /// A file is where it belongs, for good.
     Done {
         /// Its path in the tree.

@@ -16,10 +16,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
 use crate::dir::Kind;
-use crate::part::{self, times};
+use crate::files::PIECE_LEN;
+use crate::part::{self, Part, times};
 use crate::root::{PATH_LEN_MAX, Root, RootPath, refusal};
 use crate::wire::error::{ErrorCode, Refusal};
-use crate::wire::message::Attributes;
+use crate::wire::message::{Attributes, Total};
 
 /// Directories that are kept open.
 const DIRS_OPEN_MAX: usize = 128;
@@ -303,6 +304,58 @@ impl Place {
         Ok(true)
     }
 
+    /// Makes `path` another name of the file `head`; `false`: it is. Where the system has no hard links, it becomes a
+    /// copy.
+    ///
+    /// # Errors
+    /// The file is not there, something else is in the way, or the system refuses.
+    pub fn hard_link(&mut self, head: &[u8], path: &[u8]) -> io::Result<bool> {
+        let ((head_dir, head), (above, name)) = (split(head), split(path));
+        let dirs = self.dir(head_dir).and_then(|head_dir| Ok((head_dir, self.dir(above)?)));
+        let (head_dir, dir) = match dirs {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.keeping.dry_run => return Ok(true),
+            dirs => dirs?,
+        };
+        let file = looked_at(&head_dir, head)?.filter(|stat| kind_of(stat) == FileType::RegularFile);
+        if file.is_none() && self.keeping.dry_run {
+            return Ok(true);
+        }
+        let file = file.ok_or_else(|| io::Error::other("the file whose other name it is did not arrive"))?;
+        if let Some(stat) = looked_at(&dir, name)? {
+            match kind_of(&stat) {
+                FileType::RegularFile if (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => return Ok(false),
+                FileType::RegularFile | FileType::Symlink => {}
+                _ => return Err(in_the_way("is no file here; remove it first")),
+            }
+        }
+        if self.keeping.dry_run {
+            return Ok(true);
+        }
+        match part::put_hard_link((&head_dir, head), (&dir, name)) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::PermissionDenied) => {
+                self.copy((&head_dir, head), (dir, name), &file)
+            }
+            linked => linked,
+        }
+        .map(|()| true)
+    }
+
+    fn copy(&self, (from_dir, from): (&Dir, &OsStr), (dir, name): (Arc<Dir>, &OsStr), stat: &Stat) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut from = std::fs::File::from(rustix::fs::openat(from_dir, from, flags, Mode::empty())?);
+        let attributes = self.attributes(0, Some(mtime_ns(stat)), stat.st_mode);
+        let mut copy = Part::create(dir, name, &attributes)?;
+        let mut piece = vec![0; PIECE_LEN];
+        loop {
+            let len = io::Read::read(&mut from, &mut piece)?;
+            if len == 0 {
+                let size = copy.size();
+                return copy.publish(&Total { size, blake3: None }, &attributes);
+            }
+            copy.write(piece.get(..len).unwrap_or_default())?;
+        }
+    }
+
     /// Sets a directory's mode and time, now that nothing more is made in it.
     ///
     /// # Errors
@@ -386,6 +439,10 @@ fn looked_at(dir: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn kind_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
 }
 
 fn set_mode(dir: &Dir, name: &OsStr, mode: u32) -> io::Result<()> {

@@ -25,6 +25,7 @@ enum Seen {
     Skipped(Vec<u8>, String),
     Begins(Vec<u8>, u64, u64),
     Moved(u64),
+    Skims(u64),
     Done(Vec<u8>, u64),
     Failed(Vec<u8>, Refusal),
     Did(Deed, Vec<u8>, u64),
@@ -141,6 +142,7 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
                 tell(says, Seen::Failed(path, Refusal::new(*code, message.as_ref())));
             }
+            Message::Hole { size } => tell(says, Seen::Skims(*size)),
             Message::Whole { .. } => {}
             Message::End { .. } => return end(&shared.target_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
@@ -151,7 +153,7 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
 }
 
 fn note_entry(number: u32, entry: Entry, shared: &Shared, says: &Sender<Seen>) {
-    let is_file = entry.kind == Kind::File && entry.error.is_none() && entry.skipped.is_none();
+    let is_file = entry.kind == Kind::File && entry.same.is_none() && entry.error.is_none() && entry.skipped.is_none();
     if let Some(why) = entry.error {
         tell(says, Seen::Failed(entry.path.clone(), Refusal::new(crate::wire::ErrorCode::Failed, why)));
     } else if let Some(why) = entry.skipped {
@@ -244,6 +246,7 @@ impl Seen {
             Self::Skipped(path, why) => watch(Event::Skipped { path: &path, why: &why }),
             Self::Begins(path, size, offset) => watch(Event::Begins { path: &path, size, offset }),
             Self::Moved(bytes) => watch(Event::Moved(bytes)),
+            Self::Skims(bytes) => watch(Event::Skims(bytes)),
             Self::Done(path, size) => watch(Event::Done { path: &path, size }),
             Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
             Self::Did(deed, path, size) => watch(Event::Did { deed, path: &path, size }),

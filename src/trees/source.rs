@@ -1,6 +1,7 @@
 //! The half of a turn that has the files: lists them, hears which are wanted, and sends those.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -32,6 +33,9 @@ const LIST_FRAME_LEN: usize = 64 * 1024;
 pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
 /// A file that changes while it is read is read once more.
 const READS_MAX: usize = 2;
+
+/// What holes are hashed as.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
 
@@ -85,6 +89,8 @@ pub struct Source<'s> {
     opener: Opener,
     /// The next entry's number.
     next: u32,
+    /// Files with several names, by device and inode: the entry of the first.
+    heads: HashMap<(u64, u64), u32>,
     is_all_listed: bool,
     /// Entries on which the target has not said anything yet, in order; the last is the next before `next`.
     unanswered: VecDeque<Listed>,
@@ -125,6 +131,7 @@ impl<'s> Source<'s> {
             watch,
             opener: Opener::default(),
             next: 0,
+            heads: HashMap::new(),
             is_all_listed: false,
             unanswered: VecDeque::new(),
             wanted: VecDeque::new(),
@@ -301,10 +308,19 @@ impl<'s> Source<'s> {
     fn list(&mut self) -> Result<()> {
         let mut body = Vec::new();
         while body.len() < LIST_FRAME_LEN {
-            let Some(Found { entry, place }) = self.walk.next() else {
+            let Some(Found { mut entry, place, inode }) = self.walk.next() else {
                 self.is_all_listed = true;
                 break;
             };
+            if let Some(inode) = inode {
+                match self.heads.entry(inode) {
+                    Slot::Occupied(head) => entry.same = Some(*head.get()),
+                    Slot::Vacant(slot) => {
+                        slot.insert(self.next);
+                        entry.has_links = true;
+                    }
+                }
+            }
             entry.write(&mut body)?;
             self.next = self.next.checked_add(1).ok_or_else(too_many)?;
             match (&entry.error, &entry.skipped) {
@@ -313,9 +329,12 @@ impl<'s> Source<'s> {
                     (self.watch)(Event::Failed { path: &entry.path, why: &why })?;
                 }
                 (None, Some(why)) => (self.watch)(Event::Skipped { path: &entry.path, why })?,
-                (None, None) if entry.kind == Kind::File => (self.watch)(Event::Listed(entry.size))?,
+                (None, None) if entry.kind == Kind::File && entry.same.is_none() => {
+                    (self.watch)(Event::Listed(entry.size))?;
+                }
                 (None, None) => {}
             }
+            let place = place.filter(|_| entry.same.is_none());
             self.unanswered.push_back(Listed { path: entry.path, size: entry.size, place });
         }
         if self.is_all_listed {
@@ -438,6 +457,16 @@ impl<'s> Source<'s> {
 
     fn send_pieces(&mut self, opened: &Opened<'_>, large: &mut Large<'_>, said: &Receiver<Said>) -> Result<Read> {
         loop {
+            let hole = large.skip(&ZEROS).map_err(ours)?;
+            if hole > 0 {
+                self.sender.queue(&Message::Hole { size: hole }, &[])?;
+                (self.watch)(Event::Skims(hole))?;
+                self.hear_what_came(said)?;
+                if !self.sent.contains_key(&opened.entry) {
+                    return Ok(Read::Refused);
+                }
+                continue;
+            }
             let piece = large.read(&mut self.piece).map_err(ours)?;
             if piece.is_empty() {
                 break;

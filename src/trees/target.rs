@@ -9,6 +9,7 @@ use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::batch::{Batch, Fate, Whole};
 use super::filter::Filter;
+use super::large::HOLE_LEN_MAX;
 use super::mirror::{self, Plan};
 use super::place::{Place, There, split};
 use super::source::RECORD_LEN;
@@ -39,6 +40,10 @@ pub struct Target {
     parts_open: usize,
     current: Option<Current>,
     batch: Batch,
+    /// Files that have other names too, by their entry.
+    heads: HashMap<u32, Vec<u8>>,
+    /// The others: entry, path, and the entry of the file.
+    names: Vec<(u32, Vec<u8>, u32)>,
     /// What the source has, for a mirror.
     listed: Option<mirror::Listed>,
     /// Whether anything failed, on either side.
@@ -90,6 +95,8 @@ impl Target {
             parts_open: 0,
             current: None,
             batch: Batch::new(keeping.sync),
+            heads: HashMap::new(),
+            names: Vec::new(),
             listed: keeping.delete.then(mirror::Listed::default),
             listed_dirs: Vec::new(),
             has_failed: false,
@@ -140,6 +147,7 @@ impl Turn<'_> {
                 Message::Small => self.take_small(receiver)?,
                 Message::Large { entry, offset, attributes } => self.begin_large(entry, offset, attributes)?,
                 Message::Data { .. } => self.take_piece(receiver)?,
+                Message::Hole { size } => self.take_hole(size)?,
                 Message::Whole { total: Total { size, blake3 } } => {
                     let total = Total { size, blake3: blake3.map(|blake3| blake3.into_owned().into()) };
                     self.end_large(&total)?;
@@ -170,6 +178,7 @@ impl Turn<'_> {
         let is_short = !expected.is_empty() || current.is_some() || !is_all_listed;
         self.commit()?;
         if !is_short {
+            self.link_names()?;
             self.mirror()?;
             self.finish_dirs()?;
         }
@@ -226,6 +235,13 @@ impl Turn<'_> {
             Ok(path) => path,
             Err(why) => return self.fail(number, &entry.path, &why),
         };
+        if let Some(head) = entry.same {
+            self.target.names.push((number, path, head));
+            return Ok(());
+        }
+        if entry.has_links {
+            self.target.heads.insert(number, path.clone());
+        }
         let (made, deed) = match entry.kind {
             Kind::File => return self.look_at_file(number, path, entry),
             Kind::Dir => (self.look_at_dir(&path, entry), Deed::Made),
@@ -414,6 +430,19 @@ impl Turn<'_> {
         Ok(())
     }
 
+    fn take_hole(&mut self, size: u64) -> Result<()> {
+        let Some(current) = &mut self.target.current else { return Err(bad_small("a hole came outside a file")) };
+        if size > HOLE_LEN_MAX {
+            return Err(bad_small("a hole is longer than holes are"));
+        }
+        (self.watch)(Event::Skims(size))?;
+        let Some(part) = &mut current.part else { return Ok(()) };
+        let Err(error) = part.skip(size) else { return Ok(()) };
+        let (entry, path) = (current.entry, current.expected.path.clone());
+        current.part = None;
+        self.fail_or_stop(entry, &path, &error)
+    }
+
     fn end_large(&mut self, total: &Total<'_>) -> Result<()> {
         let Some(Current { entry, expected, attributes, part }) = self.target.current.take() else {
             return Err(bad_small("the end of a large file came outside one"));
@@ -469,6 +498,22 @@ impl Turn<'_> {
         (self.watch)(Event::Did { deed, path, size })?;
         let kept = Kept { did: Some(deed), path: Some(super::PathText::of(path)), size, ..Kept::of(entry, 1) };
         write_line(&kept, &mut self.target.kept)
+    }
+
+    /// Gives files that have several names the others.
+    fn link_names(&mut self) -> Result<()> {
+        for (number, path, head) in std::mem::take(&mut self.target.names) {
+            let linked = match self.target.heads.get(&head) {
+                Some(head) => self.target.place.hard_link(head, &path),
+                None => Err(io::Error::other("the file whose other name it is was not listed")),
+            };
+            match linked {
+                Ok(true) => self.tell(number, Deed::Linked, &path, 0)?,
+                Ok(false) => {}
+                Err(error) => self.fail_or_stop(number, &path, &error)?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes what the source does not have, if that is asked for, and is safe.

@@ -172,6 +172,8 @@ pub struct Found {
     pub entry: Entry,
     /// Where a file is.
     pub place: Option<Place>,
+    /// Of a file with several names: its device and inode.
+    pub inode: Option<(u64, u64)>,
 }
 
 /// A walk over trees.
@@ -206,7 +208,7 @@ impl Walk {
     fn enter(&mut self, named: Named) -> Found {
         let top = match named {
             Ok(top) => Arc::new(top),
-            Err(Missing { name, why }) => return Found { entry: failed(name, why), place: None },
+            Err(Missing { name, why }) => return Found { entry: failed(name, why), place: None, inode: None },
         };
         if let Some(name) = &top.only {
             let looked = rustix::fs::statat(&*top.dir, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -220,7 +222,7 @@ impl Walk {
             |error| failed(top.name.clone(), explained(&top.shown(b""), &error)),
             |stat| entry_of(top.name.clone(), &stat),
         );
-        Found { entry, place: None }
+        Found { entry, place: None, inode: None }
     }
 
     /// Goes down into a directory.
@@ -267,7 +269,11 @@ impl Walk {
             let opened = if is_link { place.followed_dir() } else { top.root.open_dir_in(&dir, name) };
             let entered = opened.and_then(|dir| self.descend(&top, Arc::new(dir), (below, listed.clone())));
             if let Err(error) = entered {
-                return Some(Found { entry: failed(listed, explained(&place.shown(), &error)), place: None });
+                return Some(Found {
+                    entry: failed(listed, explained(&place.shown(), &error)),
+                    place: None,
+                    inode: None,
+                });
             }
         }
         Some(self.found(listed, &dir, looked, place))
@@ -278,7 +284,9 @@ impl Walk {
     fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, place: Place) -> Found {
         let stat = match looked {
             Ok(stat) => stat,
-            Err(error) => return Found { entry: failed(path, explained(&place.shown(), &error)), place: None },
+            Err(error) => {
+                return Found { entry: failed(path, explained(&place.shown(), &error)), place: None, inode: None };
+            }
         };
         let mut entry = entry_of(path, &stat);
         match entry.kind {
@@ -286,7 +294,7 @@ impl Walk {
                 Ok(target) => entry.target = Some(target.into_bytes()),
                 Err(error) => {
                     let why = explained(&place.shown(), &error.into());
-                    return Found { entry: failed(entry.path, why), place: None };
+                    return Found { entry: failed(entry.path, why), place: None, inode: None };
                 }
             },
             Kind::Other => entry.skipped = Some("neither file, directory nor symlink".to_owned()),
@@ -296,7 +304,8 @@ impl Walk {
             Kind::File | Kind::Dir => {}
         }
         let place = (entry.kind == Kind::File && entry.skipped.is_none()).then_some(place);
-        Found { entry, place }
+        let has_links = place.is_some() && stat.st_nlink > 1 && !self.follow;
+        Found { entry, place, inode: has_links.then_some((stat.st_dev, stat.st_ino)) }
     }
 }
 
@@ -420,6 +429,8 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
         mtime_ns: mtime_ns(stat),
         mode: stat.st_mode & 0o777,
         target: None,
+        same: None,
+        has_links: false,
         error: None,
         skipped: None,
     }
@@ -432,7 +443,18 @@ pub fn mtime_ns(stat: &Stat) -> i64 {
 }
 
 fn failed(path: Vec<u8>, why: String) -> Entry {
-    Entry { path, kind: Kind::Other, size: 0, mtime_ns: 0, mode: 0, target: None, error: Some(why), skipped: None }
+    Entry {
+        path,
+        kind: Kind::Other,
+        size: 0,
+        mtime_ns: 0,
+        mode: 0,
+        target: None,
+        same: None,
+        has_links: false,
+        error: Some(why),
+        skipped: None,
+    }
 }
 
 /// Why something could not be had: our own words where there are some, the system's where not.

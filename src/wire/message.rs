@@ -104,6 +104,8 @@ pub enum Message<'a> {
     Small,
     /// One large file, from `offset` on: `data`, then `whole`.
     Large { entry: u32, offset: u64, attributes: Attributes },
+    /// Of a large file: so many zeros that take no room where it comes from.
+    Hole { size: u64 },
     /// The large file has ended.
     Whole { total: Total<'a> },
     /// A wanted file does not come, or not any further.
@@ -170,7 +172,8 @@ impl Message<'_> {
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
         "left", "nick", "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir",
-        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "small", "large", "whole", "lost", "kept",
+        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "small", "large", "hole", "whole", "lost",
+        "kept",
     ];
 
     /// The word on the wire.
@@ -213,6 +216,7 @@ impl Message<'_> {
             Self::Want { .. } => "want",
             Self::Small => "small",
             Self::Large { .. } => "large",
+            Self::Hole { .. } => "hole",
             Self::Whole { .. } => "whole",
             Self::Lost { .. } => "lost",
             Self::Kept => "kept",
@@ -275,6 +279,7 @@ impl Message<'_> {
                 h.to = text(to);
             }
             Self::Dropped { count } => h.count = Some(*count),
+            Self::Hole { size } => h.size = Some(*size),
             Self::Exec { form, path } => {
                 h.form = Some(*form);
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
@@ -540,6 +545,7 @@ impl<'a> Fields<'a> {
                 offset: self.h.offset,
                 attributes: self.attributes()?,
             },
+            "hole" => Message::Hole { size: self.need(self.h.size, "size")? },
             "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
             "lost" => Message::Lost {
                 entry: self.need(self.h.entry, "entry")?,

@@ -112,6 +112,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
             Message::Large { entry: 2, offset: 16_777_216, attributes: Attributes { size: 20_000_000, ..file } },
             b"",
         ),
+        ("hole", Message::Hole { size: 4096 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
         (
             "lost",

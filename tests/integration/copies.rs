@@ -1,0 +1,118 @@
+//! Copies of odd kinds: holes, files with several names, pipes, and from one machine to another through this one.
+
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+
+use crate::harness::{Run, Server};
+
+/// Bytes that it takes on the disk.
+fn room(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn what_takes_no_room_takes_none_there_and_none_on_the_line() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let path = here.path().join("sparse");
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    file.set_len(300 << 20).unwrap();
+    file.write_all_at(b"at the beginning", 0).unwrap();
+    file.write_all_at(&vec![7; 1 << 20], (100 << 20) + 12_345).unwrap();
+    file.write_all_at(b"near the end", (300 << 20) - 5000).unwrap();
+    assert!(room(&path) < 8 << 20, "this file system has no holes, and the test no meaning");
+    let summary = |run: Run| run.current_dir(here.path()).output().json();
+    let put = summary(Run::new("fput").args(["--json", "sparse", &server.remote("")]));
+    let get = summary(Run::new("fget").args(["--json", &server.remote("sparse"), "back"]));
+    for (copy, json) in [(server.root().join("sparse"), put), (here.path().join("back"), get)] {
+        assert!(room(&copy) < 8 << 20, "{} bytes", room(&copy));
+        assert!(json["moved"].as_u64().unwrap() < 8 << 20, "{json}");
+        assert_eq!(json["bytes"], 300_u64 << 20);
+        let copy = std::fs::File::open(copy).unwrap();
+        for at in [0, (100 << 20) + 12_000, (200 << 20) + 1, (300 << 20) - 5100] {
+            let (mut want, mut got) = (vec![1; 5100], vec![2; 5100]);
+            file.read_exact_at(&mut want, at).unwrap();
+            copy.read_exact_at(&mut got, at).unwrap();
+            assert!(want == got, "at {at}");
+        }
+    }
+}
+
+#[test]
+fn files_with_several_names_keep_them() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(here.path().join("tree/sub")).unwrap();
+    std::fs::write(here.path().join("tree/a"), "one").unwrap();
+    std::fs::write(here.path().join("tree/alone"), "two").unwrap();
+    for name in ["tree/b", "tree/sub/c"] {
+        std::fs::hard_link(here.path().join("tree/a"), here.path().join(name)).unwrap();
+    }
+    let put = || Run::new("fput").args(["-r", "tree", &server.remote("")]).current_dir(here.path());
+    put().any_stderr().prints("");
+    Run::new("fget").args(["-qr", &server.remote("tree/"), "back"]).current_dir(here.path()).prints("");
+    for root in [server.root().join("tree"), here.path().join("back")] {
+        let inode = |name: &str| std::fs::metadata(root.join(name)).unwrap().ino();
+        assert_eq!((inode("b"), inode("sub/c")), (inode("a"), inode("a")));
+        assert_ne!(inode("alone"), inode("a"));
+        assert_eq!(std::fs::read(root.join("sub/c")).unwrap(), b"one");
+    }
+    // Again: nothing. And a name that was parted from the others comes back to them.
+    put().stderr("0 files, 0 bytes").prints("");
+    std::fs::remove_file(server.root().join("tree/b")).unwrap();
+    server.write("tree/b", "other");
+    put().any_stderr().prints("");
+    let inode = |name: &str| std::fs::metadata(server.root().join("tree").join(name)).unwrap().ino();
+    assert_eq!(inode("b"), inode("a"));
+}
+
+#[test]
+fn pipes_are_read_and_written() {
+    let server = Server::start();
+    let bytes: Vec<u8> = (0..=250).cycle().take(3_000_000).collect();
+    let put = Run::new("fput").args(["-v", "-", &server.remote("piped")]).stdin(bytes.clone());
+    put.stderr("3000000 bytes, verified").prints("");
+    assert!(server.read("piped") == bytes);
+    let get = Run::new("fget").args(["-q", &server.remote("piped"), "-"]).output();
+    assert!(get.stdout == bytes);
+    Run::new("fget").args([&server.remote("nothing"), "-"]).code(1).stderr("no such file").prints("");
+    Run::new("fput").args(["-", &server.remote("")]).code(2).stderr("what is the file to be called").prints("");
+    Run::new("fget")
+        .args([&server.remote("a"), &server.remote("b"), "-"])
+        .code(2)
+        .stderr("one file at a time")
+        .prints("");
+}
+
+#[test]
+fn one_machine_sends_to_another_through_this_one() {
+    let (from, to) = (Server::start(), Server::start());
+    for at in 0..300 {
+        from.write(&format!("site/d{}/f{at}", at % 7), vec![7; at * 10]);
+    }
+    let big: Vec<u8> = (0..=250).cycle().take(5_000_000).collect();
+    from.write("site/big", &big);
+    std::os::unix::fs::symlink("big", from.root().join("site/link")).unwrap();
+    let pass = |args: &[&str]| Run::new("fput").args(args);
+    let (site, there) = (from.remote("site"), to.remote("copy"));
+    pass(&["-r", &site, &there]).stderr("301 files, ").prints("");
+    assert!(to.read("copy/site/big") == big);
+    assert_eq!(std::fs::read_link(to.root().join("copy/site/link")).unwrap(), Path::new("big"));
+    pass(&["-r", &site, &there]).stderr("0 files, 0 bytes").prints("");
+    from.write("site/big", b"new");
+    let json = pass(&["--json", "-r", &site, &there]).output().json();
+    assert_eq!((&json["files"], &json["unchanged"], &json["moved"]), (&1.into(), &300.into(), &3.into()));
+    // Each may refuse, and the other is told.
+    pass(&[&from.remote("nothing"), &there]).code(1).stderr("/nothing: no such file or directory").prints("");
+    pass(&[&from.remote("site/big"), &to.remote("no/such/dir")]).code(1).stderr("/no/such: no such file").prints("");
+    let closed = Server::with(&["--guest", "echo"]);
+    let to_closed = format!("{}/x", closed.plain());
+    pass(&[&from.remote("site/big"), &to_closed]).code(1).stderr("needs the service write").prints("");
+    let from_closed = format!("{}/x", closed.plain());
+    pass(&[&from_closed, &there]).code(1).stderr("needs the service read").prints("");
+    pass(&[&from.remote("site/big"), "here", &there])
+        .code(2)
+        .stderr("all on this machine, or all on another")
+        .prints("");
+    assert_eq!(to.names("copy/site").len(), 9, "{:?}", to.names("copy/site"));
+}
