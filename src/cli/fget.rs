@@ -84,15 +84,16 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if let Some(wire) = args.wire {
         return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }
+    let interruption = Interruption::watch()?;
     let mut rest = sources.as_slice();
     while let Some(first) = rest.first() {
         let same = rest.iter().take_while(|source| source.address == first.address).count();
         let (group, others) = rest.split_at(same);
         rest = others;
         let mut names = FromRemote::new(group, destination.path.clone());
-        let attempt = |teller: &mut Teller| fetch(args, group, &destination, &mut names, teller);
+        let attempt = |teller: &mut Teller| fetch((args, &interruption), group, &destination, &mut names, teller);
         let shown = (names_of(group), destination.path.to_string_lossy().into_owned());
-        if with_retries(&mut teller, &args.copy, (&shown.0, &shown.1), attempt)?.is_interrupted() {
+        if with_retries(&mut teller, (&args.copy, &interruption), (&shown.0, &shown.1), attempt)?.is_interrupted() {
             return Ok(teller.interrupted(super::transfer::GO_ON)?);
         }
     }
@@ -107,15 +108,15 @@ fn names_of(group: &[Remote]) -> String {
     }
 }
 
-/// Fetches from one machine; `true`: a signal came.
+/// Fetches from one machine.
 fn fetch(
-    args: &Args,
+    (args, interruption): (&Args, &Interruption),
     group: &[Remote],
     destination: &Destination,
     names: &mut FromRemote,
     teller: &mut Teller,
-) -> anyhow::Result<bool> {
-    let Some(Remote { address, .. }) = group.first() else { return Ok(false) };
+) -> anyhow::Result<()> {
+    let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
     let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
     let Copy { recursive, follow, .. } = args.copy;
     let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
@@ -125,15 +126,10 @@ fn fetch(
     let target = Target::new(place, Filter::new(&selection).map_err(Error::from)?);
     let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
     let pull = Pull { paths, recursive, follow, selection, bwlimit: args.copy.bwlimit };
-    let interruption = Interruption::watch(line.control().clone())?;
-    let pulled = call_pull(&mut line, &pull, target, &mut |event| teller.event(event, names));
-    // What was whole by then is kept, and said to be.
-    if interruption.stop() && pulled.is_err() {
-        return Ok(true);
-    }
-    pulled?;
+    interruption.add(line.control());
+    call_pull(&mut line, &pull, target, &mut |event| teller.event(event, names))?;
     line.close();
-    Ok(false)
+    Ok(())
 }
 
 /// One file to standard output. Its bytes are out before its digest is known: who reads them looks at the exit code.
@@ -292,9 +288,10 @@ fn fetch_one_bare(
         BareLine::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.timeout })
     };
     line.say(source.path.as_bytes())?;
-    let interruption = Interruption::watch(line.control())?;
+    let interruption = Interruption::watch()?;
+    interruption.add(&line.control());
     let ended = line.hear(&mut |piece| part.write(piece).map_err(Error::ours(target.to_string_lossy())));
-    if interruption.stop() && ended.is_err() {
+    if interruption.has_come() && ended.is_err() {
         return Ok(None);
     }
     let ended = ended?;

@@ -12,7 +12,7 @@ use super::args::{Reach, Talk};
 use super::exit::usage;
 use super::remote::{Remote, ToRemote};
 use super::signals::Interruption;
-use super::transfer::{Copy, GO_ON, Show, Teller, with_retries};
+use super::transfer::{Copy, Ended, GO_ON, Show, Teller, with_retries};
 use super::{Exit, connect};
 use crate::files::{Upload, call_put};
 use crate::trees::filter::Filter;
@@ -29,7 +29,8 @@ pub const PROGRAM: &str = "fput";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH")]
 pub struct Args {
-    /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root
+    /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root;
+    /// several go to each
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
@@ -50,6 +51,7 @@ Examples:
   fput -r site build:www                   a tree: www/site; again: only what has changed
   fput -r site/ build:www                  what is in it: www/...
   pg_dump db | fput - build:dump.sql       from standard input
+  fput -r site web1:www web2:www web3:www  to several machines at once
   fput -r build:site spare:www             from another machine, through this one
   fput notes.txt tls://build:7000/docs/    to another port";
 
@@ -58,30 +60,82 @@ Examples:
 /// # Errors
 /// Wrong usage, or standard output is closed; what happens to a file is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
-    let Some((last, files)) = args.paths.split_last() else {
-        return Err(usage("name a file and HOST:[PATH]"));
-    };
-    let Some(remote) = Remote::parse(last)? else {
-        let last = last.to_string_lossy();
-        return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last. To download, use fget")));
-    };
-    let sources = files.iter().map(|file| Remote::parse(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
-    let mut names = ToRemote::new(files, &remote);
+    let (files, remotes) = files_and_remotes(&args.paths)?;
+    let (remote, teller) = match &remotes[..] {
+        [] => return Err(usage("name a file and HOST:[PATH]")),
+        [only] => (only, Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run)),
+        _ => return fan_out(args, files, &remotes),
+    };
     if files.iter().any(|file| file == "-") {
-        return send_stdin(args, files, &remote, teller);
+        return send_stdin(args, files, remote, teller);
     }
+    let sources = files.iter().map(|file| Remote::parse(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let sources: Vec<Remote> = sources.into_iter().flatten().collect();
     if !sources.is_empty() {
-        return pass_on(args, &sources, files, &remote, teller);
+        return pass_on(args, &sources, files, remote, teller);
     }
-    let attempt = |teller: &mut Teller| send(args, files, &remote, &mut names, teller);
+    let interruption = Interruption::watch()?;
+    let (teller, ended) = send_to((args, &interruption), files, remote, teller)?;
+    Ok(if ended.is_interrupted() { teller.interrupted(GO_ON)? } else { teller.finish()? })
+}
+
+/// What is sent, and to whom. With a file of this machine first, all that stand last with a host are targets; otherwise
+/// only the last one is, and the others are sources too.
+fn files_and_remotes(paths: &[OsString]) -> anyhow::Result<(&[OsString], Vec<Remote>)> {
+    let all = paths.iter().map(|path| Remote::parse(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let targets = all.iter().rev().take_while(|path| path.is_some()).count();
+    if targets == 0 {
+        let last = paths.last().map(|last| last.to_string_lossy()).unwrap_or_default();
+        return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last. To download, use fget")));
+    }
+    let targets = if all.first().is_some_and(Option::is_some) { 1 } else { targets };
+    let (files, _) = paths.split_at(paths.len() - targets);
+    Ok((files, all.into_iter().skip(files.len()).flatten().collect()))
+}
+
+/// Sends to one machine, as often as it takes.
+fn send_to(
+    (args, interruption): (&Args, &Interruption),
+    files: &[OsString],
+    remote: &Remote,
+    mut teller: Teller,
+) -> anyhow::Result<(Teller, Ended)> {
+    let mut names = ToRemote::new(files, remote);
+    let attempt = |teller: &mut Teller| send((args, interruption), files, remote, &mut names, teller);
     let (from, to) = (names_of(files), remote.shown());
-    if with_retries(&mut teller, &args.copy, (&from, &to), attempt)?.is_interrupted() {
-        return Ok(teller.interrupted(GO_ON)?);
+    let ended = with_retries(&mut teller, (&args.copy, interruption), (&from, &to), attempt)?;
+    Ok((teller, ended))
+}
+
+/// Sends to several machines at the same time; none waits for another.
+fn fan_out(args: &Args, files: &[OsString], remotes: &[Remote]) -> anyhow::Result<Exit> {
+    let interruption = &Interruption::watch()?;
+    let to_one = |remote: &Remote| {
+        let teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
+        let teller = teller.of_host(remote.address.to_string());
+        let (teller, _) = send_to((args, interruption), files, remote, teller)?;
+        Ok::<_, anyhow::Error>(teller.finish_host()?)
+    };
+    let ended: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = remotes.iter().map(|remote| scope.spawn(|| to_one(remote))).collect();
+        let broken = |_| Err(anyhow::anyhow!("a thread broke off"));
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(broken)).collect()
+    });
+    let (mut exit, mut hosts) = (Exit::Done, Vec::new());
+    for host in ended {
+        let (code, summary) = host?;
+        exit = if exit == Exit::Done { code } else { exit };
+        hosts.extend(summary);
     }
-    Ok(teller.finish()?)
+    if interruption.has_come() {
+        super::say(PROGRAM, &format!("interrupted; {GO_ON}"));
+        exit = Exit::Interrupted;
+    }
+    if args.talk.json {
+        super::put_json(&serde_json::json!({ "hosts": hosts, "exit_code": exit.code() }))?;
+    }
+    Ok(exit)
 }
 
 fn names_of(files: &[OsString]) -> String {
@@ -92,14 +146,14 @@ fn names_of(files: &[OsString]) -> String {
     }
 }
 
-/// Sends to one machine; `true`: a signal came.
+/// Sends to one machine.
 fn send(
-    args: &Args,
+    (args, interruption): (&Args, &Interruption),
     files: &[OsString],
     remote: &Remote,
     names: &mut ToRemote,
     teller: &mut Teller,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<()> {
     let Copy { recursive, follow, .. } = args.copy;
     let tops = files.iter().map(|file| Top::of_own(Path::new(file), recursive)).collect();
     let mut line = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
@@ -107,14 +161,10 @@ fn send(
     let walk = Walk::new(tops, follow, Filter::new(&selection).map_err(Error::from)?);
     let sending = Sending { walk, bwlimit: args.copy.bwlimit };
     let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping(), selection };
-    let interruption = Interruption::watch(line.control().clone())?;
-    let pushed = call_push(&mut line, remote.path.as_bytes(), &push, sending, &mut |event| teller.event(event, names));
-    if interruption.stop() && pushed.is_err() {
-        return Ok(true);
-    }
-    pushed?;
+    interruption.add(line.control());
+    call_push(&mut line, remote.path.as_bytes(), &push, sending, &mut |event| teller.event(event, names))?;
     line.close();
-    Ok(false)
+    Ok(())
 }
 
 /// From another machine to a third, through this one.
@@ -132,6 +182,7 @@ fn pass_on(
         return Err(usage("the sources are on several machines; send from each by itself"));
     }
     let mut names = ToRemote::new(files, remote);
+    let interruption = Interruption::watch()?;
     let attempt = |teller: &mut Teller| {
         let Copy { recursive, follow, bwlimit, .. } = args.copy;
         let mut from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk)?;
@@ -141,19 +192,17 @@ fn pass_on(
         let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit };
         let single = matches!(sources, [only] if !glob::is_pattern(only.path.as_bytes()));
         let push = Push { single, recursive, keeping: args.copy.keeping(), selection };
-        let interruption = Interruption::watch(from.control().clone())?;
-        let passed = relay(&mut from, &mut to, (&pull, remote.path.as_bytes(), &push), &mut |event| {
+        interruption.add(from.control());
+        interruption.add(to.control());
+        relay(&mut from, &mut to, (&pull, remote.path.as_bytes(), &push), &mut |event| {
             teller.event(event, &mut names)
-        });
-        if interruption.stop() && passed.is_err() {
-            return Ok(true);
-        }
-        passed?;
+        })?;
         from.close();
         to.close();
-        Ok(false)
+        Ok(())
     };
-    if with_retries(&mut teller, &args.copy, (&names_of(files), &remote.shown()), attempt)?.is_interrupted() {
+    let shown = (names_of(files), remote.shown());
+    if with_retries(&mut teller, (&args.copy, &interruption), (&shown.0, &shown.1), attempt)?.is_interrupted() {
         return Ok(teller.interrupted(GO_ON)?);
     }
     Ok(teller.finish()?)
@@ -174,12 +223,13 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
         let (path, name) = (remote.path.as_bytes(), OsStr::new(""));
         let upload = Upload { source: std::io::stdin().lock(), shown: &from, attributes, path, name };
         let mut bytes = 0;
-        let interruption = Interruption::watch(line.control().clone())?;
+        let interruption = Interruption::watch()?;
+        interruption.add(line.control());
         let put = call_put(&mut line, upload, &mut |sent| {
             bytes = sent;
             Ok(())
         });
-        if interruption.stop() && put.is_err() {
+        if interruption.has_come() && put.is_err() {
             return Ok(None);
         }
         let there = put?;

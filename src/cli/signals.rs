@@ -94,30 +94,50 @@ impl Forwarding {
     }
 }
 
-/// Ends a transfer on Ctrl-C and its like by ending its line: what has come is then kept for the next attempt, as
+/// Ends a run on Ctrl-C and its like by ending its lines: what has come is then kept for the next attempt, as
 /// after any lost line. The signal USR1 only asks how far it is.
 #[derive(Debug)]
 pub struct Interruption {
     _claim: Claim,
     is_interrupted: Arc<AtomicBool>,
+    lines: Arc<Mutex<Vec<Control>>>,
 }
 
 impl Interruption {
-    /// Begins to watch for signals, of which each ends the line.
+    /// Begins to watch for signals, of which the first ends all lines that were [`add`](Self::add)ed and the second the
+    /// program, should it be stuck elsewhere.
     ///
     /// # Errors
     /// The handlers could not be installed.
-    pub fn watch(control: Control) -> std::io::Result<Self> {
+    pub fn watch() -> std::io::Result<Self> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
-        let interrupted = Arc::clone(&is_interrupted);
+        let lines: Arc<Mutex<Vec<Control>>> = Arc::default();
+        let (interrupted, to_end) = (Arc::clone(&is_interrupted), Arc::clone(&lines));
         let claim = Claim::take(Box::new(move |signal| {
             if signal == SIGUSR1 {
                 return super::progress::ask();
             }
-            interrupted.store(true, Ordering::Release);
-            control.stop();
+            if interrupted.swap(true, Ordering::AcqRel)
+                && let Err(error) = emulate_default_handler(signal)
+            {
+                tracing::error!(%error, signal, "a signal could not do what it does");
+            }
+            to_end.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Control::stop);
         }))?;
-        Ok(Self { _claim: claim, is_interrupted })
+        Ok(Self { _claim: claim, is_interrupted, lines })
+    }
+
+    /// This line is ended too.
+    pub fn add(&self, line: &Control) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        if self.has_come() {
+            line.stop();
+        }
+    }
+
+    /// Whether a signal has come.
+    pub fn has_come(&self) -> bool {
+        self.is_interrupted.load(Ordering::Acquire)
     }
 
     /// Begins to watch for signals, of which the first is only noted, for [`check`](Self::check), and
@@ -136,7 +156,7 @@ impl Interruption {
                 control.stop();
             }
         }))?;
-        Ok(Self { _claim: claim, is_interrupted })
+        Ok(Self { _claim: claim, is_interrupted, lines: Arc::default() })
     }
 
     /// An error once a signal has come.
@@ -144,14 +164,9 @@ impl Interruption {
     /// # Errors
     /// A signal has come.
     pub fn check(&self) -> crate::wire::Result<()> {
-        if self.is_interrupted.load(Ordering::Acquire) {
+        if self.has_come() {
             return Err(crate::wire::Error::ours("interrupted")(std::io::Error::other("nothing half is left behind")));
         }
         Ok(())
-    }
-
-    /// Ends it; returns whether a signal came.
-    pub fn stop(self) -> bool {
-        self.is_interrupted.load(Ordering::Acquire)
     }
 }

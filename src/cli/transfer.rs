@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::args::{duration, size};
 use super::exit::usage;
 use super::progress::{Progress, When};
-use super::{Exit, printable, put_json, put_out, say};
+use super::signals::Interruption;
+use super::{Exit, printable, put_json, put_out};
 use crate::session::millis;
 use crate::trees::filter::{Filter, Selection};
 use crate::trees::{Deed, Event, Keeping, Tally};
@@ -137,6 +138,8 @@ struct Done {
 struct Summary<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'s str>,
     files: u64,
     unchanged: u64,
     skipped: u64,
@@ -163,6 +166,7 @@ pub struct Teller {
     quiet: bool,
     verbose: bool,
     dry_run: bool,
+    host: Option<String>,
     started: Instant,
     progress: Progress,
     tally: Tally,
@@ -193,6 +197,7 @@ impl Teller {
             quiet: talk.quiet,
             verbose: talk.verbose,
             dry_run: false,
+            host: None,
             started: Instant::now(),
             progress: Progress::new(show.progress, talk.quiet),
             tally: Tally::default(),
@@ -251,7 +256,7 @@ impl Teller {
                 }
                 if !self.quiet {
                     let text = format!("{}: skipped: {}", printable(&from), printable(why));
-                    self.progress.say(self.program, &text);
+                    self.say(&text);
                 }
             }
             Event::Again { path, why } => {
@@ -260,7 +265,7 @@ impl Teller {
                     put_json(&serde_json::json!({ "event": "again", "from": from, "why": why }))?;
                 }
                 if !self.quiet {
-                    self.progress.say(self.program, &format!("{}: {why}; it begins anew", printable(&from)));
+                    self.say(&format!("{}: {why}; it begins anew", printable(&from)));
                 }
             }
         }
@@ -285,7 +290,7 @@ impl Teller {
             }
             Form::Text if self.dry_run => put_out(format!("would {verb} {}\n", printable(to)).as_bytes()),
             Form::Text if self.verbose => {
-                self.progress.say(self.program, &format!("{event} {}", printable(to)));
+                self.say(&format!("{event} {}", printable(to)));
                 Ok(())
             }
             Form::Text | Form::Json => Ok(()),
@@ -310,7 +315,7 @@ impl Teller {
         let (from, to) = names();
         if self.verbose {
             let text = format!("{} -> {}: {bytes} bytes{}", printable(&from), printable(&to), self.verified);
-            self.progress.say(self.program, &text);
+            self.say(&text);
         }
         self.add(Done { event: None, from, to, bytes, error: None })
     }
@@ -321,7 +326,7 @@ impl Teller {
         } else {
             format!("{from}: {}", why.message)
         };
-        self.progress.say(self.program, &printable(&text));
+        self.say(&printable(&text));
         if self.exit == Exit::Done {
             self.exit = Exit::Failed;
         }
@@ -335,7 +340,7 @@ impl Teller {
     pub fn failed(&mut self, from: &str, to: &str, error: &anyhow::Error) -> crate::wire::Result<()> {
         let text = format!("{error:#}");
         self.tally.failed += 1;
-        self.progress.say(self.program, &format!("{}: {}", printable(from), printable(&text)));
+        self.say(&format!("{}: {}", printable(from), printable(&text)));
         if self.exit == Exit::Done {
             self.exit = Exit::of(error);
         }
@@ -346,7 +351,7 @@ impl Teller {
     pub fn retrying(&mut self, error: &anyhow::Error, wait: Duration) {
         if !self.quiet {
             let text = format!("{}; connecting again in {} s", printable(&format!("{error:#}")), wait.as_secs());
-            self.progress.say(self.program, &text);
+            self.say(&text);
         }
         self.progress.begin_again();
         self.tally.unchanged = 0;
@@ -357,7 +362,7 @@ impl Teller {
     /// # Errors
     /// Standard output is closed.
     pub fn interrupted(mut self, left: &str) -> crate::wire::Result<Exit> {
-        self.progress.say(self.program, &format!("interrupted; {left}"));
+        self.say(&format!("interrupted; {left}"));
         self.exit = Exit::Interrupted;
         self.finish()
     }
@@ -379,8 +384,7 @@ impl Teller {
     /// Standard output is closed.
     pub fn finish(mut self) -> crate::wire::Result<Exit> {
         self.progress.clear();
-        let elapsed = self.started.elapsed();
-        let Tally { files, bytes, moved, unchanged, failed, skipped, removed } = self.tally;
+        let Tally { files, bytes, unchanged, failed, skipped, removed, .. } = self.tally;
         if self.form == Form::Text {
             let count = files + unchanged + failed + skipped + removed;
             if !self.quiet && (count > 1 || self.verbose) {
@@ -390,15 +394,23 @@ impl Teller {
                 let would = if self.dry_run { "would copy " } else { "" };
                 let text = format!(
                     "{would}{files} files, {bytes} bytes in {:.1} s{same}{odd}{gone}, {failed} failed",
-                    elapsed.as_secs_f64()
+                    self.started.elapsed().as_secs_f64()
                 );
-                say(self.program, &text);
+                self.say(&text);
             }
             return Ok(self.exit);
         }
+        put_json(&self.summary())?;
+        Ok(self.exit)
+    }
+
+    /// How it ended, for a program.
+    fn summary(&self) -> Summary<'_> {
+        let Tally { files, bytes, moved, unchanged, failed, skipped, removed } = self.tally;
         let is_stream = self.form == Form::JsonStream;
-        put_json(&Summary {
+        Summary {
             event: is_stream.then_some("summary"),
+            host: self.host.as_deref(),
             files,
             unchanged,
             skipped,
@@ -406,11 +418,40 @@ impl Teller {
             failed,
             bytes,
             moved,
-            ms: millis(elapsed),
+            ms: millis(self.started.elapsed()),
             exit_code: self.exit.code(),
             results: if is_stream { &[] } else { &self.results },
-        })?;
-        Ok(self.exit)
+        }
+    }
+
+    /// As [`finish`](Self::finish), for one of several hosts: with `--json` its summary is returned, for all of
+    /// them to be printed together.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn finish_host(self) -> crate::wire::Result<(Exit, Option<serde_json::Value>)> {
+        if self.form != Form::Json {
+            return Ok((self.finish()?, None));
+        }
+        let summary =
+            serde_json::to_value(self.summary()).map_err(|error| crate::wire::Error::ours("JSON")(error.into()))?;
+        Ok((self.exit, Some(summary)))
+    }
+
+    /// A remark, of one host if there are several.
+    fn say(&self, remark: &str) {
+        match &self.host {
+            Some(host) => self.progress.say(self.program, &format!("{}: {remark}", printable(host))),
+            None => self.progress.say(self.program, remark),
+        }
+    }
+
+    /// One of several hosts, whose name stands before what is said; progress would be a mess.
+    #[must_use]
+    pub fn of_host(mut self, host: String) -> Self {
+        self.progress = Progress::new(When::Never, self.quiet);
+        self.host = Some(host);
+        self
     }
 }
 
@@ -433,23 +474,24 @@ impl Ended {
     }
 }
 
-/// Runs `attempt`, which says whether a signal came, again and again as far as `copy` allows; a failure that remains
+/// Runs `attempt`, again and again as far as `copy` allows; a failure that remains
 /// is told of `from` and `to`.
 ///
 /// # Errors
 /// Standard output is closed.
 pub fn with_retries(
     teller: &mut Teller,
-    copy: &Copy,
+    (copy, interruption): (&Copy, &Interruption),
     (from, to): (&str, &str),
-    mut attempt: impl FnMut(&mut Teller) -> anyhow::Result<bool>,
+    mut attempt: impl FnMut(&mut Teller) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let mut retries = Retries::new(copy);
     loop {
         let before = teller.tally.moved;
         let error = match attempt(teller) {
-            Ok(false) => return Ok(Ended::Told),
-            Ok(true) => return Ok(Ended::Interrupted),
+            Ok(()) => return Ok(Ended::Told),
+            // What was whole by then is kept, and was said to be.
+            Err(_) if interruption.has_come() => return Ok(Ended::Interrupted),
             Err(error) if super::is_closed_stdout(&error) => return Err(error),
             Err(error) => error,
         };
@@ -461,10 +503,18 @@ pub fn with_retries(
             return Ok(Ended::Told);
         };
         teller.retrying(&error, wait);
-        std::thread::sleep(wait);
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            if interruption.has_come() {
+                return Ok(Ended::Interrupted);
+            }
+            std::thread::sleep(WAIT_STEP);
+        }
     }
 }
 
+/// A signal is noticed so soon between two attempts.
+const WAIT_STEP: Duration = Duration::from_millis(50);
 /// Longest wait between two attempts to connect.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
 

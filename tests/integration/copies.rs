@@ -116,3 +116,33 @@ fn one_machine_sends_to_another_through_this_one() {
         .prints("");
     assert_eq!(to.names("copy/site").len(), 9, "{:?}", to.names("copy/site"));
 }
+
+#[test]
+fn several_machines_get_the_same_and_none_stops_the_others() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let closed = Server::with(&["--guest", "echo"]);
+    // Nobody listens there any more.
+    let dead = Server::start();
+    let gone = dead.remote("x");
+    dead.stop();
+    let here = tempfile::tempdir().unwrap();
+    let big: Vec<u8> = (0..=250).cycle().take(3_000_000).collect();
+    std::fs::create_dir(here.path().join("tree")).unwrap();
+    std::fs::write(here.path().join("tree/big"), &big).unwrap();
+    std::fs::write(here.path().join("tree/small"), "small").unwrap();
+    let to = servers.each_ref().map(|server| server.remote("www"));
+    let refused = format!("{}/x", closed.plain());
+    let put = Run::new("fput").args(["-r", "--json", "tree", &to[0], &gone, &to[1], &refused, &to[2]]);
+    let output = put.current_dir(here.path()).code(3).any_stderr().output();
+    for server in &servers {
+        assert!(server.read("www/tree/big") == big);
+    }
+    assert!(output.stderr.contains("connection refused"), "{}", output.stderr);
+    assert!(output.stderr.contains("needs the service write"), "{}", output.stderr);
+    let json = output.json();
+    let codes: Vec<u64> =
+        json["hosts"].as_array().unwrap().iter().map(|host| host["exit_code"].as_u64().unwrap()).collect();
+    assert_eq!(codes, [0, 3, 0, 1, 0], "{json}");
+    assert_eq!((&json["hosts"][2]["files"], &json["exit_code"]), (&2.into(), &3.into()));
+    assert_eq!(json["hosts"][0]["host"], servers[0].address());
+}
