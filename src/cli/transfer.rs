@@ -36,6 +36,9 @@ pub struct Copy {
     /// Begin files anew instead of going on with what an earlier attempt left
     #[arg(long)]
     pub no_resume: bool,
+    /// Compare what is there by content, and not by size and modification time
+    #[arg(long)]
+    pub checksum: bool,
     /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
@@ -73,6 +76,7 @@ impl Copy {
             preserve: !self.no_preserve,
             sync: !self.no_sync,
             resume: !self.no_resume,
+            checksum: self.checksum,
             dry_run: self.dry_run,
             delete: self.delete,
             force: self.force,

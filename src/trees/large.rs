@@ -31,6 +31,23 @@ pub struct Offer {
     pub blake3: String,
 }
 
+/// The digest of a whole file, read from its beginning.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_of(file: &File) -> io::Result<Digest> {
+    let mut digest = Digest::default();
+    let mut piece = vec![0; READ_LEN];
+    loop {
+        match file.read_at(&mut piece, digest.len()) {
+            Ok(0) => return Ok(digest),
+            Ok(read) => digest.update(piece.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// A large file that is being read.
 #[derive(Debug)]
 pub struct Large<'f> {

@@ -105,6 +105,9 @@ pub struct Keeping {
     pub sync: bool,
     /// What an earlier attempt left is gone on with.
     pub resume: bool,
+    /// What is there is compared by its digest, and not by its time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub checksum: bool,
     /// Nothing is done, and what would be is said.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
@@ -254,7 +257,8 @@ struct Wanted {
     /// Of one entry: so many bytes are there already...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
-    /// ... and this is their digest.
+    /// ... and this is their digest. Without `offset` it is that of the whole file there, which is wanted only if it
+    /// is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blake3: Option<String>,
 }

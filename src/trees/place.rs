@@ -13,6 +13,7 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
+use super::large::digest_of;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
 use crate::dir::Kind;
@@ -69,6 +70,8 @@ struct Open {
 pub enum There {
     /// The same file.
     Same,
+    /// A file of the same size with this digest.
+    Unknown(String),
     /// Nothing, or another file, or one that is to be looked at more closely; the directory, if there is one.
     Other(Option<Arc<Dir>>),
 }
@@ -223,6 +226,9 @@ impl Place {
         }
         let Some(stat) = looked_at(&dir, name)? else { return Ok(There::Other(Some(dir))) };
         match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
+                Ok(There::Unknown(digest_of(&open_file(&dir, name)?)?.finalize().to_hex().to_string()))
+            }
             FileType::RegularFile if self.is_same(&stat, entry) => {
                 let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
                 if self.keeping.preserve && is_mode_other && !self.keeping.dry_run {
@@ -235,6 +241,21 @@ impl Place {
             // A rename would put a file in a pipe's or a device's place.
             _ => Err(in_the_way("is neither a file nor a directory; only files are replaced")),
         }
+    }
+
+    /// Gives a file that is there the mode and time of the source's.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn set_attributes(&mut self, path: &[u8], entry: &Entry) -> io::Result<()> {
+        if !self.keeping.preserve || self.keeping.dry_run {
+            return Ok(());
+        }
+        let (dir, name) = split(path);
+        let dir = self.dir(dir)?;
+        let file = open_file(&dir, name)?;
+        rustix::fs::futimens(&file, &times(entry.mtime_ns))?;
+        Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode & 0o777))?)
     }
 
     fn is_same(&self, there: &Stat, entry: &Entry) -> bool {
@@ -341,8 +362,7 @@ impl Place {
     }
 
     fn copy(&self, (from_dir, from): (&Dir, &OsStr), (dir, name): (Arc<Dir>, &OsStr), stat: &Stat) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut from = std::fs::File::from(rustix::fs::openat(from_dir, from, flags, Mode::empty())?);
+        let mut from = open_file(from_dir, from)?;
         let attributes = self.attributes(0, Some(mtime_ns(stat)), stat.st_mode);
         let mut copy = Part::create(dir, name, &attributes)?;
         let mut piece = vec![0; PIECE_LEN];
@@ -446,10 +466,13 @@ fn kind_of(stat: &Stat) -> FileType {
 }
 
 fn set_mode(dir: &Dir, name: &OsStr, mode: u32) -> io::Result<()> {
-    // Not by name: what has it may be a symlink by now.
+    Ok(rustix::fs::fchmod(open_file(dir, name)?, Mode::from_raw_mode(mode & 0o777))?)
+}
+
+/// Opens a file that is there; what has its name may be a symlink by now, which is not followed.
+fn open_file(dir: &Dir, name: &OsStr) -> io::Result<std::fs::File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))?)
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?.into())
 }
 
 fn in_the_way(what: &'static str) -> io::Error {

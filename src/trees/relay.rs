@@ -138,6 +138,11 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
                 let path = shared.get(*entry).map(|(path, ..)| path).unwrap_or_default();
                 tell(says, Seen::Begins(path, attributes.size, *offset));
             }
+            Message::Same { entry } => {
+                if let Some((_, size, _)) = shared.take(*entry) {
+                    tell(says, Seen::Unchanged(size));
+                }
+            }
             Message::Lost { entry, code, message } => {
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
                 tell(says, Seen::Failed(path, Refusal::new(*code, message.as_ref())));

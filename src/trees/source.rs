@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use byteorder::{ByteOrder as _, LittleEndian};
 use rustix::fs::Stat;
 
-use super::large::{Large, Offer};
+use super::large::{Large, Offer, digest_of};
 use super::walk::{self, Found, Opener, Place, Walk, mtime_ns};
 use super::{
     BODY_LEN_MAX, Deed, Event, Kept, OUTSTANDING_MAX, SMALL_FRAME_LEN, SMALL_LEN_MAX, Wanted, Watch, lines, not_now,
@@ -77,6 +77,8 @@ struct WantedFile {
     place: Place,
     /// What the target has of it.
     offer: Option<Offer>,
+    /// The digest of the file there: it is wanted only if it is another one.
+    there: Option<String>,
 }
 
 /// The source's half of a turn.
@@ -267,10 +269,12 @@ impl<'s> Source<'s> {
                 self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
             let Listed { path, size, place } = listed;
             if let Some(range) = wanted.peek_mut().filter(|range| range.first <= entry) {
-                let offered = range.offset.zip(range.blake3.take());
-                let offer = offered.map(|(offset, blake3)| Offer { offset, blake3 });
+                let (offer, there) = match (range.offset, range.blake3.take()) {
+                    (Some(offset), Some(blake3)) => (Some(Offer { offset, blake3 }), None),
+                    (_, there) => (None, there),
+                };
                 let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
-                self.wanted.push_back(WantedFile { entry, path, size, place, offer });
+                self.wanted.push_back(WantedFile { entry, path, size, place, offer, there });
             } else if place.is_some() && !self.told.remove(&entry) {
                 (self.watch)(Event::Unchanged(size))?;
             }
@@ -344,7 +348,7 @@ impl<'s> Source<'s> {
     }
 
     fn send_file(&mut self, wanted: WantedFile, said: &Receiver<Said>) -> Result<()> {
-        let WantedFile { entry, path, size, place, mut offer } = wanted;
+        let WantedFile { entry, path, size, place, mut offer, mut there } = wanted;
         // It is opened as late as possible, and what it is then counts.
         let (mut reads, mut is_large) = (0, false);
         self.sent.insert(entry, (path.clone(), size));
@@ -354,6 +358,13 @@ impl<'s> Source<'s> {
                 Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
             };
             let size_now = u64::try_from(stat.st_size).unwrap_or(0);
+            if let Some(there) = there.take() {
+                match digest_of(&file) {
+                    Ok(digest) if digest.finalize().to_hex().as_str() == there => return self.pass_over(entry, size),
+                    Ok(_) => {}
+                    Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
+                }
+            }
             let opened = Opened { entry, path: &path, file: &file, stat: &stat };
             let read = if size_now <= SMALL_LEN_MAX && offer.is_none() && !is_large {
                 self.add_small(&opened)
@@ -387,6 +398,14 @@ impl<'s> Source<'s> {
             };
             (self.watch)(Event::Again { path: &path, why })?;
         }
+    }
+
+    /// The target has it, as its digest shows.
+    fn pass_over(&mut self, entry: u32, size: u64) -> Result<()> {
+        self.send_small()?;
+        self.sent.remove(&entry);
+        (self.watch)(Event::Unchanged(size))?;
+        self.sender.queue(&Message::Same { entry }, &[])
     }
 
     fn lose(&mut self, entry: u32, path: &[u8], why: &Refusal) -> Result<()> {

@@ -63,6 +63,8 @@ struct Expected {
     path: Vec<u8>,
     mode: u32,
     part: Option<Box<Part>>,
+    /// Of a file that may be the same: what was listed.
+    entry: Option<Entry>,
 }
 
 /// A large file that is coming.
@@ -152,6 +154,7 @@ impl Turn<'_> {
                     let total = Total { size, blake3: blake3.map(|blake3| blake3.into_owned().into()) };
                     self.end_large(&total)?;
                 }
+                Message::Same { entry } => self.take_same(entry)?,
                 Message::Lost { entry, code, message } => {
                     let why = Refusal::new(code, message);
                     self.take_loss(entry, &why)?;
@@ -276,6 +279,7 @@ impl Turn<'_> {
             Ok(There::Other(_)) if self.target.place.keeping.dry_run => {
                 return self.tell(number, Deed::Copied, &path, entry.size);
             }
+            Ok(There::Unknown(digest)) => return self.ask(number, path, entry, digest),
             Ok(There::Other(Some(dir))) => self.find_part(&dir, &path, entry),
             Ok(There::Other(None)) => Ok(None),
             Err(error) => Err(error),
@@ -289,9 +293,27 @@ impl Turn<'_> {
                     self.target.wanted.add(number)?;
                 }
                 let part = part.map(Box::new);
-                self.target.expected.insert(number, Expected { path, mode: entry.mode, part });
+                self.target.expected.insert(number, Expected { path, mode: entry.mode, part, entry: None });
                 Ok(())
             }
+            Err(error) => self.fail_or_stop(number, &path, &error),
+        }
+    }
+
+    /// Asks the source whether its file has this digest too.
+    fn ask(&mut self, number: u32, path: Vec<u8>, entry: &Entry, digest: String) -> Result<()> {
+        self.target.wanted.add_digest(number, digest)?;
+        let expected = Expected { path, mode: entry.mode, part: None, entry: Some(entry.clone()) };
+        self.target.expected.insert(number, expected);
+        Ok(())
+    }
+
+    /// It has: only its time and mode may be others.
+    fn take_same(&mut self, number: u32) -> Result<()> {
+        let Expected { path, entry, .. } = self.expect(number)?;
+        let entry = entry.ok_or_else(|| bad_small("a file is the same that nobody asked about"))?;
+        match self.target.place.set_attributes(&path, &entry) {
+            Ok(()) => (self.watch)(Event::Unchanged(entry.size)),
             Err(error) => self.fail_or_stop(number, &path, &error),
         }
     }
@@ -337,6 +359,10 @@ impl Turn<'_> {
             return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
         }
         let size = bytes.len() as u64;
+        if self.target.place.keeping.dry_run {
+            // It was asked about, and is another one.
+            return self.tell(entry, Deed::Copied, &path, size);
+        }
         let attributes = self.target.place.attributes(size, Some(mtime_ns), mode);
         (self.watch)(Event::Begins { path: &path, size, offset: 0 })?;
         (self.watch)(Event::Moved(size))?;
@@ -382,6 +408,11 @@ impl Turn<'_> {
             }
         };
         let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
+        if self.target.place.keeping.dry_run {
+            self.tell(entry, Deed::Copied, &expected.path, sent.size)?;
+            self.target.current = Some(Current { entry, expected, attributes, part: None });
+            return Ok(());
+        }
         let (dir, name) = split(&expected.path);
         let opened = match part {
             Some(part) => Ok(part),
@@ -629,6 +660,11 @@ impl Ranges {
     fn add_part(&mut self, entry: u32, offset: u64, blake3: String) -> Result<()> {
         self.close()?;
         write_line(&Wanted { first: entry, count: 1, offset: Some(offset), blake3: Some(blake3) }, &mut self.body)
+    }
+
+    fn add_digest(&mut self, entry: u32, blake3: String) -> Result<()> {
+        self.close()?;
+        write_line(&Wanted { first: entry, count: 1, offset: None, blake3: Some(blake3) }, &mut self.body)
     }
 
     fn close(&mut self) -> Result<()> {

@@ -108,6 +108,8 @@ pub enum Message<'a> {
     Hole { size: u64 },
     /// The large file has ended.
     Whole { total: Total<'a> },
+    /// A file whose digest the target asked about is the same there.
+    Same { entry: u32 },
     /// A wanted file does not come, or not any further.
     Lost { entry: u32, code: ErrorCode, message: Cow<'a, str> },
     /// From the target: what it has safely, and what it could not take. Body: JSON lines.
@@ -172,8 +174,8 @@ impl Message<'_> {
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
         "left", "nick", "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir",
-        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "small", "large", "hole", "whole", "lost",
-        "kept",
+        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "small", "large", "hole", "whole", "same",
+        "lost", "kept",
     ];
 
     /// The word on the wire.
@@ -218,6 +220,7 @@ impl Message<'_> {
             Self::Large { .. } => "large",
             Self::Hole { .. } => "hole",
             Self::Whole { .. } => "whole",
+            Self::Same { .. } => "same",
             Self::Lost { .. } => "lost",
             Self::Kept => "kept",
         }
@@ -279,6 +282,7 @@ impl Message<'_> {
                 h.to = text(to);
             }
             Self::Dropped { count } => h.count = Some(*count),
+            Self::Same { entry } => h.entry = Some(*entry),
             Self::Hole { size } => h.size = Some(*size),
             Self::Exec { form, path } => {
                 h.form = Some(*form);
@@ -547,6 +551,7 @@ impl<'a> Fields<'a> {
             },
             "hole" => Message::Hole { size: self.need(self.h.size, "size")? },
             "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
+            "same" => Message::Same { entry: self.need(self.h.entry, "entry")? },
             "lost" => Message::Lost {
                 entry: self.need(self.h.entry, "entry")?,
                 code: ErrorCode::from(self.code()?.as_ref()),

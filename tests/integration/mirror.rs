@@ -161,3 +161,26 @@ fn a_limit_on_the_rate_is_kept() {
     get.prints("");
     assert!(started.elapsed() > std::time::Duration::from_millis(500), "{:?}", started.elapsed());
 }
+
+#[test]
+fn contents_are_compared_where_times_say_nothing() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(&here.path().join("tree"), &["a", "b", "c"]);
+    let put = |options: &[&str]| {
+        let put = Run::new("fput").args(["--json", "-r"]).args(options).args(["tree", &server.remote("")]);
+        put.current_dir(here.path()).output().json()
+    };
+    put(&[]);
+    // Another time and the same content; the same time and another content, of the same size.
+    let file = |path: &str| std::fs::File::options().append(true).open(server.root().join("tree").join(path)).unwrap();
+    let time = std::fs::metadata(server.root().join("tree/b")).unwrap().modified().unwrap();
+    file("a").set_modified(time - std::time::Duration::from_secs(99)).unwrap();
+    std::fs::write(server.root().join("tree/b"), "B").unwrap();
+    file("b").set_modified(time).unwrap();
+    let json = put(&["--checksum"]);
+    assert_eq!((&json["files"], &json["unchanged"], &json["moved"]), (&1.into(), &2.into(), &1.into()), "{json}");
+    assert_eq!(server.read("tree/b"), b"b");
+    let json = put(&[]);
+    assert_eq!((&json["files"], &json["unchanged"]), (&0.into(), &3.into()), "the time is right again: {json}");
+}

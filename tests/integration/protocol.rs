@@ -114,6 +114,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ),
         ("hole", Message::Hole { size: 4096 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
+        ("same", Message::Same { entry: 2 }, b""),
         (
             "lost",
             Message::Lost { entry: 2, code: ErrorCode::Permission, message: "/site/big: permission denied".into() },
