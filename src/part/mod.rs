@@ -16,7 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
@@ -44,6 +44,7 @@ pub struct Part {
     target: OsString,
     file: File,
     digest: Digest,
+    is_new: bool,
     /// Whether what has come is worth keeping for the next attempt, should this one fail.
     is_kept: bool,
     /// Where a part that is kept says what it holds.
@@ -89,11 +90,15 @@ impl Part {
     /// # Errors
     /// The directory cannot be written, or the disk is full.
     pub fn whole(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes, bytes: &[u8]) -> io::Result<Verified> {
-        let mut part = Self::open(dir, target, attributes)?;
+        // Of many small files each system call counts: most modes can be had with the file, and it is taken up
+        // again if its owner may read and write it.
+        let mode = attributes.mode.map(|mode| mode & 0o777);
+        let at_once = mode.filter(|mode| mode & umask() == 0 && mode & 0o600 == 0o600);
+        let mut part = Self::open_with(dir, target, at_once.unwrap_or(first_mode(attributes)))?;
         part.cut(0)?;
         part.is_kept = false;
         part.file.write_all(bytes)?;
-        part.set(attributes)?;
+        part.set(&Attributes { mode: mode.filter(|_| at_once.is_none() || !part.is_new), ..*attributes })?;
         Ok(Verified(part))
     }
 
@@ -115,8 +120,11 @@ impl Part {
     /// # Errors
     /// The directory cannot be written, or the disk is full.
     pub fn open(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Self> {
-        // A file that will get its mode from the sender is nobody else's to read before it has it.
-        let mode = Mode::from_raw_mode(if attributes.mode.is_some() { 0o600 } else { 0o666 });
+        Self::open_with(dir, target, first_mode(attributes))
+    }
+
+    fn open_with(dir: Arc<Dir>, target: &OsStr, mode: u32) -> io::Result<Self> {
+        let mode = Mode::from_raw_mode(mode);
         for attempt in 0..ATTEMPTS_MAX {
             let names = Names::of(target, attempt == 0);
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -136,6 +144,7 @@ impl Part {
                 target: target.to_owned(),
                 file: file.into(),
                 digest: Digest::default(),
+                is_new,
                 is_kept: attempt == 0,
                 journal: None,
                 synced: Some(0),
@@ -354,6 +363,11 @@ impl Verified {
         Ok(rustix::fs::fdatasync(&self.0.file)?)
     }
 
+    /// Whether both are in one directory, as far as that is plain to see.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.dir, &other.0.dir)
+    }
+
     /// The file system that it is on, as the system numbers them.
     ///
     /// # Errors
@@ -469,6 +483,22 @@ fn is_own(file: &OwnedFd) -> io::Result<bool> {
 fn lock(file: &OwnedFd) -> bool {
     let locked = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
     !matches!(locked, Err(rustix::io::Errno::WOULDBLOCK))
+}
+
+/// A file that will get its mode from the sender is nobody else's to read before it has it.
+const fn first_mode(attributes: &Attributes) -> u32 {
+    if attributes.mode.is_some() { 0o600 } else { 0o666 }
+}
+
+/// What the process takes away from the modes of files that it makes. It cannot be asked for without being set
+/// (umask(2)), but for here; where that is missing, everything.
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777)
+    })
 }
 
 fn remove(dir: &Dir, name: &OsStr) {

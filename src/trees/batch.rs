@@ -5,6 +5,7 @@
 //! then are they confirmed, so what was confirmed survives a power cut.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
@@ -89,65 +90,51 @@ impl Batch {
         let files = std::mem::take(&mut self.files);
         (self.bytes, self.since) = (0, None);
         let few = files.len() <= FEW;
-        let mut synced = if !self.is_synced || few { Ok(()) } else { sync_file_systems(&files) };
-        let mut directories = Vec::new();
+        // What can fail is done before the renames.
+        let prepared = if self.is_synced { prepare(&files, few) } else { Ok(Vec::new()) };
+        let (directories, ready) = prepared.map_or_else(|error| (Vec::new(), Err(error)), |opened| (opened, Ok(())));
         let mut fates = Vec::with_capacity(files.len());
         for Whole { entry, path, size, file } in files {
-            let result = synced.as_ref().map_err(again).copied().and_then(|()| {
-                if self.is_synced && few {
-                    file.sync()?;
-                }
-                // What can fail is done before the rename.
-                if self.is_synced {
-                    keep_one_of_each(&mut directories, &file, few)?;
-                }
-                file.rename()
-            });
+            let result = ready.as_ref().map_err(again).copied().and_then(|()| file.rename());
             fates.push(Fate { entry, path, size, result });
         }
-        for (_, directory) in &directories {
-            let done = if few { rustix::fs::fsync(directory) } else { rustix::fs::syncfs(directory) };
-            synced = synced.and(done.map_err(Into::into));
-        }
-        if let Err(error) = synced {
+        let sync = |directory| if few { rustix::fs::fsync(directory) } else { rustix::fs::syncfs(directory) };
+        if let Err(error) = directories.iter().try_for_each(sync) {
             // They are there, but nobody knows for how long.
             for fate in fates.iter_mut().filter(|fate| fate.result.is_ok()) {
-                fate.result = Err(again(&error));
+                fate.result = Err(again(&error.into()));
             }
         }
         fates
     }
 }
 
-/// Syncs each file system that one of the files is on.
-fn sync_file_systems(files: &[Whole]) -> io::Result<()> {
-    let mut devices = Vec::new();
-    for Whole { file, .. } in files {
-        let device = file.device()?;
-        if !devices.contains(&device) {
-            file.sync_file_system()?;
-            devices.push(device);
+/// Brings the files to the disk, and opens what is to be synced after the renames: each directory, or if they are
+/// many, one on each file system.
+fn prepare(files: &[Whole], few: bool) -> io::Result<Vec<OwnedFd>> {
+    let mut directories: Vec<((u64, u64), OwnedFd)> = Vec::new();
+    let mut last: Option<&Whole> = None;
+    for whole in files {
+        if few {
+            whole.file.sync()?;
+        }
+        if last.replace(whole).is_some_and(|last| last.file.is_beside(&whole.file)) {
+            continue;
+        }
+        let device = whole.file.device()?;
+        if !few && directories.iter().any(|((known, _), _)| *known == device) {
+            continue;
+        }
+        if !few {
+            whole.file.sync_file_system()?;
+        }
+        let directory = whole.file.directory()?;
+        let inode = rustix::fs::fstat(&directory)?.st_ino;
+        if !directories.iter().any(|(known, _)| *known == (device, inode)) {
+            directories.push(((device, inode), directory));
         }
     }
-    Ok(())
-}
-
-/// A directory of each file system, or with `each` every directory, for the sync after the renames.
-fn keep_one_of_each(
-    directories: &mut Vec<((u64, u64), std::os::fd::OwnedFd)>,
-    file: &Verified,
-    each: bool,
-) -> io::Result<()> {
-    let device = file.device()?;
-    if !each && directories.iter().any(|((known, _), _)| *known == device) {
-        return Ok(());
-    }
-    let directory = file.directory()?;
-    let inode = rustix::fs::fstat(&directory)?.st_ino;
-    if !directories.iter().any(|(known, _)| *known == (device, inode)) {
-        directories.push(((device, inode), directory));
-    }
-    Ok(())
+    Ok(directories.into_iter().map(|(_, directory)| directory).collect())
 }
 
 /// The same error once more, for another file.
