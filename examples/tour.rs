@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -158,7 +159,52 @@ impl Tour {
         self.run("fget", &["--json", &from, "back.bin"], "")?.has(0, "\"bytes\":5000000")?;
         ensure!(std::fs::read(self.here.join("back.bin"))? == bytes, "what came back is not what went");
         let missing = format!("tls://{}/nothing", self.address);
-        self.run("fget", &[&missing], "")?.is(1, "")
+        self.run("fget", &[&missing], "")?.is(1, "")?;
+        self.move_trees()
+    }
+
+    fn move_trees(&self) -> Result<()> {
+        println!("# trees: again and again with the same command, and only what has changed moves");
+        std::fs::create_dir_all(self.here.join("site/img"))?;
+        for at in 0..200 {
+            std::fs::write(self.here.join(format!("site/img/{at}.svg")), format!("<svg>{at}</svg>"))?;
+        }
+        std::os::unix::fs::symlink("img/7.svg", self.here.join("site/logo.svg"))?;
+        let to = format!("tls://{}/www", self.address);
+        self.run("fput", &["-r", "--json", "site", &to], "")?.has(0, "\"files\":200")?;
+        std::fs::write(self.here.join("site/img/7.svg"), "<svg>seven</svg>")?;
+        std::fs::remove_file(self.here.join("site/img/8.svg"))?;
+        self.run("fput", &["-rn", "--delete", "site", &to], "")?.has(0, "would remove")?;
+        self.run("fput", &["-r", "--delete", "--json", "site", &to], "")?.has(0, "\"removed\":1")?;
+        let from = format!("tls://{}/www/site/", self.address);
+        self.run("fget", &["-r", "--exclude", "1*.svg", &from, "some"], "")?.is(0, "")?;
+        ensure!(std::fs::read(self.here.join("some/logo.svg"))? == b"<svg>seven</svg>", "the link does not lead there");
+        ensure!(!self.here.join("some/img/17.svg").exists(), "what was left out came");
+        println!("# a download that is killed in the middle goes on where it was");
+        std::fs::write(self.root.join("huge"), vec![7; 80_000_000])?;
+        let huge = format!("tls://{}/huge", self.address);
+        let mut get = Command::new(program("fget")?)
+            .args(["-q", "--bwlimit", "100MB", &huge])
+            .current_dir(&self.here)
+            .env("LANDLINE_HOME", &self.home)
+            .spawn()?;
+        let part = || {
+            let names = std::fs::read_dir(&self.here).ok()?.filter_map(Result::ok);
+            names
+                .filter_map(|entry| entry.metadata().ok().map(|metadata| (entry.file_name(), metadata.len())))
+                .find(|(name, len)| name.to_string_lossy().ends_with(".part") && *len > 20_000_000)
+        };
+        while part().is_none() && get.try_wait()?.is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        ensure!(get.try_wait()?.is_none(), "the download was faster than its limit");
+        get.kill()?;
+        get.wait()?;
+        let again = self.run("fget", &["--json", &huge], "")?;
+        again.has(0, "\"bytes\":80000000")?;
+        ensure!(again.has(0, "\"moved\":80000000").is_err(), "it began anew");
+        ensure!(std::fs::read(self.here.join("huge"))? == vec![7; 80_000_000], "what came is not what was sent");
+        Ok(())
     }
 
     fn chat(&self) -> Result<()> {
