@@ -17,7 +17,7 @@ use super::{Exit, connect};
 use crate::files::{Upload, call_put};
 use crate::trees::filter::Filter;
 use crate::trees::relay::relay;
-use crate::trees::walk::{Top, Walk};
+use crate::trees::walk::{How, Named, Walk};
 use crate::trees::{PathText, Pull, Push, Sending, call_push, glob};
 use crate::wire::Error;
 use crate::wire::message::Attributes;
@@ -155,10 +155,10 @@ fn send(
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     let Copy { recursive, follow, .. } = args.copy;
-    let tops = files.iter().map(|file| Top::of_own(Path::new(file), recursive)).collect();
+    let tops = files.iter().map(|file| Named::Own(file.into())).collect();
     let mut line = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
     let selection = args.copy.selection()?;
-    let walk = Walk::new(tops, follow, Filter::new(&selection).map_err(Error::from)?);
+    let walk = Walk::new(tops, How { recursive, follow }, Filter::new(&selection).map_err(Error::from)?);
     let sending = Sending { walk, bwlimit: args.copy.bwlimit };
     let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping(), selection };
     interruption.add(line.control());

@@ -73,6 +73,9 @@ impl FromRemote {
 
 impl Names for FromRemote {
     fn from(&self, path: &[u8]) -> String {
+        if let (true, Some(source)) = (self.is_renamed, self.sources.first()) {
+            return source.shown();
+        }
         let of = |source: &Remote, path: &[u8]| shown(&source.address, &String::from_utf8_lossy(path));
         let (top, rest) = split_top(path);
         if let Some(source) = self.sources.iter().find(|source| source.file_name().map(OsStr::as_bytes) == Some(top)) {

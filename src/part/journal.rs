@@ -5,9 +5,11 @@
 //! landline part 1 BOOT                 the boot in which it was written
 //! block HEX                            one a 16 MiB, as they are full
 //! synced BYTES                         so many bytes were on the disk before this line was
+//! closed BYTES NANOSECONDS             as it was left: its size and modification time
 //! ```
 //!
-//! Within one boot all that was written is there, whoever was killed. After another, a disk may hold zeros where bytes were
+//! A part that is another one than was left has been written to by somebody else: nothing is known of it. One that was never closed,
+//! since its writer was killed, is believed. Within one boot all that was written is there, whoever was killed. After another, a disk may hold zeros where bytes were
 //! written last: then only what is behind the last `synced` counts.
 
 use std::fs::File;
@@ -65,6 +67,14 @@ impl Journal {
     }
 }
 
+/// Notes what the part is like that is left now.
+///
+/// # Errors
+/// The disk is full or failed.
+pub fn close(mut file: File, (len, mtime_ns): (u64, i64)) -> io::Result<()> {
+    writeln!(file, "closed {len} {mtime_ns}")
+}
+
 /// What a journal that was found says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Known {
@@ -76,23 +86,25 @@ pub struct Known {
 
 impl Known {
     /// Reads a journal. Its last line may be torn; what cannot be read ends it.
-    pub fn read(file: File) -> Self {
+    pub fn read(file: File, found: (u64, i64)) -> Self {
         let mut text = Vec::new();
         if let Err(error) = io::copy(&mut file.take(LEN_MAX), &mut text) {
             tracing::debug!(%error, "a journal could not be read; its part is looked at anew");
         }
-        Self::parse(&String::from_utf8_lossy(&text), &boot())
+        Self::parse(&String::from_utf8_lossy(&text), &boot(), found)
     }
 
-    fn parse(text: &str, boot: &str) -> Self {
+    fn parse(text: &str, boot: &str, found: (u64, i64)) -> Self {
         let mut lines = text.split_inclusive('\n').map_while(|line| line.strip_suffix('\n'));
         let Some(written_in) = lines.next().and_then(|line| line.strip_prefix(MAGIC)) else {
             // Of a part with no journal at all nothing is known, neither that its end is there.
             return Self { blocks: Vec::new(), len_max: Some(0) };
         };
-        let (mut blocks, mut synced) = (Vec::new(), 0);
+        let (mut blocks, mut synced, mut closed) = (Vec::new(), 0, None);
         for line in lines {
+            closed = None;
             match line.split_once(' ') {
+                Some(("closed", how)) => closed = Some(how == format!("{} {}", found.0, found.1)),
                 Some(("block", hex)) => match blake3::Hash::from_hex(hex) {
                     Ok(hash) => blocks.push(*hash.as_bytes()),
                     Err(_not_a_hash) => break,
@@ -103,6 +115,9 @@ impl Known {
                 },
                 _ => break,
             }
+        }
+        if closed == Some(false) {
+            return Self::default();
         }
         if written_in == boot && !boot.is_empty() {
             return Self { blocks, len_max: None };
@@ -141,39 +156,49 @@ mod tests {
         };
         written.add(&[[1; 32], [2; 32]]).unwrap();
         written.synced(BLOCK_LEN).unwrap();
-        assert_eq!(Known::read(read), Known { blocks: vec![[1; 32], [2; 32]], len_max: None });
+        assert_eq!(Known::read(read, (0, 0)), Known { blocks: vec![[1; 32], [2; 32]], len_max: None });
     }
 
     #[test]
     fn after_another_boot_only_what_was_synced_counts() {
         let text = format!("{MAGIC}one\nblock {}\nblock {}\nsynced {}\nblock {}\n", hex(1), hex(2), BLOCK_LEN, hex(3));
-        let known = Known::parse(&text, "one");
+        let known = Known::parse(&text, "one", (0, 0));
         assert_eq!((known.blocks.len(), known.len_max), (3, None));
-        let known = Known::parse(&text, "two");
+        let known = Known::parse(&text, "two", (0, 0));
         assert_eq!((known.blocks, known.len_max), (vec![[1; 32]], Some(BLOCK_LEN)));
         // A system that does not say which boot it is says nothing.
-        assert_eq!(Known::parse(&text.replace(" one", " "), "").len_max, Some(BLOCK_LEN));
-        assert_eq!(Known::parse(&format!("{MAGIC}one\nblock {}\n", hex(1)), "two").of(99).0, 0);
+        assert_eq!(Known::parse(&text.replace(" one", " "), "", (0, 0)).len_max, Some(BLOCK_LEN));
+        assert_eq!(Known::parse(&format!("{MAGIC}one\nblock {}\n", hex(1)), "two", (0, 0)).of(99).0, 0);
     }
 
     #[test]
     fn what_is_torn_or_foreign_ends_it() {
         let begun = format!("{MAGIC}one\nblock {}\n", hex(1));
         for end in ["block 12", &format!("block {}", hex(2)), "blob\nblock 3\n", "synced x\n", "\n"] {
-            let known = Known::parse(&format!("{begun}{end}"), "one");
+            let known = Known::parse(&format!("{begun}{end}"), "one", (0, 0));
             assert_eq!(known.blocks.len(), 1, "{end:?}");
         }
         for foreign in ["", "hello\n", "landline part 2 one\n"] {
-            assert_eq!(Known::parse(foreign, "one").len_max, Some(0), "{foreign:?}");
+            assert_eq!(Known::parse(foreign, "one", (0, 0)).len_max, Some(0), "{foreign:?}");
         }
+    }
+
+    #[test]
+    fn a_part_that_somebody_else_has_written_to_is_unknown() {
+        let left = format!("{MAGIC}one\nblock {}\nclosed 99 7\n", hex(1));
+        let known = |text: &str, found| Known::parse(text, "one", found).blocks.len();
+        assert_eq!(known(&left, (99, 7)), 1);
+        assert_eq!((known(&left, (99, 8)), known(&left, (98, 7))), (0, 0));
+        // Gone on with since, and then killed.
+        assert_eq!(known(&format!("{left}block {}\n", hex(2)), (200, 9)), 2);
     }
 
     #[test]
     fn no_more_blocks_are_believed_than_the_part_has() {
         let text = format!("{MAGIC}one\nblock {}\nblock {}\n", hex(1), hex(2));
-        let (len, digest) = Known::parse(&text, "one").of(BLOCK_LEN + 1);
+        let (len, digest) = Known::parse(&text, "one", (0, 0)).of(BLOCK_LEN + 1);
         assert_eq!((len, digest.len()), (BLOCK_LEN + 1, BLOCK_LEN));
-        let (len, digest) = Known::parse(&text, "one").of(BLOCK_LEN);
+        let (len, digest) = Known::parse(&text, "one", (0, 0)).of(BLOCK_LEN);
         assert_eq!((len, digest.len()), (BLOCK_LEN, 0));
     }
 }

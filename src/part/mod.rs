@@ -129,7 +129,8 @@ impl Part {
             let names = Names::of(target, attempt == 0);
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let (file, is_new) = match rustix::fs::openat(&dir, &names.part, flags, mode) {
-                Ok(file) if lock(&file) => (file, true),
+                // Before it was locked somebody may have taken it over, and given it its final name.
+                Ok(file) if lock(&file) && is_named(&dir, &names.part, &file)? => (file, true),
                 Err(rustix::io::Errno::EXIST) if attempt == 0 => match left_over(&dir, &names.part)? {
                     Some(file) => (file, false),
                     None => continue,
@@ -161,7 +162,7 @@ impl Part {
     /// Finds out what an earlier attempt has left.
     fn take_up(&mut self) -> io::Result<()> {
         let known = match self.open_journal(OFlags::RDONLY) {
-            Ok(file) => Known::read(file),
+            Ok(file) => Known::read(file, self.found()?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Known::default(),
             Err(_) => Known { len_max: Some(0), ..Known::default() },
         };
@@ -179,7 +180,18 @@ impl Part {
             at += read as u64;
         }
         self.digest = digest;
+        if at == 0 {
+            self.remove_journal();
+        }
         self.cut_to(at)
+    }
+
+    /// The part's size and modification time.
+    fn found(&self) -> io::Result<(u64, i64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = self.file.metadata()?;
+        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        Ok((metadata.len(), mtime_ns))
     }
 
     /// Forgets what came behind the first `size` bytes, of which there are at least as many: 0, or all.
@@ -266,6 +278,10 @@ impl Part {
         Ok(())
     }
 
+    fn close_journal(&self) -> io::Result<()> {
+        journal::close(self.open_journal(OFlags::WRONLY | OFlags::APPEND)?, self.found()?)
+    }
+
     fn open_journal(&self, flags: OFlags) -> io::Result<File> {
         let name = self.names.journal.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -342,7 +358,15 @@ impl Drop for Part {
     fn drop(&mut self) {
         // What a disk that is full took of the last piece counts too: the next attempt reads it.
         let has_come = || self.file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        if self.is_over || (self.is_kept && has_come()) {
+        if self.is_over {
+            return;
+        }
+        if self.is_kept && has_come() {
+            if !self.digest.blocks().is_empty()
+                && let Err(error) = self.close_journal()
+            {
+                tracing::debug!(%error, "a part is left whose journal is not closed");
+            }
             return;
         }
         self.remove_journal();
@@ -402,7 +426,11 @@ impl Verified {
         if !self.0.digest.blocks().is_empty() {
             self.0.remove_journal();
         }
-        let Part { dir, names, target, .. } = &self.0;
+        let Part { dir, names, target, file, .. } = &self.0;
+        // Another file may have got this name meanwhile: it is not to become this one.
+        if !is_named(dir, &names.part, file)? {
+            return Err(io::Error::other("its temporary name was taken by somebody else"));
+        }
         rustix::fs::renameat(&**dir, &names.part, &**dir, target)?;
         self.0.is_over = true;
         Ok(())
@@ -458,6 +486,11 @@ fn left_over(dir: &Dir, name: &OsStr) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Ok(file) => file,
+        // It had its final mode already, in which its owner may not write.
+        Err(rustix::io::Errno::ACCESS) => match writable_again(dir, name)? {
+            Some(file) => file,
+            None => return Ok(None),
+        },
         Err(rustix::io::Errno::NOSPC | rustix::io::Errno::IO) => return Err(rustix::io::Errno::IO.into()),
         Err(_) => return Ok(None),
     };
@@ -465,9 +498,40 @@ fn left_over(dir: &Dir, name: &OsStr) -> io::Result<Option<OwnedFd>> {
         return Ok(None);
     }
     // It may have got its final name before the lock was had: then that is what was opened.
-    let (opened, named) = (rustix::fs::fstat(&file)?, rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
-    let is_there = named.is_ok_and(|named| (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino));
-    Ok(is_there.then_some(file))
+    Ok(is_named(dir, name, &file)?.then_some(file))
+}
+
+/// Whether `name` is this file's.
+fn is_named(dir: &Dir, name: &OsStr, file: &impl std::os::fd::AsFd) -> io::Result<bool> {
+    let (opened, named) = (rustix::fs::fstat(file)?, rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
+    Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)))
+}
+
+/// Whether a file of this name would be in the way of another one's part.
+pub fn is_temporary(name: &[u8]) -> bool {
+    let ended = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".journal"));
+    let Some((kept, digits)) = ended
+        .and_then(|ended| ended.strip_prefix(b"."))
+        .and_then(|ended| ended.split_last_chunk::<9>())
+        .and_then(|(kept, digits)| Some((kept, digits.strip_prefix(b".")?)))
+    else {
+        return false;
+    };
+    // The digits of a name that was cut cannot be checked.
+    kept.len() == NAME_LEN_MAX - TEMPORARY_LEN
+        || blake3::hash(kept).to_hex().as_bytes().get(..8).is_some_and(|right| right == digits)
+}
+
+/// Opens a part of ours that is read-only by now; `None` if it is not surely that.
+fn writable_again(dir: &Dir, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(read) = rustix::fs::openat(dir, name, flags | OFlags::RDONLY, Mode::empty()) else { return Ok(None) };
+    if !lock(&read) || !is_own(&read)? {
+        return Ok(None);
+    }
+    rustix::fs::fchmod(&read, Mode::from_raw_mode(0o600))?;
+    // The lock is this opening's, and goes with it.
+    Ok(rustix::fs::openat(dir, name, flags | OFlags::RDWR, Mode::empty()).ok())
 }
 
 /// A regular file of this user with no other name: writing into it changes nothing else.
@@ -637,7 +701,9 @@ mod tests {
         let file = File::options().write(true).open(name(".part")).unwrap();
         file.write_all_at(&vec![0; 24 << 20], 16 << 20).unwrap();
         let journal = std::fs::read_to_string(name(".journal")).unwrap();
+        // It was not closed either.
         let (_, lines) = journal.split_once('\n').unwrap();
+        let (lines, _) = lines.split_once("closed").unwrap();
         std::fs::write(name(".journal"), format!("landline part 1 another-boot\n{lines}")).unwrap();
         let part = Part::open(opened(&dir), OsStr::new("target"), &PLAIN).unwrap();
         assert_eq!(part.size(), 16 << 20);

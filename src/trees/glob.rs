@@ -2,7 +2,8 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobBuilder;
+pub(super) use globset::GlobMatcher as Matcher;
 
 use crate::root::RootPath;
 use crate::session::Session;
@@ -59,7 +60,7 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
     Ok(found)
 }
 
-fn matcher(part: &[u8], shown: &str) -> Result<GlobMatcher, Refusal> {
+pub(super) fn matcher(part: &[u8], shown: &str) -> Result<Matcher, Refusal> {
     let wrong = |why: String| Refusal::new(ErrorCode::BadName, format!("{shown}: not a pattern: {why}"));
     let text = std::str::from_utf8(part).map_err(|error| wrong(error.to_string()))?;
     let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| wrong(error.to_string()))?;

@@ -17,6 +17,7 @@
 //! [`source`] sends it ([`large`] what is resumed), [`target`] takes it
 //! to a [`place`], [`batch`] makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant. [`relay`] passes on what two servers say.
 
+pub mod asked;
 pub mod batch;
 pub mod filter;
 pub mod glob;
@@ -39,7 +40,7 @@ use self::filter::{Filter, Selection};
 use self::place::{Place, Shape};
 use self::source::Source;
 use self::target::Target;
-use self::walk::{Top, Walk};
+use self::walk::{How, Named, Walk};
 use crate::dir::Kind;
 use crate::line::Line;
 use crate::root::{Root, refusal};
@@ -455,12 +456,12 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
     for path in &pull.paths {
         let path = path.bytes()?;
         about(session, &path);
-        tops.extend(Top::of_session(session, &path, pull.recursive));
+        tops.extend(Named::of_session(session, &path));
     }
     let _threads =
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let mut tally = Tally::default();
-    let walk = Walk::new(tops, pull.follow, filter);
+    let walk = Walk::new(tops, How { recursive: pull.recursive, follow: pull.follow }, filter);
     let sent = send(line, walk, pull.bwlimit, &mut |event| {
         tally.count(&event);
         Ok(())
@@ -530,7 +531,8 @@ impl std::fmt::Display for Tally {
 /// # Errors
 /// The server refused the whole, this machine could not store it (the line is in step in both cases), or the line
 /// failed. What happens to one file is an event.
-pub fn call_pull(line: &mut Line, pull: &Pull, mut target: Target, watch: Watch<'_>) -> Result<()> {
+pub fn call_pull(line: &mut Line, pull: &Pull, target: Target, watch: Watch<'_>) -> Result<()> {
+    let mut target = target.only(asked::Asked::of(pull));
     let body = serde_json::to_vec(pull).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
     line.sender().send(&Message::Pull, &body)?;

@@ -145,11 +145,16 @@ impl Place {
     ///
     /// # Errors
     /// It is no path that stays in the tree.
-    pub fn path_of(&self, entry: &Entry) -> Result<Vec<u8>, Refusal> {
-        if let (Some(Base { name: Some(name), .. }), Kind::File | Kind::Link) = (&self.base, entry.kind) {
-            return Ok(name.clone());
+    pub fn path_of(&self, entry: &Entry, is_first: bool) -> Result<Vec<u8>, Refusal> {
+        match &self.base {
+            // The directory above a single file was not named, and is none of the source's business.
+            Some(Base { name: Some(_), .. }) if !is_first || entry.kind == Kind::Dir => {
+                let shown = String::from_utf8_lossy(&entry.path);
+                Err(Refusal::new(ErrorCode::BadName, format!("{shown}: one file was asked for, and this is another")))
+            }
+            Some(Base { name: Some(name), .. }) => Ok(name.clone()),
+            _ => check_path(&entry.path).map(|()| entry.path.clone()),
         }
-        check_path(&entry.path).map(|()| entry.path.clone())
     }
 
     /// Something in the tree as people know it.
@@ -227,12 +232,18 @@ impl Place {
         let Some(stat) = looked_at(&dir, name)? else { return Ok(There::Other(Some(dir))) };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
-                Ok(There::Unknown(digest_of(&open_file(&dir, name)?)?.finalize().to_hex().to_string()))
+                Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?)?.finalize().to_hex().to_string()))
             }
             FileType::RegularFile if self.is_same(&stat, entry) => {
                 let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
                 if self.keeping.preserve && is_mode_other && !self.keeping.dry_run {
-                    set_mode(&dir, name, entry.mode)?;
+                    match self.set_mode(&dir, name, entry.mode) {
+                        // What its owner may not even read is put in place anew.
+                        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
+                            return Ok(There::Other(None));
+                        }
+                        set => set?,
+                    }
                 }
                 Ok(There::Same)
             }
@@ -241,6 +252,20 @@ impl Place {
             // A rename would put a file in a pipe's or a device's place.
             _ => Err(in_the_way("is neither a file nor a directory; only files are replaced")),
         }
+    }
+
+    fn set_mode(&self, dir: &Dir, name: &OsStr, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(self.open_file(dir, name)?, Mode::from_raw_mode(mode & 0o777))?)
+    }
+
+    /// Opens a file that is there. What has its name may be a symlink by now, which is not followed, or a hard link to
+    /// what is never shown.
+    fn open_file(&self, dir: &Dir, name: &OsStr) -> io::Result<std::fs::File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        self.root.check_shows(|| Ok((stat.st_dev, stat.st_ino)))?;
+        Ok(file.into())
     }
 
     /// Gives a file that is there the mode and time of the source's.
@@ -253,7 +278,7 @@ impl Place {
         }
         let (dir, name) = split(path);
         let dir = self.dir(dir)?;
-        let file = open_file(&dir, name)?;
+        let file = self.open_file(&dir, name)?;
         rustix::fs::futimens(&file, &times(entry.mtime_ns))?;
         Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode & 0o777))?)
     }
@@ -291,6 +316,9 @@ impl Place {
             io::ErrorKind::NotADirectory => in_the_way("is no directory here; remove it first"),
             _ => error,
         })?;
+        if self.keeping.preserve && !dry_run {
+            make_writable(&opened)?;
+        }
         self.keep_open(path, Open { dir: Arc::new(opened), is_new });
         Ok(is_new)
     }
@@ -362,7 +390,7 @@ impl Place {
     }
 
     fn copy(&self, (from_dir, from): (&Dir, &OsStr), (dir, name): (Arc<Dir>, &OsStr), stat: &Stat) -> io::Result<()> {
-        let mut from = open_file(from_dir, from)?;
+        let mut from = self.open_file(from_dir, from)?;
         let attributes = self.attributes(0, Some(mtime_ns(stat)), stat.st_mode);
         let mut copy = Part::create(dir, name, &attributes)?;
         let mut piece = vec![0; PIECE_LEN];
@@ -442,6 +470,9 @@ fn check_path(path: &[u8]) -> Result<(), Refusal> {
     if path.split(|byte| *byte == b'/').any(|part| part.is_empty() || part == b"." || part == b"..") {
         return bad("leads out of the tree");
     }
+    if part::is_temporary(split(path).1.as_bytes()) {
+        return bad("is what the unfinished copy of another file is called");
+    }
     Ok(())
 }
 
@@ -465,14 +496,13 @@ fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn set_mode(dir: &Dir, name: &OsStr, mode: u32) -> io::Result<()> {
-    Ok(rustix::fs::fchmod(open_file(dir, name)?, Mode::from_raw_mode(mode & 0o777))?)
-}
-
-/// Opens a file that is there; what has its name may be a symlink by now, which is not followed.
-fn open_file(dir: &Dir, name: &OsStr) -> io::Result<std::fs::File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?.into())
+/// Lets the owner write until all is in it; its listed mode is set at the end.
+fn make_writable(dir: &Dir) -> io::Result<()> {
+    let stat = rustix::fs::fstat(dir)?;
+    if stat.st_mode & 0o300 == 0o300 || stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Ok(rustix::fs::fchmod(dir, Mode::from_raw_mode(stat.st_mode & 0o777 | 0o300))?)
 }
 
 fn in_the_way(what: &'static str) -> io::Error {

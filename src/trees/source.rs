@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,13 @@ pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
 /// A file that changes while it is read is read once more.
 const READS_MAX: usize = 2;
 
+/// Directories that are open because something in them was named: beyond it, what was listed is sent first.
+const GROUNDS_OPEN_MAX: usize = 64;
+
+/// What the target has said and this side has not looked at, in bytes: an honest one says little while nothing
+/// is sent to it.
+const UNHEARD_LEN_MAX: usize = 8 * 1024 * 1024;
+
 /// What holes are hashed as.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -49,6 +56,28 @@ enum Said {
     End,
     /// It refuses the whole, or the line failed.
     Broken(Error),
+}
+
+/// What the target has said, in order.
+struct Heard<'u> {
+    said: Receiver<(usize, Said)>,
+    /// Bytes of it that nobody has looked at yet.
+    unheard: &'u AtomicUsize,
+}
+
+impl Heard<'_> {
+    fn recv(&self) -> Result<Said, RecvError> {
+        self.said.recv().map(|said| self.take(said))
+    }
+
+    fn try_recv(&self) -> Result<Said, TryRecvError> {
+        self.said.try_recv().map(|said| self.take(said))
+    }
+
+    fn take(&self, (len, said): (usize, Said)) -> Said {
+        self.unheard.fetch_sub(len, Ordering::Relaxed);
+        said
+    }
 }
 
 /// A line of `kept`.
@@ -153,9 +182,11 @@ impl<'s> Source<'s> {
     /// The target refused the whole or asked to stop, the watcher wants no more, or the line failed.
     pub fn run(mut self, receiver: &mut LineReceiver, control: &Control) -> Result<()> {
         let (says, said) = channel();
+        let unheard = &AtomicUsize::new(0);
+        let said = Heard { said, unheard };
         thread::scope(|scope| {
             let hearing = thread::Builder::new().name("target".into()).stack_size(STACK_LEN);
-            let hearing = hearing.spawn_scoped(scope, move || hear(receiver, &says));
+            let hearing = hearing.spawn_scoped(scope, move || hear(receiver, &says, unheard));
             if hearing.is_err() {
                 return Err(Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later").into());
             }
@@ -165,7 +196,7 @@ impl<'s> Source<'s> {
     }
 
     /// Closes the turn on this side, and hears the target out; where the line is of no use any more, ends it.
-    fn close(&mut self, ended: Result<()>, said: &Receiver<Said>, control: &Control) -> Result<()> {
+    fn close(&mut self, ended: Result<()>, said: &Heard<'_>, control: &Control) -> Result<()> {
         match &ended {
             Ok(()) => {}
             Err(Error::LineLost(_)) => control.stop(),
@@ -191,10 +222,12 @@ impl<'s> Source<'s> {
         ended
     }
 
-    fn turn(&mut self, said: &Receiver<Said>) -> Result<()> {
+    fn turn(&mut self, said: &Heard<'_>) -> Result<()> {
         loop {
             self.hear_what_came(said)?;
-            if !self.is_all_listed && self.unanswered.len() + self.wanted.len() < OUTSTANDING_MAX {
+            let is_ahead = self.unanswered.len() + self.wanted.len() >= OUTSTANDING_MAX
+                || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
+            if !self.is_all_listed && (!is_ahead || self.is_idle()) {
                 self.list()?;
             } else if let Some(wanted) = self.wanted.pop_front() {
                 self.send_file(wanted, said)?;
@@ -217,7 +250,12 @@ impl<'s> Source<'s> {
         }
     }
 
-    fn hear_what_came(&mut self, said: &Receiver<Said>) -> Result<()> {
+    /// Whether nothing is under way that would have to end first.
+    fn is_idle(&self) -> bool {
+        self.unanswered.is_empty() && self.wanted.is_empty()
+    }
+
+    fn hear_what_came(&mut self, said: &Heard<'_>) -> Result<()> {
         loop {
             match said.try_recv() {
                 Ok(said) => self.take_in(said)?,
@@ -227,7 +265,7 @@ impl<'s> Source<'s> {
         }
     }
 
-    fn hear_next(&mut self, said: &Receiver<Said>) -> Result<()> {
+    fn hear_next(&mut self, said: &Heard<'_>) -> Result<()> {
         match said.recv() {
             Ok(said) => self.take_in(said),
             Err(_gone) => Err(LineLost::Closed { wanted: "want" }.into()),
@@ -268,7 +306,9 @@ impl<'s> Source<'s> {
             let listed =
                 self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
             let Listed { path, size, place } = listed;
-            if let Some(range) = wanted.peek_mut().filter(|range| range.first <= entry) {
+            // What lies behind is never met, and remains: see below.
+            let is_in = |range: &Wanted| range.first <= entry && entry - range.first < range.count;
+            if let Some(range) = wanted.peek_mut().filter(|range| is_in(range)) {
                 let (offer, there) = match (range.offset, range.blake3.take()) {
                     (Some(offset), Some(blake3)) => (Some(Offer { offset, blake3 }), None),
                     (_, there) => (None, there),
@@ -278,7 +318,10 @@ impl<'s> Source<'s> {
             } else if place.is_some() && !self.told.remove(&entry) {
                 (self.watch)(Event::Unchanged(size))?;
             }
-            if wanted.peek().is_some_and(|range| range.first.saturating_add(range.count) <= entry.saturating_add(1)) {
+            if wanted
+                .peek()
+                .is_some_and(|range| is_in(range) && range.first.saturating_add(range.count) <= entry.saturating_add(1))
+            {
                 wanted.next();
             }
         }
@@ -311,7 +354,7 @@ impl<'s> Source<'s> {
     /// Lists what is next.
     fn list(&mut self) -> Result<()> {
         let mut body = Vec::new();
-        while body.len() < LIST_FRAME_LEN {
+        while body.len() < LIST_FRAME_LEN && (body.is_empty() || self.walk.grounds_open() <= GROUNDS_OPEN_MAX) {
             let Some(Found { mut entry, place, inode }) = self.walk.next() else {
                 self.is_all_listed = true;
                 break;
@@ -347,7 +390,7 @@ impl<'s> Source<'s> {
         self.sender.send(&Message::List { is_last: self.is_all_listed }, &body)
     }
 
-    fn send_file(&mut self, wanted: WantedFile, said: &Receiver<Said>) -> Result<()> {
+    fn send_file(&mut self, wanted: WantedFile, said: &Heard<'_>) -> Result<()> {
         let WantedFile { entry, path, size, place, mut offer, mut there } = wanted;
         // It is opened as late as possible, and what it is then counts.
         let (mut reads, mut is_large) = (0, false);
@@ -454,7 +497,7 @@ impl<'s> Source<'s> {
     }
 
     /// Sends a large file, from where the target's part ends, if it has one and that is of this file.
-    fn send_large(&mut self, opened: &Opened<'_>, offer: Option<Offer>, said: &Receiver<Said>) -> Result<Read> {
+    fn send_large(&mut self, opened: &Opened<'_>, offer: Option<Offer>, said: &Heard<'_>) -> Result<Read> {
         let Opened { entry, path, file, stat } = *opened;
         let offset = offer.as_ref().map_or(0, |offer| offer.offset);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -474,7 +517,7 @@ impl<'s> Source<'s> {
         })
     }
 
-    fn send_pieces(&mut self, opened: &Opened<'_>, large: &mut Large<'_>, said: &Receiver<Said>) -> Result<Read> {
+    fn send_pieces(&mut self, opened: &Opened<'_>, large: &mut Large<'_>, said: &Heard<'_>) -> Result<Read> {
         loop {
             let hole = large.skip(&ZEROS).map_err(ours)?;
             if hole > 0 {
@@ -576,29 +619,32 @@ fn is_same(before: &Stat, now: &Stat) -> bool {
 }
 
 /// Hears what the target says until it says `end` or fails, and passes it on.
-fn hear(receiver: &mut LineReceiver, says: &Sender<Said>) {
+fn hear(receiver: &mut LineReceiver, says: &Sender<(usize, Said)>, unheard: &AtomicUsize) {
     loop {
-        let said = hear_one(receiver).unwrap_or_else(Said::Broken);
+        let (len, mut said) = hear_one(receiver).unwrap_or_else(|error| (0, Said::Broken(error)));
+        if unheard.fetch_add(len, Ordering::Relaxed) + len > UNHEARD_LEN_MAX {
+            said = Said::Broken(bad_want("the target says more and more and takes nothing"));
+        }
         let is_last = matches!(said, Said::End | Said::Broken(_));
-        if says.send(said).is_err() || is_last {
+        if says.send((len, said)).is_err() || is_last {
             return;
         }
     }
 }
 
-fn hear_one(receiver: &mut LineReceiver) -> Result<Said> {
+fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
     match receiver.expect("want, kept or end")? {
         Message::Want { count, path, name } => {
             let placed = path.map(|path| (path.into_owned(), name.map(std::borrow::Cow::into_owned)));
             let body = receiver.body(BODY_LEN_MAX)?;
             let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<_>>()?;
-            Ok(Said::Want { count, wanted, placed })
+            Ok((body.len(), Said::Want { count, wanted, placed }))
         }
         Message::Kept => {
             let body = receiver.body(BODY_LEN_MAX)?;
-            Ok(Said::Kept(words_of(&body)?))
+            Ok((body.len(), Said::Kept(words_of(&body)?)))
         }
-        Message::End { .. } => Ok(Said::End),
+        Message::End { .. } => Ok((0, Said::End)),
         Message::Error { code, message } => Err(Refusal::new(code, message).into()),
         other => Err(not_now(&other, "want, kept or end")),
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
+use super::asked::Asked;
 use super::batch::{Batch, Fate, Whole};
 use super::filter::Filter;
 use super::large::HOLE_LEN_MAX;
@@ -27,12 +28,17 @@ use crate::wire::message::{Attributes, Message, Total};
 const PARTS_OPEN_MAX: usize = 64;
 /// Directories of one tree whose mode and time are set at its end.
 const DIRS_MAX: usize = 1_000_000;
+/// Bytes in the paths of those directories.
+const DIRS_LEN_MAX: usize = 64 * 1024 * 1024;
 
 /// The target's half of a turn.
+#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 #[derive(Debug)]
 pub struct Target {
     place: Place,
     filter: Filter,
+    /// What may come; `None`: anything.
+    asked: Option<Asked>,
     /// The next entry's number.
     next: u32,
     is_all_listed: bool,
@@ -50,8 +56,12 @@ pub struct Target {
     has_failed: bool,
     /// Directories whose mode and time are to be set.
     listed_dirs: Vec<(Vec<u8>, u32, i64)>,
+    /// Bytes in their paths.
+    listed_dirs_len: usize,
     wanted: Ranges,
     kept: Vec<u8>,
+    /// The line takes nothing more; what has come over it counts all the same.
+    is_mute: bool,
     /// What a frame's body is read into.
     buffer: Vec<u8>,
     has_ended: bool,
@@ -91,6 +101,7 @@ impl Target {
         Self {
             place,
             filter,
+            asked: None,
             next: 0,
             is_all_listed: false,
             expected: HashMap::new(),
@@ -101,12 +112,20 @@ impl Target {
             names: Vec::new(),
             listed: keeping.delete.then(mirror::Listed::default),
             listed_dirs: Vec::new(),
+            listed_dirs_len: 0,
             has_failed: false,
             wanted: Ranges::default(),
             kept: Vec::new(),
+            is_mute: false,
             buffer: Vec::new(),
             has_ended: false,
         }
+    }
+
+    /// Takes nothing but what was asked for.
+    #[must_use]
+    pub fn only(self, asked: Asked) -> Self {
+        Self { asked: Some(asked), ..self }
     }
 
     /// Whether this side has said its last word in the turn.
@@ -211,6 +230,9 @@ impl Turn<'_> {
             if self.target.expected.len() > 4 * OUTSTANDING_MAX {
                 return Err(bad_list("the source lists on and on without sending what is wanted"));
             }
+            if self.target.listed_dirs_len > DIRS_LEN_MAX {
+                return Err(bad_list("the paths of its directories are over 64 MiB together; send it in parts"));
+            }
         }
         if is_last {
             self.target.is_all_listed = true;
@@ -219,7 +241,20 @@ impl Turn<'_> {
         // What failed first: what is not wanted and did not fail is the same here.
         self.send_kept()?;
         let body = self.target.wanted.take()?;
-        self.sender.send(&Message::Want { count, path: None, name: None }, &body)
+        let sent = self.sender.send(&Message::Want { count, path: None, name: None }, &body);
+        self.as_far_as_it_goes(sent)
+    }
+
+    /// A line that was reset has brought more than was read, and that is not to be sent again.
+    fn as_far_as_it_goes(&mut self, sent: Result<()>) -> Result<()> {
+        match sent {
+            Err(Error::LineLost(why)) => {
+                tracing::debug!(%why, "nothing can be said any more; what came is kept");
+                self.target.is_mute = true;
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     fn look_at(&mut self, number: u32, entry: &Entry) -> Result<()> {
@@ -231,10 +266,14 @@ impl Turn<'_> {
             self.target.has_failed = true;
             return (self.watch)(Event::Failed { path: &entry.path, why: &why });
         }
+        if self.target.asked.as_ref().is_some_and(|asked| !asked.holds(entry)) {
+            let why = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
+            return self.fail(number, &entry.path, &Refusal::new(ErrorCode::BadName, why));
+        }
         if let Some(why) = &entry.skipped {
             return (self.watch)(Event::Skipped { path: &entry.path, why });
         }
-        let path = match self.target.place.path_of(entry) {
+        let path = match self.target.place.path_of(entry, number == 0) {
             Ok(path) => path,
             Err(why) => return self.fail(number, &entry.path, &why),
         };
@@ -267,6 +306,7 @@ impl Turn<'_> {
             if self.target.listed_dirs.len() >= DIRS_MAX {
                 return Err(io::Error::other(format!("over {DIRS_MAX} directories in one tree; send it in parts")));
             }
+            self.target.listed_dirs_len += path.len();
             self.target.listed_dirs.push((path.to_vec(), entry.mode, entry.mtime_ns));
         }
         Ok(is_new)
@@ -389,7 +429,9 @@ impl Turn<'_> {
     /// What is known of a file that comes: it was wanted.
     fn expect(&mut self, entry: u32) -> Result<Expected> {
         let expected = self.target.expected.remove(&entry);
-        expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))
+        let expected = expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;
+        self.target.parts_open -= usize::from(expected.part.is_some());
+        Ok(expected)
     }
 
     fn begin_large(&mut self, entry: u32, offset: u64, sent: Attributes) -> Result<()> {
@@ -403,7 +445,6 @@ impl Turn<'_> {
             None => {
                 let mut expected = self.expect(entry)?;
                 let part = expected.part.take().map(|part| *part);
-                self.target.parts_open -= usize::from(part.is_some());
                 (expected, part)
             }
         };
@@ -445,20 +486,38 @@ impl Turn<'_> {
         }
         let mut buffer = std::mem::take(&mut self.target.buffer);
         buffer.resize(PIECE_LEN.max(buffer.len()), 0);
-        loop {
-            let len = receiver.fill_from_body(&mut buffer)?;
-            let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-            (self.watch)(Event::Moved(len as u64))?;
-            let Some(current) = &mut self.target.current else { break };
-            let Some(part) = &mut current.part else { continue };
-            if let Err(error) = part.write(bytes) {
-                let (entry, path) = (current.entry, current.expected.path.clone());
-                current.part = None;
-                self.fail_or_stop(entry, &path, &error)?;
+        let mut broken = None;
+        while broken.is_none() {
+            let mut len = 0;
+            // What came before a cut counts too.
+            while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+                match receiver.read_body(rest) {
+                    Ok(0) => break,
+                    Ok(came) => len += came,
+                    Err(error) => {
+                        broken = Some(error);
+                        break;
+                    }
+                }
             }
+            let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+            self.write_piece(bytes)?;
         }
         self.target.buffer = buffer;
-        Ok(())
+        broken.map_or(Ok(()), Err)
+    }
+
+    fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
+        (self.watch)(Event::Moved(bytes.len() as u64))?;
+        let Some(current) = &mut self.target.current else { return Ok(()) };
+        let Some(part) = &mut current.part else { return Ok(()) };
+        if part.size().saturating_add(bytes.len() as u64) > current.attributes.size {
+            return Err(bad_small("a large file is longer than it was said to be"));
+        }
+        let Err(error) = part.write(bytes) else { return Ok(()) };
+        let (entry, path) = (current.entry, current.expected.path.clone());
+        current.part = None;
+        self.fail_or_stop(entry, &path, &error)
     }
 
     fn take_hole(&mut self, size: u64) -> Result<()> {
@@ -468,6 +527,9 @@ impl Turn<'_> {
         }
         (self.watch)(Event::Skims(size))?;
         let Some(part) = &mut current.part else { return Ok(()) };
+        if part.size().saturating_add(size) > current.attributes.size {
+            return Err(bad_small("a large file is longer than it was said to be"));
+        }
         let Err(error) = part.skip(size) else { return Ok(()) };
         let (entry, path) = (current.entry, current.expected.path.clone());
         current.part = None;
@@ -612,20 +674,22 @@ impl Turn<'_> {
     }
 
     fn send_kept(&mut self) -> Result<()> {
-        if self.target.kept.is_empty() {
+        let kept = std::mem::take(&mut self.target.kept);
+        if kept.is_empty() || self.target.is_mute {
             return Ok(());
         }
-        let kept = std::mem::take(&mut self.target.kept);
         // A line is far shorter than a frame's limit, but their sum may not be.
         let mut body: Vec<u8> = Vec::new();
         for line in kept.split_inclusive(|byte| *byte == b'\n') {
             if body.len() + line.len() > BODY_LEN_MAX as usize {
-                self.sender.queue(&Message::Kept, &body)?;
+                let queued = self.sender.queue(&Message::Kept, &body);
+                self.as_far_as_it_goes(queued)?;
                 body.clear();
             }
             body.extend_from_slice(line);
         }
-        self.sender.send(&Message::Kept, &body)
+        let sent = self.sender.send(&Message::Kept, &body);
+        self.as_far_as_it_goes(sent)
     }
 
     /// Modes and times of directories, now that nothing more is made in them.

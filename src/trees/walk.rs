@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt};
@@ -25,15 +25,34 @@ use crate::wire::error::{ErrorCode, Refusal};
 /// Directories inside one another that a walk goes down, with an open descriptor each.
 pub const DEPTH_MAX: usize = 512;
 
-/// Something that was named: a directory with all that is in it, one file, or what could not be had.
-pub type Named = Result<Top, Missing>;
+/// Something that was named; it is opened when the walk comes to it.
+#[derive(Debug)]
+pub enum Named {
+    /// On this machine, by its user.
+    Own(PathBuf),
+    /// Below a root.
+    Below {
+        /// The root.
+        root: Arc<Root>,
+        /// The path.
+        path: RootPath,
+        /// What is in it is meant, and not the directory.
+        contents: bool,
+    },
+    /// What could not be had.
+    Missing {
+        /// What it would have been called.
+        name: Vec<u8>,
+        /// Why.
+        why: String,
+    },
+}
 
 /// A directory with all that is in it, or one file.
 #[derive(Debug)]
-pub struct Top {
-    root: Arc<Root>,
-    dir: Arc<Dir>,
-    /// The one file in `dir` that is meant; `None`: all of it.
+struct Top {
+    ground: Arc<Ground>,
+    /// The one file there that is meant; `None`: all of it.
     only: Option<OsString>,
     /// What it is called at the target; empty: what is in it goes there.
     name: Vec<u8>,
@@ -41,37 +60,92 @@ pub struct Top {
     shown: String,
 }
 
-/// What was named and could not be had.
+/// The directory in which something that was named lies, or which was named itself. Files that were named one by one
+/// mostly lie in the same, and there may be more of them than descriptors.
 #[derive(Debug)]
-pub struct Missing {
-    name: Vec<u8>,
-    why: String,
+struct Ground {
+    root: Arc<Root>,
+    dir: Arc<Dir>,
+    /// Counts how many are open.
+    _open: Arc<()>,
+}
+
+/// Opens what was named.
+#[derive(Debug, Default)]
+struct Grounds {
+    last: Option<(PathBuf, Arc<Ground>)>,
+    open: Arc<()>,
+}
+
+impl Grounds {
+    /// The ground at `key`, which `open` opens if it is not the last one's too.
+    fn at<E>(&mut self, key: &Path, open: impl FnOnce() -> Result<(Arc<Root>, Dir), E>) -> Result<Arc<Ground>, E> {
+        if let Some((last, ground)) = &self.last
+            && last == key
+        {
+            return Ok(Arc::clone(ground));
+        }
+        let (root, dir) = open()?;
+        let ground = Arc::new(Ground { root, dir: Arc::new(dir), _open: Arc::clone(&self.open) });
+        self.last = Some((key.to_owned(), Arc::clone(&ground)));
+        Ok(ground)
+    }
+}
+
+impl Named {
+    /// What a peer named, as its session sees it: a path, or a pattern.
+    pub fn of_session(session: &Session, path: &[u8]) -> Vec<Self> {
+        let missing = |why: Refusal| {
+            let name = path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path);
+            vec![Self::Missing { name: name.to_vec(), why: why.message }]
+        };
+        let resolved = match session.resolve(path) {
+            Ok(resolved) => resolved,
+            Err(why) => return missing(why),
+        };
+        let contents = path.ends_with(b"/") || path.ends_with(b"/.") || path == b"." || resolved.is_root();
+        let below = |path: RootPath, contents| Self::Below { root: Arc::clone(&session.root), path, contents };
+        match session.root.canonical(&resolved) {
+            Ok(_) => vec![below(resolved, contents)],
+            Err(why) if why.code == ErrorCode::NotFound && super::glob::is_pattern(path) => {
+                super::glob::expand(session, path)
+                    .map_or_else(missing, |matched| matched.into_iter().map(|path| below(path, false)).collect())
+            }
+            Err(why) => missing(why),
+        }
+    }
+
+    fn open(self, recursive: bool, grounds: &mut Grounds) -> Result<Top, (Vec<u8>, String)> {
+        match self {
+            Self::Own(path) => Top::of_own(&path, recursive, grounds).map_err(|error| {
+                let name = path.file_name().unwrap_or(path.as_os_str()).as_bytes().to_vec();
+                (name, explained(&path.to_string_lossy(), &error))
+            }),
+            Self::Below { root, path, contents } => {
+                Top::below(root, &path, (contents, recursive), grounds).map_err(|why| {
+                    let name = path.split_last().map(|(_, name)| name.into_vec()).unwrap_or_default();
+                    (name, why.message)
+                })
+            }
+            Self::Missing { name, why } => Err((name, why)),
+        }
+    }
 }
 
 impl Top {
     /// What a person named on this machine. A symlink that was named is followed.
-    ///
-    /// # Errors
-    /// It does not exist, cannot be opened, is neither file nor directory, or is a directory and `recursive` is not set.
-    pub fn of_own(path: &Path, recursive: bool) -> Named {
-        Self::open_own(path, recursive).map_err(|error| {
-            let shown = path.to_string_lossy();
-            let name = path.file_name().unwrap_or(path.as_os_str()).as_bytes().to_vec();
-            Missing { name, why: explained(&shown, &error) }
-        })
-    }
-
-    fn open_own(path: &Path, recursive: bool) -> io::Result<Self> {
+    fn of_own(path: &Path, recursive: bool, grounds: &mut Grounds) -> io::Result<Self> {
         let found = path.canonicalize()?;
         let kind = std::fs::metadata(&found)?.file_type();
         let shown = path.to_string_lossy();
+        let open = |path: &Path| Ok::<_, io::Error>((super::own_root(path)?, Root::open_own_dir(path)?));
         if kind.is_dir() {
             if !recursive {
                 return Err(io::Error::other("is a directory; to send it with all that is in it: -r"));
             }
-            let (root, dir) = (super::own_root(&found)?, Arc::new(Root::open_own_dir(&found)?));
+            let ground = grounds.at(&found, || open(&found))?;
             let shown = shown.trim_end_matches('/').to_owned();
-            return Ok(Self { root, dir, only: None, name: name_over_there(path, &found), shown });
+            return Ok(Self { ground, only: None, name: name_over_there(path, &found), shown });
         }
         if !kind.is_file() {
             return Err(io::Error::other("is neither a file nor a directory"));
@@ -79,56 +153,35 @@ impl Top {
         let (above, name) = (found.parent().unwrap_or(Path::new("/")), found.file_name().unwrap_or_default());
         let typed = path.file_name().unwrap_or(name).as_bytes().to_vec();
         let above_typed = path.parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
-        let (root, dir) = (super::own_root(above)?, Arc::new(Root::open_own_dir(above)?));
-        Ok(Self { root, dir, only: Some(name.to_owned()), name: typed, shown: above_typed })
+        let ground = grounds.at(above, || open(above))?;
+        Ok(Self { ground, only: Some(name.to_owned()), name: typed, shown: above_typed })
     }
 
-    /// What a peer named, as its session sees it: a path, or a pattern.
-    pub fn of_session(session: &Session, path: &[u8], recursive: bool) -> Vec<Named> {
-        let missing = |why: Refusal| {
-            let name = path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path);
-            vec![Err(Missing { name: name.to_vec(), why: why.message })]
-        };
-        let resolved = match session.resolve(path) {
-            Ok(resolved) => resolved,
-            Err(why) => return missing(why),
-        };
-        let contents = path.ends_with(b"/") || path.ends_with(b"/.") || path == b"." || resolved.is_root();
-        let found = session.root.canonical(&resolved);
-        let is_missing = matches!(&found, Err(refusal) if refusal.code == ErrorCode::NotFound);
-        if is_missing && super::glob::is_pattern(path) {
-            let below = |path: RootPath| {
-                Self::below(&session.root, &path, false, recursive).map_err(|why| {
-                    let name = path.split_last().map(|(_, name)| name.into_vec()).unwrap_or_default();
-                    Missing { name, why: why.message }
-                })
-            };
-            return super::glob::expand(session, path)
-                .map_or_else(missing, |matched| matched.into_iter().map(below).collect());
-        }
-        let top = found.and_then(|_| Self::below(&session.root, &resolved, contents, recursive));
-        top.map_or_else(missing, |top| vec![Ok(top)])
-    }
-
-    fn below(root: &Arc<Root>, path: &RootPath, contents: bool, recursive: bool) -> Result<Self, Refusal> {
+    fn below(
+        root: Arc<Root>,
+        path: &RootPath,
+        (contents, recursive): (bool, bool),
+        grounds: &mut Grounds,
+    ) -> Result<Self, Refusal> {
         let (above, typed) = path.split_last().unwrap_or_default();
         let found = root.canonical(path)?;
-        let root = Arc::clone(root);
+        let key = |path: &RootPath| PathBuf::from(OsString::from_vec(path.to_wire()));
         if root.is_dir(&found) {
             if !recursive {
                 let text = format!("{path}: is a directory; to fetch it with all that is in it: -r");
                 return Err(Refusal::new(ErrorCode::IsADirectory, text));
             }
-            let dir = Arc::new(root.open_dir(&found)?);
+            let ground = grounds.at(&key(&found), || root.open_dir(&found).map(|dir| (root, dir)))?;
             let name = if contents { Vec::new() } else { typed.into_vec() };
-            return Ok(Self { root, dir, only: None, name, shown: path.to_string() });
+            return Ok(Self { ground, only: None, name, shown: path.to_string() });
         }
-        let (dir, only) = root.open_parent(&found)?;
-        let kind = dir.symlink_metadata(&only).map_err(|error| refusal(path, &error))?.file_type();
+        let (parent, only) = found.split_last().unwrap_or_default();
+        let ground = grounds.at(&key(&parent), || root.open_dir(&parent).map(|dir| (root, dir)))?;
+        let kind = ground.dir.symlink_metadata(&only).map_err(|error| refusal(path, &error))?.file_type();
         if !kind.is_file() {
             return Err(Refusal::new(ErrorCode::NotAFile, format!("{path}: is neither a file nor a directory")));
         }
-        Ok(Self { root, dir: Arc::new(dir), only: Some(only), name: typed.into_vec(), shown: above.to_string() })
+        Ok(Self { ground, only: Some(only), name: typed.into_vec(), shown: above.to_string() })
     }
 
     /// Something in it as people know it.
@@ -181,8 +234,18 @@ pub struct Found {
 pub struct Walk {
     tops: std::vec::IntoIter<Named>,
     levels: Vec<Level>,
-    follow: bool,
+    grounds: Grounds,
+    how: How,
     filter: Filter,
+}
+
+/// How a walk goes.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Into directories too.
+    pub recursive: bool,
+    /// Through symlinks, as far as they stay in the tree.
+    pub follow: bool,
 }
 
 /// A directory in which the walk is.
@@ -201,22 +264,27 @@ struct Level {
 
 impl Walk {
     /// A walk over `tops`, one after the other.
-    pub fn new(tops: Vec<Named>, follow: bool, filter: Filter) -> Self {
-        Self { tops: tops.into_iter(), levels: Vec::new(), follow, filter }
+    pub fn new(tops: Vec<Named>, how: How, filter: Filter) -> Self {
+        Self { tops: tops.into_iter(), levels: Vec::new(), grounds: Grounds::default(), how, filter }
+    }
+
+    /// Directories that are open because something in them was named, and may be asked for.
+    pub fn grounds_open(&self) -> usize {
+        Arc::strong_count(&self.grounds.open) - 1
     }
 
     fn enter(&mut self, named: Named) -> Found {
-        let top = match named {
+        let top = match named.open(self.how.recursive, &mut self.grounds) {
             Ok(top) => Arc::new(top),
-            Err(Missing { name, why }) => return Found { entry: failed(name, why), place: None, inode: None },
+            Err((name, why)) => return Found { entry: failed(name, why), place: None, inode: None },
         };
         if let Some(name) = &top.only {
-            let looked = rustix::fs::statat(&*top.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            let looked = rustix::fs::statat(&*top.ground.dir, name, AtFlags::SYMLINK_NOFOLLOW);
             let place = Place { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
-            return self.found(top.name.clone(), &top.dir, looked.map_err(Into::into), place);
+            return self.found(top.name.clone(), &top.ground.dir, looked.map_err(Into::into), place);
         }
-        let entered = rustix::fs::fstat(&*top.dir).map_err(io::Error::from).and_then(|stat| {
-            self.descend(&top, Arc::clone(&top.dir), (Arc::from([]), top.name.clone())).map(|()| stat)
+        let entered = rustix::fs::fstat(&*top.ground.dir).map_err(io::Error::from).and_then(|stat| {
+            self.descend(&top, Arc::clone(&top.ground.dir), (Arc::from([]), top.name.clone())).map(|()| stat)
         });
         let entry = entered.map_or_else(
             |error| failed(top.name.clone(), explained(&top.shown(b""), &error)),
@@ -254,10 +322,11 @@ impl Walk {
         let Level { top, dir, path, listed, .. } = self.levels.last()?;
         let (top, dir) = (Arc::clone(top), Arc::clone(dir));
         let listed = joined(listed, name);
-        let place = Place { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.follow };
+        let place =
+            Place { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.how.follow };
         let mut looked = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
         let is_link = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-        if is_link && self.follow {
+        if is_link && self.how.follow {
             looked = place.followed_stat();
         }
         let is_dir = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
@@ -266,7 +335,7 @@ impl Walk {
         }
         if is_dir {
             let below: Arc<[u8]> = joined(path, name).into();
-            let opened = if is_link { place.followed_dir() } else { top.root.open_dir_in(&dir, name) };
+            let opened = if is_link { place.followed_dir() } else { top.ground.root.open_dir_in(&dir, name) };
             let entered = opened.and_then(|dir| self.descend(&top, Arc::new(dir), (below, listed.clone())));
             if let Err(error) = entered {
                 return Some(Found {
@@ -304,7 +373,7 @@ impl Walk {
             Kind::File | Kind::Dir => {}
         }
         let place = (entry.kind == Kind::File && entry.skipped.is_none()).then_some(place);
-        let has_links = place.is_some() && stat.st_nlink > 1 && !self.follow;
+        let has_links = place.is_some() && stat.st_nlink > 1 && !self.how.follow;
         Found { entry, place, inode: has_links.then_some((stat.st_dev, stat.st_ino)) }
     }
 }
@@ -343,14 +412,14 @@ impl Place {
     fn followed_stat(&self) -> io::Result<Stat> {
         let flags =
             OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::PATH).bits().cast_signed()).clone();
-        let file = self.top.dir.open_with(Path::new(OsStr::from_bytes(&self.path())), &flags)?;
+        let file = self.top.ground.dir.open_with(Path::new(OsStr::from_bytes(&self.path())), &flags)?;
         Ok(rustix::fs::fstat(&file)?)
     }
 
     fn followed_dir(&self) -> io::Result<Dir> {
-        let dir = self.top.dir.open_dir(Path::new(OsStr::from_bytes(&self.path())))?;
+        let dir = self.top.ground.dir.open_dir(Path::new(OsStr::from_bytes(&self.path())))?;
         let metadata = dir.dir_metadata()?;
-        self.top.root.check_shows(|| Ok((metadata.dev(), metadata.ino())))?;
+        self.top.ground.root.check_shows(|| Ok((metadata.dev(), metadata.ino())))?;
         Ok(dir)
     }
 }
@@ -371,7 +440,7 @@ impl Opener {
         let file: OwnedFd = if place.follow {
             let mut options = OpenOptions::new();
             options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-            place.top.dir.open_with(Path::new(OsStr::from_bytes(&place.path())), &options)?.into_std().into()
+            place.top.ground.dir.open_with(Path::new(OsStr::from_bytes(&place.path())), &options)?.into_std().into()
         } else {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let dir = self.dir(place)?;
@@ -383,7 +452,7 @@ impl Opener {
         }
         // With one name only it is where it was found, which is shown.
         if stat.st_nlink != 1 || place.follow {
-            place.top.root.check_shows(|| Ok((stat.st_dev, stat.st_ino)))?;
+            place.top.ground.root.check_shows(|| Ok((stat.st_dev, stat.st_ino)))?;
         }
         Ok((file.into(), stat))
     }
@@ -395,9 +464,9 @@ impl Opener {
         {
             return Ok(Arc::clone(dir));
         }
-        let mut dir = Arc::clone(&place.top.dir);
+        let mut dir = Arc::clone(&place.top.ground.dir);
         for part in place.dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-            dir = Arc::new(place.top.root.open_dir_in(&dir, OsStr::from_bytes(part))?);
+            dir = Arc::new(place.top.ground.root.open_dir_in(&dir, OsStr::from_bytes(part))?);
         }
         self.last = Some((place.clone(), Arc::clone(&dir)));
         Ok(dir)
