@@ -49,6 +49,8 @@ mod secure;
 mod server;
 #[path = "integration/talk.rs"]
 mod talk;
+#[path = "integration/trees.rs"]
+mod trees;
 #[path = "integration/trust.rs"]
 mod trust;
 #[path = "integration/udp.rs"]

@@ -1,0 +1,344 @@
+//! A server that lies to `fget`: it listens, speaks the protocol by hand, and sends what no honest one does.
+//! Nothing beside the destination is touched, and `fget` ends by itself with a sentence.
+#![expect(clippy::disallowed_types, reason = "a server that is none of ours")]
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+
+use super::words::{data, dir, end, file, large, lies, link, list, list_of, record, small, whole};
+use super::{Sandbox, ended, is_stray, peak_kib, set_mode, snapshot, strays, swap_with};
+use crate::harness::{Background, DEADLINE, Run};
+use crate::raw::{Answer, Raw, frame};
+
+const HELLO: &str = r#"{"type":"hello","version":1,"program":"liar","verbs":["pull","push","get"]}"#;
+
+/// A server for one line, which answers the first request with `talk`, and then reads until its client is gone.
+struct Liar {
+    address: String,
+    serving: JoinHandle<()>,
+}
+
+impl Liar {
+    fn start(talk: impl FnOnce(&mut Raw<TcpStream>, Answer) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let serving = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+                set(&stream, Some(DEADLINE)).unwrap();
+            }
+            let mut raw = Raw { stream };
+            assert_eq!(raw.answer().kind(), "hello");
+            raw.send(&frame(HELLO, &[]));
+            let request = raw.answer();
+            talk(&mut raw, request);
+            drop(raw.stream.flush());
+            raw.rest();
+        });
+        Self { address, serving }
+    }
+
+    fn says(bytes: Vec<u8>) -> Self {
+        Self::start(move |raw, _| raw.send_what_goes(&bytes))
+    }
+
+    fn remote(&self, path: &str) -> String {
+        format!("{}/{path}", self.address)
+    }
+
+    /// Runs `fget` with it, in the sandbox; its code and what it said.
+    fn serve(self, sandbox: &Sandbox, options: &[&str], path: &str, to: &str) -> (Option<i32>, String) {
+        let running = self.begin(sandbox, options, path, to);
+        let said = ended(running);
+        self.serving.join().unwrap();
+        said
+    }
+
+    fn begin(&self, sandbox: &Sandbox, options: &[&str], path: &str, to: &str) -> Background {
+        let run = Run::new("fget").args(options).args([&self.remote(path), to]).current_dir(&sandbox.inside());
+        run.spawn()
+    }
+}
+
+/// One sentence, or a few where several entries failed; no panic, and nothing that nobody can read.
+fn assert_sentence(said: &str, name: &str) {
+    assert!(said.starts_with("fget: ") && said.lines().count() <= 8, "{name}: {said}");
+    for word in ["panicked", "RUST_BACKTRACE", "Err(", "Some("] {
+        assert!(!said.contains(word), "{name}: {said}");
+    }
+}
+
+#[test]
+fn no_lie_reaches_what_is_beside_the_destination() {
+    let sandbox = Sandbox::new();
+    for (at, (name, lie)) in lies(sandbox.outside().to_str().unwrap()).into_iter().enumerate() {
+        let dest = format!("dest{at}");
+        let (code, said) = Liar::says(lie).serve(&sandbox, &["-r", "-q", "--no-sync"], "x/", &format!("{dest}/"));
+        sandbox.assert_untouched(name);
+        assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
+        assert_sentence(&said, name);
+        let here = super::names_in(&sandbox.inside());
+        let own = |path: &String| path.starts_with(&dest);
+        assert!(here.iter().all(own), "{name}: {here:?}");
+        for path in here.iter().filter(|path| path.contains("evil") && !is_stray(path)) {
+            // Directories and symlinks below the destination do no harm; a file would have to be what was said.
+            let path = sandbox.inside().join(path);
+            assert!(!path.is_file() || path.is_symlink(), "{name}: {} is there", path.display());
+        }
+        std::fs::remove_dir_all(sandbox.inside()).unwrap();
+        std::fs::create_dir(sandbox.inside()).unwrap();
+    }
+}
+
+/// The same lies with a destination in which there is something already: a symlink that leads out.
+#[test]
+fn symlinks_that_were_there_before_are_not_gone_through() {
+    let sandbox = Sandbox::new();
+    let dest = sandbox.inside().join("dest");
+    std::fs::create_dir(&dest).unwrap();
+    std::os::unix::fs::symlink(sandbox.outside(), dest.join("l")).unwrap();
+    let evil = [list(&[dir("l", 0o777), file("l/evil", 4), file("l/canary", 4)]), small(&[record(1, b"evil")]), end()];
+    let (code, said) = Liar::says(evil.concat()).serve(&sandbox, &["-r", "-q"], "x/", "dest");
+    sandbox.assert_untouched("a symlink that was there");
+    assert!(matches!(code, Some(1 | 4)), "{said}");
+    assert_sentence(&said, "a symlink that was there");
+}
+
+/// `fget HOST:notes.txt` in one's home must not bring a `.profile`.
+#[test]
+fn nothing_comes_that_was_not_asked_for() {
+    let small_file = |name: &str| [list(&[file(name, 4)]), small(&[record(0, b"evil")]), end()].concat();
+    let in_dir = |name: &str, mode: u32| {
+        let entries = list(&[dir(name, mode), file(&format!("{name}/evil"), 4)]);
+        [entries, small(&[record(1, b"evil")]), end()].concat()
+    };
+    let beside = {
+        let entries = [file("notes.txt", 5), dir("neighbour", 0o777), file("neighbour/evil", 4)];
+        [list(&entries), small(&[record(0, b"notes"), record(2, b"evil")]), end()].concat()
+    };
+    for (name, options, asked, to, lie) in [
+        ("another name", &[][..], "notes.txt", ".", small_file(".profile")),
+        ("another name for a pattern", &[], "*.txt", ".", small_file(".profile")),
+        ("another name for a tree", &["-r"], "site", ".", in_dir("neighbour", 0o777)),
+        ("a directory without -r", &[], "notes.txt", ".", in_dir("notes.txt", 0o777)),
+        ("a symlink without -r", &[], "notes.txt", ".", [list(&[link("notes.txt", "/etc")]), end()].concat()),
+        ("a directory beside a single file", &[], "notes.txt", "copy.txt", beside.clone()),
+        ("a directory beside a single file, with -r", &["-r"], "notes.txt", "copy.txt", beside),
+        ("a second file after a single one", &[], "notes.txt", "copy.txt", {
+            let entries = [file("notes.txt", 5), file("evil", 4)];
+            [list(&entries), small(&[record(0, b"notes"), record(1, b"evil")]), end()].concat()
+        }),
+    ] {
+        let sandbox = Sandbox::new();
+        let neighbour = sandbox.inside().join("neighbour");
+        std::fs::create_dir(&neighbour).unwrap();
+        set_mode(&neighbour, 0o700);
+        super::set_mtime(&neighbour, 1_500_000_000_000_000_000);
+        let before = snapshot(&sandbox.inside());
+        let (code, said) = Liar::says(lie).serve(&sandbox, options, asked, to);
+        sandbox.assert_untouched(name);
+        let mut after = snapshot(&sandbox.inside());
+        // The one file that was asked for may have come.
+        after.retain(|path, node| {
+            !(path == Path::new(to) && node.what == super::Node::of(&sandbox.inside().join(to)).what)
+        });
+        super::assert_same(&before, &after, name);
+        if to == "copy.txt" && sandbox.inside().join(to).exists() {
+            assert_eq!(std::fs::read(sandbox.inside().join(to)).unwrap(), b"notes", "{name}");
+        }
+        assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
+    }
+}
+
+/// A local thread swaps a directory for a symlink, back and forth, while 2,000 files arrive in it.
+#[test]
+fn a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere() {
+    const DIRS: u32 = 200;
+    const FILES: u32 = 2_000;
+    let sandbox = Sandbox::new();
+    let top = sandbox.inside().join("dest/d");
+    let liar = Liar::start(|raw, _| {
+        let mut number = 0;
+        let dirs: Vec<String> = (0..DIRS).map(|at| dir(&format!("d/{at}"), 0o755)).collect();
+        raw.send_what_goes(&list_of([vec![dir("d", 0o755)], dirs].concat().join("\n").as_bytes(), false));
+        number += DIRS + 1;
+        // Each next file is in another directory, so that they have to be opened again and again.
+        for first in (0..FILES).step_by(50) {
+            let files = (first..first + 50).map(|at| file(&format!("d/{}/f{at}", at % DIRS), 4));
+            let files: Vec<String> = files.collect();
+            raw.send_what_goes(&list_of(files.join("\n").as_bytes(), false));
+            let records: Vec<Vec<u8>> = (number..number + 50).map(|entry| record(entry, b"evil")).collect();
+            // Those that could not be looked at are not wanted, and the rest comes one by one.
+            let mut wanted = Vec::new();
+            while wanted.is_empty() {
+                let Some(answer) = raw.next() else { return };
+                if answer.kind() == "want" {
+                    wanted = ranges(&answer.body);
+                    break;
+                }
+            }
+            let records: Vec<Vec<u8>> = records
+                .into_iter()
+                .zip(number..)
+                .filter(|(_, at)| wanted.contains(at))
+                .map(|(record, _)| record)
+                .collect();
+            raw.send_what_goes(&small(&records));
+            number += 50;
+        }
+        raw.send_what_goes(&[list_of(b"", true), end()].concat());
+    });
+    let swapping = swap_with(top, sandbox.inside().join("dest/away"), sandbox.outside());
+    let (code, said) = liar.serve(&sandbox, &["-r", "-q", "--no-sync"], "x/", "dest");
+    let swaps = swapping.stop();
+    assert!(swaps > 10, "{swaps} swaps");
+    sandbox.assert_untouched("swapped");
+    assert!(matches!(code, Some(0 | 1 | 4)), "{code:?} {said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The entries that a `want` names.
+fn ranges(body: &[u8]) -> Vec<u32> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines
+        .flat_map(|line| {
+            let range: serde_json::Value = serde_json::from_slice(line).unwrap();
+            let number = |value: &serde_json::Value| u32::try_from(value.as_u64().unwrap()).unwrap();
+            let first = number(&range["first"]);
+            first..first + range.get("count").map_or(1, number)
+        })
+        .collect()
+}
+
+/// Nobody can be made to remember a million files that never come, or directories with names of a page each.
+#[test]
+fn a_list_without_end_is_given_up() {
+    const PEAK_KIB_MAX: u64 = 150 * 1024;
+    type Make = fn(usize) -> String;
+    let deep: Make = |at| {
+        let part = format!("{at:08}{}/", "n".repeat(230));
+        // The same few directories again and again, by long paths.
+        dir(&format!("{}end", part.replace(char::is_numeric, "0").repeat(16)), 0o755)
+    };
+    for (name, make) in [("files", (|at| file(&format!("f{at}"), 1)) as Make), ("long paths", deep)] {
+        let sandbox = Sandbox::new();
+        let part = format!("00000000{}", "n".repeat(230));
+        let mut path = sandbox.inside().join("dest");
+        std::fs::create_dir(&path).unwrap();
+        let mut made = rustix::fs::open(&path, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+        if name == "long paths" {
+            for _ in 0..16 {
+                path = std::path::PathBuf::from(&part);
+                rustix::fs::mkdirat(&made, &path, rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
+                made =
+                    rustix::fs::openat(&made, &path, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+            }
+        }
+        let liar = Liar::start(move |raw, _| {
+            let hearing = raw.stream.try_clone().unwrap();
+            let hearing = thread::spawn(move || Raw { stream: hearing }.rest().len());
+            let per_list = if name == "files" { 1_000 } else { 100 };
+            for first in (0..1_000_000).step_by(per_list) {
+                let lines: Vec<String> = (first..first + per_list).map(make).collect();
+                if raw.stream.write_all(&list_of(lines.join("\n").as_bytes(), false)).is_err() {
+                    break;
+                }
+                // So many long paths are more than may be remembered.
+                if name == "long paths" && first > 45_000 {
+                    raw.send_what_goes(&end());
+                    break;
+                }
+            }
+            hearing.join().unwrap();
+        });
+        let running = liar.begin(&sandbox, &["-r", "-q", "--no-sync"], "x/", "dest");
+        let (pid, mut peak) = (running.child.id(), 0);
+        let ending = thread::spawn(move || ended(running));
+        while !ending.is_finished() {
+            peak = peak.max(peak_kib(pid).unwrap_or(0));
+            thread::yield_now();
+        }
+        let (code, said) = ending.join().unwrap();
+        liar.serving.join().unwrap();
+        assert!(peak < PEAK_KIB_MAX, "{name}: {peak} KiB; {said}");
+        assert!(peak > 0);
+        if name == "files" {
+            assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
+            assert_sentence(&said, name);
+        }
+    }
+}
+
+/// A file that was said to have ten bytes does not fill the disk.
+#[test]
+fn a_file_is_not_longer_than_it_was_said_to_be() {
+    let sandbox = Sandbox::new();
+    let liar = Liar::start(|raw, _| {
+        raw.send_what_goes(&[list(&[file("x", 1 << 20)]), large(0, 0, 1 << 20)].concat());
+        let piece = vec![b'x'; 1 << 18];
+        for _ in 0..256 {
+            raw.send_what_goes(&data(&piece));
+        }
+        raw.send_what_goes(&[whole(1 << 20, &vec![b'x'; 1 << 20]), end()].concat());
+    });
+    let mut running = liar.begin(&sandbox, &["-q", "--no-sync"], "x", ".");
+    let mut most = 0;
+    while running.child.try_wait().unwrap().is_none() {
+        let lens = std::fs::read_dir(sandbox.inside()).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
+        most = most.max(lens.map(|metadata| metadata.len()).sum());
+    }
+    let (code, said) = ended(running);
+    liar.serving.join().unwrap();
+    assert!(matches!(code, Some(1 | 4)), "{said}");
+    assert!(most <= 2 << 20, "{most} bytes were written of a file that has 1 MiB");
+    assert!(!sandbox.inside().join("x").exists());
+}
+
+/// What is here and was not wanted stays as it is.
+#[test]
+fn a_file_that_was_not_wanted_does_not_replace_what_is_there() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.inside().join("x");
+    std::fs::write(&path, "same").unwrap();
+    super::set_mtime(&path, 1_000_000_000);
+    let line = r#"{"path":"x","kind":"file","size":4,"mtime_ns":1000000000,"mode":420}"#.to_owned();
+    let lie = [list(&[line]), small(&[record(0, b"evil")]), end()].concat();
+    let (code, said) = Liar::says(lie).serve(&sandbox, &["-q"], "x", ".");
+    assert!(matches!(code, Some(1 | 4)), "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"same");
+    assert_sentence(&said, "not wanted");
+}
+
+/// The line ends wherever it likes.
+#[test]
+fn a_server_that_goes_away_at_any_byte_is_a_lost_line() {
+    let bytes: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let talk = [
+        list(&[dir("d", 0o755), file("d/a", 4), file("d/b", 200_000)]),
+        small(&[record(1, b"good")]),
+        large(2, 0, 200_000),
+        data(&bytes[..100_000]),
+        data(&bytes[100_000..]),
+        whole(200_000, &bytes),
+        end(),
+    ]
+    .concat();
+    for cut in (0..talk.len()).step_by(talk.len() / 40).chain(talk.len() - 60..talk.len()) {
+        let sandbox = Sandbox::new();
+        let talk = talk[..cut].to_vec();
+        let listener = Liar::start(move |raw, _| {
+            raw.send_what_goes(&talk);
+            drop(raw.stream.shutdown(std::net::Shutdown::Write));
+        });
+        let (code, said) = listener.serve(&sandbox, &["-r", "-q", "--no-sync"], "x/", "dest");
+        assert_eq!(code, Some(4), "cut at {cut}: {said}");
+        assert_sentence(&said, "gone");
+        let dest = sandbox.inside().join("dest");
+        for (name, want) in [("d/a", &b"good"[..]), ("d/b", &bytes)] {
+            assert!(!dest.join(name).exists() || std::fs::read(dest.join(name)).unwrap() == want, "{name} at {cut}");
+        }
+        assert!(!dest.exists() || strays(&dest).len() <= 1, "{:?}", strays(&dest));
+    }
+}

@@ -1,0 +1,417 @@
+//! Sources and targets with something odd in them: one sentence about each, and the rest arrives.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::{assert_same, ended, is_root, is_stray, names_in, noise, set_mode, snapshot, strays, with};
+use crate::harness::{Run, Server};
+
+fn fifo(path: &Path) {
+    rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}
+
+fn write(dir: &Path, name: &str, bytes: &[u8]) {
+    std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+    std::fs::write(dir.join(name), bytes).unwrap();
+}
+
+/// A program where everybody may run it, run as nobody.
+struct Nobody {
+    dir: tempfile::TempDir,
+}
+
+impl Nobody {
+    fn new() -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        set_mode(dir.path(), 0o777);
+        for name in ["fget", "fput"] {
+            std::fs::copy(crate::harness::program(name), dir.path().join(name)).unwrap();
+        }
+        std::fs::create_dir(dir.path().join("work")).unwrap();
+        set_mode(&dir.path().join("work"), 0o777);
+        Some(Self { dir })
+    }
+
+    fn work(&self) -> std::path::PathBuf {
+        self.dir.path().join("work")
+    }
+
+    fn run(&self, program: &str) -> Run {
+        let run = Run::of(&self.dir.path().join(program)).by_user(65_534);
+        run.env("LANDLINE_HOME", self.dir.path().join("home")).current_dir(&self.work())
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_named_and_the_rest_arrives() {
+    let Some(nobody) = Nobody::new() else { return };
+    let server = Server::start();
+    for name in ["tree/secret", "tree/closed/x", "tree/open/x", "tree/z"] {
+        write(&nobody.work(), name, name.as_bytes());
+    }
+    let modes = [("secret", 0o600), ("closed", 0o700)];
+    for (name, mode) in modes {
+        set_mode(&nobody.work().join("tree").join(name), mode);
+    }
+    let run = nobody.run("fput").args(["-r", "--json", "tree/", &format!("{}/dest", server.plain())]);
+    let output = run.code(1).stderr("tree/secret: permission denied").output();
+    assert!(output.stderr.contains("tree/closed: permission denied"), "{}", output.stderr);
+    assert_eq!(output.stderr.lines().count(), 2, "{}", output.stderr);
+    assert_eq!((&output.json()["files"], &output.json()["failed"]), (&2.into(), &2.into()));
+    assert_eq!(names_in(&server.root().join("dest")), ["open", "open/x", "z"]);
+}
+
+#[test]
+fn what_may_not_be_written_is_named_and_the_rest_arrives() {
+    let Some(nobody) = Nobody::new() else { return };
+    let server = Server::start();
+    for name in ["tree/closed/x", "tree/open/x", "tree/z"] {
+        server.write(name, name);
+    }
+    std::fs::create_dir_all(nobody.work().join("dest/closed")).unwrap();
+    set_mode(&nobody.work().join("dest"), 0o777);
+    set_mode(&nobody.work().join("dest/closed"), 0o755);
+    let run = nobody.run("fget").args(["-r", "-q", &format!("{}/tree/", server.plain()), "dest"]);
+    let said = run.code(1).stderr("closed").output().stderr;
+    assert!(said.contains("permi"), "{said}");
+    assert_eq!(names_in(&nobody.work().join("dest")), ["closed", "open", "open/x", "z"]);
+}
+
+/// A directory that its owner may not write is the owner's, who wants its copy brought up to date.
+#[test]
+fn a_directory_of_ones_own_that_is_read_only_is_brought_up_to_date() {
+    let Some(nobody) = Nobody::new() else { return };
+    let server = Server::start();
+    server.write("tree/closed/x", "old");
+    set_mode(&server.root().join("tree/closed"), 0o555);
+    let fetch = || nobody.run("fget").args(["-r", "-q", &format!("{}/tree/", server.plain()), "dest"]);
+    fetch().prints("");
+    assert_same(&snapshot(&server.root().join("tree")), &snapshot(&nobody.work().join("dest")), "first");
+    server.write("tree/closed/x", "new and longer");
+    server.write("tree/closed/y", "another");
+    fetch().prints("");
+    assert_same(&snapshot(&server.root().join("tree")), &snapshot(&nobody.work().join("dest")), "then");
+}
+
+/// Only the mode of a file differs, and it is one that its owner may not read.
+#[test]
+fn a_mode_is_set_also_where_the_file_may_not_be_read() {
+    let Some(nobody) = Nobody::new() else { return };
+    let server = Server::start();
+    let source = server.write("tree/x", "x");
+    let fetch = || nobody.run("fget").args(["-r", "-q", &format!("{}/tree/", server.plain()), "dest"]);
+    fetch().prints("");
+    set_mode(&nobody.work().join("dest/x"), 0o200);
+    fetch().prints("");
+    assert_same(&snapshot(source.parent().unwrap()), &snapshot(&nobody.work().join("dest")), "the mode");
+}
+
+#[test]
+fn a_destination_that_may_not_be_written_is_a_sentence() {
+    let Some(nobody) = Nobody::new() else { return };
+    let server = Server::start();
+    server.write("tree/a", "a");
+    std::fs::create_dir(nobody.work().join("dest")).unwrap();
+    for (sources, to) in
+        [("tree/", "dest"), ("tree", "dest"), ("tree/a", "dest/a"), ("tree/", "dest/new"), ("tree", "/new")]
+    {
+        let run = nobody.run("fget").args(["-r", "-q", &format!("{}/{sources}", server.plain()), to]);
+        let said = run.code(1).stderr("ermission denied").output().stderr;
+        assert!(said.lines().count() <= 2 && !said.contains("os error"), "{said}");
+        assert_eq!(names_in(&nobody.work()), ["dest"]);
+    }
+}
+
+/// A log that is written all the time is not lied about; its neighbours arrive.
+#[test]
+fn a_file_that_grows_all_the_time_is_reported() {
+    for start in [1_000, 3_000_000] {
+        let server = Server::start();
+        let here = tempfile::tempdir().unwrap();
+        for name in ["tree/a", "tree/z"] {
+            write(here.path(), name, b"quiet");
+            server.write(name, "quiet");
+        }
+        let paths = [here.path().join("tree/log"), server.root().join("tree/log")];
+        for path in &paths {
+            std::fs::write(path, noise(1, start)).unwrap();
+        }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let growing = thread::spawn({
+            let is_over = Arc::clone(&is_over);
+            move || {
+                let mut logs = paths.map(|path| std::fs::File::options().append(true).open(path).unwrap());
+                while !is_over.load(Ordering::SeqCst) {
+                    for log in &mut logs {
+                        log.write_all(&[b'x'; 16]).unwrap();
+                        // The system's clock for files is coarse: a small one is through before it ticks.
+                        log.set_modified(std::time::SystemTime::now()).unwrap();
+                    }
+                }
+            }
+        });
+        let mut seen = 0;
+        // A small file may be read between two writes.
+        for round in 0..20 {
+            let up = ["-r", "-q", "--no-sync", "tree/", &server.remote(&format!("up{round}"))].map(str::to_owned);
+            let down = ["-r", "-q", "--no-sync", &server.remote("tree/"), &format!("down{round}")].map(str::to_owned);
+            for (program, args) in [("fput", up), ("fget", down)] {
+                let (code, said) = ended(Run::new(program).args(args).current_dir(here.path()).spawn());
+                let dir = if program == "fput" {
+                    server.root().join(format!("up{round}"))
+                } else {
+                    here.path().join(format!("down{round}"))
+                };
+                let mut names = names_in(&dir);
+                names.retain(|name| !is_stray(name));
+                match code {
+                    Some(1) => {
+                        assert!(said.contains("log: keeps changing while it is read"), "{said}");
+                        assert_eq!(names, ["a", "z"]);
+                        seen += 1;
+                    }
+                    Some(0) => assert_eq!(names, ["a", "log", "z"], "{said}"),
+                    other => panic!("{other:?}: {said}"),
+                }
+            }
+            if seen > 1 {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::SeqCst);
+        growing.join().unwrap();
+        assert!(seen > 0, "{start}");
+    }
+}
+
+/// Whoever truncates a file while it is read.
+#[test]
+fn a_file_that_shrinks_while_it_is_read_is_never_half() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let path = here.path().join("x");
+    let full = noise(1, 8 << 20);
+    std::fs::write(&path, &full).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let shrinking = thread::spawn({
+        let (is_over, full) = (Arc::clone(&is_over), full.clone());
+        move || {
+            while !is_over.load(Ordering::SeqCst) {
+                let file = std::fs::File::options().write(true).open(&path).unwrap();
+                file.set_len(1 << 20).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, &full[1 << 20..], 1 << 20).unwrap();
+            }
+        }
+    });
+    for _ in 0..10 {
+        let run = Run::new("fput").args(["-q", "--no-sync", "x", &server.remote("")]).current_dir(here.path());
+        let (code, said) = ended(run.spawn());
+        assert!(matches!(code, Some(0 | 1)) && !said.contains("panicked"), "{said}");
+        if let Ok(got) = std::fs::read(server.root().join("x")) {
+            assert!(got.len() >= 1 << 20 && full.starts_with(&got), "{} bytes", got.len());
+        }
+    }
+    is_over.store(true, Ordering::SeqCst);
+    shrinking.join().unwrap();
+}
+
+#[test]
+fn special_files_are_skipped_with_a_word() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    for name in ["tree/a", "tree/z"] {
+        write(here.path(), name, b"plain");
+        server.write(name, "plain");
+    }
+    fifo(&here.path().join("tree/pipe"));
+    fifo(&server.root().join("tree/pipe"));
+    let socket = here.path().join("tree/socket");
+    rustix::fs::mknodat(rustix::fs::CWD, socket, FileType::Socket, Mode::from_raw_mode(0o600), 0).unwrap();
+    let run = Run::new("fput").args(["-r", "--json", "tree/", &server.remote("up")]).current_dir(here.path());
+    let output = run.stderr("tree/pipe: skipped: neither file, directory nor symlink").output();
+    assert_eq!((&output.json()["files"], &output.json()["skipped"]), (&2.into(), &2.into()));
+    let run = Run::new("fget").args(["-r", "--json", &server.remote("tree/"), "down"]).current_dir(here.path());
+    let output = run.stderr("tree/pipe: skipped: neither file, directory nor symlink").output();
+    assert_eq!((&output.json()["files"], &output.json()["skipped"]), (&2.into(), &1.into()));
+    for dir in [server.root().join("up"), here.path().join("down")] {
+        assert_eq!(names_in(&dir), ["a", "z"]);
+    }
+}
+
+/// What is in the way stays, is named, and the others arrive.
+#[test]
+fn what_is_in_the_way_is_not_removed() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let tree = here.path().join("tree");
+    for name in ["dir/x", "file", "for-link", "pipe", "to-dir/y", "z"] {
+        write(&tree, name, name.as_bytes());
+    }
+    std::fs::remove_file(tree.join("for-link")).unwrap();
+    std::os::unix::fs::symlink("z", tree.join("for-link")).unwrap();
+    let make = |dest: &Path| {
+        write(dest, "dir", b"a file where a directory comes");
+        write(dest, "file/precious", b"a directory where a file comes");
+        write(dest, "for-link/precious", b"a directory where a symlink comes");
+        fifo(&dest.join("pipe"));
+        write(dest, "elsewhere/precious", b"elsewhere");
+        std::os::unix::fs::symlink("elsewhere", dest.join("to-dir")).unwrap();
+        snapshot(dest)
+    };
+    let (up, down) = (server.root().join("up"), here.path().join("down"));
+    std::fs::create_dir(&up).unwrap();
+    std::fs::create_dir(&down).unwrap();
+    std::fs::create_dir(server.root().join("tree")).unwrap();
+    Run::new("fput").args(["-r", "-q", "tree/", &server.remote("tree")]).current_dir(here.path()).prints("");
+    for (program, dest, args) in [
+        ("fput", &up, ["-r", "-q", "tree/", &server.remote("up")].map(str::to_owned)),
+        ("fget", &down, ["-r", "-q", &server.remote("tree/"), "down"].map(str::to_owned)),
+    ] {
+        let before = make(dest);
+        let run = Run::new(program).args(args).current_dir(here.path());
+        let said = run.code(1).any_stderr().output().stderr;
+        for name in ["dir", "file", "for-link", "pipe", "to-dir"] {
+            assert!(said.lines().any(|line| line.contains(&format!("/{name}"))), "{program} {name}: {said}");
+        }
+        assert!(!said.contains("os error") && !said.contains("/z"), "{said}");
+        let after = snapshot(dest);
+        for (path, node) in &before {
+            assert_eq!(after.get(path).map(|node| &node.what), Some(&node.what), "{program}: {}", path.display());
+        }
+        assert_eq!(std::fs::read(dest.join("z")).unwrap(), b"z");
+        assert_eq!(after.len(), before.len() + 1, "{program}: {:?}", names_in(dest));
+    }
+}
+
+/// A path that is longer than the system takes, which the sender never had to say in one piece.
+#[test]
+fn what_is_deeper_than_a_path_can_be_is_named_and_the_rest_arrives() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let tree = here.path().join("tree");
+    write(&tree, "z", b"z");
+    let part = "d".repeat(250);
+    let mut dir = rustix::fs::open(&tree, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..20 {
+        rustix::fs::mkdirat(&dir, &part, Mode::from_raw_mode(0o755)).unwrap();
+        dir = rustix::fs::openat(&dir, &part, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let file = rustix::fs::openat(&dir, "f", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o644)).unwrap();
+        rustix::io::write(&file, b"deep").unwrap();
+    }
+    let run = Run::new("fput").args(["-r", "--json", "tree/", &server.remote("up")]).current_dir(here.path());
+    let output = run.code(1).stderr("over the limit of 4096").output();
+    let summary = output.json();
+    // 16 directories of 251 bytes each are a path of 4,016 bytes; in the last there is room for the file.
+    assert_eq!((&summary["files"], summary["failed"].as_u64().unwrap() >= 4), (&17.into(), true), "{}", output.stderr);
+    assert_eq!(server.read("up/z"), b"z");
+    drop(dir);
+}
+
+#[test]
+fn a_name_that_the_target_cannot_hold_is_named_and_the_rest_arrives() {
+    let Some(disk) = vfat() else { return };
+    let server = Server::start();
+    for name in ["tree/a:b", "tree/sub/ok", "tree/z"] {
+        server.write(name, name);
+    }
+    let dest = disk.path().join("dest");
+    let run = Run::new("fget").args(["-r", "-q", "--no-preserve", &server.remote("tree/"), dest.to_str().unwrap()]);
+    run.code(1).stderr("a:b").output();
+    assert_eq!(names_in(&dest), ["sub", "sub/ok", "z"]);
+}
+
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// A small file system that does not take every name.
+fn vfat() -> Option<Mounted> {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    image.as_file().set_len(8 << 20).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let quietly = |program: &str, args: &[&std::ffi::OsStr]| {
+        let mut command = std::process::Command::new(program);
+        command.args(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let made = quietly("mkfs.vfat", &[image.path().as_os_str()]);
+    let mounted = Mounted(dir);
+    if made && quietly("mount", &["-o".as_ref(), "loop".as_ref(), image.path().as_os_str(), mounted.path().as_os_str()])
+    {
+        return Some(mounted);
+    }
+    eprintln!("skipped: a vfat cannot be made or mounted here");
+    None
+}
+
+/// A disk that is full in the middle of a tree: one sentence, what has a name is whole, and with room it goes on.
+#[test]
+fn a_full_disk_in_the_middle_of_a_tree_is_one_sentence_and_resumes() {
+    if !is_root() {
+        return;
+    }
+    let mounted = Mounted(tempfile::tempdir().unwrap());
+    let mount = |options: &str| {
+        let mut command = std::process::Command::new("mount");
+        let args = ["-t", "tmpfs", "-o", options, "tmpfs"];
+        command.args(args).arg(mounted.path()).status().is_ok_and(|status| status.success())
+    };
+    if !mount("size=4m") {
+        eprintln!("skipped: a small tmpfs cannot be mounted here");
+        return;
+    }
+    let server = Server::start();
+    for at in 0..40 {
+        server.write(&format!("tree/f{at:02}"), noise(at, if at == 20 { 2 << 20 } else { 90_000 }));
+    }
+    let dest = mounted.path().join("dest");
+    let run = || Run::new("fget").args(["-r", "-q", &server.remote("tree/"), dest.to_str().unwrap()]);
+    let said = run().code(1).stderr("o space left on").output().stderr;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let want = snapshot(&server.root().join("tree"));
+    for (path, node) in snapshot(&dest) {
+        if !path.to_string_lossy().ends_with(".part") {
+            assert_eq!(want.get(&path), Some(&node), "{}", path.display());
+        }
+    }
+    assert!(mount("remount,size=16m"));
+    run().prints("");
+    assert_same(&want, &snapshot(&dest), "with room");
+    assert!(strays(&dest).is_empty());
+}
+
+#[test]
+fn a_source_that_is_missing_does_not_stop_the_others() {
+    let server = Server::start();
+    server.write("a/x", "x");
+    server.write("b", "b");
+    let here = tempfile::tempdir().unwrap();
+    let sources = ["a", "missing", "no*thing", "b", "a/missing/deep"].map(|path| server.remote(path));
+    let run = Run::new("fget").args(["-r", "-q"]).args(sources).args(["."]).current_dir(here.path());
+    let said = run.code(1).stderr("missing: no such file").output().stderr;
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(names_in(here.path()), ["a", "a/x", "b"]);
+    let up = Run::new("fput").args([with(&here.path().join("a"), ""), "nowhere".into(), server.remote("up/").into()]);
+    std::fs::create_dir(server.root().join("up")).unwrap();
+    let said = up.args(["-r", "-q"]).code(1).stderr("nowhere: no such file").output().stderr;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(server.names("up"), ["a"]);
+}

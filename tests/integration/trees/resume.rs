@@ -1,0 +1,219 @@
+//! A part that is gone on with: what came is not sent again, and nothing that is not the source's is ever published.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{ended, noise, part_of, strays};
+use crate::harness::{Run, Server, wait_until};
+use crate::proxy::{Cut, Proxy, Toward};
+
+const MIB: u64 = 1 << 20;
+/// Over two blocks of the journal.
+const LEN: u64 = 40 * MIB;
+/// Where the line is cut.
+const CUT: u64 = 37 * MIB;
+/// What was under way at the cut, and the greeting: a piece is written when all of its 1 MiB has come.
+const SLACK: u64 = 2 * MIB;
+
+/// A server with a file of which a part has come: in both directions.
+struct Half {
+    server: Server,
+    here: tempfile::TempDir,
+    is_up: bool,
+}
+
+impl Half {
+    fn new(is_up: bool) -> Self {
+        let (server, here) = (Server::start(), tempfile::tempdir().unwrap());
+        let half = Self { server, here, is_up };
+        std::fs::write(half.source(), noise(1, usize::try_from(LEN).unwrap())).unwrap();
+        super::set_mtime(&half.source(), 1_500_000_000_000_000_000);
+        let proxy = Proxy::start(half.server.address());
+        proxy.cut_after(half.toward(), CUT, Cut::Reset);
+        let (code, said) = ended(half.copy(&proxy, &[]).spawn());
+        assert_eq!(code, Some(4), "{said}");
+        half.wait_for_the_server();
+        let len = half.part().metadata().unwrap().len();
+        assert!(len > CUT - SLACK, "{len} bytes are kept of {CUT}");
+        let journal = half.target().parent().unwrap().join(part_of(b"target", "journal"));
+        assert!(std::fs::read_to_string(journal).unwrap().matches("block").count() == 2);
+        half
+    }
+
+    fn wait_for_the_server(&self) {
+        wait_until("no line is open", || {
+            let log = self.server.log();
+            log.matches(" connected ").count() == log.matches(" disconnected ").count()
+        });
+    }
+
+    fn toward(&self) -> Toward {
+        if self.is_up { Toward::Server } else { Toward::Client }
+    }
+
+    fn source(&self) -> PathBuf {
+        if self.is_up { self.here.path().join("source") } else { self.server.root().join("source") }
+    }
+
+    fn target(&self) -> PathBuf {
+        if self.is_up { self.server.root().join("target") } else { self.here.path().join("target") }
+    }
+
+    fn part(&self) -> PathBuf {
+        self.target().parent().unwrap().join(part_of(b"target", "part"))
+    }
+
+    fn copy(&self, proxy: &Proxy, options: &[&str]) -> Run {
+        let remote = |path: &str| format!("tls://{}/{path}", proxy.address());
+        let run = Run::new(if self.is_up { "fput" } else { "fget" }).args(["--no-sync", "--json"]).args(options);
+        let local = |path: &str| self.here.path().join(path).into_os_string();
+        if self.is_up {
+            run.args([local("source"), remote("target").into()])
+        } else {
+            run.args([remote("source").into(), local("target")])
+        }
+    }
+
+    /// Copies once more, to the end; returns the bytes that passed.
+    fn go_on(&self, options: &[&str], stderr: &str) -> u64 {
+        let proxy = Proxy::start(self.server.address());
+        let summary = self.copy(&proxy, options).stderr(stderr).output().json();
+        assert_eq!((&summary["files"], &summary["failed"]), (&1.into(), &0.into()), "{summary}");
+        self.assert_whole();
+        proxy.passed(self.toward())
+    }
+
+    fn assert_whole(&self) {
+        assert!(std::fs::read(self.target()).unwrap() == std::fs::read(self.source()).unwrap());
+        assert_eq!(strays(self.target().parent().unwrap()), [] as [PathBuf; 0]);
+    }
+}
+
+fn change(path: &Path, at: u64) {
+    let file = std::fs::File::options().write(true).read(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+}
+
+#[test]
+fn only_the_rest_is_sent() {
+    for is_up in [true, false] {
+        let half = Half::new(is_up);
+        let passed = half.go_on(&[], "");
+        assert!(passed < LEN - CUT + SLACK, "up: {is_up}: {passed}");
+    }
+}
+
+#[test]
+fn a_source_that_is_another_by_now_begins_anew() {
+    // In the first block, in the second, and in what is in no block yet.
+    for (is_up, at) in [(true, 0), (false, MIB), (true, 20 * MIB), (false, 33 * MIB), (true, 36 * MIB - 1)] {
+        let half = Half::new(is_up);
+        change(&half.source(), at);
+        let passed = half.go_on(&[], "begins anew");
+        assert!(passed > LEN, "up: {is_up}, {at}: {passed}");
+    }
+}
+
+/// As a sync tool would leave it: other bytes, the same size and time.
+#[test]
+fn a_source_that_only_looks_the_same_begins_anew() {
+    for is_up in [true, false] {
+        let half = Half::new(is_up);
+        change(&half.source(), 5 * MIB);
+        super::set_mtime(&half.source(), 1_500_000_000_000_000_000);
+        half.go_on(&[], "begins anew");
+    }
+}
+
+#[test]
+fn a_source_that_grew_or_shrank_is_sent_as_it_is_now() {
+    for (is_up, len) in [(true, LEN + 5), (false, LEN + 5), (true, 10 * MIB), (false, 10 * MIB), (true, 9), (false, 0)]
+    {
+        let half = Half::new(is_up);
+        let source = std::fs::File::options().write(true).open(half.source()).unwrap();
+        source.set_len(len).unwrap();
+        let proxy = Proxy::start(half.server.address());
+        let run = half.copy(&proxy, &[]).any_stderr();
+        assert_eq!(run.output().json()["files"], 1, "up: {is_up}, {len}");
+        half.assert_whole();
+    }
+}
+
+/// The journal says what came; what is on the disk may be something else by now.
+#[test]
+fn a_part_that_was_damaged_is_never_published() {
+    for (is_up, at) in [(false, MIB), (true, MIB), (false, 20 * MIB), (false, 35 * MIB)] {
+        let half = Half::new(is_up);
+        change(&half.part(), at);
+        let proxy = Proxy::start(half.server.address());
+        let (code, said) = ended(half.copy(&proxy, &[]).spawn());
+        let is_published = half.target().exists();
+        let is_right = is_published && std::fs::read(half.target()).unwrap() == std::fs::read(half.source()).unwrap();
+        assert_eq!(is_published, is_right, "up: {is_up}, damaged at {at}: code {code:?} {said}");
+        if !is_published {
+            assert_eq!(code, Some(1), "{said}");
+            half.go_on(&[], "");
+        }
+        half.assert_whole();
+    }
+}
+
+/// Power was lost: what is behind the journal's last word is zeros, and another boot wrote it.
+#[test]
+fn zeros_behind_the_journal_after_a_reboot_are_not_believed() {
+    for is_up in [true, false] {
+        let half = Half::new(is_up);
+        let part = std::fs::File::options().write(true).open(half.part()).unwrap();
+        part.write_all_at(&vec![0; usize::try_from(4 * MIB).unwrap()], 32 * MIB).unwrap();
+        let journal = half.target().parent().unwrap().join(part_of(b"target", "journal"));
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        std::fs::write(&journal, format!("landline part 1 another-boot\n{rest}synced {}\n", 32 * MIB)).unwrap();
+        let passed = half.go_on(&[], "");
+        assert!(passed > 8 * MIB && passed < 8 * MIB + SLACK, "{passed}");
+    }
+}
+
+#[test]
+fn whoever_wants_no_resume_gets_all_of_it_anew() {
+    for is_up in [true, false] {
+        let half = Half::new(is_up);
+        let passed = half.go_on(&["--no-resume"], "");
+        assert!(passed > LEN, "{passed}");
+    }
+}
+
+/// A journal of another boot, beside a part that is not gone on with, and a file that now needs none.
+#[test]
+fn a_journal_that_nobody_needs_is_not_left_behind() {
+    for len in [MIB, 9] {
+        let half = Half::new(false);
+        let journal = half.target().parent().unwrap().join(part_of(b"target", "journal"));
+        std::fs::write(&journal, "landline part 1 another-boot\n").unwrap();
+        std::fs::File::options().write(true).open(half.source()).unwrap().set_len(len).unwrap();
+        half.go_on(&["--no-resume"], "");
+    }
+}
+
+#[test]
+fn a_part_that_is_longer_than_the_file_or_garbage_is_no_hindrance() {
+    for (part, journal) in [
+        (noise(9, 50 << 20), None),
+        (noise(9, 20 << 20), Some("garbage")),
+        (noise(1, 33 << 20), Some("landline part 1 ")),
+        (Vec::new(), Some("block 12\n")),
+    ] {
+        let half = Half::new(false);
+        std::fs::write(half.part(), part).unwrap();
+        let path = half.target().parent().unwrap().join(part_of(b"target", "journal"));
+        match journal {
+            Some(text) => std::fs::write(path, text).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        let proxy = Proxy::start(half.server.address());
+        assert_eq!(half.copy(&proxy, &[]).any_stderr().output().json()["files"], 1);
+        half.assert_whole();
+    }
+}
