@@ -172,7 +172,7 @@ fn false_sizes() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let mut lies: Vec<_> =
         records.into_iter().map(|(name, record)| (name, [one.clone(), small(&[record]), end()].concat())).collect();
-    let larges = [
+    let broken = [
         ("large, longer than its total", large(0, 0, 10), 20, whole(10, &ten)),
         ("large, longer than it said first", large(0, 0, 10), 20, whole(20, &[b'x'; 20])),
         ("large, shorter than its total", large(0, 0, 10), 5, whole(10, &ten)),
@@ -181,7 +181,7 @@ fn false_sizes() -> Vec<(&'static str, Vec<u8>)> {
         ("large, from an offset without end", large(0, u64::MAX, 10), 10, whole(10, &ten)),
         ("large, without an end", large(0, 0, 10), 10, Vec::new()),
     ];
-    for (name, begin, len, total) in larges {
+    for (name, begin, len, total) in broken {
         lies.push((name, [big.clone(), begin, data(&vec![b'x'; len]), total, end()].concat()));
     }
     lies
