@@ -14,6 +14,10 @@ use crate::part::Verified;
 
 /// Files in a batch; each holds a descriptor, which is what keeps others away from it.
 const FILES_MAX: u64 = 1_000;
+/// Files in a batch where a sync is quick.
+const FILES_DUE_MIN: usize = 125;
+/// What is quick.
+const SYNC_TIME_MAX: Duration = Duration::from_millis(2);
 /// Bytes in a batch.
 const LEN_MAX: u64 = 256 * 1024 * 1024;
 /// So few files are cheaper one by one than with their whole file system.
@@ -25,6 +29,8 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Batch {
     is_synced: bool,
+    /// Files that make a commit due: few where that is quick, since the other end waits meanwhile.
+    files_due: usize,
     files_max: usize,
     files: Vec<Whole>,
     bytes: u64,
@@ -63,7 +69,7 @@ impl Batch {
         // Others need descriptors too.
         let quarter = getrlimit(Resource::Nofile).current.map_or(FILES_MAX, |limit| limit / 4);
         let files_max = usize::try_from(quarter.clamp(1, FILES_MAX)).unwrap_or(1);
-        Self { is_synced, files_max, files: Vec::new(), bytes: 0, since: None }
+        Self { is_synced, files_due: FILES_DUE_MIN.min(files_max), files_max, files: Vec::new(), bytes: 0, since: None }
     }
 
     /// Adds a file.
@@ -75,7 +81,7 @@ impl Batch {
 
     /// Whether it is time to commit.
     pub fn is_due(&self) -> bool {
-        let is_full = self.files.len() >= self.files_max || self.bytes >= LEN_MAX;
+        let is_full = self.files.len() >= self.files_due || self.bytes >= LEN_MAX;
         // Without a sync there is nothing to save up for.
         is_full || (!self.is_synced && !self.is_empty()) || self.since.is_some_and(|since| since.elapsed() > WAIT_MAX)
     }
@@ -90,14 +96,17 @@ impl Batch {
         let files = std::mem::take(&mut self.files);
         (self.bytes, self.since) = (0, None);
         let few = files.len() <= FEW;
+        let started = Instant::now();
         // What can fail is done before the renames.
         let prepared = if self.is_synced { prepare(&files, few) } else { Ok(Vec::new()) };
+        let mut synced_for = started.elapsed();
         let (directories, ready) = prepared.map_or_else(|error| (Vec::new(), Err(error)), |opened| (opened, Ok(())));
         let mut fates = Vec::with_capacity(files.len());
         for Whole { entry, path, size, file } in files {
             let result = ready.as_ref().map_err(again).copied().and_then(|()| file.rename());
             fates.push(Fate { entry, path, size, result });
         }
+        let renamed = Instant::now();
         let sync = |directory| if few { rustix::fs::fsync(directory) } else { rustix::fs::syncfs(directory) };
         if let Err(error) = directories.iter().try_for_each(sync) {
             // They are there, but nobody knows for how long.
@@ -105,6 +114,10 @@ impl Batch {
                 fate.result = Err(again(&error.into()));
             }
         }
+        // Where a sync takes its time, more files share one.
+        synced_for += renamed.elapsed();
+        self.files_due = if synced_for > SYNC_TIME_MAX { self.files_due * 2 } else { FILES_DUE_MIN };
+        self.files_due = self.files_due.min(self.files_max);
         fates
     }
 }

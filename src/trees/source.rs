@@ -34,6 +34,9 @@ pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
 /// A file that changes while it is read is read once more.
 const READS_MAX: usize = 2;
 
+/// Entries that are listed ahead while there is something to send.
+const AHEAD_WHILE_SENDING: usize = 2 * 1024;
+
 /// Directories that are open because something in them was named: beyond it, what was listed is sent first.
 const GROUNDS_OPEN_MAX: usize = 64;
 
@@ -225,8 +228,10 @@ impl<'s> Source<'s> {
     fn turn(&mut self, said: &Heard<'_>) -> Result<()> {
         loop {
             self.hear_what_came(said)?;
-            let is_ahead = self.unanswered.len() + self.wanted.len() >= OUTSTANDING_MAX
-                || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
+            let ahead = self.unanswered.len() + self.wanted.len();
+            // While there is something to send, no more is listed than keeps the target busy.
+            let limit = if self.wanted.is_empty() { OUTSTANDING_MAX } else { AHEAD_WHILE_SENDING };
+            let is_ahead = ahead >= limit || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
             if !self.is_all_listed && (!is_ahead || self.is_idle()) {
                 self.list()?;
             } else if let Some(wanted) = self.wanted.pop_front() {
