@@ -14,39 +14,40 @@
 //! `pull` makes the server the source and `push` the target; the halves are the same code on either side.
 //! Listing, wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of
 //! its own, so that the two can never wait for each other's full pipe. [`walk`] finds what there is,
-//! [`source`] sends it ([`large`] what is resumed), [`target`] takes it
-//! to a [`place`], [`batch`] makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant. [`relay`] passes on what two servers say.
+//! [`source`] sends it ([`large`] what is resumed) through its [`outlet`], [`target`] takes it to a [`place`], [`batch`]
+//! makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant. [`body`] is what they
+//! say to each other in JSON, [`event`] what a watcher hears. [`relay`] passes on what two servers say.
 
 pub mod asked;
 pub mod batch;
+pub mod body;
+pub mod event;
 pub mod filter;
 pub mod glob;
+mod hear;
 pub mod large;
 pub mod mirror;
+pub mod outlet;
 pub mod place;
 pub mod relay;
 pub mod source;
 pub mod target;
 pub mod walk;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
-
-use self::filter::{Filter, Selection};
+pub use self::body::{Deed, Entry, Keeping, PathText, Pull, Push};
+pub use self::event::{Event, Tally, Watch};
+use self::filter::Filter;
 use self::place::{Place, Shape};
 use self::source::Source;
 use self::target::Target;
 use self::walk::{How, Named, Walk};
-use crate::dir::Kind;
 use crate::line::Line;
 use crate::root::{Root, refusal};
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::Message;
 
 /// A file of at most so many bytes goes whole into a `small` frame; a larger one is resumed.
@@ -60,385 +61,6 @@ pub const REQUEST_LEN_MAX: u32 = 1024 * 1024;
 /// Entries that a source has listed and neither sent nor heard to be unwanted: what a long line holds
 /// at 100 ms and 160,000 files a second.
 pub const OUTSTANDING_MAX: usize = 16 * 1024;
-
-/// What a `pull` asks for: the body of the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pull {
-    /// Paths, or patterns with `*`, `?` and `[]`; a directory whose path ends with a slash means what is in it.
-    pub paths: Vec<PathText>,
-    /// Directories too, with all that is in them.
-    #[serde(default)]
-    pub recursive: bool,
-    /// What a symlink points to instead of the symlink, as far as that is in the tree.
-    #[serde(default)]
-    pub follow: bool,
-    /// What of it is meant.
-    #[serde(flatten)]
-    pub selection: Selection,
-    /// At most so many bytes a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bwlimit: Option<u64>,
-}
-
-/// How a `push` is to be taken: the body of the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Push {
-    /// One source was named: if it is a file, `path` may be its new name.
-    pub single: bool,
-    /// A tree comes: `path` is made if it is missing.
-    #[serde(default)]
-    pub recursive: bool,
-    /// How to write.
-    #[serde(flatten)]
-    pub keeping: Keeping,
-    /// What of it is meant: in a mirror, what is left out stays.
-    #[serde(flatten)]
-    pub selection: Selection,
-}
-
-/// How a target writes.
-#[expect(clippy::struct_excessive_bools, reason = "switches, each on its own")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keeping {
-    /// Modes and times are the source's.
-    pub preserve: bool,
-    /// What is confirmed survives a power cut.
-    pub sync: bool,
-    /// What an earlier attempt left is gone on with.
-    pub resume: bool,
-    /// What is there is compared by its digest, and not by its time.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub checksum: bool,
-    /// Nothing is done, and what would be is said.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub dry_run: bool,
-    /// What the source does not have is removed...
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub delete: bool,
-    /// ... even if that is more than half.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub force: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-/// A path in JSON: itself where it is UTF-8, base64 where it is not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum PathText {
-    /// UTF-8.
-    Plain(String),
-    /// Anything else.
-    Encoded {
-        /// Base64 (RFC 4648, 4).
-        b64: String,
-    },
-}
-
-impl PathText {
-    /// A path's text.
-    pub fn of(path: &[u8]) -> Self {
-        match std::str::from_utf8(path) {
-            Ok(plain) => Self::Plain(plain.to_owned()),
-            Err(_not_utf8) => Self::Encoded { b64: BASE64.encode(path) },
-        }
-    }
-
-    /// Its bytes.
-    ///
-    /// # Errors
-    /// It is not base64.
-    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Refusal> {
-        match self {
-            Self::Plain(plain) => Ok(Cow::Borrowed(plain.as_bytes())),
-            Self::Encoded { b64 } => BASE64
-                .decode(b64)
-                .map(Cow::Owned)
-                .map_err(|why| Refusal::new(ErrorCode::BadRequest, format!("a path is not base64: {why}"))),
-        }
-    }
-}
-
-/// One thing in a tree, a line of `list`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Where it goes, from the target's place on; empty is that place itself.
-    pub path: Vec<u8>,
-    /// What it is.
-    pub kind: Kind,
-    /// Size in bytes.
-    pub size: u64,
-    /// Modification time in nanoseconds since 1970 UTC.
-    pub mtime_ns: i64,
-    /// Permission bits.
-    pub mode: u32,
-    /// Where a symlink points.
-    pub target: Option<Vec<u8>>,
-    /// The number of an entry that is the same file under another name.
-    pub same: Option<u32>,
-    /// Whether another entry may be the same file.
-    pub has_links: bool,
-    /// Why it does not come, if that is a failure.
-    pub error: Option<String>,
-    /// Why it does not come, if that is none.
-    pub skipped: Option<String>,
-}
-
-/// An entry as JSON has it.
-#[derive(Serialize, Deserialize)]
-struct EntryLine<'a> {
-    path: Cow<'a, PathText>,
-    kind: Kind,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    mtime_ns: i64,
-    #[serde(default)]
-    mode: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    target: Option<PathText>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    same: Option<u32>,
-    #[serde(default, skip_serializing_if = "is_false")]
-    links: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    skipped: Option<Cow<'a, str>>,
-}
-
-impl Entry {
-    fn write(&self, to: &mut Vec<u8>) -> Result<()> {
-        let line = EntryLine {
-            path: Cow::Owned(PathText::of(&self.path)),
-            kind: self.kind,
-            size: self.size,
-            mtime_ns: self.mtime_ns,
-            mode: self.mode,
-            target: self.target.as_deref().map(PathText::of),
-            same: self.same,
-            links: self.has_links,
-            error: self.error.as_deref().map(Cow::Borrowed),
-            skipped: self.skipped.as_deref().map(Cow::Borrowed),
-        };
-        write_line(&line, to)
-    }
-
-    fn read(line: &[u8]) -> Result<Self> {
-        let line: EntryLine<'_> = read_line(line, "list")?;
-        Ok(Self {
-            path: name_of(&line.path)?,
-            kind: line.kind,
-            size: line.size,
-            mtime_ns: line.mtime_ns,
-            mode: line.mode,
-            target: line.target.as_ref().map(name_of).transpose()?,
-            same: line.same,
-            has_links: line.links,
-            error: line.error.map(Cow::into_owned),
-            skipped: line.skipped.map(Cow::into_owned),
-        })
-    }
-}
-
-fn name_of(text: &PathText) -> Result<Vec<u8>> {
-    let bad = |refusal: Refusal| Misbehaviour::BadBody { what: "list", why: refusal.message };
-    Ok(text.bytes().map_err(bad)?.into_owned())
-}
-
-/// Entries that are wanted, a line of `want`: so many from `first` on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Wanted {
-    first: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    count: u32,
-    /// Of one entry: so many bytes are there already...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    offset: Option<u64>,
-    /// ... and this is their digest. Without `offset` it is that of the whole file there, which is wanted only if it
-    /// is another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    blake3: Option<String>,
-}
-
-/// Entries that are safe or failed, a line of `kept`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept<'a> {
-    first: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    count: u32,
-    /// Why the entry could not be taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    code: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    message: Option<Cow<'a, str>>,
-    /// Of no entry: what was done, or would be, to which path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    did: Option<Deed>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<PathText>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    size: u64,
-}
-
-impl Kept<'_> {
-    const fn of(first: u32, count: u32) -> Self {
-        Self { first, count, code: None, message: None, did: None, path: None, size: 0 }
-    }
-}
-
-/// What a target does beside taking files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Deed {
-    /// A file comes; said in a dry run only.
-    Copied,
-    /// A directory is made; said in a dry run only.
-    Made,
-    /// A symlink is made, which is said in a dry run only, or a file gets another name.
-    Linked,
-    /// Something is removed that the source does not have.
-    Removed,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_zero(size: &u64) -> bool {
-    *size == 0
-}
-
-const fn one() -> u32 {
-    1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_one(count: &u32) -> bool {
-    *count == 1
-}
-
-fn write_line(line: &impl Serialize, to: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(&mut *to, line).map_err(|error| Error::ours("JSON")(error.into()))?;
-    to.push(b'\n');
-    Ok(())
-}
-
-fn read_line<'l, T: Deserialize<'l>>(line: &'l [u8], what: &'static str) -> Result<T> {
-    serde_json::from_slice(line).map_err(|error| Misbehaviour::BadBody { what, why: error.to_string() }.into())
-}
-
-fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-}
-
-/// What happens while a tree moves, for whoever watches.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'e> {
-    /// Where it goes: into the directory `path`, or as `name` in there.
-    Placed {
-        /// The directory, as the target knows it.
-        path: &'e [u8],
-        /// The new name of a single file.
-        name: Option<&'e [u8]>,
-    },
-    /// A file was listed, of so many bytes.
-    Listed(u64),
-    /// Nothing more will be listed.
-    ListedAll,
-    /// A file, of so many bytes, is the same there already.
-    Unchanged(u64),
-    /// A file begins to move, from `offset` on.
-    Begins {
-        /// Its path in the tree.
-        path: &'e [u8],
-        /// Bytes in all.
-        size: u64,
-        /// Bytes that an earlier attempt has brought.
-        offset: u64,
-    },
-    /// So many bytes of files have moved.
-    Moved(u64),
-    /// So many bytes of a file are zeros that need not move.
-    Skims(u64),
-    /// A file is where it belongs, for good.
-    Done {
-        /// Its path in the tree.
-        path: &'e [u8],
-        /// Bytes in all.
-        size: u64,
-    },
-    /// An entry does not come, or could not be taken.
-    Failed {
-        /// Its path in the tree.
-        path: &'e [u8],
-        /// Why.
-        why: &'e Refusal,
-    },
-    /// Something does not come, and that is no failure.
-    Skipped {
-        /// Its path in the tree.
-        path: &'e [u8],
-        /// Why.
-        why: &'e str,
-    },
-    /// The target did something else, or in a dry run would do it.
-    Did {
-        /// What.
-        deed: Deed,
-        /// To which path in the tree.
-        path: &'e [u8],
-        /// A file's size in bytes.
-        size: u64,
-    },
-    /// A file begins once more, for this reason.
-    Again {
-        /// Its path in the tree.
-        path: &'e [u8],
-        /// Why.
-        why: &'e str,
-    },
-}
-
-/// Whoever watches. An error of theirs ends the turn, and leaves the line in step.
-pub type Watch<'w> = &'w mut dyn FnMut(Event<'_>) -> Result<()>;
-
-/// How a turn went, in numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Files that are where they belong now.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Bytes of files that moved over the line.
-    pub moved: u64,
-    /// Files that were the same already.
-    pub unchanged: u64,
-    /// Entries that failed.
-    pub failed: u64,
-    /// Things that did not come, and that was no failure.
-    pub skipped: u64,
-    /// Things that the source does not have, and that were removed.
-    pub removed: u64,
-}
-
-impl Tally {
-    /// Counts an event.
-    pub const fn count(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Done { size, .. } | Event::Did { deed: Deed::Copied, size, .. } => {
-                self.files += 1;
-                self.bytes += *size;
-            }
-            Event::Moved(bytes) => self.moved += *bytes,
-            Event::Unchanged(_) => self.unchanged += 1,
-            Event::Failed { .. } => self.failed += 1,
-            Event::Skipped { .. } => self.skipped += 1,
-            Event::Did { deed: Deed::Removed, .. } => self.removed += 1,
-            _ => {}
-        }
-    }
-}
 
 /// Threads that a server's source needs beside its line's own: one that reads, one that checks a part.
 const SOURCE_THREADS: usize = 2;
@@ -516,13 +138,6 @@ fn about(session: &mut Session, path: &[u8]) {
             about.push(' ');
         }
         about.push_str(&String::from_utf8_lossy(path));
-    }
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { files, bytes, unchanged, failed, .. } = self;
-        write!(f, "{files} files, {bytes} bytes, {unchanged} unchanged, {failed} failed")
     }
 }
 

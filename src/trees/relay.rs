@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use super::source::{RECORD_LEN, Word, words_of};
-use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Wanted, Watch, lines, read_line};
+use super::body::{Wanted, lines, read_line};
+use super::hear::{Word, words_of};
+use super::source::RECORD_LEN;
+use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Watch};
 use crate::dir::Kind;
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::wire::conn::out_of_turn;

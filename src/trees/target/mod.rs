@@ -1,28 +1,27 @@
 //! The half of a turn that gets the files: compares what is listed with what is there, says what it wants,
 //! writes that, and says what it has.
 
+mod content;
+mod ranges;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use byteorder::{ByteOrder as _, LittleEndian};
-
-use super::asked::Asked;
-use super::batch::{Batch, Fate, Whole};
-use super::filter::Filter;
-use super::large::HOLE_LEN_MAX;
-use super::mirror::{self, Plan};
-use super::place::{Place, There, split};
-use super::source::RECORD_LEN;
-use super::{
-    BODY_LEN_MAX, Deed, Entry, Event, Kept, OUTSTANDING_MAX, SMALL_LEN_MAX, Wanted, Watch, lines, not_now, write_line,
-};
+use self::content::Current;
+use self::ranges::Ranges;
 use crate::dir::Kind;
-use crate::files::PIECE_LEN;
 use crate::line::{LineReceiver, LineSender};
 use crate::part::Part;
+use crate::trees::asked::Asked;
+use crate::trees::batch::{Batch, Fate};
+use crate::trees::body::{Kept, lines, write_line};
+use crate::trees::filter::Filter;
+use crate::trees::mirror::{self, Plan};
+use crate::trees::place::{Place, There, split};
+use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch, not_now};
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
-use crate::wire::message::{Attributes, Message, Total};
+use crate::wire::message::{Message, Total};
 
 /// Parts of earlier attempts that are kept open until their turn has come.
 const PARTS_OPEN_MAX: usize = 64;
@@ -75,23 +74,6 @@ struct Expected {
     part: Option<Box<Part>>,
     /// Of a file that may be the same: what was listed.
     entry: Option<Entry>,
-}
-
-/// A large file that is coming.
-#[derive(Debug)]
-struct Current {
-    entry: u32,
-    expected: Expected,
-    attributes: Attributes,
-    /// `None`: it could not be written, and the rest of it is passed over.
-    part: Option<Part>,
-}
-
-/// The lines of a `want` that is being made.
-#[derive(Debug, Default)]
-struct Ranges {
-    body: Vec<u8>,
-    open: Option<Wanted>,
 }
 
 impl Target {
@@ -369,206 +351,6 @@ impl Turn<'_> {
         Ok(part.filter(|part| (1..=entry.size).contains(&part.size())))
     }
 
-    fn take_small(&mut self, receiver: &mut LineReceiver) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.target.buffer);
-        buffer.resize(BODY_LEN_MAX as usize, 0);
-        let len = receiver.fill_from_body(&mut buffer)?;
-        let mut rest = buffer.get(..len).unwrap_or_default();
-        while let Some((head, bytes)) = rest.split_at_checked(RECORD_LEN) {
-            let (numbers, digest) = head.split_at(RECORD_LEN - 32);
-            let (entry, numbers) = numbers.split_at(4);
-            let (size, mtime) = numbers.split_at(4);
-            let size = usize::try_from(LittleEndian::read_u32(size)).unwrap_or(usize::MAX);
-            let Some((bytes, behind)) = bytes.split_at_checked(size) else {
-                return Err(bad_small("a file is longer than the frame"));
-            };
-            self.put_small(LittleEndian::read_u32(entry), LittleEndian::read_i64(mtime), digest, bytes)?;
-            rest = behind;
-        }
-        if !rest.is_empty() || receiver.fill_from_body(&mut [0])? > 0 {
-            return Err(bad_small("it does not end with a file"));
-        }
-        self.target.buffer = buffer;
-        Ok(())
-    }
-
-    fn put_small(&mut self, entry: u32, mtime_ns: i64, digest: &[u8], bytes: &[u8]) -> Result<()> {
-        let Expected { path, mode, .. } = self.expect(entry)?;
-        if blake3::hash(bytes).as_bytes() != digest {
-            let text = format!("{}: what arrived is not what was sent", self.target.place.shown(&path));
-            return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
-        }
-        let size = bytes.len() as u64;
-        if self.target.place.keeping.dry_run {
-            // It was asked about, and is another one.
-            return self.tell(entry, Deed::Copied, &path, size);
-        }
-        let attributes = self.target.place.attributes(size, Some(mtime_ns), mode);
-        (self.watch)(Event::Begins { path: &path, size, offset: 0 })?;
-        (self.watch)(Event::Moved(size))?;
-        let (dir, name) = split(&path);
-        let put = |turn: &mut Self| {
-            let dir = turn.target.place.dir(dir)?;
-            Part::whole(dir, name, &attributes, bytes)
-        };
-        let mut written = put(self);
-        if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
-            // The batch holds descriptors, and its files may as well have their names now.
-            self.commit()?;
-            written = put(self);
-        }
-        match written {
-            Ok(file) => {
-                self.target.batch.add(Whole { entry, path, size, file });
-                if self.target.batch.is_due() { self.commit() } else { Ok(()) }
-            }
-            Err(error) => self.fail_or_stop(entry, &path, &error),
-        }
-    }
-
-    /// What is known of a file that comes: it was wanted.
-    fn expect(&mut self, entry: u32) -> Result<Expected> {
-        let expected = self.target.expected.remove(&entry);
-        let expected = expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;
-        self.target.parts_open -= usize::from(expected.part.is_some());
-        Ok(expected)
-    }
-
-    fn begin_large(&mut self, entry: u32, offset: u64, sent: Attributes) -> Result<()> {
-        let (expected, part) = match self.target.current.take() {
-            Some(Current { entry: same, expected, part, .. }) if same == entry => {
-                let why = "it changed, or is another one than its beginning here";
-                (self.watch)(Event::Again { path: &expected.path, why })?;
-                (expected, part)
-            }
-            Some(_) => return Err(bad_small("a large file came inside another")),
-            None => {
-                let mut expected = self.expect(entry)?;
-                let part = expected.part.take().map(|part| *part);
-                (expected, part)
-            }
-        };
-        let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
-        if self.target.place.keeping.dry_run {
-            self.tell(entry, Deed::Copied, &expected.path, sent.size)?;
-            self.target.current = Some(Current { entry, expected, attributes, part: None });
-            return Ok(());
-        }
-        let (dir, name) = split(&expected.path);
-        let opened = match part {
-            Some(part) => Ok(part),
-            None => self.target.place.dir(dir).and_then(|dir| Part::open(dir, name, &attributes)),
-        };
-        let begun = opened.and_then(|mut part| {
-            if !self.target.place.keeping.sync {
-                part.without_sync();
-            }
-            if offset != 0 && offset != part.size() {
-                return Err(io::Error::other(format!("{} bytes are here, {offset} are said to be", part.size())));
-            }
-            part.cut(offset).map(|()| part)
-        });
-        (self.watch)(Event::Begins { path: &expected.path, size: sent.size, offset })?;
-        let part = match begun {
-            Ok(part) => Some(part),
-            Err(error) => {
-                self.fail_or_stop(entry, &expected.path, &error)?;
-                None
-            }
-        };
-        self.target.current = Some(Current { entry, expected, attributes, part });
-        Ok(())
-    }
-
-    fn take_piece(&mut self, receiver: &mut LineReceiver) -> Result<()> {
-        if self.target.current.is_none() {
-            return Err(bad_small("data came outside a file"));
-        }
-        let mut buffer = std::mem::take(&mut self.target.buffer);
-        buffer.resize(PIECE_LEN.max(buffer.len()), 0);
-        let mut broken = None;
-        while broken.is_none() {
-            let mut len = 0;
-            // What came before a cut counts too.
-            while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
-                match receiver.read_body(rest) {
-                    Ok(0) => break,
-                    Ok(came) => len += came,
-                    Err(error) => {
-                        broken = Some(error);
-                        break;
-                    }
-                }
-            }
-            let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-            self.write_piece(bytes)?;
-        }
-        self.target.buffer = buffer;
-        broken.map_or(Ok(()), Err)
-    }
-
-    fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
-        (self.watch)(Event::Moved(bytes.len() as u64))?;
-        let Some(current) = &mut self.target.current else { return Ok(()) };
-        let Some(part) = &mut current.part else { return Ok(()) };
-        if part.size().saturating_add(bytes.len() as u64) > current.attributes.size {
-            return Err(bad_small("a large file is longer than it was said to be"));
-        }
-        let Err(error) = part.write(bytes) else { return Ok(()) };
-        let (entry, path) = (current.entry, current.expected.path.clone());
-        current.part = None;
-        self.fail_or_stop(entry, &path, &error)
-    }
-
-    fn take_hole(&mut self, size: u64) -> Result<()> {
-        let Some(current) = &mut self.target.current else { return Err(bad_small("a hole came outside a file")) };
-        if size > HOLE_LEN_MAX {
-            return Err(bad_small("a hole is longer than holes are"));
-        }
-        (self.watch)(Event::Skims(size))?;
-        let Some(part) = &mut current.part else { return Ok(()) };
-        if part.size().saturating_add(size) > current.attributes.size {
-            return Err(bad_small("a large file is longer than it was said to be"));
-        }
-        let Err(error) = part.skip(size) else { return Ok(()) };
-        let (entry, path) = (current.entry, current.expected.path.clone());
-        current.part = None;
-        self.fail_or_stop(entry, &path, &error)
-    }
-
-    fn end_large(&mut self, total: &Total<'_>) -> Result<()> {
-        let Some(Current { entry, expected, attributes, part }) = self.target.current.take() else {
-            return Err(bad_small("the end of a large file came outside one"));
-        };
-        // It failed before, and that was said.
-        let Some(part) = part else { return Ok(()) };
-        let (path, size) = (expected.path, part.size());
-        match part.verify(total, &attributes) {
-            Ok(file) => self.target.batch.add(Whole { entry, path, size, file }),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let why = Refusal::new(ErrorCode::Digest, format!("{}: {error}", self.target.place.shown(&path)));
-                self.fail(entry, &path, &why)?;
-            }
-            Err(error) => self.fail_or_stop(entry, &path, &error)?,
-        }
-        Ok(())
-    }
-
-    /// The source could not send a file; what came of it is kept.
-    fn take_loss(&mut self, entry: u32, why: &Refusal) -> Result<()> {
-        let path = match self.target.current.take() {
-            Some(current) if current.entry == entry => current.expected.path,
-            Some(_) => return Err(bad_small("a file was lost inside another")),
-            None => self.expect(entry)?.path,
-        };
-        // Our own failure, which the source has heard of and answers.
-        if why.code == ErrorCode::Stopped {
-            return Ok(());
-        }
-        self.target.has_failed = true;
-        (self.watch)(Event::Failed { path: &path, why })
-    }
-
     /// One entry failed, and the others go on; but not on a disk that is full.
     fn fail_or_stop(&mut self, entry: u32, path: &[u8], error: &io::Error) -> Result<()> {
         let why = self.target.place.explained(path, error);
@@ -589,7 +371,7 @@ impl Turn<'_> {
     /// Says what was done, or would be.
     fn tell(&mut self, entry: u32, deed: Deed, path: &[u8], size: u64) -> Result<()> {
         (self.watch)(Event::Did { deed, path, size })?;
-        let kept = Kept { did: Some(deed), path: Some(super::PathText::of(path)), size, ..Kept::of(entry, 1) };
+        let kept = Kept { did: Some(deed), path: Some(crate::trees::PathText::of(path)), size, ..Kept::of(entry, 1) };
         write_line(&kept, &mut self.target.kept)
     }
 
@@ -705,39 +487,6 @@ impl Turn<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl Ranges {
-    fn add(&mut self, entry: u32) -> Result<()> {
-        if let Some(range) = &mut self.open
-            && range.first.saturating_add(range.count) == entry
-        {
-            range.count += 1;
-            return Ok(());
-        }
-        self.close()?;
-        self.open = Some(Wanted { first: entry, count: 1, offset: None, blake3: None });
-        Ok(())
-    }
-
-    fn add_part(&mut self, entry: u32, offset: u64, blake3: String) -> Result<()> {
-        self.close()?;
-        write_line(&Wanted { first: entry, count: 1, offset: Some(offset), blake3: Some(blake3) }, &mut self.body)
-    }
-
-    fn add_digest(&mut self, entry: u32, blake3: String) -> Result<()> {
-        self.close()?;
-        write_line(&Wanted { first: entry, count: 1, offset: None, blake3: Some(blake3) }, &mut self.body)
-    }
-
-    fn close(&mut self) -> Result<()> {
-        self.open.take().map_or(Ok(()), |range| write_line(&range, &mut self.body))
-    }
-
-    fn take(&mut self) -> Result<Vec<u8>> {
-        self.close()?;
-        Ok(std::mem::take(&mut self.body))
     }
 }
 

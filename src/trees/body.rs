@@ -1,0 +1,282 @@
+//! What the bodies say that are JSON: one object in a request, and a line an entry in what follows it.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::filter::Selection;
+use crate::dir::Kind;
+use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+
+/// What a `pull` asks for: the body of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// Paths, or patterns with `*`, `?` and `[]`; a directory whose path ends with a slash means what is in it.
+    pub paths: Vec<PathText>,
+    /// Directories too, with all that is in them.
+    #[serde(default)]
+    pub recursive: bool,
+    /// What a symlink points to instead of the symlink, as far as that is in the tree.
+    #[serde(default)]
+    pub follow: bool,
+    /// What of it is meant.
+    #[serde(flatten)]
+    pub selection: Selection,
+    /// At most so many bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bwlimit: Option<u64>,
+}
+
+/// How a `push` is to be taken: the body of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// One source was named: if it is a file, `path` may be its new name.
+    pub single: bool,
+    /// A tree comes: `path` is made if it is missing.
+    #[serde(default)]
+    pub recursive: bool,
+    /// How to write.
+    #[serde(flatten)]
+    pub keeping: Keeping,
+    /// What of it is meant: in a mirror, what is left out stays.
+    #[serde(flatten)]
+    pub selection: Selection,
+}
+
+/// How a target writes.
+#[expect(clippy::struct_excessive_bools, reason = "switches, each on its own")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeping {
+    /// Modes and times are the source's.
+    pub preserve: bool,
+    /// What is confirmed survives a power cut.
+    pub sync: bool,
+    /// What an earlier attempt left is gone on with.
+    pub resume: bool,
+    /// What is there is compared by its digest, and not by its time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub checksum: bool,
+    /// Nothing is done, and what would be is said.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// What the source does not have is removed...
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delete: bool,
+    /// ... even if that is more than half.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// A path in JSON: itself where it is UTF-8, base64 where it is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathText {
+    /// UTF-8.
+    Plain(String),
+    /// Anything else.
+    Encoded {
+        /// Base64 (RFC 4648, 4).
+        b64: String,
+    },
+}
+
+impl PathText {
+    /// A path's text.
+    pub fn of(path: &[u8]) -> Self {
+        match std::str::from_utf8(path) {
+            Ok(plain) => Self::Plain(plain.to_owned()),
+            Err(_not_utf8) => Self::Encoded { b64: BASE64.encode(path) },
+        }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// It is not base64.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Refusal> {
+        match self {
+            Self::Plain(plain) => Ok(Cow::Borrowed(plain.as_bytes())),
+            Self::Encoded { b64 } => BASE64
+                .decode(b64)
+                .map(Cow::Owned)
+                .map_err(|why| Refusal::new(ErrorCode::BadRequest, format!("a path is not base64: {why}"))),
+        }
+    }
+}
+
+/// One thing in a tree, a line of `list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it goes, from the target's place on; empty is that place itself.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970 UTC.
+    pub mtime_ns: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Where a symlink points.
+    pub target: Option<Vec<u8>>,
+    /// The number of an entry that is the same file under another name.
+    pub same: Option<u32>,
+    /// Whether another entry may be the same file.
+    pub has_links: bool,
+    /// Why it does not come, if that is a failure.
+    pub error: Option<String>,
+    /// Why it does not come, if that is none.
+    pub skipped: Option<String>,
+}
+
+/// An entry as JSON has it.
+#[derive(Serialize, Deserialize)]
+struct EntryLine<'a> {
+    path: Cow<'a, PathText>,
+    kind: Kind,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    mtime_ns: i64,
+    #[serde(default)]
+    mode: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<PathText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    same: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    links: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skipped: Option<Cow<'a, str>>,
+}
+
+impl Entry {
+    pub(super) fn write(&self, to: &mut Vec<u8>) -> Result<()> {
+        let line = EntryLine {
+            path: Cow::Owned(PathText::of(&self.path)),
+            kind: self.kind,
+            size: self.size,
+            mtime_ns: self.mtime_ns,
+            mode: self.mode,
+            target: self.target.as_deref().map(PathText::of),
+            same: self.same,
+            links: self.has_links,
+            error: self.error.as_deref().map(Cow::Borrowed),
+            skipped: self.skipped.as_deref().map(Cow::Borrowed),
+        };
+        write_line(&line, to)
+    }
+
+    pub(super) fn read(line: &[u8]) -> Result<Self> {
+        let line: EntryLine<'_> = read_line(line, "list")?;
+        Ok(Self {
+            path: name_of(&line.path)?,
+            kind: line.kind,
+            size: line.size,
+            mtime_ns: line.mtime_ns,
+            mode: line.mode,
+            target: line.target.as_ref().map(name_of).transpose()?,
+            same: line.same,
+            has_links: line.links,
+            error: line.error.map(Cow::into_owned),
+            skipped: line.skipped.map(Cow::into_owned),
+        })
+    }
+}
+
+pub(super) fn name_of(text: &PathText) -> Result<Vec<u8>> {
+    let bad = |refusal: Refusal| Misbehaviour::BadBody { what: "list", why: refusal.message };
+    Ok(text.bytes().map_err(bad)?.into_owned())
+}
+
+/// Entries that are wanted, a line of `want`: so many from `first` on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Wanted {
+    pub(super) first: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) count: u32,
+    /// Of one entry: so many bytes are there already...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) offset: Option<u64>,
+    /// ... and this is their digest. Without `offset` it is that of the whole file there, which is wanted only if it
+    /// is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) blake3: Option<String>,
+}
+
+/// Entries that are safe or failed, a line of `kept`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept<'a> {
+    pub(super) first: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) count: u32,
+    /// Why the entry could not be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<Cow<'a, str>>,
+    /// Of no entry: what was done, or would be, to which path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) did: Option<Deed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathText>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) size: u64,
+}
+
+impl Kept<'_> {
+    pub(super) const fn of(first: u32, count: u32) -> Self {
+        Self { first, count, code: None, message: None, did: None, path: None, size: 0 }
+    }
+}
+
+/// What a target does beside taking files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    /// A file comes; said in a dry run only.
+    Copied,
+    /// A directory is made; said in a dry run only.
+    Made,
+    /// A symlink is made, which is said in a dry run only, or a file gets another name.
+    Linked,
+    /// Something is removed that the source does not have.
+    Removed,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(size: &u64) -> bool {
+    *size == 0
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+pub(super) fn write_line(line: &impl Serialize, to: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(&mut *to, line).map_err(|error| Error::ours("JSON")(error.into()))?;
+    to.push(b'\n');
+    Ok(())
+}
+
+pub(super) fn read_line<'l, T: Deserialize<'l>>(line: &'l [u8], what: &'static str) -> Result<T> {
+    serde_json::from_slice(line).map_err(|error| Misbehaviour::BadBody { what, why: error.to_string() }.into())
+}
+
+pub(super) fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}

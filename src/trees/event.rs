@@ -1,0 +1,119 @@
+//! What happens while a tree moves, and how it went in numbers.
+
+use super::body::Deed;
+use crate::wire::error::{Refusal, Result};
+
+/// What happens while a tree moves, for whoever watches.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'e> {
+    /// Where it goes: into the directory `path`, or as `name` in there.
+    Placed {
+        /// The directory, as the target knows it.
+        path: &'e [u8],
+        /// The new name of a single file.
+        name: Option<&'e [u8]>,
+    },
+    /// A file was listed, of so many bytes.
+    Listed(u64),
+    /// Nothing more will be listed.
+    ListedAll,
+    /// A file, of so many bytes, is the same there already.
+    Unchanged(u64),
+    /// A file begins to move, from `offset` on.
+    Begins {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Bytes in all.
+        size: u64,
+        /// Bytes that an earlier attempt has brought.
+        offset: u64,
+    },
+    /// So many bytes of files have moved.
+    Moved(u64),
+    /// So many bytes of a file are zeros that need not move.
+    Skims(u64),
+    /// A file is where it belongs, for good.
+    Done {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Bytes in all.
+        size: u64,
+    },
+    /// An entry does not come, or could not be taken.
+    Failed {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Why.
+        why: &'e Refusal,
+    },
+    /// Something does not come, and that is no failure.
+    Skipped {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Why.
+        why: &'e str,
+    },
+    /// The target did something else, or in a dry run would do it.
+    Did {
+        /// What.
+        deed: Deed,
+        /// To which path in the tree.
+        path: &'e [u8],
+        /// A file's size in bytes.
+        size: u64,
+    },
+    /// A file begins once more, for this reason.
+    Again {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Why.
+        why: &'e str,
+    },
+}
+
+/// Whoever watches. An error of theirs ends the turn, and leaves the line in step.
+pub type Watch<'w> = &'w mut dyn FnMut(Event<'_>) -> Result<()>;
+
+/// How a turn went, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Files that are where they belong now.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of files that moved over the line.
+    pub moved: u64,
+    /// Files that were the same already.
+    pub unchanged: u64,
+    /// Entries that failed.
+    pub failed: u64,
+    /// Things that did not come, and that was no failure.
+    pub skipped: u64,
+    /// Things that the source does not have, and that were removed.
+    pub removed: u64,
+}
+
+impl Tally {
+    /// Counts an event.
+    pub const fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Done { size, .. } | Event::Did { deed: Deed::Copied, size, .. } => {
+                self.files += 1;
+                self.bytes += *size;
+            }
+            Event::Moved(bytes) => self.moved += *bytes,
+            Event::Unchanged(_) => self.unchanged += 1,
+            Event::Failed { .. } => self.failed += 1,
+            Event::Skipped { .. } => self.skipped += 1,
+            Event::Did { deed: Deed::Removed, .. } => self.removed += 1,
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { files, bytes, unchanged, failed, .. } = self;
+        write!(f, "{files} files, {bytes} bytes, {unchanged} unchanged, {failed} failed")
+    }
+}

@@ -1,0 +1,114 @@
+//! What the target says, as the source hears it: on a thread of its own, since whoever only writes would wait for
+//! ever for somebody who only writes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
+
+use super::body::{Deed, Kept, Wanted, lines, name_of, read_line};
+use super::{BODY_LEN_MAX, not_now};
+use crate::line::LineReceiver;
+use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::wire::message::Message;
+
+/// What the target has said and this side has not looked at, in bytes: an honest one says little while nothing
+/// is sent to it.
+const UNHEARD_LEN_MAX: usize = 8 * 1024 * 1024;
+
+/// What the target said, as the thread that hears it passes it on.
+pub(super) enum Said {
+    /// So many more entries were looked at; these of them are wanted.
+    Want { count: u32, wanted: Vec<Wanted>, placed: Option<(Vec<u8>, Option<Vec<u8>>)> },
+    /// What became of entries.
+    Kept(Vec<Word>),
+    /// Nothing more comes from it.
+    End,
+    /// It refuses the whole, or the line failed.
+    Broken(Error),
+}
+
+/// What the target has said, in order.
+pub(super) struct Heard<'u> {
+    said: Receiver<(usize, Said)>,
+    /// Bytes of it that nobody has looked at yet.
+    unheard: &'u AtomicUsize,
+}
+
+impl<'u> Heard<'u> {
+    /// What comes out of `said`, of which `unheard` counts the bytes.
+    pub(super) const fn new(said: Receiver<(usize, Said)>, unheard: &'u AtomicUsize) -> Self {
+        Self { said, unheard }
+    }
+
+    pub(super) fn recv(&self) -> Result<Said, RecvError> {
+        self.said.recv().map(|said| self.take(said))
+    }
+
+    pub(super) fn try_recv(&self) -> Result<Said, TryRecvError> {
+        self.said.try_recv().map(|said| self.take(said))
+    }
+
+    fn take(&self, (len, said): (usize, Said)) -> Said {
+        self.unheard.fetch_sub(len, Ordering::Relaxed);
+        said
+    }
+}
+
+/// A line of `kept`.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// So many entries from the first on are safe.
+    Safe(u32, u32),
+    /// An entry failed.
+    Failed(u32, Refusal),
+    /// Something else was done, or would be.
+    Did(u32, Deed, Vec<u8>, u64),
+}
+
+/// Hears what the target says until it says `end` or fails, and passes it on.
+pub(super) fn hear(receiver: &mut LineReceiver, says: &Sender<(usize, Said)>, unheard: &AtomicUsize) {
+    loop {
+        let (len, mut said) = hear_one(receiver).unwrap_or_else(|error| (0, Said::Broken(error)));
+        if unheard.fetch_add(len, Ordering::Relaxed) + len > UNHEARD_LEN_MAX {
+            said = Said::Broken(bad_want("the target says more and more and takes nothing"));
+        }
+        let is_last = matches!(said, Said::End | Said::Broken(_));
+        if says.send((len, said)).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
+    match receiver.expect("want, kept or end")? {
+        Message::Want { count, path, name } => {
+            let placed = path.map(|path| (path.into_owned(), name.map(std::borrow::Cow::into_owned)));
+            let body = receiver.body(BODY_LEN_MAX)?;
+            let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<_>>()?;
+            Ok((body.len(), Said::Want { count, wanted, placed }))
+        }
+        Message::Kept => {
+            let body = receiver.body(BODY_LEN_MAX)?;
+            Ok((body.len(), Said::Kept(words_of(&body)?)))
+        }
+        Message::End { .. } => Ok((0, Said::End)),
+        Message::Error { code, message } => Err(Refusal::new(code, message).into()),
+        other => Err(not_now(&other, "want, kept or end")),
+    }
+}
+
+/// The lines of a `kept`.
+pub(super) fn words_of(body: &[u8]) -> Result<Vec<Word>> {
+    let words = lines(body).map(|line| {
+        let Kept { first, count, code, message, did, path, size } = read_line(line, "kept")?;
+        if let (Some(deed), Some(path)) = (did, path) {
+            return Ok(Word::Did(first, deed, name_of(&path)?, size));
+        }
+        let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
+        Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
+    });
+    words.collect()
+}
+
+pub(super) fn bad_want(why: &str) -> Error {
+    Misbehaviour::BadBody { what: "want", why: why.to_owned() }.into()
+}

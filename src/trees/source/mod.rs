@@ -1,0 +1,331 @@
+//! The half of a turn that has the files: lists them, hears which are wanted, and sends those.
+
+mod send;
+
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+
+use crate::dir::Kind;
+use crate::line::{LineReceiver, LineSender};
+use crate::net::listen::STACK_LEN;
+use crate::net::stream::Control;
+use crate::trees::body::Wanted;
+use crate::trees::hear::{Heard, Said, Word, bad_want, hear};
+use crate::trees::large::Offer;
+use crate::trees::outlet::Outlet;
+use crate::trees::walk::{self, Found, Opener, Place, Walk};
+use crate::trees::{Event, OUTSTANDING_MAX, Watch};
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::Message;
+
+/// A `list` leaves when it has so many bytes.
+const LIST_FRAME_LEN: usize = 64 * 1024;
+/// What stands before each file in a `small` frame: entry, size, modification time, digest.
+pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
+/// Entries that are listed ahead while there is something to send.
+const AHEAD_WHILE_SENDING: usize = 2 * 1024;
+
+/// Directories that are open because something in them was named: beyond it, what was listed is sent first.
+const GROUNDS_OPEN_MAX: usize = 64;
+
+/// A file that the target was told of.
+struct Listed {
+    path: Vec<u8>,
+    size: u64,
+    place: Option<Place>,
+}
+
+/// A file that the target wants.
+struct WantedFile {
+    entry: u32,
+    path: Vec<u8>,
+    size: u64,
+    place: Place,
+    /// What the target has of it.
+    offer: Option<Offer>,
+    /// The digest of the file there: it is wanted only if it is another one.
+    there: Option<String>,
+}
+
+/// The source's half of a turn.
+#[expect(missing_debug_implementations, reason = "it watches through a closure")]
+pub struct Source<'s> {
+    out: Outlet<'s>,
+    walk: Walk,
+    watch: Watch<'s>,
+    opener: Opener,
+    /// The next entry's number.
+    next: u32,
+    /// Files with several names, by device and inode: the entry of the first.
+    heads: HashMap<(u64, u64), u32>,
+    is_all_listed: bool,
+    /// Entries on which the target has not said anything yet, in order; the last is the next before `next`.
+    unanswered: VecDeque<Listed>,
+    /// Files that are wanted.
+    wanted: VecDeque<WantedFile>,
+    /// Entries of which the target has said what becomes of them, before it said that it has looked at them.
+    told: BTreeSet<u32>,
+    /// Files that were sent, and not yet confirmed.
+    sent: BTreeMap<u32, (Vec<u8>, u64)>,
+    /// The `small` frame that is being filled.
+    small: Vec<u8>,
+    /// What a piece of a large file is read into.
+    piece: Vec<u8>,
+    /// Whether this side has said `end`.
+    has_ended: bool,
+    /// Whether the target says nothing more.
+    is_heard_out: bool,
+}
+
+impl<'s> Source<'s> {
+    /// Sends what `walk` finds.
+    pub fn new(sender: &'s LineSender, walk: Walk, bwlimit: Option<u64>, watch: Watch<'s>) -> Self {
+        Self {
+            out: Outlet::new(sender, bwlimit),
+            walk,
+            watch,
+            opener: Opener::default(),
+            next: 0,
+            heads: HashMap::new(),
+            is_all_listed: false,
+            unanswered: VecDeque::new(),
+            wanted: VecDeque::new(),
+            told: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            small: Vec::new(),
+            piece: Vec::new(),
+            has_ended: false,
+            is_heard_out: false,
+        }
+    }
+
+    /// The whole turn. The target is heard on a thread of its own: whoever only writes would wait for
+    /// ever for a target that only writes.
+    ///
+    /// # Errors
+    /// The target refused the whole or asked to stop, the watcher wants no more, or the line failed.
+    pub fn run(mut self, receiver: &mut LineReceiver, control: &Control) -> Result<()> {
+        let (says, said) = channel();
+        let unheard = &AtomicUsize::new(0);
+        let said = Heard::new(said, unheard);
+        thread::scope(|scope| {
+            let hearing = thread::Builder::new().name("target".into()).stack_size(STACK_LEN);
+            let hearing = hearing.spawn_scoped(scope, move || hear(receiver, &says, unheard));
+            if hearing.is_err() {
+                return Err(Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later").into());
+            }
+            let ended = self.turn(&said);
+            self.close(ended, &said, control)
+        })
+    }
+
+    /// Closes the turn on this side, and hears the target out; where the line is of no use any more, ends it.
+    fn close(&mut self, ended: Result<()>, said: &Heard<'_>, control: &Control) -> Result<()> {
+        match &ended {
+            Ok(()) => {}
+            Err(Error::LineLost(_)) => control.stop(),
+            Err(Error::PeerMisbehaved(how)) => {
+                let refusal = Refusal::new(ErrorCode::BadFrame, how.to_string());
+                drop(self.out.sender.refuse(&refusal));
+                control.stop();
+            }
+            Err(Error::Refused(_) | Error::Ours { .. }) => {
+                if !self.has_ended {
+                    self.out.sender.send(&Message::End { total: None }, &[])?;
+                }
+                while !self.is_heard_out {
+                    match said.recv() {
+                        Ok(Said::End | Said::Broken(Error::Refused(_))) => self.is_heard_out = true,
+                        Ok(Said::Broken(lost)) => return Err(lost),
+                        Ok(Said::Want { .. } | Said::Kept(_)) => {}
+                        Err(_gone) => break,
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    fn turn(&mut self, said: &Heard<'_>) -> Result<()> {
+        loop {
+            self.hear_what_came(said)?;
+            let ahead = self.unanswered.len() + self.wanted.len();
+            // While there is something to send, no more is listed than keeps the target busy.
+            let limit = if self.wanted.is_empty() { OUTSTANDING_MAX } else { AHEAD_WHILE_SENDING };
+            let is_ahead = ahead >= limit || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
+            if !self.is_all_listed && (!is_ahead || self.is_idle()) {
+                self.list()?;
+            } else if let Some(wanted) = self.wanted.pop_front() {
+                self.send_file(wanted, said)?;
+            } else {
+                self.send_small()?;
+                if self.is_all_listed && self.unanswered.is_empty() {
+                    break;
+                }
+                self.hear_next(said)?;
+            }
+        }
+        self.out.sender.send(&Message::End { total: None }, &[])?;
+        self.has_ended = true;
+        loop {
+            match said.recv() {
+                Ok(Said::End) => return Ok(()),
+                Ok(other) => self.take_in(other)?,
+                Err(_gone) => return Err(LineLost::Closed { wanted: "end" }.into()),
+            }
+        }
+    }
+
+    /// Whether nothing is under way that would have to end first.
+    fn is_idle(&self) -> bool {
+        self.unanswered.is_empty() && self.wanted.is_empty()
+    }
+
+    fn hear_what_came(&mut self, said: &Heard<'_>) -> Result<()> {
+        loop {
+            match said.try_recv() {
+                Ok(said) => self.take_in(said)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(LineLost::Closed { wanted: "want" }.into()),
+            }
+        }
+    }
+
+    fn hear_next(&mut self, said: &Heard<'_>) -> Result<()> {
+        match said.recv() {
+            Ok(said) => self.take_in(said),
+            Err(_gone) => Err(LineLost::Closed { wanted: "want" }.into()),
+        }
+    }
+
+    fn take_in(&mut self, said: Said) -> Result<()> {
+        match said {
+            Said::Want { count, wanted, placed } => {
+                if let Some((path, name)) = placed {
+                    (self.watch)(Event::Placed { path: &path, name: name.as_deref() })?;
+                }
+                self.take_want(count, wanted)
+            }
+            Said::Kept(words) => words.into_iter().try_for_each(|word| match word {
+                Word::Safe(first, count) => self.take_safe(first, count),
+                Word::Failed(entry, why) => self.take_failed(entry, &why),
+                Word::Did(entry, deed, path, size) => {
+                    self.told.insert(entry);
+                    (self.watch)(Event::Did { deed, path: &path, size })
+                }
+            }),
+            Said::End => {
+                self.is_heard_out = true;
+                Err(Refusal::new(ErrorCode::Stopped, "stopped by the receiver").into())
+            }
+            Said::Broken(error) => {
+                self.is_heard_out = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn take_want(&mut self, count: u32, wanted: Vec<Wanted>) -> Result<()> {
+        let mut wanted = wanted.into_iter().peekable();
+        for _ in 0..count {
+            let entry = self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX);
+            let listed =
+                self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
+            let Listed { path, size, place } = listed;
+            // What lies behind is never met, and remains: see below.
+            let is_in = |range: &Wanted| range.first <= entry && entry - range.first < range.count;
+            if let Some(range) = wanted.peek_mut().filter(|range| is_in(range)) {
+                let (offer, there) = match (range.offset, range.blake3.take()) {
+                    (Some(offset), Some(blake3)) => (Some(Offer { offset, blake3 }), None),
+                    (_, there) => (None, there),
+                };
+                let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
+                self.wanted.push_back(WantedFile { entry, path, size, place, offer, there });
+            } else if place.is_some() && !self.told.remove(&entry) {
+                (self.watch)(Event::Unchanged(size))?;
+            }
+            if wanted
+                .peek()
+                .is_some_and(|range| is_in(range) && range.first.saturating_add(range.count) <= entry.saturating_add(1))
+            {
+                wanted.next();
+            }
+        }
+        if wanted.next().is_some() {
+            return Err(bad_want("its ranges are not in order"));
+        }
+        Ok(())
+    }
+
+    fn take_failed(&mut self, entry: u32, why: &Refusal) -> Result<()> {
+        let answered = self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX);
+        let waiting = entry.checked_sub(answered).and_then(|at| self.unanswered.get(usize::try_from(at).ok()?));
+        if let Some(listed) = waiting {
+            self.told.insert(entry);
+            return (self.watch)(Event::Failed { path: &listed.path, why });
+        }
+        let path = self.sent.remove(&entry).map(|(path, _)| path).unwrap_or_default();
+        (self.watch)(Event::Failed { path: &path, why })
+    }
+
+    fn take_safe(&mut self, first: u32, count: u32) -> Result<()> {
+        let end = first.saturating_add(count);
+        while let Some((entry, (path, size))) = self.sent.range(first..end).next().map(|(entry, sent)| (*entry, sent)) {
+            (self.watch)(Event::Done { path, size: *size })?;
+            self.sent.remove(&entry);
+        }
+        Ok(())
+    }
+
+    /// Lists what is next.
+    fn list(&mut self) -> Result<()> {
+        let mut body = Vec::new();
+        while body.len() < LIST_FRAME_LEN && (body.is_empty() || self.walk.grounds_open() <= GROUNDS_OPEN_MAX) {
+            let Some(Found { mut entry, place, inode }) = self.walk.next() else {
+                self.is_all_listed = true;
+                break;
+            };
+            if let Some(inode) = inode {
+                match self.heads.entry(inode) {
+                    Slot::Occupied(head) => entry.same = Some(*head.get()),
+                    Slot::Vacant(slot) => {
+                        slot.insert(self.next);
+                        entry.has_links = true;
+                    }
+                }
+            }
+            entry.write(&mut body)?;
+            self.next = self.next.checked_add(1).ok_or_else(too_many)?;
+            match (&entry.error, &entry.skipped) {
+                (Some(why), _) => {
+                    let why = Refusal::new(ErrorCode::Failed, why.as_str());
+                    (self.watch)(Event::Failed { path: &entry.path, why: &why })?;
+                }
+                (None, Some(why)) => (self.watch)(Event::Skipped { path: &entry.path, why })?,
+                (None, None) if entry.kind == Kind::File && entry.same.is_none() => {
+                    (self.watch)(Event::Listed(entry.size))?;
+                }
+                (None, None) => {}
+            }
+            let place = place.filter(|_| entry.same.is_none());
+            self.unanswered.push_back(Listed { path: entry.path, size: entry.size, place });
+        }
+        if self.is_all_listed {
+            (self.watch)(Event::ListedAll)?;
+        }
+        self.out.sender.send(&Message::List { is_last: self.is_all_listed }, &body)
+    }
+}
+
+fn explained(place: &Place, error: &io::Error) -> Refusal {
+    let code = Refusal::from_io("", error).code;
+    Refusal::new(code, walk::explained(&place.shown(), error))
+}
+
+fn too_many() -> Error {
+    Refusal::new(ErrorCode::Failed, "over 4,294,967,295 entries; send them in several trees").into()
+}
