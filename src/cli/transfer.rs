@@ -13,6 +13,7 @@ use super::progress::{Progress, When};
 use super::signals::Interruption;
 use super::{Exit, printable, put_json, put_out};
 use crate::session::millis;
+use crate::trees::delta::Delta;
 use crate::trees::filter::{Filter, Selection};
 use crate::trees::{Deed, Event, Keeping, Tally};
 use crate::wire::error::Refusal;
@@ -39,6 +40,9 @@ pub struct Copy {
     /// Compare what is there by content, and not by size and modification time
     #[arg(long)]
     pub checksum: bool,
+    /// Of a changed file send what changed: auto does so over a network that is not very fast
+    #[arg(long, env = "LANDLINE_DELTA", default_value = "auto", value_name = "WHEN")]
+    pub delta: Delta,
     /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
@@ -77,6 +81,7 @@ impl Copy {
             sync: !self.no_sync,
             resume: !self.no_resume,
             checksum: self.checksum,
+            delta: self.delta,
             dry_run: self.dry_run,
             delete: self.delete,
             force: self.force,
@@ -153,6 +158,8 @@ struct Summary<'s> {
     bytes: u64,
     /// Of files, that went over the line.
     moved: u64,
+    /// Of files, that were taken from what was there.
+    reused: u64,
     ms: f64,
     exit_code: u8,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -246,7 +253,7 @@ impl Teller {
                 }
             }
             Event::Moved(bytes) => self.progress.moved(bytes),
-            Event::Skims(bytes) => self.progress.skimmed(bytes),
+            Event::Skims(bytes) | Event::Reuses(bytes) => self.progress.skimmed(bytes),
             Event::Done { path, size } => {
                 self.progress.done();
                 self.done(|| (names.from(path), names.to(path)), size)?;
@@ -388,16 +395,17 @@ impl Teller {
     /// Standard output is closed.
     pub fn finish(mut self) -> crate::wire::Result<Exit> {
         self.progress.clear();
-        let Tally { files, bytes, unchanged, failed, skipped, removed, .. } = self.tally;
+        let Tally { files, bytes, unchanged, failed, skipped, removed, reused, .. } = self.tally;
         if self.form == Form::Text {
             let count = files + unchanged + failed + skipped + removed;
-            if !self.quiet && (count > 1 || self.verbose) {
+            if !self.quiet && (count > 1 || self.verbose || reused > 0) {
+                let kept = if reused > 0 { format!(", {reused} of them from what was there") } else { String::new() };
                 let same = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
                 let odd = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
                 let gone = if removed > 0 { format!(", {removed} removed") } else { String::new() };
                 let would = if self.dry_run { "would copy " } else { "" };
                 let text = format!(
-                    "{would}{files} files, {bytes} bytes in {:.1} s{same}{odd}{gone}, {failed} failed",
+                    "{would}{files} files, {bytes} bytes{kept} in {:.1} s{same}{odd}{gone}, {failed} failed",
                     self.started.elapsed().as_secs_f64()
                 );
                 self.say(&text);
@@ -410,7 +418,7 @@ impl Teller {
 
     /// How it ended, for a program.
     fn summary(&self) -> Summary<'_> {
-        let Tally { files, bytes, moved, unchanged, failed, skipped, removed } = self.tally;
+        let Tally { files, bytes, moved, unchanged, failed, skipped, removed, reused } = self.tally;
         let is_stream = self.form == Form::JsonStream;
         Summary {
             event: is_stream.then_some("summary"),
@@ -422,6 +430,7 @@ impl Teller {
             failed,
             bytes,
             moved,
+            reused,
             ms: millis(self.started.elapsed()),
             exit_code: self.exit.code(),
             results: if is_stream { &[] } else { &self.results },

@@ -100,6 +100,20 @@ impl Socket {
         }
     }
 
+    /// Whether the other end is an address of this machine: loopback, or the one that this end has too.
+    pub fn is_to_this_machine(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(socket) => match (socket.local_addr(), socket.peer_addr()) {
+                (Ok(local), Ok(peer)) => {
+                    let (local, peer) = (local.ip().to_canonical(), peer.ip().to_canonical());
+                    peer.is_loopback() || local == peer
+                }
+                _ => false,
+            },
+        }
+    }
+
     /// Waits until a read would return; `None` waits for ever.
     ///
     /// # Errors

@@ -128,16 +128,7 @@ impl Stream {
 
     /// Whether the other end is an address of this machine: loopback, or the one that this end has too.
     pub fn is_to_this_machine(&self) -> bool {
-        match &*self.socket {
-            Socket::Unix(_) => true,
-            Socket::Tcp(socket) => match (socket.local_addr(), socket.peer_addr()) {
-                (Ok(local), Ok(peer)) => {
-                    let (local, peer) = (local.ip().to_canonical(), peer.ip().to_canonical());
-                    peer.is_loopback() || local == peer
-                }
-                _ => false,
-            },
-        }
+        self.socket.is_to_this_machine()
     }
 
     /// The user at the other end of a Unix socket (`SO_PEERCRED`: unix(7)); `None` over a network, or
@@ -428,6 +419,11 @@ impl Control {
     pub fn linger_after_end(&self) {
         self.socket.shutdown(Shutdown::Write);
         self.socket.linger();
+    }
+
+    /// As [`Stream::is_to_this_machine`].
+    pub fn is_to_this_machine(&self) -> bool {
+        self.socket.is_to_this_machine()
     }
 
     /// Ends both directions: blocked reads and writes return.

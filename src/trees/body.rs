@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::delta::Delta;
 use super::filter::Selection;
 use crate::dir::Kind;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
@@ -58,6 +59,9 @@ pub struct Keeping {
     /// What is there is compared by its digest, and not by its time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub checksum: bool,
+    /// Whether of a changed file only what changed is to come.
+    #[serde(default, skip_serializing_if = "is_auto")]
+    pub delta: Delta,
     /// Nothing is done, and what would be is said.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
@@ -67,6 +71,11 @@ pub struct Keeping {
     /// ... even if that is more than half.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_auto(delta: &Delta) -> bool {
+    *delta == Delta::Auto
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -211,6 +220,16 @@ pub(super) struct Wanted {
     /// is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) blake3: Option<String>,
+    /// Of one entry: what is there of another version was told in `chunks`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) chunks: bool,
+}
+
+impl Wanted {
+    /// One entry, all of it.
+    pub(super) const fn plain(entry: u32) -> Self {
+        Self { first: entry, count: 1, offset: None, blake3: None, chunks: false }
+    }
 }
 
 /// Entries that are safe or failed, a line of `kept`.

@@ -32,6 +32,8 @@ pub enum Event<'e> {
     Moved(u64),
     /// So many bytes of a file are zeros that need not move.
     Skims(u64),
+    /// So many bytes of a file were there already, in its last version.
+    Reuses(u64),
     /// A file is where it belongs, for good.
     Done {
         /// Its path in the tree.
@@ -83,6 +85,8 @@ pub struct Tally {
     pub bytes: u64,
     /// Bytes of files that moved over the line.
     pub moved: u64,
+    /// Bytes of files that were taken from what was there.
+    pub reused: u64,
     /// Files that were the same already.
     pub unchanged: u64,
     /// Entries that failed.
@@ -102,6 +106,7 @@ impl Tally {
                 self.bytes += *size;
             }
             Event::Moved(bytes) => self.moved += *bytes,
+            Event::Reuses(bytes) => self.reused += *bytes,
             Event::Unchanged(_) => self.unchanged += 1,
             Event::Failed { .. } => self.failed += 1,
             Event::Skipped { .. } => self.skipped += 1,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
 
 use super::body::{Deed, Kept, Wanted, lines, name_of, read_line};
+use super::delta::Known;
 use super::{BODY_LEN_MAX, not_now};
 use crate::line::LineReceiver;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
@@ -18,6 +19,8 @@ const UNHEARD_LEN_MAX: usize = 8 * 1024 * 1024;
 pub(super) enum Said {
     /// So many more entries were looked at; these of them are wanted.
     Want { count: u32, wanted: Vec<Wanted>, placed: Option<(Vec<u8>, Option<Vec<u8>>)> },
+    /// What the target has of another version of this entry.
+    Chunks(u32, Known),
     /// What became of entries.
     Kept(Vec<Word>),
     /// Nothing more comes from it.
@@ -86,6 +89,11 @@ fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
             let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<_>>()?;
             Ok((body.len(), Said::Want { count, wanted, placed }))
         }
+        Message::Chunks { entry, average } => {
+            let body = receiver.body(BODY_LEN_MAX)?;
+            let known = Known::read(average, &body).map_err(bad_chunks)?;
+            Ok((body.len(), Said::Chunks(entry, known)))
+        }
         Message::Kept => {
             let body = receiver.body(BODY_LEN_MAX)?;
             Ok((body.len(), Said::Kept(words_of(&body)?)))
@@ -107,6 +115,10 @@ pub(super) fn words_of(body: &[u8]) -> Result<Vec<Word>> {
         Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
     });
     words.collect()
+}
+
+pub(super) fn bad_chunks(why: &str) -> Error {
+    Misbehaviour::BadBody { what: "chunks", why: why.to_owned() }.into()
 }
 
 pub(super) fn bad_want(why: &str) -> Error {

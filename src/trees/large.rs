@@ -22,6 +22,27 @@ const READ_LEN: usize = 256 * 1024;
 /// Longest hole that is sent at once, in bytes: hashing it takes ten milliseconds, in which nobody hears a signal.
 pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024;
 
+/// What holes are hashed as.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What comes next of a file.
+#[derive(Debug)]
+pub enum Piece<'p> {
+    /// Bytes.
+    Data(&'p [u8]),
+    /// So many zeros that take no room.
+    Hole(u64),
+    /// So many bytes of the target's other version, from `offset` on.
+    Copy {
+        /// Where they are there.
+        offset: u64,
+        /// How many.
+        size: u64,
+    },
+    /// Nothing more.
+    End,
+}
+
 /// What the target has of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
@@ -119,7 +140,7 @@ impl<'f> Large<'f> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn skip(&mut self, zeros: &[u8]) -> io::Result<u64> {
+    pub fn skip(&mut self) -> io::Result<u64> {
         if !self.is_sparse || self.digest.len() < self.data_until || self.is_at_the_end() {
             return Ok(0);
         }
@@ -140,8 +161,8 @@ impl<'f> Large<'f> {
         let hole = (data - at).min(HOLE_LEN_MAX);
         let mut left = hole;
         while left > 0 {
-            let now = usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len());
-            self.digest.update(zeros.get(..now).unwrap_or_default());
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.digest.update(ZEROS.get(..now).unwrap_or_default());
             left -= now as u64;
         }
         Ok(hole)
@@ -164,6 +185,19 @@ impl<'f> Large<'f> {
         let read = piece.get(..len).unwrap_or_default();
         self.digest.update(read);
         Ok(read)
+    }
+
+    /// What comes next, read into `buffer` if it is bytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn next<'p>(&mut self, buffer: &'p mut [u8]) -> io::Result<Piece<'p>> {
+        let hole = self.skip()?;
+        if hole > 0 {
+            return Ok(Piece::Hole(hole));
+        }
+        let bytes = self.read(buffer)?;
+        Ok(if bytes.is_empty() { Piece::End } else { Piece::Data(bytes) })
     }
 
     fn is_as_long_as_it_was(&self) -> bool {

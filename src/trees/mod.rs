@@ -21,6 +21,7 @@
 pub mod asked;
 pub mod batch;
 pub mod body;
+pub mod delta;
 pub mod event;
 pub mod filter;
 pub mod glob;
@@ -185,6 +186,7 @@ fn send(line: &mut Line, walk: Walk, bwlimit: Option<u64>, watch: Watch<'_>) -> 
 }
 
 fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {
+    target.over(line.control().is_to_this_machine());
     let (receiver, sender) = line.halves()?;
     target.run(receiver, sender, watch)
 }

@@ -268,6 +268,22 @@ impl Place {
         Ok(file.into())
     }
 
+    /// The file that is there under this name, and its length in bytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn other_version(&mut self, path: &[u8]) -> io::Result<Option<(std::fs::File, u64)>> {
+        let (dir, name) = split(path);
+        let dir = self.dir(dir)?;
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !looked_at(&dir, name)?.is_some_and(is_file) {
+            return Ok(None);
+        }
+        let file = self.open_file(&dir, name)?;
+        let len = file.metadata()?.len();
+        Ok(Some((file, len)))
+    }
+
     /// Gives a file that is there the mode and time of the source's.
     ///
     /// # Errors

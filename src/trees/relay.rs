@@ -28,6 +28,7 @@ enum Seen {
     Begins(Vec<u8>, u64, u64),
     Moved(u64),
     Skims(u64),
+    Reuses(u64),
     Done(Vec<u8>, u64),
     Failed(Vec<u8>, Refusal),
     Did(Deed, Vec<u8>, u64),
@@ -150,6 +151,7 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
                 tell(says, Seen::Failed(path, Refusal::new(*code, message.as_ref())));
             }
             Message::Hole { size } => tell(says, Seen::Skims(*size)),
+            Message::Copy { size, .. } => tell(says, Seen::Reuses(*size)),
             Message::Whole { .. } => {}
             Message::End { .. } => return end(&shared.target_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
@@ -199,6 +201,7 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
                 }
                 answered = end;
             }
+            Message::Chunks { .. } => {}
             Message::Kept => words_of(&body)?.into_iter().for_each(|word| note_word(word, shared, says)),
             Message::End { .. } => return end(&shared.source_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
@@ -254,6 +257,7 @@ impl Seen {
             Self::Begins(path, size, offset) => watch(Event::Begins { path: &path, size, offset }),
             Self::Moved(bytes) => watch(Event::Moved(bytes)),
             Self::Skims(bytes) => watch(Event::Skims(bytes)),
+            Self::Reuses(bytes) => watch(Event::Reuses(bytes)),
             Self::Done(path, size) => watch(Event::Done { path: &path, size }),
             Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
             Self::Did(deed, path, size) => watch(Event::Did { deed, path: &path, size }),

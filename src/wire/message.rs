@@ -100,12 +100,17 @@ pub enum Message<'a> {
     /// From the target: `count` more entries were looked at, and these are wanted. Body: JSON lines.
     /// The first says where it all goes: into `path`, or as `name` in there.
     Want { count: u32, path: Option<Cow<'a, [u8]>>, name: Option<Cow<'a, [u8]>> },
+    /// From the target, before the `want` that says so: what it has of another version of a file. Body: lengths and
+    /// ids of chunks.
+    Chunks { entry: u32, average: u32 },
     /// Small files, whole. Body: records.
     Small,
     /// One large file, from `offset` on: `data`, then `whole`.
     Large { entry: u32, offset: u64, attributes: Attributes },
     /// Of a large file: so many zeros that take no room where it comes from.
     Hole { size: u64 },
+    /// Of a large file: so many bytes that the other version there has from `offset` on.
+    Copy { offset: u64, size: u64 },
     /// The large file has ended.
     Whole { total: Total<'a> },
     /// A file whose digest the target asked about is the same there.
@@ -174,8 +179,8 @@ impl Message<'_> {
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
         "left", "nick", "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir",
-        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "small", "large", "hole", "whole", "same",
-        "lost", "kept",
+        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "chunks", "small", "large", "hole", "copy",
+        "whole", "same", "lost", "kept",
     ];
 
     /// The word on the wire.
@@ -216,9 +221,11 @@ impl Message<'_> {
             Self::Push { .. } => "push",
             Self::List { .. } => "list",
             Self::Want { .. } => "want",
+            Self::Chunks { .. } => "chunks",
             Self::Small => "small",
             Self::Large { .. } => "large",
             Self::Hole { .. } => "hole",
+            Self::Copy { .. } => "copy",
             Self::Whole { .. } => "whole",
             Self::Same { .. } => "same",
             Self::Lost { .. } => "lost",
@@ -311,9 +318,13 @@ impl Message<'_> {
                 (h.name, h.name_b64) = name(own_name);
                 attributes.fill(&mut h);
             }
-            Self::Push { .. } | Self::List { .. } | Self::Want { .. } | Self::Large { .. } | Self::Lost { .. } => {
-                self.fill_of_trees(&mut h);
-            }
+            Self::Push { .. }
+            | Self::List { .. }
+            | Self::Want { .. }
+            | Self::Chunks { .. }
+            | Self::Large { .. }
+            | Self::Copy { .. }
+            | Self::Lost { .. } => self.fill_of_trees(&mut h),
             Self::End { total: None }
             | Self::Eof
             | Self::Confirm
@@ -337,10 +348,18 @@ impl Message<'_> {
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
                 (h.name, h.name_b64) = own_name.as_deref().map_or((None, None), name);
             }
+            Self::Chunks { entry, average } => {
+                h.entry = Some(*entry);
+                h.average = Some(*average);
+            }
             Self::Large { entry, offset, attributes } => {
                 h.entry = Some(*entry);
                 h.offset = *offset;
                 attributes.fill(h);
+            }
+            Self::Copy { offset, size } => {
+                h.offset = *offset;
+                h.size = Some(*size);
             }
             Self::Lost { entry, code, message } => {
                 h.entry = Some(*entry);
@@ -456,6 +475,8 @@ pub struct Header<'a> {
     blake3: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    average: Option<u32>,
     #[serde(skip_serializing_if = "is_default")]
     offset: u64,
     #[serde(skip_serializing_if = "is_default")]
@@ -498,6 +519,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[expect(clippy::too_many_lines, reason = "a line a message")]
     fn message(mut self) -> Result<Message<'a>, Refusal> {
         Ok(match self.kind.as_ref() {
             "data" => Message::Data { stream: self.h.stream },
@@ -543,6 +565,10 @@ impl<'a> Fields<'a> {
                 path: self.optional_path()?,
                 name: bytes(self.h.name.take(), self.h.name_b64.take(), "name_b64")?,
             },
+            "chunks" => Message::Chunks {
+                entry: self.need(self.h.entry, "entry")?,
+                average: self.need(self.h.average, "average")?,
+            },
             "small" => Message::Small,
             "large" => Message::Large {
                 entry: self.need(self.h.entry, "entry")?,
@@ -550,6 +576,7 @@ impl<'a> Fields<'a> {
                 attributes: self.attributes()?,
             },
             "hole" => Message::Hole { size: self.need(self.h.size, "size")? },
+            "copy" => Message::Copy { offset: self.h.offset, size: self.need(self.h.size, "size")? },
             "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
             "same" => Message::Same { entry: self.need(self.h.entry, "entry")? },
             "lost" => Message::Lost {

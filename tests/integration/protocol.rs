@@ -32,6 +32,10 @@ const SMALL: &[u8] = b"\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x2a\x36\xfe\x9c\
     \x44\x8f\xa9\x04\xa2\xfd\xd7\x78\xea\xf5\xf2\xdb\xfd\x62\x9a\x99\
     \x68\x65\x6c\x6c\x6f\n";
 
+/// 65,536 bytes with an id, 32,768 of a hole.
+const CHUNKS: &[u8] = b"\x00\x00\x01\x00\x42\x4f\x8a\xb1\x1a\xd6\xa7\xb8\xff\xd6\xa5\xe1\xcc\x6a\xd1\xd9\
+    \x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+
 /// One of each message, in the document's order: heading, message, body.
 fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
@@ -104,8 +108,9 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         (
             "want",
             Message::Want { count: 4, path: None, name: None },
-            b"{\"first\":1}\n{\"first\":2,\"offset\":16777216,\"blake3\":\"8f8e\"}\n",
+            b"{\"first\":1}\n{\"first\":2,\"offset\":16777216,\"blake3\":\"8f8e\",\"chunks\":true}\n",
         ),
+        ("chunks", Message::Chunks { entry: 2, average: 32_768 }, CHUNKS),
         ("small", Message::Small, SMALL),
         (
             "large",
@@ -113,6 +118,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
             b"",
         ),
         ("hole", Message::Hole { size: 4096 }, b""),
+        ("copy", Message::Copy { offset: 98_304, size: 65_536 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
         ("same", Message::Same { entry: 2 }, b""),
         (

@@ -14,6 +14,8 @@ use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use crate::harness::Background;
 
+#[path = "trees/changes.rs"]
+mod changes;
 #[path = "trees/cuts.rs"]
 mod cuts;
 #[path = "trees/guest.rs"]

@@ -14,7 +14,8 @@ use crate::line::{LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::Control;
 use crate::trees::body::Wanted;
-use crate::trees::hear::{Heard, Said, Word, bad_want, hear};
+use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
+use crate::trees::hear::{Heard, Said, Word, bad_chunks, bad_want, hear};
 use crate::trees::large::Offer;
 use crate::trees::outlet::Outlet;
 use crate::trees::walk::{self, Found, Opener, Place, Walk};
@@ -28,6 +29,10 @@ const LIST_FRAME_LEN: usize = 64 * 1024;
 pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
 /// Entries that are listed ahead while there is something to send.
 const AHEAD_WHILE_SENDING: usize = 2 * 1024;
+
+/// What is known of other versions at the target, in bytes of the `chunks` that told it: two lists of what it offers
+/// at once.
+const KNOWN_LEN_MAX: usize = 2 * CHUNKS_OUT_MAX;
 
 /// Directories that are open because something in them was named: beyond it, what was listed is sent first.
 const GROUNDS_OPEN_MAX: usize = 64;
@@ -49,6 +54,8 @@ struct WantedFile {
     offer: Option<Offer>,
     /// The digest of the file there: it is wanted only if it is another one.
     there: Option<String>,
+    /// What the target has of another version.
+    known: Option<Known>,
 }
 
 /// The source's half of a turn.
@@ -67,6 +74,10 @@ pub struct Source<'s> {
     unanswered: VecDeque<Listed>,
     /// Files that are wanted.
     wanted: VecDeque<WantedFile>,
+    /// What the target has of other versions of what it will want, by entry.
+    known: HashMap<u32, Known>,
+    /// Bytes of the `chunks` that have told what is still of use.
+    known_len: usize,
     /// Entries of which the target has said what becomes of them, before it said that it has looked at them.
     told: BTreeSet<u32>,
     /// Files that were sent, and not yet confirmed.
@@ -94,6 +105,8 @@ impl<'s> Source<'s> {
             is_all_listed: false,
             unanswered: VecDeque::new(),
             wanted: VecDeque::new(),
+            known: HashMap::new(),
+            known_len: 0,
             told: BTreeSet::new(),
             sent: BTreeMap::new(),
             small: Vec::new(),
@@ -141,7 +154,7 @@ impl<'s> Source<'s> {
                     match said.recv() {
                         Ok(Said::End | Said::Broken(Error::Refused(_))) => self.is_heard_out = true,
                         Ok(Said::Broken(lost)) => return Err(lost),
-                        Ok(Said::Want { .. } | Said::Kept(_)) => {}
+                        Ok(Said::Want { .. } | Said::Chunks(..) | Said::Kept(_)) => {}
                         Err(_gone) => break,
                     }
                 }
@@ -210,6 +223,13 @@ impl<'s> Source<'s> {
                 }
                 self.take_want(count, wanted)
             }
+            Said::Chunks(entry, known) => {
+                self.known_len += known.told_len;
+                if self.known_len > KNOWN_LEN_MAX || self.known.insert(entry, known).is_some() {
+                    return Err(bad_chunks("the target tells more than is of use"));
+                }
+                Ok(())
+            }
             Said::Kept(words) => words.into_iter().try_for_each(|word| match word {
                 Word::Safe(first, count) => self.take_safe(first, count),
                 Word::Failed(entry, why) => self.take_failed(entry, &why),
@@ -244,7 +264,8 @@ impl<'s> Source<'s> {
                     (_, there) => (None, there),
                 };
                 let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
-                self.wanted.push_back(WantedFile { entry, path, size, place, offer, there });
+                let known = if range.chunks { self.known.remove(&entry) } else { None };
+                self.wanted.push_back(WantedFile { entry, path, size, place, offer, there, known });
             } else if place.is_some() && !self.told.remove(&entry) {
                 (self.watch)(Event::Unchanged(size))?;
             }

@@ -10,8 +10,9 @@ use byteorder::{ByteOrder as _, LittleEndian};
 use rustix::fs::Stat;
 
 use super::{RECORD_LEN, Source, WantedFile, explained};
+use crate::trees::delta::{Changes, Known, Pieces};
 use crate::trees::hear::Heard;
-use crate::trees::large::{Large, Offer, digest_of};
+use crate::trees::large::{Large, Offer, Piece, digest_of};
 use crate::trees::walk::mtime_ns;
 use crate::trees::{Event, SMALL_FRAME_LEN, SMALL_LEN_MAX};
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
@@ -19,8 +20,6 @@ use crate::wire::message::{Attributes, Message};
 
 /// A file that changes while it is read is read once more.
 const READS_MAX: usize = 2;
-/// What holes are hashed as.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// How reading one file went.
 enum Read {
@@ -35,7 +34,8 @@ enum Read {
 
 impl Source<'_> {
     pub(super) fn send_file(&mut self, wanted: WantedFile, said: &Heard<'_>) -> Result<()> {
-        let WantedFile { entry, path, size, place, mut offer, mut there } = wanted;
+        let WantedFile { entry, path, size, place, mut offer, mut there, known } = wanted;
+        self.known_len -= known.as_ref().map_or(0, |known| known.told_len);
         // It is opened as late as possible, and what it is then counts.
         let (mut reads, mut is_large) = (0, false);
         self.sent.insert(entry, (path.clone(), size));
@@ -58,7 +58,8 @@ impl Source<'_> {
             } else {
                 self.send_small()?;
                 is_large = true;
-                self.send_large(&opened, offer.take().filter(|offer| offer.offset <= size_now), said)
+                let offer = offer.take().filter(|offer| offer.offset <= size_now);
+                self.send_large(&opened, (offer, known.as_ref()), said)
             };
             let why = match read {
                 Ok(Read::Whole) => {
@@ -138,7 +139,12 @@ impl Source<'_> {
     }
 
     /// Sends a large file, from where the target's part ends, if it has one and that is of this file.
-    fn send_large(&mut self, opened: &Opened<'_>, offer: Option<Offer>, said: &Heard<'_>) -> Result<Read> {
+    fn send_large(
+        &mut self,
+        opened: &Opened<'_>,
+        (offer, known): (Option<Offer>, Option<&Known>),
+        said: &Heard<'_>,
+    ) -> Result<Read> {
         let Opened { entry, path, file, stat } = *opened;
         let offset = offer.as_ref().map_or(0, |offer| offer.offset);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -152,30 +158,42 @@ impl Source<'_> {
             (self.watch)(Event::Begins { path, size, offset })?;
             let attributes = Attributes { size, mtime_ns: Some(mtime_ns(stat)), mode: Some(stat.st_mode & 0o777) };
             self.out.sender.queue(&Message::Large { entry, offset, attributes }, &[])?;
-            let sent = self.send_pieces(opened, &mut large, said);
+            let mut pieces = match known {
+                Some(known) => Pieces::Changes(Changes::new(known, self.out.piece_len())),
+                None => Pieces::All(std::mem::take(&mut self.piece)),
+            };
+            let sent = self.send_pieces(opened, &mut large, &mut pieces, said);
+            if let Pieces::All(piece) = pieces {
+                self.piece = piece;
+            }
             is_over.store(true, Ordering::Relaxed);
             sent
         })
     }
 
-    fn send_pieces(&mut self, opened: &Opened<'_>, large: &mut Large<'_>, said: &Heard<'_>) -> Result<Read> {
+    fn send_pieces(
+        &mut self,
+        opened: &Opened<'_>,
+        large: &mut Large<'_>,
+        pieces: &mut Pieces<'_>,
+        said: &Heard<'_>,
+    ) -> Result<Read> {
         loop {
-            let hole = large.skip(&ZEROS).map_err(ours)?;
-            if hole > 0 {
-                self.out.sender.queue(&Message::Hole { size: hole }, &[])?;
-                (self.watch)(Event::Skims(hole))?;
-                self.hear_what_came(said)?;
-                if !self.sent.contains_key(&opened.entry) {
-                    return Ok(Read::Refused);
+            match pieces.next(large).map_err(ours)? {
+                Piece::Data(bytes) => {
+                    self.out.data(bytes)?;
+                    (self.watch)(Event::Moved(bytes.len() as u64))?;
                 }
-                continue;
+                Piece::Hole(size) => {
+                    self.out.sender.queue(&Message::Hole { size }, &[])?;
+                    (self.watch)(Event::Skims(size))?;
+                }
+                Piece::Copy { offset, size } => {
+                    self.out.sender.queue(&Message::Copy { offset, size }, &[])?;
+                    (self.watch)(Event::Reuses(size))?;
+                }
+                Piece::End => break,
             }
-            let piece = large.read(&mut self.piece).map_err(ours)?;
-            if piece.is_empty() {
-                break;
-            }
-            self.out.data(piece)?;
-            (self.watch)(Event::Moved(piece.len() as u64))?;
             self.hear_what_came(said)?;
             if !self.sent.contains_key(&opened.entry) {
                 return Ok(Read::Refused);

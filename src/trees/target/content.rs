@@ -1,6 +1,9 @@
 //! What comes of the files that were wanted: small ones whole, large ones piece by piece.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::time::Instant;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
@@ -9,6 +12,7 @@ use crate::files::PIECE_LEN;
 use crate::line::LineReceiver;
 use crate::part::Part;
 use crate::trees::batch::Whole;
+use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::HOLE_LEN_MAX;
 use crate::trees::place::split;
 use crate::trees::source::RECORD_LEN;
@@ -24,6 +28,11 @@ pub(super) struct Current {
     attributes: Attributes,
     /// `None`: it could not be written, and the rest of it is passed over.
     part: Option<Part>,
+    /// The version that is there, once something of it was used.
+    other: Option<File>,
+    began: Instant,
+    /// Bytes of it that came over the line.
+    came: u64,
 }
 
 impl Turn<'_> {
@@ -89,6 +98,7 @@ impl Turn<'_> {
         let expected = self.target.expected.remove(&entry);
         let expected = expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;
         self.target.parts_open -= usize::from(expected.part.is_some());
+        self.target.chunks_out -= expected.chunks_len;
         Ok(expected)
     }
 
@@ -109,7 +119,8 @@ impl Turn<'_> {
         let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
         if self.target.place.keeping.dry_run {
             self.tell(entry, Deed::Copied, &expected.path, sent.size)?;
-            self.target.current = Some(Current { entry, expected, attributes, part: None });
+            self.target.current =
+                Some(Current { entry, expected, attributes, part: None, other: None, began: Instant::now(), came: 0 });
             return Ok(());
         }
         let (dir, name) = split(&expected.path);
@@ -134,7 +145,8 @@ impl Turn<'_> {
                 None
             }
         };
-        self.target.current = Some(Current { entry, expected, attributes, part });
+        self.target.current =
+            Some(Current { entry, expected, attributes, part, other: None, began: Instant::now(), came: 0 });
         Ok(())
     }
 
@@ -172,6 +184,7 @@ impl Turn<'_> {
         if part.size().saturating_add(bytes.len() as u64) > current.attributes.size {
             return Err(bad_small("a large file is longer than it was said to be"));
         }
+        current.came += bytes.len() as u64;
         let Err(error) = part.write(bytes) else { return Ok(()) };
         let (entry, path) = (current.entry, current.expected.path.clone());
         current.part = None;
@@ -194,15 +207,55 @@ impl Turn<'_> {
         self.fail_or_stop(entry, &path, &error)
     }
 
+    /// Takes bytes from the version that is there.
+    pub(super) fn take_copy(&mut self, offset: u64, size: u64) -> Result<()> {
+        let Some(current) = &mut self.target.current else { return Err(bad_small("a copy came outside a file")) };
+        if current.expected.chunks_len == 0 {
+            return Err(bad_small("a copy is of a file of which nothing was told"));
+        }
+        if size > COPY_LEN_MAX {
+            return Err(bad_small("a copy is longer than copies are"));
+        }
+        (self.watch)(Event::Reuses(size))?;
+        let Some(part) = &mut current.part else { return Ok(()) };
+        if part.size().saturating_add(size) > current.attributes.size {
+            return Err(bad_small("a large file is longer than it was said to be"));
+        }
+        let mut buffer = std::mem::take(&mut self.target.buffer);
+        buffer.resize(PIECE_LEN.max(buffer.len()), 0);
+        let opened = match current.other.take() {
+            Some(file) => Ok(file),
+            None => self.target.place.other_version(&current.expected.path).and_then(|other| {
+                other.map(|(file, _)| file).ok_or_else(|| io::Error::other("what its parts are taken from is gone"))
+            }),
+        };
+        let copied = opened.and_then(|file| {
+            copy(&file, (offset, size), part, &mut buffer)?;
+            current.other = Some(file);
+            Ok(())
+        });
+        self.target.buffer = buffer;
+        let Err(error) = copied else { return Ok(()) };
+        let (entry, path) = (current.entry, current.expected.path.clone());
+        current.part = None;
+        self.fail_or_stop(entry, &path, &error)
+    }
+
     pub(super) fn end_large(&mut self, total: &Total<'_>) -> Result<()> {
-        let Some(Current { entry, expected, attributes, part }) = self.target.current.take() else {
+        let Some(Current { entry, expected, attributes, part, other, began, came }) = self.target.current.take() else {
             return Err(bad_small("the end of a large file came outside one"));
         };
         // It failed before, and that was said.
         let Some(part) = part else { return Ok(()) };
         let (path, size) = (expected.path, part.size());
+        self.target.has_come(came, began.elapsed());
         match part.verify(total, &attributes) {
             Ok(file) => self.target.batch.add(Whole { entry, path, size, file }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && other.is_some() => {
+                let text = "what is here changed while parts of it were used; run it again";
+                let why = Refusal::new(ErrorCode::Digest, format!("{}: {text}", self.target.place.shown(&path)));
+                self.fail(entry, &path, &why)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 let why = Refusal::new(ErrorCode::Digest, format!("{}: {error}", self.target.place.shown(&path)));
                 self.fail(entry, &path, &why)?;
@@ -226,4 +279,21 @@ impl Turn<'_> {
         self.target.has_failed = true;
         (self.watch)(Event::Failed { path: &path, why })
     }
+}
+
+/// Copies a stretch of a file that is there.
+fn copy(from: &File, (mut offset, mut size): (u64, u64), to: &mut Part, buffer: &mut [u8]) -> io::Result<()> {
+    while size > 0 {
+        let wanted = usize::try_from(size).unwrap_or(usize::MAX).min(PIECE_LEN);
+        match from.read_at(buffer.get_mut(..wanted).unwrap_or_default(), offset) {
+            Ok(0) => return Err(io::Error::other("what its parts are taken from became shorter; run it again")),
+            Ok(read) => {
+                to.write(buffer.get(..read).unwrap_or_default())?;
+                (offset, size) = (offset + read as u64, size - read as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

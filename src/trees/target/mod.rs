@@ -7,6 +7,7 @@ mod ranges;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::content::Current;
 use self::ranges::Ranges;
@@ -15,7 +16,8 @@ use crate::line::{LineReceiver, LineSender};
 use crate::part::Part;
 use crate::trees::asked::Asked;
 use crate::trees::batch::{Batch, Fate};
-use crate::trees::body::{Kept, lines, write_line};
+use crate::trees::body::{Kept, Wanted, lines, write_line};
+use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::filter::Filter;
 use crate::trees::mirror::{self, Plan};
 use crate::trees::place::{Place, There, split};
@@ -25,6 +27,10 @@ use crate::wire::message::{Message, Total};
 
 /// Parts of earlier attempts that are kept open until their turn has come.
 const PARTS_OPEN_MAX: usize = 64;
+/// The source is told what is wanted before more than so many bytes are read to tell it what is here.
+const SCANNED_MAX: u64 = 64 * 1024 * 1024;
+/// So many bytes say how fast a line is.
+const TELLING_LEN: u64 = 16 * 1024 * 1024;
 /// Directories of one tree whose mode and time are set at its end.
 const DIRS_MAX: usize = 1_000_000;
 /// Bytes in the paths of those directories.
@@ -43,6 +49,12 @@ pub struct Target {
     is_all_listed: bool,
     expected: HashMap<u32, Expected>,
     parts_open: usize,
+    /// Whether of a changed file only what changed is to come; `Auto` until the line is known.
+    delta: Delta,
+    /// Bytes of `chunks` about files that are expected.
+    chunks_out: usize,
+    /// Bytes that were read to tell what is here, since the source was last told what is wanted.
+    scanned: u64,
     current: Option<Current>,
     batch: Batch,
     /// Files that have other names too, by their entry.
@@ -74,6 +86,8 @@ struct Expected {
     part: Option<Box<Part>>,
     /// Of a file that may be the same: what was listed.
     entry: Option<Entry>,
+    /// Bytes of the `chunks` that told what is there of another version; 0: nothing was told.
+    chunks_len: usize,
 }
 
 impl Target {
@@ -88,6 +102,9 @@ impl Target {
             is_all_listed: false,
             expected: HashMap::new(),
             parts_open: 0,
+            delta: keeping.delta,
+            chunks_out: 0,
+            scanned: 0,
             current: None,
             batch: Batch::new(keeping.sync),
             heads: HashMap::new(),
@@ -110,9 +127,24 @@ impl Target {
         Self { asked: Some(asked), ..self }
     }
 
+    /// Chooses how changed files come, where that was left open: over a line within one machine whole.
+    pub fn over(&mut self, is_to_this_machine: bool) {
+        if self.delta == Delta::Auto && is_to_this_machine {
+            self.delta = Delta::Never;
+        }
+    }
+
     /// Whether this side has said its last word in the turn.
     pub const fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// A file's bytes came so fast; where all of a file comes in less time than it takes to cut it, it does.
+    fn has_come(&mut self, bytes: u64, time: Duration) {
+        let is_fast = || u128::from(bytes) * 1_000_000 / time.as_micros().max(1) > u128::from(delta::FAST);
+        if self.delta == Delta::Auto && bytes >= TELLING_LEN && is_fast() {
+            self.delta = Delta::Never;
+        }
     }
 
     /// The whole turn. What is whole when it fails is kept, and of the rest what has come.
@@ -151,6 +183,7 @@ impl Turn<'_> {
                 Message::Large { entry, offset, attributes } => self.begin_large(entry, offset, attributes)?,
                 Message::Data { .. } => self.take_piece(receiver)?,
                 Message::Hole { size } => self.take_hole(size)?,
+                Message::Copy { offset, size } => self.take_copy(offset, size)?,
                 Message::Whole { total: Total { size, blake3 } } => {
                     let total = Total { size, blake3: blake3.map(|blake3| blake3.into_owned().into()) };
                     self.end_large(&total)?;
@@ -209,6 +242,9 @@ impl Turn<'_> {
             self.target.next = number.checked_add(1).ok_or_else(|| bad_list("it has over 4,294,967,295 entries"))?;
             count += 1;
             self.look_at(number, &entry)?;
+            if self.target.scanned >= SCANNED_MAX {
+                self.answer(std::mem::take(&mut count))?;
+            }
             if self.target.expected.len() > 4 * OUTSTANDING_MAX {
                 return Err(bad_list("the source lists on and on without sending what is wanted"));
             }
@@ -220,6 +256,12 @@ impl Turn<'_> {
             self.target.is_all_listed = true;
             (self.watch)(Event::ListedAll)?;
         }
+        self.answer(count)
+    }
+
+    /// Says what of the next `count` entries is wanted.
+    fn answer(&mut self, count: u32) -> Result<()> {
+        self.target.scanned = 0;
         // What failed first: what is not wanted and did not fail is the same here.
         self.send_kept()?;
         let body = self.target.wanted.take()?;
@@ -308,14 +350,20 @@ impl Turn<'_> {
         };
         match part {
             Ok(part) => {
+                let chunks_len = self.tell_chunks(number, &path, entry)?;
+                let chunks = chunks_len > 0;
                 if let Some(part) = &part {
                     self.target.parts_open += 1;
-                    self.target.wanted.add_part(number, part.size(), part.so_far())?;
+                    let (offset, blake3) = (Some(part.size()), Some(part.so_far()));
+                    self.target.wanted.add_with(&Wanted { offset, blake3, chunks, ..Wanted::plain(number) })?;
+                } else if chunks {
+                    self.target.wanted.add_with(&Wanted { chunks, ..Wanted::plain(number) })?;
                 } else {
                     self.target.wanted.add(number)?;
                 }
                 let part = part.map(Box::new);
-                self.target.expected.insert(number, Expected { path, mode: entry.mode, part, entry: None });
+                let expected = Expected { path, mode: entry.mode, part, entry: None, chunks_len };
+                self.target.expected.insert(number, expected);
                 Ok(())
             }
             Err(error) => self.fail_or_stop(number, &path, &error),
@@ -324,10 +372,38 @@ impl Turn<'_> {
 
     /// Asks the source whether its file has this digest too.
     fn ask(&mut self, number: u32, path: Vec<u8>, entry: &Entry, digest: String) -> Result<()> {
-        self.target.wanted.add_digest(number, digest)?;
-        let expected = Expected { path, mode: entry.mode, part: None, entry: Some(entry.clone()) };
-        self.target.expected.insert(number, expected);
+        let chunks_len = self.tell_chunks(number, &path, entry)?;
+        let (blake3, chunks) = (Some(digest), chunks_len > 0);
+        self.target.wanted.add_with(&Wanted { blake3, chunks, ..Wanted::plain(number) })?;
+        let entry = Some(entry.clone());
+        let mode = entry.as_ref().map_or(0, |entry| entry.mode);
+        self.target.expected.insert(number, Expected { path, mode, part: None, entry, chunks_len });
         Ok(())
+    }
+
+    /// Tells what is there of another version of a file; how many bytes that took.
+    fn tell_chunks(&mut self, entry: u32, path: &[u8], listed: &Entry) -> Result<usize> {
+        let Target { place, delta, chunks_out, scanned, is_mute, .. } = &mut *self.target;
+        if *delta == Delta::Never
+            || listed.size < delta::LEN_MIN
+            || *chunks_out >= CHUNKS_OUT_MAX
+            || place.keeping.dry_run
+            || *is_mute
+        {
+            return Ok(0);
+        }
+        // What cannot be read is of no use here, and for the copy no hindrance.
+        let Ok(Some((file, len))) = place.other_version(path) else { return Ok(0) };
+        if len < delta::LEN_MIN {
+            return Ok(0);
+        }
+        let cut = Cut::for_len(len.max(listed.size));
+        let Ok(records) = chunks_of(&file, len, cut) else { return Ok(0) };
+        *chunks_out += records.len();
+        *scanned += len;
+        let sent = self.sender.queue(&Message::Chunks { entry, average: cut.average() }, &records);
+        self.as_far_as_it_goes(sent)?;
+        Ok(records.len())
     }
 
     /// It has: only its time and mode may be others.

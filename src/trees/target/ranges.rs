@@ -19,18 +19,14 @@ impl Ranges {
             return Ok(());
         }
         self.close()?;
-        self.open = Some(Wanted { first: entry, count: 1, offset: None, blake3: None });
+        self.open = Some(Wanted::plain(entry));
         Ok(())
     }
 
-    pub(super) fn add_part(&mut self, entry: u32, offset: u64, blake3: String) -> Result<()> {
+    /// An entry of which more is to be said.
+    pub(super) fn add_with(&mut self, wanted: &Wanted) -> Result<()> {
         self.close()?;
-        write_line(&Wanted { first: entry, count: 1, offset: Some(offset), blake3: Some(blake3) }, &mut self.body)
-    }
-
-    pub(super) fn add_digest(&mut self, entry: u32, blake3: String) -> Result<()> {
-        self.close()?;
-        write_line(&Wanted { first: entry, count: 1, offset: None, blake3: Some(blake3) }, &mut self.body)
+        write_line(wanted, &mut self.body)
     }
 
     fn close(&mut self) -> Result<()> {

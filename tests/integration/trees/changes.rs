@@ -1,0 +1,288 @@
+//! Of a changed file only what changed: what comes out is right, and little is sent.
+
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::words::{data, end, file, large, list, pull, want, whole};
+use super::{ended, noise, set_mtime, strays};
+use crate::harness::{Run, Server};
+use crate::proxy::{Cut, Proxy, Toward};
+use crate::raw::{Raw, frame, request};
+
+const LEN: usize = 20 << 20;
+
+/// A file here and an older version there, or the other way round.
+struct Pair {
+    server: Server,
+    here: tempfile::TempDir,
+    is_up: bool,
+}
+
+impl Pair {
+    fn new(is_up: bool, old: &[u8], new: &[u8]) -> Self {
+        let pair = Self { server: Server::start(), here: tempfile::tempdir().unwrap(), is_up };
+        std::fs::write(pair.target(), old).unwrap();
+        set_mtime(&pair.target(), 1_400_000_000_000_000_000);
+        std::fs::write(pair.source(), new).unwrap();
+        pair
+    }
+
+    fn there(&self) -> PathBuf {
+        self.server.root().join("file")
+    }
+
+    fn source(&self) -> PathBuf {
+        if self.is_up { self.here.path().join("file") } else { self.there() }
+    }
+
+    fn target(&self) -> PathBuf {
+        if self.is_up { self.there() } else { self.here.path().join("file") }
+    }
+
+    fn copy(&self, address: &str, options: &[&str]) -> Run {
+        let remote = |path: &str| format!("tls://{address}/{path}");
+        let paths = if self.is_up { ["file".into(), remote("")] } else { [remote("file"), ".".into()] };
+        let run = Run::new(if self.is_up { "fput" } else { "fget" }).args(options).args(paths);
+        run.current_dir(self.here.path())
+    }
+
+    /// The summary of a copy that worked.
+    fn copied(&self, options: &[&str]) -> serde_json::Value {
+        let summary = self.copy(self.server.address(), &[&["--json"], options].concat()).output().json();
+        self.assert_whole();
+        summary
+    }
+
+    fn assert_whole(&self) {
+        assert!(std::fs::read(self.target()).unwrap() == std::fs::read(self.source()).unwrap());
+        assert_eq!(strays(self.target().parent().unwrap()), [] as [PathBuf; 0]);
+        assert_eq!(self.target().metadata().unwrap().mtime(), self.source().metadata().unwrap().mtime());
+    }
+}
+
+/// Ten bytes put in, one changed, some left out.
+fn changed(old: &[u8]) -> Vec<u8> {
+    let mut new = [&old[..3_000_000], b"ten bytes!", &old[3_000_000..9_000_000], &old[9_500_000..]].concat();
+    new[15_000_000] ^= 1;
+    new
+}
+
+#[test]
+fn little_is_sent_of_what_has_changed_little() {
+    let old = noise(1, LEN);
+    let new = changed(&old);
+    for is_up in [true, false] {
+        let pair = Pair::new(is_up, &old, &new);
+        std::fs::set_permissions(pair.source(), std::fs::Permissions::from_mode(0o750)).unwrap();
+        let summary = pair.copied(&["--delta", "always"]);
+        let figure = |name: &str| summary[name].as_u64().unwrap();
+        assert_eq!(figure("moved") + figure("reused"), new.len() as u64, "{summary}");
+        assert_eq!(figure("bytes"), new.len() as u64, "{summary}");
+        assert!(figure("moved") < 600_000, "{summary}");
+        assert_eq!(pair.target().metadata().unwrap().mode() & 0o777, 0o750);
+        // Within a machine it takes less time to send all of it; and who never wants it never gets it.
+        for (at, options) in [&["--delta", "auto"][..], &[], &["--delta", "never"]].into_iter().enumerate() {
+            std::fs::write(pair.source(), noise(at as u64, LEN)).unwrap();
+            let summary = pair.copied(options);
+            assert_eq!((&summary["reused"], &summary["moved"]), (&0.into(), &LEN.into()), "{options:?} {summary}");
+        }
+        // People are told.
+        let newer = changed(&std::fs::read(pair.source()).unwrap());
+        std::fs::write(pair.source(), newer).unwrap();
+        pair.copy(pair.server.address(), &["--delta", "always"]).stderr(" of them from what was there in ").prints("");
+        pair.assert_whole();
+    }
+}
+
+#[test]
+fn what_has_another_time_only_is_not_sent_at_all() {
+    for is_up in [true, false] {
+        let pair = Pair::new(is_up, &noise(1, LEN), &noise(1, LEN));
+        let summary = pair.copied(&["--delta", "always"]);
+        assert_eq!((&summary["moved"], &summary["reused"]), (&0.into(), &LEN.into()), "{summary}");
+    }
+}
+
+#[test]
+fn what_has_nothing_in_common_is_sent_whole() {
+    for (old, new) in
+        [(noise(1, LEN), noise(2, 5 << 20)), (noise(1, 600_000), noise(2, LEN)), (Vec::new(), noise(1, LEN))]
+    {
+        let pair = Pair::new(true, &old, &new);
+        let summary = pair.copied(&["--delta", "always"]);
+        assert_eq!((&summary["moved"], &summary["reused"]), (&new.len().into(), &0.into()), "{summary}");
+    }
+}
+
+#[test]
+fn by_content_too() {
+    let old = noise(1, LEN);
+    let mut new = old.clone();
+    new[12_345_678] ^= 1;
+    let pair = Pair::new(false, &old, &new);
+    set_mtime(&pair.source(), 1_400_000_000_000_000_000);
+    assert_eq!(
+        Run::new("fget")
+            .args(["--json", &pair.server.remote("file"), "."])
+            .current_dir(pair.here.path())
+            .output()
+            .json()["unchanged"],
+        1
+    );
+    let summary = pair.copied(&["--checksum", "--delta", "always"]);
+    assert!(summary["moved"].as_u64().unwrap() < 300_000, "{summary}");
+    assert_eq!(pair.copied(&["--checksum", "--delta", "always"])["unchanged"], 1);
+}
+
+#[test]
+fn a_copy_that_was_cut_goes_on_and_still_sends_little() {
+    let old = noise(1, LEN);
+    // Enough that is new for the cut to be in the middle of it.
+    let new = [&old[..8 << 20], &noise(2, 4 << 20), &old[8 << 20..]].concat();
+    for is_up in [true, false] {
+        let pair = Pair::new(is_up, &old, &new);
+        let proxy = Proxy::start(pair.server.address());
+        proxy.cut_after(if is_up { Toward::Server } else { Toward::Client }, 3 << 20, Cut::Reset);
+        let (code, said) = ended(pair.copy(&proxy.address(), &["--delta", "always", "--json"]).spawn());
+        assert_eq!(code, Some(4), "{said}");
+        assert!(std::fs::read(pair.target()).unwrap() == old);
+        if is_up {
+            pair.server.wait_for_log(" disconnected ");
+        }
+        let summary = pair.copied(&["--delta", "always"]);
+        assert!(summary["moved"].as_u64().unwrap() < 3 << 20, "{summary}");
+        assert!(summary["reused"].as_u64().unwrap() < 13 << 20, "{summary}");
+    }
+}
+
+#[test]
+fn holes_stay_holes() {
+    let room = |path: &Path| std::fs::metadata(path).unwrap().blocks() * 512;
+    let pair = Pair::new(true, &[], &[]);
+    for (path, seed) in [(pair.target(), 1), (pair.source(), 2)] {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(300 << 20).unwrap();
+        file.write_all_at(&noise(7, 3 << 20), (100 << 20) + 4096 * seed).unwrap();
+        file.write_all_at(&noise(seed, 10_000), 200 << 20).unwrap();
+    }
+    set_mtime(&pair.target(), 1_400_000_000_000_000_000);
+    let summary = pair.copied(&["--delta", "always"]);
+    assert!(summary["moved"].as_u64().unwrap() < 400_000, "{summary}");
+    assert!(room(&pair.target()) < 8 << 20, "{} bytes", room(&pair.target()));
+}
+
+#[test]
+fn through_this_machine_too() {
+    let (from, to) = (Server::start(), Server::start());
+    let old = noise(1, LEN);
+    from.write("file", changed(&old));
+    to.write("file", &old);
+    set_mtime(&to.root().join("file"), 1_400_000_000_000_000_000);
+    let put = Run::new("fput").args(["--json", "--delta", "always", &from.remote("file"), &to.remote("")]);
+    let summary = put.output().json();
+    assert!(to.read("file") == from.read("file"));
+    assert!(summary["moved"].as_u64().unwrap() < 600_000, "{summary}");
+}
+
+#[test]
+fn what_is_there_and_changes_meanwhile_is_never_published() {
+    let old = noise(1, LEN);
+    let pair = Pair::new(true, &old, &changed(&old));
+    // Slow enough to be overtaken.
+    let run = pair.copy(pair.server.address(), &["--delta", "always", "--bwlimit", "100k", "--json-stream"]);
+    let mut running = run.spawn();
+    running.wait_for("\"start\"");
+    std::fs::File::options().write(true).open(pair.target()).unwrap().write_all_at(&noise(9, LEN), 0).unwrap();
+    let code = running.wait().code();
+    let there = std::fs::read(pair.target()).unwrap();
+    match code {
+        Some(0) => assert!(there == changed(&old)),
+        code => {
+            assert_eq!(code, Some(1));
+            assert!(there == noise(9, LEN));
+        }
+    }
+    pair.copied(&["--delta", "always"]);
+}
+
+fn copy(offset: u64, size: u64) -> Vec<u8> {
+    frame(&format!(r#"{{"type":"copy","offset":{offset},"size":{size}}}"#), &[])
+}
+
+#[test]
+fn a_source_gets_nothing_from_a_file_of_which_it_was_told_nothing() {
+    const SIZE: u64 = 1 << 20;
+    let old = noise(1, 1 << 20);
+    let asks = |delta: &str, begin: Vec<u8>| {
+        let server = Server::with(&["--guest", "read,write"]);
+        server.write("x/file", &old);
+        let mut raw = Raw::open(&server);
+        let how = format!(
+            r#"{{"single":false,"recursive":true,"preserve":true,"sync":false,"resume":true,"delta":"{delta}"}}"#
+        );
+        raw.send(&request(r#""type":"push","path":"x""#, how.as_bytes()));
+        raw.send_what_goes(&[list(&[file("file", SIZE)]), begin, whole(1 << 20, &old), end()].concat());
+        while let Some(answer) = raw.next() {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(answer.kind() != "kept" || body.contains("\"code\""), "{delta}: {body}");
+            if matches!(answer.kind(), "error" | "end") {
+                break;
+            }
+        }
+        assert!(server.read("x/file") == old, "{delta}");
+        assert!(!server.log().contains("panicked"));
+    };
+    asks("never", [large(0, 0, SIZE), copy(0, SIZE)].concat());
+    asks("always", [large(0, 0, SIZE), copy(SIZE - 5, 10)].concat());
+    asks("always", [large(0, 0, SIZE), copy(u64::MAX, SIZE)].concat());
+    asks("always", [large(0, 0, SIZE), copy(0, u64::MAX)].concat());
+    asks("always", [large(0, 0, SIZE), copy(0, SIZE), copy(0, SIZE)].concat());
+    asks("always", [large(0, 0, SIZE), data(b"x"), copy(0, SIZE - 1)].concat());
+    asks("always", copy(0, SIZE));
+}
+
+#[test]
+fn a_target_that_tells_nonsense_is_refused() {
+    let chunks = |entry: u32, average: u32, body: &[u8]| {
+        request(&format!(r#""type":"chunks","entry":{entry},"average":{average}"#), body)
+    };
+    for (name, tells) in [
+        ("an average that nobody has", chunks(1, 40_000, &[])),
+        ("an average of 4 GiB", chunks(1, u32::MAX, &[])),
+        ("half a chunk", chunks(1, 32_768, &[1; 30])),
+        ("too long", chunks(1, 32_768, &vec![0; (1 << 20) + 20])),
+        ("twice", [chunks(1, 32_768, &[1; 20]), chunks(1, 32_768, &[1; 20])].concat()),
+        ("on and on", (0..20).flat_map(|entry| chunks(entry, 32_768, &vec![1; 1_048_560])).collect()),
+    ] {
+        let server = Server::with(&["--guest", "read"]);
+        server.write("tree/file", noise(1, 1 << 20));
+        let mut raw = Raw::open(&server);
+        raw.send(&pull(r#"["tree"]"#));
+        raw.send_what_goes(&tells);
+        raw.send_what_goes(&want(2, r#"{"first":1,"chunks":true}"#));
+        let mut last = String::new();
+        while let Some(answer) = raw.next() {
+            last = answer.kind().to_owned();
+            assert_ne!(last, "whole", "{name}");
+        }
+        assert_eq!(last, "error", "{name}");
+    }
+    // What is only useless is no reason to stop: chunks of zero bytes, of 4 GiB, and of no file at all.
+    let server = Server::with(&["--guest", "read"]);
+    server.write("tree/file", noise(1, 1 << 20));
+    let mut raw = Raw::open(&server);
+    raw.send(&pull(r#"["tree"]"#));
+    let useless =
+        [[&0_u32.to_le_bytes()[..], &[1; 16]].concat(), [&u32::MAX.to_le_bytes()[..], &[2; 16]].concat()].concat();
+    raw.send(&[chunks(1, 32_768, &useless), chunks(77, 32_768, &[]), want(2, r#"{"first":1,"chunks":true}"#)].concat());
+    let mut came = 0;
+    loop {
+        let answer = raw.answer();
+        match answer.kind() {
+            "data" => came += answer.body.len(),
+            "whole" => break,
+            kind => assert!(matches!(kind, "list" | "large"), "{kind}"),
+        }
+    }
+    assert_eq!(came, 1 << 20);
+}
