@@ -118,14 +118,14 @@ fn fetch(
 ) -> anyhow::Result<()> {
     let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
     let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
-    let Copy { recursive, follow, .. } = args.copy;
+    let Copy { recursive, follow, bwlimit, compress, .. } = args.copy;
     let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
     let place = Place::of_own(&destination.path, shape, args.copy.keeping());
     let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
     let selection = args.copy.selection()?;
     let target = Target::new(place, Filter::new(&selection).map_err(Error::from)?);
     let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
-    let pull = Pull { paths, recursive, follow, selection, bwlimit: args.copy.bwlimit };
+    let pull = Pull { paths, recursive, follow, selection, bwlimit, compress };
     interruption.add(line.control());
     call_pull(&mut line, &pull, target, &mut |event| teller.event(event, names))?;
     line.close();

@@ -159,7 +159,7 @@ fn send(
     let mut line = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
     let selection = args.copy.selection()?;
     let walk = Walk::new(tops, How { recursive, follow }, Filter::new(&selection).map_err(Error::from)?);
-    let sending = Sending { walk, bwlimit: args.copy.bwlimit };
+    let sending = Sending { walk, out: args.copy.out() };
     let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping(), selection };
     interruption.add(line.control());
     call_push(&mut line, remote.path.as_bytes(), &push, sending, &mut |event| teller.event(event, names))?;
@@ -184,12 +184,12 @@ fn pass_on(
     let mut names = ToRemote::new(files, remote);
     let interruption = Interruption::watch()?;
     let attempt = |teller: &mut Teller| {
-        let Copy { recursive, follow, bwlimit, .. } = args.copy;
+        let Copy { recursive, follow, bwlimit, compress, .. } = args.copy;
         let mut from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk)?;
         let mut to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
         let selection = args.copy.selection()?;
         let paths = sources.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
-        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit };
+        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress };
         let single = matches!(sources, [only] if !glob::is_pattern(only.path.as_bytes()));
         let push = Push { single, recursive, keeping: args.copy.keeping(), selection };
         interruption.add(from.control());

@@ -15,6 +15,8 @@ use super::{Exit, printable, put_json, put_out};
 use crate::session::millis;
 use crate::trees::delta::Delta;
 use crate::trees::filter::{Filter, Selection};
+use crate::trees::outlet::Out;
+use crate::trees::pack::Compress;
 use crate::trees::{Deed, Event, Keeping, Tally};
 use crate::wire::error::Refusal;
 
@@ -43,6 +45,9 @@ pub struct Copy {
     /// Of a changed file send what changed: auto does so over a network that is not very fast
     #[arg(long, env = "LANDLINE_DELTA", default_value = "auto", value_name = "WHEN")]
     pub delta: Delta,
+    /// Compress what goes over the line: auto does so where that is faster
+    #[arg(long, env = "LANDLINE_COMPRESS", default_value = "auto", value_name = "HOW")]
+    pub compress: Compress,
     /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
@@ -86,6 +91,11 @@ impl Copy {
             delete: self.delete,
             force: self.force,
         }
+    }
+
+    /// How a source sends.
+    pub const fn out(&self) -> Out {
+        Out { bwlimit: self.bwlimit, compress: self.compress }
     }
 
     /// What of a tree is meant: the last pattern that matches decides, as in a .gitignore.
@@ -160,6 +170,8 @@ struct Summary<'s> {
     moved: u64,
     /// Of files, that were taken from what was there.
     reused: u64,
+    /// Of those that moved, what compression kept off the line.
+    saved: u64,
     ms: f64,
     exit_code: u8,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -253,6 +265,7 @@ impl Teller {
                 }
             }
             Event::Moved(bytes) => self.progress.moved(bytes),
+            Event::Saves(_) => {}
             Event::Skims(bytes) | Event::Reuses(bytes) => self.progress.skimmed(bytes),
             Event::Done { path, size } => {
                 self.progress.done();
@@ -395,7 +408,7 @@ impl Teller {
     /// Standard output is closed.
     pub fn finish(mut self) -> crate::wire::Result<Exit> {
         self.progress.clear();
-        let Tally { files, bytes, unchanged, failed, skipped, removed, reused, .. } = self.tally;
+        let Tally { files, bytes, unchanged, failed, skipped, removed, reused, saved, .. } = self.tally;
         if self.form == Form::Text {
             let count = files + unchanged + failed + skipped + removed;
             if !self.quiet && (count > 1 || self.verbose || reused > 0) {
@@ -404,8 +417,9 @@ impl Teller {
                 let odd = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
                 let gone = if removed > 0 { format!(", {removed} removed") } else { String::new() };
                 let would = if self.dry_run { "would copy " } else { "" };
+                let short = if saved > 0 { format!(", {saved} saved by compression") } else { String::new() };
                 let text = format!(
-                    "{would}{files} files, {bytes} bytes{kept} in {:.1} s{same}{odd}{gone}, {failed} failed",
+                    "{would}{files} files, {bytes} bytes{kept}{short} in {:.1} s{same}{odd}{gone}, {failed} failed",
                     self.started.elapsed().as_secs_f64()
                 );
                 self.say(&text);
@@ -418,7 +432,7 @@ impl Teller {
 
     /// How it ended, for a program.
     fn summary(&self) -> Summary<'_> {
-        let Tally { files, bytes, moved, unchanged, failed, skipped, removed, reused } = self.tally;
+        let Tally { files, bytes, moved, unchanged, failed, skipped, removed, reused, saved } = self.tally;
         let is_stream = self.form == Form::JsonStream;
         Summary {
             event: is_stream.then_some("summary"),
@@ -431,6 +445,7 @@ impl Teller {
             bytes,
             moved,
             reused,
+            saved,
             ms: millis(self.started.elapsed()),
             exit_code: self.exit.code(),
             results: if is_stream { &[] } else { &self.results },

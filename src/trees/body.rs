@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::filter::Selection;
+use super::pack::Compress;
 use crate::dir::Kind;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 
@@ -28,6 +29,9 @@ pub struct Pull {
     /// At most so many bytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bwlimit: Option<u64>,
+    /// Compressed or not.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compress: Compress,
 }
 
 /// How a `push` is to be taken: the body of the request.
@@ -60,7 +64,7 @@ pub struct Keeping {
     #[serde(default, skip_serializing_if = "is_false")]
     pub checksum: bool,
     /// Whether of a changed file only what changed is to come.
-    #[serde(default, skip_serializing_if = "is_auto")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub delta: Delta,
     /// Nothing is done, and what would be is said.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -73,9 +77,8 @@ pub struct Keeping {
     pub force: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_auto(delta: &Delta) -> bool {
-    *delta == Delta::Auto
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

@@ -34,6 +34,8 @@ pub enum Event<'e> {
     Skims(u64),
     /// So many bytes of a file were there already, in its last version.
     Reuses(u64),
+    /// Compression made what moved shorter by so many bytes.
+    Saves(u64),
     /// A file is where it belongs, for good.
     Done {
         /// Its path in the tree.
@@ -87,6 +89,8 @@ pub struct Tally {
     pub moved: u64,
     /// Bytes of files that were taken from what was there.
     pub reused: u64,
+    /// Bytes of those that moved which compression kept off the line.
+    pub saved: u64,
     /// Files that were the same already.
     pub unchanged: u64,
     /// Entries that failed.
@@ -106,6 +110,7 @@ impl Tally {
                 self.bytes += *size;
             }
             Event::Moved(bytes) => self.moved += *bytes,
+            Event::Saves(bytes) => self.saved += *bytes,
             Event::Reuses(bytes) => self.reused += *bytes,
             Event::Unchanged(_) => self.unchanged += 1,
             Event::Failed { .. } => self.failed += 1,

@@ -29,6 +29,7 @@ mod hear;
 pub mod large;
 pub mod mirror;
 pub mod outlet;
+pub mod pack;
 pub mod place;
 pub mod relay;
 pub mod source;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 pub use self::body::{Deed, Entry, Keeping, PathText, Pull, Push};
 pub use self::event::{Event, Tally, Watch};
 use self::filter::Filter;
+use self::outlet::Out;
 use self::place::{Place, Shape};
 use self::source::Source;
 use self::target::Target;
@@ -85,7 +87,8 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let mut tally = Tally::default();
     let walk = Walk::new(tops, How { recursive: pull.recursive, follow: pull.follow }, filter);
-    let sent = send(line, walk, pull.bwlimit, &mut |event| {
+    let out = Out { bwlimit: pull.bwlimit, compress: pull.compress };
+    let sent = send(line, walk, out, &mut |event| {
         tally.count(&event);
         Ok(())
     });
@@ -167,7 +170,7 @@ pub fn call_push(line: &mut Line, path: &[u8], push: &Push, sending: Sending, wa
     let body = serde_json::to_vec(push).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
     line.sender().send(&Message::Push { path: path.into() }, &body)?;
-    send(line, sending.walk, sending.bwlimit, watch)
+    send(line, sending.walk, sending.out, watch)
 }
 
 /// What a client sends.
@@ -175,14 +178,14 @@ pub fn call_push(line: &mut Line, path: &[u8], push: &Push, sending: Sending, wa
 pub struct Sending {
     /// Finds it.
     pub walk: Walk,
-    /// At most so many bytes a second.
-    pub bwlimit: Option<u64>,
+    /// How it goes out.
+    pub out: Out,
 }
 
-fn send(line: &mut Line, walk: Walk, bwlimit: Option<u64>, watch: Watch<'_>) -> Result<()> {
+fn send(line: &mut Line, walk: Walk, out: Out, watch: Watch<'_>) -> Result<()> {
     let control = line.control().clone();
     let (receiver, sender) = line.halves()?;
-    Source::new(sender, walk, bwlimit, watch).run(receiver, &control)
+    Source::new(sender, walk, out, watch).run(receiver, &control)
 }
 
 fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {

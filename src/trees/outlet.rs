@@ -1,25 +1,36 @@
-//! The way out of a source: what it sends, below a rate if there is one.
+//! The way out of a source: what it sends, below a rate if there is one, and compressed where that is faster.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::pack::{Compress, Packer};
 use crate::files::PIECE_LEN;
 use crate::line::LineSender;
-use crate::wire::error::Result;
-use crate::wire::message::{Message, Stream};
+use crate::wire::error::{Error, Result};
+use crate::wire::message::{Message, Packed, Stream};
 
 /// What files' bytes go through.
 #[derive(Debug)]
 pub struct Outlet<'s> {
-    /// For what is not files' bytes.
+    /// For what is never packed.
     pub sender: &'s LineSender,
     pace: Option<Pace>,
+    packer: Packer,
+}
+
+/// How much goes out, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Out {
+    /// At most so many bytes a second.
+    pub bwlimit: Option<u64>,
+    /// Compressed or not.
+    pub compress: Compress,
 }
 
 impl<'s> Outlet<'s> {
-    /// To the target behind `sender`, at most `rate` bytes a second.
-    pub fn new(sender: &'s LineSender, rate: Option<u64>) -> Self {
-        Self { sender, pace: rate.map(Pace::new) }
+    /// To the target behind `sender`.
+    pub fn new(sender: &'s LineSender, out: Out) -> Self {
+        Self { sender, pace: out.bwlimit.map(Pace::new), packer: Packer::new(out.compress) }
     }
 
     /// The length of a large file's pieces, in bytes.
@@ -27,24 +38,48 @@ impl<'s> Outlet<'s> {
         self.pace.as_ref().map_or(PIECE_LEN, Pace::piece_len)
     }
 
-    /// Sends a piece of a large file.
+    /// Sends a piece of a large file; the bytes that compression saved.
     ///
     /// # Errors
     /// The line failed.
-    pub fn data(&mut self, piece: &[u8]) -> Result<()> {
-        self.sender.queue(&Message::Data { stream: Stream::Main }, piece)?;
-        self.keep_pace(piece.len());
-        Ok(())
+    pub fn data(&mut self, piece: &[u8]) -> Result<u64> {
+        self.send(&Message::Data { stream: Stream::Main }, Packed::Data, piece)
     }
 
-    /// Sends small files.
+    /// Sends small files; the bytes that compression saved.
     ///
     /// # Errors
     /// The line failed.
-    pub fn small(&mut self, records: &[u8]) -> Result<()> {
-        self.sender.send(&Message::Small, records)?;
-        self.keep_pace(records.len());
-        Ok(())
+    pub fn small(&mut self, records: &[u8]) -> Result<u64> {
+        let saved = self.send(&Message::Small, Packed::Small, records)?;
+        self.sender.flush()?;
+        Ok(saved)
+    }
+
+    /// Sends entries.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn list(&mut self, entries: &[u8], is_last: bool) -> Result<()> {
+        if is_last {
+            return self.sender.send(&Message::List { is_last }, entries);
+        }
+        self.send(&Message::List { is_last }, Packed::List, entries)?;
+        self.sender.flush()
+    }
+
+    fn send(&mut self, message: &Message<'_>, of: Packed, body: &[u8]) -> Result<u64> {
+        let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let packed = self.packer.pack(body).map_err(Error::ours("compression"))?;
+        let len = packed.map_or(body.len(), <[u8]>::len);
+        let started = Instant::now();
+        match packed {
+            Some(packed) => self.sender.queue(&Message::Packed { of, size }, packed)?,
+            None => self.sender.queue(message, body)?,
+        }
+        self.keep_pace(len);
+        self.packer.sent(len, started.elapsed());
+        Ok((body.len() - len) as u64)
     }
 
     fn keep_pace(&mut self, sent: usize) {

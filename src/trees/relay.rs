@@ -10,6 +10,7 @@ use std::thread;
 
 use super::body::{Wanted, lines, read_line};
 use super::hear::{Word, words_of};
+use super::pack::Unpacker;
 use super::source::RECORD_LEN;
 use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Watch};
 use crate::dir::Kind;
@@ -17,7 +18,7 @@ use crate::line::{Line, LineReceiver, LineSender};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, Refusal, Result};
 use crate::wire::frame;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Packed};
 
 /// An event on its way to whoever watches, on another thread.
 enum Seen {
@@ -29,6 +30,7 @@ enum Seen {
     Moved(u64),
     Skims(u64),
     Reuses(u64),
+    Saves(u64),
     Done(Vec<u8>, u64),
     Failed(Vec<u8>, Refusal),
     Did(Deed, Vec<u8>, u64),
@@ -120,17 +122,26 @@ impl Shared {
 fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
     let mut json = Vec::new();
     let mut next = 0_u32;
+    let (mut unpacker, mut unpacked) = (Unpacker::default(), Vec::new());
     loop {
         let message = from
             .recv_request(&mut json)?
             .ok_or(crate::wire::error::LineLost::Closed { wanted: "list, small, large or end" })?;
         let body = from.body(frame::BODY_LEN_MAX)?;
         match &message {
-            Message::List { is_last } => {
-                for line in lines(&body) {
-                    note_entry(next, Entry::read(line)?, shared, says);
-                    next = next.saturating_add(1);
+            Message::Packed { of, size } => {
+                unpacker.unpack(&body, *size, &mut unpacked)?;
+                if *of != Packed::List {
+                    tell(says, Seen::Saves(u64::from(*size).saturating_sub(body.len() as u64)));
                 }
+                match of {
+                    Packed::List => note_entries(&unpacked, &mut next, shared, says)?,
+                    Packed::Small => tell(says, Seen::Moved(small_len(&unpacked))),
+                    Packed::Data => tell(says, Seen::Moved(u64::from(*size))),
+                }
+            }
+            Message::List { is_last } => {
+                note_entries(&body, &mut next, shared, says)?;
                 if *is_last {
                     tell(says, Seen::ListedAll);
                 }
@@ -159,6 +170,14 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
         }
         to.send_unless(&shared.target_has_end, &message, &body)?;
     }
+}
+
+fn note_entries(body: &[u8], next: &mut u32, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+    for line in lines(body) {
+        note_entry(*next, Entry::read(line)?, shared, says);
+        *next = next.saturating_add(1);
+    }
+    Ok(())
 }
 
 fn note_entry(number: u32, entry: Entry, shared: &Shared, says: &Sender<Seen>) {
@@ -258,6 +277,7 @@ impl Seen {
             Self::Moved(bytes) => watch(Event::Moved(bytes)),
             Self::Skims(bytes) => watch(Event::Skims(bytes)),
             Self::Reuses(bytes) => watch(Event::Reuses(bytes)),
+            Self::Saves(bytes) => watch(Event::Saves(bytes)),
             Self::Done(path, size) => watch(Event::Done { path: &path, size }),
             Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
             Self::Did(deed, path, size) => watch(Event::Did { deed, path: &path, size }),

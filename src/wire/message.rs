@@ -107,6 +107,8 @@ pub enum Message<'a> {
     Small,
     /// One large file, from `offset` on: `data`, then `whole`.
     Large { entry: u32, offset: u64, attributes: Attributes },
+    /// A `list` (not the last one), `small` or `data`, its body zstd's. Body: a zstd frame of `size` bytes.
+    Packed { of: Packed, size: u32 },
     /// Of a large file: so many zeros that take no room where it comes from.
     Hole { size: u64 },
     /// Of a large file: so many bytes that the other version there has from `offset` on.
@@ -130,6 +132,18 @@ pub enum Stream {
     Main,
     /// A command's stderr.
     Stderr,
+}
+
+/// What a `packed` frame is, unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packed {
+    /// A `list`.
+    List,
+    /// A `small`.
+    Small,
+    /// A `data`.
+    Data,
 }
 
 /// How the body of `exec` is to be read.
@@ -224,6 +238,7 @@ impl Message<'_> {
             Self::Chunks { .. } => "chunks",
             Self::Small => "small",
             Self::Large { .. } => "large",
+            Self::Packed { .. } => "packed",
             Self::Hole { .. } => "hole",
             Self::Copy { .. } => "copy",
             Self::Whole { .. } => "whole",
@@ -323,6 +338,7 @@ impl Message<'_> {
             | Self::Want { .. }
             | Self::Chunks { .. }
             | Self::Large { .. }
+            | Self::Packed { .. }
             | Self::Copy { .. }
             | Self::Lost { .. } => self.fill_of_trees(&mut h),
             Self::End { total: None }
@@ -356,6 +372,10 @@ impl Message<'_> {
                 h.entry = Some(*entry);
                 h.offset = *offset;
                 attributes.fill(h);
+            }
+            Self::Packed { of, size } => {
+                h.of = Some(*of);
+                h.size = Some((*size).into());
             }
             Self::Copy { offset, size } => {
                 h.offset = *offset;
@@ -476,6 +496,8 @@ pub struct Header<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<Packed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     average: Option<u32>,
     #[serde(skip_serializing_if = "is_default")]
     offset: u64,
@@ -576,6 +598,7 @@ impl<'a> Fields<'a> {
                 attributes: self.attributes()?,
             },
             "hole" => Message::Hole { size: self.need(self.h.size, "size")? },
+            "packed" => Message::Packed { of: self.need(self.h.of, "of")?, size: self.short_size()? },
             "copy" => Message::Copy { offset: self.h.offset, size: self.need(self.h.size, "size")? },
             "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
             "same" => Message::Same { entry: self.need(self.h.entry, "entry")? },
@@ -601,6 +624,11 @@ impl<'a> Fields<'a> {
     fn small_count(&self) -> Result<u32, Refusal> {
         let count = self.need(self.h.count, "count")?;
         u32::try_from(count).map_err(|_too_many| missing(&self.kind, "count below 2^32"))
+    }
+
+    fn short_size(&self) -> Result<u32, Refusal> {
+        let size = self.need(self.h.size, "size")?;
+        u32::try_from(size).map_err(|_too_long| missing(&self.kind, "size below 2^32"))
     }
 
     fn code(&mut self) -> Result<Cow<'a, str>, Refusal> {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use landline::wire::conn::{Receiver, encode};
 use landline::wire::error::ErrorCode;
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
-use landline::wire::message::{Attributes, Form, Message, Outcome, Stream, Total, VERSION};
+use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Stream, Total, VERSION};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 
@@ -35,6 +35,9 @@ const SMALL: &[u8] = b"\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x2a\x36\xfe\x9c\
 /// 65,536 bytes with an id, 32,768 of a hole.
 const CHUNKS: &[u8] = b"\x00\x00\x01\x00\x42\x4f\x8a\xb1\x1a\xd6\xa7\xb8\xff\xd6\xa5\xe1\xcc\x6a\xd1\xd9\
     \x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+
+/// A thousand zeros.
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x00\x48\x4d\x00\x00\x10\x00\x00\x01\x00\xe3\x2b\x80\x05";
 
 /// One of each message, in the document's order: heading, message, body.
 fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
@@ -117,6 +120,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
             Message::Large { entry: 2, offset: 16_777_216, attributes: Attributes { size: 20_000_000, ..file } },
             b"",
         ),
+        ("packed", Message::Packed { of: Packed::Data, size: 1000 }, ZSTD),
         ("hole", Message::Hole { size: 4096 }, b""),
         ("copy", Message::Copy { offset: 98_304, size: 65_536 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),

@@ -24,6 +24,8 @@ mod guest;
 mod liar;
 #[path = "trees/odd.rs"]
 mod odd;
+#[path = "trees/packed.rs"]
+mod packed;
 #[path = "trees/resume.rs"]
 mod resume;
 #[path = "trees/same.rs"]

@@ -17,7 +17,7 @@ use crate::trees::body::Wanted;
 use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
 use crate::trees::hear::{Heard, Said, Word, bad_chunks, bad_want, hear};
 use crate::trees::large::Offer;
-use crate::trees::outlet::Outlet;
+use crate::trees::outlet::{Out, Outlet};
 use crate::trees::walk::{self, Found, Opener, Place, Walk};
 use crate::trees::{Event, OUTSTANDING_MAX, Watch};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
@@ -94,9 +94,9 @@ pub struct Source<'s> {
 
 impl<'s> Source<'s> {
     /// Sends what `walk` finds.
-    pub fn new(sender: &'s LineSender, walk: Walk, bwlimit: Option<u64>, watch: Watch<'s>) -> Self {
+    pub fn new(sender: &'s LineSender, walk: Walk, out: Out, watch: Watch<'s>) -> Self {
         Self {
-            out: Outlet::new(sender, bwlimit),
+            out: Outlet::new(sender, out),
             walk,
             watch,
             opener: Opener::default(),
@@ -338,7 +338,7 @@ impl<'s> Source<'s> {
         if self.is_all_listed {
             (self.watch)(Event::ListedAll)?;
         }
-        self.out.sender.send(&Message::List { is_last: self.is_all_listed }, &body)
+        self.out.list(&body, self.is_all_listed)
     }
 }
 

@@ -132,7 +132,8 @@ impl Source<'_> {
 
     pub(super) fn send_small(&mut self) -> Result<()> {
         if !self.small.is_empty() {
-            self.out.small(&self.small)?;
+            let saved = self.out.small(&self.small)?;
+            (self.watch)(Event::Saves(saved))?;
             self.small.clear();
         }
         Ok(())
@@ -181,8 +182,9 @@ impl Source<'_> {
         loop {
             match pieces.next(large).map_err(ours)? {
                 Piece::Data(bytes) => {
-                    self.out.data(bytes)?;
+                    let saved = self.out.data(bytes)?;
                     (self.watch)(Event::Moved(bytes.len() as u64))?;
+                    (self.watch)(Event::Saves(saved))?;
                 }
                 Piece::Hole(size) => {
                     self.out.sender.queue(&Message::Hole { size }, &[])?;

@@ -18,7 +18,7 @@ use crate::trees::place::split;
 use crate::trees::source::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Deed, Event};
 use crate::wire::error::{ErrorCode, Refusal, Result};
-use crate::wire::message::{Attributes, Total};
+use crate::wire::message::{Attributes, Packed, Total};
 
 /// A large file that is coming.
 #[derive(Debug)]
@@ -40,7 +40,33 @@ impl Turn<'_> {
         let mut buffer = std::mem::take(&mut self.target.buffer);
         buffer.resize(BODY_LEN_MAX as usize, 0);
         let len = receiver.fill_from_body(&mut buffer)?;
-        let mut rest = buffer.get(..len).unwrap_or_default();
+        if receiver.fill_from_body(&mut [0])? > 0 {
+            return Err(bad_small("small files in a frame over 1 MiB"));
+        }
+        self.put_records(buffer.get(..len).unwrap_or_default())?;
+        self.target.buffer = buffer;
+        Ok(())
+    }
+
+    /// A frame that was compressed.
+    pub(super) fn take_packed(&mut self, receiver: &mut LineReceiver, of: Packed, size: u32) -> Result<()> {
+        let packed = receiver.body(BODY_LEN_MAX)?;
+        let mut bytes = std::mem::take(&mut self.target.buffer);
+        self.target.unpacker.unpack(&packed, size, &mut bytes)?;
+        if of != Packed::List {
+            (self.watch)(Event::Saves(u64::from(size).saturating_sub(packed.len() as u64)))?;
+        }
+        match of {
+            Packed::List => self.take_list(&bytes, false)?,
+            Packed::Small => self.put_records(&bytes)?,
+            Packed::Data if self.target.current.is_none() => return Err(bad_small("data came outside a file")),
+            Packed::Data => self.write_piece(&bytes)?,
+        }
+        self.target.buffer = bytes;
+        Ok(())
+    }
+
+    fn put_records(&mut self, mut rest: &[u8]) -> Result<()> {
         while let Some((head, bytes)) = rest.split_at_checked(RECORD_LEN) {
             let (numbers, digest) = head.split_at(RECORD_LEN - 32);
             let (entry, numbers) = numbers.split_at(4);
@@ -52,11 +78,7 @@ impl Turn<'_> {
             self.put_small(LittleEndian::read_u32(entry), LittleEndian::read_i64(mtime), digest, bytes)?;
             rest = behind;
         }
-        if !rest.is_empty() || receiver.fill_from_body(&mut [0])? > 0 {
-            return Err(bad_small("it does not end with a file"));
-        }
-        self.target.buffer = buffer;
-        Ok(())
+        if rest.is_empty() { Ok(()) } else { Err(bad_small("it does not end with a file")) }
     }
 
     fn put_small(&mut self, entry: u32, mtime_ns: i64, digest: &[u8], bytes: &[u8]) -> Result<()> {

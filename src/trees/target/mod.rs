@@ -20,6 +20,7 @@ use crate::trees::body::{Kept, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::filter::Filter;
 use crate::trees::mirror::{self, Plan};
+use crate::trees::pack::Unpacker;
 use crate::trees::place::{Place, There, split};
 use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch, not_now};
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
@@ -75,6 +76,7 @@ pub struct Target {
     is_mute: bool,
     /// What a frame's body is read into.
     buffer: Vec<u8>,
+    unpacker: Unpacker,
     has_ended: bool,
 }
 
@@ -117,6 +119,7 @@ impl Target {
             kept: Vec::new(),
             is_mute: false,
             buffer: Vec::new(),
+            unpacker: Unpacker::default(),
             has_ended: false,
         }
     }
@@ -180,6 +183,7 @@ impl Turn<'_> {
                     self.take_list(&body, is_last)?;
                 }
                 Message::Small => self.take_small(receiver)?,
+                Message::Packed { of, size } => self.take_packed(receiver, of, size)?,
                 Message::Large { entry, offset, attributes } => self.begin_large(entry, offset, attributes)?,
                 Message::Data { .. } => self.take_piece(receiver)?,
                 Message::Hole { size } => self.take_hole(size)?,
@@ -228,7 +232,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn take_list(&mut self, body: &[u8], is_last: bool) -> Result<()> {
+    pub(super) fn take_list(&mut self, body: &[u8], is_last: bool) -> Result<()> {
         let mut count = 0;
         for line in lines(body) {
             let entry = Entry::read(line)?;
