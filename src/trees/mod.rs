@@ -185,7 +185,7 @@ pub struct Sending {
 fn send(line: &mut Line, walk: Walk, out: Out, watch: Watch<'_>) -> Result<()> {
     let control = line.control().clone();
     let (receiver, sender) = line.halves()?;
-    Source::new(sender, walk, out, watch).run(receiver, &control)
+    Source::new(sender, walk, out.over(control.is_to_this_machine()), watch).run(receiver, &control)
 }
 
 fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {

@@ -27,6 +27,16 @@ pub struct Out {
     pub compress: Compress,
 }
 
+impl Out {
+    /// The same, where it was left open, for a line within one machine: nothing is faster than that, unless it is held
+    /// back.
+    #[must_use]
+    pub fn over(self, is_to_this_machine: bool) -> Self {
+        let is_fast = is_to_this_machine && self.bwlimit.is_none() && self.compress == Compress::Auto;
+        if is_fast { Self { compress: Compress::None, ..self } } else { self }
+    }
+}
+
 impl<'s> Outlet<'s> {
     /// To the target behind `sender`.
     pub fn new(sender: &'s LineSender, out: Out) -> Self {
