@@ -9,12 +9,12 @@ use anyhow::Context as _;
 use clap::Parser;
 
 use super::args::{Reach, Talk, duration};
-use super::connect;
 use super::exit::usage;
 use super::remote::{FromRemote, Remote};
 use super::signals::Interruption;
 use super::transfer::{Copy, Show, Teller, with_retries};
 use super::{Exit, say};
+use super::{connect, lines};
 use crate::bare::BareLine;
 use crate::digest::Digest;
 use crate::files::{Sink, call_get};
@@ -22,7 +22,9 @@ use crate::net::Address;
 use crate::part::Part;
 use crate::root::Root;
 use crate::trees::filter::Filter;
+use crate::trees::outlet::Out;
 use crate::trees::place::{Place, Shape};
+use crate::trees::share::Share;
 use crate::trees::target::Target;
 use crate::trees::{PathText, Pull, call_pull, glob};
 use crate::wire::Error;
@@ -117,18 +119,21 @@ fn fetch(
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
-    let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
-    let Copy { recursive, follow, bwlimit, compress, .. } = args.copy;
-    let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
-    let place = Place::of_own(&destination.path, shape, args.copy.keeping());
-    let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
+    let lines = lines::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
+    let Copy { recursive, follow, .. } = args.copy;
     let selection = args.copy.selection()?;
-    let target = Target::new(place, Filter::new(&selection).map_err(Error::from)?);
-    let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
-    let pull = Pull { paths, recursive, follow, selection, bwlimit, compress };
-    interruption.add(line.control());
-    call_pull(&mut line, &pull, target, &mut |event| teller.event(event, names))?;
-    line.close();
+    let out = args.copy.out();
+    lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
+        let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
+        let place = Place::of_own(&destination.path, shape, args.copy.keeping());
+        let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
+        let target = Target::new(place, Filter::new(&selection)?).after(last);
+        let target = if share.is_some_and(Share::is_help) { target.helping() } else { target };
+        let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
+        let Out { bwlimit, compress } = out;
+        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress, share };
+        call_pull(line, &pull, target, watch)
+    })?;
     Ok(())
 }
 

@@ -13,10 +13,11 @@ use super::exit::usage;
 use super::remote::{Remote, ToRemote};
 use super::signals::Interruption;
 use super::transfer::{Copy, Ended, GO_ON, Show, Teller, with_retries};
-use super::{Exit, connect};
+use super::{Exit, connect, lines};
 use crate::files::{Upload, call_put};
 use crate::trees::filter::Filter;
 use crate::trees::relay::relay;
+use crate::trees::share::Share;
 use crate::trees::walk::{How, Named, Walk};
 use crate::trees::{PathText, Pull, Push, Sending, call_push, glob};
 use crate::wire::Error;
@@ -155,15 +156,17 @@ fn send(
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     let Copy { recursive, follow, .. } = args.copy;
-    let tops = files.iter().map(|file| Named::Own(file.into())).collect();
-    let mut line = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
+    let lines = lines::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
     let selection = args.copy.selection()?;
-    let walk = Walk::new(tops, How { recursive, follow }, Filter::new(&selection).map_err(Error::from)?);
-    let sending = Sending { walk, out: args.copy.out() };
-    let push = Push { single: files.len() == 1, recursive, keeping: args.copy.keeping(), selection };
-    interruption.add(line.control());
-    call_push(&mut line, remote.path.as_bytes(), &push, sending, &mut |event| teller.event(event, names))?;
-    line.close();
+    lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
+        let tops = files.iter().map(|file| Named::Own(file.into())).collect();
+        let walk = Walk::new(tops, How { recursive, follow }, Filter::new(&selection)?);
+        let sending = Sending { walk, out: args.copy.out(), share, last };
+        let helps = share.is_some_and(Share::is_help);
+        let (single, keeping) = (files.len() == 1, args.copy.keeping());
+        let push = Push { single, recursive, helps, keeping, selection: selection.clone() };
+        call_push(line, remote.path.as_bytes(), &push, sending, watch)
+    })?;
     Ok(())
 }
 
@@ -181,6 +184,9 @@ fn pass_on(
     if sources.iter().any(|source| source.address != first.address) {
         return Err(usage("the sources are on several machines; send from each by itself"));
     }
+    if args.copy.lines > 1 {
+        return Err(usage("between two other machines there is one line to each; leave --lines out"));
+    }
     let mut names = ToRemote::new(files, remote);
     let interruption = Interruption::watch()?;
     let attempt = |teller: &mut Teller| {
@@ -189,9 +195,9 @@ fn pass_on(
         let mut to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
         let selection = args.copy.selection()?;
         let paths = sources.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
-        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress };
+        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress, share: None };
         let single = matches!(sources, [only] if !glob::is_pattern(only.path.as_bytes()));
-        let push = Push { single, recursive, keeping: args.copy.keeping(), selection };
+        let push = Push { single, recursive, helps: false, keeping: args.copy.keeping(), selection };
         interruption.add(from.control());
         interruption.add(to.control());
         relay(&mut from, &mut to, (&pull, remote.path.as_bytes(), &push), &mut |event| {

@@ -13,6 +13,7 @@ pub mod exit;
 pub mod fget;
 pub mod fput;
 pub mod home;
+pub mod lines;
 pub mod listing;
 pub mod logging;
 pub mod pair;

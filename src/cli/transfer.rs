@@ -17,6 +17,7 @@ use crate::trees::delta::Delta;
 use crate::trees::filter::{Filter, Selection};
 use crate::trees::outlet::Out;
 use crate::trees::pack::Compress;
+use crate::trees::share::LINES_MAX;
 use crate::trees::{Deed, Event, Keeping, Tally};
 use crate::wire::error::Refusal;
 
@@ -69,9 +70,13 @@ pub struct Copy {
     /// With --delete: also more than half
     #[arg(long, requires = "delete")]
     pub force: bool,
-    /// Send at most so many bytes a second
+    /// Send at most so many bytes a second; compressed ones are fewer
     #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = size)]
     pub bwlimit: Option<u64>,
+    /// Move a tree over N lines at once, which over a long distance carry more than one
+    #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, requires = "recursive",
+          conflicts_with = "delete", value_parser = clap::value_parser!(u32).range(1..=i64::from(LINES_MAX)))]
+    pub lines: u32,
     /// When the line is lost, connect again and go on, for so long without success
     #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
           num_args = 0..=1, default_missing_value = "10m")]
@@ -93,9 +98,15 @@ impl Copy {
         }
     }
 
-    /// How a source sends.
-    pub const fn out(&self) -> Out {
-        Out { bwlimit: self.bwlimit, compress: self.compress }
+    /// How a source sends over one line.
+    pub fn out(&self) -> Out {
+        let lines = self.lines().try_into().unwrap_or(1);
+        Out { bwlimit: self.bwlimit.map(|all| all / lines), compress: self.compress }
+    }
+
+    /// How many lines are to be opened.
+    pub fn lines(&self) -> usize {
+        if self.dry_run { 1 } else { usize::try_from(self.lines).unwrap_or(1) }
     }
 
     /// What of a tree is meant: the last pattern that matches decides, as in a .gitignore.
@@ -379,6 +390,13 @@ impl Teller {
         }
         self.progress.begin_again();
         self.tally.unchanged = 0;
+    }
+
+    /// Something worth saying, unless nobody wants to hear anything.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet {
+            self.say(&printable(text));
+        }
     }
 
     /// A signal came, and nothing more is begun; `left` says what that leaves.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::delta::Delta;
 use super::filter::Selection;
 use super::pack::Compress;
+use super::share::Share;
 use crate::dir::Kind;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 
@@ -32,6 +33,9 @@ pub struct Pull {
     /// Compressed or not.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compress: Compress,
+    /// This part of them, if there are several lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
 }
 
 /// How a `push` is to be taken: the body of the request.
@@ -42,6 +46,9 @@ pub struct Push {
     /// A tree comes: `path` is made if it is missing.
     #[serde(default)]
     pub recursive: bool,
+    /// Another line gives directories their modes and times, when all is in them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub helps: bool,
     /// How to write.
     #[serde(flatten)]
     pub keeping: Keeping,

@@ -32,6 +32,7 @@ pub mod outlet;
 pub mod pack;
 pub mod place;
 pub mod relay;
+pub mod share;
 pub mod source;
 pub mod target;
 pub mod walk;
@@ -43,6 +44,7 @@ pub use self::event::{Event, Tally, Watch};
 use self::filter::Filter;
 use self::outlet::Out;
 use self::place::{Place, Shape};
+use self::share::{Last, Share};
 use self::source::Source;
 use self::target::Target;
 use self::walk::{How, Named, Walk};
@@ -88,7 +90,8 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
     let mut tally = Tally::default();
     let walk = Walk::new(tops, How { recursive: pull.recursive, follow: pull.follow }, filter);
     let out = Out { bwlimit: pull.bwlimit, compress: pull.compress };
-    let sent = send(line, walk, out, &mut |event| {
+    let sending = Sending { walk, out, share: pull.share, last: None };
+    let sent = send(line, sending, &mut |event| {
         tally.count(&event);
         Ok(())
     });
@@ -115,7 +118,8 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
     let shape = Shape { goes_into, is_made: push.recursive };
     let place = Place::new(Arc::clone(&session.root), place, shape, push.keeping);
-    let mut target = Target::new(place, Filter::new(&push.selection)?);
+    let target = Target::new(place, Filter::new(&push.selection)?);
+    let mut target = if push.helps { target.helping() } else { target };
     let mut tally = Tally::default();
     let received = receive(line, &mut target, &mut |event| {
         tally.count(&event);
@@ -170,7 +174,7 @@ pub fn call_push(line: &mut Line, path: &[u8], push: &Push, sending: Sending, wa
     let body = serde_json::to_vec(push).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
     line.sender().send(&Message::Push { path: path.into() }, &body)?;
-    send(line, sending.walk, sending.out, watch)
+    send(line, sending, watch)
 }
 
 /// What a client sends.
@@ -180,12 +184,17 @@ pub struct Sending {
     pub walk: Walk,
     /// How it goes out.
     pub out: Out,
+    /// Over this line, if there are several...
+    pub share: Option<Share>,
+    /// ... and after which others.
+    pub last: Option<Last>,
 }
 
-fn send(line: &mut Line, walk: Walk, out: Out, watch: Watch<'_>) -> Result<()> {
+fn send(line: &mut Line, mut sending: Sending, watch: Watch<'_>) -> Result<()> {
     let control = line.control().clone();
+    sending.out = sending.out.over(control.is_to_this_machine());
     let (receiver, sender) = line.halves()?;
-    Source::new(sender, walk, out.over(control.is_to_this_machine()), watch).run(receiver, &control)
+    Source::new(sender, sending, watch).run(receiver, &control)
 }
 
 fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {

@@ -22,6 +22,8 @@ mod cuts;
 mod guest;
 #[path = "trees/liar.rs"]
 mod liar;
+#[path = "trees/lines.rs"]
+mod lines;
 #[path = "trees/odd.rs"]
 mod odd;
 #[path = "trees/packed.rs"]

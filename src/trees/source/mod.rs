@@ -17,9 +17,10 @@ use crate::trees::body::Wanted;
 use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
 use crate::trees::hear::{Heard, Said, Word, bad_chunks, bad_want, hear};
 use crate::trees::large::Offer;
-use crate::trees::outlet::{Out, Outlet};
+use crate::trees::outlet::Outlet;
+use crate::trees::share::{Last, Share};
 use crate::trees::walk::{self, Found, Opener, Place, Walk};
-use crate::trees::{Event, OUTSTANDING_MAX, Watch};
+use crate::trees::{Event, OUTSTANDING_MAX, Sending, Watch};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
 
@@ -63,6 +64,8 @@ struct WantedFile {
 pub struct Source<'s> {
     out: Outlet<'s>,
     walk: Walk,
+    share: Option<Share>,
+    last: Option<Last>,
     watch: Watch<'s>,
     opener: Opener,
     /// The next entry's number.
@@ -93,11 +96,13 @@ pub struct Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// Sends what `walk` finds.
-    pub fn new(sender: &'s LineSender, walk: Walk, out: Out, watch: Watch<'s>) -> Self {
+    /// Sends what was found.
+    pub fn new(sender: &'s LineSender, Sending { walk, out, share, last }: Sending, watch: Watch<'s>) -> Self {
         Self {
             out: Outlet::new(sender, out),
             walk,
+            share,
+            last,
             watch,
             opener: Opener::default(),
             next: 0,
@@ -181,6 +186,9 @@ impl<'s> Source<'s> {
                 }
                 self.hear_next(said)?;
             }
+        }
+        if let Some(last) = self.last.take() {
+            last.wait();
         }
         self.out.sender.send(&Message::End { total: None }, &[])?;
         self.has_ended = true;
@@ -310,6 +318,9 @@ impl<'s> Source<'s> {
                 self.is_all_listed = true;
                 break;
             };
+            if !self.share.is_none_or(|share| share.holds(&entry, inode.is_some())) {
+                continue;
+            }
             if let Some(inode) = inode {
                 match self.heads.entry(inode) {
                     Slot::Occupied(head) => entry.same = Some(*head.get()),

@@ -22,6 +22,7 @@ use crate::trees::filter::Filter;
 use crate::trees::mirror::{self, Plan};
 use crate::trees::pack::Unpacker;
 use crate::trees::place::{Place, There, split};
+use crate::trees::share::Last;
 use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch, not_now};
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::wire::message::{Message, Total};
@@ -45,6 +46,10 @@ pub struct Target {
     filter: Filter,
     /// What may come; `None`: anything.
     asked: Option<Asked>,
+    /// Another line does what is done when all is there...
+    helps: bool,
+    /// ... or this one, after those.
+    last: Option<Last>,
     /// The next entry's number.
     next: u32,
     is_all_listed: bool,
@@ -100,6 +105,8 @@ impl Target {
             place,
             filter,
             asked: None,
+            helps: false,
+            last: None,
             next: 0,
             is_all_listed: false,
             expected: HashMap::new(),
@@ -135,6 +142,18 @@ impl Target {
         if self.delta == Delta::Auto && is_to_this_machine {
             self.delta = Delta::Never;
         }
+    }
+
+    /// Leaves to another line what is done when all is there.
+    #[must_use]
+    pub fn helping(self) -> Self {
+        Self { helps: true, ..self }
+    }
+
+    /// Waits for those who help before it does what is done when all is there.
+    #[must_use]
+    pub fn after(self, last: Option<Last>) -> Self {
+        Self { last, ..self }
     }
 
     /// Whether this side has said its last word in the turn.
@@ -218,7 +237,10 @@ impl Turn<'_> {
         let Target { expected, current, is_all_listed, .. } = &*self.target;
         let is_short = !expected.is_empty() || current.is_some() || !is_all_listed;
         self.commit()?;
-        if !is_short {
+        if let Some(last) = self.target.last.take() {
+            last.wait();
+        }
+        if !is_short && !self.target.helps {
             self.link_names()?;
             self.mirror()?;
             self.finish_dirs()?;

@@ -1,0 +1,127 @@
+//! A tree over several lines at once: they are opened one after the other, and run side by side.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+
+use super::args::{Reach, Talk};
+use super::connect;
+use super::signals::Interruption;
+use super::transfer::{Copy, Names, Teller};
+use crate::line::Line;
+use crate::net::Address;
+use crate::net::listen::STACK_LEN;
+use crate::net::stream::Control;
+use crate::trees::share::{Last, Share, helpers};
+use crate::trees::{Event, Watch};
+use crate::wire::error::{Error, Result};
+
+/// What runs on a line: its share of the tree, if there are several; the first one's [`Last`]; who watches.
+pub type Run<'r> = &'r (dyn Fn(&mut Line, Option<Share>, Option<Last>, Watch<'_>) -> Result<()> + Sync);
+
+/// Opens as many lines as `copy` asks for. Where the server has no room for more, it makes do with what there is.
+///
+/// # Errors
+/// Not even one could be opened.
+pub fn open(
+    program: &str,
+    address: &Address,
+    (reach, talk): (&Reach, &Talk),
+    copy: &Copy,
+    (interruption, teller): (&Interruption, &Teller),
+) -> anyhow::Result<Vec<Line>> {
+    let mut lines = vec![connect::line(program, address, reach, talk)?];
+    while lines.len() < copy.lines() {
+        let more = connect::line(program, address, reach, talk).and_then(|mut line| {
+            line.greeting()?;
+            Ok(line)
+        });
+        match more {
+            Ok(line) => lines.push(line),
+            Err(error) => {
+                teller.remark(&format!("{} of {} lines: {error:#}", lines.len(), copy.lines()));
+                break;
+            }
+        }
+    }
+    for line in &lines {
+        interruption.add(line.control());
+    }
+    Ok(lines)
+}
+
+/// Runs the conversation on all lines, and closes them.
+///
+/// # Errors
+/// The first line's error, or else that of another one.
+pub fn side_by_side(
+    mut lines: Vec<Line>,
+    teller: &mut Teller,
+    names: &mut (dyn Names + Send),
+    run: Run<'_>,
+) -> Result<()> {
+    match &mut lines[..] {
+        [] => {}
+        [only] => run(only, None, None, &mut |event| teller.event(event, names))?,
+        [first, others @ ..] => all(first, others, &Told::new(teller, names, others.len() + 1), run)?,
+    }
+    lines.into_iter().for_each(Line::close);
+    Ok(())
+}
+
+fn all(first: &mut Line, others: &mut [Line], told: &Told<'_>, run: Run<'_>) -> Result<()> {
+    let count = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+    let controls: Vec<_> = others.iter().map(|line| line.control().clone()).collect();
+    let (helps, last) = helpers();
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for (number, line) in (1..).zip(others) {
+            let (helps, share) = (helps.clone(), Share::new(number, count));
+            let thread = thread::Builder::new().name("line".into()).stack_size(STACK_LEN);
+            let started = thread.spawn_scoped(scope, move || {
+                let ran = run(line, share, None, &mut |event| told.tell(event));
+                drop(helps);
+                ran
+            });
+            running.push(started.map_err(Error::ours("a thread for a line")));
+        }
+        drop(helps);
+        let ended = run(first, Share::new(0, count), Some(last), &mut |event| told.tell(event));
+        if ended.is_err() {
+            controls.iter().for_each(Control::stop);
+        }
+        let broken = |_| Err(Error::ours("a line")(std::io::Error::other("its thread broke off")));
+        let others = running.into_iter().map(|thread| thread?.join().unwrap_or_else(broken));
+        // All of them are waited for, whatever the first one says.
+        let others: Vec<Result<()>> = others.collect();
+        ended.and_then(|()| others.into_iter().collect())
+    })
+}
+
+/// Whoever watches all lines.
+struct Told<'t>(Mutex<Telling<'t>>);
+
+struct Telling<'t> {
+    teller: &'t mut Teller,
+    names: &'t mut (dyn Names + Send),
+    /// Lines that are not through with their listing.
+    listing: usize,
+}
+
+impl<'t> Told<'t> {
+    fn new(teller: &'t mut Teller, names: &'t mut (dyn Names + Send), listing: usize) -> Self {
+        Self(Mutex::new(Telling { teller, names, listing }))
+    }
+
+    fn tell(&self, event: Event<'_>) -> Result<()> {
+        let mut telling = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Telling { teller, names, listing } = &mut *telling;
+        if matches!(event, Event::ListedAll) {
+            *listing -= 1;
+            if *listing > 0 {
+                return Ok(());
+            }
+        }
+        teller.event(event, *names)
+    }
+}

@@ -1,0 +1,169 @@
+//! A tree over several lines at once comes out as over one.
+
+use std::path::Path;
+
+use super::words::{end, file, list};
+use super::{assert_same, ended, noise, set_mode, set_mtime, snapshot, strays};
+use crate::harness::{Run, Server, wait_until};
+use crate::proxy::{Cut, Proxy, Toward};
+use crate::raw::{Raw, request};
+
+/// Directories that nobody may write to, symlinks, files with several names, and sizes of all kinds.
+fn make_tree(dir: &Path) {
+    for at in 0..400_usize {
+        let above = dir.join(format!("d{}/deep", at % 9));
+        std::fs::create_dir_all(&above).unwrap();
+        let path = above.join(format!("f{at}"));
+        std::fs::write(&path, noise(at as u64, if at % 100 == 7 { 2 << 20 } else { at * 37 })).unwrap();
+        set_mtime(&path, 1_500_000_000_000_000_000 + i64::try_from(at).unwrap());
+    }
+    std::os::unix::fs::symlink("deep/f9", dir.join("d0/link")).unwrap();
+    std::fs::hard_link(dir.join("d1/deep/f1"), dir.join("d2/other name")).unwrap();
+    std::fs::create_dir(dir.join("empty")).unwrap();
+    for at in 0..9 {
+        set_mtime(&dir.join(format!("d{at}/deep")), 1_300_000_000_000_000_000 + at);
+        set_mtime(&dir.join(format!("d{at}")), 1_200_000_000_000_000_000 + at);
+        set_mode(&dir.join(format!("d{at}/deep")), 0o555);
+    }
+}
+
+fn writable_again(dir: &Path) {
+    for at in 0..9 {
+        set_mode(&dir.join(format!("d{at}/deep")), 0o755);
+    }
+}
+
+#[test]
+fn it_comes_out_as_over_one() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let tree = here.path().join("tree");
+    make_tree(&tree);
+    let want = snapshot(&tree);
+    let run = |program: &str, lines: &str, paths: [&str; 2]| {
+        let run = Run::new(program).args(["-r", "--json", "--lines", lines]).args(paths).current_dir(here.path());
+        run.output().json()
+    };
+    for lines in ["1", "2", "5", "16"] {
+        let (there, back) = (server.remote(&format!("x{lines}")), format!("back{lines}"));
+        let put = run("fput", lines, ["tree/", &there]);
+        assert_same(&want, &snapshot(&server.root().join(format!("x{lines}"))), lines);
+        let get = run("fget", lines, [&format!("{there}/"), &back]);
+        assert_same(&want, &snapshot(&here.path().join(&back)), lines);
+        for json in [put, get] {
+            assert_eq!((&json["files"], &json["failed"]), (&400.into(), &0.into()), "{lines} {json}");
+        }
+        // Again: nothing, over any number of lines.
+        assert_eq!(run("fput", "3", ["tree/", &there])["unchanged"], 400);
+        assert_eq!(run("fget", "3", [&format!("{there}/"), &back])["unchanged"], 400);
+        assert_same(&want, &snapshot(&here.path().join(&back)), lines);
+    }
+    for dir in [tree, here.path().join("back1"), server.root().join("x1")] {
+        writable_again(&dir);
+    }
+}
+
+#[test]
+fn as_many_as_the_server_has_room_for() {
+    let server = Server::with(&["--max-per-address", "2"]);
+    let here = tempfile::tempdir().unwrap();
+    let tree = here.path().join("tree");
+    make_tree(&tree);
+    writable_again(&tree);
+    let put = Run::new("fput").args(["-r", "--lines", "4", "tree/", &server.remote("x")]).current_dir(here.path());
+    put.stderr("2 of 4 lines: ").prints("");
+    assert_same(&snapshot(&tree), &snapshot(&server.root().join("x")), "");
+}
+
+#[test]
+fn a_line_that_is_cut_is_no_success_and_the_rest_comes_next() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let tree = here.path().join("tree");
+    make_tree(&tree);
+    writable_again(&tree);
+    for (program, toward) in [("fput", Toward::Server), ("fget", Toward::Client)] {
+        let proxy = Proxy::start(server.address());
+        proxy.cut_after(toward, 3 << 20, Cut::Reset);
+        let copy = |address: &str| {
+            let remote = format!("tls://{address}/x");
+            let paths =
+                if program == "fput" { ["tree/".to_owned(), remote] } else { [format!("{remote}/"), "back".into()] };
+            Run::new(program).args(["-r", "-q", "--lines", "3"]).args(paths).current_dir(here.path())
+        };
+        let (code, said) = ended(copy(&proxy.address()).spawn());
+        assert_eq!(code, Some(4), "{said}");
+        // What came is given its name over there, also after this.
+        wait_until("no line is open", || {
+            let log = server.log();
+            log.matches(" connected ").count() == log.matches(" disconnected ").count()
+        });
+        copy(server.address()).prints("");
+    }
+    for copy in [server.root().join("x"), here.path().join("back")] {
+        assert_same(&snapshot(&tree), &snapshot(&copy), "");
+        assert!(strays(&copy).is_empty());
+    }
+}
+
+#[test]
+fn what_fails_on_any_line_is_named_once() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(server.root().join("x")).unwrap();
+    for at in 0..20 {
+        server.write(&format!("tree/f{at}"), "x");
+        // In its way.
+        if at % 4 == 0 {
+            std::fs::create_dir_all(here.path().join(format!("back/f{at}"))).unwrap();
+        }
+    }
+    let get = Run::new("fget").args(["-r", "--lines", "4", "--json", &server.remote("tree/"), "back"]);
+    let output = get.current_dir(here.path()).code(1).any_stderr().output();
+    let json = output.json();
+    assert_eq!((&json["files"], &json["failed"]), (&15.into(), &5.into()), "{json}");
+    assert_eq!(output.stderr.lines().count(), 5, "{}", output.stderr);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::create_dir(here.path().join("tree")).unwrap();
+    let there = server.remote("");
+    for (args, said) in [
+        (&["--lines", "0"][..], "1..=16"),
+        (&["--lines", "17"], "1..=16"),
+        (&["--lines", "x"], "invalid digit"),
+        (&["--lines", "2", "--delete"], "cannot be used with"),
+    ] {
+        let put = Run::new("fput").args(args).args(["-r", "tree", &there]).current_dir(here.path());
+        put.code(2).stderr(said).prints("");
+    }
+    let alone = Run::new("fput").args(["--lines", "2", "tree", &there]).current_dir(here.path());
+    alone.code(2).stderr("--recursive").prints("");
+    let between = [server.remote("a"), server.remote("b")];
+    Run::new("fput").args(["-r", "--lines", "2"]).args(between).code(2).stderr("leave --lines out").prints("");
+    // A share that there cannot be.
+    for share in [r#"{"number":2,"of":2}"#, r#"{"number":0,"of":0}"#, r#"{"number":0,"of":4000000000}"#, "7"] {
+        let server = Server::with(&["--guest", "read"]);
+        let mut raw = Raw::open(&server);
+        raw.send(&request(r#""type":"pull""#, format!(r#"{{"paths":["x"],"share":{share}}}"#).as_bytes()));
+        assert_eq!(raw.answer().kind(), "error", "{share}");
+    }
+}
+
+/// One that helps and says it is through leaves what is done last to others.
+#[test]
+fn a_line_that_helps_finishes_no_directories() {
+    let server = Server::with(&["--guest", "write"]);
+    let mut raw = Raw::open(&server);
+    let how = br#"{"single":false,"recursive":true,"helps":true,"preserve":true,"sync":false,"resume":true}"#;
+    raw.send(&request(r#""type":"push","path":"x""#, how));
+    let dir = super::words::dir("d", 0o500);
+    raw.send(&[list(&[dir, file("d/f", 0)]), super::words::small(&[super::words::record(1, b"")]), end()].concat());
+    while raw.answer().kind() != "end" {}
+    let mode = std::os::unix::fs::PermissionsExt::mode(&server.root().join("x/d").metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+    assert!(server.root().join("x/d/f").exists());
+}
