@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 /// The port that is used where none is named: L-A-N-D on a telephone.
 pub const DEFAULT_PORT: u16 = 5263;
@@ -49,4 +50,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// The text is no size.
 pub fn size(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|error| format!("{error}; write it like 10MiB, 64KiB or 65536"))
+}
+
+/// Reads one of a few words, which `--help` lists.
+pub fn one_of<T: Copy + Send + Sync + 'static>(
+    words: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words.iter().map(|(word, _)| *word)).try_map(move |chosen| {
+        words.iter().find_map(|(word, value)| (*word == chosen).then_some(*value)).ok_or("no such word")
+    })
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{duration, size};
+use super::args::{duration, one_of, size};
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::signals::Interruption;
@@ -44,10 +44,12 @@ pub struct Copy {
     #[arg(long)]
     pub checksum: bool,
     /// Of a changed file send what changed: auto does so over a network that is not very fast
-    #[arg(long, env = "LANDLINE_DELTA", default_value = "auto", value_name = "WHEN")]
+    #[arg(long, env = "LANDLINE_DELTA", default_value = "auto", value_name = "WHEN",
+          value_parser = one_of(&[("auto", Delta::Auto), ("always", Delta::Always), ("never", Delta::Never)]))]
     pub delta: Delta,
     /// Compress what goes over the line: auto does so where that is faster
-    #[arg(long, env = "LANDLINE_COMPRESS", default_value = "auto", value_name = "HOW")]
+    #[arg(long, env = "LANDLINE_COMPRESS", default_value = "auto", value_name = "HOW",
+          value_parser = one_of(&[("auto", Compress::Auto), ("zstd", Compress::Zstd), ("none", Compress::None)]))]
     pub compress: Compress,
     /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times
     #[arg(long, value_name = "PATTERN")]

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use byteorder::{ByteOrder as _, LittleEndian};
-use clap::ValueEnum;
 use fastcdc::v2020::FastCDC;
 use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
@@ -43,15 +42,15 @@ const AVERAGE_MAX: u32 = 4 * 1024 * 1024;
 const READ_LEN: usize = 256 * 1024;
 
 /// Whether of a changed file only what changed is sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delta {
-    /// Where that is faster: not to this machine itself, and not over a line that has shown to be fast
+    /// Where that is faster: not to this machine itself, and not over a line that has shown to be fast.
     #[default]
     Auto,
-    /// Over each line
+    /// Over each line.
     Always,
-    /// Over none
+    /// Over none.
     Never,
 }
 

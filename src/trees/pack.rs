@@ -7,7 +7,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -30,15 +29,15 @@ const NEWEST: f64 = 0.02;
 const PRICE_MAX: f64 = 50e-9;
 
 /// Whether what is sent is compressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compress {
-    /// Where that is faster: what gets smaller, over a line that is slower than the compression
+    /// Where that is faster: what gets smaller, over a line that is slower than the compression.
     #[default]
     Auto,
-    /// What gets smaller
+    /// What gets smaller.
     Zstd,
-    /// Nothing
+    /// Nothing.
     None,
 }
 

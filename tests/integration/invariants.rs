@@ -58,6 +58,8 @@ fn each_foreign_library_has_its_door() {
         ("UnixListener::", &["net/listen.rs"]),
         ("cap_std", &["root.rs", "part/", "dir.rs", "files.rs", "trees/", "exec/process.rs"]),
         ("globset", &["trees/glob.rs"]),
+        ("fastcdc", &["trees/delta.rs"]),
+        ("zstd::", &["trees/pack.rs"]),
         ("ignore::", &["trees/filter.rs"]),
         ("blake3::hazmat", &["digest.rs", "part/journal.rs", "trees/large.rs"]),
         ("rustyline", &["cli/prompt.rs", "cli/session.rs", "cli/udp_echo/"]),
