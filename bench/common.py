@@ -223,7 +223,7 @@ def alternate(rounds, contenders):
     to functions that return a dictionary of figures; the result maps names to lists of those."""
     results = {name: [] for name in contenders}
     names = list(contenders)
-    for number in range(rounds):
+    for number in range(rounds if names else 0):
         for name in names[number % len(names):] + names[:number % len(names)]:
             results[name].append(contenders[name]())
     return results
@@ -239,6 +239,8 @@ def table(title, results, figure, unit, goals=None, more=()):
 
     `goals` are (ours, other, how, limit): the ratio of two medians, and what it should be, or None if nobody says.
     `more` are (figure, unit) of which only the median is shown."""
+    if not results:
+        return
     print(f"\n{title}")
     for name, rounds in results.items():
         values = [result[figure] for result in rounds]

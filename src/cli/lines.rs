@@ -30,19 +30,28 @@ pub fn open(
     copy: &Copy,
     (interruption, teller): (&Interruption, &Teller),
 ) -> anyhow::Result<Vec<Line>> {
-    let mut lines = vec![connect::line(program, address, reach, talk)?];
-    while lines.len() < copy.lines() {
-        let more = connect::line(program, address, reach, talk).and_then(|mut line| {
-            line.greeting()?;
-            Ok(line)
-        });
-        match more {
+    let open = || connect::line(program, address, reach, talk);
+    // The first one asks what there is to ask; the others are a few round trips at the same time.
+    let mut lines = vec![open()?];
+    let open = || {
+        let mut line = open()?;
+        line.greeting()?;
+        Ok(line)
+    };
+    let others: Vec<anyhow::Result<Line>> = thread::scope(|scope| {
+        let opening: Vec<_> = (1..copy.lines()).map(|_| scope.spawn(open)).collect();
+        let broken = |_| Err(anyhow::anyhow!("a thread broke off"));
+        opening.into_iter().map(|thread| thread.join().unwrap_or_else(broken)).collect()
+    });
+    let mut missing = None;
+    for other in others {
+        match other {
             Ok(line) => lines.push(line),
-            Err(error) => {
-                teller.remark(&format!("{} of {} lines: {error:#}", lines.len(), copy.lines()));
-                break;
-            }
+            Err(error) => missing = Some(error),
         }
+    }
+    if let Some(error) = missing {
+        teller.remark(&format!("{} of {} lines: {error:#}", lines.len(), copy.lines()));
     }
     for line in &lines {
         interruption.add(line.control());
