@@ -255,6 +255,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn take_list(&mut self, body: &[u8], is_last: bool) -> Result<()> {
+        if self.target.is_all_listed {
+            return Err(bad_list("it comes after the last one"));
+        }
         let mut count = 0;
         for line in lines(body) {
             let entry = Entry::read(line)?;

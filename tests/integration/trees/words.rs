@@ -210,6 +210,7 @@ fn out_of_turn() -> Vec<(&'static str, Vec<u8>)> {
         ("a verb", [one.clone(), request(r#""type":"get","path":"x""#, &[]), end()].concat()),
         ("an unknown word", [one.clone(), request(r#""type":"frobnicate""#, &[]), end()].concat()),
         ("an end with files still wanted", [one.clone(), end()].concat()),
+        ("a list after the last one", [list(&[]), list(&[]), end()].concat()),
         ("an unknown kind", [list(&[entry(r#""evil""#, "device", 0)]), end()].concat()),
         ("a list of garbage", [list_of(b"\xff\xfe{{{", true), end()].concat()),
         ("half a line", [list_of(br#"{"path":"evil","kind":"fi"#, true), end()].concat()),
