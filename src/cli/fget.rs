@@ -139,7 +139,7 @@ fn fetch(
 
 /// One file to standard output. Its bytes are out before its digest is known: who reads them looks at the exit code.
 fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::Result<Exit> {
-    if args.talk.json || args.copy.recursive || args.copy.dry_run || args.wire.is_some() {
+    if args.talk.json || args.show.json_stream || args.copy.recursive || args.copy.dry_run || args.wire.is_some() {
         return Err(usage("standard output takes one file, and nothing else"));
     }
     let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {

@@ -75,6 +75,10 @@ fn pipes_are_read_and_written() {
     assert!(server.read("piped") == bytes);
     let get = Run::new("fget").args(["-q", &server.remote("piped"), "-"]).output();
     assert!(get.stdout == bytes);
+    for form in ["--json", "--json-stream"] {
+        let get = Run::new("fget").args([form, &server.remote("piped"), "-"]);
+        get.code(2).stderr("standard output takes one file, and nothing else").prints("");
+    }
     Run::new("fget").args([&server.remote("nothing"), "-"]).code(1).stderr("no such file").prints("");
     Run::new("fput").args(["-", &server.remote("")]).code(2).stderr("what is the file to be called").prints("");
     Run::new("fget")
