@@ -346,6 +346,11 @@ impl Turn<'_> {
         match made {
             Ok(is_new) if is_new && self.target.place.keeping.dry_run => self.tell(number, deed, &path, 0),
             Ok(_) => Ok(()),
+            // Each line lists it, and meets the same; the first one says so.
+            Err(_) if self.target.helps => {
+                self.target.has_failed = true;
+                Ok(())
+            }
             Err(error) => self.fail_or_stop(number, &path, &error),
         }
     }

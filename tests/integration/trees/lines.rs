@@ -118,11 +118,20 @@ fn what_fails_on_any_line_is_named_once() {
             std::fs::create_dir_all(here.path().join(format!("back/f{at}"))).unwrap();
         }
     }
-    let get = Run::new("fget").args(["-r", "--lines", "4", "--json", &server.remote("tree/"), "back"]);
-    let output = get.current_dir(here.path()).code(1).any_stderr().output();
-    let json = output.json();
-    assert_eq!((&json["files"], &json["failed"]), (&15.into(), &5.into()), "{json}");
-    assert_eq!(output.stderr.lines().count(), 5, "{}", output.stderr);
+    // A directory is listed on each line.
+    std::fs::create_dir(server.root().join("tree/d")).unwrap();
+    std::fs::write(here.path().join("back/d"), "in its way").unwrap();
+    let fails = |program: &str, paths: [&str; 2], files: u64, failed: usize| {
+        let copy = Run::new(program).args(["-r", "--lines", "4", "--json"]).args(paths).current_dir(here.path());
+        let output = copy.code(1).any_stderr().output();
+        let json = output.json();
+        assert_eq!((&json["files"], &json["failed"]), (&files.into(), &failed.into()), "{json}");
+        assert_eq!(output.stderr.lines().count(), failed, "{}", output.stderr);
+    };
+    fails("fget", [&server.remote("tree/"), "back"], 15, 6);
+    std::fs::create_dir_all(here.path().join("up/d")).unwrap();
+    std::fs::write(server.root().join("x/d"), "in its way").unwrap();
+    fails("fput", ["up/", &server.remote("x")], 0, 1);
 }
 
 #[test]
