@@ -30,10 +30,14 @@ pub fn open(
     copy: &Copy,
     (interruption, teller): (&Interruption, &Teller),
 ) -> anyhow::Result<Vec<Line>> {
-    let open = || connect::line(program, address, reach, talk);
+    let open = || -> anyhow::Result<Line> {
+        let line = connect::line(program, address, reach, talk)?;
+        interruption.add(line.control());
+        Ok(line)
+    };
     // The first one asks what there is to ask; the others are a few round trips at the same time.
     let mut lines = vec![open()?];
-    let open = || {
+    let open = || -> anyhow::Result<Line> {
         let mut line = open()?;
         line.greeting()?;
         Ok(line)
@@ -52,9 +56,6 @@ pub fn open(
     }
     if let Some(error) = missing {
         teller.remark(&format!("{} of {} lines: {error:#}", lines.len(), copy.lines()));
-    }
-    for line in &lines {
-        interruption.add(line.control());
     }
     Ok(lines)
 }
