@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::line::LineSender;
-use crate::net::stream::Control;
+use crate::net::stream::{Control, WeakControl};
 use crate::wire::Message;
 
 type Act = Box<dyn FnMut(i32) + Send>;
@@ -100,7 +100,8 @@ impl Forwarding {
 pub struct Interruption {
     _claim: Claim,
     is_interrupted: Arc<AtomicBool>,
-    lines: Arc<Mutex<Vec<Control>>>,
+    /// Weak: a run that connects again and again has lost most of them, and a socket is closed by its last owner.
+    lines: Arc<Mutex<Vec<WeakControl>>>,
 }
 
 impl Interruption {
@@ -111,7 +112,7 @@ impl Interruption {
     /// The handlers could not be installed.
     pub fn watch() -> std::io::Result<Self> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
-        let lines: Arc<Mutex<Vec<Control>>> = Arc::default();
+        let lines: Arc<Mutex<Vec<WeakControl>>> = Arc::default();
         let (interrupted, to_end) = (Arc::clone(&is_interrupted), Arc::clone(&lines));
         let claim = Claim::take(Box::new(move |signal| {
             if signal == SIGUSR1 {
@@ -122,14 +123,18 @@ impl Interruption {
             {
                 tracing::error!(%error, signal, "a signal could not do what it does");
             }
-            to_end.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Control::stop);
+            let lines = to_end.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.iter().filter_map(WeakControl::upgrade).for_each(|line| line.stop());
         }))?;
         Ok(Self { _claim: claim, is_interrupted, lines })
     }
 
     /// This line is ended too.
     pub fn add(&self, line: &Control) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| line.upgrade().is_some());
+        lines.push(line.weak());
+        drop(lines);
         if self.has_come() {
             line.stop();
         }

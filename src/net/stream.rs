@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -429,5 +429,23 @@ impl Control {
     /// Ends both directions: blocked reads and writes return.
     pub fn stop(&self) {
         self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// The same for somebody who may outlive the stream, which is not to stay open for that.
+    pub fn weak(&self) -> WeakControl {
+        WeakControl { socket: Arc::downgrade(&self.socket) }
+    }
+}
+
+/// A [`Control`] that does not keep its socket open.
+#[derive(Debug, Clone)]
+pub struct WeakControl {
+    socket: Weak<Socket>,
+}
+
+impl WeakControl {
+    /// The control, as long as somebody holds the stream.
+    pub fn upgrade(&self) -> Option<Control> {
+        self.socket.upgrade().map(|socket| Control { socket })
     }
 }
