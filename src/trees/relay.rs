@@ -4,19 +4,19 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use super::body::{Wanted, lines, read_line};
-use super::hear::{Word, words_of};
+use super::hear::{Word, bad_want, words_of};
 use super::pack::Unpacker;
 use super::source::RECORD_LEN;
 use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Watch};
 use crate::dir::Kind;
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::frame;
 use crate::wire::message::{Message, Packed};
 
@@ -44,6 +44,8 @@ type Known = (Vec<u8>, u64, bool);
 struct Shared {
     /// Entries that are not settled yet.
     entries: Mutex<HashMap<u32, Known>>,
+    /// How many there were.
+    listed: AtomicU32,
     source_has_end: AtomicBool,
     target_has_end: AtomicBool,
 }
@@ -68,6 +70,7 @@ pub fn relay(
     let (from_target, to_target) = to.halves()?;
     let shared = Shared {
         entries: Mutex::default(),
+        listed: AtomicU32::new(0),
         source_has_end: AtomicBool::new(false),
         target_has_end: AtomicBool::new(false),
     };
@@ -109,6 +112,15 @@ fn end(is_said: &AtomicBool, sender: &LineSender) -> Result<()> {
 }
 
 impl Shared {
+    /// The end of `count` entries from `first` on, which the target speaks of: no more than it was told of.
+    fn listed_up_to(&self, first: u32, count: u32) -> Result<u32> {
+        let end = first.saturating_add(count);
+        if end > self.listed.load(Ordering::Relaxed) {
+            return Err(bad_want("it is about entries that were not listed"));
+        }
+        Ok(end)
+    }
+
     fn take(&self, entry: u32) -> Option<Known> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry)
     }
@@ -121,7 +133,6 @@ impl Shared {
 /// What the source says, to the target.
 fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
     let mut json = Vec::new();
-    let mut next = 0_u32;
     let (mut unpacker, mut unpacked) = (Unpacker::default(), Vec::new());
     loop {
         let message = from
@@ -135,13 +146,13 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
                     tell(says, Seen::Saves(u64::from(*size).saturating_sub(body.len() as u64)));
                 }
                 match of {
-                    Packed::List => note_entries(&unpacked, &mut next, shared, says)?,
+                    Packed::List => note_entries(&unpacked, shared, says)?,
                     Packed::Small => tell(says, Seen::Moved(small_len(&unpacked))),
                     Packed::Data => tell(says, Seen::Moved(u64::from(*size))),
                 }
             }
             Message::List { is_last } => {
-                note_entries(&body, &mut next, shared, says)?;
+                note_entries(&body, shared, says)?;
                 if *is_last {
                     tell(says, Seen::ListedAll);
                 }
@@ -157,6 +168,8 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
                     tell(says, Seen::Unchanged(size));
                 }
             }
+            // The target's own refusal, which was told when it came.
+            Message::Lost { entry, code: ErrorCode::Stopped, .. } => drop(shared.take(*entry)),
             Message::Lost { entry, code, message } => {
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
                 tell(says, Seen::Failed(path, Refusal::new(*code, message.as_ref())));
@@ -172,25 +185,24 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
     }
 }
 
-fn note_entries(body: &[u8], next: &mut u32, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+fn note_entries(body: &[u8], shared: &Shared, says: &Sender<Seen>) -> Result<()> {
     for line in lines(body) {
-        note_entry(*next, Entry::read(line)?, shared, says);
-        *next = next.saturating_add(1);
+        note_entry(Entry::read(line)?, shared, says);
     }
     Ok(())
 }
 
-fn note_entry(number: u32, entry: Entry, shared: &Shared, says: &Sender<Seen>) {
+fn note_entry(entry: Entry, shared: &Shared, says: &Sender<Seen>) {
     let is_file = entry.kind == Kind::File && entry.same.is_none() && entry.error.is_none() && entry.skipped.is_none();
     if let Some(why) = entry.error {
-        tell(says, Seen::Failed(entry.path.clone(), Refusal::new(crate::wire::ErrorCode::Failed, why)));
+        tell(says, Seen::Failed(entry.path.clone(), Refusal::new(ErrorCode::Failed, why)));
     } else if let Some(why) = entry.skipped {
         tell(says, Seen::Skipped(entry.path.clone(), why));
     } else if is_file {
         tell(says, Seen::Listed(entry.size));
     }
     let mut entries = shared.entries.lock().unwrap_or_else(PoisonError::into_inner);
-    entries.insert(number, (entry.path, entry.size, is_file));
+    entries.insert(shared.listed.fetch_add(1, Ordering::Relaxed), (entry.path, entry.size, is_file));
 }
 
 /// What the target says, to the source.
@@ -208,7 +220,7 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
                     tell(says, Seen::Placed(path.to_vec(), name.as_ref().map(|name| name.to_vec())));
                 }
                 let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<Vec<Wanted>>>()?;
-                let end = answered.saturating_add(*count);
+                let end = shared.listed_up_to(answered, *count)?;
                 for entry in answered..end {
                     let is_wanted =
                         |range: &Wanted| (range.first..range.first.saturating_add(range.count)).contains(&entry);
@@ -221,7 +233,7 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
                 answered = end;
             }
             Message::Chunks { .. } => {}
-            Message::Kept => words_of(&body)?.into_iter().for_each(|word| note_word(word, shared, says)),
+            Message::Kept => words_of(&body)?.into_iter().try_for_each(|word| note_word(word, shared, says))?,
             Message::End { .. } => return end(&shared.source_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
             other => return Err(out_of_turn(other, "want, kept or end")),
@@ -230,10 +242,10 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
     }
 }
 
-fn note_word(word: Word, shared: &Shared, says: &Sender<Seen>) {
+fn note_word(word: Word, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
     match word {
         Word::Safe(first, count) => {
-            for entry in first..first.saturating_add(count) {
+            for entry in first..shared.listed_up_to(first, count)? {
                 if let Some((path, size, _)) = shared.take(entry) {
                     tell(says, Seen::Done(path, size));
                 }
@@ -248,6 +260,7 @@ fn note_word(word: Word, shared: &Shared, says: &Sender<Seen>) {
             tell(says, Seen::Did(deed, path, size));
         }
     }
+    Ok(())
 }
 
 /// Bytes of files in a `small` frame.

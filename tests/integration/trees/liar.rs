@@ -7,10 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
-use super::words::{data, dir, end, file, large, lies, link, list, list_of, record, small, whole};
+use super::words::{data, dir, end, file, large, lies, link, list, list_of, record, small, want, whole};
 use super::{Sandbox, ended, is_stray, peak_kib, set_mode, snapshot, strays, swap_with};
-use crate::harness::{Background, DEADLINE, Run};
-use crate::raw::{Answer, Raw, frame};
+use crate::harness::{Background, DEADLINE, Run, Server};
+use crate::raw::{Answer, Raw, frame, request};
 
 const HELLO: &str = r#"{"type":"hello","version":1,"program":"liar","verbs":["pull","push","get"]}"#;
 
@@ -340,5 +340,42 @@ fn a_server_that_goes_away_at_any_byte_is_a_lost_line() {
             assert!(!dest.join(name).exists() || std::fs::read(dest.join(name)).unwrap() == want, "{name} at {cut}");
         }
         assert!(!dest.exists() || strays(&dest).len() <= 1, "{:?}", strays(&dest));
+    }
+}
+
+/// Between two other machines: what the target refuses in the middle of a file is one failure, though the source
+/// answers it too, and nobody counts up to four thousand million entries.
+#[test]
+fn a_target_behind_us_is_heard_and_not_believed() {
+    let server = Server::start();
+    server.write("big", super::noise(1, 8 << 20));
+    let until = |raw: &mut Raw<TcpStream>, kind: &str| while raw.answer().kind() != kind {};
+    let refuses = Liar::start(move |raw, _| {
+        until(raw, "list");
+        raw.send_what_goes(&[want(0, ""), want(1, r#"{"first":0}"#)].concat());
+        until(raw, "large");
+        let kept = br#"{"first":0,"code":"permission","message":"big: not here"}"#;
+        raw.send_what_goes(&request(r#""type":"kept""#, kept));
+        until(raw, "end");
+        raw.send_what_goes(&end());
+    });
+    let pass = |liar: &Liar, code| {
+        let run = Run::new("fput").args(["--json", "--bwlimit", "4MiB", &server.remote("big"), &liar.remote("x")]);
+        run.code(code).any_stderr().output()
+    };
+    let output = pass(&refuses, 1);
+    assert_eq!(output.json()["failed"], 1, "{}", output.stderr);
+    assert_eq!(output.stderr.matches("fput: ").count(), 1, "{}", output.stderr);
+    refuses.serving.join().unwrap();
+    for (word, body) in
+        [(r#""type":"want","count":4294967295"#, ""), (r#""type":"kept""#, r#"{"first":0,"count":4294967295}"#)]
+    {
+        let counts = Liar::start(move |raw, _| {
+            until(raw, "list");
+            raw.send_what_goes(&request(word, body.as_bytes()));
+        });
+        let output = pass(&counts, 4);
+        assert!(output.stderr.contains("entries that were not listed"), "{}", output.stderr);
+        counts.serving.join().unwrap();
     }
 }
