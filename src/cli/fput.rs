@@ -115,8 +115,8 @@ fn fan_out(args: &Args, files: &[OsString], remotes: &[Remote]) -> anyhow::Resul
     let to_one = |remote: &Remote| {
         let teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
         let teller = teller.of_host(remote.address.to_string());
-        let (teller, _) = send_to((args, interruption), files, remote, teller)?;
-        Ok::<_, anyhow::Error>(teller.finish_host()?)
+        let (teller, ended) = send_to((args, interruption), files, remote, teller)?;
+        Ok::<_, anyhow::Error>(teller.finish_host(ended)?)
     };
     let ended: Vec<_> = std::thread::scope(|scope| {
         let running: Vec<_> = remotes.iter().map(|remote| scope.spawn(|| to_one(remote))).collect();

@@ -477,7 +477,10 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn finish_host(self) -> crate::wire::Result<(Exit, Option<serde_json::Value>)> {
+    pub fn finish_host(mut self, ended: Ended) -> crate::wire::Result<(Exit, Option<serde_json::Value>)> {
+        if ended.is_interrupted() {
+            self.exit = Exit::Interrupted;
+        }
         if self.form != Form::Json {
             return Ok((self.finish()?, None));
         }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use crate::harness::{Run, Server};
+use crate::harness::{Run, Server, wait_until};
 
 /// Bytes that it takes on the disk.
 fn room(path: &Path) -> u64 {
@@ -149,4 +149,22 @@ fn several_machines_get_the_same_and_none_stops_the_others() {
     assert_eq!(codes, [0, 3, 0, 1, 0], "{json}");
     assert_eq!((&json["hosts"][2]["files"], &json["exit_code"]), (&2.into(), &3.into()));
     assert_eq!(json["hosts"][0]["host"], servers[0].address());
+}
+
+#[test]
+fn a_machine_that_an_interruption_left_without_is_not_done() {
+    let servers = [Server::start(), Server::start()];
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("big"), vec![7; 8 << 20]).unwrap();
+    let to = servers.each_ref().map(|server| server.remote(""));
+    let put = Run::new("fput").args(["--json", "--bwlimit", "64KiB", "--compress", "none", "big", &to[0], &to[1]]);
+    let mut running = put.current_dir(here.path()).spawn();
+    for server in &servers {
+        wait_until("it has begun", || !server.names("").is_empty());
+    }
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(running.wait().code(), Some(130));
+    let json: serde_json::Value = serde_json::from_str(&running.stdout.iter().collect::<String>()).unwrap();
+    let codes = [&json["hosts"][0], &json["hosts"][1], &json].map(|ended| ended["exit_code"].as_u64());
+    assert_eq!(codes, [Some(130); 3], "{json}");
 }
