@@ -210,6 +210,16 @@ pub struct Teller {
     exit: Exit,
     /// What can be said of a file that is through: the tutorials' wires carry no digest.
     verified: &'static str,
+    /// Files that arrived before the line was lost, and will be found unchanged.
+    arrived_before: u64,
+}
+
+/// What was told before a first attempt.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    tally: Tally,
+    results: usize,
+    exit: Exit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,6 +250,7 @@ impl Teller {
             results: Vec::new(),
             exit: Exit::Done,
             verified: ", verified",
+            arrived_before: 0,
         }
     }
 
@@ -262,7 +273,11 @@ impl Teller {
     /// # Errors
     /// Standard output is closed.
     pub fn event(&mut self, event: Event<'_>, names: &mut dyn Names) -> crate::wire::Result<()> {
-        self.tally.count(&event);
+        if matches!(event, Event::Unchanged(_)) && self.arrived_before > 0 {
+            self.arrived_before -= 1;
+        } else {
+            self.tally.count(&event);
+        }
         match event {
             Event::Placed { path, name } => names.placed(path, name),
             Event::Listed(size) => self.progress.listed(size),
@@ -384,14 +399,27 @@ impl Teller {
         self.add(Done { event: None, from: from.into(), to: to.into(), bytes: 0, error: Some(text) })
     }
 
-    /// A line was lost, and another is tried after `wait`.
-    pub fn retrying(&mut self, error: &anyhow::Error, wait: Duration) {
+    /// Attempts begin.
+    const fn begin(&mut self) -> Before {
+        self.arrived_before = 0;
+        Before { tally: self.tally, results: self.results.len(), exit: self.exit }
+    }
+
+    /// A line was lost, and another is tried after `wait`. What arrived counts; all else is met again.
+    fn retrying(&mut self, error: &anyhow::Error, wait: Duration, before: &Before) {
         if !self.quiet {
             let text = format!("{}; connecting again in {} s", printable(&format!("{error:#}")), wait.as_secs());
             self.say(&text);
         }
         self.progress.begin_again();
-        self.tally.unchanged = 0;
+        // In a dry run nothing arrives.
+        let arrived = if self.dry_run { before.tally } else { self.tally };
+        let Tally { unchanged, failed, skipped, .. } = before.tally;
+        self.tally = Tally { unchanged, failed, skipped, ..arrived };
+        self.arrived_before = arrived.files - before.tally.files;
+        let mut at = 0..;
+        self.results.retain(|done| at.next() < Some(before.results) || done.error.is_none());
+        self.exit = before.exit;
     }
 
     /// Something worth saying, unless nobody wants to hear anything.
@@ -537,6 +565,7 @@ pub fn with_retries(
     mut attempt: impl FnMut(&mut Teller) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let mut retries = Retries::new(copy);
+    let begun = teller.begin();
     loop {
         let before = teller.tally.moved;
         let error = match attempt(teller) {
@@ -553,7 +582,7 @@ pub fn with_retries(
             teller.failed(from, to, &error)?;
             return Ok(Ended::Told);
         };
-        teller.retrying(&error, wait);
+        teller.retrying(&error, wait, &begun);
         let until = Instant::now() + wait;
         while Instant::now() < until {
             if interruption.has_come() {

@@ -253,6 +253,30 @@ fn an_interrupted_copy_says_how_to_go_on_and_does() {
     }
 }
 
+/// What is met again on the next line is counted once.
+#[test]
+fn a_copy_that_connects_again_counts_everything_once() {
+    let setting = Setting::new();
+    let tree = setting.here.path().join("odd");
+    make_tree(&tree);
+    rustix::fs::mkfifoat(rustix::fs::CWD, tree.join("a fifo"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    std::fs::write(tree.join("a file"), "in its way is a directory").unwrap();
+    std::fs::create_dir_all(setting.server.root().join("odd/a file")).unwrap();
+    let proxy = Proxy::start(setting.server.address());
+    proxy.cut_after(Toward::Server, 6 << 20, Cut::Reset);
+    let remote = format!("tls://{}/", proxy.address());
+    let put =
+        Run::new("fput").args(["-r", "--json", "--no-sync", "--compress", "none", "--retry", "1m", "odd", &remote]);
+    let output = put.current_dir(setting.here.path()).code(1).any_stderr().output();
+    assert!(output.stderr.contains("connecting again"), "{}", output.stderr);
+    let json = output.json();
+    let count = |name: &str| json[name].as_u64().unwrap();
+    let files = snapshot(&tree).values().filter(|node| matches!(node.what, super::What::File { .. })).count() as u64;
+    assert_eq!((count("files") + count("unchanged"), count("failed"), count("skipped")), (files - 1, 1, 1), "{json}");
+    let failed = json["results"].as_array().unwrap().iter().filter(|done| !done["error"].is_null());
+    assert_eq!(failed.count(), 1, "{json}");
+}
+
 #[test]
 fn whoever_asks_by_signal_hears_how_far_it_is() {
     let (server, here) = (Server::start(), tempfile::tempdir().unwrap());
