@@ -593,7 +593,7 @@ impl Turn<'_> {
         for (path, mode, mtime_ns) in listed.into_iter().rev() {
             if let Err(error) = self.target.place.finish_dir(&path, mode, mtime_ns) {
                 let why = self.target.place.explained(&path, &error);
-                (self.watch)(Event::Failed { path: &path, why: &why })?;
+                self.fail(u32::MAX, &path, &why)?;
             }
         }
         Ok(())
