@@ -377,7 +377,10 @@ impl Turn<'_> {
             Ok(There::Other(_)) if self.target.place.keeping.dry_run => {
                 return self.tell(number, Deed::Copied, &path, entry.size);
             }
-            Ok(There::Unknown(digest)) => return self.ask(number, path, entry, digest),
+            Ok(There::Unknown(digest)) => {
+                self.target.scanned += entry.size;
+                return self.ask(number, path, entry, digest);
+            }
             Ok(There::Other(Some(dir))) => self.find_part(&dir, &path, entry),
             Ok(There::Other(None)) => Ok(None),
             Err(error) => Err(error),
