@@ -134,7 +134,10 @@ impl<'s> Source<'s> {
             let hearing = thread::Builder::new().name("target".into()).stack_size(STACK_LEN);
             let hearing = hearing.spawn_scoped(scope, move || hear(receiver, &says, unheard));
             if hearing.is_err() {
-                return Err(Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later").into());
+                let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
+                // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the line.
+                self.out.sender.refuse(&why)?;
+                return Err(why.into());
             }
             let ended = self.turn(&said);
             self.close(ended, &said, control)
