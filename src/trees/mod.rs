@@ -63,6 +63,8 @@ pub const SMALL_FRAME_LEN: usize = 256 * 1024;
 pub const BODY_LEN_MAX: u32 = 1024 * 1024;
 /// Longest body of `pull` and `push`: paths and patterns, in bytes.
 pub const REQUEST_LEN_MAX: u32 = 1024 * 1024;
+/// Paths that a `pull` may stand for, its patterns expanded: more than fit into it one by one.
+const TOPS_MAX: usize = 300_000;
 /// Entries that a source has listed and neither sent nor heard to be unwanted: what a long line holds
 /// at 100 ms and 160,000 files a second.
 pub const OUTSTANDING_MAX: usize = 16 * 1024;
@@ -84,6 +86,10 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
         let path = path.bytes()?;
         about(session, &path);
         tops.extend(Named::of_session(session, &path));
+        if tops.len() > TOPS_MAX {
+            let text = format!("pull: stands for over {TOPS_MAX} paths; name their directories");
+            return Err(Refusal::new(ErrorCode::BadRequest, text).into());
+        }
     }
     let _threads =
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;

@@ -494,3 +494,19 @@ fn many_at_one_tree_do_not_mix_their_files() {
         assert!(a.get(path) == Some(node) || b.get(path) == Some(node), "{}", path.display());
     }
 }
+
+/// A body of one MiB may hold many patterns, and each may match much.
+#[test]
+fn patterns_cannot_stand_for_more_than_fits_into_memory() {
+    let sandbox = Sandbox::new();
+    let server = server_in(&sandbox);
+    for at in 0..1_000 {
+        std::fs::write(sandbox.inside().join(format!("f{at}")), "").unwrap();
+    }
+    let mut raw = Raw::open(&server);
+    raw.send(&pull(&format!("[{}]", ["\"*\""; 400].join(","))));
+    let refused = raw.answer();
+    assert_eq!(refused.kind(), "error");
+    raw.send(&end());
+    assert_well(&server);
+}
