@@ -510,3 +510,24 @@ fn patterns_cannot_stand_for_more_than_fits_into_memory() {
     raw.send(&end());
     assert_well(&server);
 }
+
+/// A directory whose mode and time cannot be set fails, and whoever pushes hears of it.
+#[test]
+fn a_directory_that_is_gone_at_the_end_is_told() {
+    let sandbox = Sandbox::new();
+    let server = server_in(&sandbox);
+    let mut raw = Raw::open(&server);
+    raw.send(&push("x"));
+    // More than are kept open, so that the first has to be opened again.
+    let dirs: Vec<String> = (0..300).map(|at| dir(&format!("d{at}"), 0o755)).collect();
+    raw.send(&list(&dirs));
+    let mut answered = 0;
+    while answered == 0 {
+        let answer = raw.answer();
+        assert_eq!(answer.kind(), "want");
+        answered = answer.header["count"].as_u64().unwrap();
+    }
+    std::fs::remove_dir(sandbox.inside().join("x/d0")).unwrap();
+    raw.send(&end());
+    assert!(is_refused(&heard(&mut raw)));
+}
