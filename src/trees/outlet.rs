@@ -1,5 +1,7 @@
 //! The way out of a source: what it sends, below a rate if there is one, and compressed where that is faster.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ pub struct Outlet<'s> {
     /// For what is never packed.
     pub sender: &'s LineSender,
     pace: Option<Pace>,
+    /// Whether the other end has said its last word, or is gone: then nobody is kept waiting.
+    is_over: Arc<AtomicBool>,
     packer: Packer,
 }
 
@@ -40,7 +44,13 @@ impl Out {
 impl<'s> Outlet<'s> {
     /// To the target behind `sender`.
     pub fn new(sender: &'s LineSender, out: Out) -> Self {
-        Self { sender, pace: out.bwlimit.map(Pace::new), packer: Packer::new(out.compress) }
+        let pace = out.bwlimit.map(Pace::new);
+        Self { sender, pace, is_over: Arc::default(), packer: Packer::new(out.compress) }
+    }
+
+    /// To be set by whoever hears the other end's last word.
+    pub fn is_over(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_over)
     }
 
     /// The length of a large file's pieces, in bytes.
@@ -94,10 +104,13 @@ impl<'s> Outlet<'s> {
 
     fn keep_pace(&mut self, sent: usize) {
         if let Some(pace) = &mut self.pace {
-            pace.keep(sent);
+            pace.keep(sent, &self.is_over);
         }
     }
 }
+
+/// Who waits for their turn looks up so often: at a low rate a frame is worth minutes.
+const STEP: Duration = Duration::from_millis(50);
 
 /// Keeps what is sent below a rate.
 #[derive(Debug)]
@@ -118,9 +131,15 @@ impl Pace {
         usize::try_from(self.rate / 10).unwrap_or(PIECE_LEN).clamp(1024, PIECE_LEN)
     }
 
-    fn keep(&mut self, bytes: usize) {
+    fn keep(&mut self, bytes: usize, is_over: &AtomicBool) {
         self.sent += bytes as u64;
         let due = Duration::from_micros(self.sent.saturating_mul(1_000_000) / self.rate);
-        thread::sleep(due.saturating_sub(self.since.elapsed()));
+        while !is_over.load(Ordering::Relaxed) {
+            let left = due.saturating_sub(self.since.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(STEP));
+        }
     }
 }

@@ -5,7 +5,7 @@ mod send;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
@@ -132,7 +132,11 @@ impl<'s> Source<'s> {
         let said = Heard::new(said, unheard);
         thread::scope(|scope| {
             let hearing = thread::Builder::new().name("target".into()).stack_size(STACK_LEN);
-            let hearing = hearing.spawn_scoped(scope, move || hear(receiver, &says, unheard));
+            let is_over = self.out.is_over();
+            let hearing = hearing.spawn_scoped(scope, move || {
+                hear(receiver, &says, unheard);
+                is_over.store(true, Ordering::Relaxed);
+            });
             if hearing.is_err() {
                 let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
                 // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the line.

@@ -531,3 +531,18 @@ fn a_directory_that_is_gone_at_the_end_is_told() {
     raw.send(&end());
     assert!(is_refused(&heard(&mut raw)));
 }
+
+/// A frame of small files is worth days at one byte a second; nobody waits for them who is not waited for.
+#[test]
+fn a_slow_pull_ends_with_its_client() {
+    let sandbox = Sandbox::new();
+    let server = server_in(&sandbox);
+    std::fs::write(sandbox.inside().join("f"), noise(1, 100_000)).unwrap();
+    let mut raw = Raw::open(&server);
+    raw.send(&request(r#""type":"pull""#, br#"{"paths":["f"],"bwlimit":1}"#));
+    assert_eq!(raw.answer().kind(), "list");
+    raw.send(&want(1, r#"{"first":0}"#));
+    assert_eq!(raw.answer().kind(), "small");
+    drop(raw);
+    wait_until("the line is no more", || server.log().contains(" disconnected "));
+}
