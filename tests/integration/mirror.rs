@@ -184,3 +184,20 @@ fn contents_are_compared_where_times_say_nothing() {
     let json = put(&[]);
     assert_eq!((&json["files"], &json["unchanged"]), (&0.into(), &3.into()), "the time is right again: {json}");
 }
+
+#[test]
+fn a_dry_run_that_compares_contents_moves_no_large_file() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("big"), vec![7; 8 << 20]).unwrap();
+    server.write("big", vec![8; 8 << 20]);
+    let options = ["-n", "--checksum", "--json", "--bwlimit", "4MiB", "--compress", "none"];
+    for (program, paths) in
+        [("fput", ["big".to_owned(), server.remote("")]), ("fget", [server.remote("big"), ".".to_owned()])]
+    {
+        let json = Run::new(program).args(options).args(paths).current_dir(here.path()).output().json();
+        assert_eq!((&json["files"], &json["failed"]), (&1.into(), &0.into()), "{json}");
+        assert!(json["moved"].as_u64().unwrap() < 6 << 20, "{json}");
+    }
+    assert_eq!(server.read("big"), vec![8; 8 << 20]);
+}

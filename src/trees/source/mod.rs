@@ -249,7 +249,11 @@ impl<'s> Source<'s> {
                 Word::Safe(first, count) => self.take_safe(first, count),
                 Word::Failed(entry, why) => self.take_failed(entry, &why),
                 Word::Did(entry, deed, path, size) => {
-                    self.told.insert(entry);
+                    // In a dry run that was all that was asked; what is under way of it is of no use.
+                    self.sent.remove(&entry);
+                    if self.waiting(entry).is_some() {
+                        self.told.insert(entry);
+                    }
                     (self.watch)(Event::Did { deed, path: &path, size })
                 }
             }),
@@ -267,7 +271,8 @@ impl<'s> Source<'s> {
     fn take_want(&mut self, count: u32, wanted: Vec<Wanted>) -> Result<()> {
         let mut wanted = wanted.into_iter().peekable();
         for _ in 0..count {
-            let entry = self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX);
+            let entry = self.first_unanswered();
+            let was_told = self.told.remove(&entry);
             let listed =
                 self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
             let Listed { path, size, place } = listed;
@@ -281,7 +286,7 @@ impl<'s> Source<'s> {
                 let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
                 let known = if range.chunks { self.known.remove(&entry) } else { None };
                 self.wanted.push_back(WantedFile { entry, path, size, place, offer, there, known });
-            } else if place.is_some() && !self.told.remove(&entry) {
+            } else if place.is_some() && !was_told {
                 (self.watch)(Event::Unchanged(size))?;
             }
             if wanted
@@ -297,12 +302,22 @@ impl<'s> Source<'s> {
         Ok(())
     }
 
+    /// The first entry on which the target has not said anything yet.
+    fn first_unanswered(&self) -> u32 {
+        self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX)
+    }
+
+    /// An entry on which the target has not said yet whether it wants it.
+    fn waiting(&self, entry: u32) -> Option<&Listed> {
+        let at = entry.checked_sub(self.first_unanswered())?;
+        self.unanswered.get(usize::try_from(at).ok()?)
+    }
+
     fn take_failed(&mut self, entry: u32, why: &Refusal) -> Result<()> {
-        let answered = self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX);
-        let waiting = entry.checked_sub(answered).and_then(|at| self.unanswered.get(usize::try_from(at).ok()?));
-        if let Some(listed) = waiting {
+        if let Some(listed) = self.waiting(entry) {
+            let path = listed.path.clone();
             self.told.insert(entry);
-            return (self.watch)(Event::Failed { path: &listed.path, why });
+            return (self.watch)(Event::Failed { path: &path, why });
         }
         let path = self.sent.remove(&entry).map(|(path, _)| path).unwrap_or_default();
         (self.watch)(Event::Failed { path: &path, why })
