@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
 
 use super::body::{Deed, Kept, Wanted, lines, name_of, read_line};
 use super::delta::Known;
-use super::{BODY_LEN_MAX, not_now};
+use super::BODY_LEN_MAX;
 use crate::line::LineReceiver;
+use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::wire::message::Message;
 
@@ -100,7 +101,7 @@ fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
         }
         Message::End { .. } => Ok((0, Said::End)),
         Message::Error { code, message } => Err(Refusal::new(code, message).into()),
-        other => Err(not_now(&other, "want, kept or end")),
+        other => Err(out_of_turn(&other, "want, kept or end")),
     }
 }
 

@@ -51,7 +51,6 @@ use self::walk::{How, Named, Walk};
 use crate::line::Line;
 use crate::root::{Root, refusal};
 use crate::session::Session;
-use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::Message;
 
@@ -220,11 +219,6 @@ fn give_up(line: &mut Line, why: Error) -> Result<()> {
         }
     }
     Err(why)
-}
-
-/// The error for a message that has no place in this turn.
-fn not_now(message: &Message<'_>, wanted: &'static str) -> Error {
-    out_of_turn(message, wanted)
 }
 
 /// The root of a tree that a client sends or takes: its user's own directory.

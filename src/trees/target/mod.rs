@@ -23,7 +23,8 @@ use crate::trees::mirror::{self, Plan};
 use crate::trees::pack::Unpacker;
 use crate::trees::place::{Place, There, split};
 use crate::trees::share::Last;
-use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch, not_now};
+use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch};
+use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::wire::message::{Message, Total};
 
@@ -223,7 +224,7 @@ impl Turn<'_> {
                     self.target.has_ended = true;
                     return Err(why.into());
                 }
-                other => return Err(not_now(&other, "list, small, large or end")),
+                other => return Err(out_of_turn(&other, "list, small, large or end")),
             }
             if self.target.batch.is_due() {
                 self.commit()?;
