@@ -230,7 +230,7 @@ impl Place {
             return Ok(There::Other(None));
         }
         let Some(stat) = looked_at(&dir, name)? else { return Ok(There::Other(Some(dir))) };
-        match FileType::from_raw_mode(stat.st_mode) {
+        match kind_of(&stat) {
             FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
                 Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?)?.finalize().to_hex().to_string()))
             }
@@ -275,7 +275,7 @@ impl Place {
     pub fn other_version(&mut self, path: &[u8]) -> io::Result<Option<(std::fs::File, u64)>> {
         let (dir, name) = split(path);
         let dir = self.dir(dir)?;
-        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let is_file = |stat: Stat| kind_of(&stat) == FileType::RegularFile;
         if !looked_at(&dir, name)?.is_some_and(is_file) {
             return Ok(None);
         }
@@ -353,7 +353,7 @@ impl Place {
             dir => dir?,
         };
         if let Some(stat) = looked_at(&dir, name)? {
-            match FileType::from_raw_mode(stat.st_mode) {
+            match kind_of(&stat) {
                 FileType::Symlink => {
                     if rustix::fs::readlinkat(&*dir, name, Vec::new())?.as_bytes() == to.as_bytes() {
                         return Ok(false);
@@ -450,7 +450,7 @@ impl Place {
             let name = entry?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 let stat = looked_at(&dir, OsStr::from_bytes(&name))?;
-                let is_dir = stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+                let is_dir = stat.is_some_and(|stat| kind_of(&stat) == FileType::Directory);
                 names.push((name, is_dir));
             }
         }

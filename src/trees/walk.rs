@@ -347,9 +347,7 @@ impl Walk {
         }
         Some(self.found(listed, &dir, looked, place))
     }
-}
 
-impl Walk {
     fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, place: Place) -> Found {
         let stat = match looked {
             Ok(stat) => stat,
