@@ -58,6 +58,16 @@ impl Digest {
         }
     }
 
+    /// Takes so many zeros, which need not be anywhere.
+    pub fn update_zeros(&mut self, mut count: u64) {
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+        while count > 0 {
+            let now = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.update(ZEROS.get(..now).unwrap_or_default());
+            count -= now as u64;
+        }
+    }
+
     /// Bytes so far.
     pub const fn len(&self) -> u64 {
         self.len

@@ -244,17 +244,11 @@ impl Part {
     /// The disk is full or failed.
     pub fn skip(&mut self, zeros: u64) -> io::Result<()> {
         use io::Seek as _;
-        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
         let end = self.size().saturating_add(zeros);
         self.file.set_len(end)?;
         self.file.seek(io::SeekFrom::Start(end))?;
         let behind = self.digest.blocks().len();
-        let mut left = zeros;
-        while left > 0 {
-            let now = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.digest.update(ZEROS.get(..now).unwrap_or_default());
-            left -= now as u64;
-        }
+        self.digest.update_zeros(zeros);
         if self.is_kept && self.digest.blocks().len() > behind { self.note() } else { Ok(()) }
     }
 
@@ -491,7 +485,7 @@ fn left_over(dir: &Dir, name: &OsStr) -> io::Result<Option<OwnedFd>> {
             Some(file) => file,
             None => return Ok(None),
         },
-        Err(rustix::io::Errno::NOSPC | rustix::io::Errno::IO) => return Err(rustix::io::Errno::IO.into()),
+        Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::IO)) => return Err(error.into()),
         Err(_) => return Ok(None),
     };
     if !lock(&file) || !is_own(&file)? {

@@ -22,9 +22,6 @@ const READ_LEN: usize = 256 * 1024;
 /// Longest hole that is sent at once, in bytes: hashing it takes ten milliseconds, in which nobody hears a signal.
 pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024;
 
-/// What holes are hashed as.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-
 /// What comes next of a file.
 #[derive(Debug)]
 pub enum Piece<'p> {
@@ -159,12 +156,7 @@ impl<'f> Large<'f> {
             return Ok(0);
         }
         let hole = (data - at).min(HOLE_LEN_MAX);
-        let mut left = hole;
-        while left > 0 {
-            let now = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.digest.update(ZEROS.get(..now).unwrap_or_default());
-            left -= now as u64;
-        }
+        self.digest.update_zeros(hole);
         Ok(hole)
     }
 
