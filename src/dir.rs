@@ -19,7 +19,7 @@ use crate::root::{RootPath, mtime_ns};
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, Misbehaviour, Refusal, Result};
-use crate::wire::message::{Message, Stream};
+use crate::wire::message::{Kind, Message, Stream};
 
 /// A listing leaves in pieces of about so many bytes.
 const PIECE_LEN: usize = 64 * 1024;
@@ -46,20 +46,6 @@ pub struct Entry {
     /// Where a symlink points, as far as that is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Dir,
-    /// A symlink, not followed.
-    Link,
-    /// A device, pipe or socket.
-    Other,
 }
 
 impl Entry {

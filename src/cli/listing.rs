@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::printable::printable_name;
-use crate::dir::{Entry, Kind};
+use crate::dir::Entry;
+use crate::wire::message::Kind;
 
 /// The entries as text, one a line; names as they are, or made printable for a terminal.
 pub fn text(entries: &[Entry], long: bool, for_terminal: bool) -> Vec<u8> {

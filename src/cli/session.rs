@@ -15,14 +15,14 @@ use super::prompt::{Input, Prompt};
 use super::signals::{Forwarding, Interruption};
 use super::tcp_client::PROGRAM;
 use super::{Exit, chat, fget, fput, listing, printable, put_json, put_out, say};
-use crate::dir::{Kind, call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
+use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
 use crate::exec::process::Work;
 use crate::exec::{Call, call_exec};
 use crate::files::{Upload, call_get, call_put};
 use crate::line::Line;
 use crate::net::Address;
 use crate::wire::Error;
-use crate::wire::message::{Outcome, Stream};
+use crate::wire::message::{Kind, Outcome, Stream};
 
 /// What a typed command does with its words.
 type Act = fn(&mut Session, &[&str]) -> anyhow::Result<Exit>;

@@ -25,6 +25,9 @@ use self::journal::{Journal, Known};
 use crate::digest::Digest;
 use crate::wire::message::{Attributes, Total};
 
+/// Files move in pieces of so many bytes. It is the write that profits: a larger one is given larger
+/// folios in the page cache, and 1 MiB took a third less of a receiver's time than 256 KiB.
+pub const PIECE_LEN: usize = 1024 * 1024;
 /// Longest file name of Linux' file systems, in bytes.
 const NAME_LEN_MAX: usize = 255;
 /// What the temporary names add at most: two dots, eight digits, `.journal`.

@@ -8,8 +8,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use super::glob::{self, Matcher};
 use super::{Entry, Pull};
-use crate::dir::Kind;
 use crate::root::RootPath;
+use crate::wire::message::Kind;
 
 /// What was asked for.
 #[derive(Debug)]

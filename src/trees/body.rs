@@ -10,8 +10,8 @@ use super::delta::Delta;
 use super::filter::Selection;
 use super::pack::Compress;
 use super::share::Share;
-use crate::dir::Kind;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::wire::message::Kind;
 
 /// What a `pull` asks for: the body of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
 
+use super::BODY_LEN_MAX;
 use super::body::{Deed, Kept, Wanted, lines, name_of, read_line};
 use super::delta::Known;
-use super::BODY_LEN_MAX;
 use crate::line::LineReceiver;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};

@@ -63,7 +63,7 @@ pub const BODY_LEN_MAX: u32 = 1024 * 1024;
 /// Longest body of `pull` and `push`: paths and patterns, in bytes.
 pub const REQUEST_LEN_MAX: u32 = 1024 * 1024;
 /// Paths that a `pull` may stand for, its patterns expanded: more than fit into it one by one.
-const TOPS_MAX: usize = 300_000;
+pub const TOPS_MAX: usize = 300_000;
 /// Entries that a source has listed and neither sent nor heard to be unwanted: what a long line holds
 /// at 100 ms and 160,000 files a second.
 pub const OUTSTANDING_MAX: usize = 16 * 1024;

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::pack::{Compress, Packer};
-use crate::files::PIECE_LEN;
 use crate::line::LineSender;
+use crate::part::PIECE_LEN;
 use crate::wire::error::{Error, Result};
 use crate::wire::message::{Message, Packed, Stream};
 

@@ -16,12 +16,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::large::digest_of;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
-use crate::dir::Kind;
-use crate::files::PIECE_LEN;
-use crate::part::{self, Part, times};
+use crate::part::{self, PIECE_LEN, Part, times};
 use crate::root::{PATH_LEN_MAX, Root, RootPath, refusal};
 use crate::wire::error::{ErrorCode, Refusal};
-use crate::wire::message::{Attributes, Total};
+use crate::wire::message::{Attributes, Kind, Total};
 
 /// Directories that are kept open.
 const DIRS_OPEN_MAX: usize = 128;

@@ -13,12 +13,11 @@ use super::hear::{Word, bad_want, words_of};
 use super::pack::Unpacker;
 use super::source::RECORD_LEN;
 use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Watch};
-use crate::dir::Kind;
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::frame;
-use crate::wire::message::{Message, Packed};
+use crate::wire::message::{Kind, Message, Packed};
 
 /// An event on its way to whoever watches, on another thread.
 enum Seen {

@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use crate::dir::Kind;
 use crate::wire::error::{ErrorCode, Refusal};
+use crate::wire::message::Kind;
 
 /// Lines at most.
 pub const LINES_MAX: u32 = 16;

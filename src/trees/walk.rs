@@ -17,10 +17,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::Entry;
 use super::filter::Filter;
-use crate::dir::Kind;
 use crate::root::{Root, RootPath, refusal};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
+use crate::wire::message::Kind;
 
 /// Directories inside one another that a walk goes down, with an open descriptor each.
 pub const DEPTH_MAX: usize = 512;

@@ -165,6 +165,20 @@ pub struct Total<'a> {
     pub blake3: Option<Cow<'a, str>>,
 }
 
+/// What an entry of a directory or a tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symlink, not followed.
+    Link,
+    /// A device, pipe or socket.
+    Other,
+}
+
 /// What a file has besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {

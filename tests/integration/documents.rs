@@ -181,7 +181,7 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{bare, chat, exec, files, net, root, wire};
+    use landline::{bare, chat, digest, exec, net, part, root, trees, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -196,7 +196,16 @@ fn the_limits_on_the_map_are_the_codes() {
         ("STACK_LEN", kib(net::listen::STACK_LEN)),
         ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
         ("COMMAND_LEN_MAX", mib(exec::COMMAND_LEN_MAX as usize)),
-        ("files::PIECE_LEN", kib(files::PIECE_LEN)),
+        ("part::PIECE_LEN", kib(part::PIECE_LEN)),
+        ("SMALL_LEN_MAX", kib(usize::try_from(trees::SMALL_LEN_MAX).unwrap())),
+        ("SMALL_FRAME_LEN", kib(trees::SMALL_FRAME_LEN)),
+        ("TOPS_MAX", trees::TOPS_MAX.to_string()),
+        ("OUTSTANDING_MAX", trees::OUTSTANDING_MAX.to_string()),
+        ("BLOCK_LEN", mib(usize::try_from(digest::BLOCK_LEN).unwrap())),
+        ("HOLE_LEN_MAX", mib(usize::try_from(trees::large::HOLE_LEN_MAX).unwrap())),
+        ("CHUNKS_OUT_MAX", mib(trees::delta::CHUNKS_OUT_MAX)),
+        ("LINES_MAX", trees::share::LINES_MAX.to_string()),
+        ("DEPTH_MAX", trees::walk::DEPTH_MAX.to_string()),
         ("REMOVE_DEPTH_MAX", root::REMOVE_DEPTH_MAX.to_string()),
         ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),
         ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
-use crate::dir::Kind;
 use crate::line::{LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::Control;
@@ -22,7 +21,7 @@ use crate::trees::share::{Last, Share};
 use crate::trees::walk::{self, Found, Opener, Place, Walk};
 use crate::trees::{Event, OUTSTANDING_MAX, Sending, Watch};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::Message;
+use crate::wire::message::{Kind, Message};
 
 /// A `list` leaves when it has so many bytes.
 const LIST_FRAME_LEN: usize = 64 * 1024;

@@ -8,9 +8,8 @@ use std::time::Instant;
 use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::{Expected, Turn, bad_small};
-use crate::files::PIECE_LEN;
 use crate::line::LineReceiver;
-use crate::part::Part;
+use crate::part::{PIECE_LEN, Part};
 use crate::trees::batch::Whole;
 use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::HOLE_LEN_MAX;

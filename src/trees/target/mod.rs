@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use self::content::Current;
 use self::ranges::Ranges;
-use crate::dir::Kind;
 use crate::line::{LineReceiver, LineSender};
 use crate::part::Part;
 use crate::trees::asked::Asked;
@@ -26,7 +25,7 @@ use crate::trees::share::Last;
 use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
-use crate::wire::message::{Message, Total};
+use crate::wire::message::{Kind, Message, Total};
 
 /// Parts of earlier attempts that are kept open until their turn has come.
 const PARTS_OPEN_MAX: usize = 64;
