@@ -158,7 +158,7 @@ pub struct Entry {
 /// An entry as JSON has it.
 #[derive(Serialize, Deserialize)]
 struct EntryLine<'a> {
-    path: Cow<'a, PathText>,
+    path: PathText,
     kind: Kind,
     #[serde(default)]
     size: u64,
@@ -181,7 +181,7 @@ struct EntryLine<'a> {
 impl Entry {
     pub(super) fn write(&self, to: &mut Vec<u8>) -> Result<()> {
         let line = EntryLine {
-            path: Cow::Owned(PathText::of(&self.path)),
+            path: PathText::of(&self.path),
             kind: self.kind,
             size: self.size,
             mtime_ns: self.mtime_ns,
@@ -198,12 +198,12 @@ impl Entry {
     pub(super) fn read(line: &[u8]) -> Result<Self> {
         let line: EntryLine<'_> = read_line(line, "list")?;
         Ok(Self {
-            path: name_of(&line.path)?,
+            path: name_of(line.path, "list")?,
             kind: line.kind,
             size: line.size,
             mtime_ns: line.mtime_ns,
             mode: line.mode,
-            target: line.target.as_ref().map(name_of).transpose()?,
+            target: line.target.map(|target| name_of(target, "list")).transpose()?,
             same: line.same,
             has_links: line.links,
             error: line.error.map(Cow::into_owned),
@@ -212,9 +212,15 @@ impl Entry {
     }
 }
 
-pub(super) fn name_of(text: &PathText) -> Result<Vec<u8>> {
-    let bad = |refusal: Refusal| Misbehaviour::BadBody { what: "list", why: refusal.message };
-    Ok(text.bytes().map_err(bad)?.into_owned())
+/// A path in the body of a `what`.
+pub(super) fn name_of(text: PathText, what: &'static str) -> Result<Vec<u8>> {
+    match text {
+        PathText::Plain(plain) => Ok(plain.into_bytes()),
+        encoded @ PathText::Encoded { .. } => {
+            let bad = |refusal: Refusal| Misbehaviour::BadBody { what, why: refusal.message };
+            Ok(encoded.bytes().map_err(bad)?.into_owned())
+        }
+    }
 }
 
 /// Entries that are wanted, a line of `want`: so many from `first` on.

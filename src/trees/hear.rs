@@ -110,7 +110,7 @@ pub(super) fn words_of(body: &[u8]) -> Result<Vec<Word>> {
     let words = lines(body).map(|line| {
         let Kept { first, count, code, message, did, path, size } = read_line(line, "kept")?;
         if let (Some(deed), Some(path)) = (did, path) {
-            return Ok(Word::Did(first, deed, name_of(&path)?, size));
+            return Ok(Word::Did(first, deed, name_of(path, "kept")?, size));
         }
         let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
         Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
