@@ -61,7 +61,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// For a file of `len` bytes: so that it has not many more than [`CHUNKS`].
+    /// For a file of `len` bytes: so that it has not many more than `CHUNKS`.
     pub fn for_len(len: u64) -> Self {
         let average = u32::try_from((len / CHUNKS).next_power_of_two()).unwrap_or(AVERAGE_MAX);
         Self { average: average.clamp(AVERAGE_MIN, AVERAGE_MAX) }
