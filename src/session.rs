@@ -8,7 +8,7 @@ use crate::audit::{Audit, Record, parts_of};
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
 use crate::root::{Root, RootPath};
-use crate::trust::{Peer, Services};
+use crate::trust::{Peer, Service, Services};
 
 /// One line's memory. It never touches the process: `cd` moves a session and nothing else.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl Session {
     /// It leads out of the root, or cannot be a path.
     pub fn resolve(&self, path: &[u8]) -> Result<RootPath, crate::wire::error::Refusal> {
         self.cwd.join(path)
+    }
+
+    /// Whether the peer may see what is there.
+    pub fn may_read(&self) -> bool {
+        self.services.has(Service::Read)
     }
 }
 

@@ -52,6 +52,17 @@ pub fn size(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|error| format!("{error}; write it like 10MiB, 64KiB or 65536"))
 }
 
+/// Parses a rate: as [`size`], and not 0.
+///
+/// # Errors
+/// The text is no size, or nothing would ever move.
+pub fn rate(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("nothing would ever move; leave it out for no limit".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
 /// Reads one of a few words, which `--help` lists.
 pub fn one_of<T: Copy + Send + Sync + 'static>(
     words: &'static [(&'static str, T)],

@@ -12,7 +12,7 @@ use super::args::{Reach, Talk, duration};
 use super::exit::usage;
 use super::remote::{FromRemote, Remote};
 use super::signals::Interruption;
-use super::transfer::{Copy, Show, Teller, with_retries};
+use super::transfer::{Copy, Paced, Show, Teller, with_retries};
 use super::{Exit, say};
 use super::{connect, lines};
 use crate::bare::BareLine;
@@ -142,8 +142,9 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::
     if args.talk.json || args.show.json_stream || args.copy.recursive || args.copy.dry_run || args.wire.is_some() {
         return Err(usage("standard output takes one file, and nothing else"));
     }
+    args.copy.check_for_a_pipe()?;
     let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {
-        let sink = Stdout(Digest::default());
+        let sink = args.copy.paced(Stdout(Digest::default()));
         let got = call_get(&mut line, source.path.as_bytes(), |_| Ok(sink), &mut |_| Ok(()));
         let bytes = got.map_err(|error| match error {
             Error::Ours { source, .. } => Error::ours(super::STDOUT)(source),
@@ -162,6 +163,17 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::
 
 /// Standard output, and the digest of what went there.
 struct Stdout(Digest);
+
+impl Sink for Paced<Stdout> {
+    fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        self.keep(piece.len());
+        self.inner.take(piece)
+    }
+
+    fn finish(self, sent: &Total<'_>, attributes: &Attributes) -> std::io::Result<()> {
+        self.inner.finish(sent, attributes)
+    }
+}
 
 impl Sink for Stdout {
     fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {

@@ -66,6 +66,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let (remote, teller) = match &remotes[..] {
         [] => return Err(usage("name a file and HOST:[PATH]")),
         [only] => (only, Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run)),
+        _ if files.iter().any(|file| file == "-") => {
+            return Err(usage("standard input is read once; send it to one machine, and from there to the others"));
+        }
         _ => return fan_out(args, files, &remotes),
     };
     if files.iter().any(|file| file == "-") {
@@ -220,6 +223,7 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
     if args.copy.recursive || args.copy.dry_run {
         return Err(usage("standard input is one file, which is read once"));
     }
+    args.copy.check_for_a_pipe()?;
     if remote.path.is_empty() || remote.path.as_bytes().ends_with(b"/") {
         return Err(usage("what is the file to be called? write HOST:PATH"));
     }
@@ -227,7 +231,8 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
     let put = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk).and_then(|mut line| {
         let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
         let (path, name) = (remote.path.as_bytes(), OsStr::new(""));
-        let upload = Upload { source: std::io::stdin().lock(), shown: &from, attributes, path, name };
+        let source = args.copy.paced(std::io::stdin().lock());
+        let upload = Upload { source, shown: &from, attributes, path, name };
         let mut bytes = 0;
         let interruption = Interruption::watch()?;
         interruption.add(line.control());

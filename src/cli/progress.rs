@@ -28,6 +28,9 @@ const LINE_INTERVAL: Duration = Duration::from_secs(2);
 /// What is moved faster than this shows no bar.
 const BAR_AFTER: Duration = Duration::from_millis(200);
 
+/// Before, a rate says nothing.
+const PACE_AFTER: Duration = Duration::from_millis(200);
+
 /// A smaller file is not named to whoever asks, in bytes.
 const NAMED_LEN_MIN: u64 = 1024 * 1024;
 
@@ -51,6 +54,8 @@ pub struct Progress {
     bytes_done: u64,
     /// Bytes that were there before, or are the same: no part of the rate.
     bytes_saved: u64,
+    /// Of `bytes_done` and `bytes_saved`, what the present file has brought: it may begin again.
+    present: (u64, u64),
     is_all_listed: bool,
 }
 
@@ -83,6 +88,7 @@ impl Progress {
             bytes: 0,
             bytes_done: 0,
             bytes_saved: 0,
+            present: (0, 0),
             is_all_listed: false,
         }
     }
@@ -112,20 +118,33 @@ impl Progress {
         if !matches!(self.form, Form::None) || size >= NAMED_LEN_MIN {
             self.name = printable(&name()).into_owned();
         }
-        self.bytes_done = self.bytes_done.saturating_add(there);
-        self.bytes_saved = self.bytes_saved.saturating_add(there);
+        self.present = (0, 0);
+        self.add(there, there);
+    }
+
+    /// The present file begins anew: what it has brought does not count.
+    pub const fn again(&mut self) {
+        self.bytes_done = self.bytes_done.saturating_sub(self.present.0);
+        self.bytes_saved = self.bytes_saved.saturating_sub(self.present.1);
+        self.present = (0, 0);
+    }
+
+    const fn add(&mut self, done: u64, saved: u64) {
+        self.bytes_done = self.bytes_done.saturating_add(done);
+        self.bytes_saved = self.bytes_saved.saturating_add(saved);
+        self.present = (self.present.0 + done, self.present.1 + saved);
     }
 
     /// So many bytes have moved.
     pub fn moved(&mut self, bytes: u64) {
-        self.bytes_done = self.bytes_done.saturating_add(bytes);
+        self.add(bytes, 0);
         self.show();
     }
 
     /// So many bytes need not move.
     pub fn skimmed(&mut self, bytes: u64) {
-        self.bytes_saved = self.bytes_saved.saturating_add(bytes);
-        self.moved(bytes);
+        self.add(bytes, bytes);
+        self.show();
     }
 
     /// A file is where it belongs.
@@ -134,8 +153,9 @@ impl Progress {
     }
 
     /// All is listed once more, after the line was lost.
-    pub const fn begin_again(&mut self) {
+    pub fn begin_again(&mut self) {
         (self.files, self.files_done, self.bytes, self.bytes_done, self.bytes_saved) = (0, 0, 0, 0, 0);
+        (self.present, self.started) = ((0, 0), Instant::now());
         self.is_all_listed = false;
     }
 
@@ -143,6 +163,10 @@ impl Progress {
         if IS_ASKED.load(Ordering::Relaxed) && IS_ASKED.swap(false, Ordering::AcqRel) {
             self.say("progress", &self.line());
         }
+        let pace = match self.form {
+            Form::Bar(_) if self.started.elapsed() >= BAR_AFTER => self.pace(),
+            _ => String::new(),
+        };
         match &mut self.form {
             Form::None => {}
             Form::Lines(next) => {
@@ -161,7 +185,8 @@ impl Progress {
                 let more = if self.is_all_listed { "" } else { "+" };
                 let count =
                     if self.files > 1 { format!(" {}/{}{more}", self.files_done, self.files) } else { String::new() };
-                bar.set_message(format!("{}{count}", self.name));
+                bar.set_prefix(format!("{}{count}", self.name));
+                bar.set_message(pace);
             }
         }
     }
@@ -169,18 +194,22 @@ impl Progress {
     /// One line: file, percent, bytes, rate, time left, files.
     fn line(&self) -> String {
         let Self { name, files, files_done, bytes, bytes_done, .. } = self;
-        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = bytes_done.saturating_sub(self.bytes_saved).saturating_mul(1000) / ms;
         let more = if self.is_all_listed { "" } else { "+ (still listing)" };
         let percent = bytes_done.saturating_mul(100).checked_div(*bytes).unwrap_or(100);
-        let left = bytes
-            .saturating_sub(*bytes_done)
-            .checked_div(rate)
-            .map_or_else(|| "?".to_owned(), |seconds| HumanDuration(Duration::from_secs(seconds)).to_string());
-        format!(
-            "{name} {percent}% {bytes_done} of {bytes} bytes, {}/s, {left} left, {files_done} of {files}{more} files",
-            HumanBytes(rate)
-        )
+        format!("{name} {percent}% {bytes_done} of {bytes} bytes, {}, {files_done} of {files}{more} files", self.pace())
+    }
+
+    /// Bytes a second and the time left, of what has to move: what was there already says nothing about that.
+    fn pace(&self) -> String {
+        let elapsed = self.started.elapsed();
+        if elapsed < PACE_AFTER {
+            return "?/s, ? left".to_owned();
+        }
+        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = self.bytes_done.saturating_sub(self.bytes_saved).saturating_mul(1000) / ms;
+        let left = self.bytes.saturating_sub(self.bytes_done).checked_div(rate);
+        let left = left.map(|seconds| HumanDuration(Duration::from_secs(seconds)).to_string());
+        format!("{}/s, {} left", HumanBytes(rate), left.as_deref().unwrap_or("?"))
     }
 
     /// Says something above the line.
@@ -203,7 +232,7 @@ impl Progress {
 
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAW_RATE_HZ));
-    let template = "{msg} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {eta} [{wide_bar}]";
+    let template = "{prefix} {percent:>3}% {bytes}/{total_bytes} {msg} [{wide_bar}]";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -25,6 +25,9 @@ impl Remote {
     /// The host's part is no address.
     pub fn parse(argument: &OsStr) -> anyhow::Result<Option<Self>> {
         let bytes = argument.as_bytes();
+        if let Some(scheme) = foreign_scheme(bytes) {
+            return Err(usage(format!("{scheme}: not spoken here; write HOST:PATH, or tls://HOST:PORT/PATH")));
+        }
         let Some((address, path)) = split(bytes) else { return Ok(None) };
         let Ok(address) = std::str::from_utf8(address) else {
             return Err(usage(format!("{}: the host's name is not UTF-8", argument.to_string_lossy())));
@@ -112,6 +115,11 @@ impl ToRemote {
     pub fn new(sources: &[OsString], remote: &Remote) -> Self {
         Self { sources: sources.to_vec(), remote: remote.clone(), placed: None }
     }
+
+    /// Whether it is a single file, which gets another name.
+    fn is_renamed(&self) -> bool {
+        matches!(self.placed, Some((_, Some(_))))
+    }
 }
 
 impl Names for ToRemote {
@@ -120,6 +128,7 @@ impl Names for ToRemote {
         let is_top = |source: &&OsString| Path::new(source).file_name().map(OsStr::as_bytes) == Some(top);
         let from = match (self.sources.iter().find(is_top), self.sources.first()) {
             (Some(source), _) => [source.as_bytes(), rest].concat(),
+            (None, Some(source)) if self.is_renamed() => source.as_bytes().to_vec(),
             (None, Some(source)) => join(source.as_bytes(), path),
             (None, None) => path.to_vec(),
         };
@@ -150,6 +159,14 @@ fn join(above: &[u8], path: &[u8]) -> Vec<u8> {
         return [above, path].concat();
     }
     [above, b"/", path].concat()
+}
+
+/// What stands before `://`, if it is not one of ours.
+fn foreign_scheme(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (scheme, _) = text.split_once("://")?;
+    let is_word = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase());
+    (is_word && !matches!(scheme, "tcp" | "tls")).then_some(scheme)
 }
 
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

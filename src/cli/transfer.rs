@@ -1,13 +1,14 @@
 //! What `fget` and `fput` share: their options, what they say about each file, and the summary.
 
+use std::io::Read;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{duration, one_of, size};
+use super::args::{duration, one_of, rate, size};
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::signals::Interruption;
@@ -15,11 +16,11 @@ use super::{Exit, printable, put_json, put_out};
 use crate::session::millis;
 use crate::trees::delta::Delta;
 use crate::trees::filter::{Filter, Selection};
-use crate::trees::outlet::Out;
+use crate::trees::outlet::{Out, Pace};
 use crate::trees::pack::Compress;
 use crate::trees::share::LINES_MAX;
 use crate::trees::{Deed, Event, Keeping, Tally};
-use crate::wire::error::Refusal;
+use crate::wire::error::{Error, Refusal};
 
 /// What is copied, and how.
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
@@ -73,15 +74,14 @@ pub struct Copy {
     #[arg(long, requires = "delete")]
     pub force: bool,
     /// Send at most so many bytes a second; compressed ones are fewer
-    #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = size)]
+    #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = rate)]
     pub bwlimit: Option<u64>,
-    /// Move a tree over N lines at once, which over a long distance carry more than one
-    #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, requires = "recursive",
-          conflicts_with = "delete", value_parser = clap::value_parser!(u32).range(1..=i64::from(LINES_MAX)))]
+    /// With -r: move a tree over N lines at once, which over a long distance carry more than one; not with --delete
+    #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(LINES_MAX)))]
     pub lines: u32,
-    /// When the line is lost, connect again and go on, for so long without success
+    /// When the line is lost, connect again and go on, for so long without success [alone: 10m]
     #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
-          num_args = 0..=1, default_missing_value = "10m")]
+          num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
     pub retry: Option<Duration>,
 }
 
@@ -106,9 +106,32 @@ impl Copy {
         Out { bwlimit: self.bwlimit.map(|all| all / lines), compress: self.compress }
     }
 
+    /// What goes through a pipe, at the rate that was asked for.
+    pub fn paced<P>(&self, inner: P) -> Paced<P> {
+        Paced { inner, pace: self.bwlimit.map(Pace::new) }
+    }
+
+    /// A pipe has no second attempt, and its bytes go as they are.
+    ///
+    /// # Errors
+    /// More was asked for.
+    pub fn check_for_a_pipe(&self) -> anyhow::Result<()> {
+        if self.compress == Compress::Zstd {
+            return Err(usage(
+                "what goes through a pipe is not compressed; leave --compress out, or pipe through zstd",
+            ));
+        }
+        if self.retry.is_some() {
+            return Err(usage("what went through a pipe cannot be asked for again; leave --retry out"));
+        }
+        Ok(())
+    }
+
     /// How many lines are to be opened.
     pub fn lines(&self) -> usize {
-        if self.dry_run { 1 } else { usize::try_from(self.lines).unwrap_or(1) }
+        // A failure on one line is not known on another, where something might be removed.
+        let is_one = !self.recursive || self.dry_run || self.delete;
+        if is_one { 1 } else { usize::try_from(self.lines).unwrap_or(1) }
     }
 
     /// What of a tree is meant: the last pattern that matches decides, as in a .gitignore.
@@ -118,7 +141,7 @@ impl Copy {
     pub fn selection(&self) -> anyhow::Result<Selection> {
         let mut exclude = Vec::new();
         for file in &self.exclude_from {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let text = std::fs::read_to_string(file).map_err(Error::ours(file.display().to_string()))?;
             exclude.extend(text.lines().map(str::to_owned));
         }
         exclude.extend(self.exclude.iter().cloned());
@@ -130,6 +153,31 @@ impl Copy {
         let selection = Selection { exclude, max_size: self.max_size };
         Filter::new(&selection).map_err(|why| usage(why.message))?;
         Ok(selection)
+    }
+}
+
+/// A pipe, at a rate.
+#[derive(Debug)]
+pub struct Paced<P> {
+    /// The pipe.
+    pub inner: P,
+    pace: Option<Pace>,
+}
+
+impl<P> Paced<P> {
+    /// So many bytes went through.
+    pub fn keep(&mut self, bytes: usize) {
+        if let Some(pace) = &mut self.pace {
+            pace.keep(bytes, &AtomicBool::new(false));
+        }
+    }
+}
+
+impl<P: Read> Read for Paced<P> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.keep(len);
+        Ok(len)
     }
 }
 
@@ -312,6 +360,7 @@ impl Teller {
                 }
             }
             Event::Again { path, why } => {
+                self.progress.again();
                 let from = names.from(path);
                 if self.form == Form::JsonStream {
                     put_json(&serde_json::json!({ "event": "again", "from": from, "why": why }))?;
@@ -463,7 +512,8 @@ impl Teller {
                 let kept = if reused > 0 { format!(", {reused} of them from what was there") } else { String::new() };
                 let same = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
                 let odd = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-                let gone = if removed > 0 { format!(", {removed} removed") } else { String::new() };
+                let removes = if self.dry_run { "to remove" } else { "removed" };
+                let gone = if removed > 0 { format!(", {removed} {removes}") } else { String::new() };
                 let would = if self.dry_run { "would copy " } else { "" };
                 let short = if saved > 0 { format!(", {saved} saved by compression") } else { String::new() };
                 let text = format!(
@@ -512,8 +562,7 @@ impl Teller {
         if self.form != Form::Json {
             return Ok((self.finish()?, None));
         }
-        let summary =
-            serde_json::to_value(self.summary()).map_err(|error| crate::wire::Error::ours("JSON")(error.into()))?;
+        let summary = serde_json::to_value(self.summary()).map_err(|error| Error::ours("JSON")(error.into()))?;
         Ok((self.exit, Some(summary)))
     }
 
@@ -580,6 +629,9 @@ pub fn with_retries(
         }
         let Some(wait) = retries.next(&error) else {
             teller.failed(from, to, &error)?;
+            if matches!(error.downcast_ref(), Some(Error::LineLost(_))) {
+                teller.remark(&format!("{GO_ON}, or with --retry"));
+            }
             return Ok(Ended::Told);
         };
         teller.retrying(&error, wait, &begun);

@@ -759,7 +759,7 @@ fn peek(connection: &mut Connection, incoming: &mut Incoming) -> io::Result<Opti
 /// rustls points to its manual here.
 fn in_our_words(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        let text = "it was cut: no farewell came (close_notify); a server ends the lines of a revoked peer so";
+        let text = "it was cut without a farewell: the other end was stopped or killed, or has revoked this peer";
         return io::Error::new(io::ErrorKind::UnexpectedEof, text);
     }
     error

@@ -33,14 +33,17 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins a journal in an empty `file`, with what is known so far.
+    /// Begins a journal in an empty `file`, with what is known so far; the first `synced` bytes are on the disk.
     ///
     /// # Errors
     /// The disk is full or failed.
-    pub fn begin(mut file: File, blocks: &[ChainingValue]) -> io::Result<Self> {
+    pub fn begin(mut file: File, blocks: &[ChainingValue], synced: u64) -> io::Result<Self> {
         file.write_all(format!("{MAGIC}{}\n", boot()).as_bytes())?;
         let mut journal = Self { file, blocks: 0 };
         journal.add(blocks)?;
+        if synced > 0 {
+            journal.synced(synced)?;
+        }
         Ok(journal)
     }
 
@@ -82,6 +85,8 @@ pub struct Known {
     pub blocks: Vec<ChainingValue>,
     /// How much of the part counts; `None`: all of it.
     pub len_max: Option<u64>,
+    /// How much of it is surely on the disk.
+    pub synced: u64,
 }
 
 impl Known {
@@ -98,7 +103,7 @@ impl Known {
         let mut lines = text.split_inclusive('\n').map_while(|line| line.strip_suffix('\n'));
         let Some(written_in) = lines.next().and_then(|line| line.strip_prefix(MAGIC)) else {
             // Of a part with no journal at all nothing is known, neither that its end is there.
-            return Self { blocks: Vec::new(), len_max: Some(0) };
+            return Self { blocks: Vec::new(), len_max: Some(0), synced: 0 };
         };
         let (mut blocks, mut synced, mut closed) = (Vec::new(), 0, None);
         for line in lines {
@@ -120,10 +125,10 @@ impl Known {
             return Self::default();
         }
         if written_in == boot && !boot.is_empty() {
-            return Self { blocks, len_max: None };
+            return Self { blocks, len_max: None, synced };
         }
         blocks.truncate(usize::try_from(synced / BLOCK_LEN).unwrap_or(usize::MAX));
-        Self { blocks, len_max: Some(synced) }
+        Self { blocks, len_max: Some(synced), synced }
     }
 
     /// What is known of a part that has `len` bytes: how many of them count, and their digest as far as
@@ -152,11 +157,14 @@ mod tests {
     fn what_was_written_is_read_again() {
         let (mut written, read) = {
             let file = tempfile::NamedTempFile::new().unwrap();
-            (Journal::begin(file.reopen().unwrap(), &[[1; 32]]).unwrap(), file.reopen().unwrap())
+            (Journal::begin(file.reopen().unwrap(), &[[1; 32]], 0).unwrap(), file.reopen().unwrap())
         };
         written.add(&[[1; 32], [2; 32]]).unwrap();
         written.synced(BLOCK_LEN).unwrap();
-        assert_eq!(Known::read(read, (0, 0)), Known { blocks: vec![[1; 32], [2; 32]], len_max: None });
+        assert_eq!(
+            Known::read(read, (0, 0)),
+            Known { blocks: vec![[1; 32], [2; 32]], len_max: None, synced: BLOCK_LEN }
+        );
     }
 
     #[test]

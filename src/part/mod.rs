@@ -54,6 +54,8 @@ pub struct Part {
     journal: Option<Journal>,
     /// Where the last checkpoint was, in bytes; `None`: there are none.
     synced: Option<u64>,
+    /// What an earlier attempt had on the disk, in bytes.
+    synced_before: u64,
     is_over: bool,
 }
 
@@ -152,6 +154,7 @@ impl Part {
                 is_kept: attempt == 0,
                 journal: None,
                 synced: Some(0),
+                synced_before: 0,
                 is_over: false,
             };
             if !is_new {
@@ -169,6 +172,7 @@ impl Part {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Known::default(),
             Err(_) => Known { len_max: Some(0), ..Known::default() },
         };
+        self.synced_before = known.synced;
         let (len, mut digest) = known.of(self.file.metadata()?.len());
         let mut at = digest.len();
         let mut piece = vec![0; READ_LEN];
@@ -212,7 +216,7 @@ impl Part {
 
     /// Before anything that it does not describe is there.
     fn remove_journal(&mut self) {
-        self.journal = None;
+        (self.journal, self.synced_before) = (None, 0);
         if let Some(name) = &self.names.journal {
             remove(&self.dir, name);
         }
@@ -262,7 +266,7 @@ impl Part {
             journal.add(blocks)?;
         } else {
             let file = self.open_journal(OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
-            self.journal = Some(Journal::begin(file, blocks)?);
+            self.journal = Some(Journal::begin(file, blocks, self.synced_before)?);
         }
         let len = self.digest.len();
         if let (Some(synced), Some(journal)) = (&mut self.synced, &mut self.journal)

@@ -40,6 +40,7 @@ pub mod walk;
 use std::sync::Arc;
 
 pub use self::body::{Deed, Entry, Keeping, PathText, Pull, Push};
+use self::delta::Delta;
 pub use self::event::{Event, Tally, Watch};
 use self::filter::Filter;
 use self::outlet::Out;
@@ -119,10 +120,19 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
     let body = line.receiver().body(REQUEST_LEN_MAX)?;
     let push: Push = serde_json::from_slice(&body)
         .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("push: the body cannot be read: {error}")))?;
+    let mut keeping = push.keeping;
+    if !session.may_read() {
+        // Who may only write learns nothing of what is there.
+        if keeping.checksum {
+            let text = "--checksum tells what is there, and needs the service read";
+            return Err(Refusal::new(ErrorCode::Permission, text).into());
+        }
+        keeping.delta = Delta::Never;
+    }
     let place = session.resolve(path)?;
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
     let shape = Shape { goes_into, is_made: push.recursive };
-    let place = Place::new(Arc::clone(&session.root), place, shape, push.keeping);
+    let place = Place::new(Arc::clone(&session.root), place, shape, keeping);
     let target = Target::new(place, Filter::new(&push.selection)?);
     let mut target = if push.helps { target.helping() } else { target };
     let mut tally = Tally::default();

@@ -112,9 +112,12 @@ impl<'s> Outlet<'s> {
 /// Who waits for their turn looks up so often: at a low rate a frame is worth minutes.
 const STEP: Duration = Duration::from_millis(50);
 
+/// So much of a time in which nothing was sent may be made up for.
+const CREDIT_MAX: Duration = Duration::from_secs(1);
+
 /// Keeps what is sent below a rate.
 #[derive(Debug)]
-struct Pace {
+pub struct Pace {
     /// Bytes a second.
     rate: u64,
     since: Instant,
@@ -122,7 +125,8 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(rate: u64) -> Self {
+    /// So many bytes a second.
+    pub fn new(rate: u64) -> Self {
         Self { rate: rate.max(1), since: Instant::now(), sent: 0 }
     }
 
@@ -131,9 +135,14 @@ impl Pace {
         usize::try_from(self.rate / 10).unwrap_or(PIECE_LEN).clamp(1024, PIECE_LEN)
     }
 
-    fn keep(&mut self, bytes: usize, is_over: &AtomicBool) {
+    /// So many bytes were sent: waits until the next may be, or nobody wants them any more.
+    pub fn keep(&mut self, bytes: usize, is_over: &AtomicBool) {
         self.sent += bytes as u64;
         let due = Duration::from_micros(self.sent.saturating_mul(1_000_000) / self.rate);
+        // Who was held up may not make up for all of it at once.
+        if let Some(late) = self.since.elapsed().checked_sub(due + CREDIT_MAX) {
+            self.since += late;
+        }
         while !is_over.load(Ordering::Relaxed) {
             let left = due.saturating_sub(self.since.elapsed());
             if left.is_zero() {

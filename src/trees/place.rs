@@ -96,6 +96,14 @@ impl Place {
                     below.push(found.file_name().unwrap_or_default().to_owned());
                     break own_root(found.parent().unwrap_or(Path::new("/")))?;
                 }
+                // A rename would put a file in its place: /dev/stdout would be gone.
+                Err(_) if above.is_symlink() => {
+                    let to = above.read_link().unwrap_or_default();
+                    return Err(io::Error::other(format!(
+                        "is a symlink to {}, which is no file or directory; name its target, or - for standard output",
+                        to.display()
+                    )));
+                }
                 Err(error) => {
                     below.push(above.file_name().ok_or(error)?.to_owned());
                     above = above.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -120,6 +128,16 @@ impl Place {
     /// # Errors
     /// It is missing or cannot be used.
     pub fn settle(&mut self, first: &Entry) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
+        self.find(first).map_err(|why| match why.message.rsplit_once(": ") {
+            // By the name that was given, and not by what it is below the root.
+            Some((_, rest)) if self.shown != self.path.to_string() => {
+                Refusal::new(why.code, format!("{}: {rest}", self.shown))
+            }
+            _ => why,
+        })
+    }
+
+    fn find(&mut self, first: &Entry) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
         let Self { root, path, shape, keeping, .. } = &*self;
         let is_dir = path.is_root() || root.is_dir(path);
         let (base, above) = if shape.goes_into || is_dir || first.kind == Kind::Dir {
@@ -335,6 +353,17 @@ impl Place {
         }
         self.keep_open(path, Open { dir: Arc::new(opened), is_new });
         Ok(is_new)
+    }
+
+    /// Waits until all that was made here is on the disk.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync(&self) -> io::Result<()> {
+        let Some(dir) = self.base.as_ref().and_then(|base| base.dir.as_ref()) else { return Ok(()) };
+        // It may have been opened as a mere path (O_PATH).
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::syncfs(rustix::fs::openat(&**dir, ".", flags, Mode::empty())?)?)
     }
 
     /// Makes a symlink; `false`: it was there.

@@ -408,8 +408,8 @@ impl Place {
     }
 
     fn followed_stat(&self) -> io::Result<Stat> {
-        let flags =
-            OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::PATH).bits().cast_signed()).clone();
+        // With O_PATH nothing is opened that could make us wait, and openat2(2) takes no O_NONBLOCK beside it.
+        let flags = OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).clone();
         let file = self.top.ground.dir.open_with(Path::new(OsStr::from_bytes(&self.path())), &flags)?;
         Ok(rustix::fs::fstat(&file)?)
     }

@@ -168,3 +168,42 @@ fn a_machine_that_an_interruption_left_without_is_not_done() {
     let codes = [&json["hosts"][0], &json["hosts"][1], &json].map(|ended| ended["exit_code"].as_u64());
     assert_eq!(codes, [Some(130); 3], "{json}");
 }
+
+#[test]
+fn a_pipe_keeps_its_rate_and_says_what_it_cannot_do() {
+    let server = Server::start();
+    let (far, other) = (server.remote("piped"), server.remote("other"));
+    let started = std::time::Instant::now();
+    Run::new("fput").args(["-q", "--bwlimit", "500k", "-", &far]).stdin(vec![7; 300_000]).prints("");
+    let get = Run::new("fget").args(["-q", "--bwlimit", "500k", &far, "-"]).output();
+    assert_eq!(get.stdout.len(), 300_000);
+    assert!(started.elapsed() > std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+    for (args, said) in [
+        (&["--compress", "zstd"][..], "is not compressed"),
+        (&["--retry"], "cannot be asked for again"),
+        (&["--bwlimit", "0"], "nothing would ever move"),
+    ] {
+        Run::new("fput").args(args).args(["-", &far]).code(2).stderr(said).prints("");
+        Run::new("fget").args(args).args([&far, "-"]).code(2).stderr(said).prints("");
+    }
+    Run::new("fput").args(["-", &far, &other]).code(2).stderr("send it to one machine").prints("");
+    Run::new("fput").args(["a", "ssh://host/x"]).code(2).stderr("ssh: not spoken here").prints("");
+}
+
+#[test]
+fn who_may_only_write_learns_nothing_of_what_is_there() {
+    let server = Server::with(&["--guest", "write"]);
+    server.write("pin", "12345678");
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("pin"), "00000000").unwrap();
+    let there = format!("{}/", server.plain());
+    let put = Run::new("fput").args(["--checksum", "pin", &there]).current_dir(here.path());
+    put.code(1).stderr("--checksum tells what is there, and needs the service read").prints("");
+    assert_eq!(server.read("pin"), b"12345678");
+    let (old, new) = (vec![7; 2 << 20], vec![7; (2 << 20) + 1]);
+    server.write("big", &old);
+    std::fs::write(here.path().join("big"), &new).unwrap();
+    let put = Run::new("fput").args(["--json", "--delta", "always", "big", &there]).current_dir(here.path());
+    assert_eq!(put.output().json()["reused"], 0);
+    assert!(server.read("big") == new);
+}

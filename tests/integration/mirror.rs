@@ -97,7 +97,7 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     said.sort();
     assert_eq!(said, want);
     assert!(dry.stderr.contains("would copy 2 files, 12 bytes"), "{}", dry.stderr);
-    assert!(dry.stderr.contains("1 unchanged, 2 removed, 0 failed"), "{}", dry.stderr);
+    assert!(dry.stderr.contains("1 unchanged, 2 to remove, 0 failed"), "{}", dry.stderr);
     assert_eq!(paths(server.root()), before);
     // And that is what happens.
     run(&["-qr", "--delete", "--force"]);

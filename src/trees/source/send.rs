@@ -52,6 +52,13 @@ impl Source<'_> {
                     Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
                 }
             }
+            if size_now == 0 && file.read_at(&mut [0], 0).is_ok_and(|read| read > 0) {
+                let text = format!(
+                    "{}: says that it is empty, and is not, as in /proc; pipe it: cat FILE | fput - HOST:PATH",
+                    place.shown()
+                );
+                return self.lose(entry, &path, &Refusal::new(ErrorCode::Failed, text));
+            }
             let opened = Opened { entry, path: &path, file: &file, stat: &stat };
             let read = if size_now <= SMALL_LEN_MAX && offer.is_none() && !is_large {
                 self.add_small(&opened)

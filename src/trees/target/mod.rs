@@ -71,6 +71,8 @@ pub struct Target {
     listed: Option<mirror::Listed>,
     /// Whether anything failed, on either side.
     has_failed: bool,
+    /// Whether anything was made or removed that is no file.
+    has_made: bool,
     /// Directories whose mode and time are to be set.
     listed_dirs: Vec<(Vec<u8>, u32, i64)>,
     /// Bytes in their paths.
@@ -122,6 +124,7 @@ impl Target {
             listed_dirs: Vec::new(),
             listed_dirs_len: 0,
             has_failed: false,
+            has_made: false,
             wanted: Ranges::default(),
             kept: Vec::new(),
             is_mute: false,
@@ -245,6 +248,11 @@ impl Turn<'_> {
             self.mirror()?;
             self.finish_dirs()?;
         }
+        // Directories, symlinks and other names are in no batch.
+        let keeping = self.target.place.keeping;
+        if self.target.has_made && keeping.sync && !keeping.dry_run {
+            self.target.place.sync().map_err(Error::ours("what was made"))?;
+        }
         self.send_kept()?;
         self.sender.send(&Message::End { total: None }, &[])?;
         self.target.has_ended = true;
@@ -345,7 +353,10 @@ impl Turn<'_> {
         };
         match made {
             Ok(is_new) if is_new && self.target.place.keeping.dry_run => self.tell(number, deed, &path, 0),
-            Ok(_) => Ok(()),
+            Ok(is_new) => {
+                self.target.has_made |= is_new;
+                Ok(())
+            }
             // Each line lists it, and meets the same; the first one says so.
             Err(_) if self.target.helps => {
                 self.target.has_failed = true;
@@ -496,7 +507,10 @@ impl Turn<'_> {
                 None => Err(io::Error::other("the file whose other name it is was not listed")),
             };
             match linked {
-                Ok(true) => self.tell(number, Deed::Linked, &path, 0)?,
+                Ok(true) => {
+                    self.target.has_made = true;
+                    self.tell(number, Deed::Linked, &path, 0)?;
+                }
                 Ok(false) => {}
                 Err(error) => self.fail_or_stop(number, &path, &error)?,
             }
@@ -532,7 +546,10 @@ impl Turn<'_> {
         for (path, is_dir) in remove {
             let removed = if keeping.dry_run { Ok(()) } else { self.target.place.remove(&path, is_dir) };
             match removed {
-                Ok(()) => self.tell(u32::MAX, Deed::Removed, &path, 0)?,
+                Ok(()) => {
+                    self.target.has_made = true;
+                    self.tell(u32::MAX, Deed::Removed, &path, 0)?;
+                }
                 Err(error) => {
                     let why = self.target.place.explained(&path, &error);
                     self.fail(u32::MAX, &path, &why)?;

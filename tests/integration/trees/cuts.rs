@@ -265,8 +265,7 @@ fn a_copy_that_connects_again_counts_everything_once() {
     let proxy = Proxy::start(setting.server.address());
     proxy.cut_after(Toward::Server, 6 << 20, Cut::Reset);
     let remote = format!("tls://{}/", proxy.address());
-    let put =
-        Run::new("fput").args(["-r", "--json", "--no-sync", "--compress", "none", "--retry", "1m", "odd", &remote]);
+    let put = Run::new("fput").args(["-r", "--json", "--no-sync", "--compress", "none", "--retry=1m", "odd", &remote]);
     let output = put.current_dir(setting.here.path()).code(1).any_stderr().output();
     assert!(output.stderr.contains("connecting again"), "{}", output.stderr);
     let json = output.json();

@@ -415,3 +415,52 @@ fn a_source_that_is_missing_does_not_stop_the_others() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert_eq!(server.names("up"), ["a"]);
 }
+
+#[test]
+fn symlinks_can_be_followed_as_far_as_the_tree_goes() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(here.path().join("tree/dir")).unwrap();
+    std::fs::write(here.path().join("tree/dir/file"), "text").unwrap();
+    std::fs::write(here.path().join("outside"), "secret").unwrap();
+    for (to, name) in [("dir/file", "to-file"), ("dir", "to-dir"), ("nowhere", "broken"), ("../outside", "out")] {
+        std::os::unix::fs::symlink(to, here.path().join("tree").join(name)).unwrap();
+    }
+    let put = Run::new("fput").args(["-r", "--follow", "tree/", &server.remote("up")]).current_dir(here.path());
+    let said = put.code(1).any_stderr().output().stderr;
+    assert!(said.contains("broken: ") && said.contains("out: "), "{said}");
+    let get = Run::new("fget").args(["-qr", "--follow", &server.remote("up/"), "back"]).current_dir(here.path());
+    get.prints("");
+    for copy in [server.root().join("up"), here.path().join("back")] {
+        for name in ["to-file", "to-dir/file", "dir/file"] {
+            let path = copy.join(name);
+            assert!(!path.is_symlink(), "{}", path.display());
+            assert_eq!(std::fs::read(&path).unwrap(), b"text", "{}", path.display());
+        }
+        assert!(!copy.join("to-dir").is_symlink() && !copy.join("out").exists() && !copy.join("broken").exists());
+    }
+}
+
+#[test]
+fn a_destination_that_leads_nowhere_is_not_replaced() {
+    let server = Server::start();
+    server.write("file", "text");
+    let here = tempfile::tempdir().unwrap();
+    let get = |to: &str| Run::new("fget").args([&server.remote("file"), to]).current_dir(here.path());
+    std::os::unix::fs::symlink("nowhere", here.path().join("dangling")).unwrap();
+    get("dangling").code(1).stderr("dangling: is a symlink to nowhere, which is no file or directory").prints("");
+    // As /dev/stdout is one to a pipe.
+    std::os::unix::fs::symlink("/proc/self/fd/1", here.path().join("stdout")).unwrap();
+    get("stdout").code(1).stderr("name its target, or - for standard output").prints("");
+    assert!(here.path().join("dangling").is_symlink() && here.path().join("stdout").is_symlink());
+    get("/dev/null/x").code(1).stderr("/dev/null").prints("");
+}
+
+#[test]
+fn a_file_that_says_it_is_empty_and_is_not_is_no_success() {
+    let server = Server::start();
+    let put = Run::new("fput").args(["/proc/version", &server.remote("")]);
+    put.code(1).stderr("says that it is empty, and is not").prints("");
+    assert!(!server.root().join("version").exists());
+    Run::new("fput").args(["-q", "/dev/null", &server.remote("x")]).code(1).any_stderr().prints("");
+}
