@@ -38,6 +38,11 @@ const DIRS_MAX: usize = 1_000_000;
 /// Bytes in the paths of those directories.
 const DIRS_LEN_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes that are kept of files with several names: their paths...
+const NAMES_LEN_MAX: usize = 128 * 1024 * 1024;
+/// ... and what each of them takes besides.
+const NAME_LEN: usize = 64;
+
 /// The target's half of a turn.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 #[derive(Debug)]
@@ -67,6 +72,8 @@ pub struct Target {
     heads: HashMap<u32, Vec<u8>>,
     /// The others: entry, path, and the entry of the file.
     names: Vec<(u32, Vec<u8>, u32)>,
+    /// Bytes that both take.
+    names_len: usize,
     /// What the source has, for a mirror.
     listed: Option<mirror::Listed>,
     /// Whether anything failed, on either side.
@@ -120,6 +127,7 @@ impl Target {
             batch: Batch::new(keeping.sync),
             heads: HashMap::new(),
             names: Vec::new(),
+            names_len: 0,
             listed: keeping.delete.then(mirror::Listed::default),
             listed_dirs: Vec::new(),
             listed_dirs_len: 0,
@@ -339,10 +347,14 @@ impl Turn<'_> {
             Err(why) => return self.fail(number, &entry.path, &why),
         };
         if let Some(head) = entry.same {
+            if !self.has_room_for_name(&path) {
+                let why = format!("{}: too many hard links in one tree; send it in parts", self.target.place.shown(&path));
+                return self.fail(number, &path, &Refusal::new(ErrorCode::Failed, why));
+            }
             self.target.names.push((number, path, head));
             return Ok(());
         }
-        if entry.has_links {
+        if entry.has_links && entry.kind == Kind::File && self.has_room_for_name(&path) {
             self.target.heads.insert(number, path.clone());
         }
         let (made, deed) = match entry.kind {
@@ -364,6 +376,16 @@ impl Turn<'_> {
             }
             Err(error) => self.fail_or_stop(number, &path, &error),
         }
+    }
+
+    /// Whether one more name of a file may be kept until all is there.
+    fn has_room_for_name(&mut self, path: &[u8]) -> bool {
+        let len = self.target.names_len + path.len() + NAME_LEN;
+        let has_room = len <= NAMES_LEN_MAX;
+        if has_room {
+            self.target.names_len = len;
+        }
+        has_room
     }
 
     fn look_at_dir(&mut self, path: &[u8], entry: &Entry) -> io::Result<bool> {
