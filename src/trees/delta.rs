@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use byteorder::{ByteOrder as _, LittleEndian};
-use fastcdc::v2020::FastCDC;
+use fastcdc::v2020::{FastCDC, MINIMUM_MAX};
 use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +79,8 @@ impl Cut {
     }
 
     /// No border is looked for before it, which saves half of the work.
-    const fn shortest(self) -> usize {
-        self.average as usize / 4 * 3
+    fn shortest(self) -> usize {
+        (self.average as usize / 4 * 3).min(MINIMUM_MAX)
     }
 
     const fn longest(self) -> usize {
@@ -421,6 +421,21 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file
+    }
+
+    #[test]
+    fn the_longest_files_are_cut_too() {
+        let bytes = noise(40 << 20, 1);
+        for len in [1_u64 << 20, 33 << 30, 1 << 40, u64::MAX / 4] {
+            let cut = Cut::for_len(len);
+            assert_eq!(Cut::of_average(cut.average()), Some(cut));
+            let records = chunks_of(&file_of(&bytes), bytes.len() as u64, cut).unwrap();
+            let lens: Vec<usize> =
+                records.chunks(RECORD_LEN).map(|record| LittleEndian::read_u32(record) as usize).collect();
+            assert_eq!(lens.iter().sum::<usize>(), bytes.len());
+            let (_, but_last) = lens.split_last().unwrap();
+            assert!(but_last.iter().all(|len| (cut.shortest()..=cut.longest()).contains(len)), "{lens:?}");
+        }
     }
 
     /// What the target makes of the pieces, and how many bytes were new.
