@@ -348,7 +348,8 @@ impl Turn<'_> {
         };
         if let Some(head) = entry.same {
             if !self.has_room_for_name(&path) {
-                let why = format!("{}: too many hard links in one tree; send it in parts", self.target.place.shown(&path));
+                let why =
+                    format!("{}: too many hard links in one tree; send it in parts", self.target.place.shown(&path));
                 return self.fail(number, &path, &Refusal::new(ErrorCode::Failed, why));
             }
             self.target.names.push((number, path, head));

@@ -149,6 +149,77 @@ fn every_cut_of_a_download_is_healed() {
     every_cut_is_healed(Way::Down);
 }
 
+/// The tree of an older day: the large files had something else in the middle, and some small ones were not there.
+fn make_older(dir: &Path) {
+    make_tree(dir);
+    for name in ["big", "deep/other"] {
+        let path = dir.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.splice(500_000..900_000, noise(99, 300_000));
+        std::fs::write(&path, bytes).unwrap();
+        set_mtime(&path, 1_300_000_000_000_000_000);
+    }
+    for at in 0..60 {
+        std::fs::remove_file(dir.join(format!("deep/er/f{at:03}"))).unwrap();
+    }
+}
+
+/// Changed blocks, compressed, over several lines.
+fn every_cut_of_a_newer_version_is_healed(way: Way) {
+    const OPTIONS: [&str; 7] = ["--delta", "always", "--compress", "zstd", "--lines", "3", "--no-sync"];
+    let setting = Setting::new();
+    let full = {
+        let proxy = Proxy::start(setting.server.address());
+        make_older(&setting.target(way, "full"));
+        setting.copy(way, "full", &proxy.address(), &OPTIONS).prints("");
+        assert_same(&setting.tree, &snapshot(&setting.target(way, "full")), "uncut");
+        proxy.passed(way.toward())
+    };
+    // Three greetings, two small halves of a file and sixty small ones, and less than what both large ones have.
+    assert!(full < 3_500_000, "{full}");
+    let mut cut_runs = 0;
+    for copy in 0..copies() / 4 {
+        let at = 24_576 + chance(copy) % (full - 24_576);
+        let how = if copy % 4 == 3 { Cut::Close } else { Cut::Reset };
+        let (name, proxy) = (format!("copy{copy}"), Proxy::start(setting.server.address()));
+        let when = format!("{way:?}, copy {copy}, cut at {at} of {full}");
+        let target = setting.target(way, &name);
+        make_older(&target);
+        proxy.cut_after(way.toward(), at, how);
+        let (code, said) = ended(setting.copy(way, &name, &proxy.address(), &OPTIONS).spawn());
+        assert!(matches!(code, Some(0 | 4)), "{when}: {code:?} {said}");
+        cut_runs += u64::from(code == Some(4));
+        wait_until("no line is open", || {
+            let log = setting.server.log();
+            log.matches(" connected ").count() == log.matches(" disconnected ").count()
+        });
+        // What has a name is of the one day or the other.
+        for (name, node) in snapshot(&target).iter().filter(|(name, _)| !super::is_stray(name)) {
+            if let super::What::File { .. } = node.what
+                && !["big", "deep/other"].map(Path::new).contains(&name.as_path())
+            {
+                assert!(setting.tree.get(name).is_some_and(|whole| whole.what == node.what), "{when}: {name:?}");
+            }
+        }
+        setting.copy(way, &name, &proxy.address(), &OPTIONS).prints("");
+        assert_same(&setting.tree, &snapshot(&target), &when);
+        std::fs::remove_dir_all(target).unwrap();
+    }
+    assert!(cut_runs > 0);
+    eprintln!("{way:?}: {cut_runs} cut");
+    assert_eq!(strays(setting.server.root()), strays(setting.here.path()));
+}
+
+#[test]
+fn every_cut_of_a_newer_version_going_up_is_healed() {
+    every_cut_of_a_newer_version_is_healed(Way::Up);
+}
+
+#[test]
+fn every_cut_of_a_newer_version_coming_down_is_healed() {
+    every_cut_of_a_newer_version_is_healed(Way::Down);
+}
+
 /// A line on which the tree takes two seconds, so that there is a middle.
 fn slow(address: &str) -> Proxy {
     Proxy::delayed(address, Duration::from_millis(10), 40_000)

@@ -171,3 +171,52 @@ fn a_line_that_helps_finishes_no_directories() {
     assert_eq!(mode & 0o777, 0o700);
     assert!(server.root().join("x/d/f").exists());
 }
+
+/// What is to take hours ends with the line.
+#[test]
+fn nobody_waits_for_his_turn_on_a_line_that_is_gone() {
+    let server = Server::with(&["--guest", "read", "--grace", "100ms"]);
+    let here = tempfile::tempdir().unwrap();
+    for at in 0..20 {
+        std::fs::write(here.path().join(format!("f{at}")), noise(at, 50_000)).unwrap();
+        server.write(&format!("x/f{at}"), noise(at, 50_000));
+    }
+    let run = Run::new("fput").args(["-r", "--bwlimit", "1k", "--no-sync", ".", &server.remote("y/")]);
+    let running = run.current_dir(here.path()).spawn();
+    wait_until("a frame was sent", || server.root().join("y").is_dir() && !is_empty(&server.root().join("y")));
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(ended(running).0, Some(130));
+    // A server's source too, be it that its client is gone or that it is to stop.
+    let pull = |raw: &mut Raw| {
+        raw.send(&request(r#""type":"pull""#, br#"{"paths":["x"],"recursive":true,"bwlimit":1}"#));
+        while raw.answer().kind() != "list" {}
+        raw.send(&super::words::want(21, r#"{"first":1,"count":20}"#));
+        while raw.answer().kind() != "small" {}
+    };
+    let mut gone = Raw::open(&server);
+    pull(&mut gone);
+    drop(gone);
+    wait_until("no line is open", || {
+        let log = server.log();
+        log.matches(" connected ").count() == log.matches(" disconnected ").count()
+    });
+    let mut stays = Raw::open(&server);
+    pull(&mut stays);
+    let (status, log) = server.stop();
+    assert!(status.success(), "{log}");
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).unwrap().next().is_none()
+}
+
+/// Over several lines, each end is counted.
+#[test]
+fn a_list_ends_once() {
+    let server = Server::with(&["--guest", "write"]);
+    let mut raw = Raw::open(&server);
+    raw.send(&super::words::push("x"));
+    raw.send_what_goes(&[list(&[super::words::dir("d", 0o700)]), list(&[]), end()].concat());
+    let last = std::iter::from_fn(|| raw.next()).find(|answer| matches!(answer.kind(), "error" | "end"));
+    assert_eq!(last.unwrap().kind(), "error");
+}

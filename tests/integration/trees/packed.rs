@@ -129,3 +129,32 @@ fn what_cannot_be_unpacked_ends_the_turn() {
     while raw.answer().kind() != "end" {}
     assert!(server.read("x/evil") == bytes);
 }
+
+/// A list may be a thousand times as long as what comes over the line.
+#[test]
+fn names_that_fill_the_memory_are_refused() {
+    let server = Server::with(&["--guest", "write"]);
+    let mut raw = Raw::open(&server);
+    let name = [vec!["n".repeat(200); 19].join("/").as_str(), ""].concat();
+    let line = format!("{{\"path\":\"{name}\",\"kind\":\"file\",\"same\":0}}\n");
+    let count = (1 << 20) / line.len();
+    let lines = line.repeat(count);
+    let frame = packed("list", lines.len(), &zstd::bulk::compress(lines.as_bytes(), 1).unwrap());
+    raw.send(&push("x"));
+    for _ in 0..150 {
+        raw.send(&frame);
+        // Each list is answered, so that no more is under way than there is to be.
+        let is_over = loop {
+            let answer = raw.answer();
+            match answer.kind() {
+                "kept" => break String::from_utf8_lossy(&answer.body).contains("too many hard links"),
+                "want" if answer.header["count"] == count => break false,
+                kind => assert_eq!(kind, "want"),
+            }
+        };
+        if is_over {
+            return;
+        }
+    }
+    panic!("{} bytes of names are taken", 150 * lines.len());
+}

@@ -209,6 +209,7 @@ fn out_of_turn() -> Vec<(&'static str, Vec<u8>)> {
         ("a kept from a source", [one.clone(), request(r#""type":"kept""#, br#"{"first":0}"#), end()].concat()),
         ("a verb", [one.clone(), request(r#""type":"get","path":"x""#, &[]), end()].concat()),
         ("an unknown word", [one.clone(), request(r#""type":"frobnicate""#, &[]), end()].concat()),
+        ("a list behind the last one", [one.clone(), list(&[]), end()].concat()),
         ("an end with files still wanted", [one.clone(), end()].concat()),
         ("a list after the last one", [list(&[]), list(&[]), end()].concat()),
         ("an unknown kind", [list(&[entry(r#""evil""#, "device", 0)]), end()].concat()),
