@@ -198,7 +198,11 @@ fn every_cut_of_a_newer_version_is_healed(way: Way) {
             if let super::What::File { .. } = node.what
                 && !["big", "deep/other"].map(Path::new).contains(&name.as_path())
             {
-                assert!(setting.tree.get(name).is_some_and(|whole| whole.what == node.what), "{when}: {name:?}");
+                assert!(
+                    setting.tree.get(name).is_some_and(|whole| whole.what == node.what),
+                    "{when}: {}",
+                    name.display()
+                );
             }
         }
         setting.copy(way, &name, &proxy.address(), &OPTIONS).prints("");
