@@ -132,7 +132,7 @@ impl Progress {
     const fn add(&mut self, done: u64, saved: u64) {
         self.bytes_done = self.bytes_done.saturating_add(done);
         self.bytes_saved = self.bytes_saved.saturating_add(saved);
-        self.present = (self.present.0 + done, self.present.1 + saved);
+        self.present = (self.present.0.saturating_add(done), self.present.1.saturating_add(saved));
     }
 
     /// So many bytes have moved.

@@ -102,16 +102,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts an event.
+    /// Counts an event; what a peer says of sizes may be anything.
     pub const fn count(&mut self, event: &Event<'_>) {
         match event {
             Event::Done { size, .. } | Event::Did { deed: Deed::Copied, size, .. } => {
                 self.files += 1;
-                self.bytes += *size;
+                self.bytes = self.bytes.saturating_add(*size);
             }
-            Event::Moved(bytes) => self.moved += *bytes,
-            Event::Saves(bytes) => self.saved += *bytes,
-            Event::Reuses(bytes) => self.reused += *bytes,
+            Event::Moved(bytes) => self.moved = self.moved.saturating_add(*bytes),
+            Event::Saves(bytes) => self.saved = self.saved.saturating_add(*bytes),
+            Event::Reuses(bytes) => self.reused = self.reused.saturating_add(*bytes),
             Event::Unchanged(_) => self.unchanged += 1,
             Event::Failed { .. } => self.failed += 1,
             Event::Skipped { .. } => self.skipped += 1,
