@@ -111,8 +111,9 @@ impl Tour {
         child.stdin.take().context("stdin")?.write_all(stdin.as_bytes())?;
         let output = child.wait_with_output()?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        print!("{}", out.replace(&self.address, "HOST"));
-        print!("{}", err.replace(&self.address, "HOST"));
+        for line in out.lines().chain(err.lines()) {
+            println!("{}", shortened(&line.replace(&self.address, "HOST")));
+        }
         println!();
         Ok(Seen { out: out.into_owned(), code: output.status.code() })
     }
@@ -362,4 +363,13 @@ fn serve(home: &Path, args: &[&str]) -> Result<(Child, String)> {
 fn quoted(word: &str) -> String {
     let is_plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./:=,".contains(c));
     if is_plain { word.to_owned() } else { format!("'{}'", OsStr::new(word).to_string_lossy()) }
+}
+
+/// What nobody reads to its end: an object with a result for each of 200 files.
+fn shortened(line: &str) -> String {
+    const SHOWN_MAX: usize = 400;
+    match line.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{} ... ({} bytes)", line.get(..end).unwrap_or_default(), line.len()),
+        None => line.to_owned(),
+    }
 }

@@ -108,8 +108,12 @@ impl Named {
         match session.root.canonical(&resolved) {
             Ok(_) => vec![below(resolved, contents)],
             Err(why) if why.code == ErrorCode::NotFound && super::glob::is_pattern(path) => {
-                super::glob::expand(session, path)
-                    .map_or_else(missing, |matched| matched.into_iter().map(|path| below(path, false)).collect())
+                let contents = path.ends_with(b"/");
+                // As in a shell: with a slash behind it a pattern stands for directories only.
+                let is_meant = |path: &RootPath| !contents || session.root.is_dir(path);
+                super::glob::expand(session, path).map_or_else(missing, |matched| {
+                    matched.into_iter().filter(is_meant).map(|path| below(path, contents)).collect()
+                })
             }
             Err(why) => missing(why),
         }

@@ -207,3 +207,21 @@ fn who_may_only_write_learns_nothing_of_what_is_there() {
     assert_eq!(put.output().json()["reused"], 0);
     assert!(server.read("big") == new);
 }
+
+#[test]
+fn a_pattern_with_a_slash_behind_it_means_what_is_in_directories() {
+    let server = Server::start();
+    for path in ["site1/a", "site2/b", "sitemap"] {
+        server.write(path, path);
+    }
+    let here = tempfile::tempdir().unwrap();
+    let names = |pattern: &str, to: &str| {
+        Run::new("fget").args(["-qr", &server.remote(pattern), to]).current_dir(here.path()).prints("");
+        let found = std::fs::read_dir(here.path().join(to)).unwrap();
+        let mut names: Vec<_> = found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("site*", "as-they-are"), ["site1", "site2", "sitemap"]);
+    assert_eq!(names("site*/", "what-is-in-them"), ["a", "b"]);
+}
