@@ -55,7 +55,7 @@ pub const VERBS: &[Verb] = &[
         name: "exec",
         services: &[Exec],
         serve: |line, session, _, request| match request {
-            Message::Exec { form, path } => exec::serve_exec(line, session, *form, path.as_deref()),
+            Message::Exec { form, path, terms } => exec::serve_exec(line, session, (*form, *terms), path.as_deref()),
             other => Err(not_this_verb(other)),
         },
     },

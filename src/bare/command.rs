@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::OutputPolicy;
+use crate::exec::KILL_AFTER;
+use crate::exec::environment::Environment;
 use crate::exec::process::{Pipes, Process, Work, could_not_start, start};
 use crate::net::Stream;
 use crate::session::Session;
@@ -18,8 +20,6 @@ pub const REPLY_LEN_MAX: usize = 16 * 1024 * 1024;
 /// A client that has shut down its sending half may wait for the reply, or may be gone: a command
 /// that runs for it is given so long.
 const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(10);
-/// Between asking such a command to end and ending it.
-const KILL_AFTER: Duration = Duration::from_secs(2);
 
 /// Runs a command. A plain `cd DIR` moves the session, which is what the tutorials set as an
 /// exercise: each command has a shell of its own, so a `cd` there would be gone with it.
@@ -50,8 +50,8 @@ pub(super) fn run(
         Ok(thread) => thread,
         Err(full) => return refused(full.to_string()),
     };
-    let pipes = if policy == OutputPolicy::Merged { Pipes::Merged } else { Pipes::NoInput };
-    let mut process = match start(&work, &cwd, pipes) {
+    let pipes = if policy == OutputPolicy::Merged { Pipes::TogetherWithoutInput } else { Pipes::ApartWithoutInput };
+    let mut process = match start(&work, &cwd, pipes, &Environment::of(&session.peer.to_string())) {
         Ok(process) => process,
         Err(error) => {
             let Outcome::CouldNotStart { why, .. } = could_not_start(&work, &error) else { return Err(error.into()) };

@@ -78,6 +78,8 @@ impl Exit {
             Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
                 u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
             }
+            // As timeout(1) has it.
+            Outcome::TimedOut => 124,
             Outcome::Killed(signal) => {
                 let number = signal_number(signal).and_then(|number| u8::try_from(number).ok()).unwrap_or(0);
                 number.saturating_add(128)

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser;
@@ -25,13 +27,14 @@ use crate::session::millis;
 use crate::text::{Decoder, Encoding};
 use crate::wire::Error;
 use crate::wire::error::LineLost;
-use crate::wire::message::{Outcome, Stream};
+use crate::wire::message::{Outcome, Stream, Terms};
 use crate::wire::tutorial::{Ended, Waits, Wire};
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "rexec";
 
 /// Run a command on another machine, or open a prompt there
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 pub struct Args {
@@ -54,9 +57,21 @@ pub struct Args {
     /// Speak to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
-    /// With --wire: how long to wait for a reply
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
-    timeout: Duration,
+    /// End the command after so long, and all that it has started; with --wire: how long to wait for a reply [default: 5s]
+    #[arg(long, env = "LANDLINE_EXEC_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// When it is ended (the time is up, this program is gone): ask first, kill so much later
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
+    kill_after: Duration,
+    /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire")]
+    env: Vec<OsString>,
+    /// Set the variables that stand in FILE, one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "wire")]
+    env_file: Vec<PathBuf>,
+    /// Both outputs as one on standard output, in the order in which the command wrote them
+    #[arg(long, conflicts_with = "wire")]
+    merge: bool,
     /// With --wire raw: silence that ends a reply
     #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
     idle: Duration,
@@ -72,15 +87,19 @@ pub struct Args {
     is_argv: bool,
 }
 
+/// How long a tutorial's server may take to reply, if nobody says.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
+
 const EXAMPLES: &str = "\
 Examples:
   rexec build 'ls -l | wc'            a command for the server's shell
   rexec build -- printf '%s\\n' 'a b'  a program and its exact arguments, no shell
   rexec -C src build make             in a directory under the server's root
+  rexec -e DEBUG=1 --timeout 10m build make   with a variable, and a deadline that the server keeps
   tar c . | rexec build 'tar x'       standard input goes there too
   rexec build                         a prompt that keeps its directory
 
-Exit code: the command's own; 128+n if signal n ended it; 126 or 127 if it could not start;
+Exit code: the command's own; 128+n if signal n ended it; 124 if its time was up; 126 or 127 if it could not start;
 251 refused, 252 wrong usage, 253 not connected, 254 line lost (the command's fate is unknown here).";
 
 impl Args {
@@ -111,6 +130,44 @@ impl Args {
         }
         let words: Vec<&[u8]> = self.command.iter().map(|word| word.as_bytes()).collect();
         Some(Work::Shell(self.encoded(OsString::from_vec(words.join(&b' ')))))
+    }
+
+    /// The variables that are to be set over there.
+    fn variables(&self) -> anyhow::Result<Vec<OsString>> {
+        let mut variables = Vec::new();
+        for file in &self.env_file {
+            let text = std::fs::read(file).with_context(|| file.display().to_string())?;
+            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+            variables.extend(lines.map(|line| OsString::from_vec(line.to_vec())));
+        }
+        variables.extend(self.env.iter().cloned());
+        for variable in &mut variables {
+            if variable.as_bytes().contains(&b'=') {
+                continue;
+            }
+            let Some(value) = std::env::var_os(&*variable) else {
+                let name = variable.to_string_lossy();
+                return Err(usage(format!("{name}: is not set here; write {name}=VALUE")));
+            };
+            variable.push("=");
+            variable.push(value);
+        }
+        match variables.iter().find(|variable| variable.as_bytes().starts_with(b"=")) {
+            Some(nameless) => Err(usage(format!("{}: has no name; write NAME=VALUE", nameless.to_string_lossy()))),
+            None => Ok(variables),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (timeout_ms, kill_after_ms) = (self.timeout.map(ms), Some(ms(self.kill_after)));
+        Terms { variables: 0, timeout_ms, kill_after_ms, merged: self.merge }
+    }
+
+    /// How long a tutorial's server may take to reply.
+    fn reply_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(REPLY_TIME_MAX)
     }
 
     /// A command string in the encoding of the machine over there.
@@ -148,8 +205,11 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 
 fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
     let stdin = std::io::stdin();
+    let variables = args.variables()?;
     let call = Call {
         work,
+        variables: &variables,
+        terms: args.terms(),
         path: args.chdir.as_ref().map(|path| path.as_bytes()),
         stdin: (!args.no_stdin).then(|| stdin.as_fd()),
     };
@@ -242,6 +302,7 @@ impl<'a> Show<'a> {
         match outcome {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
             Outcome::CouldNotStart { why, .. } => say(PROGRAM, &format!("{host}: {}", printable(why))),
+            Outcome::TimedOut => say(PROGRAM, &format!("{host}: its time was up, and it was ended")),
             Outcome::Exited(_) => {}
         }
         if !self.args.talk.json && !self.args.json_stream {
@@ -250,6 +311,7 @@ impl<'a> Show<'a> {
         let (exit_code, signal, error) = match outcome {
             Outcome::Exited(code) => (Some(*code), None, None),
             Outcome::Killed(signal) => (None, Some(signal), None),
+            Outcome::TimedOut => (None, None, None),
             Outcome::CouldNotStart { code, why } => (Some(*code), None, Some(why)),
         };
         put_json(&serde_json::json!({
@@ -259,6 +321,7 @@ impl<'a> Show<'a> {
             "outcome": match outcome {
                 Outcome::Exited(_) => "exited",
                 Outcome::Killed(_) => "killed",
+                Outcome::TimedOut => "timed-out",
                 Outcome::CouldNotStart { .. } => "could-not-start",
             },
             "exit_code": exit_code,
@@ -314,7 +377,8 @@ fn cd(line: &mut Line, path: &str) -> anyhow::Result<Exit> {
 
 fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exit> {
     let work = Work::Shell(args.encoded(command.into()));
-    let call = Call { work: &work, path: None, stdin: None };
+    let variables = args.variables()?;
+    let call = Call { work: &work, path: None, variables: &variables, terms: args.terms(), stdin: None };
     let forwarding = Forwarding::start(line.sender().clone(), line.control().clone())?;
     let mut show = Show::new(args);
     let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
@@ -344,7 +408,7 @@ fn bare(args: &Args, wire: Wire) -> anyhow::Result<Exit> {
         return Err(usage("the tutorials' servers take a command string only: no -- and no --chdir"));
     }
     let stream = connect::stream(PROGRAM, &args.host, &args.reach, &args.talk)?;
-    let mut line = BareLine::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.idle });
+    let mut line = BareLine::new(stream, wire, Waits { reply: Some(args.reply_timeout()), idle: args.idle });
     if let Some(Work::Shell(command)) = args.work() {
         let exit = ask_bare(args, &mut line, command.as_bytes())?;
         line.close();
@@ -387,7 +451,7 @@ fn ask_bare(args: &Args, line: &mut BareLine, command: &[u8]) -> anyhow::Result<
     }
     match ended {
         Ended::Nothing => {
-            let waited = args.timeout;
+            let waited = args.reply_timeout();
             say(
                 PROGRAM,
                 &format!("no reply within {waited:?}; some servers send nothing for a command that prints nothing"),

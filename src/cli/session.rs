@@ -22,7 +22,7 @@ use crate::files::{Upload, call_get, call_put};
 use crate::line::Line;
 use crate::net::Address;
 use crate::wire::Error;
-use crate::wire::message::{Kind, Outcome, Stream};
+use crate::wire::message::{Kind, Outcome, Stream, Terms};
 
 /// What a typed command does with its words.
 type Act = fn(&mut Session, &[&str]) -> anyhow::Result<Exit>;
@@ -270,13 +270,17 @@ impl Session {
         let mut line = self.line.borrow_mut();
         let work = Work::Shell(command.into());
         let forwarding = Forwarding::start(line.sender().clone(), line.control().clone())?;
-        let ended = call_exec(&mut line, &Call { work: &work, path: None, stdin: None }, &mut |stream, bytes| {
-            use std::io::Write as _;
-            match stream {
-                Stream::Main => put_out(bytes),
-                Stream::Stderr => std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error")),
-            }
-        });
+        let ended = call_exec(
+            &mut line,
+            &Call { work: &work, path: None, variables: &[], terms: Terms::default(), stdin: None },
+            &mut |stream, bytes| {
+                use std::io::Write as _;
+                match stream {
+                    Stream::Main => put_out(bytes),
+                    Stream::Stderr => std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error")),
+                }
+            },
+        );
         forwarding.stop();
         let outcome = ended?;
         match &outcome {

@@ -1,5 +1,6 @@
 //! The client's half of a remote command.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use super::{PIECE_LEN, STDIN_CREDIT};
 use crate::line::{Line, LineReceiver};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, LineLost, Refusal, Result};
-use crate::wire::message::{Message, Outcome, Stream};
+use crate::wire::message::{Message, Outcome, Stream, Terms};
 
 /// A command to run on the other machine.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub struct Call<'c> {
     pub work: &'c Work,
     /// Where, if not where the session stands.
     pub path: Option<&'c [u8]>,
+    /// `NAME=VALUE` for its environment.
+    pub variables: &'c [OsString],
+    /// Its deadline, and what else was agreed; how many variables there are is filled in.
+    pub terms: Terms,
     /// What it reads; `None`: nothing.
     pub stdin: Option<BorrowedFd<'c>>,
 }
@@ -34,8 +39,9 @@ pub type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>;
 /// The server refused (then nothing ran), `output` failed (then the command was ended), or the line
 /// was lost (then its fate is unknown here; the server ends it).
 pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result<Outcome<'static>> {
-    let (form, body) = call.work.to_body();
-    let request = Message::Exec { form, path: call.path.map(Into::into) };
+    let (form, body) = call.work.to_body(call.variables);
+    let variables = u32::try_from(call.variables.len()).unwrap_or(u32::MAX);
+    let request = Message::Exec { form, path: call.path.map(Into::into), terms: Terms { variables, ..call.terms } };
     line.sender().queue(&request, &body)?;
     if call.stdin.is_none() {
         line.sender().queue(&Message::Eof, &[])?;

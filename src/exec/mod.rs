@@ -7,11 +7,17 @@
 //! ```
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
-//! processes.
+//! processes, with an [`environment`] of their own, a [`tree`] is all that one of them has started, [`ending`] who
+//! ends it when.
 
 pub mod call;
+pub mod ending;
+pub mod environment;
 pub mod process;
 pub mod serve;
+pub mod tree;
+
+use std::time::Duration;
 
 pub use call::{Call, Output, call_exec};
 pub use serve::serve_exec;
@@ -22,3 +28,7 @@ pub const STDIN_CREDIT: u32 = 256 * 1024;
 pub const PIECE_LEN: usize = 64 * 1024;
 /// Longest command or argument list, in bytes; Linux takes 2 MiB (execve(2), a quarter of the stack limit).
 pub const COMMAND_LEN_MAX: u32 = 2 * 1024 * 1024;
+/// Between asking a command to end and killing it, where its client does not say.
+pub const KILL_AFTER: Duration = Duration::from_secs(2);
+/// Variables that a client may set.
+pub const VARIABLES_MAX: u32 = 1_000;

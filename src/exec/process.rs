@@ -5,16 +5,19 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 
+use super::environment::Environment;
+use super::tree::Tree;
 use crate::wire::message::{Form, Outcome};
 
 /// What to run.
@@ -41,39 +44,54 @@ pub enum BadWork {
 }
 
 impl Work {
-    /// Reads the body of `exec`.
+    /// Reads the body of `exec`: so many variables, and the command.
     ///
     /// # Errors
     /// It is empty, or its NULs are not where they belong.
-    pub fn from_body(form: Form, body: Vec<u8>) -> Result<Self, BadWork> {
-        match form {
-            Form::Shell if body.is_empty() => Err(BadWork::Empty),
-            Form::Shell if body.contains(&0) => Err(BadWork::Nul),
-            Form::Shell => Ok(Self::Shell(OsString::from_vec(body))),
+    pub fn from_body(form: Form, variables: u32, body: &[u8]) -> Result<(Vec<OsString>, Self), BadWork> {
+        let mut rest = body;
+        let mut before = Vec::new();
+        for _ in 0..variables {
+            let end = rest.iter().position(|byte| *byte == 0).ok_or(BadWork::Unended)?;
+            let (word, behind) = rest.split_at(end);
+            before.push(OsStr::from_bytes(word).to_owned());
+            rest = behind.get(1..).unwrap_or_default();
+        }
+        let work = match form {
+            Form::Shell if rest.is_empty() => return Err(BadWork::Empty),
+            Form::Shell if rest.contains(&0) => return Err(BadWork::Nul),
+            Form::Shell => Self::Shell(OsStr::from_bytes(rest).to_owned()),
             Form::Argv => {
-                let body = match body.strip_suffix(&[0]) {
-                    Some(body) => body,
-                    None if body.is_empty() => return Err(BadWork::Empty),
+                let words = match rest.strip_suffix(&[0]) {
+                    Some(words) => words,
+                    None if rest.is_empty() => return Err(BadWork::Empty),
                     None => return Err(BadWork::Unended),
                 };
                 let argv: Vec<_> =
-                    body.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
+                    words.split(|byte| *byte == 0).map(|word| OsStr::from_bytes(word).to_owned()).collect();
                 if argv.first().is_none_or(|program| program.is_empty()) {
-                    Err(BadWork::Empty)
-                } else {
-                    Ok(Self::Argv(argv))
+                    return Err(BadWork::Empty);
                 }
+                Self::Argv(argv)
             }
-        }
+        };
+        Ok((before, work))
     }
 
-    /// The body of `exec` for this.
-    pub fn to_body(&self) -> (Form, Vec<u8>) {
+    /// The body of `exec` for this, with these variables.
+    pub fn to_body(&self, variables: &[OsString]) -> (Form, Vec<u8>) {
+        let ended = |words: &[OsString]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.as_bytes().iter().copied().chain([0])).collect()
+        };
+        let mut body = ended(variables);
         match self {
-            Self::Shell(command) => (Form::Shell, command.as_bytes().to_vec()),
+            Self::Shell(command) => {
+                body.extend_from_slice(command.as_bytes());
+                (Form::Shell, body)
+            }
             Self::Argv(argv) => {
-                let words = argv.iter().flat_map(|word| word.as_bytes().iter().copied().chain([0]));
-                (Form::Argv, words.collect())
+                body.extend(ended(argv));
+                (Form::Argv, body)
             }
         }
     }
@@ -87,19 +105,22 @@ impl Work {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
-    fn command(&self) -> Command {
-        match self {
+    fn command(&self, environment: &Environment) -> io::Result<Command> {
+        let mut command = match self {
             Self::Shell(command) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.arg("-c").arg(command);
                 shell
             }
             Self::Argv(argv) => {
-                let mut program = Command::new(argv.first().map_or(OsStr::new(""), OsString::as_os_str));
-                program.args(argv.iter().skip(1));
+                let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
+                let mut program = Command::new(environment.find(name)?);
+                program.arg0(name).args(argv.iter().skip(1));
                 program
             }
-        }
+        };
+        environment.give(&mut command);
+        Ok(command)
     }
 }
 
@@ -108,17 +129,29 @@ impl Work {
 pub enum Pipes {
     /// stdin, stdout and stderr apart.
     Apart,
-    /// No stdin; stdout and stderr in one pipe, in the order in which they were written.
-    Merged,
+    /// stdin; stdout and stderr in one pipe, in the order in which they were written.
+    Together,
+    /// No stdin; stdout and stderr in one pipe.
+    TogetherWithoutInput,
     /// No stdin; stdout and stderr apart.
-    NoInput,
+    ApartWithoutInput,
+}
+
+impl Pipes {
+    const fn has_input(self) -> bool {
+        matches!(self, Self::Apart | Self::Together)
+    }
+
+    const fn is_together(self) -> bool {
+        matches!(self, Self::Together | Self::TogetherWithoutInput)
+    }
 }
 
 /// A process that runs.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    group: Pid,
+    tree: Arc<Tree>,
     exit: OwnedFd,
     merged: Option<File>,
     reaped: bool,
@@ -132,12 +165,12 @@ pub struct Process {
 ///
 /// # Errors
 /// As [`could_not_start`] translates them.
-pub fn start(work: &Work, cwd: &Dir, pipes: Pipes) -> io::Result<Process> {
-    let mut command = work.command();
+pub fn start(work: &Work, cwd: &Dir, pipes: Pipes, environment: &Environment) -> io::Result<Process> {
+    let mut command = work.command(environment)?;
     command.current_dir(format!("/proc/self/fd/{}", cwd.as_fd().as_raw_fd())).process_group(0);
-    command.stdin(if pipes == Pipes::Apart { Stdio::piped() } else { Stdio::null() });
+    command.stdin(if pipes.has_input() { Stdio::piped() } else { Stdio::null() });
     let mut merged = None;
-    if pipes == Pipes::Merged {
+    if pipes.is_together() {
         let (read, write) = io::pipe()?;
         command.stdout(write.try_clone()?).stderr(write);
         merged = Some(File::from(OwnedFd::from(read)));
@@ -147,42 +180,24 @@ pub fn start(work: &Work, cwd: &Dir, pipes: Pipes) -> io::Result<Process> {
     let mut child = command.spawn()?;
     // The command holds the pipe's writing end; ours must go, or the pipe would never end.
     drop(command);
-    let group = Pid::from_child(&child);
-    let exit = match pidfd_open(group, PidfdFlags::empty()) {
+    let leader = Pid::from_child(&child);
+    let tree = Arc::new(Tree::new(leader, environment.marker.clone()));
+    let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {
             // Nobody would ever end it or wait for it.
-            Group(group).signal(Signal::KILL);
+            tree.end(Duration::ZERO);
             child.wait()?;
             return Err(error.into());
         }
     };
-    Ok(Process { child, group, exit, merged, reaped: false })
-}
-
-/// A handle to signal a process group from another thread.
-#[derive(Debug, Clone, Copy)]
-pub struct Group(Pid);
-
-impl Group {
-    /// Sends `signal` to the whole group; a group that is gone is no error.
-    pub fn signal(self, signal: Signal) {
-        if let Err(error) = kill_process_group(self.0, signal) {
-            tracing::debug!(group = self.0.as_raw_nonzero(), %error, "a process group could not be signalled");
-        }
-    }
-
-    /// Asks it to end; one that was stopped is woken, or it would never hear.
-    pub fn end_politely(self) {
-        self.signal(Signal::TERM);
-        self.signal(Signal::CONT);
-    }
+    Ok(Process { child, tree, exit, merged, reaped: false })
 }
 
 impl Process {
-    /// The process group.
-    pub const fn group(&self) -> Group {
-        Group(self.group)
+    /// All that it starts.
+    pub const fn tree(&self) -> &Arc<Tree> {
+        &self.tree
     }
 
     /// Becomes readable when the process has exited (`pidfd_open(2)`).
@@ -221,24 +236,21 @@ impl Process {
 
     /// Waits for its exit without taking note of it: until then its number is its own.
     pub fn wait_for_exit(&self) {
-        while !self.exits_within(Duration::from_hours(1)) {}
+        while !exits_within(&self.exit, Duration::from_hours(1)) {}
     }
 
-    /// Whether it has exited by the end of `wait`.
-    pub fn exits_within(&self, wait: Duration) -> bool {
-        let timeout = Timespec::try_from(wait).ok();
-        poll(&mut [PollFd::new(&self.exit, PollFlags::IN)], timeout.as_ref()).is_ok_and(|count| count > 0)
+    /// Whether a signal has ended it; it has exited and was not waited for.
+    pub fn was_killed(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let status = waitid(WaitId::PidFd(self.exit.as_fd()), options);
+        status.ok().flatten().is_some_and(|status| status.killed() || status.dumped())
     }
 
-    /// Asks the whole group to end, and ends it if it has not within `grace`.
+    /// Asks all of it to end, and kills what has not within `grace`.
     pub fn end(&mut self, grace: Duration) {
-        if self.reaped {
-            // Its number may be another group's by now.
-            return;
-        }
-        self.group().end_politely();
-        if !self.exits_within(grace) {
-            self.group().signal(Signal::KILL);
+        // Afterwards its number may be another group's.
+        if !self.reaped {
+            self.tree.end(grace);
         }
     }
 }
@@ -247,10 +259,22 @@ impl Drop for Process {
     /// A process that nobody waits for would stay as a zombie for as long as the server lives.
     fn drop(&mut self) {
         if !self.reaped {
-            self.group().signal(Signal::KILL);
+            self.tree.end(Duration::ZERO);
             if let Err(error) = self.child.wait() {
                 tracing::warn!(%error, "a command could not be waited for");
             }
+        }
+    }
+}
+
+/// Whether the process behind a pidfd has exited by the end of `wait`.
+pub fn exits_within(exit: &OwnedFd, wait: Duration) -> bool {
+    let until = Instant::now() + wait;
+    loop {
+        let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(exit, PollFlags::IN)], timeout.as_ref()) {
+            Ok(count) => return count > 0,
+            Err(_interrupted) => {}
         }
     }
 }
@@ -355,8 +379,11 @@ mod tests {
         let argv = Work::Argv(["printf", "%s", "", "a b", "$x\n"].map(OsString::from).to_vec());
         let shell = Work::Shell("ls | wc".into());
         for work in [argv, shell] {
-            let (form, body) = work.to_body();
-            assert_eq!(Work::from_body(form, body), Ok(work));
+            for variables in [vec![], vec![OsString::from("A=1"), OsString::from("B=")]] {
+                let (form, body) = work.to_body(&variables);
+                let count = u32::try_from(variables.len()).unwrap();
+                assert_eq!(Work::from_body(form, count, &body), Ok((variables, work.clone())));
+            }
         }
         for (form, body, why) in [
             (Form::Shell, &b""[..], BadWork::Empty),
@@ -365,7 +392,7 @@ mod tests {
             (Form::Argv, b"\0", BadWork::Empty),
             (Form::Argv, b"ls", BadWork::Unended),
         ] {
-            assert_eq!(Work::from_body(form, body.to_vec()), Err(why), "{form:?} {body:?}");
+            assert_eq!(Work::from_body(form, 0, body), Err(why), "{form:?} {body:?}");
         }
     }
 
@@ -373,12 +400,13 @@ mod tests {
     fn a_process_starts_in_its_directory_and_says_how_it_ended() {
         let dir = tempfile::tempdir().unwrap();
         let cwd = crate::root::Root::open_own_dir(dir.path()).unwrap();
-        let run = |script: &str| start(&Work::Shell(script.into()), &cwd, Pipes::NoInput).unwrap().wait().unwrap();
+        let begin = |work: &Work| start(work, &cwd, Pipes::ApartWithoutInput, &Environment::of("somebody"));
+        let run = |script: &str| begin(&Work::Shell(script.into())).unwrap().wait().unwrap();
         assert_eq!(run("echo x > here; exit 7"), Outcome::Exited(7));
         assert!(dir.path().join("here").exists());
         assert_eq!(run("kill -TERM $$"), Outcome::Killed("TERM".into()));
         let missing = Work::Argv(vec!["no-such-program".into()]);
-        let error = start(&missing, &cwd, Pipes::NoInput).unwrap_err();
+        let error = begin(&missing).unwrap_err();
         let Outcome::CouldNotStart { code, why } = could_not_start(&missing, &error) else { panic!("it started") };
         assert_eq!((code, &*why), (127, "no-such-program: command not found"));
     }

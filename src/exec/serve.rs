@@ -7,23 +7,24 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Signal;
 
-use super::process::{Group, Pipes, Process, Work, could_not_start, permitted_signal, start};
-use super::{COMMAND_LEN_MAX, PIECE_LEN, STDIN_CREDIT};
+use super::ending::Ending;
+use super::environment::Environment;
+use super::process::{Pipes, Process, Work, could_not_start, exits_within, permitted_signal, start};
+use super::{COMMAND_LEN_MAX, KILL_AFTER, PIECE_LEN, STDIN_CREDIT, VARIABLES_MAX};
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Form, Message, Outcome, Stream};
+use crate::wire::message::{Form, Message, Outcome, Stream, Terms};
 
 /// Threads that a command needs beside its line's own.
 const THREADS: usize = 2;
@@ -32,25 +33,36 @@ const THREADS: usize = 2;
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
 /// And at most so many bytes of it, if such a process never stops writing: what two pipes can hold.
 const DRAIN_LEN_MAX: usize = 2 * 1024 * 1024;
-/// Between asking a command to end, when its client has gone, and ending it.
-const KILL_AFTER: Duration = Duration::from_secs(2);
 
 /// Serves one command.
 ///
 /// # Errors
 /// A refusal for the client, or the line failed; the command's own failures are its outcome.
-pub fn serve_exec(line: &mut Line, session: &mut Session, form: Form, path: Option<&[u8]>) -> Result<()> {
+pub fn serve_exec(
+    line: &mut Line,
+    session: &mut Session,
+    (form, terms): (Form, Terms),
+    path: Option<&[u8]>,
+) -> Result<()> {
     let body = line.receiver().body(COMMAND_LEN_MAX)?;
-    let work = Work::from_body(form, body).map_err(|why| Refusal::new(ErrorCode::BadRequest, why.to_string()))?;
+    let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
+    if terms.variables > VARIABLES_MAX {
+        return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", terms.variables)).into());
+    }
+    let (variables, work) = Work::from_body(form, terms.variables, &body).map_err(|why| bad(why.to_string()))?;
     session.report.about = work.shown();
+    let mut environment = Environment::of(&session.peer.to_string());
+    environment.add(variables).map_err(|why| bad(why.to_string()))?;
     let place = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
     session.report.place = Some(place.to_string());
     let cwd = session.root.open_dir(&place)?;
+    let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =
-        session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+        session.gate.take_threads(threads).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     session.log_begin("exec");
-    let outcome = match start(&work, &cwd, Pipes::Apart) {
-        Ok(process) => run(line, process)?,
+    let pipes = if terms.merged { Pipes::Together } else { Pipes::Apart };
+    let outcome = match start(&work, &cwd, pipes, &environment) {
+        Ok(process) => run(line, process, terms)?,
         Err(error) => {
             let outcome = could_not_start(&work, &error);
             line.sender().queue(&Message::Outcome(outcome.clone()), &[])?;
@@ -62,10 +74,15 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, form: Form, path: Opti
     Ok(())
 }
 
-fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
+fn run(line: &mut Line, mut process: Process, terms: Terms) -> Result<Outcome<'static>> {
     let control = line.control().clone();
-    let alive = Alive(Mutex::new(Some(process.group())));
-    let is_over = AtomicBool::new(false);
+    let kill_after = terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
+    let command = Running {
+        ending: Ending::new(Arc::clone(process.tree())),
+        kill_after,
+        is_over: AtomicBool::new(false),
+        timed_out: AtomicBool::new(false),
+    };
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
     let (receiver, sender) = line.halves()?;
@@ -76,32 +93,38 @@ fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
         let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
         let (stdin, stdout, stderr) = pipes;
         let busy = || Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later");
-        let feed = Feed { stdin, exit: &exit, credit: &credit, is_over: &is_over, sender };
+        let feed = Feed { stdin, exit: &exit, credit: &credit, is_over: &command.is_over, sender };
         if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
             return Err(busy().into());
         }
-        let stop = control.clone();
-        let (watched, over) = (&alive, &is_over);
-        let pumping = named("output").spawn_scoped(scope, move || {
-            let ended =
-                pump(&mut process, stdout, stderr, sender).and_then(|()| conclude(&mut process, watched, over, sender));
-            if ended.is_err() {
-                // Nobody hears the command any more, and the reader may not have noticed.
-                stop.stop();
-                process.end(KILL_AFTER);
-                watched.forget();
+        if let Some(ms) = terms.timeout_ms {
+            let (command, exit) = (&command, &exit);
+            let deadline = move || command.end_after(Duration::from_millis(ms), exit);
+            if named("deadline").spawn_scoped(scope, deadline).is_err() {
+                return Err(busy().into());
             }
+        }
+        let stop = control.clone();
+        let watched = &command;
+        let pumping = named("output").spawn_scoped(scope, move || {
+            // When nobody hears the command any more, the reader may not have noticed: then it ends the command.
+            let pumped = pump(&mut process, [stdout, stderr], sender, &|| stop.stop());
+            if pumped.is_err() {
+                stop.stop();
+            }
+            let ended = conclude(&mut process, watched, pumped, sender);
             // The word is that the other end of the channel is closed now.
             drop(done);
             ended
         });
         let Ok(pumping) = pumping else { return Err(busy().into()) };
-        let heard = listen(receiver, pieces, &credit, &alive);
+        let heard = listen(receiver, pieces, &credit, &command.ending);
         if matches!(heard, Err(Error::LineLost(_))) {
             // The client is gone, and whoever still writes to it would wait for its stall limit.
             control.stop();
         }
-        alive.end(&is_done);
+        // After a normal exit there is nothing to end, and what the command left in the background lives on.
+        command.ending.end(kill_after);
         if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
             // It broke the protocol and would be told, but takes nothing of what it is sent.
             control.stop();
@@ -111,8 +134,28 @@ fn run(line: &mut Line, mut process: Process) -> Result<Outcome<'static>> {
     })
 }
 
+/// A command that runs.
+#[derive(Debug)]
+struct Running {
+    ending: Ending,
+    kill_after: Duration,
+    /// Its outcome was said.
+    is_over: AtomicBool,
+    timed_out: AtomicBool,
+}
+
+impl Running {
+    /// Ends it when its time is up, unless it has ended by itself.
+    fn end_after(&self, limit: Duration, exit: &OwnedFd) {
+        if !exits_within(exit, limit) {
+            self.timed_out.store(true, Ordering::Release);
+            self.ending.end(self.kill_after);
+        }
+    }
+}
+
 /// Reads what the client says until it says `end`; returns early only if the line is lost.
-fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, alive: &Alive) -> Result<()> {
+fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, ending: &Ending) -> Result<()> {
     let mut pieces = Some(pieces);
     loop {
         match receiver.expect("end") {
@@ -120,7 +163,7 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
             Ok(Message::Eof) => pieces = None,
             Ok(Message::Signal { signal }) => {
                 if let Some(signal) = permitted_signal(&signal) {
-                    alive.signal(signal);
+                    ending.signal(signal);
                 }
             }
             Ok(Message::Data { .. }) => {
@@ -142,34 +185,6 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// The command's process group, for as long as its number is the command's: once the process was
-/// waited for, the number may be somebody else's.
-#[derive(Debug)]
-struct Alive(Mutex<Option<Group>>);
-
-impl Alive {
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            group.signal(signal);
-        }
-    }
-
-    /// Ends what is left of a command whose client has said its last word: asks, waits, then ends it.
-    /// After a normal exit there is nothing left, and what the command left in the background lives on.
-    fn end(&self, is_done: &Receiver<()>) {
-        self.signal(Signal::TERM);
-        // One that was stopped is woken, or it would never hear.
-        self.signal(Signal::CONT);
-        if is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
-            self.signal(Signal::KILL);
-        }
-    }
-
-    fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -215,11 +230,18 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
     }
 }
 
-/// Sends both outputs as they come, until they end or the process does.
-fn pump(process: &mut Process, mut stdout: Option<File>, mut stderr: Option<File>, sender: &LineSender) -> Result<()> {
+/// Sends both outputs as they come, until they end or the process does. If they cannot be sent any more, `lost` is told,
+/// and they are read all the same: a command that cleans up should not die of a pipe that nobody reads.
+fn pump(
+    process: &mut Process,
+    [mut stdout, mut stderr]: [Option<File>; 2],
+    sender: &LineSender,
+    lost: &dyn Fn(),
+) -> Result<()> {
     let mut piece = vec![0; PIECE_LEN];
     let mut exited: Option<Instant> = None;
     let mut drained = 0;
+    let mut sent = Ok(());
     while stdout.is_some() || stderr.is_some() {
         let wait = exited.map(|at| DRAIN_TIME_MAX.saturating_sub(at.elapsed()));
         let ready = wait_for_output(process, stdout.as_ref(), stderr.as_ref(), wait)?;
@@ -238,27 +260,38 @@ fn pump(process: &mut Process, mut stdout: Option<File>, mut stderr: Option<File
             match pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
                 Some(Ok(len)) if len > 0 => {
                     drained += if exited.is_some() { len } else { 0 };
-                    sender.send(&Message::Data { stream }, piece.get(..len).unwrap_or_default())?;
+                    if sent.is_ok() {
+                        sent = sender.send(&Message::Data { stream }, piece.get(..len).unwrap_or_default());
+                        if sent.is_err() {
+                            lost();
+                        }
+                    }
                 }
                 Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 _ => *pipe = None,
             }
         }
     }
-    Ok(())
+    sent
 }
 
 /// Waits for the exit, then sends the outcome and `end`.
 fn conclude(
     process: &mut Process,
-    alive: &Alive,
-    is_over: &AtomicBool,
+    command: &Running,
+    pumped: Result<()>,
     sender: &LineSender,
 ) -> Result<Outcome<'static>> {
     process.wait_for_exit();
-    alive.forget();
+    if command.ending.was_signalled() && process.was_killed() {
+        // Its client has ended it, and means all of it.
+        command.ending.end(command.kill_after);
+    }
+    command.ending.close();
     let outcome = process.wait().map_err(Error::ours("command"))?;
-    is_over.store(true, Ordering::Release);
+    let outcome = if command.timed_out.load(Ordering::Acquire) { Outcome::TimedOut } else { outcome };
+    command.is_over.store(true, Ordering::Release);
+    pumped?;
     sender.queue(&Message::Outcome(outcome.clone()), &[])?;
     sender.send(&Message::End { total: None }, &[])?;
     Ok(outcome)

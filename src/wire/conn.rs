@@ -288,7 +288,7 @@ mod tests {
     use super::*;
     use crate::wire::error::{Error, ErrorCode};
     use crate::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX};
-    use crate::wire::message::{Attributes, Form, Stream};
+    use crate::wire::message::{Attributes, Form, Stream, Terms};
     use proptest::prelude::*;
 
     /// A stream that gives one byte a read, as the slowest of networks would.
@@ -323,7 +323,7 @@ mod tests {
             encode(&Message::Hello { version: 1, program: "t".into(), verbs: vec!["a".into()] }, &[]),
             encode(&Message::Put { path: b"a\xff"[..].into(), name: b"n"[..].into(), attributes }, &[]),
             encode(&Message::Data { stream: Stream::Main }, b"hello"),
-            encode(&Message::Exec { form: Form::Shell, path: None }, b"ls"),
+            encode(&Message::Exec { form: Form::Shell, path: None, terms: Terms::default() }, b"ls"),
             encode(&Message::End { total: None }, &[]),
         ]
         .map(Result::unwrap)

@@ -62,8 +62,9 @@ pub enum Message<'a> {
     /// So many messages were dropped because this end reads too slowly.
     Dropped { count: u64 },
 
-    /// Run a command. Body: the shell's command string, or the arguments, each with a NUL behind it.
-    Exec { form: Form, path: Option<Cow<'a, [u8]>> },
+    /// Run a command. Body: variables, then the shell's command string, or the arguments; each with a NUL behind it,
+    /// except the string.
+    Exec { form: Form, path: Option<Cow<'a, [u8]>>, terms: Terms },
     /// Send this signal to the command's process group.
     Signal { signal: Cow<'a, str> },
     /// How the command ended.
@@ -156,6 +157,19 @@ pub enum Form {
     Argv,
 }
 
+/// On which terms a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// So many `NAME=VALUE` stand before the command in the body, each with a NUL behind it.
+    pub variables: u32,
+    /// It is ended after so many milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// When it is ended, or its client is gone: asked first, and killed so many milliseconds later.
+    pub kill_after_ms: Option<u64>,
+    /// Both outputs are one, in the order in which they were written.
+    pub merged: bool,
+}
+
 /// What a whole file was, for the receiver to compare with what arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Total<'a> {
@@ -190,7 +204,7 @@ pub struct Attributes {
     pub mode: Option<u32>,
 }
 
-/// How a command ended. The three are never mixed up.
+/// How a command ended. The four are never mixed up.
 #[expect(missing_docs, reason = "the variant's line says it")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<'a> {
@@ -198,6 +212,8 @@ pub enum Outcome<'a> {
     Exited(i32),
     /// A signal ended it: `TERM`, `KILL`, ...
     Killed(Cow<'a, str>),
+    /// Its time was up, and it was ended.
+    TimedOut,
     /// It never ran: 126 found but not executable, 127 not found.
     CouldNotStart { code: i32, why: Cow<'a, str> },
 }
@@ -320,8 +336,12 @@ impl Message<'_> {
             Self::Dropped { count } => h.count = Some(*count),
             Self::Same { entry } => h.entry = Some(*entry),
             Self::Hole { size } => h.size = Some(*size),
-            Self::Exec { form, path } => {
+            Self::Exec { form, path, terms } => {
                 h.form = Some(*form);
+                h.variables = terms.variables;
+                h.timeout_ms = terms.timeout_ms;
+                h.kill_after_ms = terms.kill_after_ms;
+                h.merged = terms.merged;
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
             }
             Self::Signal { signal } => h.signal = text(signal),
@@ -410,6 +430,7 @@ impl Outcome<'_> {
         match self {
             Self::Exited(code) => h.exit_code = Some(*code),
             Self::Killed(signal) => h.signal = text(signal),
+            Self::TimedOut => h.timed_out = true,
             Self::CouldNotStart { code, why } => {
                 h.exit_code = Some(*code);
                 h.message = text(why);
@@ -422,6 +443,7 @@ impl Outcome<'_> {
         match self {
             Self::Exited(code) => Outcome::Exited(code),
             Self::Killed(signal) => Outcome::Killed(Cow::Owned(signal.into_owned())),
+            Self::TimedOut => Outcome::TimedOut,
             Self::CouldNotStart { code, why } => Outcome::CouldNotStart { code, why: Cow::Owned(why.into_owned()) },
         }
     }
@@ -432,6 +454,7 @@ impl std::fmt::Display for Outcome<'_> {
         match self {
             Self::Exited(code) => write!(f, "exit {code}"),
             Self::Killed(signal) => write!(f, "killed by {signal}"),
+            Self::TimedOut => write!(f, "timed out"),
             Self::CouldNotStart { why, .. } => write!(f, "could not start: {why}"),
         }
     }
@@ -479,6 +502,16 @@ pub struct Header<'a> {
     nick: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     form: Option<Form>,
+    #[serde(skip_serializing_if = "is_default")]
+    variables: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kill_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    merged: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    timed_out: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -580,7 +613,11 @@ impl<'a> Fields<'a> {
             "renamed" => Message::Renamed { nick: self.nick()?, to: take(&mut self.h.to, &self.kind, "to")? },
             "names" => Message::Names,
             "dropped" => Message::Dropped { count: self.need(self.h.count, "count")? },
-            "exec" => Message::Exec { form: self.need(self.h.form, "form")?, path: self.optional_path()? },
+            "exec" => Message::Exec {
+                form: self.need(self.h.form, "form")?,
+                path: self.optional_path()?,
+                terms: self.terms(),
+            },
             "signal" => Message::Signal { signal: take(&mut self.h.signal, &self.kind, "signal")? },
             "outcome" => Message::Outcome(self.outcome()?),
             "cd" => Message::Cd { path: self.path()? },
@@ -681,7 +718,15 @@ impl<'a> Fields<'a> {
         self.h.size.map(|size| Total { size, blake3: self.h.blake3.take().map(|blake3| blake3.0) })
     }
 
+    const fn terms(&self) -> Terms {
+        let Header { variables, timeout_ms, kill_after_ms, merged, .. } = self.h;
+        Terms { variables, timeout_ms, kill_after_ms, merged }
+    }
+
     fn outcome(&mut self) -> Result<Outcome<'a>, Refusal> {
+        if self.h.timed_out {
+            return Ok(Outcome::TimedOut);
+        }
         Ok(match (self.h.exit_code, self.h.signal.take(), self.h.message.take()) {
             (Some(code), None, None) => Outcome::Exited(code),
             (None, Some(signal), None) => Outcome::Killed(signal.0),

@@ -4,6 +4,11 @@ use rustix::process::Signal;
 
 use crate::harness::{Run, Server, wait_until};
 
+#[path = "exec/ending.rs"]
+mod ending;
+#[path = "exec/terms.rs"]
+mod terms;
+
 #[test]
 fn a_shell_command_gives_its_output_and_its_exit_code() {
     let server = Server::start();

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use landline::wire::conn::{Receiver, encode};
 use landline::wire::error::ErrorCode;
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
-use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Stream, Total, VERSION};
+use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Stream, Terms, Total, VERSION};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 
@@ -44,6 +44,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
     let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
     let total = Some(Total { size: 6, blake3: Some(digest.into()) });
+    let terms = Terms { variables: 1, timeout_ms: Some(30_000), kill_after_ms: Some(3_000), merged: true };
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
     vec![
@@ -79,11 +80,12 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("names, asked", Message::Names, b""),
         ("names, answered", Message::Names, b"ann\nbob"),
         ("dropped", Message::Dropped { count: 3 }, b""),
-        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None }, b"ls | wc"),
-        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")) }, b"printf\0%s\0a b\0"),
+        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, terms: Terms::default() }, b"ls | wc"),
+        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), terms }, b"LANG=C\0printf\0%s\0a b\0"),
         ("signal", Message::Signal { signal: "INT".into() }, b""),
         ("outcome, exited", Message::Outcome(Outcome::Exited(7)), b""),
         ("outcome, killed", Message::Outcome(Outcome::Killed("TERM".into())), b""),
+        ("outcome, timed out", Message::Outcome(Outcome::TimedOut), b""),
         (
             "outcome, could not start",
             Message::Outcome(Outcome::CouldNotStart { code: 127, why: "nosuch: command not found".into() }),

@@ -1,0 +1,153 @@
+//! What a command finds in its environment: a little of the server's own, what its client sends, and who that is.
+
+use std::ffi::{OsStr, OsString};
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, io};
+
+use super::tree::MARKER_NAME;
+
+/// What is passed on of the server's own environment, if it is there: nothing that is the server's business alone.
+pub const PASSED: [&str; 4] = ["PATH", "HOME", "USER", "LANG"];
+/// Who is at the other end.
+pub const PEER_NAME: &str = "LANDLINE_PEER";
+/// Where programs are looked for if the server's environment does not say (what POSIX's `getconf PATH` says, and local ones).
+const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A variable cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadVariable {
+    /// No `=`, or nothing before it.
+    #[error("{0:?} is no NAME=VALUE")]
+    NoPair(OsString),
+    /// What the server itself says.
+    #[error("{0} is set by the server")]
+    Ours(&'static str),
+}
+
+/// The environment of one command.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    pairs: Vec<(OsString, OsString)>,
+    /// What all that it starts can be found by.
+    pub marker: String,
+}
+
+impl Environment {
+    /// What every command of `peer` gets.
+    pub fn of(peer: &str) -> Self {
+        let mut pairs: Vec<_> = PASSED.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?))).collect();
+        if !pairs.iter().any(|(name, _)| name == "PATH") {
+            pairs.push(("PATH".into(), PATH_DEFAULT.into()));
+        }
+        let marker = random_hex();
+        pairs.push((PEER_NAME.into(), peer.into()));
+        pairs.push((MARKER_NAME.into(), marker.clone().into()));
+        Self { pairs, marker }
+    }
+
+    /// Adds what its client sends, `NAME=VALUE` each; the last one of a name counts.
+    ///
+    /// # Errors
+    /// One of them is no such pair, or is the server's to set.
+    pub fn add(&mut self, variables: impl IntoIterator<Item = OsString>) -> Result<(), BadVariable> {
+        for variable in variables {
+            let mut halves = variable.as_bytes().splitn(2, |byte| *byte == b'=').map(OsStr::from_bytes);
+            let (name, value) = match (halves.next(), halves.next()) {
+                (Some(name), Some(value)) if !name.is_empty() => (name.to_owned(), value.to_owned()),
+                _ => return Err(BadVariable::NoPair(variable)),
+            };
+            if let Some(ours) = [PEER_NAME, MARKER_NAME].into_iter().find(|ours| name == *ours) {
+                return Err(BadVariable::Ours(ours));
+            }
+            self.pairs.retain(|(known, _)| *known != name);
+            self.pairs.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// Gives it to a command, and nothing else.
+    pub fn give(&self, command: &mut Command) {
+        command.env_clear().envs(self.pairs.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// Where a program is, as execvp(3) looks for it; but not in the present directory, which its client chose. The standard
+    /// library would look along the server's own PATH, or would have to fork for another.
+    ///
+    /// # Errors
+    /// It is nowhere, or only where it may not be executed.
+    pub fn find(&self, program: &OsStr) -> io::Result<PathBuf> {
+        if program.as_bytes().contains(&b'/') {
+            return Ok(program.into());
+        }
+        let path = self.pairs.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+        let mut error = io::ErrorKind::NotFound;
+        for directory in env::split_paths(path.unwrap_or_default()).filter(|directory| directory.is_absolute()) {
+            match executable(&directory.join(program)) {
+                Ok(found) => return Ok(found),
+                Err(io::ErrorKind::PermissionDenied) => error = io::ErrorKind::PermissionDenied,
+                Err(_) => {}
+            }
+        }
+        Err(error.into())
+    }
+}
+
+fn executable(path: &Path) -> Result<PathBuf, io::ErrorKind> {
+    let metadata = fs::metadata(path).map_err(|error| error.kind())?;
+    let is_executable = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
+    if is_executable { Ok(path.to_owned()) } else { Err(io::ErrorKind::PermissionDenied) }
+}
+
+/// 32 digits that no other command has.
+fn random_hex() -> String {
+    let random = || RandomState::new().hash_one(0_u8);
+    format!("{:016x}{:016x}", random(), random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_of_a_name_counts_and_ours_are_ours() {
+        let mut environment = Environment::of("ann");
+        environment.add(["A=1", "B=x=y", "A=2", "E="].map(OsString::from)).unwrap();
+        let value =
+            |name: &str| environment.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        assert_eq!((value("A"), value("B"), value("E")), (Some("2".into()), Some("x=y".into()), Some("".into())));
+        assert_eq!(value(PEER_NAME), Some("ann".into()));
+        for (word, why) in [
+            ("", BadVariable::NoPair("".into())),
+            ("A", BadVariable::NoPair("A".into())),
+            ("=1", BadVariable::NoPair("=1".into())),
+            ("LANDLINE_PEER=root", BadVariable::Ours(PEER_NAME)),
+            ("LANDLINE_COMMAND=", BadVariable::Ours(MARKER_NAME)),
+        ] {
+            assert_eq!(environment.clone().add([word.into()]), Err(why));
+        }
+        assert_ne!(Environment::of("ann").marker, environment.marker);
+        assert_eq!(environment.marker.len(), 32);
+    }
+
+    #[test]
+    fn programs_are_found_where_the_path_says() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, mode) in [("run", 0o755), ("read", 0o644)] {
+            fs::write(dir.path().join(name), "#!/bin/sh\n").unwrap();
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::create_dir(dir.path().join("dir")).unwrap();
+        let mut environment = Environment::of("ann");
+        environment.add([format!("PATH=relative::/nowhere:{}", dir.path().display()).into()]).unwrap();
+        let find = |name: &str| environment.find(OsStr::new(name)).map_err(|error| error.kind());
+        assert_eq!(find("run"), Ok(dir.path().join("run")));
+        assert_eq!(find("read"), Err(io::ErrorKind::PermissionDenied));
+        assert_eq!(find("dir"), Err(io::ErrorKind::PermissionDenied));
+        assert_eq!(find("missing"), Err(io::ErrorKind::NotFound));
+        assert_eq!(find("./x"), Ok("./x".into()));
+    }
+}

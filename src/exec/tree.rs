@@ -1,0 +1,243 @@
+//! Everything that a command has started: found, signalled and ended together.
+//!
+//! A process leaves its group with setsid(2), and its parent by outliving it. So there are three nets, each with a hole
+//! that the others cover:
+//!
+//! - the process group, which holds whoever did not ask for another;
+//! - a marker in the environment, which everybody inherits who does not clear it (and who does not run as somebody else,
+//!   whose environment we may not read);
+//! - a cgroup of its own (cgroups(7), version 2), where this user may make one: nobody leaves it who may not write to
+//!   another. A process that the command had forked before it was put there is outside; the marker finds it.
+//!
+//! Signals go through pidfds (`pidfd_open(2)`): a number may be somebody else's by the time that it is used.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+/// What carries the marker.
+pub const MARKER_NAME: &str = "LANDLINE_COMMAND";
+/// Between two looks at who is left.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Who does not go after a KILL (in uninterruptible sleep: a dead network disk) is not waited for any longer than this.
+const KILL_TIME_MAX: Duration = Duration::from_secs(2);
+/// Looks for processes that were forked while the others were being stopped: each look finds at least one, or is the last.
+const STOPS_MAX: usize = 100;
+
+/// A command and all its descendants.
+#[derive(Debug)]
+pub struct Tree {
+    group: Pid,
+    marker: String,
+    cgroup: Option<Cgroup>,
+}
+
+impl Tree {
+    /// What `leader` starts, which leads its group and has `marker` in its environment.
+    pub fn new(leader: Pid, marker: String) -> Self {
+        let cgroup = Cgroup::make(&marker).and_then(|cgroup| cgroup.add(leader));
+        Self { group: leader, marker, cgroup }
+    }
+
+    /// Sends a signal to the process group: what a terminal would do. Its leader must not have been waited for.
+    pub fn signal_group(&self, signal: Signal) {
+        if let Err(error) = kill_process_group(self.group, signal) {
+            tracing::debug!(group = self.group.as_raw_nonzero(), %error, "a process group could not be signalled");
+        }
+    }
+
+    /// Ends all of it: asks, waits for at most `grace`, then kills. Its leader must not have been waited for. Returns when
+    /// nobody is left that can be found.
+    pub fn end(&self, grace: Duration) {
+        // One that was stopped is woken, or it would never hear.
+        for asked in [Signal::TERM, Signal::CONT] {
+            self.signal_all(asked);
+        }
+        if self.is_gone_within(grace) {
+            return;
+        }
+        self.kill();
+        if !self.is_gone_within(KILL_TIME_MAX) {
+            let left = self.members().len();
+            tracing::warn!(group = self.group.as_raw_nonzero(), left, "processes of a command do not go");
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+        // Who forks faster than we look is stopped first, until nobody new is there.
+        let mut stopped = 0;
+        for _ in 0..STOPS_MAX {
+            let found = self.signal_all(Signal::STOP);
+            if found <= stopped {
+                break;
+            }
+            stopped = found;
+        }
+        self.signal_all(Signal::KILL);
+    }
+
+    /// To the group and to whoever is elsewhere; how many were found by name.
+    fn signal_all(&self, which: Signal) -> usize {
+        self.signal_group(which);
+        let members = self.members();
+        for member in &members {
+            signal(member, which);
+        }
+        members.len()
+    }
+
+    fn is_gone_within(&self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            if self.members().is_empty() && !self.has_group() {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+
+    /// Whether anybody in the group lives, its leader's remains aside.
+    fn has_group(&self) -> bool {
+        let group = self.group.as_raw_nonzero().get();
+        processes().any(|pid| stat_of(pid).is_some_and(|stat| stat.group == group && !stat.is_dead))
+    }
+
+    /// All that can be found, whatever their group.
+    fn members(&self) -> Vec<OwnedFd> {
+        let mut members = self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default();
+        members.extend(processes().filter_map(|pid| {
+            // First a handle, then the look: if the number changed hands in between, the signal goes to nobody.
+            let member = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+            has_marker(pid, &self.marker).then_some(member)
+        }));
+        members
+    }
+}
+
+fn signal(member: &OwnedFd, signal: Signal) {
+    match pidfd_send_signal(member, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => tracing::debug!(%error, "a process of a command could not be signalled"),
+    }
+}
+
+/// The numbers of all processes that we can see.
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// A process that has died has no environment any more.
+fn has_marker(pid: i32, marker: &str) -> bool {
+    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let wanted = format!("{MARKER_NAME}={marker}");
+    environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+}
+
+struct Stat {
+    group: i32,
+    is_dead: bool,
+}
+
+/// The fields of `proc_pid_stat(5)` behind the name, which may hold anything.
+fn stat_of(pid: i32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let behind = text.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(text.get(behind + 1..)?).ok()?.split_whitespace();
+    let is_dead = matches!(fields.next()?, "Z" | "X");
+    let group = fields.nth(1)?.parse().ok()?;
+    Some(Stat { group, is_dead })
+}
+
+/// A cgroup for one command; gone with its last process.
+#[derive(Debug)]
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Below our own, if we may.
+    fn make(marker: &str) -> Option<Self> {
+        static REFUSED: OnceLock<()> = OnceLock::new();
+        if REFUSED.get().is_some() {
+            return None;
+        }
+        sweep();
+        let path = own_cgroup()?.join(format!("landline-{marker}"));
+        match fs::create_dir(&path) {
+            Ok(()) => Some(Self(path)),
+            Err(error) => {
+                REFUSED.get_or_init(|| tracing::debug!(%error, "commands get no cgroup of their own"));
+                None
+            }
+        }
+    }
+
+    fn add(self, pid: Pid) -> Option<Self> {
+        match fs::write(self.0.join("cgroup.procs"), pid.as_raw_nonzero().to_string()) {
+            Ok(()) => Some(self),
+            // It has ended already, or may not be moved.
+            Err(_) => None,
+        }
+    }
+
+    fn members(&self) -> Vec<OwnedFd> {
+        let text = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        let pids = text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
+        pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect()
+    }
+
+    fn kill(&self) {
+        // Since Linux 5.14; before, the signals do it.
+        if let Err(error) = fs::write(self.0.join("cgroup.kill"), "1") {
+            tracing::debug!(%error, "a cgroup could not be killed at once");
+        }
+    }
+}
+
+/// Cgroups that were not empty when their command ended.
+static LEFT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if is_busy(&self.0) {
+            // Something was left in the background, which is its command's right.
+            LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+/// Removes those that have become empty.
+fn sweep() {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| is_busy(path));
+}
+
+/// Removes a cgroup; whether that was too early.
+fn is_busy(path: &Path) -> bool {
+    fs::remove_dir(path).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+}
+
+/// The directory of the cgroup that we are in; `None`: there is no version 2.
+fn own_cgroup() -> Option<&'static Path> {
+    static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        // The mount point is the fifth field, the type the first behind a lone dash (`proc_pid_mountinfo(5)`).
+        let is_cgroup = |line: &&str| line.split(" - ").nth(1).is_some_and(|behind| behind.starts_with("cgroup2 "));
+        let mount = mounts.lines().find(is_cgroup)?.split(' ').nth(4)?;
+        Some(Path::new(mount).join(own))
+    })
+    .as_deref()
+}

@@ -1,0 +1,168 @@
+//! A command ends with all that it has started: at its deadline, when its client is gone, and whatever it does
+//! against that.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, test_kill_process};
+
+use crate::harness::{Run, Server, wait_until};
+
+/// Whether the process whose number stands in `file` lives.
+fn lives(file: &Path) -> bool {
+    let pid = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    let Some(pid) = pid else { return false };
+    let is_zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+    test_kill_process(Pid::from_raw(pid).unwrap()).is_ok() && !is_zombie
+}
+
+fn is_there(file: &Path) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n'))
+}
+
+/// A command with a child, one that left its group, and one that became a daemon; none of them listens to TERM.
+const FAMILY: &str = "trap '' TERM; \
+    sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 0.1; done' & \
+    setsid sh -c 'trap \"\" TERM; echo $$ > session; while :; do sleep 0.1; done' & \
+    sh -c 'setsid sh -c \"trap \\\"\\\" TERM; echo \\$\\$ > daemon; cd /; exec >/dev/null 2>&1 </dev/null; while :; do sleep 0.1; done\" &' & \
+    echo $$ > self; while :; do sleep 0.1; done";
+
+const ALL: [&str; 4] = ["self", "child", "session", "daemon"];
+
+fn all_are_there(server: &Server) {
+    wait_until("all have started", || ALL.iter().all(|name| is_there(&server.root().join(name))));
+}
+
+fn none_is_left(server: &Server) {
+    wait_until("all are gone", || ALL.iter().all(|name| !lives(&server.root().join(name))));
+}
+
+#[test]
+fn a_deadline_is_kept_by_the_server() {
+    let server = Server::start();
+    let rexec = |args: &[&str]| Run::new("rexec").args(args.iter().copied().chain([server.address()]));
+    let started = Instant::now();
+    rexec(&["--timeout", "300ms"]).args(["--", "sleep", "60"]).code(124).stderr("its time was up").prints("");
+    assert!(started.elapsed() < Duration::from_secs(30));
+    // What it says before and in answer to TERM arrives.
+    let says = "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.05; done";
+    rexec(&["--timeout", "300ms"]).args([says]).code(124).any_stderr().prints("hello\nbye\n");
+    let json = rexec(&["--timeout", "300ms", "--json"]).args(["sleep 60"]).code(124).any_stderr().output();
+    let json: serde_json::Value = serde_json::from_str(json.text().lines().last().unwrap()).unwrap();
+    assert_eq!((&json["outcome"], &json["exit_code"]), (&"timed-out".into(), &serde_json::Value::Null));
+    // Who is quicker is not bothered.
+    rexec(&["--timeout", "1h"]).args(["exit 3"]).code(3).prints("");
+    assert!(server.stop().1.contains(r#"outcome="timed out""#));
+}
+
+#[test]
+fn at_its_deadline_all_that_it_started_goes() {
+    let server = Server::start();
+    let run = Run::new("rexec").args(["--timeout", "1500ms", "--kill-after", "100ms", server.address(), FAMILY]);
+    let mut running = run.spawn();
+    all_are_there(&server);
+    assert_eq!(running.wait().code(), Some(124));
+    none_is_left(&server);
+}
+
+#[test]
+fn when_its_client_is_killed_all_that_it_started_goes() {
+    let server = Server::start();
+    let running = Run::new("rexec").args(["--kill-after", "100ms", server.address(), FAMILY]).spawn();
+    all_are_there(&server);
+    running.signal(Signal::KILL);
+    none_is_left(&server);
+    assert!(server.stop().1.contains(r#"verb="exec""#));
+}
+
+#[test]
+fn a_polite_command_has_its_time() {
+    let server = Server::start();
+    let script = "trap 'sleep 0.5; echo late > late; exit' TERM; echo up > up; while :; do sleep 0.05; done";
+    let running = Run::new("rexec").args(["--kill-after", "20s", server.address(), script]).spawn();
+    wait_until("it runs", || is_there(&server.root().join("up")));
+    running.signal(Signal::KILL);
+    wait_until("it has cleaned up", || is_there(&server.root().join("late")));
+}
+
+#[test]
+fn what_a_command_leaves_behind_when_it_ends_by_itself_stays() {
+    let server = Server::start();
+    let script = "setsid sh -c 'echo $$ > daemon; exec sleep 60' >/dev/null 2>&1 </dev/null & \
+        while [ ! -s daemon ]; do sleep 0.02; done";
+    Run::new("rexec").args([server.address(), script]).prints("");
+    let daemon = server.root().join("daemon");
+    assert!(lives(&daemon));
+    // And another's end is not its end.
+    Run::new("rexec").args(["--timeout", "100ms", server.address(), "sleep 60"]).code(124).any_stderr().prints("");
+    assert!(lives(&daemon));
+    let pid = std::fs::read_to_string(&daemon).unwrap().trim().parse().unwrap();
+    rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn who_forks_faster_than_one_can_look_is_caught_too() {
+    let server = Server::start();
+    // Each lives for a tenth of a second and has made its successor before, in a session of its own.
+    server.write("hop", "echo $1 > hop.now; sleep 0.02; [ -e stop ] || setsid sh hop $(($1 + 1)) &\nsleep 0.1\n");
+    let running = Run::new("rexec").args(["--kill-after", "50ms", server.address(), "sh hop 0; sleep 60"]).spawn();
+    let now = || std::fs::read_to_string(server.root().join("hop.now")).unwrap_or_default().trim().parse().unwrap_or(0);
+    wait_until("it hops", || now() > 20);
+    running.signal(Signal::KILL);
+    let log = server.wait_for_log(r#"verb="exec""#);
+    let then: u32 = now();
+    std::thread::sleep(Duration::from_millis(500));
+    server.write("stop", "");
+    assert_eq!(now(), then, "{log}");
+}
+
+#[test]
+fn nothing_is_left_of_many() {
+    let server = Server::start();
+    let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", server.pid())).unwrap().count();
+    let children = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let of_task = |path: std::path::PathBuf| std::fs::read_to_string(path.join("children")).unwrap_or_default();
+        tasks.map(|task| of_task(task.unwrap().path()).split_whitespace().count()).sum::<usize>()
+    };
+    Run::new("rexec").args([server.address(), "true"]).prints("");
+    let at_rest = |name: &str| {
+        wait_until(name, || {
+            let log = server.log();
+            log.matches(" connected ").count() == log.matches(" disconnected ").count()
+        });
+    };
+    at_rest("the first is gone");
+    wait_until("its threads are gone", || count("task") < 10);
+    let before = (count("fd"), count("task"));
+    let times = std::env::var("LANDLINE_TEST_ENDINGS").map_or(60, |times| times.parse().unwrap());
+    for at in 0..times {
+        let script = "echo $$ > /dev/null; setsid sleep 60 & sleep 60 & echo up; exec sleep 60";
+        let deadline = if at % 4 == 0 { "50ms" } else { "1m" };
+        let run = Run::new("rexec").args(["--timeout", deadline, "--kill-after", "20ms", server.address(), script]);
+        let mut running = run.spawn();
+        match at % 4 {
+            0 => {}
+            1 => running.signal(Signal::KILL),
+            2 => {
+                running.wait_for("up");
+                running.signal(Signal::KILL);
+            }
+            _ => {
+                running.wait_for("up");
+                running.signal(Signal::TERM);
+            }
+        }
+        running.wait();
+    }
+    at_rest("all are gone");
+    wait_until("no child is left", || children() == 0);
+    wait_until("no descriptor and no thread is left", || (count("fd"), count("task")) <= before);
+    let marked = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let root = format!("PWD={}", server.root().display());
+        let has = |wanted: &[u8]| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(wanted));
+        has(b"LANDLINE_COMMAND=") && has(root.as_bytes())
+    });
+    assert_eq!(marked.count(), 0);
+}

@@ -1,0 +1,71 @@
+//! On which terms a command runs: its environment, and where its outputs go.
+
+use crate::harness::{Run, Server};
+
+fn rexec(server: &Server, args: &[&str]) -> Run {
+    let (options, command) = args.split_at(args.len() - 1);
+    Run::new("rexec").args(options).args([server.address(), command[0]])
+}
+
+#[test]
+fn a_command_has_a_clean_environment_and_what_its_client_sends() {
+    let server = Server::start();
+    let names = "env | cut -d= -f1 | grep -v '^_$' | sort | tr '\\n' ' '";
+    let clean = rexec(&server, &[names]).env("SECRET", "x").output();
+    let words: Vec<&str> = clean.text().split_whitespace().collect();
+    for word in &words {
+        assert!(
+            ["HOME", "LANDLINE_COMMAND", "LANDLINE_PEER", "LANG", "PATH", "PWD", "SHLVL", "OLDPWD", "USER"]
+                .contains(word),
+            "{words:?}"
+        );
+    }
+    assert!(words.contains(&"PATH") && words.contains(&"LANDLINE_PEER"), "{words:?}");
+    rexec(&server, &["echo $LANDLINE_PEER"]).prints("own identity\n");
+    rexec(&server, &["-e", "A=a b", "--env", "B=$x=y", "-e", "A=c", "echo \"$A|$B\""]).prints("c|$x=y\n");
+    rexec(&server, &["-e", "FROM_HERE", "echo $FROM_HERE"]).env("FROM_HERE", "here").prints("here\n");
+    rexec(&server, &["-e", "NOT_HERE", "true"]).code(252).stderr("NOT_HERE: is not set here").prints("");
+    rexec(&server, &["-e", "=x", "true"]).code(252).stderr("=x: has no name").prints("");
+    let ours = rexec(&server, &["-e", "LANDLINE_PEER=root", "true"]);
+    ours.code(251).stderr("LANDLINE_PEER is set by the server").prints("");
+    // Programs are looked for where the variable says.
+    server.write("bin/tool", "#!/bin/sh\necho mine\n");
+    std::fs::set_permissions(server.root().join("bin/tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let path = format!("PATH={}/bin:/usr/bin:/bin", server.root().display());
+    Run::new("rexec").args(["-e", &path, server.address(), "--", "tool"]).prints("mine\n");
+    Run::new("rexec")
+        .args(["-e", "PATH=/nowhere", server.address(), "--", "ls"])
+        .code(127)
+        .stderr("not found")
+        .prints("");
+}
+
+#[test]
+fn variables_stand_in_files_too() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("env"), "# settings\n\nONE=1\n  TWO=two words  \nONE=uno\n").unwrap();
+    let file = here.path().join("env").display().to_string();
+    rexec(&server, &["--env-file", &file, "-e", "THREE=3", "echo $ONE $TWO $THREE"]).prints("uno two words 3\n");
+    rexec(&server, &["--env-file", "/no/such/file", "true"]).code(251).stderr("/no/such/file").prints("");
+    let many: Vec<String> = (0..1_001).map(|at| format!("V{at}=x")).collect();
+    std::fs::write(here.path().join("env"), many.join("\n")).unwrap();
+    rexec(&server, &["--env-file", &file, "true"]).code(251).stderr("1001 variables; 1000 is the most").prints("");
+}
+
+#[test]
+fn both_outputs_as_one_keep_their_order() {
+    let server = Server::start();
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do echo out $n; echo err $n >&2; done";
+    let lines: Vec<_> = (1..10).map(|n| format!("out {n}\nerr {n}\n")).collect();
+    let want = lines.concat();
+    for _ in 0..5 {
+        rexec(&server, &["--merge", script]).prints(&want);
+    }
+    let cat = rexec(&server, &["--merge", "cat; echo end >&2"]).stdin("input\n");
+    cat.prints("input\nend\n");
+    let json = rexec(&server, &["--merge", "--json", "echo out; echo err >&2"]).any_stderr().output();
+    let last: serde_json::Value = serde_json::from_str(json.text().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["stdout_bytes"], &last["stderr_bytes"]), (&8.into(), &0.into()));
+}
