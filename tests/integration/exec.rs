@@ -6,6 +6,8 @@ use crate::harness::{Run, Server, wait_until};
 
 #[path = "exec/ending.rs"]
 mod ending;
+#[path = "exec/many.rs"]
+mod many;
 #[path = "exec/terms.rs"]
 mod terms;
 

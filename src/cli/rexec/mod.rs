@@ -1,5 +1,9 @@
-//! `rexec`: run a command on another machine, or open a prompt there.
+//! `rexec`: run a command on another machine or on many, or open a prompt there.
 
+pub mod hosts;
+pub mod many;
+
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -12,17 +16,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser;
 
-use super::args::{Reach, Talk, duration};
-use super::exit::usage;
-use super::prompt::{Input, Prompt};
-use super::signals::Forwarding;
-use super::{Exit, connect, printable, put_json, put_out, say};
 use crate::bare::BareLine;
+use crate::cli::args::{Reach, Talk, duration};
+use crate::cli::exit::usage;
+use crate::cli::prompt::{Input, Prompt};
+use crate::cli::signals::Forwarding;
+use crate::cli::{Exit, connect, printable, put_json, put_out, say};
 use crate::dir::{call_cd, call_pwd};
 use crate::exec::process::Work;
 use crate::exec::{Call, call_exec};
 use crate::line::Line;
 use crate::net::Address;
+use crate::net::address::AddressError;
 use crate::session::millis;
 use crate::text::{Decoder, Encoding};
 use crate::wire::Error;
@@ -75,9 +80,25 @@ pub struct Args {
     /// With --wire raw: silence that ends a reply
     #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
     idle: Duration,
-    /// HOST, HOST:PORT, [::1]:7000 or unix:/path
+    /// Run it on many hosts, as in web1,db[1-3]; may be given several times. The command gets no input
+    #[arg(short = 'H', long, value_name = "LIST", conflicts_with = "wire")]
+    hosts: Vec<String>,
+    /// Run it on the hosts that stand in FILE, one list a line
+    #[arg(long, value_name = "FILE", conflicts_with = "wire")]
+    hosts_file: Vec<PathBuf>,
+    /// With several hosts: on so many at a time
+    #[arg(long, env = "LANDLINE_FANOUT", value_name = "N", default_value_t = 32,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    fanout: u32,
+    /// With several hosts: show the output at the end, the same one once
+    #[arg(short, long)]
+    group: bool,
+    /// With several hosts: write the output into files in DIR, HOST.stdout and HOST.stderr
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// HOST, HOST:PORT, [::1]:7000 or unix:/path; not with --hosts
     #[arg(value_name = "HOST")]
-    host: Address,
+    host: Option<OsString>,
     /// Words for the server's shell, joined by spaces; or, after --, a program and its arguments
     /// exactly as they are; or nothing, for a prompt
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
@@ -97,6 +118,8 @@ Examples:
   rexec -C src build make             in a directory under the server's root
   rexec -e DEBUG=1 --timeout 10m build make   with a variable, and a deadline that the server keeps
   tar c . | rexec build 'tar x'       standard input goes there too
+  rexec -H web1,db[1-3] -- uptime     on many hosts, each line with its host's name
+  rexec -g --hosts-file all -- uname -r   the same answer once, with all that gave it
   rexec build                         a prompt that keeps its directory
 
 Exit code: the command's own; 128+n if signal n ended it; 124 if its time was up; 126 or 127 if it could not start;
@@ -118,7 +141,44 @@ impl Args {
             args.is_argv = true;
             return Ok(args);
         }
-        Self::try_parse_from(words)
+        let mut args = Self::try_parse_from(words)?;
+        if args.is_many() {
+            // There is no HOST before the command.
+            args.command.splice(0..0, args.host.take());
+        }
+        Ok(args)
+    }
+
+    fn is_many(&self) -> bool {
+        !self.hosts.is_empty() || !self.hosts_file.is_empty()
+    }
+
+    /// The one host.
+    fn address(&self) -> anyhow::Result<Address> {
+        let Some(host) = &self.host else { return Err(usage("name a HOST, or several with --hosts")) };
+        let host = host.to_str().ok_or_else(|| usage("the host's name is not UTF-8"))?;
+        host.parse().map_err(|error: AddressError| usage(error.to_string()))
+    }
+
+    /// The many, each once, in their order.
+    fn addresses(&self) -> anyhow::Result<Vec<(String, Address)>> {
+        let mut lists = self.hosts.clone();
+        for file in &self.hosts_file {
+            let text = std::fs::read_to_string(file).map_err(Error::ours(file.display().to_string()))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            lists.extend(lines.map(str::to_owned));
+        }
+        let mut seen = HashSet::new();
+        let mut addresses = Vec::new();
+        for list in &lists {
+            for host in hosts::expand(list).map_err(usage)? {
+                let address = host.parse().map_err(|error: AddressError| usage(error.to_string()))?;
+                if seen.insert(host.clone()) {
+                    addresses.push((host, address));
+                }
+            }
+        }
+        if addresses.is_empty() { Err(usage("the list of hosts is empty")) } else { Ok(addresses) }
     }
 
     fn work(&self) -> Option<Work> {
@@ -187,23 +247,31 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.is_argv && args.command.is_empty() {
         return Err(usage("nothing to run behind --"));
     }
-    if let Some(wire) = args.wire {
-        return bare(args, wire);
+    if args.is_many() {
+        let Some(work) = args.work() else { return Err(usage("name a command for all the hosts")) };
+        return many::run(args, &work, &args.addresses()?);
     }
-    let mut line = match connect::line(PROGRAM, &args.host, &args.reach, &args.talk) {
+    if args.group || args.out.is_some() {
+        return Err(usage("--group and --out are for several hosts; name them with --hosts"));
+    }
+    let host = args.address()?;
+    if let Some(wire) = args.wire {
+        return bare(args, &host, wire);
+    }
+    let mut line = match connect::line(PROGRAM, &host, &args.reach, &args.talk) {
         Ok(line) => line,
         Err(error) => {
-            tell_failure(args, &format!("{error:#}"), Exit::of(&error))?;
+            tell_failure(args, &host, &format!("{error:#}"), Exit::of(&error))?;
             return Err(error);
         }
     };
-    let Some(work) = args.work() else { return prompt(args, line) };
-    let exit = run(args, &mut line, &work)?;
+    let Some(work) = args.work() else { return prompt(args, &host, line) };
+    let exit = run(args, &host, &mut line, &work)?;
     line.close();
     Ok(exit)
 }
 
-fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
     let stdin = std::io::stdin();
     let variables = args.variables()?;
     let call = Call {
@@ -224,24 +292,24 @@ fn run(args: &Args, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
     let ended = ended.and_then(|outcome| show.finish().map(|()| outcome));
     match ended {
         Ok(outcome) => {
-            show.outcome(&args.host, work, &outcome, started.elapsed())?;
+            show.outcome(host, work, &outcome, started.elapsed())?;
             Ok(Exit::of_command(&outcome))
         }
         Err(error) => {
-            tell_failure(args, &error.with_cause(), Exit::of_line(&error))?;
+            tell_failure(args, host, &error.with_cause(), Exit::of_line(&error))?;
             Err(error.into())
         }
     }
 }
 
 /// A call that failed, for programs: the same object with `error` and without an outcome.
-fn tell_failure(args: &Args, error: &str, exit: Exit) -> crate::wire::Result<()> {
+fn tell_failure(args: &Args, host: &Address, error: &str, exit: Exit) -> crate::wire::Result<()> {
     if !args.talk.json && !args.json_stream {
         return Ok(());
     }
     put_json(&serde_json::json!({
         "event": args.json_stream.then_some("error"),
-        "host": args.host.to_string(),
+        "host": host.to_string(),
         "error": error,
         "exit_code": exit.beside_a_command().code(),
     }))
@@ -335,7 +403,7 @@ impl<'a> Show<'a> {
 }
 
 /// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
-fn prompt(args: &Args, mut line: Line) -> anyhow::Result<Exit> {
+fn prompt(args: &Args, host: &Address, mut line: Line) -> anyhow::Result<Exit> {
     let mut input = Prompt::new(())?;
     if let Some(directory) = &args.chdir {
         call_cd(&mut line, directory.as_bytes())?;
@@ -343,7 +411,7 @@ fn prompt(args: &Args, mut line: Line) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     loop {
         let cwd = String::from_utf8_lossy(&call_pwd(&mut line)?).into_owned();
-        let command = match input.read(&format!("{}:{}> ", args.host, printable(&cwd)))? {
+        let command = match input.read(&format!("{host}:{}> ", printable(&cwd)))? {
             Input::Line(command) => command.trim().to_owned(),
             Input::Interrupted => continue,
             Input::End => break,
@@ -400,14 +468,14 @@ fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exi
 }
 
 /// A command for a tutorial's server, or a prompt of them.
-fn bare(args: &Args, wire: Wire) -> anyhow::Result<Exit> {
+fn bare(args: &Args, host: &Address, wire: Wire) -> anyhow::Result<Exit> {
     if wire.carries_files() {
         return Err(usage("the wires size and close carry files; use fget --wire"));
     }
     if args.is_argv || args.chdir.is_some() {
         return Err(usage("the tutorials' servers take a command string only: no -- and no --chdir"));
     }
-    let stream = connect::stream(PROGRAM, &args.host, &args.reach, &args.talk)?;
+    let stream = connect::stream(PROGRAM, host, &args.reach, &args.talk)?;
     let mut line = BareLine::new(stream, wire, Waits { reply: Some(args.reply_timeout()), idle: args.idle });
     if let Some(Work::Shell(command)) = args.work() {
         let exit = ask_bare(args, &mut line, command.as_bytes())?;
@@ -417,7 +485,7 @@ fn bare(args: &Args, wire: Wire) -> anyhow::Result<Exit> {
     let mut input = Prompt::new(())?;
     let mut exit = Exit::Done;
     loop {
-        let command = match input.read(&format!("{}> ", args.host))? {
+        let command = match input.read(&format!("{host}> "))? {
             Input::Line(command) => command.trim().to_owned(),
             Input::Interrupted => continue,
             Input::End => break,

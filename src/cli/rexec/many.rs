@@ -1,0 +1,334 @@
+//! One command on many machines: so many at a time, each with an end of its own, and output that can be read.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Args, PROGRAM, hosts};
+use crate::cli::signals::Interruption;
+use crate::cli::{Exit, connect, printable, put_json, put_out, say};
+use crate::exec::process::Work;
+use crate::exec::{Call, call_exec};
+use crate::net::Address;
+use crate::session::millis;
+use crate::text::Decoder;
+use crate::wire::Error;
+use crate::wire::message::{Outcome, Stream};
+
+/// Of one host's output so much is kept where it is shown at the end, in bytes of each stream.
+const KEPT_MAX: usize = 1024 * 1024;
+/// A longer line is shown in pieces, in bytes.
+const LINE_LEN_MAX: usize = 64 * 1024;
+
+/// How it went on one host.
+struct Ended {
+    host: String,
+    outcome: Result<Outcome<'static>, String>,
+    exit: Exit,
+    took: Duration,
+    output: Output,
+}
+
+/// Runs `work` on all of them; the exit code is 0 if all are 0, and else the highest.
+///
+/// # Errors
+/// Standard output is closed, or a file of `--out` cannot be made.
+pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow::Result<Exit> {
+    let interruption = Interruption::watch()?;
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Vec::new());
+    let failed = Mutex::new(None);
+    let variables = args.variables()?;
+    thread::scope(|scope| {
+        for _ in 0..usize::try_from(args.fanout).unwrap_or(1).min(addresses.len()) {
+            scope.spawn(|| {
+                while let Some((host, address)) = addresses.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if interruption.has_come() {
+                        return;
+                    }
+                    match run_on(args, (work, &variables), (host, address), &interruption) {
+                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push(ended),
+                        Err(error) => {
+                            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            // Nobody reads what the others say either.
+                            next.store(addresses.len(), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let place = |ended: &Ended| addresses.iter().position(|(host, _)| *host == ended.host);
+    all.sort_by_key(place);
+    let exit = if interruption.has_come() { Exit::Interrupted } else { highest(&all) };
+    conclude(args, work, &all, exit)?;
+    if interruption.has_come() {
+        say(PROGRAM, &format!("interrupted; {} of {} hosts had ended", all.len(), addresses.len()));
+    }
+    Ok(exit)
+}
+
+fn highest(all: &[Ended]) -> Exit {
+    let codes = all.iter().map(|ended| ended.exit.beside_a_command());
+    codes.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
+}
+
+/// One host. Its own failure is its end; an error is that nobody takes the output.
+fn run_on(
+    args: &Args,
+    (work, variables): (&Work, &[std::ffi::OsString]),
+    (host, address): (&str, &Address),
+    interruption: &Interruption,
+) -> anyhow::Result<Ended> {
+    let started = Instant::now();
+    let mut output = Output::new(args, host)?;
+    let mut attempt = || -> anyhow::Result<Outcome<'static>> {
+        let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
+        interruption.add(line.control());
+        let path = args.chdir.as_ref().map(|path| path.as_bytes());
+        let call = Call { work, variables, terms: args.terms(), path, stdin: None };
+        let outcome = call_exec(&mut line, &call, &mut |stream, bytes| output.take(stream, bytes))?;
+        line.close();
+        Ok(outcome)
+    };
+    let ended = attempt();
+    output.finish()?;
+    let (outcome, exit) = match ended {
+        Ok(outcome) => {
+            let exit = Exit::of_command(&outcome);
+            (Ok(outcome), exit)
+        }
+        Err(error) if crate::cli::is_closed_stdout(&error) => return Err(error),
+        Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
+    };
+    let ended = Ended { host: host.to_owned(), outcome, exit, took: started.elapsed(), output };
+    if args.json_stream {
+        put_json(&ended.json(work, Some("outcome")))?;
+    } else if !args.talk.json && !args.group {
+        ended.tell();
+    }
+    Ok(ended)
+}
+
+/// What is said when all have ended.
+fn conclude(args: &Args, work: &Work, all: &[Ended], exit: Exit) -> anyhow::Result<()> {
+    if args.talk.json {
+        let results: Vec<_> = all.iter().map(|ended| ended.json(work, None)).collect();
+        put_json(&results)?;
+        return Ok(());
+    }
+    if args.json_stream {
+        return Ok(());
+    }
+    if args.group {
+        show_groups(all)?;
+    }
+    if !args.talk.quiet {
+        let bad: Vec<String> =
+            all.iter().filter(|ended| ended.exit != Exit::Done).map(|ended| ended.host.clone()).collect();
+        let which = if bad.is_empty() { String::new() } else { format!(": {}", hosts::fold(&bad)) };
+        let done = all.len() - bad.len();
+        say(
+            PROGRAM,
+            &format!(
+                "{} hosts: {done} with exit code 0, {} with another, at most {}{}",
+                all.len(),
+                bad.len(),
+                exit.code(),
+                printable(&which)
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Both outputs, and how it ended.
+type Said<'s> = (&'s [u8], &'s [u8], String);
+
+/// Hosts that said the same and ended the same way, together.
+fn show_groups(all: &[Ended]) -> crate::wire::Result<()> {
+    let mut groups: BTreeMap<Said<'_>, Vec<String>> = BTreeMap::new();
+    for ended in all {
+        let [stdout, stderr] = &ended.output.kept;
+        groups.entry((stdout, stderr, ended.how())).or_default().push(ended.host.clone());
+    }
+    // The largest first: what most of them say is the news, and then what differs.
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, hosts)| std::cmp::Reverse(hosts.len()));
+    for ((stdout, stderr, how), named) in groups {
+        let head = format!("{} ({} hosts{how}):\n", printable(&hosts::fold(&named)), named.len());
+        put_out(head.as_bytes())?;
+        for kept in [stdout, stderr] {
+            for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                put_out(&[&b"  "[..], line, b"\n"].concat())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Ended {
+    /// Behind the hosts' names; nothing where all went well.
+    fn how(&self) -> String {
+        match &self.outcome {
+            Ok(Outcome::Exited(0)) => String::new(),
+            Ok(outcome) => format!(", {outcome}"),
+            Err(why) => format!(", {why}"),
+        }
+    }
+
+    fn tell(&self) {
+        let how = match &self.outcome {
+            Ok(Outcome::Exited(0)) => return,
+            Ok(outcome) => outcome.to_string(),
+            Err(why) => why.clone(),
+        };
+        say(PROGRAM, &format!("{}: {}", self.host, printable(&how)));
+    }
+
+    fn json(&self, work: &Work, event: Option<&str>) -> serde_json::Value {
+        let [stdout, stderr] = self.output.kept.each_ref().map(|kept| String::from_utf8_lossy(kept));
+        let (word, exit_code, signal, error) = match &self.outcome {
+            Ok(Outcome::Exited(code)) => ("exited", Some(*code), None, None),
+            Ok(Outcome::Killed(signal)) => ("killed", None, Some(signal.to_string()), None),
+            Ok(Outcome::TimedOut) => ("timed-out", None, None, None),
+            Ok(Outcome::CouldNotStart { code, why }) => ("could-not-start", Some(*code), None, Some(why.to_string())),
+            Err(why) => ("failed", Some(i32::from(self.exit.code())), None, Some(why.clone())),
+        };
+        let is_shown = event.is_none();
+        serde_json::json!({
+            "event": event,
+            "host": self.host,
+            "command": work.shown(),
+            "outcome": word,
+            "exit_code": exit_code,
+            "signal": signal,
+            "error": error,
+            "stdout": is_shown.then_some(stdout),
+            "stderr": is_shown.then_some(stderr),
+            "stdout_bytes": self.output.bytes[0],
+            "stderr_bytes": self.output.bytes[1],
+            "ms": millis(self.took),
+        })
+    }
+}
+
+/// Where one host's output goes.
+struct Output {
+    form: Form,
+    prefix: String,
+    decoders: [Decoder; 2],
+    /// Lines that have not ended yet; or, where it is shown at the end, all that is kept.
+    kept: [Vec<u8>; 2],
+    bytes: [u64; 2],
+}
+
+enum Form {
+    /// At once, line by line, with the host's name in front.
+    Lines,
+    /// At the end.
+    Kept,
+    /// As events.
+    Events,
+    /// Into files.
+    Files([File; 2]),
+}
+
+impl Output {
+    fn new(args: &Args, host: &str) -> anyhow::Result<Self> {
+        let form = match &args.out {
+            _ if args.json_stream => Form::Events,
+            Some(directory) => Form::Files(files_in(directory, host)?),
+            None if args.talk.json || args.group => Form::Kept,
+            None => Form::Lines,
+        };
+        let decoders = [Decoder::new(args.encoding), Decoder::new(args.encoding)];
+        Ok(Self { form, prefix: format!("{host}: "), decoders, kept: [Vec::new(), Vec::new()], bytes: [0, 0] })
+    }
+
+    fn take(&mut self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+        let at = usize::from(stream == Stream::Stderr);
+        self.bytes[at] += bytes.len() as u64;
+        if let Form::Files(files) = &mut self.form {
+            return files[at].write_all(bytes).map_err(Error::ours("a file of --out"));
+        }
+        let text = self.decoders[at].decode(bytes);
+        self.put(at, &text)
+    }
+
+    fn put(&mut self, at: usize, text: &str) -> crate::wire::Result<()> {
+        match self.form {
+            Form::Files(_) => Ok(()),
+            Form::Events if text.is_empty() => Ok(()),
+            Form::Events => {
+                let host = self.prefix.trim_end_matches(": ");
+                let event = ["stdout", "stderr"][at];
+                put_json(&serde_json::json!({ "event": event, "host": host, "text": text }))
+            }
+            Form::Kept => {
+                let room = KEPT_MAX.saturating_sub(self.kept[at].len()).min(text.len());
+                self.kept[at].extend_from_slice(text.as_bytes().get(..room).unwrap_or_default());
+                Ok(())
+            }
+            Form::Lines => {
+                self.kept[at].extend_from_slice(text.as_bytes());
+                while let Some(end) = self.kept[at].iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = self.kept[at].drain(..=end).collect();
+                    self.line(at, &line)?;
+                }
+                if self.kept[at].len() > LINE_LEN_MAX { self.rest(at) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// A line at once, or the lines of two hosts would be in each other.
+    fn line(&self, at: usize, line: &[u8]) -> crate::wire::Result<()> {
+        let whole = [self.prefix.as_bytes(), line].concat();
+        if at == 0 {
+            return put_out(&whole);
+        }
+        std::io::stderr().lock().write_all(&whole).map_err(Error::ours("standard error"))
+    }
+
+    fn rest(&mut self, at: usize) -> crate::wire::Result<()> {
+        let mut rest = std::mem::take(&mut self.kept[at]);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        rest.push(b'\n');
+        self.line(at, &rest)
+    }
+
+    fn finish(&mut self) -> crate::wire::Result<()> {
+        for at in [0, 1] {
+            let text = self.decoders[at].finish();
+            self.put(at, &text)?;
+            if matches!(self.form, Form::Lines) {
+                self.rest(at)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `HOST.stdout` and `HOST.stderr`, with what a file's name cannot hold replaced.
+fn files_in(directory: &Path, host: &str) -> anyhow::Result<[File; 2]> {
+    let ours = |path: &Path| Error::ours(path.display().to_string());
+    std::fs::create_dir_all(directory).map_err(ours(directory))?;
+    let name = host.replace('/', "_");
+    let open = |end: &str| {
+        let path = directory.join(format!("{name}.{end}"));
+        File::create(&path).map_err(ours(&path))
+    };
+    Ok([open("stdout")?, open("stderr")?])
+}

@@ -1,0 +1,161 @@
+//! One command on many machines.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Run, Server};
+
+fn list(servers: &[Server]) -> String {
+    servers.iter().map(Server::address).collect::<Vec<_>>().join(",")
+}
+
+fn servers(count: usize) -> Vec<Server> {
+    (0..count).map(|_| Server::start()).collect()
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn each_line_has_its_hosts_name() {
+    let servers = servers(3);
+    for (at, server) in servers.iter().enumerate() {
+        server.write("name", format!("I am {at}\nand no other"));
+    }
+    let output = Run::new("rexec").args(["-H", &list(&servers), "cat name; echo oops >&2"]).any_stderr().output();
+    let mut want: Vec<String> = Vec::new();
+    for (at, server) in servers.iter().enumerate() {
+        want.push(format!("{}: I am {at}", server.address()));
+        want.push(format!("{}: and no other", server.address()));
+    }
+    want.sort();
+    assert_eq!(sorted(output.text()), want);
+    for server in &servers {
+        assert!(output.stderr.contains(&format!("{}: oops\n", server.address())), "{}", output.stderr);
+    }
+    assert!(output.stderr.contains("3 hosts: 3 with exit code 0, 0 with another, at most 0"), "{}", output.stderr);
+    // Exact arguments, and the words of a command that begins with what could be a host.
+    let hosts = list(&servers);
+    let argv = Run::new("rexec").args(["-q", "-H", &hosts, "--", "printf", "<%s>", "a b"]).output();
+    assert!(argv.text().lines().all(|line| line.ends_with(": <a b>")), "{}", argv.text());
+    let words = Run::new("rexec").args(["-q", "-H", &hosts, "echo", "$((1 + 1))"]).output();
+    assert!(words.text().lines().count() == 3 && words.text().lines().all(|line| line.ends_with(": 2")));
+}
+
+#[test]
+fn the_highest_code_counts_and_one_host_stops_no_other() {
+    let servers = servers(3);
+    servers[1].write("code", "exit 7");
+    let dead = Server::start();
+    let gone = dead.address().to_owned();
+    dead.stop();
+    let command = "[ ! -e code ] || . ./code; echo fine";
+    let hosts = format!("{},{gone}", list(&servers));
+    let mixed = Run::new("rexec").args(["-H", &hosts, command]).code(253).any_stderr().output();
+    assert_eq!(mixed.text().lines().count(), 2);
+    assert!(mixed.stderr.contains("exit 7") && mixed.stderr.contains("connection refused"), "{}", mixed.stderr);
+    assert!(mixed.stderr.contains("4 hosts: 2 with exit code 0, 2 with another, at most 253"), "{}", mixed.stderr);
+    Run::new("rexec").args(["-q", "-H", &list(&servers), command]).code(7).any_stderr().output();
+}
+
+#[test]
+fn the_same_answer_is_shown_once() {
+    let servers = servers(4);
+    servers[2].write("odd", "");
+    let command = "if [ -e odd ]; then echo odd; exit 3; else echo even; fi";
+    let output = Run::new("rexec").args(["-gH", &list(&servers), command]).code(3).any_stderr().output();
+    let lines: Vec<&str> = output.text().lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines[0].ends_with("(3 hosts):") && lines[1] == "  even", "{lines:?}");
+    assert!(lines[2] == format!("{} (1 hosts, exit 3):", servers[2].address()) && lines[3] == "  odd", "{lines:?}");
+}
+
+#[test]
+fn programs_get_an_array_or_events() {
+    let servers = servers(2);
+    servers[1].write("code", "");
+    let command = "echo out; echo err >&2; [ ! -e code ] || exit 9";
+    let output = Run::new("rexec").args(["--json", "-H", &list(&servers), command]).code(9).any_stderr().output();
+    let json = output.json();
+    for (at, code) in [(0, 0), (1, 9)] {
+        let host = &json[at];
+        assert_eq!(host["host"], servers[at].address());
+        assert_eq!((&host["outcome"], &host["exit_code"]), (&"exited".into(), &code.into()), "{json}");
+        assert_eq!((&host["stdout"], &host["stderr"]), (&"out\n".into(), &"err\n".into()), "{json}");
+    }
+    let stream =
+        Run::new("rexec").args(["--json-stream", "-H", &list(&servers), command]).code(9).any_stderr().output();
+    let events: Vec<serde_json::Value> =
+        stream.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |event: &str| events.iter().filter(|found| found["event"] == event).count();
+    assert_eq!((count("stdout"), count("stderr"), count("outcome")), (2, 2, 2), "{events:?}");
+}
+
+#[test]
+fn output_goes_into_files() {
+    let servers = servers(2);
+    let here = tempfile::tempdir().unwrap();
+    let run = Run::new("rexec").args(["-q", "--out", "logs", "-H", &list(&servers), "printf 'a\\377b'; echo err >&2"]);
+    run.current_dir(here.path()).prints("");
+    for server in &servers {
+        let read = |end: &str| std::fs::read(here.path().join(format!("logs/{}.{end}", server.address()))).unwrap();
+        assert_eq!(read("stdout"), b"a\xffb");
+        assert_eq!(read("stderr"), b"err\n");
+    }
+}
+
+#[test]
+fn so_many_at_a_time_and_each_with_its_deadline() {
+    let servers = servers(4);
+    let hosts = list(&servers);
+    let shared = tempfile::tempdir().unwrap();
+    let dir = shared.path().display();
+    // Each counts who is there at the same time.
+    let command = format!("d=$(mktemp {dir}/run.XXXXXX); sleep 0.3; ls {dir} | wc -l; rm $d");
+    for (fanout, most) in [("1", 1), ("2", 2)] {
+        let output = Run::new("rexec").args(["-q", "--fanout", fanout, "-H", &hosts, &command]).output();
+        let counts = output.text().lines().map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap());
+        assert!(counts.max().is_some_and(|count| (1..=most).contains(&count)), "{}", output.text());
+    }
+    let started = Instant::now();
+    let late = Run::new("rexec").args(["--timeout", "200ms", "-H", &hosts, "sleep 60"]).code(124).any_stderr().output();
+    assert_eq!(late.stderr.matches(": timed out").count(), 4, "{}", late.stderr);
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn hosts_stand_in_files_and_are_asked_once() {
+    let servers = servers(2);
+    let here = tempfile::tempdir().unwrap();
+    let file = here.path().join("hosts");
+    std::fs::write(&file, format!("# all of them\n\n{}\n{}\n", list(&servers), servers[0].address())).unwrap();
+    let file = file.display().to_string();
+    let output = Run::new("rexec").args(["-q", "--hosts-file", &file, "echo hi"]).output();
+    assert_eq!(output.text().lines().count(), 2);
+    for (args, said) in [
+        (&["-H", "a[1-", "true"][..], "a bracket is not closed"),
+        (&["-H", ",", "true"], "the list of hosts is empty"),
+        (&["-H", "a"], "name a command"),
+        (&["--group", "a", "true"], "are for several hosts"),
+        (&["--fanout", "0", "-H", "a", "true"], "1..=1000"),
+        (&[], "name a HOST"),
+    ] {
+        Run::new("rexec").args(args).code(252).stderr(said).prints("");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_all_of_them() {
+    let servers = servers(3);
+    let mut running = Run::new("rexec").args(["-H", &list(&servers), "echo up; sleep 60"]).spawn();
+    for _ in &servers {
+        running.wait_for(": up");
+    }
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(running.wait().code(), Some(130));
+    for server in &servers {
+        server.wait_for_log(r#"verb="exec""#);
+    }
+}
