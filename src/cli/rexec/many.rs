@@ -48,12 +48,14 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
     thread::scope(|scope| {
         for _ in 0..usize::try_from(args.fanout).unwrap_or(1).min(addresses.len()) {
             scope.spawn(|| {
-                while let Some((host, address)) = addresses.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((host, address)) = addresses.get(place) else { return };
                     if interruption.has_come() {
                         return;
                     }
                     match run_on(args, (work, &variables), (host, address), &interruption) {
-                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push(ended),
+                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((place, ended)),
                         Err(error) => {
                             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                             // Nobody reads what the others say either.
@@ -68,8 +70,8 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
         return Err(error);
     }
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let place = |ended: &Ended| addresses.iter().position(|(host, _)| *host == ended.host);
-    all.sort_by_key(place);
+    all.sort_by_key(|(place, _)| *place);
+    let all: Vec<Ended> = all.into_iter().map(|(_, ended)| ended).collect();
     let exit = if interruption.has_come() { Exit::Interrupted } else { highest(&all) };
     conclude(args, work, &all, exit)?;
     if interruption.has_come() {

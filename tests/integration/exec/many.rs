@@ -159,3 +159,18 @@ fn ctrl_c_ends_all_of_them() {
         server.wait_for_log(r#"verb="exec""#);
     }
 }
+
+/// As many ports of one server, each with a line, a handshake and a command of its own.
+#[test]
+fn five_hundred_at_once() {
+    let binds: Vec<&str> = (0..500).flat_map(|_| ["--bind", "127.0.0.1:0"]).collect();
+    let server = Server::with(&[&["--max-per-address", "1000"], &binds[..]].concat());
+    assert_eq!(server.addresses().len(), 500);
+    let hosts = server.addresses().join(",");
+    let output = Run::new("rexec").args(["--json", "--fanout", "100", "-H", &hosts, "--", "true"]).output();
+    let json = output.json();
+    let all = json.as_array().unwrap();
+    let wanted = server.addresses().iter().map(String::as_str);
+    assert!(all.iter().map(|host| host["host"].as_str().unwrap()).eq(wanted));
+    assert!(all.iter().all(|host| host["exit_code"] == 0), "{json}");
+}
