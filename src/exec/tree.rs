@@ -23,6 +23,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, p
 
 /// What carries the marker.
 pub const MARKER_NAME: &str = "LANDLINE_COMMAND";
+/// Our cgroups' names begin so.
+const CGROUP_PREFIX: &str = "landline-";
 /// Between two looks at who is left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Who does not go after a KILL (in uninterruptible sleep: a dead network disk) is not waited for any longer than this.
@@ -173,7 +175,7 @@ impl Cgroup {
             return None;
         }
         sweep();
-        let path = own_cgroup()?.join(format!("landline-{marker}"));
+        let path = own_cgroup()?.join(format!("{CGROUP_PREFIX}{marker}"));
         match fs::create_dir(&path) {
             Ok(()) => Some(Self(path)),
             Err(error) => {
@@ -227,6 +229,14 @@ fn is_busy(path: &Path) -> bool {
     fs::remove_dir(path).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
 }
 
+/// What a server that was killed has left; what is in use is busy.
+fn remove_empty(own: &Path) {
+    let names = fs::read_dir(own).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for name in names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(CGROUP_PREFIX))) {
+        is_busy(&own.join(name));
+    }
+}
+
 /// The directory of the cgroup that we are in; `None`: there is no version 2.
 fn own_cgroup() -> Option<&'static Path> {
     static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -237,7 +247,9 @@ fn own_cgroup() -> Option<&'static Path> {
         // The mount point is the fifth field, the type the first behind a lone dash (`proc_pid_mountinfo(5)`).
         let is_cgroup = |line: &&str| line.split(" - ").nth(1).is_some_and(|behind| behind.starts_with("cgroup2 "));
         let mount = mounts.lines().find(is_cgroup)?.split(' ').nth(4)?;
-        Some(Path::new(mount).join(own))
+        let own = Path::new(mount).join(own);
+        remove_empty(&own);
+        Some(own)
     })
     .as_deref()
 }
