@@ -178,8 +178,7 @@ impl Part {
         let mut piece = vec![0; READ_LEN];
         while at < len {
             let wanted = usize::try_from(len - at).unwrap_or(READ_LEN).min(READ_LEN);
-            let read =
-                std::os::unix::fs::FileExt::read_at(&self.file, piece.get_mut(..wanted).unwrap_or_default(), at)?;
+            let read = read_at(&self.file, piece.get_mut(..wanted).unwrap_or_default(), at)?;
             if read == 0 {
                 break;
             }
@@ -591,6 +590,19 @@ impl Names {
             OsString::from_vec(name)
         };
         Self { part: name("part"), journal: is_lasting.then(|| name("journal")) }
+    }
+}
+
+/// Reads what is there from `offset` on; 0 bytes are the end. A signal is no reason to stop.
+///
+/// # Errors
+/// The disk failed.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match std::os::unix::fs::FileExt::read_at(file, buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 use fastcdc::v2020::{FastCDC, MINIMUM_MAX};
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BODY_LEN_MAX;
 use super::large::{HOLE_LEN_MAX, Large, Piece};
+use crate::part::read_at;
 
 /// A shorter file is sent whole, and one in whose place a shorter one is, in bytes.
 pub const LEN_MIN: u64 = 512 * 1024;
@@ -182,10 +182,7 @@ pub fn chunks_of(file: &File, len: u64, cut: Cut) -> io::Result<Vec<u8>> {
         while at < until {
             let room = cutter.room();
             let wanted = room.len().min(usize::try_from(until - at).unwrap_or(usize::MAX));
-            let read = match file.read_at(room.get_mut(..wanted).unwrap_or_default(), at) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
+            let read = read_at(file, room.get_mut(..wanted).unwrap_or_default(), at)?;
             cutter.filled(read);
             at += read as u64;
             // Shorter by now: nothing more of it is told.

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
@@ -14,6 +13,7 @@ use rustix::fs::SeekFrom;
 
 use crate::digest::{BLOCK_LEN, Digest};
 use crate::net::listen::STACK_LEN;
+use crate::part::read_at;
 use crate::wire::message::Total;
 
 /// What the checking thread reads at once, in bytes.
@@ -57,11 +57,9 @@ pub fn digest_of(file: &File) -> io::Result<Digest> {
     let mut digest = Digest::default();
     let mut piece = vec![0; READ_LEN];
     loop {
-        match file.read_at(&mut piece, digest.len()) {
-            Ok(0) => return Ok(digest),
-            Ok(read) => digest.update(piece.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match read_at(file, &mut piece, digest.len())? {
+            0 => return Ok(digest),
+            read => digest.update(piece.get(..read).unwrap_or_default()),
         }
     }
 }
@@ -168,12 +166,7 @@ impl<'f> Large<'f> {
         let until = if self.is_sparse { self.size.min(self.data_until.max(self.digest.len() + 1)) } else { self.size };
         let left = usize::try_from(until.saturating_sub(self.digest.len())).unwrap_or(usize::MAX);
         let wanted = left.min(piece.len());
-        let len = loop {
-            match self.file.read_at(piece.get_mut(..wanted).unwrap_or_default(), self.digest.len()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
+        let len = read_at(self.file, piece.get_mut(..wanted).unwrap_or_default(), self.digest.len())?;
         let read = piece.get(..len).unwrap_or_default();
         self.digest.update(read);
         Ok(read)
@@ -233,11 +226,9 @@ fn first_blocks(file: &File, count: usize, is_over: &AtomicBool) -> io::Result<V
     let mut digest = Digest::default();
     let mut piece = vec![0; READ_LEN];
     while digest.len() < len && !is_over.load(Ordering::Relaxed) {
-        match file.read_at(&mut piece, digest.len()) {
-            Ok(0) => break,
-            Ok(read) => digest.update(piece.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match read_at(file, &mut piece, digest.len())? {
+            0 => break,
+            read => digest.update(piece.get(..read).unwrap_or_default()),
         }
     }
     // One byte more closes the last of them.

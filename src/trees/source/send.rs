@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -10,6 +9,7 @@ use byteorder::{ByteOrder as _, LittleEndian};
 use rustix::fs::Stat;
 
 use super::{RECORD_LEN, Source, WantedFile, explained};
+use crate::part::read_at;
 use crate::trees::delta::{Changes, Known, Pieces};
 use crate::trees::hear::Heard;
 use crate::trees::large::{Large, Offer, Piece, digest_of};
@@ -52,7 +52,7 @@ impl Source<'_> {
                     Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
                 }
             }
-            if size_now == 0 && file.read_at(&mut [0], 0).is_ok_and(|read| read > 0) {
+            if size_now == 0 && read_at(&file, &mut [0], 0).is_ok_and(|read| read > 0) {
                 let text = format!(
                     "{}: says that it is empty, and is not, as in /proc; pipe it: cat FILE | fput - HOST:PATH",
                     place.shown()
@@ -241,11 +241,9 @@ fn ours(error: io::Error) -> Error {
 fn read_whole(file: &File, bytes: &mut [u8]) -> io::Result<bool> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, filled as u64) {
-            Ok(0) => return Ok(false),
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match read_at(file, rest, filled as u64)? {
+            0 => return Ok(false),
+            read => filled += read,
         }
     }
     Ok(true)

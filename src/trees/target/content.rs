@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::{Expected, Turn, bad_small};
 use crate::line::LineReceiver;
-use crate::part::{PIECE_LEN, Part};
+use crate::part::{PIECE_LEN, Part, read_at};
 use crate::trees::batch::Whole;
 use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::HOLE_LEN_MAX;
@@ -306,14 +305,12 @@ impl Turn<'_> {
 fn copy(from: &File, (mut offset, mut size): (u64, u64), to: &mut Part, buffer: &mut [u8]) -> io::Result<()> {
     while size > 0 {
         let wanted = usize::try_from(size).unwrap_or(usize::MAX).min(PIECE_LEN);
-        match from.read_at(buffer.get_mut(..wanted).unwrap_or_default(), offset) {
-            Ok(0) => return Err(io::Error::other("what its parts are taken from became shorter; run it again")),
-            Ok(read) => {
+        match read_at(from, buffer.get_mut(..wanted).unwrap_or_default(), offset)? {
+            0 => return Err(io::Error::other("what its parts are taken from became shorter; run it again")),
+            read => {
                 to.write(buffer.get(..read).unwrap_or_default())?;
                 (offset, size) = (offset + read as u64, size - read as u64);
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
     Ok(())
