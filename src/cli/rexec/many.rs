@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Args, PROGRAM, hosts};
+use super::{Args, PROGRAM, hosts, words_of};
 use crate::cli::signals::Interruption;
 use crate::cli::{Exit, connect, printable, put_json, put_out, say};
 use crate::exec::process::Work;
@@ -201,11 +201,8 @@ impl Ended {
     fn json(&self, work: &Work, event: Option<&str>) -> serde_json::Value {
         let [stdout, stderr] = self.output.kept.each_ref().map(|kept| String::from_utf8_lossy(kept));
         let (word, exit_code, signal, error) = match &self.outcome {
-            Ok(Outcome::Exited(code)) => ("exited", Some(*code), None, None),
-            Ok(Outcome::Killed(signal)) => ("killed", None, Some(signal.to_string()), None),
-            Ok(Outcome::TimedOut) => ("timed-out", None, None, None),
-            Ok(Outcome::CouldNotStart { code, why }) => ("could-not-start", Some(*code), None, Some(why.to_string())),
-            Err(why) => ("failed", Some(i32::from(self.exit.code())), None, Some(why.clone())),
+            Ok(outcome) => words_of(outcome),
+            Err(why) => ("failed", Some(i32::from(self.exit.code())), None, Some(why.as_str())),
         };
         let is_shown = event.is_none();
         serde_json::json!({

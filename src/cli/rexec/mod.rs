@@ -376,22 +376,12 @@ impl<'a> Show<'a> {
         if !self.args.talk.json && !self.args.json_stream {
             return Ok(());
         }
-        let (exit_code, signal, error) = match outcome {
-            Outcome::Exited(code) => (Some(*code), None, None),
-            Outcome::Killed(signal) => (None, Some(signal), None),
-            Outcome::TimedOut => (None, None, None),
-            Outcome::CouldNotStart { code, why } => (Some(*code), None, Some(why)),
-        };
+        let (outcome, exit_code, signal, error) = words_of(outcome);
         put_json(&serde_json::json!({
             "event": self.args.json_stream.then_some("outcome"),
             "host": host.to_string(),
             "command": work.shown(),
-            "outcome": match outcome {
-                Outcome::Exited(_) => "exited",
-                Outcome::Killed(_) => "killed",
-                Outcome::TimedOut => "timed-out",
-                Outcome::CouldNotStart { .. } => "could-not-start",
-            },
+            "outcome": outcome,
             "exit_code": exit_code,
             "signal": signal,
             "error": error,
@@ -399,6 +389,16 @@ impl<'a> Show<'a> {
             "stderr_bytes": self.bytes[1],
             "ms": millis(took),
         }))
+    }
+}
+
+/// An outcome for programs: its word, its code, its signal, and why it never was.
+fn words_of<'o>(outcome: &'o Outcome<'_>) -> (&'static str, Option<i32>, Option<&'o str>, Option<&'o str>) {
+    match outcome {
+        Outcome::Exited(code) => ("exited", Some(*code), None, None),
+        Outcome::Killed(signal) => ("killed", None, Some(signal), None),
+        Outcome::TimedOut => ("timed-out", None, None, None),
+        Outcome::CouldNotStart { code, why } => ("could-not-start", Some(*code), None, Some(why)),
     }
 }
 
