@@ -37,6 +37,17 @@ fn none_is_left(server: &Server) {
     wait_until("all are gone", || ALL.iter().all(|name| !lives(&server.root().join(name))));
 }
 
+/// Processes that a command of this server has started, wherever they are.
+fn marked(server: &Server) -> usize {
+    let root = format!("PWD={}", server.root().display());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let has = |wanted: &[u8]| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(wanted));
+        has(b"LANDLINE_COMMAND=") && has(root.as_bytes())
+    });
+    processes.count()
+}
+
 #[test]
 fn a_deadline_is_kept_by_the_server() {
     let server = Server::start();
@@ -106,14 +117,15 @@ fn who_forks_faster_than_one_can_look_is_caught_too() {
     // Each lives for a tenth of a second and has made its successor before, in a session of its own.
     server.write("hop", "echo $1 > hop.now; sleep 0.02; [ -e stop ] || setsid sh hop $(($1 + 1)) &\nsleep 0.1\n");
     let running = Run::new("rexec").args(["--kill-after", "50ms", server.address(), "sh hop 0; sleep 60"]).spawn();
-    let now = || std::fs::read_to_string(server.root().join("hop.now")).unwrap_or_default().trim().parse().unwrap_or(0);
+    let now = || {
+        std::fs::read_to_string(server.root().join("hop.now")).unwrap_or_default().trim().parse::<u32>().unwrap_or(0)
+    };
     wait_until("it hops", || now() > 20);
     running.signal(Signal::KILL);
+    // The log's line comes when it has ended.
     let log = server.wait_for_log(r#"verb="exec""#);
-    let then: u32 = now();
-    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(marked(&server), 0, "after {} hops: {log}", now());
     server.write("stop", "");
-    assert_eq!(now(), then, "{log}");
 }
 
 #[test]
@@ -158,11 +170,5 @@ fn nothing_is_left_of_many() {
     at_rest("all are gone");
     wait_until("no child is left", || children() == 0);
     wait_until("no descriptor and no thread is left", || (count("fd"), count("task")) <= before);
-    let marked = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let root = format!("PWD={}", server.root().display());
-        let has = |wanted: &[u8]| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(wanted));
-        has(b"LANDLINE_COMMAND=") && has(root.as_bytes())
-    });
-    assert_eq!(marked.count(), 0);
+    assert_eq!(marked(&server), 0);
 }
