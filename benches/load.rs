@@ -27,7 +27,7 @@ use landline::net::stream::Stream;
 use landline::trust::home::Home;
 use landline::trust::identity::Identity;
 use landline::wire::conn::encode;
-use landline::wire::message::{Outcome, Terms, VERSION};
+use landline::wire::message::{Outcome, VERSION};
 use landline::wire::{Message, Receiver};
 use rustix::event::epoll;
 use serde_json::json;
@@ -503,12 +503,8 @@ fn delay(upstream: SocketAddr, delay: Duration, buffer_len: usize) -> anyhow::Re
 fn exec(address: SocketAddr, count: usize, same_line: bool) -> anyhow::Result<serde_json::Value> {
     let work = Work::Argv(vec!["true".into()]);
     let run = |line: &mut Line| -> anyhow::Result<()> {
-        let outcome = call_exec(
-            line,
-            &Call { work: &work, path: None, variables: &[], terms: Terms::default(), stdin: None },
-            &mut |_, _| Ok(()),
-        )?;
-        ensure!(outcome == Outcome::Exited(0), "true ended with {outcome:?}");
+        let ended = call_exec(line, &Call::of(&work), &mut |_, _| Ok(()))?;
+        ensure!(ended.outcome == Outcome::Exited(0), "true ended with {ended:?}");
         Ok(())
     };
     let mut line = open(address, None).context("the line for all commands")?;

@@ -72,7 +72,7 @@ impl Audit {
 
     /// Appends one line. A disk that is full is said in the server's log; requests go on.
     pub fn record(&self, record: &Record<'_>) {
-        let stamped = Stamped { time: jiff::Timestamp::now().to_string(), record };
+        let stamped = Stamped { time: now(), record };
         let written = serde_json::to_vec(&stamped).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             // One write a line, to a file opened for appending: lines of two servers do not mix.
@@ -82,6 +82,11 @@ impl Audit {
             tracing::error!(%error, verb = record.verb, "the audit log could not be written");
         }
     }
+}
+
+/// This moment, in UTC (RFC 3339).
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
 }
 
 /// A peer in the audit log's words: its kind, its name, its key.

@@ -195,7 +195,7 @@ fn serve_turns(
         }
         match request {
             // These may cross with the end of the turn that they were meant for.
-            Message::End { .. } | Message::Signal { .. } | Message::Eof => continue,
+            Message::End { .. } | Message::Signal { .. } | Message::Window(_) | Message::Eof => continue,
             // One echo run is one request in the log: a line of log a round trip would be most of its time.
             Message::Echo { streamed: false } if session.services.has(Echo) => {
                 // The wait for the first of them is not the run's.

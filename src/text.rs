@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use encoding_rs::{CoderResult, EncoderResult, UTF_8};
 
@@ -75,6 +76,44 @@ impl Encoding {
         text.push_str(&decoder.finish());
         text
     }
+}
+
+/// Encodes a stream of UTF-8, piece by piece; what is none goes through as it is.
+#[derive(Debug)]
+pub struct Encoder {
+    encoding: Encoding,
+    /// A character that has not ended yet.
+    begun: Mutex<Vec<u8>>,
+}
+
+impl Encoder {
+    /// An encoder at the beginning of a stream.
+    pub const fn new(encoding: Encoding) -> Self {
+        Self { encoding, begun: Mutex::new(Vec::new()) }
+    }
+
+    /// The bytes of the next piece; a character whose end has not come yet waits for the next one.
+    pub fn encode(&self, piece: &[u8]) -> Vec<u8> {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = std::mem::take(&mut *begun);
+        text.extend_from_slice(piece);
+        let mut bytes = Vec::new();
+        for chunk in text.utf8_chunks() {
+            bytes.extend(self.encoding.encode(chunk.valid()).0);
+            let is_last = chunk.invalid().as_ptr_range().end == text.as_ptr_range().end;
+            if is_last && is_begun(chunk.invalid()) {
+                begun.extend_from_slice(chunk.invalid());
+            } else {
+                bytes.extend_from_slice(chunk.invalid());
+            }
+        }
+        bytes
+    }
+}
+
+/// Whether more bytes could make a character of these.
+fn is_begun(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
 /// Decodes a stream, piece by piece.

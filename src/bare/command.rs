@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::OutputPolicy;
 use crate::exec::KILL_AFTER;
 use crate::exec::environment::Environment;
-use crate::exec::process::{Pipes, Process, Work, could_not_start, start};
+use crate::exec::process::{Process, Streams, Work, could_not_start, start};
 use crate::net::Stream;
 use crate::session::Session;
 use crate::wire::error::{Error, Result};
@@ -50,7 +50,7 @@ pub(super) fn run(
         Ok(thread) => thread,
         Err(full) => return refused(full.to_string()),
     };
-    let pipes = if policy == OutputPolicy::Merged { Pipes::TogetherWithoutInput } else { Pipes::ApartWithoutInput };
+    let pipes = if policy == OutputPolicy::Merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
     let mut process = match start(&work, &cwd, pipes, &Environment::of(&session.peer.to_string())) {
         Ok(process) => process,
         Err(error) => {

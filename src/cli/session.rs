@@ -22,7 +22,7 @@ use crate::files::{Upload, call_get, call_put};
 use crate::line::Line;
 use crate::net::Address;
 use crate::wire::Error;
-use crate::wire::message::{Kind, Outcome, Stream, Terms};
+use crate::wire::message::{Kind, Outcome, Stream};
 
 /// What a typed command does with its words.
 type Act = fn(&mut Session, &[&str]) -> anyhow::Result<Exit>;
@@ -269,20 +269,16 @@ impl Session {
         }
         let mut line = self.line.borrow_mut();
         let work = Work::Shell(command.into());
-        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone())?;
-        let ended = call_exec(
-            &mut line,
-            &Call { work: &work, path: None, variables: &[], terms: Terms::default(), stdin: None },
-            &mut |stream, bytes| {
-                use std::io::Write as _;
-                match stream {
-                    Stream::Main => put_out(bytes),
-                    Stream::Stderr => std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error")),
-                }
-            },
-        );
+        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), None)?;
+        let ended = call_exec(&mut line, &Call::of(&work), &mut |stream, bytes| {
+            use std::io::Write as _;
+            match stream {
+                Stream::Main => put_out(bytes),
+                Stream::Stderr => std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error")),
+            }
+        });
         forwarding.stop();
-        let outcome = ended?;
+        let outcome = ended?.outcome;
         match &outcome {
             Outcome::Exited(0) => {}
             Outcome::Exited(_) if !self.is_interactive => {}

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::line::LineSender;
 use crate::net::stream::{Control, WeakControl};
 use crate::wire::Message;
+use crate::wire::message::Size;
 
 type Act = Box<dyn FnMut(i32) + Send>;
 
@@ -32,7 +33,7 @@ impl Claim {
     fn take(act: Act) -> std::io::Result<Self> {
         static WATCHER: OnceLock<()> = OnceLock::new();
         if WATCHER.get().is_none() {
-            let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1])?;
+            let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGWINCH])?;
             thread::Builder::new().name("signals".into()).spawn(move || {
                 for signal in signals.forever() {
                     if let Some(act) = &mut *claim() {
@@ -64,11 +65,16 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Begins to pass signals on.
+    /// Begins to pass signals on. Where the command has a terminal, `size` says how large the one here is now, and a
+    /// second Ctrl-C is a key like the first.
     ///
     /// # Errors
     /// The handlers could not be installed.
-    pub fn start(sender: LineSender, control: Control) -> std::io::Result<Self> {
+    pub fn start(
+        sender: LineSender,
+        control: Control,
+        size: Option<&'static (dyn Fn() -> Size + Sync)>,
+    ) -> std::io::Result<Self> {
         let is_ended = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&is_ended);
         let mut interrupts = 0;
@@ -79,7 +85,10 @@ impl Forwarding {
                 control.stop();
                 return;
             }
-            let message = Message::Signal { signal: crate::exec::process::signal_name(signal).into() };
+            let message = match size {
+                Some(size) if signal == SIGWINCH => Message::Window(size()),
+                _ => Message::Signal { signal: crate::exec::process::signal_name(signal).into() },
+            };
             let sender = sender.clone();
             // On a thread of its own: a line that takes nothing must not keep the second Ctrl-C waiting.
             let sending = thread::Builder::new().spawn(move || sender.send(&message, &[]));
@@ -115,8 +124,10 @@ impl Interruption {
         let lines: Arc<Mutex<Vec<WeakControl>>> = Arc::default();
         let (interrupted, to_end) = (Arc::clone(&is_interrupted), Arc::clone(&lines));
         let claim = Claim::take(Box::new(move |signal| {
-            if signal == SIGUSR1 {
-                return super::progress::ask();
+            match signal {
+                SIGUSR1 => return super::progress::ask(),
+                SIGWINCH => return,
+                _ => {}
             }
             if interrupted.swap(true, Ordering::AcqRel)
                 && let Err(error) = emulate_default_handler(signal)
@@ -154,8 +165,10 @@ impl Interruption {
         let is_interrupted = Arc::new(AtomicBool::new(false));
         let interrupted = Arc::clone(&is_interrupted);
         let claim = Claim::take(Box::new(move |signal| {
-            if signal == SIGUSR1 {
-                return super::progress::ask();
+            match signal {
+                SIGUSR1 => return super::progress::ask(),
+                SIGWINCH => return,
+                _ => {}
             }
             if interrupted.swap(true, Ordering::AcqRel) {
                 control.stop();

@@ -16,7 +16,7 @@ use crate::wire::error::{Error, LineLost, Refusal, Result};
 use crate::wire::message::{Message, Outcome, Stream, Terms};
 
 /// A command to run on the other machine.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "a function has none")]
 pub struct Call<'c> {
     /// What to run.
     pub work: &'c Work,
@@ -28,6 +28,27 @@ pub struct Call<'c> {
     pub terms: Terms,
     /// What it reads; `None`: nothing.
     pub stdin: Option<BorrowedFd<'c>>,
+    /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is.
+    pub typed: Option<&'c Typed<'c>>,
+}
+
+impl<'c> Call<'c> {
+    /// This, where the session stands, with nothing to read and nothing agreed.
+    pub fn of(work: &'c Work) -> Self {
+        Self { work, path: None, variables: &[], terms: Terms::default(), stdin: None, typed: None }
+    }
+}
+
+/// See [`Call::typed`].
+pub type Typed<'t> = dyn Fn(&[u8]) -> Vec<u8> + Sync + 't;
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome<'static>,
+    /// Where it ran, under the server's root.
+    pub path: Option<Vec<u8>>,
 }
 
 /// Takes what a command writes: which stream, which bytes.
@@ -38,7 +59,7 @@ pub type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>;
 /// # Errors
 /// The server refused (then nothing ran), `output` failed (then the command was ended), or the line
 /// was lost (then its fate is unknown here; the server ends it).
-pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result<Outcome<'static>> {
+pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result<Ended> {
     let (form, body) = call.work.to_body(call.variables);
     let variables = u32::try_from(call.variables.len()).unwrap_or(u32::MAX);
     let request = Message::Exec { form, path: call.path.map(Into::into), terms: Terms { variables, ..call.terms } };
@@ -57,7 +78,8 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
             thread::Builder::new()
                 .name("stdin".into())
                 .spawn_scoped(scope, move || {
-                    feed(stdin, stop, window, &|message, body| sender.send_unless(is_over, message, body));
+                    let send = |message: &Message<'_>, body: &[u8]| sender.send_unless(is_over, message, body);
+                    feed((stdin, call.typed), stop, window, &send);
                 })
                 .map_err(Error::ours("standard input"))?;
         }
@@ -78,8 +100,8 @@ fn listen(
     end: &dyn Fn() -> Result<()>,
     window: &Window,
     output: Output<'_>,
-) -> Result<Outcome<'static>> {
-    let mut outcome = None;
+) -> Result<Ended> {
+    let mut ended = None;
     let mut failed = None;
     let mut piece = vec![0; PIECE_LEN];
     loop {
@@ -96,7 +118,9 @@ fn listen(
                 }
             },
             Message::Credit { bytes } => window.widen(bytes),
-            Message::Outcome(ended) => outcome = Some(ended.into_owned()),
+            Message::Outcome { outcome, path } => {
+                ended = Some(Ended { outcome: outcome.into_owned(), path: path.map(std::borrow::Cow::into_owned) });
+            }
             Message::Error { code, message } => {
                 // Refused before it ran: the server discards up to our `end`.
                 let refusal = Refusal::new(code, message);
@@ -113,11 +137,16 @@ fn listen(
         return Err(error);
     }
     end()?;
-    outcome.ok_or_else(|| LineLost::Closed { wanted: "the command's outcome" }.into())
+    ended.ok_or_else(|| LineLost::Closed { wanted: "the command's outcome" }.into())
 }
 
 /// Sends stdin against credit until its end, or until the command has ended.
-fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) {
+fn feed(
+    (stdin, typed): (BorrowedFd<'_>, Option<&Typed<'_>>),
+    stop: &Stop,
+    window: &Window,
+    send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>,
+) {
     let mut piece = vec![0; PIECE_LEN];
     loop {
         let Some(room) = window.wait() else { return };
@@ -132,8 +161,11 @@ fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, send: &dyn Fn(&Mess
                 return;
             }
             Ok(len) => {
-                window.narrow(len);
-                send(&Message::Data { stream: Stream::Main }, space.get(..len).unwrap_or_default())
+                let read = space.get(..len).unwrap_or_default();
+                match typed {
+                    None => window.send(read, send),
+                    Some(typed) => window.send(&typed(read), send),
+                }
             }
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
             // A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
@@ -165,6 +197,18 @@ impl Window {
             room = self.changed.wait(room).unwrap_or_else(PoisonError::into_inner);
         }
         *room
+    }
+
+    /// Sends all of it as there is room; what had to be sent when the command has ended is not.
+    fn send(&self, mut rest: &[u8], send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) -> Result<()> {
+        while !rest.is_empty() {
+            let Some(room) = self.wait() else { break };
+            let (piece, behind) = rest.split_at(rest.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            self.narrow(piece.len());
+            send(&Message::Data { stream: Stream::Main }, piece)?;
+            rest = behind;
+        }
+        Ok(())
     }
 
     fn widen(&self, bytes: u32) {

@@ -102,6 +102,23 @@ fn executable(path: &Path) -> Result<PathBuf, io::ErrorKind> {
     if is_executable { Ok(path.to_owned()) } else { Err(io::ErrorKind::PermissionDenied) }
 }
 
+/// The shell that the server's user has chosen: what the server's environment says, what `passwd(5)` says, or the one that
+/// every system has.
+pub fn login_shell() -> OsString {
+    let from_file = || {
+        let text = fs::read("/etc/passwd").ok()?;
+        let own = rustix::process::getuid().as_raw().to_string();
+        let shell = text.split(|byte| *byte == b'\n').find_map(|line| {
+            let mut fields = line.split(|byte| *byte == b':');
+            (fields.nth(2)? == own.as_bytes()).then(|| fields.nth(3))?
+        })?;
+        Some(OsStr::from_bytes(shell).to_owned())
+    };
+    let is_path = |shell: &OsString| Path::new(shell).is_absolute();
+    let shell = env::var_os("SHELL").filter(is_path).or_else(|| from_file().filter(is_path));
+    shell.unwrap_or_else(|| "/bin/sh".into())
+}
+
 /// 32 digits that no other command has.
 fn random_hex() -> String {
     let random = || RandomState::new().hash_one(0_u8);

@@ -2,24 +2,25 @@
 //! outcome that cannot be mistaken.
 //!
 //! ```text
-//! client: exec + command, data* (stdin, against credit), eof, signal*, end
+//! client: exec + command, data* (stdin, against credit), eof, signal*, window*, end
 //! server: data* (stdout, stderr), credit*, outcome, end
 //! ```
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
-//! processes, with an [`environment`] of their own, a [`tree`] is all that one of them has started, [`ending`] who
-//! ends it when.
+//! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; a [`tree`] is all that one of
+//! them has started, [`ending`] who ends it when.
 
 pub mod call;
 pub mod ending;
 pub mod environment;
 pub mod process;
 pub mod serve;
+pub mod terminal;
 pub mod tree;
 
 use std::time::Duration;
 
-pub use call::{Call, Output, call_exec};
+pub use call::{Call, Ended, Output, call_exec};
 pub use serve::serve_exec;
 
 /// Bytes of stdin that a client may send before the server has granted more: one pipe's worth times four.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +17,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use super::environment::Environment;
+use super::environment::{Environment, login_shell};
+use super::terminal::{self, Terminal};
 use super::tree::Tree;
-use crate::wire::message::{Form, Outcome};
+use crate::wire::message::{Form, Outcome, Size};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Work {
     Shell(OsString),
     /// A program and its arguments.
     Argv(Vec<OsString>),
+    /// A command string for the login shell of the server's user; an empty one: the shell itself.
+    Login(OsString),
 }
 
 /// The body of `exec` is not what it says.
@@ -59,8 +63,9 @@ impl Work {
         }
         let work = match form {
             Form::Shell if rest.is_empty() => return Err(BadWork::Empty),
-            Form::Shell if rest.contains(&0) => return Err(BadWork::Nul),
+            Form::Shell | Form::Login if rest.contains(&0) => return Err(BadWork::Nul),
             Form::Shell => Self::Shell(OsStr::from_bytes(rest).to_owned()),
+            Form::Login => Self::Login(OsStr::from_bytes(rest).to_owned()),
             Form::Argv => {
                 let words = match rest.strip_suffix(&[0]) {
                     Some(words) => words,
@@ -89,6 +94,10 @@ impl Work {
                 body.extend_from_slice(command.as_bytes());
                 (Form::Shell, body)
             }
+            Self::Login(command) => {
+                body.extend_from_slice(command.as_bytes());
+                (Form::Login, body)
+            }
             Self::Argv(argv) => {
                 body.extend(ended(argv));
                 (Form::Argv, body)
@@ -99,7 +108,8 @@ impl Work {
     /// For the log: as it was sent.
     pub fn shown(&self) -> String {
         match self {
-            Self::Shell(command) => command.to_string_lossy().into_owned(),
+            Self::Login(command) if command.is_empty() => "login shell".to_owned(),
+            Self::Shell(command) | Self::Login(command) => command.to_string_lossy().into_owned(),
             Self::Argv(argv) => argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
         }
     }
@@ -112,6 +122,19 @@ impl Work {
                 shell.arg("-c").arg(command);
                 shell
             }
+            Self::Login(command) => {
+                let path = login_shell();
+                let mut shell = Command::new(&path);
+                // With a dash in front of its name a shell is a login shell.
+                let name = Path::new(&path).file_name().unwrap_or_default();
+                let mut dashed = OsString::from("-");
+                dashed.push(name);
+                shell.arg0(dashed);
+                if !command.is_empty() {
+                    shell.arg("-c").arg(command);
+                }
+                shell
+            }
             Self::Argv(argv) => {
                 let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
                 let mut program = Command::new(environment.find(name)?);
@@ -120,13 +143,16 @@ impl Work {
             }
         };
         environment.give(&mut command);
+        if matches!(self, Self::Login(_)) {
+            command.env("SHELL", login_shell());
+        }
         Ok(command)
     }
 }
 
-/// Where a process' output goes.
+/// Where a process' input comes from and its output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pipes {
+pub enum Streams {
     /// stdin, stdout and stderr apart.
     Apart,
     /// stdin; stdout and stderr in one pipe, in the order in which they were written.
@@ -135,9 +161,11 @@ pub enum Pipes {
     TogetherWithoutInput,
     /// No stdin; stdout and stderr apart.
     ApartWithoutInput,
+    /// All of them are one terminal.
+    Terminal(Size),
 }
 
-impl Pipes {
+impl Streams {
     const fn has_input(self) -> bool {
         matches!(self, Self::Apart | Self::Together)
     }
@@ -154,6 +182,7 @@ pub struct Process {
     tree: Arc<Tree>,
     exit: OwnedFd,
     merged: Option<File>,
+    terminal: Option<Arc<Terminal>>,
     reaped: bool,
 }
 
@@ -165,23 +194,29 @@ pub struct Process {
 ///
 /// # Errors
 /// As [`could_not_start`] translates them.
-pub fn start(work: &Work, cwd: &Dir, pipes: Pipes, environment: &Environment) -> io::Result<Process> {
+pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment) -> io::Result<Process> {
     let mut command = work.command(environment)?;
-    command.current_dir(format!("/proc/self/fd/{}", cwd.as_fd().as_raw_fd())).process_group(0);
-    command.stdin(if pipes.has_input() { Stdio::piped() } else { Stdio::null() });
+    command.current_dir(format!("/proc/self/fd/{}", cwd.as_fd().as_raw_fd()));
     let mut merged = None;
-    if pipes.is_together() {
-        let (read, write) = io::pipe()?;
-        command.stdout(write.try_clone()?).stderr(write);
-        merged = Some(File::from(OwnedFd::from(read)));
+    let mut terminal = None;
+    let mut child = if let Streams::Terminal(size) = streams {
+        let (child, ours) = Terminal::spawn(command, size)?;
+        terminal = Some(Arc::new(ours));
+        child
     } else {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    }
-    let mut child = command.spawn()?;
-    // The command holds the pipe's writing end; ours must go, or the pipe would never end.
-    drop(command);
+        command.process_group(0).stdin(if streams.has_input() { Stdio::piped() } else { Stdio::null() });
+        if streams.is_together() {
+            let (read, write) = io::pipe()?;
+            command.stdout(write.try_clone()?).stderr(write);
+            merged = Some(File::from(OwnedFd::from(read)));
+        } else {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        // The command holds the pipe's writing end; ours goes with `command`, or the pipe would never end.
+        terminal::apart(move || command.spawn())?
+    };
     let leader = Pid::from_child(&child);
-    let tree = Arc::new(Tree::new(leader, environment.marker.clone()));
+    let tree = Arc::new(Tree::new(leader, environment.marker.clone(), terminal.clone()));
     let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {
@@ -191,7 +226,7 @@ pub fn start(work: &Work, cwd: &Dir, pipes: Pipes, environment: &Environment) ->
             return Err(error.into());
         }
     };
-    Ok(Process { child, tree, exit, merged, reaped: false })
+    Ok(Process { child, tree, exit, merged, terminal, reaped: false })
 }
 
 impl Process {
@@ -205,8 +240,16 @@ impl Process {
         &self.exit
     }
 
+    /// Its terminal, if it has one.
+    pub const fn terminal(&self) -> Option<&Arc<Terminal>> {
+        self.terminal.as_ref()
+    }
+
     /// Takes the writing end of its stdin, made so that a write never waits.
     pub fn take_stdin(&mut self) -> Option<File> {
+        if let Some(terminal) = &self.terminal {
+            return terminal.open().ok();
+        }
         let pipe = File::from(OwnedFd::from(self.child.stdin.take()?));
         match fcntl_setfl(&pipe, OFlags::WRONLY | OFlags::NONBLOCK) {
             Ok(()) => Some(pipe),
@@ -214,8 +257,11 @@ impl Process {
         }
     }
 
-    /// Takes the reading end of its stdout, or of both where they are merged.
+    /// Takes the reading end of its stdout, or of both where they are merged. A terminal's read never waits.
     pub fn take_stdout(&mut self) -> Option<File> {
+        if let Some(terminal) = &self.terminal {
+            return terminal.open().ok();
+        }
         self.merged.take().or_else(|| self.child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe))))
     }
 
@@ -290,6 +336,7 @@ fn outcome(status: ExitStatus) -> Outcome<'static> {
 pub fn could_not_start(work: &Work, error: &io::Error) -> Outcome<'static> {
     let program = match work {
         Work::Shell(_) => "/bin/sh".to_owned(),
+        Work::Login(_) => login_shell().to_string_lossy().into_owned(),
         Work::Argv(argv) => argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
     };
     let (code, why) = match error.kind() {
@@ -366,6 +413,7 @@ pub fn permitted_signal(name: &str) -> Option<Signal> {
         "CONT" => Some(Signal::CONT),
         "STOP" => Some(Signal::STOP),
         "TSTP" => Some(Signal::TSTP),
+        "WINCH" => Some(Signal::WINCH),
         _ => None,
     }
 }
@@ -400,7 +448,7 @@ mod tests {
     fn a_process_starts_in_its_directory_and_says_how_it_ended() {
         let dir = tempfile::tempdir().unwrap();
         let cwd = crate::root::Root::open_own_dir(dir.path()).unwrap();
-        let begin = |work: &Work| start(work, &cwd, Pipes::ApartWithoutInput, &Environment::of("somebody"));
+        let begin = |work: &Work| start(work, &cwd, Streams::ApartWithoutInput, &Environment::of("somebody"));
         let run = |script: &str| begin(&Work::Shell(script.into())).unwrap().wait().unwrap();
         assert_eq!(run("echo x > here; exit 7"), Outcome::Exited(7));
         assert!(dir.path().join("here").exists());

@@ -17,10 +17,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::ending::Ending;
 use super::environment::Environment;
-use super::process::{Pipes, Process, Work, could_not_start, exits_within, permitted_signal, start};
+use super::process::{Process, Streams, Work, could_not_start, exits_within, permitted_signal, start};
+use super::terminal::{END_OF_INPUT, Terminal};
 use super::{COMMAND_LEN_MAX, KILL_AFTER, PIECE_LEN, STDIN_CREDIT, VARIABLES_MAX};
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
+use crate::root::RootPath;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
@@ -60,13 +62,16 @@ pub fn serve_exec(
     let _threads =
         session.gate.take_threads(threads).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     session.log_begin("exec");
-    let pipes = if terms.merged { Pipes::Together } else { Pipes::Apart };
-    let outcome = match start(&work, &cwd, pipes, &environment) {
-        Ok(process) => run(line, process, terms)?,
+    let streams = match terms {
+        Terms { terminal: Some(size), .. } => Streams::Terminal(size),
+        Terms { merged: true, .. } => Streams::Together,
+        _ => Streams::Apart,
+    };
+    let outcome = match start(&work, &cwd, streams, &environment) {
+        Ok(process) => run(line, process, terms, &place)?,
         Err(error) => {
             let outcome = could_not_start(&work, &error);
-            line.sender().queue(&Message::Outcome(outcome.clone()), &[])?;
-            line.sender().send(&Message::End { total: None }, &[])?;
+            say_outcome(line.sender(), &outcome, &place)?;
             outcome
         }
     };
@@ -74,7 +79,7 @@ pub fn serve_exec(
     Ok(())
 }
 
-fn run(line: &mut Line, mut process: Process, terms: Terms) -> Result<Outcome<'static>> {
+fn run(line: &mut Line, mut process: Process, terms: Terms, place: &RootPath) -> Result<Outcome<'static>> {
     let control = line.control().clone();
     let kill_after = terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
     let command = Running {
@@ -84,6 +89,7 @@ fn run(line: &mut Line, mut process: Process, terms: Terms) -> Result<Outcome<'s
         timed_out: AtomicBool::new(false),
     };
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
+    let terminal = process.terminal().cloned();
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
     let (receiver, sender) = line.halves()?;
     let credit = AtomicU32::new(STDIN_CREDIT);
@@ -93,7 +99,8 @@ fn run(line: &mut Line, mut process: Process, terms: Terms) -> Result<Outcome<'s
         let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
         let (stdin, stdout, stderr) = pipes;
         let busy = || Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later");
-        let feed = Feed { stdin, exit: &exit, credit: &credit, is_over: &command.is_over, sender };
+        let is_terminal = terminal.is_some();
+        let feed = Feed { stdin, is_terminal, exit: &exit, credit: &credit, is_over: &command.is_over, sender };
         if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
             return Err(busy().into());
         }
@@ -112,13 +119,18 @@ fn run(line: &mut Line, mut process: Process, terms: Terms) -> Result<Outcome<'s
             if pumped.is_err() {
                 stop.stop();
             }
-            let ended = conclude(&mut process, watched, pumped, sender);
+            let ended = conclude(&mut process, watched).and_then(|outcome| {
+                pumped?;
+                say_outcome(sender, &outcome, place)?;
+                Ok(outcome)
+            });
             // The word is that the other end of the channel is closed now.
             drop(done);
             ended
         });
         let Ok(pumping) = pumping else { return Err(busy().into()) };
-        let heard = listen(receiver, pieces, &credit, &command.ending);
+        let heard =
+            listen(receiver, pieces, &credit, &Reached { ending: &command.ending, terminal: terminal.as_deref() });
         if matches!(heard, Err(Error::LineLost(_))) {
             // The client is gone, and whoever still writes to it would wait for its stall limit.
             control.stop();
@@ -154,8 +166,14 @@ impl Running {
     }
 }
 
+/// What a client's words reach, its input aside.
+struct Reached<'r> {
+    ending: &'r Ending,
+    terminal: Option<&'r Terminal>,
+}
+
 /// Reads what the client says until it says `end`; returns early only if the line is lost.
-fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, ending: &Ending) -> Result<()> {
+fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, to: &Reached<'_>) -> Result<()> {
     let mut pieces = Some(pieces);
     loop {
         match receiver.expect("end") {
@@ -163,7 +181,12 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
             Ok(Message::Eof) => pieces = None,
             Ok(Message::Signal { signal }) => {
                 if let Some(signal) = permitted_signal(&signal) {
-                    ending.signal(signal);
+                    to.ending.signal(signal);
+                }
+            }
+            Ok(Message::Window(size)) => {
+                if let Some(Err(error)) = to.terminal.map(|terminal| terminal.resize(size)) {
+                    tracing::debug!(%error, "a terminal could not be given its new size");
                 }
             }
             Ok(Message::Data { .. }) => {
@@ -192,6 +215,7 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
 /// that it left in the background may hold the pipe and never read it.
 struct Feed<'f> {
     stdin: Option<File>,
+    is_terminal: bool,
     exit: &'f OwnedFd,
     credit: &'f AtomicU32,
     is_over: &'f AtomicBool,
@@ -201,6 +225,7 @@ struct Feed<'f> {
 impl Feed<'_> {
     fn run(self, to_write: &Receiver<Vec<u8>>) {
         let Some(mut stdin) = self.stdin else { return };
+        let mut last = b'\n';
         while let Ok(piece) = to_write.recv() {
             let mut rest = piece.as_slice();
             while !rest.is_empty() {
@@ -212,10 +237,18 @@ impl Feed<'_> {
                     Err(_) => return,
                 }
             }
+            last = piece.last().copied().unwrap_or(last);
             let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
             self.credit.fetch_add(bytes, Ordering::AcqRel);
             if self.sender.send_unless(self.is_over, &Message::Credit { bytes }, &[]).is_err() {
                 return;
+            }
+        }
+        if self.is_terminal {
+            // A terminal has no end to be closed: it is typed, and behind a line without an end twice.
+            let typed: &[u8] = if last == b'\n' { &[END_OF_INPUT] } else { &[END_OF_INPUT; 2] };
+            if let Err(error) = stdin.write_all(typed) {
+                tracing::debug!(%error, "the end of the input could not be typed");
             }
         }
     }
@@ -267,7 +300,8 @@ fn pump(
                         }
                     }
                 }
-                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Some(Err(error)) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                // A terminal that nobody holds any more says EIO.
                 _ => *pipe = None,
             }
         }
@@ -275,13 +309,8 @@ fn pump(
     sent
 }
 
-/// Waits for the exit, then sends the outcome and `end`.
-fn conclude(
-    process: &mut Process,
-    command: &Running,
-    pumped: Result<()>,
-    sender: &LineSender,
-) -> Result<Outcome<'static>> {
+/// Waits for the exit; it is over then.
+fn conclude(process: &mut Process, command: &Running) -> Result<Outcome<'static>> {
     process.wait_for_exit();
     if command.ending.was_signalled() && process.was_killed() {
         // Its client has ended it, and means all of it.
@@ -291,10 +320,14 @@ fn conclude(
     let outcome = process.wait().map_err(Error::ours("command"))?;
     let outcome = if command.timed_out.load(Ordering::Acquire) { Outcome::TimedOut } else { outcome };
     command.is_over.store(true, Ordering::Release);
-    pumped?;
-    sender.queue(&Message::Outcome(outcome.clone()), &[])?;
-    sender.send(&Message::End { total: None }, &[])?;
     Ok(outcome)
+}
+
+/// The outcome, and where it ran; and `end`.
+fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, place: &RootPath) -> Result<()> {
+    let path = Some(place.to_wire().into());
+    sender.queue(&Message::Outcome { outcome: outcome.clone(), path }, &[])?;
+    sender.send(&Message::End { total: None }, &[])
 }
 
 #[derive(Debug, Clone, Copy, Default)]

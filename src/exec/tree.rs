@@ -15,11 +15,13 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+use super::terminal::Terminal;
 
 /// What carries the marker.
 pub const MARKER_NAME: &str = "LANDLINE_COMMAND";
@@ -38,25 +40,34 @@ pub struct Tree {
     group: Pid,
     marker: String,
     cgroup: Option<Cgroup>,
+    terminal: Option<Arc<Terminal>>,
 }
 
 impl Tree {
-    /// What `leader` starts, which leads its group and has `marker` in its environment.
-    pub fn new(leader: Pid, marker: String) -> Self {
+    /// What `leader` starts, which leads its group and has `marker` in its environment, on this terminal.
+    pub fn new(leader: Pid, marker: String, terminal: Option<Arc<Terminal>>) -> Self {
         let cgroup = Cgroup::make(&marker).and_then(|cgroup| cgroup.add(leader));
-        Self { group: leader, marker, cgroup }
+        Self { group: leader, marker, cgroup, terminal }
     }
 
-    /// Sends a signal to the process group: what a terminal would do. Its leader must not have been waited for.
+    /// Sends a signal to the process group: what a terminal would do. On a terminal a shell gives each of its jobs a group:
+    /// then the one in the foreground hears it too. Its leader must not have been waited for.
     pub fn signal_group(&self, signal: Signal) {
-        if let Err(error) = kill_process_group(self.group, signal) {
-            tracing::debug!(group = self.group.as_raw_nonzero(), %error, "a process group could not be signalled");
+        let foreground = self.terminal.as_ref().and_then(|terminal| terminal.foreground());
+        for group in [Some(self.group), foreground.filter(|group| *group != self.group)].into_iter().flatten() {
+            if let Err(error) = kill_process_group(group, signal) {
+                tracing::debug!(group = group.as_raw_nonzero(), %error, "a process group could not be signalled");
+            }
         }
     }
 
     /// Ends all of it: asks, waits for at most `grace`, then kills. Its leader must not have been waited for. Returns when
     /// nobody is left that can be found.
     pub fn end(&self, grace: Duration) {
+        // A shell at a terminal hears nothing but that the terminal is gone.
+        if self.terminal.is_some() {
+            self.signal_all(Signal::HUP);
+        }
         // One that was stopped is woken, or it would never hear.
         for asked in [Signal::TERM, Signal::CONT] {
             self.signal_all(asked);

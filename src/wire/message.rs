@@ -67,8 +67,10 @@ pub enum Message<'a> {
     Exec { form: Form, path: Option<Cow<'a, [u8]>>, terms: Terms },
     /// Send this signal to the command's process group.
     Signal { signal: Cow<'a, str> },
-    /// How the command ended.
-    Outcome(Outcome<'a>),
+    /// The terminal of whoever sits before it has another size now.
+    Window(Size),
+    /// How the command ended, and where it ran.
+    Outcome { outcome: Outcome<'a>, path: Option<Cow<'a, [u8]>> },
 
     /// Move the session's working directory.
     Cd { path: Cow<'a, [u8]> },
@@ -155,6 +157,17 @@ pub enum Form {
     Shell,
     /// Arguments for `execvp`, each ended by a NUL.
     Argv,
+    /// A command string for the login shell of the server's user, or nothing: then it reads commands itself.
+    Login,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Across.
+    pub columns: u16,
+    /// Down.
+    pub rows: u16,
 }
 
 /// On which terms a command runs.
@@ -168,6 +181,8 @@ pub struct Terms {
     pub kill_after_ms: Option<u64>,
     /// Both outputs are one, in the order in which they were written.
     pub merged: bool,
+    /// All its streams are a terminal of this size.
+    pub terminal: Option<Size>,
 }
 
 /// What a whole file was, for the receiver to compare with what arrived.
@@ -222,9 +237,9 @@ impl Message<'_> {
     /// The verbs and answers by name, in this file's order, for tables and documents.
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
-        "left", "nick", "renamed", "names", "dropped", "exec", "signal", "outcome", "cd", "pwd", "cwd", "ls", "mkdir",
-        "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "chunks", "small", "large", "hole", "copy",
-        "whole", "same", "lost", "kept",
+        "left", "nick", "renamed", "names", "dropped", "exec", "signal", "window", "outcome", "cd", "pwd", "cwd", "ls",
+        "mkdir", "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "chunks", "small", "large", "hole",
+        "copy", "whole", "same", "lost", "kept",
     ];
 
     /// The word on the wire.
@@ -250,7 +265,8 @@ impl Message<'_> {
             Self::Dropped { .. } => "dropped",
             Self::Exec { .. } => "exec",
             Self::Signal { .. } => "signal",
-            Self::Outcome(_) => "outcome",
+            Self::Window(_) => "window",
+            Self::Outcome { .. } => "outcome",
             Self::Cd { .. } => "cd",
             Self::Pwd => "pwd",
             Self::Cwd { .. } => "cwd",
@@ -342,10 +358,15 @@ impl Message<'_> {
                 h.timeout_ms = terms.timeout_ms;
                 h.kill_after_ms = terms.kill_after_ms;
                 h.merged = terms.merged;
+                terms.terminal.inspect(|size| size.fill(&mut h));
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
             }
             Self::Signal { signal } => h.signal = text(signal),
-            Self::Outcome(outcome) => outcome.fill(&mut h),
+            Self::Window(size) => size.fill(&mut h),
+            Self::Outcome { outcome, path } => {
+                outcome.fill(&mut h);
+                (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
+            }
             Self::Cd { path } | Self::Cwd { path } | Self::Ls { path } | Self::Get { path } => {
                 (h.path, h.path_b64) = name(path);
             }
@@ -460,6 +481,13 @@ impl std::fmt::Display for Outcome<'_> {
     }
 }
 
+impl Size {
+    const fn fill(self, h: &mut Header<'_>) {
+        h.columns = Some(self.columns);
+        h.rows = Some(self.rows);
+    }
+}
+
 impl Attributes {
     const fn fill(&self, h: &mut Header<'_>) {
         h.size = Some(self.size);
@@ -510,6 +538,10 @@ pub struct Header<'a> {
     kill_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "is_default")]
     merged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u16>,
     #[serde(skip_serializing_if = "is_default")]
     timed_out: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -619,7 +651,8 @@ impl<'a> Fields<'a> {
                 terms: self.terms(),
             },
             "signal" => Message::Signal { signal: take(&mut self.h.signal, &self.kind, "signal")? },
-            "outcome" => Message::Outcome(self.outcome()?),
+            "window" => Message::Window(self.size().ok_or_else(|| missing(&self.kind, "columns or rows"))?),
+            "outcome" => Message::Outcome { path: self.optional_path()?, outcome: self.outcome()? },
             "cd" => Message::Cd { path: self.path()? },
             "pwd" => Message::Pwd,
             "cwd" => Message::Cwd { path: self.path()? },
@@ -720,7 +753,14 @@ impl<'a> Fields<'a> {
 
     const fn terms(&self) -> Terms {
         let Header { variables, timeout_ms, kill_after_ms, merged, .. } = self.h;
-        Terms { variables, timeout_ms, kill_after_ms, merged }
+        Terms { variables, timeout_ms, kill_after_ms, merged, terminal: self.size() }
+    }
+
+    const fn size(&self) -> Option<Size> {
+        match (self.h.columns, self.h.rows) {
+            (Some(columns), Some(rows)) => Some(Size { columns, rows }),
+            _ => None,
+        }
     }
 
     fn outcome(&mut self) -> Result<Outcome<'a>, Refusal> {

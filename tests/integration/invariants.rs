@@ -67,6 +67,7 @@ fn each_foreign_library_has_its_door() {
         ("jiff", &["cli/listing.rs", "cli/udp_echo/", "trust/peers.rs", "audit.rs"]),
         ("signal_hook", &["cli/signals.rs", "cli/tcp_server.rs", "cli/pair.rs", "cli/udp_echo/"]),
         ("rustls", &["net/tls.rs"]),
+        ("pty_process", &["exec/terminal.rs"]),
         ("rcgen", &["trust/identity.rs"]),
         ("sha2", &["trust/identity.rs", "trust/pake.rs"]),
         ("spake2", &["trust/pake.rs"]),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use landline::wire::conn::{Receiver, encode};
 use landline::wire::error::ErrorCode;
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
-use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Stream, Terms, Total, VERSION};
+use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Size, Stream, Terms, Total, VERSION};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 
@@ -40,11 +40,15 @@ const CHUNKS: &[u8] = b"\x00\x00\x01\x00\x42\x4f\x8a\xb1\x1a\xd6\xa7\xb8\xff\xd6
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x00\x48\x4d\x00\x00\x10\x00\x00\x01\x00\xe3\x2b\x80\x05";
 
 /// One of each message, in the document's order: heading, message, body.
+#[expect(clippy::too_many_lines, reason = "a line or two a message")]
 fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
     let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
     let total = Some(Total { size: 6, blake3: Some(digest.into()) });
-    let terms = Terms { variables: 1, timeout_ms: Some(30_000), kill_after_ms: Some(3_000), merged: true };
+    let terms =
+        Terms { variables: 1, timeout_ms: Some(30_000), kill_after_ms: Some(3_000), merged: true, terminal: None };
+    let terminal = Some(Size { columns: 80, rows: 24 });
+    let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")) };
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
     vec![
@@ -82,13 +86,19 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("dropped", Message::Dropped { count: 3 }, b""),
         ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, terms: Terms::default() }, b"ls | wc"),
         ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), terms }, b"LANG=C\0printf\0%s\0a b\0"),
+        (
+            "exec, a login shell on a terminal",
+            Message::Exec { form: Form::Login, path: None, terms: Terms { variables: 1, terminal, ..Terms::default() } },
+            b"TERM=xterm\0",
+        ),
         ("signal", Message::Signal { signal: "INT".into() }, b""),
-        ("outcome, exited", Message::Outcome(Outcome::Exited(7)), b""),
-        ("outcome, killed", Message::Outcome(Outcome::Killed("TERM".into())), b""),
-        ("outcome, timed out", Message::Outcome(Outcome::TimedOut), b""),
+        ("window", Message::Window(Size { columns: 132, rows: 43 }), b""),
+        ("outcome, exited", ended(Outcome::Exited(7)), b""),
+        ("outcome, killed", ended(Outcome::Killed("TERM".into())), b""),
+        ("outcome, timed out", ended(Outcome::TimedOut), b""),
         (
             "outcome, could not start",
-            Message::Outcome(Outcome::CouldNotStart { code: 127, why: "nosuch: command not found".into() }),
+            ended(Outcome::CouldNotStart { code: 127, why: "nosuch: command not found".into() }),
             b"",
         ),
         ("cd", Message::Cd { path: bytes("../src") }, b""),

@@ -10,11 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Args, PROGRAM, hosts, words_of};
+use super::one::{put_output, words_of};
+use super::{Args, PROGRAM, hosts};
+use crate::audit::now;
 use crate::cli::signals::Interruption;
 use crate::cli::{Exit, connect, printable, put_json, put_out, say};
 use crate::exec::process::Work;
-use crate::exec::{Call, call_exec};
+use crate::exec::{self, Call, call_exec};
 use crate::net::Address;
 use crate::session::millis;
 use crate::text::Decoder;
@@ -30,7 +32,9 @@ const LINE_LEN_MAX: usize = 64 * 1024;
 struct Ended {
     host: String,
     outcome: Result<Outcome<'static>, String>,
+    cwd: Option<Vec<u8>>,
     exit: Exit,
+    began: String,
     took: Duration,
     output: Output,
 }
@@ -92,28 +96,30 @@ fn run_on(
     (host, address): (&str, &Address),
     interruption: &Interruption,
 ) -> anyhow::Result<Ended> {
-    let started = Instant::now();
+    let (began, started) = (now(), Instant::now());
     let mut output = Output::new(args, host)?;
-    let mut attempt = || -> anyhow::Result<Outcome<'static>> {
+    let mut attempt = || -> anyhow::Result<exec::Ended> {
         let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
         interruption.add(line.control());
         let path = args.chdir.as_ref().map(|path| path.as_bytes());
-        let call = Call { work, variables, terms: args.terms(), path, stdin: None };
-        let outcome = call_exec(&mut line, &call, &mut |stream, bytes| output.take(stream, bytes))?;
+        let call = Call { path, variables, terms: args.terms(), ..Call::of(work) };
+        let ended = call_exec(&mut line, &call, &mut |stream, bytes| output.take(stream, bytes))?;
         line.close();
-        Ok(outcome)
+        Ok(ended)
     };
     let ended = attempt();
     output.finish()?;
+    let mut cwd = None;
     let (outcome, exit) = match ended {
-        Ok(outcome) => {
+        Ok(exec::Ended { outcome, path }) => {
+            cwd = path;
             let exit = Exit::of_command(&outcome);
             (Ok(outcome), exit)
         }
         Err(error) if crate::cli::is_closed_stdout(&error) => return Err(error),
         Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
     };
-    let ended = Ended { host: host.to_owned(), outcome, exit, took: started.elapsed(), output };
+    let ended = Ended { host: host.to_owned(), outcome, cwd, exit, began, took: started.elapsed(), output };
     if args.json_stream {
         put_json(&ended.json(work, Some("outcome")))?;
     } else if !args.talk.json && !args.group {
@@ -209,6 +215,7 @@ impl Ended {
             "event": event,
             "host": self.host,
             "command": work.shown(),
+            "cwd": self.cwd.as_deref().map(String::from_utf8_lossy),
             "outcome": word,
             "exit_code": exit_code,
             "signal": signal,
@@ -217,6 +224,7 @@ impl Ended {
             "stderr": is_shown.then_some(stderr),
             "stdout_bytes": self.output.bytes[0],
             "stderr_bytes": self.output.bytes[1],
+            "began": self.began,
             "ms": millis(self.took),
         })
     }
@@ -261,19 +269,16 @@ impl Output {
         if let Form::Files(files) = &mut self.form {
             return files[at].write_all(bytes).map_err(Error::ours("a file of --out"));
         }
+        if matches!(self.form, Form::Events) {
+            return put_output(Some(self.prefix.trim_end_matches(": ")), stream, bytes);
+        }
         let text = self.decoders[at].decode(bytes);
         self.put(at, &text)
     }
 
     fn put(&mut self, at: usize, text: &str) -> crate::wire::Result<()> {
         match self.form {
-            Form::Files(_) => Ok(()),
-            Form::Events if text.is_empty() => Ok(()),
-            Form::Events => {
-                let host = self.prefix.trim_end_matches(": ");
-                let event = ["stdout", "stderr"][at];
-                put_json(&serde_json::json!({ "event": event, "host": host, "text": text }))
-            }
+            Form::Files(_) | Form::Events => Ok(()),
             Form::Kept => {
                 let room = KEPT_MAX.saturating_sub(self.kept[at].len()).min(text.len());
                 self.kept[at].extend_from_slice(text.as_bytes().get(..room).unwrap_or_default());

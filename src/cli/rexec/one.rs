@@ -1,0 +1,214 @@
+//! One command on one host: its output as it is, decoded, or as events, and its outcome.
+
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::terminal::{self, Escapes, Raw, Screen};
+use super::{Args, PROGRAM};
+use crate::audit::now;
+use crate::cli::signals::Forwarding;
+use crate::cli::{Exit, printable, put_json, put_out, say};
+use crate::exec::process::Work;
+use crate::exec::{Call, Ended, call_exec};
+use crate::line::Line;
+use crate::net::Address;
+use crate::session::millis;
+use crate::text::{Decoder, Encoder};
+use crate::wire::Error;
+use crate::wire::message::{Outcome, Stream};
+
+/// Runs it, with this side's input, output and signals, or this side's terminal.
+///
+/// # Errors
+/// Refused, or the line was lost.
+pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+    let stdin = std::io::stdin();
+    let (variables, terms) = (args.variables()?, args.terms());
+    let (sender, control) = (line.sender().clone(), line.control().clone());
+    let is_terminal = terms.terminal.is_some();
+    let forwarding = Forwarding::start(sender.clone(), control.clone(), is_terminal.then_some(&terminal::size))?;
+    // Behind the signals: while it is raw, none of them ends this program.
+    let raw = if is_terminal && !args.no_stdin { Raw::enter().context("the terminal here")? } else { None };
+    let escapes = raw.as_ref().map(|raw| Escapes::new(args.escape.0, raw, control, sender));
+    let encoder = (!args.encoding.is_utf8()).then(|| Encoder::new(args.encoding));
+    let typed = |keys: &[u8]| match (&escapes, &encoder) {
+        (Some(escapes), None) => escapes.take(keys),
+        (Some(escapes), Some(encoder)) => encoder.encode(&escapes.take(keys)),
+        (None, Some(encoder)) => encoder.encode(keys),
+        (None, None) => keys.to_vec(),
+    };
+    let call = Call {
+        variables: &variables,
+        terms,
+        path: args.chdir.as_ref().map(|path| path.as_bytes()),
+        stdin: (!args.no_stdin).then(|| stdin.as_fd()),
+        typed: (escapes.is_some() || encoder.is_some()).then_some(&typed),
+        ..Call::of(work)
+    };
+    let mut show = Show::new(args);
+    let (began, started) = (now(), Instant::now());
+    let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
+    let is_left = escapes.as_ref().is_some_and(Escapes::is_left);
+    if is_terminal {
+        show.undo();
+    }
+    drop(raw);
+    if forwarding.stop() || is_left {
+        let how = if is_left { "left" } else { "ended by a second Ctrl-C" };
+        say(PROGRAM, &format!("{how}; the server ends the command"));
+        return Ok(Exit::Interrupted);
+    }
+    let ended = ended.and_then(|ended| show.finish().map(|()| ended));
+    match ended {
+        Ok(ended) => {
+            show.outcome(host, work, &ended, (&began, started.elapsed()))?;
+            Ok(Exit::of_command(&ended.outcome))
+        }
+        Err(error) => {
+            tell_failure(args, host, &error.with_cause(), Exit::of_line(&error))?;
+            Err(error.into())
+        }
+    }
+}
+
+/// A call that failed, for programs: the same object with `error` and without an outcome.
+pub(super) fn tell_failure(args: &Args, host: &Address, error: &str, exit: Exit) -> crate::wire::Result<()> {
+    if !args.talk.json && !args.json_stream {
+        return Ok(());
+    }
+    put_json(&serde_json::json!({
+        "event": args.json_stream.then_some("error"),
+        "host": host.to_string(),
+        "error": error,
+        "exit_code": exit.beside_a_command().code(),
+    }))
+}
+
+/// Where a command's output goes: as it is, decoded, or as events.
+pub(super) struct Show<'a> {
+    args: &'a Args,
+    decoders: [Decoder; 2],
+    bytes: [u64; 2],
+    screen: Option<Screen>,
+}
+
+impl<'a> Show<'a> {
+    pub(super) fn new(args: &'a Args) -> Self {
+        Self {
+            args,
+            decoders: [Decoder::new(args.encoding), Decoder::new(args.encoding)],
+            bytes: [0, 0],
+            screen: args.has_terminal().then(Screen::default),
+        }
+    }
+
+    /// Takes back what the command has made of the terminal here and did not take back itself.
+    fn undo(&self) {
+        let undo = self.screen.as_ref().map(Screen::undo).unwrap_or_default();
+        if let Err(error) = put_out(undo.as_bytes()) {
+            tracing::debug!(%error, "the terminal could not be told what to undo");
+        }
+    }
+
+    pub(super) fn output(&mut self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+        let at = usize::from(stream == Stream::Stderr);
+        self.bytes[at] += bytes.len() as u64;
+        if self.args.json_stream {
+            return put_output(None, stream, bytes);
+        }
+        if let Some(screen) = &mut self.screen {
+            screen.shown(bytes);
+        }
+        if self.args.encoding.is_utf8() {
+            return self.write(stream, bytes);
+        }
+        let text = self.decoders[at].decode(bytes);
+        self.write(stream, text.as_bytes())
+    }
+
+    /// With `--json` standard output is the object's, so the command's goes to standard error.
+    fn write(&self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+        if stream == Stream::Main && !self.args.talk.json {
+            return put_out(bytes);
+        }
+        std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error"))
+    }
+
+    /// What is left of a character that never ended.
+    pub(super) fn finish(&mut self) -> crate::wire::Result<()> {
+        for (at, stream) in [(0, Stream::Main), (1, Stream::Stderr)] {
+            let rest = self.decoders[at].finish();
+            if !rest.is_empty() {
+                self.write(stream, rest.as_bytes())?;
+            }
+        }
+        if self.decoders.iter().any(Decoder::saw_malformed) {
+            say(PROGRAM, &format!("some output is not {}; it is shown as \u{fffd}", self.args.encoding));
+        }
+        Ok(())
+    }
+
+    fn outcome(
+        &self,
+        host: &Address,
+        work: &Work,
+        ended: &Ended,
+        (began, took): (&str, Duration),
+    ) -> crate::wire::Result<()> {
+        match &ended.outcome {
+            Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
+            Outcome::CouldNotStart { why, .. } => say(PROGRAM, &format!("{host}: {}", printable(why))),
+            Outcome::TimedOut => say(PROGRAM, &format!("{host}: its time was up, and it was ended")),
+            Outcome::Exited(_) => {}
+        }
+        if !self.args.talk.json && !self.args.json_stream {
+            return Ok(());
+        }
+        let (outcome, exit_code, signal, error) = words_of(&ended.outcome);
+        put_json(&serde_json::json!({
+            "event": self.args.json_stream.then_some("outcome"),
+            "host": host.to_string(),
+            "command": work.shown(),
+            "cwd": ended.path.as_deref().map(String::from_utf8_lossy),
+            "outcome": outcome,
+            "exit_code": exit_code,
+            "signal": signal,
+            "error": error,
+            "stdout_bytes": self.bytes[0],
+            "stderr_bytes": self.bytes[1],
+            "began": began,
+            "ms": millis(took),
+        }))
+    }
+}
+
+/// A piece of output, for programs: text where it is, base64 where it is not.
+pub(super) fn put_output(host: Option<&str>, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+    let mut event = serde_json::Map::new();
+    let name = if stream == Stream::Main { "stdout" } else { "stderr" };
+    event.insert("event".into(), name.into());
+    if let Some(host) = host {
+        event.insert("host".into(), host.into());
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => event.insert("text".into(), text.into()),
+        Err(_) => event.insert("base64".into(), BASE64.encode(bytes).into()),
+    };
+    put_json(&event)
+}
+
+/// An outcome for programs: its word, its code, its signal, and why it never was.
+pub(super) fn words_of<'o>(outcome: &'o Outcome<'_>) -> (&'static str, Option<i32>, Option<&'o str>, Option<&'o str>) {
+    match outcome {
+        Outcome::Exited(code) => ("exited", Some(*code), None, None),
+        Outcome::Killed(signal) => ("killed", None, Some(signal), None),
+        Outcome::TimedOut => ("timed-out", None, None, None),
+        Outcome::CouldNotStart { code, why } => ("could-not-start", Some(*code), None, Some(why)),
+    }
+}

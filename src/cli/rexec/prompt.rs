@@ -1,0 +1,80 @@
+//! The simple prompt: a line, a command.
+
+use super::one::Show;
+use super::{Args, PROGRAM};
+use crate::cli::prompt::{Input, Prompt};
+use crate::cli::signals::Forwarding;
+use crate::cli::{Exit, printable, say};
+use crate::dir::{call_cd, call_pwd};
+use crate::exec::process::Work;
+use crate::exec::{Call, Ended, call_exec};
+use crate::line::Line;
+use crate::net::Address;
+use crate::wire::Error;
+use crate::wire::message::Outcome;
+use std::os::unix::ffi::OsStrExt as _;
+
+/// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
+pub(super) fn run(args: &Args, host: &Address, mut line: Line) -> anyhow::Result<Exit> {
+    let mut input = Prompt::new(())?;
+    if let Some(directory) = &args.chdir {
+        call_cd(&mut line, directory.as_bytes())?;
+    }
+    let mut exit = Exit::Done;
+    loop {
+        let cwd = String::from_utf8_lossy(&call_pwd(&mut line)?).into_owned();
+        let command = match input.read(&format!("{host}:{}> ", printable(&cwd)))? {
+            Input::Line(command) => command.trim().to_owned(),
+            Input::Interrupted => continue,
+            Input::End => break,
+        };
+        let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
+            [] => continue,
+            ["exit" | "quit"] => break,
+            ["cd"] => cd(&mut line, "/")?,
+            ["cd", path] => cd(&mut line, path)?,
+            _ => run_line(args, &mut line, command)?,
+        };
+        if exit == Exit::Done {
+            exit = code;
+        }
+    }
+    line.close();
+    // At a terminal the person has seen each failure; a script is told of the first.
+    Ok(if input.is_interactive() { Exit::Done } else { exit })
+}
+
+fn cd(line: &mut Line, path: &str) -> anyhow::Result<Exit> {
+    match call_cd(line, path.as_bytes()) {
+        Ok(_) => Ok(Exit::Done),
+        Err(Error::Refused(refusal)) => {
+            say(PROGRAM, &printable(&refusal.message));
+            Ok(Exit::Failed)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exit> {
+    let work = Work::Shell(args.encoded(command.into()));
+    let variables = args.variables()?;
+    let call = Call { variables: &variables, terms: args.terms(), ..Call::of(&work) };
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), None)?;
+    let mut show = Show::new(args);
+    let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
+    forwarding.stop();
+    match ended {
+        Ok(Ended { outcome, .. }) => {
+            show.finish()?;
+            if let Outcome::Killed(signal) = &outcome {
+                say(PROGRAM, &format!("killed by signal {}", printable(signal)));
+            }
+            Ok(Exit::of_command(&outcome))
+        }
+        Err(Error::Refused(refusal)) => {
+            say(PROGRAM, &printable(&refusal.message));
+            Ok(Exit::Failed)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

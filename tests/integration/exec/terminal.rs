@@ -1,0 +1,200 @@
+//! A command on a terminal: driven through a real one, resized, left, and lost; the terminal here is whole afterwards.
+
+use std::process::Command;
+
+use rexpect::session::{PtySession, spawn_command};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::harness::{DEADLINE, Run, Server, own_home, program, wait_until};
+
+/// `rexec` at a terminal, behind which a shell says how it left that.
+fn at_terminal(server: &Server, args: &str) -> PtySession {
+    let mut shell = Command::new("/bin/sh");
+    // The terminal's settings before and after are compared as stty(1) writes them for itself.
+    let script = format!(
+        "was=$(stty -g); {} {args}; code=$?; test \"$was\" = \"$(stty -g)\" && echo restored $code",
+        program("rexec")
+    );
+    shell.args(["-c", &script]).env("TERM", "xterm").env("LANDLINE_HOME", own_home()).env("HOST", server.address());
+    let timeout = u64::try_from(DEADLINE.as_millis()).unwrap();
+    let mut terminal = spawn_command(shell, Some(timeout)).unwrap();
+    resize(&mut terminal, 100, 30);
+    terminal
+}
+
+fn resize(terminal: &mut PtySession, columns: u16, rows: u16) {
+    let handle = terminal.process().get_file_handle().unwrap();
+    tcsetwinsize(&handle, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+}
+
+fn send(terminal: &mut PtySession, keys: &str) {
+    terminal.send(keys).unwrap();
+    terminal.flush().unwrap();
+}
+
+/// A shell that has begun to read what is typed.
+fn shell(server: &Server) -> PtySession {
+    let mut terminal = at_terminal(server, "-t -e PS1=ready: $HOST -- sh -i");
+    send(&mut terminal, "echo be''gun\r");
+    terminal.exp_string("begun\r\nready:").unwrap();
+    terminal
+}
+
+#[test]
+fn a_command_has_a_terminal_of_the_size_here_and_follows_it() {
+    let server = Server::start();
+    let mut terminal = shell(&server);
+    // The size is the one here; a change of it arrives, and whoever runs there is told.
+    send(&mut terminal, "stty size; echo $TERM\r");
+    terminal.exp_string("30 100\r\nxterm\r\n").unwrap();
+    let waits = "sh -c 'trap \"stty size; exit\" WINCH; echo wait\"\"ing; while :; do sleep 0.1; done'\r";
+    send(&mut terminal, waits);
+    terminal.exp_string("waiting\r\n").unwrap();
+    resize(&mut terminal, 132, 43);
+    terminal.exp_string("43 132\r\n").unwrap();
+    // Ctrl-C is a key: it ends what runs there, and not the shell.
+    send(&mut terminal, "sh -c 'echo un''til; exec sleep 1000'\r");
+    terminal.exp_string("until\r\n").unwrap();
+    send(&mut terminal, "\u{3}");
+    terminal.exp_string("ready:").unwrap();
+    send(&mut terminal, "exit 7\r");
+    terminal.exp_string("restored 7").unwrap();
+    terminal.exp_eof().unwrap();
+}
+
+#[test]
+fn jobs_are_stopped_and_go_on() {
+    let server = Server::start();
+    let mut terminal = shell(&server);
+    send(&mut terminal, "sleep 1000\r");
+    let asleep = || -> bool {
+        let mine = |pid: &str| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let root = format!("PWD={}", server.root().display());
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x001000\0")
+                && environ.split(|byte| *byte == 0).any(|variable| variable == root.as_bytes())
+        };
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| entry.file_name().to_str().is_some_and(mine))
+    };
+    wait_until("the command runs", asleep);
+    send(&mut terminal, "\u{1a}");
+    terminal.exp_string("Stopped").unwrap();
+    terminal.exp_string("ready:").unwrap();
+    send(&mut terminal, "fg\r");
+    terminal.exp_string("sleep 1000").unwrap();
+    // What is typed before the shell has its terminal back goes with the Ctrl-C.
+    send(&mut terminal, "\u{3}");
+    terminal.exp_string("ready:").unwrap();
+    send(&mut terminal, "echo st''ill here; exit\r");
+    terminal.exp_string("still here\r\n").unwrap();
+    terminal.exp_eof().unwrap();
+    wait_until("the job is gone", || !asleep());
+}
+
+#[test]
+fn at_a_terminal_a_host_alone_gives_its_login_shell() {
+    let server = Server::start();
+    let mut terminal = at_terminal(&server, "$HOST");
+    send(&mut terminal, "echo shell is $0; test -t 0 && echo on a te''rminal\r");
+    terminal.exp_string("shell is -").unwrap();
+    terminal.exp_string("on a terminal\r\n").unwrap();
+    send(&mut terminal, "exit 4\r");
+    terminal.exp_string("restored 4").unwrap();
+    assert!(server.stop().1.contains(r#"about="login shell" outcome="exit 4""#));
+    // A prompt that runs a line at a time is still to be had.
+    let server = Server::start();
+    let mut terminal = at_terminal(&server, "--prompt $HOST");
+    terminal.exp_string(":/> ").unwrap();
+    send(&mut terminal, "echo one\r");
+    terminal.exp_regex("one\r\n").unwrap();
+    send(&mut terminal, "exit\r");
+    terminal.exp_string("restored 0").unwrap();
+}
+
+#[test]
+fn a_password_is_asked_for_and_not_shown() {
+    let server = Server::start();
+    let asks = r#"'stty -echo; printf "Password: "; read word; stty echo; echo; echo "<$word>"'"#;
+    let mut terminal = at_terminal(&server, &format!("-t $HOST {asks}"));
+    terminal.exp_string("Password: ").unwrap();
+    send(&mut terminal, "secret\r");
+    let shown = terminal.exp_string("<secret>").unwrap();
+    assert!(!shown.contains("secret"), "{shown:?}");
+    terminal.exp_string("restored 0").unwrap();
+}
+
+#[test]
+fn the_escape_character_leaves_and_can_be_typed() {
+    let server = Server::start();
+    let mut terminal = shell(&server);
+    send(&mut terminal, "echo '\r~~ a~.b\r'\r");
+    terminal.exp_string("\r\n~ a~.b\r\n").unwrap();
+    send(&mut terminal, "\r~?");
+    terminal.exp_string("~.   end the line").unwrap();
+    send(&mut terminal, "\r~.");
+    terminal.exp_string("left; the server ends the command").unwrap();
+    terminal.exp_string("restored 130").unwrap();
+    let mut terminal = at_terminal(&server, "--escape none -t $HOST 'read x; echo \"<$x>\"'");
+    send(&mut terminal, "~.\r");
+    terminal.exp_string("<~.>").unwrap();
+    terminal.exp_string("restored 0").unwrap();
+}
+
+#[test]
+fn a_lost_line_leaves_the_terminal_as_it_was() {
+    let server = Server::start();
+    // The other screen, the mouse, pasted text in brackets, no cursor: as an editor has them.
+    let draws = r#"'printf "\033[?1049h\033[?1000h\033[?2004h\033[?25ldrawn"; while :; do sleep 0.1; done'"#;
+    let mut terminal = at_terminal(&server, &format!("-t $HOST {draws}"));
+    terminal.exp_string("drawn").unwrap();
+    kill_process(Pid::from_raw(server.pid().try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    terminal.exp_string("\u{1b}[?1000l\u{1b}[?1049l\u{1b}[?2004l\u{1b}[?25h").unwrap();
+    terminal.exp_string("the line was lost").unwrap();
+    terminal.exp_string("restored 254").unwrap();
+}
+
+#[test]
+fn whoever_is_on_it_goes_when_the_client_is_killed() {
+    let server = Server::start();
+    // A shell at a terminal does not listen to TERM.
+    let runs = "'trap \"\" TERM; echo $$ > self; sh -c \"echo \\$\\$ > child; exec sleep 1000\" & sleep 1000'";
+    let args = format!("-t $HOST --shell login {runs}");
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{} {args} & echo $! > $ROOT/client; wait", program("rexec"))]);
+    shell.env("LANDLINE_HOME", own_home()).env("HOST", server.address()).env("ROOT", server.root());
+    let mut child = shell.stdin(std::process::Stdio::null()).spawn().unwrap();
+    let number = |name: &str| std::fs::read_to_string(server.root().join(name)).ok()?.trim().parse::<i32>().ok();
+    wait_until("all of them run", || ["client", "self", "child"].iter().all(|name| number(name).is_some()));
+    kill_process(Pid::from_raw(number("client").unwrap()).unwrap(), Signal::KILL).unwrap();
+    wait_until("all of them are gone", || {
+        ["self", "child"].iter().all(|name| !std::path::Path::new(&format!("/proc/{}", number(name).unwrap())).exists())
+    });
+    child.wait().unwrap();
+}
+
+#[test]
+fn without_a_terminal_here_there_is_one_over_there() {
+    let server = Server::start();
+    let rexec = |args: &[&str]| Run::new("rexec").args([&["-t", server.address()], args].concat());
+    let shown =
+        rexec(&["--", "sh", "-c", "stty size; test -t 0 && test -t 1 && test -t 2 && echo all"]).stdin("").output();
+    assert_eq!(shown.text(), "24 80\r\nall\r\n");
+    // The end of the input is typed, behind half a line too.
+    let shown = rexec(&["--", "sh", "-c", "stty -echo; echo ready; wc -c"]).stdin("").output();
+    assert!(shown.text().ends_with("0\r\n"), "{:?}", shown.text());
+    let shown = rexec(&["--", "cat"]).stdin("half").output();
+    assert!(shown.text().ends_with("half"), "{:?}", shown.text());
+    rexec(&["--", "no-such-program"]).code(127).stderr("command not found").prints("");
+}
+
+#[test]
+fn the_shell_is_chosen() {
+    let server = Server::start();
+    let rexec = |args: &[&str]| Run::new("rexec").args(args.iter().copied()).args([server.address()]);
+    rexec(&[]).args(["echo $0"]).prints("/bin/sh\n");
+    rexec(&["--shell", "/bin/dash"]).args(["echo $0"]).prints("/bin/dash\n");
+    let login = rexec(&["--shell", "login"]).args(["echo $0"]).output();
+    assert!(login.text().starts_with('-'), "{}", login.text());
+    rexec(&["--shell", "no-such-shell"]).args(["true"]).code(127).stderr("no-such-shell: command not found").prints("");
+}
