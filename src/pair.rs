@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::line::Line;
 use crate::session::Session;
 use crate::trust::code::Code;
+use crate::trust::commands::Commands;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
 use crate::trust::offer::{NoOffer, Offer, Standing};
@@ -124,8 +125,14 @@ fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) 
             name: name.clone(),
             fingerprint: key,
             from: from.or_else(|| known.as_ref().and_then(|known| known.from.clone())),
-            address: known.and_then(|known| known.address),
             services: offer.allow,
+            // A rule that nobody takes off stays: a new code is no reason to trust it with more.
+            commands: offer
+                .commands
+                .clone()
+                .or_else(|| known.as_ref().map(|known| known.commands.clone()))
+                .unwrap_or_default(),
+            address: known.and_then(|known| known.address),
             root: offer.root.clone(),
             added: peers::now(),
         });
@@ -200,6 +207,7 @@ pub fn record_server(
             address: Some(address.to_owned()),
             from: None,
             services: Services::NONE,
+            commands: Commands::Any,
             root: None,
             added: peers::now(),
         });

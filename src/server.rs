@@ -446,6 +446,7 @@ impl Server {
             peer: grant.peer,
             address: caller.address.clone(),
             services: grant.services,
+            commands: grant.commands,
             root,
             is_narrowed: grant.root.is_some(),
             cwd: RootPath::default(),

@@ -8,6 +8,7 @@ use crate::audit::{Audit, Record, parts_of};
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
 use crate::root::{Root, RootPath};
+use crate::trust::commands::Commands;
 use crate::trust::{Peer, Service, Services};
 
 /// One line's memory. It never touches the process: `cd` moves a session and nothing else.
@@ -21,6 +22,8 @@ pub struct Session {
     pub address: String,
     /// What it may do.
     pub services: Services,
+    /// What of `exec`.
+    pub commands: Commands,
     /// The directory it is shown.
     pub root: Arc<Root>,
     /// Whether that is less than the server's root.

@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use super::args::{Reach, Talk};
 use super::connect::{NotTrusted, handshake, name_for, resolve};
 use super::exit::usage;
-use super::peers::shown;
+use super::peers::{Rule, shown};
 use super::tcp_server::{Bind, serve_pairing};
 use super::{Exit, home, put_json, put_out, say, tcp_client, tcp_server};
 use crate::line::Line;
@@ -23,6 +23,7 @@ use crate::net::dial::dial;
 use crate::pair::{call_pair, record_server};
 use crate::trust::Services;
 use crate::trust::code::Code;
+use crate::trust::commands::Commands;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::offer::{OFFER_TIME_MAX, Offer, Standing};
@@ -42,6 +43,8 @@ pub struct OfferArgs {
     /// What it may do here: echo, chat, read, write, exec, or all, none
     #[arg(long, value_name = "LIST", default_value = "echo,chat,read")]
     allow: Services,
+    #[command(flatten)]
+    rule: Rule,
     /// The directory below the server's root that it is shown [default: all of it]
     #[arg(long, value_name = "DIR")]
     root: Option<String>,
@@ -58,9 +61,12 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let own = Identity::of(&home)?;
     let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?.filter(|root| !root.is_empty());
     check_scope(args.allow, root.as_deref()).map_err(|why| usage(format!("the new peer {why}")))?;
+    let rule = args.rule.wanted()?;
+    check_rule(rule.as_ref(), args.allow)?;
     if let Some(name) = &args.name {
         check_name(name).map_err(usage)?;
-        if Peers::load(&home)?.by_name(name).is_some() {
+        if let Some(known) = Peers::load(&home)?.by_name(name) {
+            check_rule(rule.as_ref().or(Some(&known.commands)), args.allow)?;
             say(
                 tcp_server::PROGRAM,
                 &format!("{name} is known already; the same machine keeps its name and gets what is allowed now"),
@@ -73,7 +79,7 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     // Before there is a code: Ctrl-C at any moment makes it void.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let mut offer_at = |addresses: &[String], who: &str| {
-        let offer = Offer::open(&home, args.allow, args.name.clone(), root.clone())?;
+        let offer = Offer::open(&home, (args.allow, rule.clone()), args.name.clone(), root.clone())?;
         let result = show(&offer, addresses, who).and_then(|()| wait(&home, &offer, &mut signals));
         offer.withdraw(&home)?;
         result
@@ -91,6 +97,10 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     } else {
         offer_at(&addresses, "the running server")
     }
+}
+
+fn check_rule(rule: Option<&Commands>, allow: Services) -> anyhow::Result<()> {
+    rule.map_or(Ok(()), |rule| rule.check(allow)).map_err(|why| usage(format!("the new peer {why}")))
 }
 
 /// Minutes for which a code is good.
@@ -127,9 +137,10 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
         match offer.standing(home)? {
             Standing::Waiting { .. } | Standing::Claimed => thread::sleep(LOOK_INTERVAL),
             Standing::Paired { name, fingerprint } => {
-                put_out(
-                    format!("paired with {name}, {fingerprint}, which may {} here\n", shown(offer.allow)).as_bytes(),
-                )?;
+                // Known before, it may have a rule that was kept.
+                let commands = Peers::load(home)?.by_name(&name).map(|peer| peer.commands.clone());
+                let may = shown(offer.allow, &commands.unwrap_or_default());
+                put_out(format!("paired with {name}, {fingerprint}, which may {may}\n").as_bytes())?;
                 return Ok(Exit::Done);
             }
             Standing::Spoiled => {

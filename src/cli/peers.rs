@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::exit::usage;
 use super::{Exit, home, printable, put_json, put_out};
 use crate::trust::Services;
+use crate::trust::commands::{Commands, split};
 use crate::trust::peers::{Peers, PeersError, checked_root, edit};
 use crate::trust::seen;
 
@@ -32,6 +34,9 @@ pub enum Peer {
         name: String,
         /// echo, chat, read, write, exec, or all, none
         services: Services,
+        /// What of exec
+        #[command(flatten)]
+        rule: Rule,
     },
     /// Say which directory below the server's root a peer is shown, from its next line on
     Root {
@@ -47,12 +52,49 @@ pub enum Peer {
     },
 }
 
+/// Which commands a peer may run; nothing: as before.
+#[derive(Debug, Args)]
+pub struct Rule {
+    /// With exec: it may run this and nothing else, word for word ("systemctl restart web"); again for more
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["forced", "any_command"])]
+    command: Vec<String>,
+    /// With exec: this runs whatever it asks for, which is in LANDLINE_ORIGINAL_COMMAND
+    #[arg(long, value_name = "COMMAND", conflicts_with = "any_command")]
+    forced: Option<String>,
+    /// Take such a rule off again
+    #[arg(long)]
+    any_command: bool,
+}
+
+impl Rule {
+    /// The rule that is wanted, if one is.
+    ///
+    /// # Errors
+    /// A text that cannot be a command.
+    pub fn wanted(&self) -> anyhow::Result<Option<Commands>> {
+        if let Some(forced) = &self.forced {
+            return Ok(Some(Commands::Forced(split(forced).map_err(usage)?)));
+        }
+        let listed = self.command.iter().map(|command| split(command)).collect::<Result<Vec<_>, _>>().map_err(usage)?;
+        Ok(match listed.is_empty() {
+            true if self.any_command => Some(Commands::Any),
+            true => None,
+            false => Some(Commands::Listed(listed)),
+        })
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
     fingerprint: String,
     address: Option<String>,
     services: String,
+    commands: Option<Vec<Vec<String>>>,
+    forced: Option<Vec<String>>,
+    /// Either of them in words.
+    #[serde(skip)]
+    rule: Option<String>,
     root: Option<String>,
     added: String,
     last_seen: Option<String>,
@@ -72,14 +114,16 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
             edit(&home, |edit| edit.rename(old, new))?;
             put_out(format!("{old} is called {new} now\n").as_bytes())?;
         }
-        Some(Peer::Allow { name, services }) => {
+        Some(Peer::Allow { name, services, rule }) => {
+            let rule = rule.wanted()?;
             let peer = edit(&home, |edit| {
                 edit.change(name, |peer| {
                     peer.services = *services;
+                    peer.commands = rule.unwrap_or(std::mem::take(&mut peer.commands));
                     Ok(())
                 })
             })?;
-            put_out(format!("{name} may {} here\n", shown(peer.services)).as_bytes())?;
+            put_out(format!("{name} may {}\n", shown(peer.services, &peer.commands)).as_bytes())?;
         }
         Some(Peer::Root { name, dir }) => {
             let root = checked_root(dir).map_err(PeersError::Refused)?;
@@ -100,9 +144,15 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Services in a sentence.
-pub fn shown(services: Services) -> String {
-    if services == Services::NONE { "do nothing".into() } else { services.to_string() }
+/// What a peer may do, in a sentence.
+pub fn shown(services: Services, commands: &Commands) -> String {
+    let services = if services == Services::NONE { "do nothing".into() } else { services.to_string() };
+    match commands {
+        Commands::Any => format!("{services} here"),
+        Commands::Listed(_) | Commands::Forced(_) => {
+            format!("{services} here, and run {}", printable(&commands.to_string()))
+        }
+    }
 }
 
 fn list(json: bool) -> anyhow::Result<()> {
@@ -110,12 +160,21 @@ fn list(json: bool) -> anyhow::Result<()> {
     let peers = Peers::load(&home)?;
     let seen = seen::load(&home)?;
     let rows = peers.iter().map(|peer| {
+        let rule = (peer.commands != Commands::Any).then(|| peer.commands.to_string());
+        let (commands, forced) = match peer.commands.clone() {
+            Commands::Any => (None, None),
+            Commands::Listed(listed) => (Some(listed), None),
+            Commands::Forced(argv) => (None, Some(argv)),
+        };
         let last = seen.get(&peer.fingerprint.to_string());
         Row {
             name: peer.name.clone(),
             fingerprint: peer.fingerprint.to_string(),
             address: peer.address.clone().or_else(|| peer.from.clone()),
             services: peer.services.to_string(),
+            commands,
+            forced,
+            rule,
             root: peer.root.clone(),
             added: peer.added.clone(),
             last_seen: last.map(|seen| seen.at.clone()),
@@ -143,6 +202,9 @@ fn list(json: bool) -> anyhow::Result<()> {
         }
         if let Some(root) = &row.root {
             write!(text, ", shown /{}", printable(root))?;
+        }
+        if let Some(rule) = &row.rule {
+            write!(text, ", may run {}", printable(rule))?;
         }
         text.push('\n');
     }

@@ -14,6 +14,8 @@ use super::tree::MARKER_NAME;
 pub const PASSED: [&str; 4] = ["PATH", "HOME", "USER", "LANG"];
 /// Who is at the other end.
 pub const PEER_NAME: &str = "LANDLINE_PEER";
+/// What the client asked for, where something else runs.
+pub const ORIGINAL_COMMAND: &str = "LANDLINE_ORIGINAL_COMMAND";
 /// Where programs are looked for if the server's environment does not say (what POSIX's `getconf PATH` says, and local ones).
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -49,6 +51,11 @@ impl Environment {
         Self { pairs, marker }
     }
 
+    /// Says what its client asked for, where something else runs.
+    pub fn set_original(&mut self, command: String) {
+        self.pairs.push((ORIGINAL_COMMAND.into(), command.into()));
+    }
+
     /// Adds what its client sends, `NAME=VALUE` each; the last one of a name counts.
     ///
     /// # Errors
@@ -60,7 +67,7 @@ impl Environment {
                 (Some(name), Some(value)) if !name.is_empty() => (name.to_owned(), value.to_owned()),
                 _ => return Err(BadVariable::NoPair(variable)),
             };
-            if let Some(ours) = [PEER_NAME, MARKER_NAME].into_iter().find(|ours| name == *ours) {
+            if let Some(ours) = [PEER_NAME, MARKER_NAME, ORIGINAL_COMMAND].into_iter().find(|ours| name == *ours) {
                 return Err(BadVariable::Ours(ours));
             }
             self.pairs.retain(|(known, _)| *known != name);
@@ -143,6 +150,7 @@ mod tests {
             ("=1", BadVariable::NoPair("=1".into())),
             ("LANDLINE_PEER=root", BadVariable::Ours(PEER_NAME)),
             ("LANDLINE_COMMAND=", BadVariable::Ours(MARKER_NAME)),
+            ("LANDLINE_ORIGINAL_COMMAND=ls", BadVariable::Ours(ORIGINAL_COMMAND)),
         ] {
             assert_eq!(environment.clone().add([word.into()]), Err(why));
         }

@@ -8,12 +8,13 @@
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
 //! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; a [`tree`] is all that one of
-//! them has started, [`ending`] who ends it when.
+//! them has started, [`ending`] who ends it when; [`rules`] hold for peers that may not run everything.
 
 pub mod call;
 pub mod ending;
 pub mod environment;
 pub mod process;
+pub mod rules;
 pub mod serve;
 pub mod terminal;
 pub mod tree;

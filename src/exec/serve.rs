@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::ending::Ending;
 use super::environment::Environment;
 use super::process::{Process, Streams, Work, could_not_start, exits_within, permitted_signal, start};
+use super::rules;
 use super::terminal::{END_OF_INPUT, Terminal};
 use super::{COMMAND_LEN_MAX, KILL_AFTER, PIECE_LEN, STDIN_CREDIT, VARIABLES_MAX};
 use crate::line::{Line, LineReceiver, LineSender};
@@ -54,9 +55,10 @@ pub fn serve_exec(
     let (variables, work) = Work::from_body(form, terms.variables, &body).map_err(|why| bad(why.to_string()))?;
     session.report.about = work.shown();
     let mut environment = Environment::of(&session.peer.to_string());
-    environment.add(variables).map_err(|why| bad(why.to_string()))?;
     let place = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
     session.report.place = Some(place.to_string());
+    let work = rules::decide(session, work, &variables, &place, &mut environment)?;
+    environment.add(variables).map_err(|why| bad(why.to_string()))?;
     let cwd = session.root.open_dir(&place)?;
     let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Services;
 use super::code::Code;
+use super::commands::Commands;
 use super::home::{Home, HomeError};
 
 /// The file in the home.
@@ -27,6 +28,8 @@ pub struct Offer {
     pub code: Code,
     /// What the new peer may do here.
     pub allow: Services,
+    /// What it may run; `None`: as before, and anything if it was not known.
+    pub commands: Option<Commands>,
     /// What it will be called here; `None`: what it calls itself.
     pub name: Option<String>,
     /// The directory below the server's root that it is shown; `None`: all of it.
@@ -85,6 +88,7 @@ struct Stored {
     id: String,
     code: String,
     allow: String,
+    commands: Option<Commands>,
     name: Option<String>,
     root: Option<String>,
     /// Seconds since 1970.
@@ -115,7 +119,12 @@ impl Offer {
     ///
     /// # Errors
     /// The disk refused, or the kernel has no random numbers.
-    pub fn open(home: &Home, allow: Services, name: Option<String>, root: Option<String>) -> Result<Self, HomeError> {
+    pub fn open(
+        home: &Home,
+        (allow, commands): (Services, Option<Commands>),
+        name: Option<String>,
+        root: Option<String>,
+    ) -> Result<Self, HomeError> {
         let failed = |source| HomeError::Io { path: home.join(FILE), source };
         let code = Code::random().map_err(failed)?;
         let mut id = [0_u8; 8];
@@ -128,13 +137,14 @@ impl Offer {
             id: id.clone(),
             code: code.as_str().to_owned(),
             allow: allow.to_string(),
+            commands: commands.clone(),
             name: name.clone(),
             root: root.clone(),
             expires: expires.as_secs(),
             standing: Standing::Waiting { guesses_left: GUESSES_MAX },
         };
         stored.store(home)?;
-        Ok(Self { id, code, allow, name, root, guesses_left: GUESSES_MAX })
+        Ok(Self { id, code, allow, commands, name, root, guesses_left: GUESSES_MAX })
     }
 
     /// Takes one guess at whatever offer is open. It is counted, on disk, when this returns.
@@ -153,7 +163,8 @@ impl Offer {
         let allow = stored.allow.parse().map_err(|_unreadable| NoOffer::None)?;
         stored.standing = Standing::Waiting { guesses_left };
         stored.store(home)?;
-        Ok(Self { id: stored.id, code, allow, name: stored.name, root: stored.root, guesses_left })
+        let Stored { id, commands, name, root, .. } = stored;
+        Ok(Self { id, code, allow, commands, name, root, guesses_left })
     }
 
     /// Changes the standing, if this offer still waits; returns whether it did.
@@ -234,7 +245,7 @@ mod tests {
     }
 
     fn open(home: &Home) -> Offer {
-        Offer::open(home, "echo".parse().unwrap(), None, None).unwrap()
+        Offer::open(home, ("echo".parse().unwrap(), None), None, None).unwrap()
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! address = "laptop.example:5263"   # where it is dialled, if it was
 //! services = "echo,chat,read"       # what it may do here; none for a server that was only dialled
 //! root = "incoming"                 # below the server's root, if not all of it
+//! commands = [["uptime"], ["systemctl", "restart", "web"]]   # with exec: these and nothing else
+//! forced = ["backup", "--all"]      # or, with exec: this, whatever it asks for
 //! added = "2026-11-21T09:04:00Z"
 //! ```
 //!
@@ -17,8 +19,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use toml_edit::{Document, DocumentMut, Item, Table, value};
+use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
+use super::commands::{Commands, check_argv};
 use super::home::{Home, HomeError};
 use super::identity::Fingerprint;
 use super::{Service, Services};
@@ -47,6 +50,8 @@ pub struct KnownPeer {
     pub from: Option<String>,
     /// What it may do here.
     pub services: Services,
+    /// What it may run, if it may run anything.
+    pub commands: Commands,
     /// The directory below the server's root that it is shown; `None`: all of it.
     pub root: Option<String>,
     /// When it was added (RFC 3339).
@@ -168,8 +173,17 @@ fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
     check_name(name).map_err(|why| (None, why))?;
     let (mut fingerprint, mut services, mut added) = (None, None, None);
     let (mut address, mut from, mut root) = (None, None, None);
+    let mut rule: Option<(&str, Commands)> = None;
     for (key, item) in table {
         let wrong = |why: String| (item.span(), format!("{}: {why}", key.escape_debug()));
+        if let "commands" | "forced" = key {
+            if let Some((other, _)) = rule {
+                return Err(wrong(format!("makes no sense beside {other}: one of the two")));
+            }
+            let commands = commands_of(key, item).map_err(|(span, why)| (span, wrong(why).1))?;
+            rule = Some((key, commands));
+            continue;
+        }
         let text = item.as_str().ok_or_else(|| wrong("wants a text in quotes".into()))?;
         match key {
             "fingerprint" => {
@@ -181,7 +195,7 @@ fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
             "from" => from = Some(text.to_owned()),
             "root" => root = Some(checked_root(text).map_err(wrong)?),
             _ => {
-                let known = "fingerprint, address, from, services, root and added";
+                let known = "fingerprint, address, from, services, root, commands, forced and added";
                 return Err((
                     table.key(key).and_then(toml_edit::Key::span),
                     format!("{} is not known; there are {known}", key.escape_debug()),
@@ -193,15 +207,44 @@ fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
     let services = services.ok_or_else(|| missing("services"))?;
     let root = root.filter(|root: &String| !root.is_empty());
     check_scope(services, root.as_deref()).map_err(|why| (None, format!("[{name}] {why}")))?;
+    let span = rule.as_ref().and_then(|(key, _)| table.get(key)?.span());
+    let commands = rule.map_or(Commands::Any, |(_, commands)| commands);
+    commands.check(services).map_err(|why| (span, format!("[{name}] {why}")))?;
     Ok(KnownPeer {
         name: name.to_owned(),
         fingerprint: fingerprint.ok_or_else(|| missing("fingerprint"))?,
         address,
         from,
         services,
+        commands,
         root,
         added: added.ok_or_else(|| missing("added"))?,
     })
+}
+
+/// The rule under `key`; what is wrong is told where it stands, as the list may have many lines.
+fn commands_of(key: &str, item: &Item) -> Result<Commands, SpannedWhy> {
+    let list = |value: &Value, what: &str| match value.as_array() {
+        Some(list) if list.is_empty() => Err((value.span(), format!("is empty; it wants {what}"))),
+        Some(list) => Ok(list.clone()),
+        None => Err((value.span(), format!("wants {what}"))),
+    };
+    let argv = |value: &Value| {
+        let words = list(value, "a list of words, such as [\"systemctl\", \"restart\", \"web\"]")?;
+        let word = |word: &Value| {
+            word.as_str().map(str::to_owned).ok_or_else(|| (word.span(), "a word wants quotes".to_owned()))
+        };
+        let words = words.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+        check_argv(&words).map_err(|why| (value.span(), why))?;
+        Ok(words)
+    };
+    let what = "a list in brackets";
+    let value = item.as_value().ok_or_else(|| (item.span(), format!("wants {what}")))?;
+    if key == "forced" {
+        return Ok(Commands::Forced(argv(value)?));
+    }
+    let commands = list(value, "a list of lists of words, such as [[\"uptime\"], [\"df\", \"-h\"]]")?;
+    Ok(Commands::Listed(commands.iter().map(argv).collect::<Result<_, _>>()?))
 }
 
 /// A name can be typed as a HOST and cannot be taken for an address with a port, or for an option.
@@ -305,12 +348,19 @@ impl Edit {
             }
         }
         let Some(table) = self.document.get_mut(&peer.name).and_then(Item::as_table_mut) else { return };
-        set(table, "fingerprint", Some(&peer.fingerprint.to_string()));
-        set(table, "address", peer.address.as_deref());
-        set(table, "from", peer.from.as_deref());
-        set(table, "services", Some(&peer.services.to_string()));
-        set(table, "root", peer.root.as_deref());
-        set(table, "added", Some(&peer.added));
+        let (listed, forced) = match &peer.commands {
+            Commands::Any => (None, None),
+            Commands::Listed(listed) => (Some(listed.iter().map(Value::from_iter).collect()), None),
+            Commands::Forced(argv) => (None, Some(Value::from_iter(argv))),
+        };
+        set(table, "fingerprint", Some(peer.fingerprint.to_string().into()));
+        set(table, "address", peer.address.as_deref().map(Value::from));
+        set(table, "from", peer.from.as_deref().map(Value::from));
+        set(table, "services", Some(peer.services.to_string().into()));
+        set(table, "root", peer.root.as_deref().map(Value::from));
+        set(table, "commands", listed);
+        set(table, "forced", forced);
+        set(table, "added", Some(peer.added.as_str().into()));
         self.peers.0.retain(|known| known.name != peer.name);
         self.peers.0.push(peer.clone());
     }
@@ -327,6 +377,7 @@ impl Edit {
         let mut peer = self.peers.by_name(name).cloned().ok_or_else(|| self.unknown(name))?;
         change(&mut peer)?;
         check_scope(peer.services, peer.root.as_deref()).map_err(|why| PeersError::Refused(format!("{name} {why}")))?;
+        peer.commands.check(peer.services).map_err(|why| PeersError::Refused(format!("{name} {why}")))?;
         self.put(&peer);
         Ok(peer)
     }
@@ -378,17 +429,33 @@ impl Edit {
     }
 }
 
-fn set(table: &mut Table, key: &str, text: Option<&str>) {
-    match (text, table.get_mut(key).and_then(Item::as_value_mut)) {
+fn set(table: &mut Table, key: &str, new: Option<Value>) {
+    match (new, table.get_mut(key).and_then(Item::as_value_mut)) {
         (None, _) => drop(table.remove(key)),
-        (Some(text), Some(old)) if old.as_str() != Some(text) => {
+        (Some(new), Some(old)) if !is_same(&new, old) => {
             // The comment behind the old value stays.
             let decor = old.decor().clone();
-            *old = text.into();
+            *old = new;
             *old.decor_mut() = decor;
         }
         (Some(_), Some(_)) => {}
-        (Some(text), None) => drop(table.insert(key, value(text))),
+        (Some(new), None) => {
+            table.insert(key, Item::Value(new));
+            // Stays last: a section that was cut off before it is none, and not one without its rules.
+            if let Some((added, when)) = table.remove_entry("added") {
+                table.insert_formatted(&added, when);
+            }
+        }
+    }
+}
+
+/// Whether both say the same, however they are written.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one.as_array(), other.as_array()) {
+        (Some(one), Some(other)) => {
+            one.len() == other.len() && one.iter().zip(other.iter()).all(|(one, other)| is_same(one, other))
+        }
+        _ => one.as_str().is_some() && one.as_str() == other.as_str(),
     }
 }
 
@@ -486,6 +553,84 @@ added = \"2026-11-21T09:04:00Z\"
         assert_eq!(Peers::parse(&format!("{GOOD}{GOOD}")).unwrap_err().line, 8);
     }
 
+    /// GOOD with other services, no root, and this before `added`.
+    fn ruled(services: &str, rule: &str) -> String {
+        let text = GOOD.replace("echo,read", services).replace("root = \"incoming\"\n", "");
+        text.replace("added", &format!("{rule}\nadded"))
+    }
+
+    #[test]
+    fn rules_on_commands_are_read_and_flaws_told_with_their_line() {
+        let rule = |text: &str| Peers::parse(text).unwrap().by_name("laptop").unwrap().commands.clone();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let listed = Commands::Listed(vec![words(&["uptime"]), words(&["systemctl", "restart", "web"])]);
+        let lines = "commands = [\n  [\"uptime\"], # when\n  [\"systemctl\", 'restart', \"web\"],\n]";
+        assert_eq!(rule(&ruled("exec", lines)), listed);
+        assert_eq!(rule(&ruled("exec", "forced = [\"a b\", \"\"]")), Commands::Forced(words(&["a b", ""])));
+        assert_eq!(rule(&ruled("exec", "")), Commands::Any);
+        let list = "wants a list of lists of words";
+        for (services, rule, line, why) in [
+            ("exec", "commands = \"uptime\"", 5, list),
+            ("exec", "commands = 7", 5, list),
+            ("exec", "commands = []", 5, "commands: is empty; it wants a list of lists"),
+            ("exec", "commands = [\n[\"a\"],\n\"b\"]", 7, "commands: wants a list of words"),
+            ("exec", "commands = [\n[\"a\"],\n[]]", 7, "commands: is empty; it wants a list of words"),
+            ("exec", "commands = [\n[\"a\"],\n[\"b\",\n1]]", 8, "commands: a word wants quotes"),
+            ("exec", "commands = [\n[\"\", \"a\"]]", 6, "commands: a command's first word is a program"),
+            ("exec", "commands = [\n[\"a\", \"\\u0000\"]]", 6, "commands: a word cannot hold a NUL"),
+            ("exec", "forced = []", 5, "forced: is empty"),
+            ("exec", "forced = [[\"a\"]]", 5, "forced: a word wants quotes"),
+            ("exec", "forced = \"a\"", 5, "forced: wants a list of words"),
+            ("exec", "forced = [\"a\"]\ncommands = [[\"a\"]]", 6, "commands: makes no sense beside forced"),
+            ("exec", "commands = [[\"a\"]]\nforced = [\"a\"]", 6, "forced: makes no sense beside commands"),
+            ("read", "commands = [[\"a\"]]", 5, "but not the service exec"),
+            ("none", "forced = [\"a\"]", 5, "but not the service exec"),
+        ] {
+            let flaw = Peers::parse(&ruled(services, rule)).unwrap_err();
+            assert_eq!(flaw.line, line, "{flaw:?}");
+            assert!(flaw.why.contains(why), "{flaw:?} does not say {why}");
+        }
+        let flaw = Peers::parse(&format!("{}[laptop.commands]\n", ruled("exec", ""))).unwrap_err();
+        assert!(flaw.line == 7 && flaw.why.contains("wants a list in brackets"), "{flaw:?}");
+    }
+
+    #[test]
+    fn a_rule_is_kept_with_its_comments_until_it_is_changed() {
+        let (_dir, home) = home();
+        let before = ruled("exec", "commands = [\n  [\"uptime\"], # when\n] # these");
+        home.replace(FILE, before.as_bytes()).unwrap();
+        let text = || String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap();
+        let change = |services: &str, commands: Option<Commands>| {
+            edit(&home, |edit| {
+                edit.change("laptop", |peer| {
+                    peer.services = services.parse().unwrap();
+                    peer.commands = commands.unwrap_or(std::mem::take(&mut peer.commands));
+                    Ok(())
+                })
+            })
+        };
+        change("echo,exec", None).unwrap();
+        assert_eq!(text(), before.replace("\"exec\"", "\"echo,exec\""));
+        // Without exec it would say nothing, and be forgotten when exec comes back.
+        let refused = change("echo", None).unwrap_err().to_string();
+        assert!(refused.starts_with("laptop has a rule on commands, but not the service exec"), "{refused}");
+        let listed = Commands::Listed(vec![vec!["df".into(), "a \"b".into()], vec!["date".into()]]);
+        change("exec", Some(listed.clone())).unwrap();
+        assert!(text().contains("commands = [[\"df\", 'a \"b'], [\"date\"]] # these\n"), "{}", text());
+        assert_eq!(Peers::parse(&text()).unwrap().by_name("laptop").unwrap().commands, listed);
+        let forced = Commands::Forced(vec!["backup".into()]);
+        change("exec", Some(forced)).unwrap();
+        // Wherever it is cut off, it is no peer without its rule.
+        let whole = text();
+        for len in 0..whole.len() {
+            let cut = Peers::parse(whole.get(..len).unwrap()).unwrap_or_default();
+            assert!(cut.iter().all(|peer| peer.commands != Commands::Any), "{len}: {cut:?}");
+        }
+        assert!(text().contains("forced = [\"backup\"]\nadded = ") && !text().contains("commands"), "{}", text());
+        change("echo", Some(Commands::Any)).unwrap();
+        assert_eq!(text(), ruled("echo", "").replace("\n\nadded", "\nadded"));
+    }
+
     #[test]
     fn a_torn_file_is_never_a_list_of_nobody() {
         let (_dir, home) = home();
@@ -533,6 +678,7 @@ added = \"2026-11-21T09:04:00Z\"
                 address: None,
                 from: None,
                 services: Services::NONE,
+                commands: Commands::Any,
                 root: None,
                 added: now(),
             };

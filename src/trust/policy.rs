@@ -1,5 +1,6 @@
 //! Who is at the other end, and what that allows: one function decides.
 
+use super::commands::Commands;
 use super::identity::Fingerprint;
 use super::peers::State;
 use super::{Peer, Service, Services};
@@ -23,6 +24,8 @@ pub struct Grant {
     pub peer: Peer,
     /// What.
     pub services: Services,
+    /// What of `exec`.
+    pub commands: Commands,
     /// The directory below the server's root; `None`: all of it.
     pub root: Option<String>,
 }
@@ -50,7 +53,8 @@ impl Rules<'_> {
             Proof::Key(key) => key == self.own,
         };
         if is_own {
-            return Ok(Grant { peer: Peer::Own, services: Services::of(&Service::ALL), root: None });
+            let services = Services::of(&Service::ALL);
+            return Ok(Grant { peer: Peer::Own, services, commands: Commands::Any, root: None });
         }
         let Ok(known) = self.known else {
             let text = "this server cannot read its list of known peers and lets nobody in but its own user; \
@@ -66,11 +70,13 @@ impl Rules<'_> {
             Some(peer) => Ok(Grant {
                 peer: Peer::Known { name: peer.name.clone(), fingerprint: peer.fingerprint },
                 services: peer.services,
+                commands: peer.commands.clone(),
                 root: peer.root.clone(),
             }),
             None => Ok(Grant {
                 peer: Peer::Guest { address: address.to_owned(), fingerprint: key },
                 services: self.guest,
+                commands: Commands::Any,
                 root: None,
             }),
         }
@@ -125,10 +131,11 @@ mod tests {
     }
 
     fn known() -> Peers {
-        let entry = |name: &str, services: &str, root: &str| {
-            format!("[{name}]\nfingerprint = \"{}\"\nservices = \"{services}\"\n{root}added = \"x\"\n", key(name))
+        let entry = |name: &str, services: &str, more: &str| {
+            format!("[{name}]\nfingerprint = \"{}\"\nservices = \"{services}\"\n{more}added = \"x\"\n", key(name))
         };
         let text = entry("laptop", "echo,exec", "")
+            + &entry("clock", "exec", "commands = [[\"date\"]]\n")
             + &entry("phone", "read", "root = \"in\"\n")
             + &entry("dialled", "none", "");
         Peers::parse(&text).unwrap()
@@ -148,6 +155,14 @@ mod tests {
         assert_eq!(judged(Proof::Key(key("laptop"))), ("laptop".into(), "echo,exec".into(), None));
         assert_eq!(judged(Proof::Key(key("phone"))), ("phone".into(), "read".into(), Some("in".into())));
         assert_eq!(judged(Proof::Key(key("dialled"))), (guest("dialled"), "echo".into(), None));
+        for (proof, commands) in [
+            (Proof::Key(key("clock")), Commands::Listed(vec![vec!["date".into()]])),
+            (Proof::Key(key("laptop")), Commands::Any),
+            (Proof::Key(key("own")), Commands::Any),
+            (Proof::Nothing, Commands::Any),
+        ] {
+            assert_eq!(rules.judge(proof, "").unwrap().commands, commands);
+        }
         assert_eq!(judged(Proof::Key(key("stranger"))), (guest("stranger"), "echo".into(), None));
         assert_eq!(judged(Proof::Nothing), ("guest 192.0.2.7:1".into(), "echo".into(), None));
     }

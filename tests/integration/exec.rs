@@ -8,6 +8,8 @@ use crate::harness::{Run, Server, wait_until};
 mod ending;
 #[path = "exec/many.rs"]
 mod many;
+#[path = "exec/rules.rs"]
+mod rules;
 #[path = "exec/terminal.rs"]
 mod terminal;
 #[path = "exec/terms.rs"]

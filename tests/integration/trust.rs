@@ -19,49 +19,49 @@ use landline::wire::conn::{Receiver, Sender};
 use crate::harness::{Background, DEADLINE, Run, Server, wait_until};
 
 /// A machine of somebody's own: its home.
-struct Machine {
-    dir: tempfile::TempDir,
+pub(crate) struct Machine {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { dir }
     }
 
-    fn home_path(&self) -> std::path::PathBuf {
+    pub(crate) fn home_path(&self) -> std::path::PathBuf {
         self.dir.path().join("home")
     }
 
-    fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> Home {
         Home::open(Some(&self.home_path())).unwrap()
     }
 
-    fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity::of(&self.home()).unwrap()
     }
 
-    fn peers(&self) -> Peers {
+    pub(crate) fn peers(&self) -> Peers {
         Peers::load(&self.home()).unwrap()
     }
 
-    fn run(&self, program: &str) -> Run {
+    pub(crate) fn run(&self, program: &str) -> Run {
         Run::new(program).env("LANDLINE_HOME", self.home_path())
     }
 
-    fn server(&self, args: &[&str]) -> Server {
+    pub(crate) fn server(&self, args: &[&str]) -> Server {
         Server::at_home(args, &self.home_path())
     }
 
     /// `tcp-server pair`, and the code that it shows.
-    fn offer(&self, args: &[&str]) -> (Background, String) {
+    pub(crate) fn offer(&self, args: &[&str]) -> (Background, String) {
         let offering = self.run("tcp-server").args(["pair"]).args(args).spawn();
         let code = offering.wait_for("-");
         (offering, code)
     }
 
     /// Makes this machine known to `server` with these services.
-    fn pair_with(&self, server: &Self, address: &str, args: &[&str]) {
+    pub(crate) fn pair_with(&self, server: &Self, address: &str, args: &[&str]) {
         let (mut offering, code) = server.offer(args);
         let paired = self.run("tcp-client").args(["pair", address, "--name", "server"]).stdin(format!("{code}\n"));
         assert_eq!(paired.output().text(), format!("paired with server, {}\n", server.identity().fingerprint()));
@@ -143,7 +143,7 @@ fn hanging_up_takes_no_guess_back() {
     late.code(5).stderr("wrong codes").prints("");
 }
 
-fn connect(server: &Server, machine: &Machine) -> (Line, Fingerprint) {
+pub(crate) fn connect(server: &Server, machine: &Machine) -> (Line, Fingerprint) {
     let stream = Stream::from(TcpStream::connect(server.address()).unwrap());
     let stream = stream.connect_tls(machine.identity().credentials(), Arc::new(|_| true), DEADLINE).unwrap();
     let key = Fingerprint::of_spki(stream.tls().unwrap().peer_spki());

@@ -1,0 +1,36 @@
+//! What a peer asked to run, held against what it may run.
+
+use std::ffi::OsString;
+
+use super::environment::Environment;
+use super::process::Work;
+use crate::root::RootPath;
+use crate::session::Session;
+use crate::trust::commands::{Asked, Verdict};
+use crate::wire::error::Refusal;
+
+/// What runs for `session`'s peer when it asks for `work` with these variables in `place`. Where that
+/// is something else, the environment and the log say what was asked for.
+///
+/// # Errors
+/// It may not run here, or not so.
+pub fn decide(
+    session: &mut Session,
+    work: Work,
+    variables: &[OsString],
+    place: &RootPath,
+    environment: &mut Environment,
+) -> Result<Work, Refusal> {
+    let argv = if let Work::Argv(argv) = &work { Some(argv.as_slice()) } else { None };
+    let shown = work.shown();
+    let asked = Asked { argv, shown: &shown, variables, place };
+    match session.commands.decide(&session.peer, &asked)? {
+        Verdict::AsAsked => Ok(work),
+        Verdict::Instead(argv) => {
+            let instead = Work::Argv(argv.iter().map(OsString::from).collect());
+            session.report.about = format!("{} (asked for: {shown})", instead.shown());
+            environment.set_original(shown);
+            Ok(instead)
+        }
+    }
+}

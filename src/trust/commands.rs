@@ -1,0 +1,321 @@
+//! Which commands a peer may run, where `exec` alone would be too much: these and no others, or one
+//! that runs whatever it asks for.
+//!
+//! What is compared are words, never a text: a shell would read more into a text than this could see.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Peer, Service, Services};
+use crate::root::RootPath;
+use crate::wire::error::{ErrorCode, Refusal};
+
+/// What a peer may run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Commands {
+    /// Whatever it asks for.
+    #[default]
+    Any,
+    /// One of these, word for word.
+    Listed(Vec<Vec<String>>),
+    /// This, whatever it asks for.
+    Forced(Vec<String>),
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// A program and its arguments; `None`: a text for a shell.
+    pub argv: Option<&'a [OsString]>,
+    /// Either of them, for people.
+    pub shown: &'a str,
+    /// `NAME=VALUE` each.
+    pub variables: &'a [OsString],
+    /// Where it is to run.
+    pub place: &'a RootPath,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'c> {
+    /// What was asked for.
+    AsAsked,
+    /// This, in the root.
+    Instead(&'c [String]),
+}
+
+/// Commands that a refusal names; the operator's own list shows them all.
+const NAMED_MAX: usize = 8;
+/// So much of what was asked for is said back, in characters: whoever asked knows it.
+const SAID_BACK_LEN_MAX: usize = 200;
+/// Longest name of a terminal, in bytes; real ones have up to 30.
+const TERM_LEN_MAX: usize = 64;
+
+impl Commands {
+    /// Decides about what `peer` asks for.
+    ///
+    /// The client's variables are refused rather than dropped, and so is another directory than the
+    /// root: both change what a program does, and whoever sent them counts on them.
+    ///
+    /// # Errors
+    /// It may not run here, or not so; says what may.
+    pub fn decide(&self, peer: &Peer, asked: &Asked<'_>) -> Result<Verdict<'_>, Refusal> {
+        let verdict = match self {
+            Self::Any => return Ok(Verdict::AsAsked),
+            Self::Listed(listed) if listed.iter().any(|argv| asked.is(argv)) => Verdict::AsAsked,
+            Self::Listed(_) => {
+                let verb = if asked.argv.is_some() { "asked for" } else { "asked a shell for" };
+                return Err(self.refusal(peer, &format!("it {verb}: {}", asked.said_back())));
+            }
+            Self::Forced(argv) => Verdict::Instead(argv),
+        };
+        if let Some(name) = asked.variable() {
+            return Err(self.refusal(peer, &format!("without variables of its own, and it sets {name}")));
+        }
+        if !asked.place.is_root() {
+            let place = cut(&asked.place.to_string());
+            return Err(self.refusal(peer, &format!("in / alone, and it asked for {place} (leave -C out, or cd /)")));
+        }
+        Ok(verdict)
+    }
+
+    fn refusal(&self, peer: &Peer, but: &str) -> Refusal {
+        let mut how = String::new();
+        if let Self::Listed(listed) = self
+            && let Some(first) = listed.first()
+        {
+            how = format!(" (exactly so: rexec HOST -- {})", joined(first));
+        }
+        Refusal::new(ErrorCode::NotAllowed, format!("exec: {peer} may run {}{how}; {but}", self.shown(NAMED_MAX)))
+    }
+
+    fn shown(&self, named_max: usize) -> String {
+        match self {
+            Self::Any => "any command".into(),
+            Self::Listed(listed) => {
+                let named: Vec<_> = listed.iter().take(named_max).map(|argv| joined(argv)).collect();
+                let more = listed.len().saturating_sub(named_max);
+                let more = if more == 0 { String::new() } else { format!(" | {more} more") };
+                format!("only: {}{more}", named.join(" | "))
+            }
+            Self::Forced(argv) => format!("only {}, whatever it asks for", joined(argv)),
+        }
+    }
+
+    /// Refuses the rule that says nothing: without `exec` nothing is run. It is not taken off with the
+    /// service, or whoever gets that back would get it whole.
+    ///
+    /// # Errors
+    /// Why.
+    pub fn check(&self, services: Services) -> Result<(), String> {
+        if *self == Self::Any || services.has(Service::Exec) {
+            return Ok(());
+        }
+        Err("has a rule on commands, but not the service exec: give it exec, or take the rule off (--any-command)"
+            .into())
+    }
+}
+
+/// As a sentence has it behind "may run".
+impl fmt::Display for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown(usize::MAX))
+    }
+}
+
+impl Asked<'_> {
+    fn is(&self, argv: &[String]) -> bool {
+        self.argv.is_some_and(|asked| {
+            asked.len() == argv.len() && asked.iter().zip(argv).all(|(asked, word)| asked == OsStr::new(word))
+        })
+    }
+
+    /// The first variable that it may not set. What a terminal is called is no secret and no setting:
+    /// a program could not draw on one without it.
+    fn variable(&self) -> Option<String> {
+        match self.variables {
+            [] => None,
+            [term] if is_terminal(term.as_bytes()) => None,
+            [first, ..] => {
+                let refused = self.variables.iter().find(|one| !is_terminal(one.as_bytes())).unwrap_or(first);
+                let name = refused.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+                Some(cut(&String::from_utf8_lossy(name)))
+            }
+        }
+    }
+
+    fn said_back(&self) -> String {
+        let Some(argv) = self.argv else { return cut(self.shown) };
+        // In quotes where it needs them: `systemctl restart web` may be three words or one.
+        let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
+        cut(&joined(&words))
+    }
+}
+
+fn is_terminal(variable: &[u8]) -> bool {
+    let is_fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
+    variable
+        .strip_prefix(b"TERM=")
+        .is_some_and(|name| (1..=TERM_LEN_MAX).contains(&name.len()) && name.iter().all(is_fine))
+}
+
+fn cut(text: &str) -> String {
+    let (mut chars, mut said) = (text.chars(), String::new());
+    said.extend(chars.by_ref().take(SAID_BACK_LEN_MAX));
+    if chars.next().is_some() {
+        said.push('…');
+    }
+    said
+}
+
+/// Words as they are typed in a shell.
+pub fn joined<S: AsRef<str>>(words: &[S]) -> String {
+    let quoted = |word: &S| shlex::try_quote(word.as_ref()).map_or_else(|_nul| word.as_ref().into(), Cow::into_owned);
+    words.iter().map(quoted).collect::<Vec<String>>().join(" ")
+}
+
+/// The words of a text, as a shell would split them; nothing is expanded.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn split(text: &str) -> Result<Vec<String>, String> {
+    let words = shlex::split(text).ok_or_else(|| format!("{text}: a quote is not closed"))?;
+    check_argv(&words)?;
+    Ok(words)
+}
+
+/// Whether a program could be started like this at all.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_argv(argv: &[String]) -> Result<(), String> {
+    match argv.first() {
+        None => Err("a command has at least one word".into()),
+        Some(program) if program.is_empty() => Err("a command's first word is a program, and this one is empty".into()),
+        Some(_) if argv.iter().any(|word| word.contains('\0')) => Err("a word cannot hold a NUL".into()),
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Ask<'a> {
+        commands: &'a Commands,
+        variables: &'a [&'a str],
+        place: &'a str,
+    }
+
+    impl Ask<'_> {
+        /// What is said about these words, or about a text for a shell.
+        fn decide(&self, argv: &[&str], is_shell: bool) -> Result<Verdict<'_>, String> {
+            let shown = argv.join(" ");
+            let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
+            let variables: Vec<OsString> = self.variables.iter().map(OsString::from).collect();
+            let place = RootPath::default().join(self.place.as_bytes()).unwrap();
+            let argv = (!is_shell).then_some(&*argv);
+            let asked = Asked { argv, shown: &shown, variables: &variables, place: &place };
+            let peer = Peer::Guest { address: "laptop".into(), fingerprint: None };
+            self.commands.decide(&peer, &asked).map_err(|refusal| {
+                assert_eq!(refusal.code, ErrorCode::NotAllowed);
+                refusal.message
+            })
+        }
+    }
+
+    fn listed() -> Commands {
+        Commands::Listed(vec![split("uptime").unwrap(), split("systemctl restart web").unwrap()])
+    }
+
+    #[test]
+    fn a_listed_command_runs_word_for_word_and_no_other() {
+        let ask = Ask { commands: &listed(), variables: &[], place: "/" };
+        assert_eq!(ask.decide(&["uptime"], false), Ok(Verdict::AsAsked));
+        assert_eq!(ask.decide(&["systemctl", "restart", "web"], false), Ok(Verdict::AsAsked));
+        let only = "exec: guest laptop may run only: uptime | systemctl restart web \
+                    (exactly so: rexec HOST -- uptime); it asked";
+        for (argv, is_shell, asked) in [
+            (&["uptime"][..], true, " a shell for: uptime"),
+            (&["uptime", ""], false, " for: uptime ''"),
+            (&["uptime", "-p"], false, " for: uptime -p"),
+            (&["/usr/bin/uptime"], false, " for: /usr/bin/uptime"),
+            (&["systemctl", "restart"], false, " for: systemctl restart"),
+            (&["systemctl restart web"], false, " for: 'systemctl restart web'"),
+            (&["systemctl", "restart", "web", "x"], false, " for: systemctl restart web x"),
+            (&["Uptime"], false, " for: Uptime"),
+        ] {
+            assert_eq!(ask.decide(argv, is_shell), Err(format!("{only}{asked}")));
+        }
+    }
+
+    #[test]
+    fn words_are_compared_as_bytes() {
+        let commands = Commands::Listed(vec![vec!["\u{fffd}".into()]]);
+        let argv = [OsStr::from_bytes(b"\xff").to_owned()];
+        let place = RootPath::default();
+        let asked = Asked { argv: Some(&argv), shown: "\u{fffd}", variables: &[], place: &place };
+        assert!(commands.decide(&Peer::Own, &asked).is_err());
+    }
+
+    #[test]
+    fn a_forced_command_runs_whatever_is_asked() {
+        let commands = Commands::Forced(split("backup --all").unwrap());
+        let ask = Ask { commands: &commands, variables: &[], place: "/" };
+        let instead = ["backup".to_owned(), "--all".to_owned()];
+        for (argv, is_shell) in [(&["ls"][..], false), (&["rm -rf ~"], true), (&["backup", "--all"], false)] {
+            assert_eq!(ask.decide(argv, is_shell), Ok(Verdict::Instead(&instead)));
+        }
+    }
+
+    #[test]
+    fn neither_takes_variables_or_a_directory_and_any_takes_all() {
+        let forced = Commands::Forced(split("uptime").unwrap());
+        for (variables, place, why) in [
+            (&["A=secret"][..], "/", "without variables of its own, and it sets A"),
+            (&["TERM=xterm", "PATH=/tmp"], "/", "and it sets PATH"),
+            (&["TERM=xterm", "TERM=dumb"], "/", "and it sets TERM"),
+            (&["TERM="], "/", "and it sets TERM"),
+            (&["TERM=../x"], "/", "and it sets TERM"),
+            (&["TERM=a b"], "/", "and it sets TERM"),
+            (&["TERMINFO=x"], "/", "and it sets TERMINFO"),
+            (&["TERM"], "/", "and it sets TERM"),
+            (&[], "sub", "in / alone, and it asked for /sub (leave -C out, or cd /)"),
+        ] {
+            for commands in [&listed(), &forced] {
+                let said = Ask { commands, variables, place }.decide(&["uptime"], false).unwrap_err();
+                assert!(said.contains(why) && !said.contains("secret"), "{said} does not say {why}");
+            }
+            let any = Ask { commands: &Commands::Any, variables, place };
+            assert_eq!(any.decide(&["uptime"], true), Ok(Verdict::AsAsked));
+        }
+        for commands in [&listed(), &forced] {
+            let term = ["TERM=screen.xterm-256color+x_1"];
+            assert!(Ask { commands, variables: &term, place: "/" }.decide(&["uptime"], false).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_refusal_stays_short_and_the_operators_list_is_whole() {
+        let many = Commands::Listed((0..100).map(|n| vec![format!("run-{n}")]).collect());
+        let ask = Ask { commands: &many, variables: &[], place: "/" };
+        let said = ask.decide(&["x".repeat(100_000).as_str()], false).unwrap_err();
+        assert!(said.contains("run-7 | 92 more (exactly so") && said.ends_with("xxx…"), "{said}");
+        assert!(said.len() < 1000 && many.to_string().ends_with("run-98 | run-99"));
+    }
+
+    #[test]
+    fn a_text_is_split_as_a_shell_would() {
+        assert_eq!(split("a  'b c' d\\ e \"\" $x").unwrap(), ["a", "b c", "d e", "", "$x"]);
+        for (text, why) in [("a 'b", "a quote is not closed"), (" ", "at least one word"), ("'' a", "is empty")] {
+            assert!(split(text).unwrap_err().contains(why), "{text}");
+        }
+        assert!(check_argv(&["a".into(), "b\0".into()]).unwrap_err().contains("NUL"));
+        assert_eq!(joined(&["a", "b c", ""]), "a 'b c' ''");
+    }
+}
