@@ -81,14 +81,7 @@ fn a_directory_that_the_session_moved_to_counts_too() {
     let (mut line, _) = crate::trust::connect(&two.server, &two.laptop);
     let run = |line: &mut landline::line::Line| {
         let work = landline::exec::process::Work::Argv(vec!["pwd".into()]);
-        let call = landline::exec::Call {
-            work: &work,
-            path: None,
-            variables: &[],
-            terms: landline::wire::message::Terms::default(),
-            stdin: None,
-        };
-        landline::exec::call_exec(line, &call, &mut |_, _| Ok(()))
+        landline::exec::call_exec(line, &landline::exec::Call::of(&work), &mut |_, _| Ok(()))
     };
     run(&mut line).unwrap();
     landline::dir::call_cd(&mut line, b"sub").unwrap();
