@@ -28,6 +28,7 @@ ENV["LANDLINE_HOME"] = os.path.join(HOME.name, "home")
 
 def arguments(doc, rounds=5, **defaults):
     """Parses --rounds and one option for each of `defaults`, of the default's type."""
+    signal.signal(signal.SIGTERM, end)
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of every contender (default: %(default)s)")
     for name, value in defaults.items():
@@ -37,6 +38,12 @@ def arguments(doc, rounds=5, **defaults):
             kind = {"type": type(value)}
         parser.add_argument(f"--{name.replace('_', '-')}", default=value, help="default: %(default)s", **kind)
     return parser.parse_args()
+
+
+def end(*_):
+    """Told to stop, a script still stops what it has started. Once: the rest of that is not to be cut short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def find_programs():
@@ -77,6 +84,15 @@ class Server:
         self.address = None
         self.said = []
         self.cpu = None
+        try:
+            self._wait_until_ready(pattern)
+        except BaseException:
+            # Whoever asked for it never had it, so nobody else would.
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _wait_until_ready(self, pattern):
         if not pattern:
             self.address = listening_address(self.process)
             self.found.set()
@@ -85,8 +101,7 @@ class Server:
             if stream:
                 threading.Thread(target=self._read, args=(stream, re.compile(pattern)), daemon=True).start()
         if not self.found.wait(DEADLINE):
-            self.process.kill()
-            sys.exit(f"{argv[0]} never said where it listens: {''.join(self.said)}")
+            sys.exit(f"{self.process.args[0]} never said where it listens: {''.join(self.said)}")
 
     def _read(self, stream, pattern):
         for line in stream:
@@ -113,7 +128,8 @@ class Server:
         """Waits for its end, after telling it so if `with_signal` is given."""
         if self.cpu is None:
             if with_signal:
-                self.process.send_signal(with_signal)
+                # Popen would look first whether it has ended, and keep its CPU seconds from us.
+                os.kill(self.process.pid, with_signal)
             self.cpu = wait(self.process)
 
 
@@ -139,8 +155,8 @@ def target(link):
         return None
 
 
-def tcp_server(programs, *args):
-    argv = [programs["tcp-server"], "--quiet", "--bind", "127.0.0.1:0", "--guest", "all"]
+def tcp_server(programs, *args, guest="all"):
+    argv = [programs["tcp-server"], "--quiet", "--bind", "127.0.0.1:0", "--guest", guest]
     return Server([*argv, "--max-per-address", "20000", *args], r"ready on (\S+)")
 
 
@@ -161,6 +177,10 @@ def ssh_files(directory):
     (directory / "sshd").write_text(
         f"HostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\nPidFile none\nStrictModes no\n"
         "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n"
+        # Else it drops some of those that come together.
+        "MaxStartups 1000\n"
+        # What the user's own shell does when somebody logs in is no part of what is measured.
+        f"SetEnv HOME={directory}\n"
     )
 
 
@@ -170,11 +190,25 @@ def start_sshd(program, keys):
     return Server(daemon, stdout=subprocess.DEVNULL)
 
 
+def ssh_trust(keys):
+    """For ssh and scp: nothing but these keys, and nobody is asked."""
+    trust = [f"IdentityFile={keys}/user", "IdentitiesOnly=yes", "IdentityAgent=none", "BatchMode=yes"]
+    trust += ["StrictHostKeyChecking=no", f"UserKnownHostsFile={keys}/known", "LogLevel=ERROR"]
+    return ["-F", "none", *(word for option in trust for word in ["-o", option])]
+
+
+def ssh_port(address):
+    return ["-o", f"Port={address.rsplit(':', 1)[1]}"]
+
+
 def scp_command(keys, address, *options):
     """What comes before source and target."""
-    trust = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={keys}/known", "-o", "LogLevel=ERROR"]
-    port = address.rsplit(":", 1)[1]
-    return ["scp", "-q", "-F", "none", "-P", port, "-i", keys / "user", *trust, *options]
+    return ["scp", "-q", *ssh_trust(keys), *ssh_port(address), *options]
+
+
+def ssh_command(keys, address, *options):
+    """What comes before the command."""
+    return ["ssh", *ssh_trust(keys), *ssh_port(address), *options, "127.0.0.1"]
 
 
 def remote(path):
@@ -194,8 +228,14 @@ def wait(process, deadline=DEADLINE):
     """Waits for a child; its CPU seconds, with those of the children it waited for itself."""
     timer = threading.Timer(deadline, process.kill)
     timer.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    timer.cancel()
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     return usage.ru_utime + usage.ru_stime
 
