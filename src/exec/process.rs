@@ -216,12 +216,13 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
         terminal::apart(move || command.spawn())?
     };
     let leader = Pid::from_child(&child);
-    let tree = Arc::new(Tree::new(leader, environment.marker.clone(), terminal.clone()));
+    let tree = Tree::new(leader, environment.marker.clone(), terminal.clone());
     let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {
             // Nobody would ever end it or wait for it.
             tree.end(Duration::ZERO);
+            tree.close();
             child.wait()?;
             return Err(error.into());
         }
@@ -275,6 +276,8 @@ impl Process {
     /// # Errors
     /// Never, for a child that nobody else waited for.
     pub fn wait(&mut self) -> io::Result<Outcome<'static>> {
+        self.wait_for_exit();
+        self.tree.close();
         let status = self.child.wait()?;
         self.reaped = true;
         Ok(outcome(status))
@@ -306,6 +309,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !self.reaped {
             self.tree.end(Duration::ZERO);
+            self.tree.close();
             if let Err(error) = self.child.wait() {
                 tracing::warn!(%error, "a command could not be waited for");
             }

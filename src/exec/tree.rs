@@ -9,19 +9,24 @@
 //! - a cgroup of its own (cgroups(7), version 2), where this user may make one: nobody leaves it who may not write to
 //!   another. A process that the command had forked before it was put there is outside; the marker finds it.
 //!
+//! To put a process into a cgroup, the kernel waits until every core has let go of what it reads (5 to 15 ms, unless it
+//! has just been done). So it is done a moment after the start, elsewhere, and not at all for what is over by then.
+//!
 //! Signals go through pidfds (`pidfd_open(2)`): a number may be somebody else's by the time that it is used.
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::terminal::Terminal;
+use crate::net::listen::STACK_LEN;
 
 /// What carries the marker.
 pub const MARKER_NAME: &str = "LANDLINE_COMMAND";
@@ -39,15 +44,53 @@ const STOPS_MAX: usize = 100;
 pub struct Tree {
     group: Pid,
     marker: String,
-    cgroup: Option<Cgroup>,
+    cgroup: Mutex<Net>,
     terminal: Option<Arc<Terminal>>,
+}
+
+/// How far it is with a command's cgroup.
+#[derive(Debug)]
+enum Net {
+    /// It has none yet, or may not have one.
+    None,
+    Own(Cgroup),
+    /// Its leader's number may be somebody else's from now on.
+    Over,
 }
 
 impl Tree {
     /// What `leader` starts, which leads its group and has `marker` in its environment, on this terminal.
-    pub fn new(leader: Pid, marker: String, terminal: Option<Arc<Terminal>>) -> Self {
-        let cgroup = Cgroup::make(&marker).and_then(|cgroup| cgroup.add(leader));
-        Self { group: leader, marker, cgroup, terminal }
+    pub fn new(leader: Pid, marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
+        let tree = Arc::new(Self { group: leader, marker, cgroup: Mutex::new(Net::None), terminal });
+        put_into_cgroup_soon(&tree);
+        tree
+    }
+
+    /// Puts its leader, and whoever else is found, into a cgroup of its own.
+    fn put_into_cgroup(&self) {
+        let mut net = self.net();
+        if !matches!(*net, Net::None) {
+            return;
+        }
+        let Some(cgroup) = Cgroup::make(&self.marker) else { return };
+        if cgroup.add(self.group.as_raw_nonzero().get()) {
+            for other in processes().filter(|pid| has_marker(*pid, &self.marker)) {
+                cgroup.add(other);
+            }
+            *net = Net::Own(cgroup);
+        }
+    }
+
+    /// Its leader will be waited for now: whoever is put into a cgroup by its number later could be a stranger.
+    pub fn close(&self) {
+        let mut net = self.net();
+        if matches!(*net, Net::None) {
+            *net = Net::Over;
+        }
+    }
+
+    fn net(&self) -> MutexGuard<'_, Net> {
+        self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a signal to the process group: what a terminal would do. On a terminal a shell gives each of its jobs a group:
@@ -83,7 +126,7 @@ impl Tree {
     }
 
     fn kill(&self) {
-        if let Some(cgroup) = &self.cgroup {
+        if let Net::Own(cgroup) = &*self.net() {
             cgroup.kill();
         }
         // Who forks faster than we look is stopped first, until nobody new is there.
@@ -129,13 +172,39 @@ impl Tree {
 
     /// All that can be found, whatever their group.
     fn members(&self) -> Vec<OwnedFd> {
-        let mut members = self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default();
+        let mut members = if let Net::Own(cgroup) = &*self.net() { cgroup.members() } else { Vec::new() };
         members.extend(processes().filter_map(|pid| {
             // First a handle, then the look: if the number changed hands in between, the signal goes to nobody.
             let member = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
             has_marker(pid, &self.marker).then_some(member)
         }));
         members
+    }
+}
+
+/// What is over sooner gets no cgroup.
+const SETTLED: Duration = Duration::from_millis(10);
+
+/// Has a thread of its own do it, one after the other: what the kernel waits for, it then waits for once.
+fn put_into_cgroup_soon(tree: &Arc<Tree>) {
+    type Started = (Instant, Weak<Tree>);
+    static QUEUE: OnceLock<Option<Sender<Started>>> = OnceLock::new();
+    let queue = QUEUE.get_or_init(|| {
+        own_cgroup()?;
+        let (queue, queued) = channel::<Started>();
+        let settle = move || {
+            for (started, tree) in queued {
+                thread::sleep(SETTLED.saturating_sub(started.elapsed()));
+                if let Some(tree) = tree.upgrade() {
+                    tree.put_into_cgroup();
+                }
+            }
+        };
+        thread::Builder::new().name("cgroups".into()).stack_size(STACK_LEN).spawn(settle).ok().map(|_| queue)
+    });
+    if let Some(queue) = queue {
+        // The thread lives as long as the process.
+        drop(queue.send((Instant::now(), Arc::downgrade(tree))));
     }
 }
 
@@ -196,12 +265,9 @@ impl Cgroup {
         }
     }
 
-    fn add(self, pid: Pid) -> Option<Self> {
-        match fs::write(self.0.join("cgroup.procs"), pid.as_raw_nonzero().to_string()) {
-            Ok(()) => Some(self),
-            // It has ended already, or may not be moved.
-            Err(_) => None,
-        }
+    /// Whether it is in there now: it may have ended already, or may not be moved.
+    fn add(&self, pid: i32) -> bool {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).is_ok()
     }
 
     fn members(&self) -> Vec<OwnedFd> {
