@@ -18,13 +18,11 @@ use crate::line::Line;
 use crate::root::{RootPath, mtime_ns};
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, Misbehaviour, Refusal, Result};
+use crate::wire::error::{Error, Refusal, Result};
 use crate::wire::message::{Kind, Message, Stream};
 
 /// A listing leaves in pieces of about so many bytes.
 const PIECE_LEN: usize = 64 * 1024;
-/// Longest listing a client takes, in bytes: about a million entries.
-const LISTING_LEN_MAX: usize = 128 * 1024 * 1024;
 
 /// One entry of a listing, a line of JSON on the wire and with `ls --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,30 +213,9 @@ fn expect_cwd(line: &mut Line) -> Result<Vec<u8>> {
 /// The server refused, the listing is over 128 MiB or no JSON, or the line failed.
 pub fn call_ls(line: &mut Line, path: &[u8]) -> Result<Vec<Entry>> {
     line.sender().send(&Message::Ls { path: path.into() }, &[])?;
-    let mut listing: Vec<u8> = Vec::new();
-    loop {
-        match line.answer_or_refusal("data or end")? {
-            Message::Data { .. } => {}
-            Message::End { .. } => break,
-            other => return Err(out_of_turn(&other, "data or end")),
-        }
-        let piece = line.receiver().body(crate::wire::frame::BODY_LEN_MAX)?;
-        if listing.len() + piece.len() > LISTING_LEN_MAX {
-            return Err(bad_listing(&format!("it is over the limit of {LISTING_LEN_MAX} bytes")));
-        }
-        listing.extend_from_slice(&piece);
-    }
-    let mut entries: Vec<Entry> = listing
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).map_err(|error| bad_listing(&error.to_string())))
-        .collect::<Result<_>>()?;
+    let mut entries: Vec<Entry> = line.listing()?;
     entries.sort_by_cached_key(Entry::name_bytes);
     Ok(entries)
-}
-
-fn bad_listing(why: &str) -> Error {
-    Misbehaviour::BadBody { what: "listing", why: why.to_owned() }.into()
 }
 
 /// Makes a directory, with those above it if `parents`.

@@ -9,17 +9,25 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::net::stream::{Control, ReadHalf, Stream, WriteHalf};
 use crate::net::tls::Tls;
 use crate::wire::conn::{Receiver, Sender, out_of_turn};
-use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Message, VERSION};
+use crate::wire::error::{Error, ErrorCode, LineLost, Misbehaviour, Refusal, Result};
+use crate::wire::frame::BODY_LEN_MAX;
+use crate::wire::message::{self, Message, VERSION};
 
 /// The receiving half of a line.
 pub type LineReceiver = Receiver<ReadHalf>;
 /// The sending half of a line; its clones share one lock.
 pub type LineSender = Sender<WriteHalf>;
 
+/// A list leaves in pieces of about so many bytes.
+const LISTING_PIECE_LEN: usize = 64 * 1024;
+/// Longest list that a client takes, in bytes: about a million entries of a directory.
+const LISTING_LEN_MAX: usize = 128 * 1024 * 1024;
 /// How long a server may take to say `hello`, which it does before it looks at any request.
 const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -169,6 +177,49 @@ impl Line {
             Message::Ok { path } => Ok(path.map(std::borrow::Cow::into_owned)),
             other => Err(out_of_turn(&other, "ok")),
         }
+    }
+
+    /// Sends a list, a line of JSON each.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn send_listing<T: Serialize>(&mut self, entries: &[T]) -> Result<()> {
+        let mut waiting = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut waiting, entry).map_err(io::Error::from)?;
+            waiting.push(b'\n');
+            if waiting.len() >= LISTING_PIECE_LEN {
+                self.sender.queue(&Message::Data { stream: message::Stream::Main }, &waiting)?;
+                waiting.clear();
+            }
+        }
+        if !waiting.is_empty() {
+            self.sender.queue(&Message::Data { stream: message::Stream::Main }, &waiting)?;
+        }
+        self.sender.send(&Message::End { total: None }, &[])
+    }
+
+    /// Waits for a list, a line of JSON each.
+    ///
+    /// # Errors
+    /// As [`answer_or_refusal`](Self::answer_or_refusal), or it is no such list.
+    pub fn listing<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
+        let bad = |why: String| Error::from(Misbehaviour::BadBody { what: "listing", why });
+        let mut listing: Vec<u8> = Vec::new();
+        loop {
+            match self.answer_or_refusal("data or end")? {
+                Message::Data { .. } => {}
+                Message::End { .. } => break,
+                other => return Err(out_of_turn(&other, "data or end")),
+            }
+            let piece = self.receiver.body(BODY_LEN_MAX)?;
+            if listing.len() + piece.len() > LISTING_LEN_MAX {
+                return Err(bad(format!("it is over the limit of {LISTING_LEN_MAX} bytes")));
+            }
+            listing.extend_from_slice(&piece);
+        }
+        let lines = listing.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|error| bad(error.to_string()))).collect()
     }
 
     /// Both halves, for a turn in which both sides speak.

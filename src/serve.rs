@@ -17,8 +17,17 @@ use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
 use crate::{chat, dir, echo, exec, files, pair, trees};
 
-/// What serves a verb: the line, its session, the rooms, the request.
-type Serve = fn(&mut Line, &mut Session, &Hub, &Message<'_>) -> Result<()>;
+/// What serves a verb: the line, its session, what the lines share, the request.
+type Serve = fn(&mut Line, &mut Session, &Shared<'_>, &Message<'_>) -> Result<()>;
+
+/// What lines share, and what outlives them.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'s> {
+    /// The rooms.
+    pub hub: &'s Hub,
+    /// The peers' places and detached commands.
+    pub exec: exec::Shared<'s>,
+}
 
 /// One row of the table.
 #[derive(Debug)]
@@ -46,18 +55,62 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "chat",
         services: &[Chat],
-        serve: |line, session, hub, request| match request {
-            Message::Chat { room, nick } => chat::serve_chat(line, session, hub, room, nick),
+        serve: |line, session, shared, request| match request {
+            Message::Chat { room, nick } => chat::serve_chat(line, session, shared.hub, room, nick),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "exec",
         services: &[Exec],
-        serve: |line, session, _, request| match request {
-            Message::Exec { form, path, terms } => exec::serve_exec(line, session, (*form, *terms), path.as_deref()),
+        serve: |line, session, shared, request| match request {
+            Message::Exec { form, path, place, terms } => {
+                let (path, place) = (path.as_deref(), place.as_deref());
+                exec::serve_exec(line, session, shared.exec, exec::Request { form: *form, path, place, terms: *terms })
+            }
             other => Err(not_this_verb(other)),
         },
+    },
+    Verb {
+        name: "jobs",
+        services: &[Exec],
+        serve: |line, session, shared, _| exec::jobs::serve_jobs(line, session, shared.exec.jobs),
+    },
+    Verb {
+        name: "attach",
+        services: &[Exec],
+        serve: |line, session, shared, request| match request {
+            Message::Attach { job, watch, tail } => {
+                exec::jobs::serve_attach(line, session, shared.exec.jobs, job, (*watch, *tail))
+            }
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "kill",
+        services: &[Exec],
+        serve: |line, session, shared, request| match request {
+            Message::Kill { job, signal } => {
+                exec::jobs::serve_kill(line, session, shared.exec.jobs, job, signal.as_deref())
+            }
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "place",
+        services: &[Exec],
+        serve: |line, session, shared, request| match request {
+            Message::Place { place, path, ttl_ms, variables } => {
+                let change = (path.as_deref(), *ttl_ms, *variables);
+                exec::places::serve_place(line, session, shared.exec.places, place, change)
+            }
+            other => Err(not_this_verb(other)),
+        },
+    },
+    Verb {
+        name: "places",
+        services: &[Exec],
+        serve: |line, session, shared, _| exec::places::serve_places(line, session, shared.exec.places),
     },
     Verb {
         name: "cd",
@@ -135,8 +188,8 @@ pub fn verbs_for(services: Services) -> Vec<&'static str> {
 /// What a line's requests are served in.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'s> {
-    /// The rooms.
-    pub hub: &'s Hub,
+    /// The rooms, places and detached commands.
+    pub shared: Shared<'s>,
     /// The line's entry among the open ones.
     pub open: &'s OpenLine,
     /// How long the line may be silent between two turns; `None`: for ever.
@@ -276,7 +329,7 @@ fn turn(
     let result = match request {
         // Whoever knows the code may ask: no service is needed, and none is had before it is known.
         Message::Pair { name } => pair::serve_pair(line, session, context.home, context.own, name),
-        _ => verb_for(request, session).and_then(|verb| (verb.serve)(line, session, context.hub, request)),
+        _ => verb_for(request, session).and_then(|verb| (verb.serve)(line, session, &context.shared, request)),
     };
     line.set_deadline(None);
     let in_step = match &result {
@@ -333,6 +386,7 @@ fn about(request: &Message<'_>) -> String {
         | Message::Push { path } => shown(path),
         Message::Mv { path, to } => format!("{} -> {}", shown(path), shown(to)),
         Message::Chat { room, nick } => format!("{nick} in {room}"),
+        Message::Place { place, .. } => place.clone().into_owned(),
         Message::Pair { name } => format!("calls itself {name}"),
         _ => String::new(),
     }
@@ -394,7 +448,7 @@ mod tests {
             (Proof::Key(key("chat")), vec!["chat"]),
             (Proof::Key(key("read")), read),
             (Proof::Key(key("write")), write),
-            (Proof::Key(key("exec")), vec!["exec", "cd", "pwd"]),
+            (Proof::Key(key("exec")), vec!["exec", "jobs", "attach", "kill", "place", "places", "cd", "pwd"]),
             // Who was only dialled, who is unknown, and who shows nothing get what guests get.
             (Proof::Key(key("none")), vec!["chat"]),
             (Proof::Key(key("stranger")), vec!["chat"]),

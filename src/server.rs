@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use crate::audit::{Audit, Record, parts_of};
 use crate::bare::{Bare, Caller, serve_bare};
 use crate::chat::hub::Hub;
+use crate::exec::jobs::Jobs;
+use crate::exec::places::Places;
 use crate::line::Line;
 use crate::net::Stream;
 use crate::net::gate::{Caps, Full, Gate, Place, Rank};
@@ -25,14 +27,14 @@ use crate::net::listen::{Door, Handler, Listener, STACK_LEN, accept_loop};
 use crate::net::open::{OpenLine, OpenLines};
 use crate::net::tls::HandshakeError;
 use crate::root::{Root, RootPath};
-use crate::serve::{Context, serve, verbs_for};
+use crate::serve::{Context, Shared, serve, verbs_for};
 use crate::session::{Report, Session, millis};
 use crate::trust::home::Home;
 use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::peers::Roster;
 use crate::trust::policy::{Grant, Proof, Rules};
 use crate::trust::seen::Notebook;
-use crate::trust::{Peer, Services};
+use crate::trust::{Owner, Peer, Service, Services};
 use crate::wire::conn::{Sender, encode};
 use crate::wire::detect::{First, first_bytes};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
@@ -94,6 +96,8 @@ pub struct Server {
     guest: Services,
     gate: Arc<Gate>,
     hub: Hub,
+    places: Places,
+    jobs: Arc<Jobs>,
     lines: Arc<OpenLines>,
     idle_timeout: Option<Duration>,
     stall_timeout: Option<Duration>,
@@ -113,6 +117,11 @@ impl Server {
     /// # Errors
     /// The root cannot be shown, or a thread could not start.
     pub fn new(config: Config) -> io::Result<Arc<Self>> {
+        let jobs = if config.is_for_pairing_only {
+            Jobs::none()
+        } else {
+            Jobs::open(&config.home).map_err(io::Error::other)?
+        };
         let server = Arc::new(Self {
             root: Arc::new(config.root.hiding(config.home.path())?),
             identity: config.identity,
@@ -123,6 +132,8 @@ impl Server {
             guest: config.guest,
             gate: Gate::new(config.caps),
             hub: Hub::new()?,
+            places: Places::default(),
+            jobs,
             lines: Arc::default(),
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
@@ -155,6 +166,16 @@ impl Server {
             *key == own
                 || known.iter().any(|peer| peer.fingerprint.as_bytes() == key && peer.services != Services::NONE)
         };
+        let guest = self.guest;
+        let may_run = |owner: &Owner| match owner {
+            Owner::Own => true,
+            Owner::Key(key) => {
+                let peer = known.by_key(key).filter(|peer| peer.services != Services::NONE);
+                peer.map_or(guest, |peer| peer.services).has(Service::Exec)
+            }
+        };
+        self.jobs.end_unless(&may_run);
+        self.places.forget_unless(&may_run);
         for line in self.lines.stop_where(|key| !may_stay(key)) {
             tracing::info!(line, "ended: its peer was revoked");
         }
@@ -191,6 +212,10 @@ impl Server {
         if left > 0 {
             self.lines.stop_now();
             self.lines.wait_until_none(CUT_TIME_MAX);
+        }
+        let jobs = self.jobs.end_all();
+        if jobs > 0 {
+            tracing::warn!(jobs, "detached commands were ended");
         }
         Stopped { cut: left }
     }
@@ -420,7 +445,7 @@ impl Server {
         let mut session = self.session(grant, caller)?;
         line.welcome(PROGRAM, &verbs_for(session.services))?;
         let context = Context {
-            hub: &self.hub,
+            shared: Shared { hub: &self.hub, exec: crate::exec::Shared { places: &self.places, jobs: &self.jobs } },
             open: &caller.open,
             idle_timeout: self.idle_timeout,
             own: self.identity.fingerprint(),

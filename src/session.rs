@@ -9,10 +9,11 @@ use crate::net::gate::Gate;
 use crate::net::stream::Origin;
 use crate::root::{Root, RootPath};
 use crate::trust::commands::Commands;
-use crate::trust::{Peer, Service, Services};
+use crate::trust::{Owner, Peer, Service, Services};
+use crate::wire::error::{ErrorCode, Refusal};
 
 /// One line's memory. It never touches the process: `cd` moves a session and nothing else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Session {
     /// The line's number in the log.
     pub line: u64,
@@ -41,7 +42,7 @@ pub struct Session {
 }
 
 /// What one request was about and how it ended, for the log.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The path, room or command, as the peer sent it.
     pub about: String,
@@ -56,8 +57,19 @@ impl Session {
     ///
     /// # Errors
     /// It leads out of the root, or cannot be a path.
-    pub fn resolve(&self, path: &[u8]) -> Result<RootPath, crate::wire::error::Refusal> {
+    pub fn resolve(&self, path: &[u8]) -> Result<RootPath, Refusal> {
         self.cwd.join(path)
+    }
+
+    /// Whose is what outlives this line.
+    ///
+    /// # Errors
+    /// Nothing on this line proves who that is.
+    pub fn owner(&self) -> Result<Owner, Refusal> {
+        self.peer.owner().ok_or_else(|| {
+            let text = "what is kept belongs to somebody, and nothing on this line proves who you are: come encrypted";
+            Refusal::new(ErrorCode::NotAllowed, text)
+        })
     }
 
     /// Whether the peer may see what is there.

@@ -78,6 +78,8 @@ impl Exit {
             Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
                 u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
             }
+            // Whoever is asked does not know, as with a line that was lost.
+            Outcome::Lost { .. } => Self::LineLost.beside_a_command().code(),
             // As timeout(1) has it.
             Outcome::TimedOut => 124,
             Outcome::Killed(signal) => {

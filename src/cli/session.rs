@@ -12,7 +12,7 @@ use super::args::Talk;
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::prompt::{Input, Prompt};
-use super::signals::{Forwarding, Interruption};
+use super::signals::{Forwarding, Interruption, to_command};
 use super::tcp_client::PROGRAM;
 use super::{Exit, chat, fget, fput, listing, printable, put_json, put_out, say};
 use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
@@ -269,7 +269,7 @@ impl Session {
         }
         let mut line = self.line.borrow_mut();
         let work = Work::Shell(command.into());
-        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), None)?;
+        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), &to_command)?;
         let ended = call_exec(&mut line, &Call::of(&work), &mut |stream, bytes| {
             use std::io::Write as _;
             match stream {

@@ -14,7 +14,6 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::line::LineSender;
 use crate::net::stream::{Control, WeakControl};
 use crate::wire::Message;
-use crate::wire::message::Size;
 
 type Act = Box<dyn FnMut(i32) + Send>;
 
@@ -65,15 +64,14 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Begins to pass signals on. Where the command has a terminal, `size` says how large the one here is now, and a
-    /// second Ctrl-C is a key like the first.
+    /// Begins to say `message` for each signal, if it says any.
     ///
     /// # Errors
     /// The handlers could not be installed.
     pub fn start(
         sender: LineSender,
         control: Control,
-        size: Option<&'static (dyn Fn() -> Size + Sync)>,
+        message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
     ) -> std::io::Result<Self> {
         let is_ended = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&is_ended);
@@ -85,10 +83,7 @@ impl Forwarding {
                 control.stop();
                 return;
             }
-            let message = match size {
-                Some(size) if signal == SIGWINCH => Message::Window(size()),
-                _ => Message::Signal { signal: crate::exec::process::signal_name(signal).into() },
-            };
+            let Some(message) = message(signal) else { return };
             let sender = sender.clone();
             // On a thread of its own: a line that takes nothing must not keep the second Ctrl-C waiting.
             let sending = thread::Builder::new().spawn(move || sender.send(&message, &[]));
@@ -101,6 +96,19 @@ impl Forwarding {
     pub fn stop(self) -> bool {
         self.is_ended.load(Ordering::Acquire)
     }
+}
+
+/// The signal that says that the terminal has another size.
+pub const WINCH: i32 = SIGWINCH;
+
+/// The remote command gets the same signal.
+pub fn to_command(signal: i32) -> Option<Message<'static>> {
+    Some(Message::Signal { signal: crate::exec::process::signal_name(signal).into() })
+}
+
+/// Whoever only looks at a command leaves it.
+pub fn to_leave(signal: i32) -> Option<Message<'static>> {
+    (signal != SIGWINCH && signal != SIGUSR1).then_some(Message::End { total: None })
 }
 
 /// Ends a run on Ctrl-C and its like by ending its lines: what has come is then kept for the next attempt, as

@@ -22,6 +22,8 @@ pub struct Call<'c> {
     pub work: &'c Work,
     /// Where, if not where the session stands.
     pub path: Option<&'c [u8]>,
+    /// The place whose directory and variables it gets; `path` is from there.
+    pub place: Option<&'c str>,
     /// `NAME=VALUE` for its environment.
     pub variables: &'c [OsString],
     /// Its deadline, and what else was agreed; how many variables there are is filled in.
@@ -35,7 +37,15 @@ pub struct Call<'c> {
 impl<'c> Call<'c> {
     /// This, where the session stands, with nothing to read and nothing agreed.
     pub fn of(work: &'c Work) -> Self {
-        Self { work, path: None, variables: &[], terms: Terms::default(), stdin: None, typed: None }
+        Self { work, path: None, place: None, variables: &[], terms: Terms::default(), stdin: None, typed: None }
+    }
+
+    /// The request and its body.
+    pub(super) fn request(&self) -> (Message<'_>, Vec<u8>) {
+        let (form, body) = self.work.to_body(self.variables);
+        let variables = u32::try_from(self.variables.len()).unwrap_or(u32::MAX);
+        let (path, place) = (self.path.map(Into::into), self.place.map(Into::into));
+        (Message::Exec { form, path, place, terms: Terms { variables, ..self.terms } }, body)
     }
 }
 
@@ -60,9 +70,7 @@ pub type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>;
 /// The server refused (then nothing ran), `output` failed (then the command was ended), or the line
 /// was lost (then its fate is unknown here; the server ends it).
 pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result<Ended> {
-    let (form, body) = call.work.to_body(call.variables);
-    let variables = u32::try_from(call.variables.len()).unwrap_or(u32::MAX);
-    let request = Message::Exec { form, path: call.path.map(Into::into), terms: Terms { variables, ..call.terms } };
+    let (request, body) = call.request();
     line.sender().queue(&request, &body)?;
     if call.stdin.is_none() {
         line.sender().queue(&Message::Eof, &[])?;

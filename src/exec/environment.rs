@@ -19,6 +19,9 @@ pub const ORIGINAL_COMMAND: &str = "LANDLINE_ORIGINAL_COMMAND";
 /// Where programs are looked for if the server's environment does not say (what POSIX's `getconf PATH` says, and local ones).
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// What the server alone sets.
+const OURS: [&str; 3] = [PEER_NAME, MARKER_NAME, ORIGINAL_COMMAND];
+
 /// A variable cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadVariable {
@@ -67,9 +70,7 @@ impl Environment {
                 (Some(name), Some(value)) if !name.is_empty() => (name.to_owned(), value.to_owned()),
                 _ => return Err(BadVariable::NoPair(variable)),
             };
-            if let Some(ours) = [PEER_NAME, MARKER_NAME, ORIGINAL_COMMAND].into_iter().find(|ours| name == *ours) {
-                return Err(BadVariable::Ours(ours));
-            }
+            check_name(&name)?;
             self.pairs.retain(|(known, _)| *known != name);
             self.pairs.push((name, value));
         }
@@ -107,6 +108,18 @@ fn executable(path: &Path) -> Result<PathBuf, io::ErrorKind> {
     let metadata = fs::metadata(path).map_err(|error| error.kind())?;
     let is_executable = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
     if is_executable { Ok(path.to_owned()) } else { Err(io::ErrorKind::PermissionDenied) }
+}
+
+/// Whether a client may name this variable, its value aside.
+///
+/// # Errors
+/// It has no name, or is the server's to set.
+pub fn check_name(variable: &OsStr) -> Result<(), BadVariable> {
+    let name = variable.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+    if name.is_empty() {
+        return Err(BadVariable::NoPair(variable.to_owned()));
+    }
+    OURS.into_iter().find(|ours| name == ours.as_bytes()).map_or(Ok(()), |ours| Err(BadVariable::Ours(ours)))
 }
 
 /// The shell that the server's user has chosen: what the server's environment says, what `passwd(5)` says, or the one that

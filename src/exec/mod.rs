@@ -13,16 +13,32 @@
 pub mod call;
 pub mod ending;
 pub mod environment;
+pub mod jobs;
+pub mod places;
 pub mod process;
 pub mod rules;
+pub mod running;
 pub mod serve;
 pub mod terminal;
 pub mod tree;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use call::{Call, Ended, Output, call_exec};
-pub use serve::serve_exec;
+pub use serve::{Request, serve_exec};
+
+use jobs::Jobs;
+use places::Places;
+
+/// What outlives a line.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'s> {
+    /// The peers' places.
+    pub places: &'s Places,
+    /// Their detached commands.
+    pub jobs: &'s Arc<Jobs>,
+}
 
 /// Bytes of stdin that a client may send before the server has granted more: one pipe's worth times four.
 pub const STDIN_CREDIT: u32 = 256 * 1024;

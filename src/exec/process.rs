@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open
 use super::environment::{Environment, login_shell};
 use super::terminal::{self, Terminal};
 use super::tree::Tree;
+use crate::root::RootPath;
 use crate::wire::message::{Form, Outcome, Size};
 
 /// What to run.
@@ -53,14 +54,7 @@ impl Work {
     /// # Errors
     /// It is empty, or its NULs are not where they belong.
     pub fn from_body(form: Form, variables: u32, body: &[u8]) -> Result<(Vec<OsString>, Self), BadWork> {
-        let mut rest = body;
-        let mut before = Vec::new();
-        for _ in 0..variables {
-            let end = rest.iter().position(|byte| *byte == 0).ok_or(BadWork::Unended)?;
-            let (word, behind) = rest.split_at(end);
-            before.push(OsStr::from_bytes(word).to_owned());
-            rest = behind.get(1..).unwrap_or_default();
-        }
+        let (before, rest) = split_words(variables, body)?;
         let work = match form {
             Form::Shell if rest.is_empty() => return Err(BadWork::Empty),
             Form::Shell | Form::Login if rest.contains(&0) => return Err(BadWork::Nul),
@@ -148,6 +142,35 @@ impl Work {
         }
         Ok(command)
     }
+}
+
+/// So many words with a NUL behind each, and what is behind them.
+///
+/// # Errors
+/// There are not so many.
+pub fn split_words(count: u32, body: &[u8]) -> Result<(Vec<OsString>, &[u8]), BadWork> {
+    let mut rest = body;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let end = rest.iter().position(|byte| *byte == 0).ok_or(BadWork::Unended)?;
+        let (word, behind) = rest.split_at(end);
+        words.push(OsStr::from_bytes(word).to_owned());
+        rest = behind.get(1..).unwrap_or_default();
+    }
+    Ok((words, rest))
+}
+
+/// A command that may run.
+#[derive(Debug)]
+pub struct Ready {
+    /// What.
+    pub work: Work,
+    /// In which environment.
+    pub environment: Environment,
+    /// Where.
+    pub cwd: Dir,
+    /// The same, as the client knows it.
+    pub path: RootPath,
 }
 
 /// Where a process' input comes from and its output goes.

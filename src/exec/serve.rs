@@ -5,61 +5,56 @@
 //! it has written; one reads both outputs as they come and sees the exit.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::ending::Ending;
 use super::environment::Environment;
-use super::process::{Process, Streams, Work, could_not_start, exits_within, permitted_signal, start};
-use super::rules;
+use super::places::Places;
+use super::process::{Process, Ready, Streams, Work, could_not_start, permitted_signal, start};
+use super::running::{Running, pump};
 use super::terminal::{END_OF_INPUT, Terminal};
-use super::{COMMAND_LEN_MAX, KILL_AFTER, PIECE_LEN, STDIN_CREDIT, VARIABLES_MAX};
+use super::{COMMAND_LEN_MAX, KILL_AFTER, STDIN_CREDIT, Shared, VARIABLES_MAX, jobs, rules};
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
 use crate::root::RootPath;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Form, Message, Outcome, Stream, Terms};
+use crate::wire::message::{Form, Message, Outcome, Terms};
 
 /// Threads that a command needs beside its line's own.
 const THREADS: usize = 2;
-/// After the exit, output is still waited for so long: a process left in the background may keep
-/// the pipe open for ever.
-const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
-/// And at most so many bytes of it, if such a process never stops writing: what two pipes can hold.
-const DRAIN_LEN_MAX: usize = 2 * 1024 * 1024;
+/// What a client asks for, its command aside.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'r> {
+    /// How the body is to be read.
+    pub form: Form,
+    /// Where to run it, from where the session or the place stands.
+    pub path: Option<&'r [u8]>,
+    /// The place whose directory and variables it gets.
+    pub place: Option<&'r str>,
+    /// What else was asked.
+    pub terms: Terms,
+}
 
 /// Serves one command.
 ///
 /// # Errors
 /// A refusal for the client, or the line failed; the command's own failures are its outcome.
-pub fn serve_exec(
-    line: &mut Line,
-    session: &mut Session,
-    (form, terms): (Form, Terms),
-    path: Option<&[u8]>,
-) -> Result<()> {
+pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, request: Request<'_>) -> Result<()> {
     let body = line.receiver().body(COMMAND_LEN_MAX)?;
-    let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
-    if terms.variables > VARIABLES_MAX {
-        return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", terms.variables)).into());
+    let command = prepare(session, shared.places, request, &body)?;
+    let terms = request.terms;
+    if terms.detached {
+        return jobs::serve_detached(line, session, shared.jobs, &command, terms);
     }
-    let (variables, work) = Work::from_body(form, terms.variables, &body).map_err(|why| bad(why.to_string()))?;
-    session.report.about = work.shown();
-    let mut environment = Environment::of(&session.peer.to_string());
-    let place = path.map_or_else(|| Ok(session.cwd.clone()), |path| session.resolve(path))?;
-    session.report.place = Some(place.to_string());
-    let work = rules::decide(session, work, &variables, &place, &mut environment)?;
-    environment.add(variables).map_err(|why| bad(why.to_string()))?;
-    let cwd = session.root.open_dir(&place)?;
     let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =
         session.gate.take_threads(threads).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
@@ -69,11 +64,11 @@ pub fn serve_exec(
         Terms { merged: true, .. } => Streams::Together,
         _ => Streams::Apart,
     };
-    let outcome = match start(&work, &cwd, streams, &environment) {
-        Ok(process) => run(line, process, terms, &place)?,
+    let outcome = match start(&command.work, &command.cwd, streams, &command.environment) {
+        Ok(process) => run(line, process, terms, &command.path)?,
         Err(error) => {
-            let outcome = could_not_start(&work, &error);
-            say_outcome(line.sender(), &outcome, &place)?;
+            let outcome = could_not_start(&command.work, &error);
+            say_outcome(line.sender(), &outcome, &command.path)?;
             outcome
         }
     };
@@ -81,15 +76,32 @@ pub fn serve_exec(
     Ok(())
 }
 
-fn run(line: &mut Line, mut process: Process, terms: Terms, place: &RootPath) -> Result<Outcome<'static>> {
-    let control = line.control().clone();
-    let kill_after = terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
-    let command = Running {
-        ending: Ending::new(Arc::clone(process.tree())),
-        kill_after,
-        is_over: AtomicBool::new(false),
-        timed_out: AtomicBool::new(false),
+/// Everything that is asked before a command is started.
+fn prepare(session: &mut Session, places: &Places, request: Request<'_>, body: &[u8]) -> Result<Ready> {
+    let Request { form, path, place, terms } = request;
+    let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
+    if terms.variables > VARIABLES_MAX {
+        return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", terms.variables)).into());
+    }
+    let (sent, work) = Work::from_body(form, terms.variables, body).map_err(|why| bad(why.to_string()))?;
+    session.report.about = work.shown();
+    let mut environment = Environment::of(&session.peer.to_string());
+    let (base, mut variables) = match place {
+        None => (session.cwd.clone(), Vec::new()),
+        Some(name) => places.find(&session.owner()?, name)?,
     };
+    variables.extend(sent);
+    let path = path.map_or_else(|| Ok(base.clone()), |path| base.join(path))?;
+    session.report.place = Some(path.to_string());
+    let work = rules::decide(session, work, &variables, &path, &mut environment)?;
+    environment.add(variables).map_err(|why| bad(why.to_string()))?;
+    let cwd = session.root.open_dir(&path)?;
+    Ok(Ready { work, environment, cwd, path })
+}
+
+fn run(line: &mut Line, mut process: Process, terms: Terms, path: &RootPath) -> Result<Outcome<'static>> {
+    let control = line.control().clone();
+    let command = Running::new(&process, &terms);
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let terminal = process.terminal().cloned();
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
@@ -117,13 +129,15 @@ fn run(line: &mut Line, mut process: Process, terms: Terms, place: &RootPath) ->
         let watched = &command;
         let pumping = named("output").spawn_scoped(scope, move || {
             // When nobody hears the command any more, the reader may not have noticed: then it ends the command.
-            let pumped = pump(&mut process, [stdout, stderr], sender, &|| stop.stop());
+            let pumped = pump(&process, [stdout, stderr], &mut |stream, piece| {
+                sender.send(&Message::Data { stream }, piece).inspect_err(|_| stop.stop())
+            });
             if pumped.is_err() {
                 stop.stop();
             }
-            let ended = conclude(&mut process, watched).and_then(|outcome| {
+            let ended = watched.conclude(&mut process).and_then(|outcome| {
                 pumped?;
-                say_outcome(sender, &outcome, place)?;
+                say_outcome(sender, &outcome, path)?;
                 Ok(outcome)
             });
             // The word is that the other end of the channel is closed now.
@@ -138,7 +152,7 @@ fn run(line: &mut Line, mut process: Process, terms: Terms, place: &RootPath) ->
             control.stop();
         }
         // After a normal exit there is nothing to end, and what the command left in the background lives on.
-        command.ending.end(kill_after);
+        command.ending.end(command.kill_after);
         if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
             // It broke the protocol and would be told, but takes nothing of what it is sent.
             control.stop();
@@ -146,26 +160,6 @@ fn run(line: &mut Line, mut process: Process, terms: Terms, place: &RootPath) ->
         let outcome = pumping.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
         heard.and(outcome)
     })
-}
-
-/// A command that runs.
-#[derive(Debug)]
-struct Running {
-    ending: Ending,
-    kill_after: Duration,
-    /// Its outcome was said.
-    is_over: AtomicBool,
-    timed_out: AtomicBool,
-}
-
-impl Running {
-    /// Ends it when its time is up, unless it has ended by itself.
-    fn end_after(&self, limit: Duration, exit: &OwnedFd) {
-        if !exits_within(exit, limit) {
-            self.timed_out.store(true, Ordering::Release);
-            self.ending.end(self.kill_after);
-        }
-    }
 }
 
 /// What a client's words reach, its input aside.
@@ -265,101 +259,9 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
     }
 }
 
-/// Sends both outputs as they come, until they end or the process does. If they cannot be sent any more, `lost` is told,
-/// and they are read all the same: a command that cleans up should not die of a pipe that nobody reads.
-fn pump(
-    process: &mut Process,
-    [mut stdout, mut stderr]: [Option<File>; 2],
-    sender: &LineSender,
-    lost: &dyn Fn(),
-) -> Result<()> {
-    let mut piece = vec![0; PIECE_LEN];
-    let mut exited: Option<Instant> = None;
-    let mut drained = 0;
-    let mut sent = Ok(());
-    while stdout.is_some() || stderr.is_some() {
-        let wait = exited.map(|at| DRAIN_TIME_MAX.saturating_sub(at.elapsed()));
-        let ready = wait_for_output(process, stdout.as_ref(), stderr.as_ref(), wait)?;
-        if exited.is_some() && (drained > DRAIN_LEN_MAX || !(ready.stdout || ready.stderr)) {
-            break;
-        }
-        if ready.exited && exited.is_none() {
-            exited = Some(Instant::now());
-        }
-        for (pipe, is_ready, stream) in
-            [(&mut stdout, ready.stdout, Stream::Main), (&mut stderr, ready.stderr, Stream::Stderr)]
-        {
-            if !is_ready {
-                continue;
-            }
-            match pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
-                Some(Ok(len)) if len > 0 => {
-                    drained += if exited.is_some() { len } else { 0 };
-                    if sent.is_ok() {
-                        sent = sender.send(&Message::Data { stream }, piece.get(..len).unwrap_or_default());
-                        if sent.is_err() {
-                            lost();
-                        }
-                    }
-                }
-                Some(Err(error)) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                // A terminal that nobody holds any more says EIO.
-                _ => *pipe = None,
-            }
-        }
-    }
-    sent
-}
-
-/// Waits for the exit; it is over then.
-fn conclude(process: &mut Process, command: &Running) -> Result<Outcome<'static>> {
-    process.wait_for_exit();
-    if command.ending.was_signalled() && process.was_killed() {
-        // Its client has ended it, and means all of it.
-        command.ending.end(command.kill_after);
-    }
-    command.ending.close();
-    let outcome = process.wait().map_err(Error::ours("command"))?;
-    let outcome = if command.timed_out.load(Ordering::Acquire) { Outcome::TimedOut } else { outcome };
-    command.is_over.store(true, Ordering::Release);
-    Ok(outcome)
-}
-
 /// The outcome, and where it ran; and `end`.
-fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, place: &RootPath) -> Result<()> {
+pub(super) fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, place: &RootPath) -> Result<()> {
     let path = Some(place.to_wire().into());
     sender.queue(&Message::Outcome { outcome: outcome.clone(), path }, &[])?;
     sender.send(&Message::End { total: None }, &[])
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Ready {
-    stdout: bool,
-    stderr: bool,
-    exited: bool,
-}
-
-/// Waits until one of the pipes has something or has ended, or the process has exited. Once it has,
-/// `wait` is what is left of the time to drain, and the exit alone wakes nobody any more.
-fn wait_for_output(
-    process: &Process,
-    stdout: Option<&File>,
-    stderr: Option<&File>,
-    wait: Option<Duration>,
-) -> Result<Ready> {
-    let exit_fd = wait.is_none().then(|| process.exit_fd().as_fd());
-    let watched = [stdout.map(File::as_fd), stderr.map(File::as_fd), exit_fd];
-    let mut polled: Vec<PollFd<'_>> =
-        watched.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
-    loop {
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Error::ours("command")(error.into())),
-        }
-    }
-    let mut results = polled.iter().map(|polled| !polled.revents().is_empty());
-    let mut next = |is_watched: bool| is_watched && results.next().unwrap_or(false);
-    Ok(Ready { stdout: next(stdout.is_some()), stderr: next(stderr.is_some()), exited: next(exit_fd.is_some()) })
 }

@@ -42,7 +42,7 @@ const STOPS_MAX: usize = 100;
 /// A command and all its descendants.
 #[derive(Debug)]
 pub struct Tree {
-    group: Pid,
+    group: Option<Pid>,
     marker: String,
     cgroup: Mutex<Net>,
     terminal: Option<Arc<Terminal>>,
@@ -61,9 +61,16 @@ enum Net {
 impl Tree {
     /// What `leader` starts, which leads its group and has `marker` in its environment, on this terminal.
     pub fn new(leader: Pid, marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
-        let tree = Arc::new(Self { group: leader, marker, cgroup: Mutex::new(Net::None), terminal });
+        let tree = Arc::new(Self { group: Some(leader), marker, cgroup: Mutex::new(Net::None), terminal });
         put_into_cgroup_soon(&tree);
         tree
+    }
+
+    /// What is left of a command that another server had started.
+    pub fn left_behind(marker: String) -> Self {
+        let cgroup = own_cgroup().map(|own| own.join(format!("{CGROUP_PREFIX}{marker}"))).filter(|path| path.is_dir());
+        let net = cgroup.map_or(Net::Over, |path| Net::Own(Cgroup(path)));
+        Self { group: None, marker, cgroup: Mutex::new(net), terminal: None }
     }
 
     /// Puts its leader, and whoever else is found, into a cgroup of its own.
@@ -73,7 +80,7 @@ impl Tree {
             return;
         }
         let Some(cgroup) = Cgroup::make(&self.marker) else { return };
-        if cgroup.add(self.group.as_raw_nonzero().get()) {
+        if self.group.is_some_and(|leader| cgroup.add(leader.as_raw_nonzero().get())) {
             for other in processes().filter(|pid| has_marker(*pid, &self.marker)) {
                 cgroup.add(other);
             }
@@ -97,7 +104,7 @@ impl Tree {
     /// then the one in the foreground hears it too. Its leader must not have been waited for.
     pub fn signal_group(&self, signal: Signal) {
         let foreground = self.terminal.as_ref().and_then(|terminal| terminal.foreground());
-        for group in [Some(self.group), foreground.filter(|group| *group != self.group)].into_iter().flatten() {
+        for group in [self.group, foreground.filter(|group| Some(*group) != self.group)].into_iter().flatten() {
             if let Err(error) = kill_process_group(group, signal) {
                 tracing::debug!(group = group.as_raw_nonzero(), %error, "a process group could not be signalled");
             }
@@ -121,7 +128,7 @@ impl Tree {
         self.kill();
         if !self.is_gone_within(KILL_TIME_MAX) {
             let left = self.members().len();
-            tracing::warn!(group = self.group.as_raw_nonzero(), left, "processes of a command do not go");
+            tracing::warn!(marker = self.marker, left, "processes of a command do not go");
         }
     }
 
@@ -166,7 +173,7 @@ impl Tree {
 
     /// Whether anybody in the group lives, its leader's remains aside.
     fn has_group(&self) -> bool {
-        let group = self.group.as_raw_nonzero().get();
+        let Some(group) = self.group.map(|group| group.as_raw_nonzero().get()) else { return false };
         processes().any(|pid| stat_of(pid).is_some_and(|stat| stat.group == group && !stat.is_dead))
     }
 

@@ -144,6 +144,36 @@ impl Peer {
     }
 }
 
+/// Whose something is that outlives a line: nobody is mistaken for somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The server's own user.
+    Own,
+    /// Whoever has this key.
+    Key(Fingerprint),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("own identity"),
+            Self::Key(key) => key.fmt(f),
+        }
+    }
+}
+
+impl Peer {
+    /// Whose its things are; `None`: nobody could tell it from another.
+    pub const fn owner(&self) -> Option<Owner> {
+        match self {
+            Self::Own => Some(Owner::Own),
+            Self::Known { fingerprint, .. } => Some(Owner::Key(*fingerprint)),
+            Self::Guest { fingerprint: Some(key), .. } => Some(Owner::Key(*key)),
+            Self::Guest { fingerprint: None, .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -211,7 +211,7 @@ error_codes! {
     Busy = "busy", "A cap on connections, threads or members is reached; try later.";
     ShuttingDown = "shutting-down", "The server is stopping.";
     TimedOut = "timed-out", "A time limit of the server ran out.";
-    NotFound = "not-found", "No such file, directory or room.";
+    NotFound = "not-found", "No such file, directory, room, place or job.";
     Exists = "exists", "The target exists already.";
     NotADirectory = "not-a-directory", "A directory is wanted.";
     IsADirectory = "is-a-directory", "A file is wanted.";

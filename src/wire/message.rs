@@ -64,13 +64,27 @@ pub enum Message<'a> {
 
     /// Run a command. Body: variables, then the shell's command string, or the arguments; each with a NUL behind it,
     /// except the string.
-    Exec { form: Form, path: Option<Cow<'a, [u8]>>, terms: Terms },
+    Exec { form: Form, path: Option<Cow<'a, [u8]>>, place: Option<Cow<'a, str>>, terms: Terms },
     /// Send this signal to the command's process group.
     Signal { signal: Cow<'a, str> },
     /// The terminal of whoever sits before it has another size now.
     Window(Size),
     /// How the command ended, and where it ran.
     Outcome { outcome: Outcome<'a>, path: Option<Cow<'a, [u8]>> },
+    /// The detached command has begun, and is called this.
+    Job { job: Cow<'a, str> },
+    /// Which detached commands are there? The answer: `data` of JSON lines, then `end`.
+    Jobs,
+    /// Send me what a detached command writes, and how it ends.
+    Attach { job: Cow<'a, str>, watch: Watch, tail: Option<u64> },
+    /// Send a detached command this signal, or end it and all that it has started.
+    Kill { job: Cow<'a, str>, signal: Option<Cow<'a, str>> },
+
+    /// Make or change a place, or ask where it is. Body: `NAME=VALUE` sets a variable there, `NAME` takes it away;
+    /// each with a NUL behind it.
+    Place { place: Cow<'a, str>, path: Option<Cow<'a, [u8]>>, ttl_ms: Option<u64>, variables: u32 },
+    /// Which places are there? The answer: `data` of JSON lines, then `end`.
+    Places,
 
     /// Move the session's working directory.
     Cd { path: Cow<'a, [u8]> },
@@ -183,6 +197,20 @@ pub struct Terms {
     pub merged: bool,
     /// All its streams are a terminal of this size.
     pub terminal: Option<Size>,
+    /// It runs on without its client, and its output is kept.
+    pub detached: bool,
+}
+
+/// What of a detached command is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watch {
+    /// What it has written and what it will write, and how it ends.
+    Follow,
+    /// What it has written until now.
+    Log,
+    /// How it ends.
+    Wait,
 }
 
 /// What a whole file was, for the receiver to compare with what arrived.
@@ -219,7 +247,7 @@ pub struct Attributes {
     pub mode: Option<u32>,
 }
 
-/// How a command ended. The four are never mixed up.
+/// How a command ended. The five are never mixed up.
 #[expect(missing_docs, reason = "the variant's line says it")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<'a> {
@@ -231,15 +259,17 @@ pub enum Outcome<'a> {
     TimedOut,
     /// It never ran: 126 found but not executable, 127 not found.
     CouldNotStart { code: i32, why: Cow<'a, str> },
+    /// Nobody knows: the server ended before it did.
+    Lost { why: Cow<'a, str> },
 }
 
 impl Message<'_> {
     /// The verbs and answers by name, in this file's order, for tables and documents.
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
-        "left", "nick", "renamed", "names", "dropped", "exec", "signal", "window", "outcome", "cd", "pwd", "cwd", "ls",
-        "mkdir", "rm", "mv", "get", "file", "put", "pull", "push", "list", "want", "chunks", "small", "large", "hole",
-        "copy", "whole", "same", "lost", "kept",
+        "left", "nick", "renamed", "names", "dropped", "exec", "signal", "window", "outcome", "job", "jobs", "attach",
+        "kill", "place", "places", "cd", "pwd", "cwd", "ls", "mkdir", "rm", "mv", "get", "file", "put", "pull", "push",
+        "list", "want", "chunks", "small", "large", "hole", "copy", "whole", "same", "lost", "kept",
     ];
 
     /// The word on the wire.
@@ -267,6 +297,12 @@ impl Message<'_> {
             Self::Signal { .. } => "signal",
             Self::Window(_) => "window",
             Self::Outcome { .. } => "outcome",
+            Self::Job { .. } => "job",
+            Self::Jobs => "jobs",
+            Self::Attach { .. } => "attach",
+            Self::Kill { .. } => "kill",
+            Self::Place { .. } => "place",
+            Self::Places => "places",
             Self::Cd { .. } => "cd",
             Self::Pwd => "pwd",
             Self::Cwd { .. } => "cwd",
@@ -301,6 +337,7 @@ impl Message<'_> {
             Self::Echo { streamed: true }
                 | Self::Chat { .. }
                 | Self::Exec { .. }
+                | Self::Attach { .. }
                 | Self::Put { .. }
                 | Self::Pull
                 | Self::Push { .. }
@@ -352,8 +389,10 @@ impl Message<'_> {
             Self::Dropped { count } => h.count = Some(*count),
             Self::Same { entry } => h.entry = Some(*entry),
             Self::Hole { size } => h.size = Some(*size),
-            Self::Exec { form, path, terms } => {
+            Self::Exec { form, path, place, terms } => {
                 h.form = Some(*form);
+                h.place = place.as_deref().and_then(text);
+                h.detached = terms.detached;
                 h.variables = terms.variables;
                 h.timeout_ms = terms.timeout_ms;
                 h.kill_after_ms = terms.kill_after_ms;
@@ -366,6 +405,22 @@ impl Message<'_> {
             Self::Outcome { outcome, path } => {
                 outcome.fill(&mut h);
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
+            }
+            Self::Job { job } => h.job = text(job),
+            Self::Attach { job, watch, tail } => {
+                h.job = text(job);
+                h.watch = Some(*watch);
+                h.tail = *tail;
+            }
+            Self::Kill { job, signal } => {
+                h.job = text(job);
+                h.signal = signal.as_deref().and_then(text);
+            }
+            Self::Place { place, path, ttl_ms, variables } => {
+                h.place = text(place);
+                (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
+                h.ttl_ms = *ttl_ms;
+                h.variables = *variables;
             }
             Self::Cd { path } | Self::Cwd { path } | Self::Ls { path } | Self::Get { path } => {
                 (h.path, h.path_b64) = name(path);
@@ -401,6 +456,8 @@ impl Message<'_> {
             | Self::Confirm
             | Self::Names
             | Self::Pwd
+            | Self::Jobs
+            | Self::Places
             | Self::Pull
             | Self::Small
             | Self::Kept => {}
@@ -456,6 +513,7 @@ impl Outcome<'_> {
                 h.exit_code = Some(*code);
                 h.message = text(why);
             }
+            Self::Lost { why } => h.message = text(why),
         }
     }
 
@@ -466,6 +524,7 @@ impl Outcome<'_> {
             Self::Killed(signal) => Outcome::Killed(Cow::Owned(signal.into_owned())),
             Self::TimedOut => Outcome::TimedOut,
             Self::CouldNotStart { code, why } => Outcome::CouldNotStart { code, why: Cow::Owned(why.into_owned()) },
+            Self::Lost { why } => Outcome::Lost { why: Cow::Owned(why.into_owned()) },
         }
     }
 }
@@ -477,6 +536,7 @@ impl std::fmt::Display for Outcome<'_> {
             Self::Killed(signal) => write!(f, "killed by {signal}"),
             Self::TimedOut => write!(f, "timed out"),
             Self::CouldNotStart { why, .. } => write!(f, "could not start: {why}"),
+            Self::Lost { why } => write!(f, "lost: {why}"),
         }
     }
 }
@@ -542,6 +602,18 @@ pub struct Header<'a> {
     columns: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u16>,
+    #[serde(skip_serializing_if = "is_default")]
+    detached: bool,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    place: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    job: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watch: Option<Watch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail: Option<u64>,
     #[serde(skip_serializing_if = "is_default")]
     timed_out: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -648,11 +720,25 @@ impl<'a> Fields<'a> {
             "exec" => Message::Exec {
                 form: self.need(self.h.form, "form")?,
                 path: self.optional_path()?,
+                place: self.h.place.take().map(|place| place.0),
                 terms: self.terms(),
             },
             "signal" => Message::Signal { signal: take(&mut self.h.signal, &self.kind, "signal")? },
             "window" => Message::Window(self.size().ok_or_else(|| missing(&self.kind, "columns or rows"))?),
             "outcome" => Message::Outcome { path: self.optional_path()?, outcome: self.outcome()? },
+            "job" => Message::Job { job: self.job()? },
+            "jobs" => Message::Jobs,
+            "attach" => {
+                Message::Attach { job: self.job()?, watch: self.need(self.h.watch, "watch")?, tail: self.h.tail }
+            }
+            "kill" => Message::Kill { job: self.job()?, signal: self.h.signal.take().map(|signal| signal.0) },
+            "place" => Message::Place {
+                place: take(&mut self.h.place, &self.kind, "place")?,
+                path: self.optional_path()?,
+                ttl_ms: self.h.ttl_ms,
+                variables: self.h.variables,
+            },
+            "places" => Message::Places,
             "cd" => Message::Cd { path: self.path()? },
             "pwd" => Message::Pwd,
             "cwd" => Message::Cwd { path: self.path()? },
@@ -723,6 +809,10 @@ impl<'a> Fields<'a> {
         self.h.message.take().map(|text| text.0).unwrap_or_default()
     }
 
+    fn job(&mut self) -> Result<Cow<'a, str>, Refusal> {
+        take(&mut self.h.job, &self.kind, "job")
+    }
+
     fn room(&mut self) -> Result<Cow<'a, str>, Refusal> {
         take(&mut self.h.room, &self.kind, "room")
     }
@@ -752,8 +842,8 @@ impl<'a> Fields<'a> {
     }
 
     const fn terms(&self) -> Terms {
-        let Header { variables, timeout_ms, kill_after_ms, merged, .. } = self.h;
-        Terms { variables, timeout_ms, kill_after_ms, merged, terminal: self.size() }
+        let Header { variables, timeout_ms, kill_after_ms, merged, detached, .. } = self.h;
+        Terms { variables, timeout_ms, kill_after_ms, merged, terminal: self.size(), detached }
     }
 
     const fn size(&self) -> Option<Size> {
@@ -771,6 +861,7 @@ impl<'a> Fields<'a> {
             (Some(code), None, None) => Outcome::Exited(code),
             (None, Some(signal), None) => Outcome::Killed(signal.0),
             (Some(code), None, Some(why)) => Outcome::CouldNotStart { code, why: why.0 },
+            (None, None, Some(why)) => Outcome::Lost { why: why.0 },
             _ => return Err(missing(&self.kind, "exit_code or signal")),
         })
     }

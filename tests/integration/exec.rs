@@ -6,8 +6,12 @@ use crate::harness::{Run, Server, wait_until};
 
 #[path = "exec/ending.rs"]
 mod ending;
+#[path = "exec/jobs.rs"]
+mod jobs;
 #[path = "exec/many.rs"]
 mod many;
+#[path = "exec/places.rs"]
+mod places;
 #[path = "exec/rules.rs"]
 mod rules;
 #[path = "exec/terminal.rs"]
@@ -109,7 +113,7 @@ fn ctrl_c_reaches_the_command_and_its_outcome_comes_back() {
 #[test]
 fn a_lost_line_is_254_and_never_mixed_up_with_the_commands_code() {
     let server = Server::start();
-    let mut call = Run::new("rexec").args([server.address(), "echo ready; sleep 1000"]).spawn();
+    let mut call = Run::new("rexec").args([server.address(), "echo ready; while echo; do sleep 0.1; done"]).spawn();
     call.wait_for("ready");
     server.signal(Signal::KILL);
     assert_eq!(call.wait().code(), Some(254));

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use landline::wire::conn::{Receiver, encode};
 use landline::wire::error::ErrorCode;
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
-use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Size, Stream, Terms, Total, VERSION};
+use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Size, Stream, Terms, Total, VERSION, Watch};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 
@@ -45,8 +45,14 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
     let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
     let total = Some(Total { size: 6, blake3: Some(digest.into()) });
-    let terms =
-        Terms { variables: 1, timeout_ms: Some(30_000), kill_after_ms: Some(3_000), merged: true, terminal: None };
+    let terms = Terms {
+        variables: 1,
+        timeout_ms: Some(30_000),
+        kill_after_ms: Some(3_000),
+        merged: true,
+        terminal: None,
+        detached: true,
+    };
     let terminal = Some(Size { columns: 80, rows: 24 });
     let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")) };
     let program = "fget/0.1.0".into();
@@ -84,11 +90,11 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("names, asked", Message::Names, b""),
         ("names, answered", Message::Names, b"ann\nbob"),
         ("dropped", Message::Dropped { count: 3 }, b""),
-        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, terms: Terms::default() }, b"ls | wc"),
-        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), terms }, b"LANG=C\0printf\0%s\0a b\0"),
+        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, place: None, terms: Terms::default() }, b"ls | wc"),
+        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), place: Some("build".into()), terms }, b"LANG=C\0printf\0%s\0a b\0"),
         (
             "exec, a login shell on a terminal",
-            Message::Exec { form: Form::Login, path: None, terms: Terms { variables: 1, terminal, ..Terms::default() } },
+            Message::Exec { form: Form::Login, path: None, place: None, terms: Terms { variables: 1, terminal, ..Terms::default() } },
             b"TERM=xterm\0",
         ),
         ("signal", Message::Signal { signal: "INT".into() }, b""),
@@ -101,6 +107,13 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
             ended(Outcome::CouldNotStart { code: 127, why: "nosuch: command not found".into() }),
             b"",
         ),
+        ("outcome, lost", ended(Outcome::Lost { why: "4f1e22a0: its server ended before it did".into() }), b""),
+        ("job", Message::Job { job: "4f1e22a0".into() }, b""),
+        ("jobs", Message::Jobs, b""),
+        ("attach", Message::Attach { job: "4f1e22a0".into(), watch: Watch::Follow, tail: Some(10) }, b""),
+        ("kill", Message::Kill { job: "4f1e22a0".into(), signal: Some("INT".into()) }, b""),
+        ("place", Message::Place { place: "build".into(), path: Some(bytes("src")), ttl_ms: Some(60_000), variables: 2 }, b"CC=clang\0DEBUG\0"),
+        ("places", Message::Places, b""),
         ("cd", Message::Cd { path: bytes("../src") }, b""),
         ("pwd", Message::Pwd, b""),
         ("cwd", Message::Cwd { path: bytes("/src") }, b""),

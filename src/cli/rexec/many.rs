@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::one::{put_output, words_of};
+use super::one::{put_output, shown_call, words_of};
 use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
 use crate::cli::signals::Interruption;
 use crate::cli::{Exit, connect, printable, put_json, put_out, say};
 use crate::exec::process::Work;
-use crate::exec::{self, Call, call_exec};
+use crate::exec::{self, call_exec};
 use crate::net::Address;
 use crate::session::millis;
 use crate::text::Decoder;
@@ -101,8 +100,7 @@ fn run_on(
     let mut attempt = || -> anyhow::Result<exec::Ended> {
         let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
         interruption.add(line.control());
-        let path = args.chdir.as_ref().map(|path| path.as_bytes());
-        let call = Call { path, variables, terms: args.terms(), ..Call::of(work) };
+        let call = shown_call(args, work, variables, args.terms());
         let ended = call_exec(&mut line, &call, &mut |stream, bytes| output.take(stream, bytes))?;
         line.close();
         Ok(ended)

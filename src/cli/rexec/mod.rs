@@ -2,8 +2,10 @@
 
 mod bare;
 pub mod hosts;
+mod jobs;
 pub mod many;
 mod one;
+mod places;
 mod prompt;
 mod terminal;
 
@@ -21,12 +23,14 @@ use crate::cli::args::{Reach, Talk, duration};
 use crate::cli::exit::usage;
 use crate::cli::{Exit, connect};
 use crate::exec::process::Work;
+use crate::line::Line;
 use crate::net::Address;
 use crate::net::address::AddressError;
 use crate::text::Encoding;
 use crate::wire::Error;
-use crate::wire::message::Terms;
+use crate::wire::message::{Terms, Watch};
 use crate::wire::tutorial::Wire;
+use places::Wish;
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "rexec";
@@ -85,6 +89,39 @@ pub struct Args {
     /// With --wire raw: silence that ends a reply
     #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
     idle: Duration,
+    /// Keep a directory and variables under NAME between calls: cd, export and unset change them, all else runs there
+    #[arg(long, env = "LANDLINE_PLACE", value_name = "NAME")]
+    place: Option<String>,
+    /// How long the place is kept after its last use; 0 forgets it [default: 12h]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "place")]
+    place_ttl: Option<Duration>,
+    /// List the places
+    #[arg(long, group = "act")]
+    list_places: bool,
+    /// Let the command run on by itself: print what it is called, and return
+    #[arg(short, long, group = "act", conflicts_with_all = ["wire", "tty", "hosts", "hosts_file"])]
+    detach: bool,
+    /// List the detached commands
+    #[arg(long, group = "act")]
+    list_jobs: bool,
+    /// Show what a detached command has written and what it writes; end with its exit code. Ctrl-C leaves it running
+    #[arg(long, value_name = "ID", group = "act")]
+    attach: Option<String>,
+    /// Show what a detached command has written until now
+    #[arg(long, value_name = "ID", group = "act")]
+    log: Option<String>,
+    /// With --attach and --log: of what it has written, the last lines only
+    #[arg(long, value_name = "LINES", conflicts_with_all = ["detach", "wait", "kill", "list_jobs", "list_places"])]
+    tail: Option<u64>,
+    /// Wait until a detached command has ended; end with its exit code
+    #[arg(long, value_name = "ID", group = "act")]
+    wait: Option<String>,
+    /// End a detached command and all that it has started
+    #[arg(long, value_name = "ID", group = "act")]
+    kill: Option<String>,
+    /// With --kill: only send this signal
+    #[arg(long, value_name = "NAME", requires = "kill")]
+    signal: Option<String>,
     /// Run it on many hosts, as in web1,db[1-3]; may be given several times. The command gets no input
     #[arg(short = 'H', long, value_name = "LIST", conflicts_with = "wire")]
     hosts: Vec<String>,
@@ -137,6 +174,8 @@ Examples:
   tar c . | rexec build 'tar x'       standard input goes there too
   rexec -H web1,db[1-3] -- uptime     on many hosts, each line with its host's name
   rexec -g --hosts-file all -- uname -r   the same answer once, with all that gave it
+  rexec --place src build cd project  a place: later calls with --place src run there
+  rexec --detach build make world     prints an ID: --attach ID, --wait ID, --kill ID, --list-jobs
   rexec -t build top                  on a terminal; Enter ~ . leaves
   rexec build                         a login shell on a terminal, as ssh gives one
 
@@ -171,7 +210,17 @@ impl Args {
     fn opens_shell(&self) -> bool {
         let is_at_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let is_for_programs = self.talk.json || self.json_stream || self.wire.is_some() || self.is_many();
-        self.command.is_empty() && !is_for_programs && (self.tty || (!self.prompt && is_at_terminal()))
+        self.command.is_empty()
+            && !is_for_programs
+            && !self.is_act()
+            && (self.tty || (!self.prompt && is_at_terminal()))
+    }
+
+    /// Whether something else than a command is asked for.
+    fn is_act(&self) -> bool {
+        let ids = [&self.attach, &self.log, &self.wait, &self.kill];
+        let is_place = self.place_ttl.is_some() && !self.tty && self.command.is_empty();
+        self.list_places || self.list_jobs || is_place || ids.into_iter().any(Option::is_some)
     }
 
     fn has_terminal(&self) -> bool {
@@ -236,17 +285,7 @@ impl Args {
             variables.extend(lines.map(|line| OsString::from_vec(line.to_vec())));
         }
         variables.extend(self.env.iter().cloned());
-        for variable in &mut variables {
-            if variable.as_bytes().contains(&b'=') {
-                continue;
-            }
-            let Some(value) = std::env::var_os(&*variable) else {
-                let name = variable.to_string_lossy();
-                return Err(usage(format!("{name}: is not set here; write {name}=VALUE")));
-            };
-            variable.push("=");
-            variable.push(value);
-        }
+        let mut variables = with_values(variables)?;
         if self.has_terminal()
             && !variables.iter().any(|variable| variable.as_bytes().starts_with(b"TERM="))
             && let Some(term) = std::env::var_os("TERM")
@@ -265,7 +304,7 @@ impl Args {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (timeout_ms, kill_after_ms) = (self.timeout.map(ms), Some(ms(self.kill_after)));
         let terminal = self.has_terminal().then(terminal::size);
-        Terms { variables: 0, timeout_ms, kill_after_ms, merged: self.merge, terminal }
+        Terms { variables: 0, timeout_ms, kill_after_ms, merged: self.merge, terminal, detached: self.detach }
     }
 
     /// How long a tutorial's server may take to reply.
@@ -282,6 +321,22 @@ impl Args {
     }
 }
 
+/// The variables of which only the name is said get their value from here.
+fn with_values(mut variables: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    for variable in &mut variables {
+        if variable.as_bytes().contains(&b'=') {
+            continue;
+        }
+        let Some(value) = std::env::var_os(&*variable) else {
+            let name = variable.to_string_lossy();
+            return Err(usage(format!("{name}: is not set here; write {name}=VALUE")));
+        };
+        variable.push("=");
+        variable.push(value);
+    }
+    Ok(variables)
+}
+
 /// Runs what `args` say.
 ///
 /// # Errors
@@ -289,6 +344,16 @@ impl Args {
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.is_argv && args.command.is_empty() {
         return Err(usage("nothing to run behind --"));
+    }
+    let wish = places::wish(args)?;
+    if args.is_many() && (args.is_act() || !matches!(wish, Wish::Nothing)) {
+        return Err(usage("places and detached commands are asked for at one HOST"));
+    }
+    if args.is_act() && !args.command.is_empty() {
+        return Err(usage("there is a command too many, or an option"));
+    }
+    if args.detach && (args.command.is_empty() || !matches!(wish, Wish::Nothing)) {
+        return Err(usage("name a command to detach"));
     }
     if args.is_many() {
         let Some(work) = args.work() else { return Err(usage("name a command for all the hosts")) };
@@ -311,8 +376,37 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             return Err(error);
         }
     };
-    let Some(work) = args.work() else { return prompt::run(args, &host, line) };
-    let exit = one::run(args, &host, &mut line, &work)?;
+    if !args.is_act() && args.work().is_none() {
+        return prompt::run(args, &host, line);
+    }
+    let exit = on_line(args, &host, &mut line, wish)?;
     line.close();
     Ok(exit)
+}
+
+/// The one thing that is asked for, on a line that is open.
+fn on_line(args: &Args, host: &Address, line: &mut Line, wish: Wish) -> anyhow::Result<Exit> {
+    let watched = [(&args.attach, Watch::Follow), (&args.log, Watch::Log), (&args.wait, Watch::Wait)];
+    if let Some((id, watch)) = watched.into_iter().find_map(|(id, watch)| Some((id.as_ref()?, watch))) {
+        return jobs::attach(args, host, line, id, watch);
+    }
+    if let Some(id) = &args.kill {
+        return jobs::kill(args, line, id);
+    }
+    if args.list_jobs {
+        return jobs::list(args, line);
+    }
+    if args.list_places {
+        return places::list(args, line);
+    }
+    match args.work() {
+        Some(work) if args.detach => jobs::detach(args, host, line, &work),
+        Some(work) if matches!(wish, Wish::Nothing) => {
+            if args.place_ttl.is_some() {
+                places::act(args, line, Wish::Nothing)?;
+            }
+            one::run(args, host, line, &work)
+        }
+        _ => places::act(args, line, wish),
+    }
 }

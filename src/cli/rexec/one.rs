@@ -1,5 +1,6 @@
 //! One command on one host: its output as it is, decoded, or as events, and its outcome.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::terminal::{self, Escapes, Raw, Screen};
 use super::{Args, PROGRAM};
 use crate::audit::now;
-use crate::cli::signals::Forwarding;
+use crate::cli::signals::{Forwarding, WINCH as SIGWINCH, to_command};
 use crate::cli::{Exit, printable, put_json, put_out, say};
 use crate::exec::process::Work;
 use crate::exec::{Call, Ended, call_exec};
@@ -21,7 +22,8 @@ use crate::net::Address;
 use crate::session::millis;
 use crate::text::{Decoder, Encoder};
 use crate::wire::Error;
-use crate::wire::message::{Outcome, Stream};
+use crate::wire::Message;
+use crate::wire::message::{Outcome, Stream, Terms};
 
 /// Runs it, with this side's input, output and signals, or this side's terminal.
 ///
@@ -32,7 +34,9 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
     let (variables, terms) = (args.variables()?, args.terms());
     let (sender, control) = (line.sender().clone(), line.control().clone());
     let is_terminal = terms.terminal.is_some();
-    let forwarding = Forwarding::start(sender.clone(), control.clone(), is_terminal.then_some(&terminal::size))?;
+    let message: &(dyn Fn(i32) -> Option<Message<'static>> + Sync) =
+        if is_terminal { &to_terminal } else { &to_command };
+    let forwarding = Forwarding::start(sender.clone(), control.clone(), message)?;
     // Behind the signals: while it is raw, none of them ends this program.
     let raw = if is_terminal && !args.no_stdin { Raw::enter().context("the terminal here")? } else { None };
     let escapes = raw.as_ref().map(|raw| Escapes::new(args.escape.0, raw, control, sender));
@@ -44,12 +48,9 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
         (None, None) => keys.to_vec(),
     };
     let call = Call {
-        variables: &variables,
-        terms,
-        path: args.chdir.as_ref().map(|path| path.as_bytes()),
         stdin: (!args.no_stdin).then(|| stdin.as_fd()),
         typed: (escapes.is_some() || encoder.is_some()).then_some(&typed),
-        ..Call::of(work)
+        ..shown_call(args, work, &variables, terms)
     };
     let mut show = Show::new(args);
     let (began, started) = (now(), Instant::now());
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
     let ended = ended.and_then(|ended| show.finish().map(|()| ended));
     match ended {
         Ok(ended) => {
-            show.outcome(host, work, &ended, (&began, started.elapsed()))?;
+            show.outcome(host, &work.shown(), &ended, (&began, started.elapsed()))?;
             Ok(Exit::of_command(&ended.outcome))
         }
         Err(error) => {
@@ -75,6 +76,17 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
             Err(error.into())
         }
     }
+}
+
+/// Where and with what a command runs, as the command line says; it has nothing to read yet.
+pub(super) fn shown_call<'c>(args: &'c Args, work: &'c Work, variables: &'c [OsString], terms: Terms) -> Call<'c> {
+    let (path, place) = (args.chdir.as_ref().map(|path| path.as_bytes()), args.place.as_deref());
+    Call { path, place, variables, terms, ..Call::of(work) }
+}
+
+/// With a terminal there, the size of the one here is told, and the rest are signals.
+fn to_terminal(signal: i32) -> Option<Message<'static>> {
+    if signal == SIGWINCH { Some(Message::Window(terminal::size())) } else { to_command(signal) }
 }
 
 /// A call that failed, for programs: the same object with `error` and without an outcome.
@@ -154,10 +166,10 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    fn outcome(
+    pub(super) fn outcome(
         &self,
         host: &Address,
-        work: &Work,
+        command: &str,
         ended: &Ended,
         (began, took): (&str, Duration),
     ) -> crate::wire::Result<()> {
@@ -165,6 +177,7 @@ impl<'a> Show<'a> {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
             Outcome::CouldNotStart { why, .. } => say(PROGRAM, &format!("{host}: {}", printable(why))),
             Outcome::TimedOut => say(PROGRAM, &format!("{host}: its time was up, and it was ended")),
+            Outcome::Lost { why } => say(PROGRAM, &format!("{host}: lost: {}", printable(why))),
             Outcome::Exited(_) => {}
         }
         if !self.args.talk.json && !self.args.json_stream {
@@ -174,7 +187,7 @@ impl<'a> Show<'a> {
         put_json(&serde_json::json!({
             "event": self.args.json_stream.then_some("outcome"),
             "host": host.to_string(),
-            "command": work.shown(),
+            "command": command,
             "cwd": ended.path.as_deref().map(String::from_utf8_lossy),
             "outcome": outcome,
             "exit_code": exit_code,
@@ -210,5 +223,6 @@ pub(super) fn words_of<'o>(outcome: &'o Outcome<'_>) -> (&'static str, Option<i3
         Outcome::Killed(signal) => ("killed", None, Some(signal), None),
         Outcome::TimedOut => ("timed-out", None, None, None),
         Outcome::CouldNotStart { code, why } => ("could-not-start", Some(*code), None, Some(why)),
+        Outcome::Lost { why } => ("lost", None, None, Some(why)),
     }
 }

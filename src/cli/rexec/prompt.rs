@@ -1,9 +1,9 @@
 //! The simple prompt: a line, a command.
 
-use super::one::Show;
+use super::one::{Show, shown_call};
 use super::{Args, PROGRAM};
 use crate::cli::prompt::{Input, Prompt};
-use crate::cli::signals::Forwarding;
+use crate::cli::signals::{Forwarding, to_command};
 use crate::cli::{Exit, printable, say};
 use crate::dir::{call_cd, call_pwd};
 use crate::exec::process::Work;
@@ -58,8 +58,8 @@ fn cd(line: &mut Line, path: &str) -> anyhow::Result<Exit> {
 fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exit> {
     let work = Work::Shell(args.encoded(command.into()));
     let variables = args.variables()?;
-    let call = Call { variables: &variables, terms: args.terms(), ..Call::of(&work) };
-    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), None)?;
+    let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.terms()) };
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), &to_command)?;
     let mut show = Show::new(args);
     let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
     forwarding.stop();

@@ -4,15 +4,15 @@ use crate::harness::{Run, Server};
 use crate::trust::Machine;
 
 /// A server, and a machine that is known there as `laptop` and calls it `server`.
-struct Two {
-    desk: Machine,
-    laptop: Machine,
-    server: Server,
+pub(super) struct Two {
+    pub(super) desk: Machine,
+    pub(super) laptop: Machine,
+    pub(super) server: Server,
 }
 
 impl Two {
     /// Introduced with these words of `tcp-server pair`.
-    fn new(args: &[&str]) -> Self {
+    pub(super) fn new(args: &[&str]) -> Self {
         let (desk, laptop) = (Machine::new(), Machine::new());
         let audit = desk.dir.path().join("audit.jsonl");
         let server = desk.server(&["--guest", "none", "--audit", audit.to_str().unwrap()]);
@@ -20,11 +20,11 @@ impl Two {
         Self { desk, laptop, server }
     }
 
-    fn peers(&self, args: &[&str]) -> Run {
+    pub(super) fn peers(&self, args: &[&str]) -> Run {
         self.desk.run("tcp-server").args(["peers"]).args(args)
     }
 
-    fn rexec(&self, args: &[&str]) -> Run {
+    pub(super) fn rexec(&self, args: &[&str]) -> Run {
         self.laptop.run("rexec").args(args)
     }
 

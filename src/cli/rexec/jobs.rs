@@ -1,0 +1,110 @@
+//! `rexec --detach` and what goes with it: commands that run on without this program.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use super::one::{Show, shown_call};
+use super::{Args, PROGRAM};
+use crate::audit::now;
+use crate::cli::signals::{Forwarding, to_leave};
+use crate::cli::{Exit, printable, put_json, put_out, say};
+use crate::exec::jobs::note::{Note, State};
+use crate::exec::jobs::{call_attach, call_detached, call_jobs, call_kill};
+use crate::exec::process::Work;
+use crate::line::Line;
+use crate::net::Address;
+use crate::wire::message::{Outcome, Watch};
+
+/// Starts a command and prints what it is called.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub(super) fn detach(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+    let variables = args.variables()?;
+    match call_detached(line, &shown_call(args, work, &variables, args.terms()))? {
+        Ok(job) if args.talk.json => {
+            put_json(&serde_json::json!({ "host": host.to_string(), "job": job, "command": work.shown() }))?;
+            Ok(Exit::Done)
+        }
+        Ok(job) => {
+            put_out(format!("{}\n", printable(&job)).as_bytes())?;
+            Ok(Exit::Done)
+        }
+        Err(outcome) => {
+            if let Outcome::CouldNotStart { why, .. } = &outcome {
+                say(PROGRAM, &format!("{host}: {}", printable(why)));
+            }
+            Ok(Exit::of_command(&outcome))
+        }
+    }
+}
+
+/// Shows what a command writes, or waits for its end. Ctrl-C leaves, and the command runs on.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub(super) fn attach(args: &Args, host: &Address, line: &mut Line, id: &str, watch: Watch) -> anyhow::Result<Exit> {
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), &to_leave)?;
+    let mut show = Show::new(args);
+    let (began, started) = (now(), Instant::now());
+    let watched = call_attach(line, id, (watch, args.tail), &mut |stream, bytes| show.output(stream, bytes));
+    if forwarding.stop() {
+        return Ok(Exit::Interrupted);
+    }
+    let (ended, forgotten) = watched?;
+    show.finish()?;
+    if forgotten > 0 && !args.talk.quiet {
+        say(PROGRAM, &format!("{id}: {forgotten} bytes of its output are not kept any more"));
+    }
+    match ended {
+        _ if watch == Watch::Log => Ok(Exit::Done),
+        Some(ended) => {
+            show.outcome(host, id, &ended, (&began, started.elapsed()))?;
+            Ok(Exit::of_command(&ended.outcome))
+        }
+        None => {
+            say(PROGRAM, &format!("{id}: runs on; rexec --attach {id} {host} shows it again"));
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+/// Ends a command, or sends it a signal.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub(super) fn kill(args: &Args, line: &mut Line, id: &str) -> anyhow::Result<Exit> {
+    let signal = args.signal.as_ref().map(|name| name.to_ascii_uppercase());
+    call_kill(line, id, signal.as_deref().map(|name| name.strip_prefix("SIG").unwrap_or(name)))?;
+    Ok(Exit::Done)
+}
+
+/// Prints all commands.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
+    let jobs = call_jobs(line)?;
+    if args.talk.json {
+        put_json(&jobs)?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    for job in &jobs {
+        let (how, command) = (how(job), printable(&job.command));
+        let began = job.began.split('.').next().unwrap_or_default();
+        writeln!(text, "{}  {:14}  {}Z  {}", printable(&job.job), printable(&how), printable(began), command)?;
+    }
+    put_out(text.as_bytes())?;
+    Ok(Exit::Done)
+}
+
+fn how(job: &Note) -> String {
+    match job.state {
+        State::Running => "running".into(),
+        State::Exited => format!("exit {}", job.exit_code.unwrap_or_default()),
+        State::Killed => format!("killed by {}", job.signal.as_deref().unwrap_or("a signal")),
+        State::TimedOut => "timed out".into(),
+        State::Lost => "lost".into(),
+    }
+}

@@ -1,0 +1,107 @@
+//! `rexec --place`: a directory and variables that stay between separate calls.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
+
+use super::Args;
+use crate::cli::exit::usage;
+use crate::cli::{Exit, printable, put_json, put_out};
+use crate::exec::places::{Change, call_place, call_places};
+use crate::line::Line;
+
+/// What a call with a place does to it, rather than to run something there.
+pub(super) enum Wish {
+    /// Run something.
+    Nothing,
+    /// Move it.
+    Move(OsString),
+    /// Set and unset its variables.
+    Set(Vec<OsString>),
+}
+
+/// `cd DIR`, `export NAME=VALUE` and `unset NAME`, if that is all there is, are said to the place: in the shell of one call
+/// they would be gone with it.
+///
+/// # Errors
+/// It begins like that and is more, or is for a shell to understand.
+pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
+    if args.place.is_none() || args.is_argv {
+        return Ok(Wish::Nothing);
+    }
+    let words: Option<Vec<String>> = args.command.iter().map(|word| word.to_str().map(str::to_owned)).collect();
+    let words = match words.as_deref() {
+        Some([line]) => shlex::split(line),
+        _ => words,
+    };
+    let Some(words) = words else { return Ok(Wish::Nothing) };
+    let has_any = |words: &[String], signs: &[char]| words.iter().any(|word| word.contains(signs));
+    match words.split_first() {
+        Some((verb, rest)) if matches!(verb.as_str(), "cd" | "export" | "unset") => {
+            if has_any(rest, &['|', '&', ';', '<', '>']) {
+                return Ok(Wish::Nothing);
+            }
+            if has_any(rest, &['$', '`', '*', '?', '~']) {
+                return Err(usage(format!("{verb} of a place is no shell's: write its words as they are to be")));
+            }
+            match (verb.as_str(), rest) {
+                ("cd", []) => Ok(Wish::Move("/".into())),
+                ("cd", [path]) => Ok(Wish::Move(path.into())),
+                ("cd", _) => Err(usage("cd takes one directory")),
+                (_, []) => Err(usage(format!("{verb} takes names"))),
+                ("export", _) => Ok(Wish::Set(super::with_values(rest.iter().map(OsString::from).collect())?)),
+                _ if rest.iter().any(|word| word.contains('=')) => Err(usage("unset takes names, without a value")),
+                _ => Ok(Wish::Set(rest.iter().map(OsString::from).collect())),
+            }
+        }
+        _ => Ok(Wish::Nothing),
+    }
+}
+
+/// Does to the place what is wished, or what the options say.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub(super) fn act(args: &Args, line: &mut Line, wish: Wish) -> anyhow::Result<Exit> {
+    let name = args.place.as_deref().unwrap_or_default();
+    let (moved, mut variables) = match wish {
+        Wish::Move(path) => (Some(path), Vec::new()),
+        Wish::Set(variables) => (None, variables),
+        Wish::Nothing => (args.chdir.clone(), Vec::new()),
+    };
+    if args.command.is_empty() {
+        variables.extend(args.variables()?);
+    }
+    let ttl_ms = args.place_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    let change = Change { path: moved.as_ref().map(|path| path.as_bytes()), ttl_ms, variables: &variables };
+    let path = call_place(line, name, change)?;
+    let path = String::from_utf8_lossy(&path);
+    if args.talk.json {
+        put_json(&serde_json::json!({ "place": name, "path": path }))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints all places.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
+    let places = call_places(line)?;
+    if args.talk.json {
+        put_json(&places)?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    let width = places.iter().map(|place| place.place.len()).max().unwrap_or_default();
+    for place in &places {
+        let rest = Duration::from_secs(place.expires_ms / 1000);
+        let names = place.variables.join(",");
+        let with = if names.is_empty() { String::new() } else { format!(", with {names}") };
+        let rest = humantime::format_duration(rest);
+        writeln!(text, "{:width$}  {}{}, for {rest} more", place.place, printable(&place.path), printable(&with))?;
+    }
+    put_out(text.as_bytes())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,301 @@
+//! What a detached command has written: files of bounded length, of which the oldest goes when there are too many.
+//!
+//! A file's name says how many bytes of output stand before it. In it, one behind the other: which stream (a byte), how
+//! many bytes (four, little endian), the bytes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::exec::PIECE_LEN;
+use crate::wire::message::Stream;
+
+/// A file is full then, in bytes of output.
+pub const FILE_LEN_MAX: u64 = 8 * 1024 * 1024;
+/// So many files are kept of one command: the last 56 to 64 MiB of its output.
+pub const FILES_MAX: usize = 8;
+const NAME_PREFIX: &str = "output-";
+const HEAD_LEN: u64 = 5;
+
+/// All files of a log by what stands before them, in order.
+fn files(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut starts = Vec::new();
+    for entry in dir.read_dir()? {
+        let name = entry?.file_name();
+        starts.extend(name.to_str().and_then(|name| name.strip_prefix(NAME_PREFIX)?.parse::<u64>().ok()));
+    }
+    starts.sort_unstable();
+    Ok(starts)
+}
+
+fn path(dir: &Path, start: u64) -> PathBuf {
+    dir.join(format!("{NAME_PREFIX}{start}"))
+}
+
+/// Keeps what comes.
+#[derive(Debug)]
+pub struct Writer {
+    dir: PathBuf,
+    file: File,
+    /// Before the present file.
+    start: u64,
+    /// In all.
+    written: u64,
+}
+
+impl Writer {
+    /// A log in `dir`, which has none yet.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn create(dir: &Path) -> io::Result<Self> {
+        Ok(Self { file: make(dir, 0)?, dir: dir.to_owned(), start: 0, written: 0 })
+    }
+
+    /// Keeps a piece, and forgets the oldest ones if there are too many.
+    ///
+    /// # Errors
+    /// The disk refused; the log ends with the piece before.
+    pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if self.written - self.start >= FILE_LEN_MAX {
+            self.file = make(&self.dir, self.written)?;
+            self.start = self.written;
+            let starts = files(&self.dir)?;
+            for old in starts.iter().take(starts.len().saturating_sub(FILES_MAX)) {
+                std::fs::remove_file(path(&self.dir, *old))?;
+            }
+        }
+        let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let mut record = Vec::with_capacity(bytes.len() + 5);
+        record.push(u8::from(stream == Stream::Stderr));
+        record.extend_from_slice(&len.to_le_bytes());
+        record.extend_from_slice(bytes);
+        self.file.write_all(&record)?;
+        self.written += u64::from(len);
+        Ok(())
+    }
+}
+
+fn make(dir: &Path, start: u64) -> io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path(dir, start))
+}
+
+/// Reads a log from its oldest byte on, also while it is being written.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    dir: PathBuf,
+    file: Option<std::sync::Arc<File>>,
+    /// Of the present file.
+    start: u64,
+    offset: u64,
+    /// Bytes of output before the next one.
+    position: u64,
+    /// Bytes that were forgotten before they were read; whoever tells of them takes them.
+    pub forgotten: u64,
+}
+
+impl Reader {
+    /// The log in `dir`.
+    ///
+    /// # Errors
+    /// There is none that could be read.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let mut reader = Self { dir: dir.to_owned(), file: None, start: 0, offset: 0, position: 0, forgotten: 0 };
+        reader.next_file()?;
+        Ok(reader)
+    }
+
+    /// The next piece; `None`: there is no more yet.
+    ///
+    /// # Errors
+    /// The disk refused, or the file is none of ours.
+    pub fn read(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+        loop {
+            if let Some(record) = self.record()? {
+                return Ok(Some(record));
+            }
+            if !self.next_file()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// So many lines from the end on: what is before is passed over.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn pass_to_tail(&mut self, lines: u64) -> io::Result<Vec<(Stream, Vec<u8>)>> {
+        let mut ahead = self.clone();
+        let (mut ends, mut last) = (0_u64, b'\n');
+        while let Some((_, bytes)) = ahead.read()? {
+            ends += count_ends(&bytes);
+            last = bytes.last().copied().unwrap_or(last);
+        }
+        // A last line without an end is a line too.
+        let mut to_pass = (ends + u64::from(last != b'\n')).saturating_sub(lines);
+        let until = ahead.position;
+        let mut rest = Vec::new();
+        while to_pass > 0 && self.position < until {
+            let Some((stream, mut bytes)) = self.read()? else { break };
+            let here = count_ends(&bytes);
+            if here < to_pass {
+                to_pass -= here;
+                continue;
+            }
+            let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+            let cut =
+                usize::try_from(to_pass).ok().and_then(|nth| ends.into_iter().nth(nth - 1)).unwrap_or(bytes.len());
+            rest.push((stream, bytes.split_off(cut)));
+            to_pass = 0;
+        }
+        self.forgotten = 0;
+        Ok(rest)
+    }
+
+    /// A whole record, if it is there.
+    fn record(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut head = [0; 5];
+        if !read_whole(file, &mut head, self.offset)? {
+            return Ok(None);
+        }
+        let [kind, a, b, c, d] = head;
+        let len = u32::from_le_bytes([a, b, c, d]);
+        if kind > 1 || len as usize > PIECE_LEN {
+            return Err(io::Error::other("is no log of ours any more"));
+        }
+        let mut bytes = vec![0; len as usize];
+        if !read_whole(file, &mut bytes, self.offset + HEAD_LEN)? {
+            return Ok(None);
+        }
+        self.offset += HEAD_LEN + u64::from(len);
+        self.position += u64::from(len);
+        Ok(Some((if kind == 1 { Stream::Stderr } else { Stream::Main }, bytes)))
+    }
+
+    /// Goes on to the next file, if there is one; what went missing in between is counted.
+    fn next_file(&mut self) -> io::Result<bool> {
+        let is_first = self.file.is_none();
+        for start in files(&self.dir)?.into_iter().filter(|start| is_first || *start > self.start) {
+            match File::open(path(&self.dir, start)) {
+                Ok(file) => {
+                    self.forgotten += start.saturating_sub(self.position);
+                    *self = Self {
+                        file: Some(file.into()),
+                        start,
+                        offset: 0,
+                        position: start,
+                        dir: std::mem::take(&mut self.dir),
+                        ..*self
+                    };
+                    return Ok(true);
+                }
+                // It was the oldest one.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn count_ends(bytes: &[u8]) -> u64 {
+    bytes.split(|byte| *byte == b'\n').skip(1).count() as u64
+}
+
+/// Whether there is so much: the writer may be in the middle of it.
+fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_exact_at(buffer, offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reader: &mut Reader) -> String {
+        let mut text = String::new();
+        while let Some((stream, bytes)) = reader.read().unwrap() {
+            text += if stream == Stream::Main { "o:" } else { "e:" };
+            text += std::str::from_utf8(&bytes).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn what_was_kept_is_read_in_its_order_also_while_it_grows() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path()).unwrap();
+        let mut reader = Reader::open(dir.path()).unwrap();
+        assert!(reader.read().unwrap().is_none());
+        writer.append(Stream::Main, b"one\n").unwrap();
+        writer.append(Stream::Stderr, b"two\n").unwrap();
+        assert_eq!(text(&mut reader), "o:one\ne:two\n");
+        writer.append(Stream::Main, b"three\n").unwrap();
+        assert_eq!(text(&mut reader), "o:three\n");
+    }
+
+    #[test]
+    fn the_last_lines_are_found_whatever_pieces_they_came_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path()).unwrap();
+        for (stream, piece) in [(Stream::Main, "a\nb\nc"), (Stream::Main, "\nd\n"), (Stream::Stderr, "e\nf")] {
+            writer.append(stream, piece.as_bytes()).unwrap();
+        }
+        for (lines, want) in [
+            (0, ""),
+            (1, "f"),
+            (2, "e\nf"),
+            (3, "d\ne\nf"),
+            (4, "c\nd\ne\nf"),
+            (6, "a\nb\nc\nd\ne\nf"),
+            (99, "a\nb\nc\nd\ne\nf"),
+        ] {
+            let mut reader = Reader::open(dir.path()).unwrap();
+            let mut shown: Vec<u8> =
+                reader.pass_to_tail(lines).unwrap().into_iter().flat_map(|(_, bytes)| bytes).collect();
+            while let Some((_, bytes)) = reader.read().unwrap() {
+                shown.extend(bytes);
+            }
+            assert_eq!(String::from_utf8(shown).unwrap(), want, "{lines}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for_and_a_reader_knows_what_it_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path()).unwrap();
+        let mut slow = Reader::open(dir.path()).unwrap();
+        let piece = vec![b'x'; PIECE_LEN];
+        let pieces = 2 * FILES_MAX as u64 * FILE_LEN_MAX / PIECE_LEN as u64;
+        for _ in 0..pieces {
+            writer.append(Stream::Main, &piece).unwrap();
+        }
+        let on_disk: u64 = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        assert!(on_disk <= FILES_MAX as u64 * FILE_LEN_MAX + 1024 * 1024, "{on_disk}");
+        let mut seen = 0;
+        while let Some((_, bytes)) = slow.read().unwrap() {
+            seen += bytes.len() as u64;
+        }
+        assert_eq!(seen + slow.forgotten, pieces * PIECE_LEN as u64);
+        assert!(slow.forgotten > 0);
+    }
+
+    #[test]
+    fn a_torn_or_foreign_file_is_an_end_or_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path()).unwrap();
+        writer.append(Stream::Main, b"whole").unwrap();
+        let whole = std::fs::read(path(dir.path(), 0)).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(path(dir.path(), 0), &whole[..cut]).unwrap();
+            assert!(Reader::open(dir.path()).unwrap().read().unwrap().is_none(), "{cut}");
+        }
+        std::fs::write(path(dir.path(), 0), b"\x01\xff\xff\xff\xffmuch").unwrap();
+        assert!(Reader::open(dir.path()).unwrap().read().is_err());
+    }
+}

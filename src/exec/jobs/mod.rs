@@ -1,0 +1,316 @@
+//! Detached commands: they run on without their client, their output is kept in bounded files below the home, and
+//! whoever began them can look at it, wait for them and end them. They end with the server.
+//!
+//! ```text
+//! client: exec (detached) + command, end         server: job ID, end
+//! client: jobs                                   server: data* (a job a line), end
+//! client: attach ID, end                         server: dropped?, data*, outcome?, end
+//! client: kill ID                                server: ok
+//! ```
+//!
+//! [`talk`] has both halves of these; a [`note`] says what is known of a command, a [`log`] what it wrote.
+
+pub mod log;
+pub mod note;
+pub mod talk;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use log::Writer;
+use note::{Note, State, try_lock};
+pub use talk::{
+    call_attach, call_detached, call_jobs, call_kill, serve_attach, serve_detached, serve_jobs, serve_kill,
+};
+
+use super::KILL_AFTER;
+use super::process::{Process, Ready, Streams, start};
+use super::running::{Running, pump};
+use super::tree::Tree;
+use crate::audit::now;
+use crate::net::gate::Threads;
+use crate::net::listen::STACK_LEN;
+use crate::session::{Request, Session};
+use crate::trust::Owner;
+use crate::trust::home::{Home, HomeError};
+use crate::wire::error::{Error, ErrorCode, Refusal, Result};
+use crate::wire::message::{Outcome, Terms};
+
+/// The directory of all of them, below the home.
+const DIRECTORY: &str = "jobs";
+/// Commands of one peer that have ended and are kept; the oldest goes first.
+pub const JOBS_KEPT_MAX: usize = 100;
+/// Digits of what a command is called.
+const ID_LEN: usize = 8;
+/// When the server stops, its commands are given so long after they were killed.
+const STOP_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// All detached commands of this server.
+#[derive(Debug)]
+pub struct Jobs {
+    /// `None`: this server keeps none.
+    home: Option<PathBuf>,
+    running: Mutex<HashMap<String, Arc<Job>>>,
+    ended: Condvar,
+}
+
+/// One that runs.
+#[derive(Debug)]
+struct Job {
+    owner: Owner,
+    home: Home,
+    command: Running,
+    /// Counts what was written; `None`: it is over.
+    progress: Mutex<Option<u64>>,
+    grown: Condvar,
+}
+
+impl Job {
+    fn progress(&self) -> MutexGuard<'_, Option<u64>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Jobs {
+    /// Those below `home`. What an earlier server has left running is lost, and ended.
+    ///
+    /// # Errors
+    /// The directory cannot be used.
+    pub fn open(home: &Home) -> Result<Arc<Self>, HomeError> {
+        let home = Home::open(Some(&home.join(DIRECTORY)))?;
+        let jobs =
+            Arc::new(Self { home: Some(home.path().to_owned()), running: Mutex::default(), ended: Condvar::new() });
+        jobs.notes();
+        Ok(jobs)
+    }
+
+    /// For a server that runs no commands.
+    pub fn none() -> Arc<Self> {
+        Arc::new(Self { home: None, running: Mutex::default(), ended: Condvar::new() })
+    }
+
+    /// Ends those of whom `may_stay` does not name.
+    pub fn end_unless(&self, may_stay: &dyn Fn(&Owner) -> bool) {
+        for (id, job) in self.running().iter().filter(|(_, job)| !may_stay(&job.owner)) {
+            tracing::info!(job = id, "ended: its peer may not run commands any more");
+            end_soon(Arc::clone(job));
+        }
+    }
+
+    /// Ends all of them, and waits until they are gone; how many there were.
+    pub fn end_all(&self) -> usize {
+        let running = self.running();
+        let count = running.len();
+        running.values().for_each(|job| end_soon(Arc::clone(job)));
+        let longest = running.values().map(|job| job.command.kill_after).max().unwrap_or_default();
+        let left = self.ended.wait_timeout_while(running, longest + STOP_TIME_MAX, |running| !running.is_empty());
+        let (left, _) = left.unwrap_or_else(PoisonError::into_inner);
+        if !left.is_empty() {
+            tracing::warn!(left = left.len(), "detached commands do not go");
+        }
+        count
+    }
+
+    /// Starts a command, which runs on by itself; what it is called, or why it could not start.
+    fn start(
+        self: &Arc<Self>,
+        session: &Session,
+        command: &Ready,
+        terms: &Terms,
+        threads: Threads,
+    ) -> Result<Result<String, Outcome<'static>>> {
+        let owner = session.owner()?;
+        let jobs_home = self.home()?;
+        let marker = command.environment.marker.clone();
+        let id: String = marker.chars().take(ID_LEN).collect();
+        self.forget_oldest(&owner);
+        let failed = |error: HomeError| Error::ours("detached command")(std::io::Error::other(error.to_string()));
+        let home = Home::open(Some(&jobs_home.join(&id))).map_err(failed)?;
+        let lock = try_lock(home.path());
+        let writer = Writer::create(home.path()).map_err(Error::ours("detached command"))?;
+        let note = Note {
+            job: id.clone(),
+            state: State::Running,
+            exit_code: None,
+            signal: None,
+            command: command.work.shown(),
+            cwd: command.path.to_string(),
+            began: now(),
+            ended: None,
+            owner: owner.to_string(),
+            marker,
+        };
+        note.save(&home).map_err(failed)?;
+        let streams = if terms.merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
+        let process = match start(&command.work, &command.cwd, streams, &command.environment) {
+            Ok(process) => process,
+            Err(error) => {
+                drop(fs::remove_dir_all(home.path()));
+                return Ok(Err(super::process::could_not_start(&command.work, &error)));
+            }
+        };
+        let job = Arc::new(Job {
+            owner,
+            home,
+            command: Running::new(&process, terms),
+            progress: Mutex::new(Some(0)),
+            grown: Condvar::new(),
+        });
+        self.running().insert(id.clone(), Arc::clone(&job));
+        let task = Task { jobs: Arc::clone(self), job, note, writer, session: session.clone(), _held: (lock, threads) };
+        let timeout = terms.timeout_ms.map(Duration::from_millis);
+        let named = thread::Builder::new().name(format!("job {id}")).stack_size(STACK_LEN);
+        if let Err(error) = named.spawn(move || task.run(process, timeout)) {
+            // The process was ended when its owner was dropped.
+            self.running().remove(&id);
+            return Err(Error::ours("detached command")(error));
+        }
+        Ok(Ok(id))
+    }
+
+    fn home(&self) -> Result<&PathBuf, Refusal> {
+        self.home.as_ref().ok_or_else(|| Refusal::new(ErrorCode::NotAllowed, "no commands are kept here"))
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<Job>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that runs here, and its owner's.
+    fn find_running(&self, owner: &Owner, id: &str) -> Option<Arc<Job>> {
+        self.running().get(id).filter(|job| job.owner == *owner).cloned()
+    }
+
+    /// The note of one command, wherever it is.
+    ///
+    /// # Errors
+    /// Its owner has none of that name.
+    fn note(&self, owner: &Owner, id: &str) -> Result<(Home, Note), Refusal> {
+        let is_id = id.len() == ID_LEN && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let dir = self.home()?.join(id);
+        let found = if is_id && dir.is_dir() { self.settled(&dir) } else { None };
+        found.filter(|(_, note)| note.owner == owner.to_string()).ok_or_else(|| {
+            let text =
+                format!("{id}: you have no detached command of that name here; rexec --list-jobs HOST shows them");
+            Refusal::new(ErrorCode::NotFound, text)
+        })
+    }
+
+    /// All notes, the oldest first.
+    fn notes(&self) -> Vec<(Home, Note)> {
+        let entries = self.home.iter().filter_map(|home| fs::read_dir(home).ok()).flatten().flatten();
+        let directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+        let mut notes: Vec<_> = directories.filter_map(|dir| self.settled(&dir)).collect();
+        notes.sort_by(|(_, a), (_, b)| a.began.cmp(&b.began));
+        notes
+    }
+
+    /// The note in `dir`. One that says that its command runs is wrong if nobody holds its lock: then the server that
+    /// ran it has ended without a word.
+    fn settled(&self, dir: &Path) -> Option<(Home, Note)> {
+        let home = Home::open(Some(dir)).ok()?;
+        let mut note = Note::load(&home)?;
+        if note.state == State::Running
+            && !self.running().contains_key(&note.job)
+            && let Some(_lock) = try_lock(dir)
+        {
+            // It may have ended since it was read.
+            note = Note::load(&home)?;
+            if note.state == State::Running {
+                note.end(&Outcome::Lost { why: "".into() }, now());
+                tracing::warn!(job = note.job, command = note.command, "a detached command was lost with its server");
+                if let Err(error) = note.save(&home) {
+                    tracing::warn!(%error, "that could not be noted");
+                }
+                let left = Tree::left_behind(note.marker.clone());
+                let ending = thread::Builder::new().name("lost job".into()).stack_size(STACK_LEN);
+                drop(ending.spawn(move || left.end(KILL_AFTER)));
+            }
+        }
+        Some((home, note))
+    }
+
+    fn forget_oldest(&self, owner: &Owner) {
+        let owner = owner.to_string();
+        let ended: Vec<_> =
+            self.notes().into_iter().filter(|(_, note)| note.owner == owner && note.state != State::Running).collect();
+        for (home, _) in ended.iter().take((ended.len() + 1).saturating_sub(JOBS_KEPT_MAX)) {
+            if let Err(error) = fs::remove_dir_all(home.path()) {
+                tracing::warn!(%error, "an old detached command could not be forgotten");
+            }
+        }
+    }
+}
+
+/// Ends one without waiting for that.
+fn end_soon(job: Arc<Job>) {
+    let ending = thread::Builder::new().name("end job".into()).stack_size(STACK_LEN);
+    if let Err(error) = ending.spawn(move || job.command.ending.end(job.command.kill_after)) {
+        tracing::error!(%error, "a detached command could not be ended");
+    }
+}
+
+/// What runs beside a command until it ends.
+struct Task {
+    jobs: Arc<Jobs>,
+    job: Arc<Job>,
+    note: Note,
+    writer: Writer,
+    /// As it was when the command began, for the log.
+    session: Session,
+    /// Given back when it has ended.
+    _held: (Option<fs::File>, Threads),
+}
+
+impl Task {
+    fn run(mut self, mut process: Process, timeout: Option<Duration>) {
+        let outputs = [process.take_stdout(), process.take_stderr()];
+        let begun = std::time::Instant::now();
+        let mut written = 0;
+        let outcome = thread::scope(|scope| {
+            if let (Some(limit), Ok(exit)) = (timeout, process.exit_fd().try_clone()) {
+                let command = &self.job.command;
+                let named = thread::Builder::new().name("deadline".into()).stack_size(STACK_LEN);
+                if named.spawn_scoped(scope, move || command.end_after(limit, &exit)).is_err() {
+                    // Better none of it than one without its limit.
+                    command.ending.end(Duration::ZERO);
+                }
+            }
+            let (job, writer) = (&self.job, &mut self.writer);
+            let kept = pump(&process, outputs, &mut |stream, piece| {
+                writer.append(stream, piece).map_err(Error::ours("log"))?;
+                written += piece.len() as u64;
+                *job.progress() = Some(written);
+                job.grown.notify_all();
+                Ok(())
+            });
+            if let Err(error) = kept {
+                tracing::warn!(job = self.note.job, %error, "the rest of a detached command's output is not kept");
+            }
+            self.job.command.conclude(&mut process)
+        });
+        let outcome = outcome.unwrap_or_else(|error| Outcome::Lost { why: error.with_cause().into() });
+        self.note.end(&outcome, now());
+        if let Err(error) = self.note.save(&self.job.home) {
+            tracing::warn!(job = self.note.job, %error, "how a detached command ended could not be noted");
+        }
+        self.session.report.about = format!("{} ({})", self.note.command, self.note.job);
+        self.session.report.outcome = None;
+        let outcome = outcome.to_string();
+        self.session.log(&Request {
+            verb: "job",
+            elapsed: begun.elapsed(),
+            received: 0,
+            sent: written,
+            outcome: &outcome,
+        });
+        self.jobs.running().remove(&self.note.job);
+        self.jobs.ended.notify_all();
+        *self.job.progress() = None;
+        self.job.grown.notify_all();
+    }
+}

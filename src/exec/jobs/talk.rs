@@ -1,0 +1,311 @@
+//! Both halves of what is said about detached commands.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::log::Reader;
+use super::note::{Note, State};
+use super::{Job, Jobs};
+use crate::exec::call::{Call, Ended, Output};
+use crate::exec::process::{Ready, permitted_signal};
+use crate::exec::serve::say_outcome;
+use crate::line::{Line, LineReceiver, LineSender};
+use crate::net::listen::STACK_LEN;
+use crate::root::RootPath;
+use crate::session::Session;
+use crate::trust::home::Home;
+use crate::wire::conn::out_of_turn;
+use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::message::{Message, Outcome, Terms, Watch};
+
+/// A job needs its own thread, and one for its deadline.
+const THREADS: usize = 2;
+/// Whoever follows a command looks again after so long, if nobody wakes it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Serves an `exec` that is detached: starts it and says what it is called.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_detached(
+    line: &mut Line,
+    session: &mut Session,
+    jobs: &Arc<Jobs>,
+    command: &Ready,
+    terms: Terms,
+) -> Result<()> {
+    if terms.terminal.is_some() {
+        let text = "a detached command cannot have a terminal; leave --tty out";
+        return Err(Refusal::new(ErrorCode::BadRequest, text).into());
+    }
+    let threads = session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    session.log_begin("exec");
+    match jobs.start(session, command, &terms, threads)? {
+        Ok(id) => {
+            session.report.outcome = Some(format!("detached as {id}"));
+            line.sender().queue(&Message::Job { job: id.as_str().into() }, &[])?;
+            line.sender().send(&Message::End { total: None }, &[])
+        }
+        Err(outcome) => {
+            session.report.outcome = Some(outcome.to_string());
+            say_outcome(line.sender(), &outcome, &command.path)
+        }
+    }
+}
+
+/// Serves `jobs`.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_jobs(line: &mut Line, session: &Session, jobs: &Jobs) -> Result<()> {
+    let owner = session.owner()?.to_string();
+    let notes = jobs.notes().into_iter().map(|(_, note)| note).filter(|note| note.owner == owner);
+    let told: Vec<Note> = notes.map(Note::told).collect();
+    line.send_listing(&told)
+}
+
+/// Serves `attach`.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_attach(
+    line: &mut Line,
+    session: &mut Session,
+    jobs: &Jobs,
+    id: &str,
+    (watch, tail): (Watch, Option<u64>),
+) -> Result<()> {
+    id.clone_into(&mut session.report.about);
+    let owner = session.owner()?;
+    // In this order: what ends in between has its note.
+    let running = jobs.find_running(&owner, id);
+    let (home, note) = jobs.note(&owner, id)?;
+    if running.is_none() && note.state == State::Running && watch != Watch::Log {
+        let text = format!("{id}: runs under another server of this user; ask that one, or look at --log");
+        return Err(Refusal::new(ErrorCode::NotFound, text).into());
+    }
+    let _thread = session.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    let reader = if watch == Watch::Wait { None } else { Some(Reader::open(home.path()).map_err(Error::ours("log"))?) };
+    let control = line.control().clone();
+    let (receiver, sender) = line.halves()?;
+    let follower = Follower { running, home, reader, watch, sender, is_left: AtomicBool::new(false) };
+    let outcome = thread::scope(|scope| {
+        let named = thread::Builder::new().name("attached".into()).stack_size(STACK_LEN);
+        let following = named
+            .spawn_scoped(scope, || {
+                let followed = follower.run(tail);
+                if followed.is_err() {
+                    control.stop();
+                }
+                followed
+            })
+            .map_err(Error::ours("attach"))?;
+        let heard = hear_end(receiver);
+        if heard.is_err() {
+            control.stop();
+        }
+        follower.leave();
+        let followed = following.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
+        heard.and(followed)
+    })?;
+    session.report.outcome = Some(outcome.map_or_else(|| "left".into(), |outcome| outcome.to_string()));
+    Ok(())
+}
+
+/// Reads until the client has said `end`.
+fn hear_end(receiver: &mut LineReceiver) -> Result<()> {
+    loop {
+        match receiver.expect("end") {
+            Ok(Message::End { .. }) => return Ok(()),
+            Ok(other) => return Err(out_of_turn(&other, "end")),
+            // An unknown message in the turn is not ours to answer: its body is skipped.
+            Err(Error::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Somebody who looks at a command.
+struct Follower<'f> {
+    running: Option<Arc<Job>>,
+    home: Home,
+    reader: Option<Reader>,
+    watch: Watch,
+    sender: &'f LineSender,
+    is_left: AtomicBool,
+}
+
+impl Follower<'_> {
+    fn leave(&self) {
+        self.is_left.store(true, Ordering::Release);
+        if let Some(job) = &self.running {
+            // Under the lock: whoever is about to wait has not looked yet.
+            drop(job.progress());
+            job.grown.notify_all();
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.is_left.load(Ordering::Acquire)
+    }
+
+    /// Sends what there is and what comes; how it ended, if it has.
+    fn run(&self, tail: Option<u64>) -> Result<Option<Outcome<'static>>> {
+        let mut reader = self.reader.clone();
+        if let (Some(reader), Some(lines)) = (&mut reader, tail) {
+            for (stream, bytes) in reader.pass_to_tail(lines).map_err(Error::ours("log"))? {
+                self.sender.send(&Message::Data { stream }, &bytes)?;
+            }
+        }
+        loop {
+            // Looked at before the log is: what was written before the end is sent before the outcome.
+            let progress = self.running.as_ref().and_then(|job| *job.progress());
+            if let Some(reader) = &mut reader {
+                self.send_new(reader)?;
+            }
+            if progress.is_none() || self.watch == Watch::Log || self.has_left() {
+                break;
+            }
+            if let Some(job) = &self.running {
+                let guard = job.progress();
+                let has_news = |now: &mut Option<u64>| *now == progress && !self.has_left();
+                drop(job.grown.wait_timeout_while(guard, LOOK_EVERY, has_news));
+            }
+        }
+        let note = Note::load(&self.home);
+        let path =
+            note.as_ref().and_then(|note| RootPath::default().join(note.cwd.as_bytes()).ok()).unwrap_or_default();
+        let outcome = note.and_then(|note| note.outcome());
+        match &outcome {
+            Some(outcome) => say_outcome(self.sender, outcome, &path)?,
+            None => self.sender.send(&Message::End { total: None }, &[])?,
+        }
+        Ok(outcome)
+    }
+
+    fn send_new(&self, reader: &mut Reader) -> Result<()> {
+        while let Some((stream, bytes)) = reader.read().map_err(Error::ours("log"))? {
+            let forgotten = std::mem::take(&mut reader.forgotten);
+            if forgotten > 0 {
+                self.sender.send(&Message::Dropped { count: forgotten }, &[])?;
+            }
+            self.sender.send(&Message::Data { stream }, &bytes)?;
+            if self.has_left() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Serves `kill`: with a signal, sends it; without, ends all that the command has started, and returns when it is gone.
+///
+/// # Errors
+/// A refusal for the client, or the line failed.
+pub fn serve_kill(line: &mut Line, session: &mut Session, jobs: &Jobs, id: &str, signal: Option<&str>) -> Result<()> {
+    session.report.about = format!("{id} {}", signal.unwrap_or("TERM, KILL"));
+    let owner = session.owner()?;
+    let running = jobs.find_running(&owner, id);
+    let (_, note) = jobs.note(&owner, id)?;
+    let Some(job) = running else {
+        let how = note.outcome().map_or_else(|| "runs under another server of this user".into(), |how| how.to_string());
+        return Err(Refusal::new(ErrorCode::NotFound, format!("{id}: does not run any more: {how}")).into());
+    };
+    match signal {
+        None => job.command.ending.end(job.command.kill_after),
+        Some(name) => {
+            let signal = permitted_signal(name).ok_or_else(|| {
+                let text = format!("{name:?} is no signal that can be sent; there are {}", SIGNALS.join(", "));
+                Refusal::new(ErrorCode::BadRequest, text)
+            })?;
+            job.command.ending.signal(signal);
+        }
+    }
+    line.sender().send(&Message::Ok { path: None }, &[])
+}
+
+/// See [`permitted_signal`].
+const SIGNALS: [&str; 11] = ["HUP", "INT", "QUIT", "KILL", "TERM", "USR1", "USR2", "CONT", "STOP", "TSTP", "WINCH"];
+
+/// Starts a command that runs on by itself; what it is called, or why it could not start.
+///
+/// # Errors
+/// The server refused, or the line was lost.
+pub fn call_detached(line: &mut Line, call: &Call<'_>) -> Result<Result<String, Outcome<'static>>> {
+    let (request, body) = call.request();
+    line.sender().queue(&request, &body)?;
+    line.sender().send(&Message::End { total: None }, &[])?;
+    let begun = match line.answer_or_refusal("job or outcome")? {
+        Message::Job { job } => Ok(job.into_owned()),
+        Message::Outcome { outcome, .. } => Err(outcome.into_owned()),
+        other => return Err(out_of_turn(&other, "job or outcome")),
+    };
+    match line.answer_or_refusal("end")? {
+        Message::End { .. } => Ok(begun),
+        other => Err(out_of_turn(&other, "end")),
+    }
+}
+
+/// The detached commands that there are.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_jobs(line: &mut Line) -> Result<Vec<Note>> {
+    line.sender().send(&Message::Jobs, &[])?;
+    line.listing()
+}
+
+/// Gives what a command writes to `output`; how it ended, if it has, and how many bytes of the beginning are not kept any
+/// more. Whoever wants to leave sends `end` meanwhile.
+///
+/// # Errors
+/// The server refused, `output` failed, or the line was lost.
+pub fn call_attach(
+    line: &mut Line,
+    id: &str,
+    (watch, tail): (Watch, Option<u64>),
+    output: Output<'_>,
+) -> Result<(Option<Ended>, u64)> {
+    line.sender().send(&Message::Attach { job: id.into(), watch, tail }, &[])?;
+    let (receiver, sender) = line.halves()?;
+    let (mut ended, mut forgotten, mut failed) = (None, 0, None);
+    let end = || sender.send(&Message::End { total: None }, &[]);
+    let mut piece = vec![0; crate::exec::PIECE_LEN];
+    loop {
+        match receiver.expect("output or outcome")? {
+            Message::Data { stream } => loop {
+                let len = receiver.fill_from_body(&mut piece)?;
+                let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+                if failed.is_none()
+                    && let Err(error) = output(stream, bytes)
+                {
+                    end()?;
+                    failed = Some(error);
+                }
+            },
+            Message::Dropped { count } => forgotten += count,
+            Message::Outcome { outcome, path } => {
+                ended = Some(Ended { outcome: outcome.into_owned(), path: path.map(std::borrow::Cow::into_owned) });
+            }
+            Message::Error { code, message } => {
+                let refusal = Refusal::new(code, message);
+                end()?;
+                return Err(refusal.into());
+            }
+            Message::End { .. } => break,
+            other => return Err(out_of_turn(&other, "output or outcome")),
+        }
+    }
+    end()?;
+    failed.map_or(Ok((ended, forgotten)), Err)
+}
+
+/// Sends a signal to a command, or ends it.
+///
+/// # Errors
+/// The server refused, or the line failed.
+pub fn call_kill(line: &mut Line, id: &str, signal: Option<&str>) -> Result<()> {
+    line.request_ok(&Message::Kill { job: id.into(), signal: signal.map(Into::into) }).map(drop)
+}
