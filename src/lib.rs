@@ -15,7 +15,8 @@
 //! ```
 //! use std::time::Duration;
 //! use landline::trust::{home::Home, identity::Identity};
-//! use landline::{echo, line::Line, net, root::Root, server, trust::Services, wire};
+//! use landline::{echo, limits::CommandCaps, line::Line, net, root::Root, server, wire};
+//! use landline::trust::{Services, policy::Power};
 //!
 //! // A server on a free port, whose guests (a plain line makes one) may only echo...
 //! # let temporary = tempfile::tempdir()?;
@@ -28,6 +29,8 @@
 //!     root: Root::open(".".as_ref())?,
 //!     guest: "echo".parse::<Services>()?,
 //!     caps: net::gate::Caps::of_this_machine(64),
+//!     command_caps: CommandCaps::default(),
+//!     power: Power::User,
 //!     idle_timeout: Some(Duration::from_secs(60)),
 //!     stall_timeout: None,
 //!     bare: None,
@@ -60,6 +63,7 @@ pub mod dir;
 pub mod echo;
 pub mod exec;
 pub mod files;
+pub mod limits;
 pub mod line;
 pub mod net;
 pub mod pair;

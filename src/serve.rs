@@ -367,7 +367,11 @@ fn verb_for(request: &Message<'_>, session: &Session) -> Result<&'static Verb> {
     if session.services.has_any(verb.services) {
         return Ok(verb);
     }
-    Err(policy::refusal(name, verb.services, &session.peer, (session.services, session.is_narrowed)).into())
+    if session.withheld.has_any(verb.services) {
+        return Err(policy::withheld_refusal(name).into());
+    }
+    let granted = session.services.with(session.withheld);
+    Err(policy::refusal(name, verb.services, &session.peer, (granted, session.is_narrowed)).into())
 }
 
 /// What a request is about, where its header says so.

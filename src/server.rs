@@ -20,6 +20,7 @@ use crate::bare::{Bare, Caller, serve_bare};
 use crate::chat::hub::Hub;
 use crate::exec::jobs::Jobs;
 use crate::exec::places::Places;
+use crate::limits::{CommandCaps, CommandSlots};
 use crate::line::Line;
 use crate::net::Stream;
 use crate::net::gate::{Caps, Full, Gate, Place, Rank};
@@ -32,7 +33,7 @@ use crate::session::{Report, Session, millis};
 use crate::trust::home::Home;
 use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::peers::Roster;
-use crate::trust::policy::{Grant, Proof, Rules};
+use crate::trust::policy::{Entrance, Grant, Power, Proof, Rules};
 use crate::trust::seen::Notebook;
 use crate::trust::{Owner, Peer, Service, Services};
 use crate::wire::conn::{Sender, encode};
@@ -74,6 +75,10 @@ pub struct Config {
     pub guest: Services,
     /// The caps.
     pub caps: Caps,
+    /// What commands may take.
+    pub command_caps: CommandCaps,
+    /// What commands can do.
+    pub power: Power,
     /// How long a line between two turns may be silent; `None`: for ever.
     pub idle_timeout: Option<Duration>,
     /// How long a client may take nothing of what is sent to it; `None`: for ever.
@@ -95,6 +100,8 @@ pub struct Server {
     root: Arc<Root>,
     guest: Services,
     gate: Arc<Gate>,
+    slots: Arc<CommandSlots>,
+    power: Power,
     hub: Hub,
     places: Places,
     jobs: Arc<Jobs>,
@@ -131,6 +138,8 @@ impl Server {
             audit: config.audit.map(Arc::new),
             guest: config.guest,
             gate: Gate::new(config.caps),
+            slots: CommandSlots::new(config.command_caps),
+            power: config.power,
             hub: Hub::new()?,
             places: Places::default(),
             jobs,
@@ -227,7 +236,8 @@ impl Server {
         let user = stream.peer_user().map_or(String::new(), |user| format!("user {user}"));
         let (id, address) = (open.id(), stream.peer_address() + &user);
         tracing::info!(line = id, peer = %address, local = %stream.local_address(), "connected");
-        let mut caller = Connection { open, place, address };
+        let entrance = if stream.is_at_loopback() { Entrance::Loopback } else { Entrance::Network };
+        let mut caller = Connection { open, place, address, entrance };
         let (wire, ended) = self.converse(stream, &mut caller);
         let outcome = match ended {
             _ if caller.place.made_way() => Full::MadeWay.to_string(),
@@ -327,6 +337,9 @@ impl Server {
         let (known, _) = self.roster.now();
         let rules = Rules { own: self.identity.fingerprint(), known: &known, guest: self.guest };
         let mut judged = rules.judge(proof, &caller.address);
+        if let Ok(grant) = &mut judged {
+            grant.narrow(self.power, caller.entrance);
+        }
         if let (Ok(grant), true) = (&mut judged, self.is_for_pairing_only) {
             grant.services = Services::NONE;
             // A root below the operator's is none below the one here.
@@ -472,11 +485,13 @@ impl Server {
             address: caller.address.clone(),
             services: grant.services,
             commands: grant.commands,
+            withheld: grant.withheld,
             root,
             is_narrowed: grant.root.is_some(),
             cwd: RootPath::default(),
             origin: caller.place.origin(),
             gate: Arc::clone(&self.gate),
+            slots: Arc::clone(&self.slots),
             audit: self.audit.clone(),
             report: Report::default(),
         })
@@ -489,6 +504,7 @@ struct Connection {
     open: OpenLine,
     place: Place,
     address: String,
+    entrance: Entrance,
 }
 
 fn admit(place: &mut Place, rank: Rank) -> Result<(), Refusal> {

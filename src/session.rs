@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{Audit, Record, parts_of};
+use crate::limits::CommandSlots;
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
 use crate::root::{Root, RootPath};
@@ -25,6 +26,8 @@ pub struct Session {
     pub services: Services,
     /// What of `exec`.
     pub commands: Commands,
+    /// What it may not do because of where it came in.
+    pub withheld: Services,
     /// The directory it is shown.
     pub root: Arc<Root>,
     /// Whether that is less than the server's root.
@@ -35,6 +38,8 @@ pub struct Session {
     pub origin: Origin,
     /// The server's caps, for conversations that need threads of their own.
     pub gate: Arc<Gate>,
+    /// The caps of all commands that run here.
+    pub slots: Arc<CommandSlots>,
     /// Where what is done here is recorded, if it is.
     pub audit: Option<Arc<Audit>>,
     /// What the log says about the present turn.

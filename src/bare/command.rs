@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::OutputPolicy;
-use crate::exec::KILL_AFTER;
 use crate::exec::environment::Environment;
-use crate::exec::process::{Process, Streams, Work, could_not_start, start};
+use crate::exec::process::{Process, Streams, Work, could_not_start, exits_within, start};
+use crate::exec::rate::Throttle;
+use crate::exec::{KILL_AFTER, PIECE_LEN};
 use crate::net::Stream;
 use crate::session::Session;
+use crate::trust::Service;
+use crate::trust::policy::withheld_refusal;
 use crate::wire::error::{Error, Result};
 use crate::wire::message::Outcome;
 
@@ -29,6 +32,11 @@ pub(super) fn run(
     stream: &Stream,
     session: &mut Session,
 ) -> Result<(Vec<u8>, String)> {
+    // Said in the reply: a line that is just closed tells its client nothing.
+    let refused = |why: String| Ok((format!("{why}\n").into_bytes(), format!("refused: {why}")));
+    if session.withheld.has(Service::Exec) {
+        return refused(withheld_refusal("this").message);
+    }
     if let Some(path) = cd_target(command) {
         let moved = session.resolve(path.as_bytes()).and_then(|path| session.root.open_dir(&path).map(|_| path));
         return Ok(match moved {
@@ -40,8 +48,6 @@ pub(super) fn run(
         });
     }
     let work = Work::Shell(command.into());
-    let refused = |why: String| Ok((format!("{why}\n").into_bytes(), format!("refused: {why}")));
-    // Said in the reply: a line that is just closed tells its client nothing.
     let cwd = match session.root.open_dir(&session.cwd) {
         Ok(cwd) => cwd,
         Err(refusal) => return refused(refusal.to_string()),
@@ -49,6 +55,10 @@ pub(super) fn run(
     let _thread = match session.gate.take_threads(1) {
         Ok(thread) => thread,
         Err(full) => return refused(full.to_string()),
+    };
+    let slot = match session.slots.take() {
+        Ok(slot) => slot,
+        Err(all_run) => return refused(all_run.to_string()),
     };
     let pipes = if policy == OutputPolicy::Merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
     let mut process = match start(&work, &cwd, pipes, &Environment::of(&session.peer.to_string())) {
@@ -58,6 +68,7 @@ pub(super) fn run(
             return Ok((why.as_bytes().to_vec(), format!("could not start: {why}")));
         }
     };
+    process.hold(slot);
     let collected = collect(&mut process, stream);
     if !matches!(collected, Ok(Collected { is_whole: true, .. })) {
         process.end(KILL_AFTER);
@@ -97,7 +108,9 @@ struct Collected {
 fn collect(process: &mut Process, stream: &Stream) -> Result<Collected> {
     let mut pipes = [process.take_stdout(), process.take_stderr()];
     let mut outputs = [Vec::new(), Vec::new()];
-    let mut piece = vec![0; 64 * 1024];
+    let mut piece = vec![0; PIECE_LEN];
+    let exits = |wait| exits_within(process.exit_fd(), wait);
+    let mut throttle = Throttle::new(process.output_rate(), &exits, &|| false);
     let mut half_closed: Option<Instant> = None;
     let mut is_whole = true;
     // A command may close its outputs and go on: then only its exit and the client are waited for.
@@ -122,8 +135,12 @@ fn collect(process: &mut Process, stream: &Stream) -> Result<Collected> {
         }
         for ((pipe, output), is_ready) in pipes.iter_mut().zip(&mut outputs).zip(ready.output) {
             if is_ready {
-                match pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
-                    Some(Ok(len)) if len > 0 => output.extend_from_slice(piece.get(..len).unwrap_or_default()),
+                let room = throttle.room();
+                match pipe.as_mut().map(|pipe| pipe.read(&mut piece[..room])) {
+                    Some(Ok(len)) if len > 0 => {
+                        throttle.take(len);
+                        output.extend_from_slice(piece.get(..len).unwrap_or_default());
+                    }
                     Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                     _ => *pipe = None,
                 }

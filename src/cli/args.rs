@@ -63,6 +63,18 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses a number of things of which none would be none at all.
+///
+/// # Errors
+/// The text is no number, or 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("begins at 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
 /// Reads one of a few words, which `--help` lists.
 pub fn one_of<T: Copy + Send + Sync + 'static>(
     words: &'static [(&'static str, T)],

@@ -193,6 +193,26 @@ fn connected(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> an
 /// # Errors
 /// As [`stream`], or the server is not trusted ([`NotTrusted`]).
 pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
+    line_to(program, host, reach, talk, Strangers::AskedAbout)
+}
+
+/// The same for one of many hosts: nobody is asked about a key that is not known. Behind a question there would be the others'
+/// output, and an answer that is typed thirty times is not thought about.
+///
+/// # Errors
+/// As [`line()`].
+pub fn line_of_many(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
+    line_to(program, host, reach, talk, Strangers::Refused)
+}
+
+/// What becomes of a server whose key is not known, where there is a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strangers {
+    AskedAbout,
+    Refused,
+}
+
+fn line_to(program: &str, host: &Address, reach: &Reach, talk: &Talk, strangers: Strangers) -> anyhow::Result<Line> {
     if host.is_plain() {
         return open(program, stream(program, host, reach, talk)?);
     }
@@ -221,7 +241,7 @@ pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow
             Err(offered) => offered,
         };
         // The line is dropped by now: the server does not wait while a person compares.
-        refuse_or_ask(program, &home, &dialled, host, offered)?;
+        refuse_or_ask(program, &home, &Stranger { dialled: &dialled, host, offered }, strangers)?;
         expected.pin = Some((host.to_string(), offered));
     }
 }
@@ -302,21 +322,34 @@ fn began(bytes: &[u8]) -> String {
     String::from_utf8_lossy(shown).into_owned()
 }
 
+/// A server whose key is not the expected one.
+#[derive(Debug)]
+struct Stranger<'s> {
+    dialled: &'s Dialled,
+    host: &'s Address,
+    offered: Fingerprint,
+}
+
+/// One question at a time: of several threads that ask at once, one would read what was typed for another.
+static QUESTION: Mutex<()> = Mutex::new(());
+
 /// What to do about a key that is not the expected one: a changed key is refused, always; an unknown
 /// one is refused in scripts and asked about at a terminal.
-fn refuse_or_ask(
-    program: &str,
-    home: &Home,
-    dialled: &Dialled,
-    host: &Address,
-    offered: Fingerprint,
-) -> anyhow::Result<()> {
+fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers: Strangers) -> anyhow::Result<()> {
+    let &Stranger { dialled, host, offered } = stranger;
     let (shown, address) = (host.to_string(), dialled.recorded_address());
     if let Some((name, pinned)) = dialled.pin.clone() {
         return Err(NotTrusted::Changed { host: shown, dialled: address, name, pinned, offered }.into());
     }
-    let known = Peers::load(home)?.by_key(&offered).map(|peer| peer.name.clone());
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    let _question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+    let peers = Peers::load(home)?;
+    // What was answered for another line a moment ago counts.
+    if peers.by_address(&address).is_some_and(|peer| peer.fingerprint == offered) {
+        return Ok(());
+    }
+    let known = peers.by_key(&offered).map(|peer| peer.name.clone());
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if strangers == Strangers::Refused || !is_terminal {
         return Err(match known {
             Some(name) => NotTrusted::OtherName { host: shown, dialled: address, name },
             None => NotTrusted::Unknown { host: shown, dialled: address, offered },

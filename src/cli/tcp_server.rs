@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{DEFAULT_PORT, duration};
+use super::args::{DEFAULT_PORT, at_least_one, duration, rate};
 use super::exit::usage;
 use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
@@ -19,6 +19,8 @@ use super::peers::Peer;
 use super::{Exit, home, pair, peers, printable, put_out, say};
 use crate::audit::Audit;
 use crate::bare::{Bare, Console, OutputPolicy, Reply};
+use crate::exec::tree::nets;
+use crate::limits::{CommandCaps, RUNNING_MAX};
 use crate::net::Address;
 use crate::net::gate::{Caps, raise_descriptor_limit};
 use crate::net::listen::Listener;
@@ -28,6 +30,7 @@ use crate::text::Encoding;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::offer::OFFER_TIME_MAX;
+use crate::trust::policy::Power;
 use crate::trust::running::Running;
 use crate::trust::{Service, Services};
 use crate::wire::tutorial::Wire;
@@ -121,7 +124,50 @@ struct ServeArgs {
     #[arg(short, long)]
     pub verbose: bool,
     #[command(flatten)]
+    exec: ExecArgs,
+    #[command(flatten)]
     tutorial: Tutorial,
+}
+
+/// What commands may take.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Remote commands")]
+struct ExecArgs {
+    /// Commands that run at the same time; one more is refused
+    #[arg(long = "exec-max-running", env = "LANDLINE_EXEC_MAX_RUNNING", default_value_t = RUNNING_MAX, value_name = "N",
+          value_parser = at_least_one)]
+    max_running: usize,
+    /// Bytes a second that one command may write, both outputs together; it waits beyond, as for any slow reader
+    /// [default: no limit]
+    #[arg(long = "exec-output-rate", env = "LANDLINE_EXEC_OUTPUT_RATE", value_name = "SIZE", value_parser = rate)]
+    output_rate: Option<u64>,
+    /// Processes and threads that a command may make: RLIMIT_NPROC, which counts all of this user's, this server's too, and
+    /// from which root is exempt; and pids.max, which counts the command's own, where it has a cgroup with that
+    /// [default: no limit]
+    #[arg(long = "exec-max-processes", env = "LANDLINE_EXEC_MAX_PROCESSES", value_name = "N", value_parser = at_least_one)]
+    max_processes: Option<usize>,
+    /// Serve exec as root to other machines too: without this, a server that runs as root serves it at loopback addresses and
+    /// Unix sockets only, whoever asks
+    #[arg(long = "exec-as-root")]
+    as_root: bool,
+}
+
+impl ExecArgs {
+    fn power(&self) -> Power {
+        match (rustix::process::geteuid().is_root(), self.as_root) {
+            (false, _) => Power::User,
+            (true, false) => Power::Root,
+            (true, true) => Power::RootForAll,
+        }
+    }
+
+    fn caps(&self) -> CommandCaps {
+        CommandCaps {
+            running: self.max_running,
+            output_rate: self.output_rate,
+            processes: self.max_processes.and_then(|most| u64::try_from(most).ok()),
+        }
+    }
 }
 
 /// A tutorial's wire beside our own frames, on the same port.
@@ -232,6 +278,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
     let listeners = bind_all(&args.bind, &["127.0.0.1", "::1"])?;
     warn_of_what_guests_may(args, &listeners)?;
+    warn_of_root(args.exec.power(), &listeners);
     let mut caps = Caps::of_this_machine(args.max_per_address);
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
     let key = identity.fingerprint();
@@ -242,6 +289,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         root,
         guest: args.guest,
         caps,
+        command_caps: args.exec.caps(),
+        power: args.exec.power(),
         idle_timeout: Some(args.idle_timeout).filter(|time| !time.is_zero()),
         stall_timeout: Some(args.stall_timeout).filter(|time| !time.is_zero()),
         bare,
@@ -252,6 +301,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let _running = announce(&home, &listeners)?;
     say_ready(&listeners, args.ready_fd)?;
     tracing::info!(%key, root = %args.root.display(), home = %home.path().display(), "this server's identity");
+    tracing::info!("{}", nets());
     run(&server, &listeners, &mut signals, args.grace)
 }
 
@@ -321,6 +371,9 @@ pub fn serve_pairing(
         root: Root::open(Path::new("/"))?,
         guest: Services::NONE,
         caps: Caps::of_this_machine(PAIRING_PER_ADDRESS),
+        command_caps: CommandCaps::default(),
+        // No command is run.
+        power: Power::User,
         idle_timeout: Some(OFFER_TIME_MAX),
         stall_timeout: Some(OFFER_TIME_MAX),
         bare: None,
@@ -367,11 +420,30 @@ fn warn_of_what_guests_may(args: &ServeArgs, listeners: &[Listener]) -> anyhow::
              anybody there could use this account. Bind to loopback, narrow --guest, or add --insecure"
         )));
     }
+    let is_served = |service: &&&str| **service != Service::Exec.as_str() || args.exec.power() != Power::Root;
+    let what = dangerous.iter().filter(is_served).copied().collect::<Vec<_>>().join(" and ");
+    if what.is_empty() {
+        return Ok(());
+    }
     say(
         PROGRAM,
         &format!("warning: whoever can reach {at} has {what} here, unencrypted, as your user, with no password"),
     );
     Ok(())
+}
+
+fn warn_of_root(power: Power, listeners: &[Listener]) {
+    let Some(open) = listeners.iter().find(|listener| !listener.is_loopback()) else { return };
+    match (power, open.local()) {
+        (Power::User, _) => {}
+        (Power::Root, at) => {
+            tracing::warn!(
+                at,
+                "this server runs as root: who comes in there gets no exec; --exec-as-root would allow it"
+            );
+        }
+        (Power::RootForAll, at) => tracing::warn!(at, "this server runs as root: who may exec there is root here"),
+    }
 }
 
 fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()> {

@@ -49,6 +49,11 @@ impl Ending {
         self.lock().was_signalled
     }
 
+    /// Whether somebody is ending it.
+    pub fn is_ending(&self) -> bool {
+        self.lock().is_ending
+    }
+
     /// Ends all of it, if it is not over: asks, and kills after `grace`. Returns when it is gone, whoever ended it.
     pub fn end(&self, grace: Duration) {
         let mut state = self.lock();

@@ -8,7 +8,8 @@
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
 //! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; a [`tree`] is all that one of
-//! them has started, [`ending`] who ends it when; [`rules`] hold for peers that may not run everything.
+//! them has started, [`ending`] who ends it when; [`rate`] how fast its output is read; [`rules`] hold for peers that may
+//! not run everything.
 
 pub mod call;
 pub mod ending;
@@ -16,6 +17,7 @@ pub mod environment;
 pub mod jobs;
 pub mod places;
 pub mod process;
+pub mod rate;
 pub mod rules;
 pub mod running;
 pub mod serve;

@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open
 use super::environment::{Environment, login_shell};
 use super::terminal::{self, Terminal};
 use super::tree::Tree;
+use crate::limits::CommandSlot;
 use crate::root::RootPath;
 use crate::wire::message::{Form, Outcome, Size};
 
@@ -207,6 +208,7 @@ pub struct Process {
     merged: Option<File>,
     terminal: Option<Arc<Terminal>>,
     reaped: bool,
+    slot: Option<CommandSlot>,
 }
 
 /// Starts `work` in `cwd`.
@@ -250,10 +252,24 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
             return Err(error.into());
         }
     };
-    Ok(Process { child, tree, exit, merged, terminal, reaped: false })
+    Ok(Process { child, tree, exit, merged, terminal, reaped: false, slot: None })
 }
 
 impl Process {
+    /// Counts it among the commands that run, until it was waited for: whoever hears its outcome may run the next one. From
+    /// now on it may take what the caps say.
+    pub fn hold(&mut self, slot: CommandSlot) {
+        if let Some(most) = slot.caps().processes {
+            self.tree.limit_processes(most);
+        }
+        self.slot = Some(slot);
+    }
+
+    /// Bytes a second that it may write, if there is a limit.
+    pub fn output_rate(&self) -> Option<u64> {
+        self.slot.as_ref().and_then(|slot| slot.caps().output_rate)
+    }
+
     /// All that it starts.
     pub const fn tree(&self) -> &Arc<Tree> {
         &self.tree
@@ -303,6 +319,7 @@ impl Process {
         self.tree.close();
         let status = self.child.wait()?;
         self.reaped = true;
+        self.slot = None;
         Ok(outcome(status))
     }
 

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::ending::Ending;
 use super::process::{Process, exits_within};
+use super::rate::Throttle;
 use super::{KILL_AFTER, PIECE_LEN};
 use crate::wire::error::{Error, Result};
 use crate::wire::message::{Outcome, Stream, Terms};
@@ -77,8 +78,12 @@ impl Running {
 pub fn pump(
     process: &Process,
     [mut stdout, mut stderr]: [Option<File>; 2],
+    ending: &Ending,
     take: &mut dyn FnMut(Stream, &[u8]) -> Result<()>,
 ) -> Result<()> {
+    let exits = |wait| exits_within(process.exit_fd(), wait);
+    let is_ending = || ending.is_ending();
+    let mut throttle = Throttle::new(process.output_rate(), &exits, &is_ending);
     let mut piece = vec![0; PIECE_LEN];
     let mut exited: Option<Instant> = None;
     let mut drained = 0;
@@ -98,8 +103,10 @@ pub fn pump(
             if !is_ready {
                 continue;
             }
-            match pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
+            let room = throttle.room();
+            match pipe.as_mut().map(|pipe| pipe.read(piece.get_mut(..room).unwrap_or_default())) {
                 Some(Ok(len)) if len > 0 => {
+                    throttle.take(len);
                     drained += if exited.is_some() { len } else { 0 };
                     if sent.is_ok() {
                         sent = take(stream, piece.get(..len).unwrap_or_default());

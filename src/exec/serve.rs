@@ -58,6 +58,7 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =
         session.gate.take_threads(threads).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
+    let slot = session.slots.take().map_err(|all_run| Refusal::new(ErrorCode::Busy, all_run.to_string()))?;
     session.log_begin("exec");
     let streams = match terms {
         Terms { terminal: Some(size), .. } => Streams::Terminal(size),
@@ -65,8 +66,12 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
         _ => Streams::Apart,
     };
     let outcome = match start(&command.work, &command.cwd, streams, &command.environment) {
-        Ok(process) => run(line, process, terms, &command.path)?,
+        Ok(mut process) => {
+            process.hold(slot);
+            run(line, process, terms, &command.path)?
+        }
         Err(error) => {
+            drop(slot);
             let outcome = could_not_start(&command.work, &error);
             say_outcome(line.sender(), &outcome, &command.path)?;
             outcome
@@ -129,7 +134,7 @@ fn run(line: &mut Line, mut process: Process, terms: Terms, path: &RootPath) -> 
         let watched = &command;
         let pumping = named("output").spawn_scoped(scope, move || {
             // When nobody hears the command any more, the reader may not have noticed: then it ends the command.
-            let pumped = pump(&process, [stdout, stderr], &mut |stream, piece| {
+            let pumped = pump(&process, [stdout, stderr], &watched.ending, &mut |stream, piece| {
                 sender.send(&Message::Data { stream }, piece).inspect_err(|_| stop.stop())
             });
             if pumped.is_err() {

@@ -15,7 +15,7 @@
 //! Signals go through pidfds (`pidfd_open(2)`): a number may be somebody else's by the time that it is used.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
@@ -23,7 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::fs::{Access, access};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process_group, pidfd_open, pidfd_send_signal, prlimit,
+};
 
 use super::terminal::Terminal;
 use crate::net::listen::STACK_LEN;
@@ -32,12 +35,23 @@ use crate::net::listen::STACK_LEN;
 pub const MARKER_NAME: &str = "LANDLINE_COMMAND";
 /// Our cgroups' names begin so.
 const CGROUP_PREFIX: &str = "landline-";
+/// An empty cgroup so young may be another server's, which has not yet put its command there.
+const YOUNG: Duration = Duration::from_secs(10);
 /// Between two looks at who is left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Who does not go after a KILL (in uninterruptible sleep: a dead network disk) is not waited for any longer than this.
 const KILL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Looks for processes that were forked while the others were being stopped: each look finds at least one, or is the last.
 const STOPS_MAX: usize = 100;
+
+/// By which nets what a command has started is found on this machine, in a sentence. A cgroup is made for it and removed.
+pub fn nets() -> String {
+    let (group, marker) = ("their process group", "their marker in the environment");
+    match Cgroup::try_make(&format!("probe-{}", std::process::id())) {
+        Ok(_probe) => format!("commands end with {group}, {marker}, and a cgroup of their own"),
+        Err(why) => format!("commands end with {group} and {marker}, without a cgroup of their own ({why})"),
+    }
+}
 
 /// A command and all its descendants.
 #[derive(Debug)]
@@ -46,6 +60,8 @@ pub struct Tree {
     marker: String,
     cgroup: Mutex<Net>,
     terminal: Option<Arc<Terminal>>,
+    /// Processes that it may have, where there is a limit.
+    most: OnceLock<u64>,
 }
 
 /// How far it is with a command's cgroup.
@@ -61,7 +77,13 @@ enum Net {
 impl Tree {
     /// What `leader` starts, which leads its group and has `marker` in its environment, on this terminal.
     pub fn new(leader: Pid, marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
-        let tree = Arc::new(Self { group: Some(leader), marker, cgroup: Mutex::new(Net::None), terminal });
+        let tree = Arc::new(Self {
+            group: Some(leader),
+            marker,
+            cgroup: Mutex::new(Net::None),
+            terminal,
+            most: OnceLock::new(),
+        });
         put_into_cgroup_soon(&tree);
         tree
     }
@@ -70,7 +92,7 @@ impl Tree {
     pub fn left_behind(marker: String) -> Self {
         let cgroup = own_cgroup().map(|own| own.join(format!("{CGROUP_PREFIX}{marker}"))).filter(|path| path.is_dir());
         let net = cgroup.map_or(Net::Over, |path| Net::Own(Cgroup(path)));
-        Self { group: None, marker, cgroup: Mutex::new(net), terminal: None }
+        Self { group: None, marker, cgroup: Mutex::new(net), terminal: None, most: OnceLock::new() }
     }
 
     /// Puts its leader, and whoever else is found, into a cgroup of its own.
@@ -81,6 +103,9 @@ impl Tree {
         }
         let Some(cgroup) = Cgroup::make(&self.marker) else { return };
         if self.group.is_some_and(|leader| cgroup.add(leader.as_raw_nonzero().get())) {
+            if let Some(most) = self.most.get() {
+                cgroup.limit_processes(*most);
+            }
             for other in processes().filter(|pid| has_marker(*pid, &self.marker)) {
                 cgroup.add(other);
             }
@@ -98,6 +123,24 @@ impl Tree {
 
     fn net(&self) -> MutexGuard<'_, Net> {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets it have at most so many processes. `RLIMIT_NPROC` counts all of its user's, and holds for nobody who is root
+    /// (getrlimit(2)); a cgroup counts its own, once it has one. Its leader must not have been waited for. What it has forked
+    /// before keeps the limits that it had, if it has no cgroup.
+    pub fn limit_processes(&self, most: u64) {
+        // Above the hard limit only root may go, and who asked for less did not mean more.
+        let most = getrlimit(Resource::Nproc).maximum.map_or(most, |hard| hard.min(most));
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        match prlimit(self.group, Resource::Nproc, limit) {
+            Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => tracing::warn!(%error, "the number of a command's processes could not be limited"),
+        }
+        let net = self.net();
+        self.most.get_or_init(|| most);
+        if let Net::Own(cgroup) = &*net {
+            cgroup.limit_processes(most);
+        }
     }
 
     /// Sends a signal to the process group: what a terminal would do. On a terminal a shell gives each of its jobs a group:
@@ -262,19 +305,40 @@ impl Cgroup {
             return None;
         }
         sweep();
-        let path = own_cgroup()?.join(format!("{CGROUP_PREFIX}{marker}"));
-        match fs::create_dir(&path) {
-            Ok(()) => Some(Self(path)),
-            Err(error) => {
-                REFUSED.get_or_init(|| tracing::debug!(%error, "commands get no cgroup of their own"));
+        match Self::try_make(marker) {
+            Ok(cgroup) => Some(cgroup),
+            Err(why) => {
+                REFUSED.get_or_init(|| tracing::debug!(why, "commands get no cgroup of their own"));
                 None
             }
+        }
+    }
+
+    /// Or why not.
+    fn try_make(marker: &str) -> Result<Self, String> {
+        let own = own_cgroup().ok_or("no cgroups of version 2 are mounted here")?;
+        // Whoever is moved between two cgroups leaves their common ancestor's list too (cgroups(7), delegation).
+        access(own.join("cgroup.procs"), Access::WRITE_OK).map_err(|error| format!("{}: {error}", own.display()))?;
+        let path = own.join(format!("{CGROUP_PREFIX}{marker}"));
+        fs::create_dir(&path).map_err(|error| format!("{}: {error}", own.display()))?;
+        let made = Self(path);
+        match fs::read_to_string(made.0.join("cgroup.type")) {
+            Ok(kind) if kind.trim() != "domain" => Err(format!("{}: it would be {}", own.display(), kind.trim())),
+            _ => Ok(made),
         }
     }
 
     /// Whether it is in there now: it may have ended already, or may not be moved.
     fn add(&self, pid: i32) -> bool {
         fs::write(self.0.join("cgroup.procs"), pid.to_string()).is_ok()
+    }
+
+    /// Where the controller `pids` is on for our cgroup's children.
+    fn limit_processes(&self, most: u64) {
+        let file = fs::OpenOptions::new().write(true).open(self.0.join("pids.max"));
+        if let Err(error) = file.and_then(|mut file| file.write_all(most.to_string().as_bytes())) {
+            tracing::debug!(%error, "a cgroup does not count its processes");
+        }
     }
 
     fn members(&self) -> Vec<OwnedFd> {
@@ -317,7 +381,11 @@ fn is_busy(path: &Path) -> bool {
 fn remove_empty(own: &Path) {
     let names = fs::read_dir(own).into_iter().flatten().flatten().map(|entry| entry.file_name());
     for name in names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(CGROUP_PREFIX))) {
-        is_busy(&own.join(name));
+        let path = own.join(name);
+        let age = fs::metadata(&path).and_then(|made| made.modified()).ok().and_then(|made| made.elapsed().ok());
+        if age.is_some_and(|age| age > YOUNG) {
+            is_busy(&path);
+        }
     }
 }
 
@@ -336,4 +404,22 @@ fn own_cgroup() -> Option<&'static Path> {
         Some(own)
     })
     .as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_that_counts_processes_is_told_how_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = || Cgroup(dir.path().to_owned());
+        let limit = dir.path().join("pids.max");
+        cgroup().limit_processes(7);
+        assert!(!limit.exists(), "where there is none, none is made");
+        fs::create_dir_all(dir.path()).unwrap();
+        fs::write(&limit, "max").unwrap();
+        cgroup().limit_processes(7);
+        assert!(fs::read_to_string(&limit).unwrap().starts_with('7'));
+    }
 }

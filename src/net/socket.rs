@@ -114,6 +114,14 @@ impl Socket {
         }
     }
 
+    /// Whether this end's address is one that only this machine can reach.
+    pub fn is_at_loopback(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(socket) => socket.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback()),
+        }
+    }
+
     /// Waits until a read would return; `None` waits for ever.
     ///
     /// # Errors

@@ -131,6 +131,11 @@ impl Stream {
         self.socket.is_to_this_machine()
     }
 
+    /// Whether this end's address is one that only this machine can reach.
+    pub fn is_at_loopback(&self) -> bool {
+        self.socket.is_at_loopback()
+    }
+
     /// The user at the other end of a Unix socket (`SO_PEERCRED`: unix(7)); `None` over a network, or
     /// where the kernel does not say.
     pub fn peer_user(&self) -> Option<u32> {

@@ -70,6 +70,18 @@ impl Services {
         Self(services.iter().fold(0, |bits, service| bits | service.bit()))
     }
 
+    /// These and those.
+    #[must_use]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These, but not those.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// Whether `service` is among them.
     pub const fn has(self, service: Service) -> bool {
         self.0 & service.bit() != 0

@@ -28,6 +28,40 @@ pub struct Grant {
     pub commands: Commands,
     /// The directory below the server's root; `None`: all of it.
     pub root: Option<String>,
+    /// What it would have if it had come in elsewhere.
+    pub withheld: Services,
+}
+
+impl Grant {
+    /// Takes away what is not served there, whoever asks: commands of a server that runs as root are not for other machines,
+    /// unless somebody has said so. One mistake in the list of peers, or one stolen laptop, would be the whole machine.
+    pub fn narrow(&mut self, power: Power, entrance: Entrance) {
+        if (power, entrance) == (Power::Root, Entrance::Network) {
+            let exec = Services::of(&[Service::Exec]);
+            self.withheld = if self.services.has(Service::Exec) { exec } else { Services::NONE };
+            self.services = self.services.without(exec);
+        }
+    }
+}
+
+/// What a command can do that this server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// What an ordinary user can.
+    User,
+    /// Everything.
+    Root,
+    /// Everything, and its operator has said that other machines may have it.
+    RootForAll,
+}
+
+/// Where a line has come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// At a loopback address, or a Unix socket.
+    Loopback,
+    /// At an address that other machines can reach.
+    Network,
 }
 
 /// What is known when somebody comes.
@@ -53,8 +87,13 @@ impl Rules<'_> {
             Proof::Key(key) => key == self.own,
         };
         if is_own {
-            let services = Services::of(&Service::ALL);
-            return Ok(Grant { peer: Peer::Own, services, commands: Commands::Any, root: None });
+            return Ok(Grant {
+                peer: Peer::Own,
+                services: Services::of(&Service::ALL),
+                commands: Commands::Any,
+                root: None,
+                withheld: Services::NONE,
+            });
         }
         let Ok(known) = self.known else {
             let text = "this server cannot read its list of known peers and lets nobody in but its own user; \
@@ -72,12 +111,14 @@ impl Rules<'_> {
                 services: peer.services,
                 commands: peer.commands.clone(),
                 root: peer.root.clone(),
+                withheld: Services::NONE,
             }),
             None => Ok(Grant {
                 peer: Peer::Guest { address: address.to_owned(), fingerprint: key },
                 services: self.guest,
                 commands: Commands::Any,
                 root: None,
+                withheld: Services::NONE,
             }),
         }
     }
@@ -117,6 +158,15 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
         ),
     };
     let text = format!("{verb} is not allowed: it needs the service {wanted}, and {peer} has {granted} here{remedy}");
+    Refusal::new(ErrorCode::NotAllowed, text)
+}
+
+/// The words for somebody who has what they ask for, but not where they came in.
+pub fn withheld_refusal(verb: &str) -> Refusal {
+    let text = format!(
+        "{verb} is not allowed here: this server runs as root, and does not serve exec at an address that other machines can \
+         reach, whoever asks; its operator allows it with: tcp-server --exec-as-root"
+    );
     Refusal::new(ErrorCode::NotAllowed, text)
 }
 
@@ -165,6 +215,31 @@ mod tests {
         }
         assert_eq!(judged(Proof::Key(key("stranger"))), (guest("stranger"), "echo".into(), None));
         assert_eq!(judged(Proof::Nothing), ("guest 192.0.2.7:1".into(), "echo".into(), None));
+    }
+
+    #[test]
+    fn roots_commands_are_not_for_other_machines_unless_somebody_says_so() {
+        let all = Services::of(&Service::ALL);
+        let but_exec = "echo,chat,read,write".parse().unwrap();
+        let exec = "exec".parse().unwrap();
+        let none = Services::NONE;
+        for (power, entrance, had, has, withheld) in [
+            (Power::Root, Entrance::Network, all, but_exec, exec),
+            (Power::Root, Entrance::Network, exec, none, exec),
+            (Power::Root, Entrance::Network, but_exec, but_exec, none),
+            (Power::Root, Entrance::Network, none, none, none),
+            (Power::Root, Entrance::Loopback, all, all, none),
+            (Power::RootForAll, Entrance::Network, all, all, none),
+            (Power::RootForAll, Entrance::Loopback, all, all, none),
+            (Power::User, Entrance::Network, all, all, none),
+            (Power::User, Entrance::Loopback, all, all, none),
+        ] {
+            for peer in [Peer::Own, Peer::Guest { address: String::new(), fingerprint: None }] {
+                let mut grant = Grant { peer, services: had, commands: Commands::Any, root: None, withheld: none };
+                grant.narrow(power, entrance);
+                assert_eq!((grant.services, grant.withheld), (has, withheld), "{power:?} {entrance:?} {had}");
+            }
+        }
     }
 
     #[test]

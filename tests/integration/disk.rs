@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Run, Server};
+use crate::harness::{Run, Server, wait_until};
 use crate::raw::{Raw, put, request};
 
 /// A file system of 1 MiB; unmounted when the test ends.
@@ -73,8 +73,9 @@ fn an_upload_that_does_not_fit_leaves_the_old_file() {
         assert_eq!(std::fs::read(&old).unwrap(), b"old");
         let [part, kept] = &server.names(".")[..] else { panic!("{:?}", server.names(".")) };
         assert!(part.starts_with(".big.") && kept == "big", "{part}");
+        // The client has heard it before it stands in the log.
+        wait_until("the refusal is logged", || server.log().matches("refused (no-space)").count() == at + 1);
         let log = server.log();
-        assert!(log.contains("refused (no-space)"), "{log}");
         assert_eq!(log.matches(" connected ").count(), at + 1, "{log}");
         std::fs::remove_file(server.root().join(part)).unwrap();
     }

@@ -181,7 +181,7 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{bare, chat, digest, exec, net, part, root, trees, wire};
+    use landline::{bare, chat, digest, exec, limits, net, part, root, trees, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -194,6 +194,8 @@ fn the_limits_on_the_map_are_the_codes() {
         ("BUFFER_LEN_IDLE", kib(wire::frame::BUFFER_LEN_IDLE)),
         ("BUFFER_LEN_BUSY", kib(wire::frame::BUFFER_LEN_BUSY)),
         ("STACK_LEN", kib(net::listen::STACK_LEN)),
+        ("LAST_WORDS_LEN_MAX", kib(exec::rate::LAST_WORDS_LEN_MAX)),
+        ("RUNNING_MAX", limits::RUNNING_MAX.to_string()),
         ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
         ("COMMAND_LEN_MAX", mib(exec::COMMAND_LEN_MAX as usize)),
         ("part::PIECE_LEN", kib(part::PIECE_LEN)),

@@ -8,10 +8,14 @@ use crate::harness::{Run, Server, wait_until};
 mod ending;
 #[path = "exec/jobs.rs"]
 mod jobs;
+#[path = "exec/limits.rs"]
+mod limits;
 #[path = "exec/many.rs"]
 mod many;
 #[path = "exec/places.rs"]
 mod places;
+#[path = "exec/root.rs"]
+mod root;
 #[path = "exec/rules.rs"]
 mod rules;
 #[path = "exec/terminal.rs"]

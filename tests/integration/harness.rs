@@ -401,6 +401,15 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     child.wait().unwrap()
 }
 
+/// The address with which this machine would reach others, if it has one. Nothing is sent.
+pub(crate) fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // For documentation (RFC 5737): nobody is there.
+    socket.connect("198.51.100.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;

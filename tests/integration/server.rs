@@ -155,7 +155,7 @@ fn a_start_that_fails_says_why_in_a_sentence() {
 
 #[test]
 fn insecure_is_a_word_that_has_to_be_said() {
-    let server = Server::with(&["--guest", "exec", "--insecure", "--bind", "0.0.0.0:0"]);
+    let server = Server::with(&["--guest", "exec", "--insecure", "--exec-as-root", "--bind", "0.0.0.0:0"]);
     let log = server.wait_for_log("warning: ");
     assert!(log.contains("has exec here"), "{log}");
     let port = server.address().parse::<SocketAddr>().unwrap().port();

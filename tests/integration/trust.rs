@@ -486,3 +486,50 @@ fn at_a_terminal_a_fingerprint_can_be_compared() {
     // From now on scripts get through too.
     laptop.run("tcp-client").args([server.address()]).stdin("echo hi\n").prints("hi\n");
 }
+
+const QUESTION: &str = "[yes/once/no/fingerprint]";
+
+/// A program at a terminal of its own.
+fn at_terminal(machine: &Machine, program: &str, args: &[&str]) -> rexpect::session::PtySession {
+    let mut command = std::process::Command::new(crate::harness::program(program));
+    command.args(args).env("LANDLINE_HOME", machine.home_path()).env("TERM", "xterm");
+    rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
+}
+
+#[test]
+fn nobody_is_asked_about_one_of_many_hosts() {
+    let (desks, laptop) = ([Machine::new(), Machine::new()], Machine::new());
+    let servers = desks.each_ref().map(|desk| desk.server(&["--guest", "exec"]));
+    let hosts = servers.each_ref().map(Server::address).join(",");
+    let said = at_terminal(&laptop, "rexec", &["-H", &hosts, "true"]).exp_eof().unwrap();
+    assert_eq!(said.matches("introduce it with: tcp-client pair 127.0.0.1:").count(), 2, "{said}");
+    assert!(said.contains("0 with exit code 0, 2 with another, at most 255") && !said.contains(QUESTION), "{said}");
+}
+
+#[test]
+fn whoever_asks_at_the_same_time_asks_one_after_the_other() {
+    let (desks, laptop) = ([Machine::new(), Machine::new(), Machine::new()], Machine::new());
+    let servers = desks.each_ref().map(|desk| desk.server(&["--guest", "read,write"]));
+    let source = laptop.home_path().with_file_name("source");
+    std::fs::write(&source, "hello").unwrap();
+    let remotes = servers.each_ref().map(|server| server.remote("arrived"));
+    let mut args = vec!["-q", source.to_str().unwrap()];
+    args.extend(remotes.iter().map(String::as_str));
+    let mut terminal = at_terminal(&laptop, "fput", &args);
+    let mut asked = String::new();
+    for _ in 0..3 {
+        // What becomes of one answer is said before the next question stands there.
+        let said = terminal.exp_string(QUESTION).unwrap();
+        assert_eq!(said.matches(" is not known here").count(), 1, "{said}");
+        assert!(asked.is_empty() || said.contains(&format!("remembered as 127.0.0.1-{asked};")), "{asked}: {said}");
+        let (before, _) = said.split_once(" is not known here").unwrap();
+        before.rsplit(':').next().unwrap().clone_into(&mut asked);
+        terminal.send_line("yes").unwrap();
+    }
+    terminal.exp_eof().unwrap();
+    for server in &servers {
+        assert_eq!(server.read("arrived"), b"hello");
+    }
+    // Nobody is asked a second time.
+    laptop.run("fput").args(&args).prints("");
+}

@@ -5,19 +5,13 @@ use std::collections::BTreeMap;
 /// Hosts that one list may stand for.
 const HOSTS_MAX: usize = 100_000;
 
-/// What a list stands for, in its order.
+/// The words of a list, each of which [`expand_word`] takes, unless it is a group.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn expand(list: &str) -> Result<Vec<String>, String> {
-    let mut hosts = Vec::new();
-    for word in split_outside_brackets(list)? {
-        let word = word.trim();
-        if !word.is_empty() {
-            expand_word(word, &mut hosts)?;
-        }
-    }
-    Ok(hosts)
+/// What is wrong with the list.
+pub fn words(list: &str) -> Result<Vec<&str>, String> {
+    let words = split_outside_brackets(list)?;
+    Ok(words.into_iter().map(str::trim).filter(|word| !word.is_empty()).collect())
 }
 
 /// At commas that stand in no brackets.
@@ -42,8 +36,11 @@ fn split_outside_brackets(list: &str) -> Result<Vec<&str>, String> {
     Ok(words)
 }
 
-/// Each pair of brackets that holds numbers; an IPv6 address has colons in its own.
-fn expand_word(word: &str, hosts: &mut Vec<String>) -> Result<(), String> {
+/// Adds the hosts that one word stands for: for each pair of brackets that holds numbers; an IPv6 address has colons in its own.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn expand_word(word: &str, hosts: &mut Vec<String>) -> Result<(), String> {
     let mut found = vec![String::new()];
     let mut rest = word;
     while let Some((before, behind)) = rest.split_once('[') {
@@ -136,6 +133,10 @@ fn around_last_number(host: &str) -> Option<(&str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn expand(list: &str) -> Result<Vec<String>, String> {
+        crate::cli::rexec::groups::expand(list, &BTreeMap::new())
+    }
 
     #[test]
     fn lists_stand_for_hosts() {

@@ -98,7 +98,7 @@ fn run_on(
     let (began, started) = (now(), Instant::now());
     let mut output = Output::new(args, host)?;
     let mut attempt = || -> anyhow::Result<exec::Ended> {
-        let mut line = connect::line(PROGRAM, address, &args.reach, &args.talk)?;
+        let mut line = connect::line_of_many(PROGRAM, address, &args.reach, &args.talk)?;
         interruption.add(line.control());
         let call = shown_call(args, work, variables, args.terms());
         let ended = call_exec(&mut line, &call, &mut |stream, bytes| output.take(stream, bytes))?;

@@ -1,6 +1,7 @@
 //! `rexec`: run a command on another machine or on many, or open a prompt there.
 
 mod bare;
+pub mod groups;
 pub mod hosts;
 mod jobs;
 pub mod many;
@@ -21,7 +22,7 @@ use clap::Parser;
 
 use crate::cli::args::{Reach, Talk, duration};
 use crate::cli::exit::usage;
-use crate::cli::{Exit, connect};
+use crate::cli::{Exit, connect, home};
 use crate::exec::process::Work;
 use crate::line::Line;
 use crate::net::Address;
@@ -122,7 +123,7 @@ pub struct Args {
     /// With --kill: only send this signal
     #[arg(long, value_name = "NAME", requires = "kill")]
     signal: Option<String>,
-    /// Run it on many hosts, as in web1,db[1-3]; may be given several times. The command gets no input
+    /// Run it on many hosts, as in web1,db[1-3],@group; may be given several times. The command gets no input
     #[arg(short = 'H', long, value_name = "LIST", conflicts_with = "wire")]
     hosts: Vec<String>,
     /// Run it on the hosts that stand in FILE, one list a line
@@ -173,6 +174,7 @@ Examples:
   rexec -e DEBUG=1 --timeout 10m build make   with a variable, and a deadline that the server keeps
   tar c . | rexec build 'tar x'       standard input goes there too
   rexec -H web1,db[1-3] -- uptime     on many hosts, each line with its host's name
+  rexec -H @web -- uptime             on a group: config.toml has [groups] web = \"web[1-3]\"
   rexec -g --hosts-file all -- uname -r   the same answer once, with all that gave it
   rexec --place src build cd project  a place: later calls with --place src run there
   rexec --detach build make world     prints an ID: --attach ID, --wait ID, --kill ID, --list-jobs
@@ -246,10 +248,13 @@ impl Args {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             lists.extend(lines.map(str::to_owned));
         }
+        // Who names no group needs no home.
+        let home = if lists.iter().any(|list| list.contains(groups::SIGN)) { home::existing()? } else { None };
+        let groups = home.map_or_else(|| Ok(groups::Groups::new()), |home| crate::trust::hosts::groups(&home))?;
         let mut seen = HashSet::new();
         let mut addresses = Vec::new();
         for list in &lists {
-            for host in hosts::expand(list).map_err(usage)? {
+            for host in groups::expand(list, &groups).map_err(usage)? {
                 let address = host.parse().map_err(|error: AddressError| usage(error.to_string()))?;
                 if seen.insert(host.clone()) {
                     addresses.push((host, address));

@@ -125,6 +125,7 @@ impl Jobs {
     ) -> Result<Result<String, Outcome<'static>>> {
         let owner = session.owner()?;
         let jobs_home = self.home()?;
+        let slot = session.slots.take().map_err(|all_run| Refusal::new(ErrorCode::Busy, all_run.to_string()))?;
         let marker = command.environment.marker.clone();
         let id: String = marker.chars().take(ID_LEN).collect();
         self.forget_oldest(&owner);
@@ -146,13 +147,14 @@ impl Jobs {
         };
         note.save(&home).map_err(failed)?;
         let streams = if terms.merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
-        let process = match start(&command.work, &command.cwd, streams, &command.environment) {
+        let mut process = match start(&command.work, &command.cwd, streams, &command.environment) {
             Ok(process) => process,
             Err(error) => {
                 drop(fs::remove_dir_all(home.path()));
                 return Ok(Err(super::process::could_not_start(&command.work, &error)));
             }
         };
+        process.hold(slot);
         let job = Arc::new(Job {
             owner,
             home,
@@ -281,7 +283,7 @@ impl Task {
                 }
             }
             let (job, writer) = (&self.job, &mut self.writer);
-            let kept = pump(&process, outputs, &mut |stream, piece| {
+            let kept = pump(&process, outputs, &job.command.ending, &mut |stream, piece| {
                 writer.append(stream, piece).map_err(Error::ours("log"))?;
                 written += piece.len() as u64;
                 *job.progress() = Some(written);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use landline::net::gate::{FAILURES_MAX, NEWCOMERS_MAX, raise_descriptor_limit};
 
 use super::{assert_echoes, assert_well, codes, is_closed, rest_of};
-use crate::harness::{Run, Server, wait_until};
+use crate::harness::{Run, Server, outer_address, wait_until};
 use crate::raw::{HELLO, Raw, frame};
 use crate::secure::{Client, Machine, Over};
 
@@ -151,15 +151,6 @@ fn an_address_that_fails_too_often_is_turned_away() {
         rest_of(&socket);
     }
     Run::new("tcp-client").args([loopback]).stdin("echo hi\n").prints("hi\n");
-}
-
-/// The address with which this machine would reach others, if it has one. Nothing is sent.
-fn outer_address() -> Option<std::net::IpAddr> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-    // For documentation (RFC 5737): nobody is there.
-    socket.connect("198.51.100.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 #[test]

@@ -147,6 +147,49 @@ fn hosts_stand_in_files_and_are_asked_once() {
 }
 
 #[test]
+fn groups_stand_in_the_config() {
+    let servers = servers(3);
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().join("home");
+    // The same user as the servers'.
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::copy(crate::harness::own_home().join("identity.pem"), home.join("identity.pem")).unwrap();
+    let write = |text: &str| {
+        std::fs::write(home.join("config.toml"), text).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(home.join("config.toml"), private).unwrap();
+    };
+    let address = |at: usize| servers[at].address();
+    write(&format!(
+        "[hosts]\nbuild = \"{}\"\n\n[groups]\nweb = \"{}\"\nall = \"@web,{}\"\nring = \"@all,@ring\"\n",
+        address(0),
+        address(1),
+        address(2),
+    ));
+    let rexec = |args: &[&str]| Run::new("rexec").env("LANDLINE_HOME", &home).args(args);
+    let hosts_of = |args: &[&str]| {
+        let output = rexec(&[&["-q", "--json"], args, &["--", "true"]].concat()).output();
+        let json = output.json();
+        let hosts: Vec<_> =
+            json.as_array().unwrap().iter().map(|host| host["host"].as_str().unwrap().to_owned()).collect();
+        hosts
+    };
+    assert_eq!(hosts_of(&["-H", "@web"]), [address(1)]);
+    assert_eq!(hosts_of(&["-H", &format!("{},@all,@web", address(0))]), [address(0), address(1), address(2)]);
+    let list = home.with_file_name("list");
+    std::fs::write(&list, "# all\n@all\n").unwrap();
+    assert_eq!(hosts_of(&["--hosts-file", list.to_str().unwrap()]), [address(1), address(2)]);
+    rexec(&["-H", "@wbe", "true"]).code(252).stderr("@wbe: no such group; there are @all, @ring, @web").prints("");
+    rexec(&["-H", "@ring", "true"]).code(252).stderr("@ring names itself: @ring, @ring").prints("");
+    write("[groups]\nweb = 7\n");
+    rexec(&["-H", "@web", "true"])
+        .code(251)
+        .stderr("config.toml: line 2: web: wants a list of hosts in quotes")
+        .prints("");
+}
+
+#[test]
 fn ctrl_c_ends_all_of_them() {
     let servers = servers(3);
     let mut running = Run::new("rexec").args(["-H", &list(&servers), "echo up; sleep 60"]).spawn();

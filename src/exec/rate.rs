@@ -1,0 +1,170 @@
+//! How fast a command's output is read: a bucket that fills at so many bytes a second and holds one second's worth. Who
+//! writes faster finds its pipe full and waits, as with any slow reader.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::PIECE_LEN;
+
+/// Reads are not made smaller than what comes in so much time: a byte at a time would cost more than it is worth.
+const PIECE_TIME: Duration = Duration::from_millis(50);
+/// Between two looks whether the command is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What a command that is being ended may write at once, in bytes: enough for its last words, which should not wait.
+pub const LAST_WORDS_LEN_MAX: usize = 256 * 1024;
+/// Nanoseconds of a second.
+const SECOND: u128 = 1_000_000_000;
+
+/// A bucket of bytes. It looks at no clock: whoever asks says what time it is.
+#[derive(Debug)]
+struct Bucket {
+    per_second: u64,
+    /// In billionths of a byte, so that nothing is lost between two looks: `0 <= level <= per_second * SECOND`.
+    level: u128,
+    at: Instant,
+}
+
+impl Bucket {
+    fn full(per_second: u64, now: Instant) -> Self {
+        Self { per_second, level: u128::from(per_second) * SECOND, at: now }
+    }
+
+    /// Bytes that may be read now.
+    fn room(&mut self, now: Instant) -> usize {
+        let passed = now.saturating_duration_since(self.at).as_nanos();
+        let most = u128::from(self.per_second) * SECOND;
+        self.level = passed.saturating_mul(u128::from(self.per_second)).saturating_add(self.level).min(most);
+        self.at = self.at.max(now);
+        usize::try_from(self.level / SECOND).unwrap_or(usize::MAX)
+    }
+
+    fn take(&mut self, len: usize) {
+        self.level = self.level.saturating_sub(len as u128 * SECOND);
+    }
+
+    /// Until a read is worth it; zero: it is.
+    fn wait(&mut self, now: Instant) -> Duration {
+        let room = self.room(now) as u128;
+        let in_piece_time = u128::from(self.per_second) * PIECE_TIME.as_nanos() / SECOND;
+        if room >= in_piece_time.clamp(1, PIECE_LEN as u128) {
+            return Duration::ZERO;
+        }
+        let missing = in_piece_time.clamp(1, PIECE_LEN as u128) * SECOND - self.level;
+        let nanos = missing.div_ceil(u128::from(self.per_second).max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// The pace of one command's output, both streams together.
+pub struct Throttle<'t> {
+    bucket: Option<Bucket>,
+    exits_within: &'t dyn Fn(Duration) -> bool,
+    is_ending: &'t dyn Fn() -> bool,
+    last_words: usize,
+}
+
+impl fmt::Debug for Throttle<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Throttle").field("bucket", &self.bucket).finish_non_exhaustive()
+    }
+}
+
+impl<'t> Throttle<'t> {
+    /// At `per_second` bytes, or as fast as they come; the others say when it is the end that counts.
+    pub fn new(
+        per_second: Option<u64>,
+        exits_within: &'t dyn Fn(Duration) -> bool,
+        is_ending: &'t dyn Fn() -> bool,
+    ) -> Self {
+        let bucket = per_second.map(|per_second| Bucket::full(per_second, Instant::now()));
+        Self { bucket, exits_within, is_ending, last_words: 0 }
+    }
+
+    /// Waits until something may be read, and says how much: at least 1 byte. What a command has left in its pipes when it
+    /// exits does not wait any more, nor do the last words of one that is being ended.
+    pub fn room(&mut self) -> usize {
+        loop {
+            let Some(bucket) = &mut self.bucket else { return PIECE_LEN };
+            let now = Instant::now();
+            let wait = bucket.wait(now);
+            if wait.is_zero() {
+                return bucket.room(now).clamp(1, PIECE_LEN);
+            }
+            if self.last_words < LAST_WORDS_LEN_MAX && (self.is_ending)() {
+                return PIECE_LEN;
+            }
+            if (self.exits_within)(wait.min(LOOK_EVERY)) {
+                return PIECE_LEN;
+            }
+        }
+    }
+
+    /// So much was read.
+    pub fn take(&mut self, len: usize) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(len);
+            self.last_words += if (self.is_ending)() { len } else { 0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_second_is_there_at_once_and_then_no_more_than_what_came_in() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(1_000, start);
+        assert_eq!(bucket.room(start), 1_000);
+        bucket.take(1_000);
+        assert_eq!((bucket.room(start), bucket.wait(start)), (0, 50 * MS));
+        assert_eq!((bucket.room(start + 49 * MS), bucket.wait(start + 49 * MS)), (49, MS));
+        assert_eq!((bucket.room(start + 50 * MS), bucket.wait(start + 50 * MS)), (50, Duration::ZERO));
+        // However long nobody asks, it holds one second's worth.
+        assert_eq!(bucket.room(start + 3_600_000 * MS), 1_000);
+        bucket.take(400);
+        assert_eq!(bucket.room(start + 3_600_000 * MS), 600);
+        // A clock that goes back gives nothing.
+        assert_eq!(bucket.room(start), 600);
+    }
+
+    #[test]
+    fn nothing_is_lost_between_two_looks_and_nothing_gained() {
+        let start = Instant::now();
+        for per_second in [1, 3, 1_000, 999_983, 10_000_000_000] {
+            let mut bucket = Bucket::full(per_second, start);
+            bucket.take(usize::MAX);
+            let mut taken = 0;
+            // 10,007 looks in 10 seconds, at odd times.
+            for look in 1..=10_007_u32 {
+                let now = start + Duration::from_secs(10) * look / 10_007;
+                let room = bucket.room(now);
+                bucket.take(room);
+                taken += room as u64;
+            }
+            // The last instant was rounded down to a nanosecond.
+            assert!(
+                (per_second * 10 - per_second.div_ceil(1_000_000_000) - 1..=per_second * 10).contains(&taken),
+                "{per_second}: {taken}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_wait_is_what_it_takes() {
+        let start = Instant::now();
+        for (per_second, wait) in [(1, Duration::from_secs(1)), (10, 100 * MS), (20, 50 * MS), (1_000_000, 50 * MS)] {
+            let mut bucket = Bucket::full(per_second, start);
+            bucket.take(usize::MAX);
+            assert_eq!(bucket.wait(start), wait, "{per_second}");
+            assert!(bucket.wait(start + wait).is_zero(), "{per_second}");
+        }
+        // A pipe's worth is worth a read, whatever the rate.
+        let mut fast = Bucket::full(1 << 40, start);
+        fast.take(usize::MAX);
+        assert!(fast.wait(start) < Duration::from_micros(1));
+    }
+}
