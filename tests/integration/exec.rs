@@ -77,9 +77,49 @@ fn a_flood_on_one_stream_while_the_other_is_quiet_cannot_deadlock() {
 }
 
 #[test]
+fn a_hundred_mebibytes_on_stderr_while_nobody_reads_stdout() {
+    let server = Server::start();
+    let script = format!(
+        "mkfifo out; {} -n {} 'echo first; head -c 104857600 /dev/zero >&2; echo last' 2>&1 >out | wc -c & \
+         exec 3<out; wait; cat <&3",
+        crate::harness::program("rexec"),
+        server.address()
+    );
+    let here = tempfile::tempdir().unwrap();
+    let run = Run::of(std::path::Path::new("/bin/sh")).args(["-c", &script]).current_dir(here.path());
+    run.prints("104857600\nfirst\nlast\n");
+}
+
+#[test]
+fn a_command_that_closes_its_streams_goes_on() {
+    let server = Server::start();
+    let script = "exec >&- 2>&- <&-; while ! test -e go; do sleep 0.02; done; exit 4";
+    let mut call = Run::new("rexec").args([server.address(), script]).spawn();
+    wait_until("it has begun", || server.log().contains("let in"));
+    server.write("go", "");
+    assert_eq!(call.wait().code(), Some(4));
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command() {
+    let server = Server::start();
+    for option in ["", "-t", "--json-stream", "-qH"] {
+        let script = format!(
+            "{} {option} {} 'echo $$ > self; exec yes' | head -c 1",
+            crate::harness::program("rexec"),
+            server.address()
+        );
+        let first = Run::of(std::path::Path::new("/bin/sh")).args(["-c", &script]).stdin("").output();
+        assert_eq!(first.stdout.len(), 1, "{option}");
+        let pid = String::from_utf8(server.read("self")).unwrap();
+        wait_until("it is gone", || !std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+        std::fs::remove_file(server.root().join("self")).unwrap();
+    }
+}
+
+#[test]
 fn a_background_process_does_not_hold_the_call() {
     let server = Server::start();
-    Run::new("rexec").args([server.address(), "sleep 1000 & echo $!"]).output();
     let output = Run::new("rexec").args([server.address(), "sleep 1000 & echo $!"]).output();
     let pid: i32 = output.text().trim().parse().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
