@@ -145,7 +145,23 @@ impl Tour {
         self.run("rexec", &[&self.address, "kill -TERM $$"], "")?.is(143, "")?;
         self.run("rexec", &[&self.address, "--", "no-such-program"], "")?.is(127, "")?;
         println!("# a prompt that keeps its directory");
-        self.run("rexec", &[&self.address], "cd src\nbasename $(pwd)\n")?.is(0, "src\n")
+        self.run("rexec", &[&self.address], "cd src\nbasename $(pwd)\n")?.is(0, "src\n")?;
+        println!("# on a terminal; with a deadline; on many machines");
+        self.run("rexec", &["-t", &self.address, "test -t 1 && stty size"], "")?.is(0, "24 80\r\n")?;
+        self.run("rexec", &["--timeout", "200ms", &self.address, "sleep 60"], "")?.is(124, "")?;
+        self.run("rexec", &["-qH", &self.address, "--", "echo", "hi"], "")?
+            .is(0, &format!("{}: hi\n", self.address))?;
+        println!("# a place keeps a directory and variables; a detached command runs on by itself");
+        let place = |words: &[&str]| self.run("rexec", &[&["--place", "work", &self.address], words].concat(), "");
+        place(&["cd", "src"])?.is(0, "")?;
+        place(&["export", "WHO=me"])?.is(0, "")?;
+        place(&["echo $WHO in $(basename $PWD)"])?.is(0, "me in src\n")?;
+        let started = self.run("rexec", &["--detach", &self.address, "echo done by itself; exit 5"], "")?;
+        let id = started.out.trim().to_owned();
+        self.run("rexec", &["--attach", &id, &self.address], "")?.is(5, "done by itself\n")?;
+        let listed = self.run("rexec", &["--list-jobs", &self.address], "")?;
+        ensure!(listed.out.contains(&format!("{id}  exit 5")), "the job is listed");
+        Ok(())
     }
 
     fn move_files(&self) -> Result<()> {
