@@ -167,6 +167,20 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_encoded_in_whatever_pieces_it_comes() {
+        let text = "a你好\u{1f600}é";
+        let encoding: Encoding = "gb18030".parse().unwrap();
+        let whole = encoding.encode(text).0;
+        for cut in 0..=text.len() {
+            let encoder = Encoder::new(encoding);
+            let (first, second) = text.as_bytes().split_at(cut);
+            assert_eq!([encoder.encode(first), encoder.encode(second)].concat(), whole, "{cut}");
+        }
+        // What is no UTF-8 is somebody else's business.
+        assert_eq!(Encoder::new(encoding).encode(b"a\xff\xfeb"), b"a\xff\xfeb");
+    }
     use proptest::prelude::*;
 
     #[test]

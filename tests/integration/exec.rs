@@ -194,6 +194,9 @@ fn the_encoding_is_converted_both_ways_and_no_character_is_cut() {
     // A character whose two bytes come in two writes.
     let script = "printf '\\312'; sleep 0.05; printf '\\325\\265\\275'";
     Run::new("rexec").args(["--encoding", "gbk", server.address(), script]).prints("收到");
+    // What is typed or piped in is text too.
+    let run = Run::new("rexec").args(["--encoding", "gbk", server.address(), "--", "od", "-An", "-tx1"]);
+    run.stdin("你好\n").prints(" c4 e3 ba c3 0a\n");
 }
 
 #[test]

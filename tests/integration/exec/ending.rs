@@ -150,13 +150,19 @@ fn nothing_is_left_of_many() {
     let times = std::env::var("LANDLINE_TEST_ENDINGS").map_or(60, |times| times.parse().unwrap());
     for at in 0..times {
         let script = "echo $$ > /dev/null; setsid sleep 60 & sleep 60 & echo up; exec sleep 60";
-        let deadline = if at % 4 == 0 { "50ms" } else { "1m" };
-        let run = Run::new("rexec").args(["--timeout", deadline, "--kill-after", "20ms", server.address(), script]);
-        let mut running = run.spawn();
-        match at % 4 {
+        let deadline = if at % 6 == 0 { "50ms" } else { "1m" };
+        let terms = ["--timeout", deadline, "--kill-after", "20ms"];
+        if at % 6 == 5 {
+            let started = Run::new("rexec").args(terms).args(["--detach", server.address(), script]).output();
+            Run::new("rexec").args(["--kill", started.text().trim(), server.address()]).prints("");
+            continue;
+        }
+        let terminal = (at % 6 == 4).then_some("-t");
+        let mut running = Run::new("rexec").args(terms).args(terminal).args([server.address(), script]).spawn();
+        match at % 6 {
             0 => {}
             1 => running.signal(Signal::KILL),
-            2 => {
+            2 | 4 => {
                 running.wait_for("up");
                 running.signal(Signal::KILL);
             }
