@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open
 
 use super::environment::{Environment, login_shell};
 use super::terminal::{self, Terminal};
-use super::tree::Tree;
+use super::tree::{Reach, Tree};
 use crate::limits::CommandSlot;
 use crate::root::RootPath;
 use crate::wire::message::{Form, Outcome, Size};
@@ -106,6 +106,13 @@ impl Work {
             Self::Login(command) if command.is_empty() => "login shell".to_owned(),
             Self::Shell(command) | Self::Login(command) => command.to_string_lossy().into_owned(),
             Self::Argv(argv) => argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    fn reach(&self, streams: Streams) -> Reach {
+        match (self, streams) {
+            (Self::Login(command), Streams::Terminal(_)) if command.is_empty() => Reach::Terminal,
+            _ => Reach::Everybody,
         }
     }
 
@@ -241,7 +248,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
         terminal::apart(move || command.spawn())?
     };
     let leader = Pid::from_child(&child);
-    let tree = Tree::new(leader, environment.marker.clone(), terminal.clone());
+    let tree = Tree::new((leader, work.reach(streams)), environment.marker.clone(), terminal.clone());
     let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {

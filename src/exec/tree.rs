@@ -53,10 +53,21 @@ pub fn nets() -> String {
     }
 }
 
+/// Who belongs to a command, when it is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Whoever it has started, wherever that is now.
+    Everybody,
+    /// A person's login shell and its terminal: what was taken out of their reach on purpose (nohup(1), setsid(1), tmux)
+    /// lives on, as after a hangup everywhere else.
+    Terminal,
+}
+
 /// A command and all its descendants.
 #[derive(Debug)]
 pub struct Tree {
     group: Option<Pid>,
+    reach: Reach,
     marker: String,
     cgroup: Mutex<Net>,
     terminal: Option<Arc<Terminal>>,
@@ -76,15 +87,18 @@ enum Net {
 
 impl Tree {
     /// What `leader` starts, which leads its group and has `marker` in its environment, on this terminal.
-    pub fn new(leader: Pid, marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
+    pub fn new((leader, reach): (Pid, Reach), marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
         let tree = Arc::new(Self {
             group: Some(leader),
+            reach,
             marker,
             cgroup: Mutex::new(Net::None),
             terminal,
             most: OnceLock::new(),
         });
-        put_into_cgroup_soon(&tree);
+        if reach == Reach::Everybody {
+            put_into_cgroup_soon(&tree);
+        }
         tree
     }
 
@@ -92,7 +106,14 @@ impl Tree {
     pub fn left_behind(marker: String) -> Self {
         let cgroup = own_cgroup().map(|own| own.join(format!("{CGROUP_PREFIX}{marker}"))).filter(|path| path.is_dir());
         let net = cgroup.map_or(Net::Over, |path| Net::Own(Cgroup(path)));
-        Self { group: None, marker, cgroup: Mutex::new(net), terminal: None, most: OnceLock::new() }
+        Self {
+            group: None,
+            reach: Reach::Everybody,
+            marker,
+            cgroup: Mutex::new(net),
+            terminal: None,
+            most: OnceLock::new(),
+        }
     }
 
     /// Puts its leader, and whoever else is found, into a cgroup of its own.
@@ -161,6 +182,13 @@ impl Tree {
         if self.terminal.is_some() {
             self.signal_all(Signal::HUP);
         }
+        if self.reach == Reach::Terminal {
+            self.signal_all(Signal::CONT);
+            if !self.is_gone_within(grace) {
+                self.signal_group(Signal::KILL);
+            }
+            return;
+        }
         // One that was stopped is woken, or it would never hear.
         for asked in [Signal::TERM, Signal::CONT] {
             self.signal_all(asked);
@@ -204,7 +232,8 @@ impl Tree {
     fn is_gone_within(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         loop {
-            if self.members().is_empty() && !self.has_group() {
+            let is_left = self.reach == Reach::Everybody && !self.members().is_empty();
+            if !is_left && !self.has_group() {
                 return true;
             }
             if Instant::now() >= until {
@@ -223,10 +252,12 @@ impl Tree {
     /// All that can be found, whatever their group.
     fn members(&self) -> Vec<OwnedFd> {
         let mut members = if let Net::Own(cgroup) = &*self.net() { cgroup.members() } else { Vec::new() };
+        let session = self.group.map(|group| group.as_raw_nonzero().get()).filter(|_| self.reach == Reach::Terminal);
         members.extend(processes().filter_map(|pid| {
             // First a handle, then the look: if the number changed hands in between, the signal goes to nobody.
             let member = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-            has_marker(pid, &self.marker).then_some(member)
+            let is_in_session = session.is_none_or(|session| stat_of(pid).is_some_and(|stat| stat.session == session));
+            (has_marker(pid, &self.marker) && is_in_session).then_some(member)
         }));
         members
     }
@@ -280,6 +311,7 @@ fn has_marker(pid: i32, marker: &str) -> bool {
 
 struct Stat {
     group: i32,
+    session: i32,
     is_dead: bool,
 }
 
@@ -290,7 +322,8 @@ fn stat_of(pid: i32) -> Option<Stat> {
     let mut fields = std::str::from_utf8(text.get(behind + 1..)?).ok()?.split_whitespace();
     let is_dead = matches!(fields.next()?, "Z" | "X");
     let group = fields.nth(1)?.parse().ok()?;
-    Some(Stat { group, is_dead })
+    let session = fields.next()?.parse().ok()?;
+    Some(Stat { group, session, is_dead })
 }
 
 /// A cgroup for one command; gone with its last process.

@@ -174,6 +174,31 @@ fn whoever_is_on_it_goes_when_the_client_is_killed() {
 }
 
 #[test]
+fn what_a_person_takes_out_of_the_reach_of_a_login_shell_survives_a_lost_line() {
+    let server = Server::start();
+    let mut terminal = at_terminal(&server, "$HOST");
+    send(
+        &mut terminal,
+        "nohup sleep 1000 > out 2>&1 & echo $! > nohup; setsid sh -c 'echo $$ > setsid; exec sleep 1000' &\r",
+    );
+    send(&mut terminal, "sleep 1000 & echo $! > job; echo $$ > shell; echo be''gun; sleep 1000\r");
+    terminal.exp_string("begun\r\n").unwrap();
+    let is_whole = || std::fs::read(server.root().join("setsid")).is_ok_and(|text| text.ends_with(b"\n"));
+    wait_until("the last one has begun", is_whole);
+    let number = |name: &str| -> i32 { std::str::from_utf8(&server.read(name)).unwrap().trim().parse().unwrap() };
+    let lives = |pid: i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let [nohup, setsid, job, shell] = ["nohup", "setsid", "job", "shell"].map(number);
+    send(&mut terminal, "\u{3}\r~.");
+    terminal.exp_string("left").unwrap();
+    wait_until("the shell and its job are gone", || !lives(shell) && !lives(job));
+    server.wait_for_log("disconnected");
+    assert!(lives(nohup) && lives(setsid));
+    for pid in [nohup, setsid] {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+}
+
+#[test]
 fn without_a_terminal_here_there_is_one_over_there() {
     let server = Server::start();
     let rexec = |args: &[&str]| Run::new("rexec").args([&["-t", server.address()], args].concat());
