@@ -196,7 +196,7 @@ fn the_encoding_is_converted_both_ways_and_no_character_is_cut() {
     Run::new("rexec").args(["--encoding", "gbk", server.address(), script]).prints("收到");
     // What is typed or piped in is text too.
     let run = Run::new("rexec").args(["--encoding", "gbk", server.address(), "--", "od", "-An", "-tx1"]);
-    run.stdin("你好\n").prints(" c4 e3 ba c3 0a\n");
+    run.stdin("收到\n").prints(" ca d5 b5 bd 0a\n");
 }
 
 #[test]
