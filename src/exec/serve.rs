@@ -31,6 +31,7 @@ use crate::wire::message::{Form, Message, Outcome, Terms};
 
 /// Threads that a command needs beside its line's own.
 const THREADS: usize = 2;
+
 /// What a client asks for, its command aside.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
@@ -228,15 +229,8 @@ impl Feed<'_> {
         let Some(mut stdin) = self.stdin else { return };
         let mut last = b'\n';
         while let Ok(piece) = to_write.recv() {
-            let mut rest = piece.as_slice();
-            while !rest.is_empty() {
-                match stdin.write(rest) {
-                    Ok(len) => rest = rest.get(len..).unwrap_or_default(),
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock && waits_for_reader(&stdin, self.exit) => {}
-                    // The process has closed its stdin, which is its right, or has exited.
-                    Err(_) => return,
-                }
+            if !write_as_taken(&mut stdin, &piece, self.exit) {
+                return;
             }
             last = piece.last().copied().unwrap_or(last);
             let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
@@ -248,11 +242,23 @@ impl Feed<'_> {
         if self.is_terminal {
             // A terminal has no end to be closed: it is typed, and behind a line without an end twice.
             let typed: &[u8] = if last == b'\n' { &[END_OF_INPUT] } else { &[END_OF_INPUT; 2] };
-            if let Err(error) = stdin.write_all(typed) {
-                tracing::debug!(%error, "the end of the input could not be typed");
-            }
+            write_as_taken(&mut stdin, typed, self.exit);
         }
     }
+}
+
+/// Writes all of it, as the process takes it; `false` if it takes no more: it has closed its stdin, which is its right, or
+/// has exited.
+fn write_as_taken(stdin: &mut File, mut rest: &[u8], exit: &OwnedFd) -> bool {
+    while !rest.is_empty() {
+        match stdin.write(rest) {
+            Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && waits_for_reader(stdin, exit) => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// Waits until the pipe takes more; `false` if the process has exited.
@@ -269,4 +275,34 @@ pub(super) fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, place: &Ro
     let path = Some(place.to_wire().into());
     sender.queue(&Message::Outcome { outcome: outcome.clone(), path }, &[])?;
     sender.send(&Message::End { total: None }, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, pipe};
+
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_waits_for_whoever_reads() {
+        let (mut reading, writing) = pipe().unwrap();
+        let mut stdin = File::from(OwnedFd::from(writing));
+        fcntl_setfl(&stdin, OFlags::WRONLY | OFlags::NONBLOCK).unwrap();
+        let mut all = vec![0; 1];
+        while let Ok(len) = stdin.write(&[b'x'; 1024]) {
+            all.resize(all.len() + len, 0);
+        }
+        let runs = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let has_exited = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
+        assert!(!write_as_taken(&mut stdin, &[END_OF_INPUT], &has_exited), "nobody will read it any more");
+        let reader = thread::spawn(move || {
+            reading.read_exact(&mut all).unwrap();
+            all
+        });
+        assert!(write_as_taken(&mut stdin, &[END_OF_INPUT], &runs));
+        assert_eq!(reader.join().unwrap().last(), Some(&END_OF_INPUT));
+    }
 }
