@@ -122,6 +122,8 @@ impl Places {
         for places in all.values_mut() {
             places.retain(|_, place| !place.rest().is_zero());
         }
+        // Whoever only asked has left an entry with nothing in it, one for each key that ever came.
+        all.retain(|_, places| !places.is_empty());
         all
     }
 }
@@ -185,15 +187,15 @@ pub fn serve_place(
     }
     let base = stands.unwrap_or_else(|_unknown| session.cwd.clone());
     let moved = path.map_or_else(|| Ok(base.clone()), |path| base.join(path))?;
+    if ttl_ms == Some(0) {
+        // Also where its directory is gone: that is when it is wanted least.
+        places.lock().entry(owner).or_default().remove(name);
+        return say_path(line, session, &moved);
+    }
     // A place is never nowhere.
     session.root.open_dir(&moved)?;
     let mut all = places.lock();
     let own = all.entry(owner).or_default();
-    if ttl_ms == Some(0) {
-        own.remove(name);
-        drop(all);
-        return say_path(line, session, &moved);
-    }
     let full = own.len() >= PLACES_MAX;
     let place = match own.entry(name.to_owned()) {
         Entry::Vacant(_) if full => {

@@ -54,6 +54,13 @@ fn a_place_that_is_not_there_is_an_error_that_says_what_is() {
     other(&["unset", "A=1"]).code(252).stderr("without a value").prints("");
     other(&["export", "LANDLINE_PEER=x"]).code(251).stderr("LANDLINE_PEER is set by the server").prints("");
     rexec(&server, &["--place", "a/b", "cd src"]).code(251).stderr("cannot be a place's name").prints("");
+    // One whose directory is gone can still be forgotten.
+    rexec(&server, &["--place", "gone", "cd src"]).prints("");
+    std::fs::remove_dir_all(server.root().join("src")).unwrap();
+    rexec(&server, &["--place", "gone", "pwd"]).code(251).stderr("no such file or directory").prints("");
+    Run::new("rexec").args(["--place", "gone", "--place-ttl", "0", server.address()]).prints("");
+    rexec(&server, &["--place", "gone", "pwd"]).code(251).stderr("no place of that name").prints("");
+    server.write("src/file", "x");
     // One that expires is gone; a short while is enough to see it.
     Run::new("rexec").args(["--place", "build", "--place-ttl", "1ms", server.address()]).prints("");
     rexec(&server, &["--place", "build", "pwd"]).code(251).stderr("no place of that name").prints("");
