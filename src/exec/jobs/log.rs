@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::exec::PIECE_LEN;
 use crate::wire::message::Stream;
 
-/// A file is full then, in bytes of output.
+/// A file is full then, in bytes, with what stands before each piece: a command that writes a byte at a time fills no more.
 pub const FILE_LEN_MAX: u64 = 8 * 1024 * 1024;
 /// So many files are kept of one command: the last 56 to 64 MiB of its output.
 pub const FILES_MAX: usize = 8;
@@ -38,10 +38,10 @@ fn path(dir: &Path, start: u64) -> PathBuf {
 pub struct Writer {
     dir: PathBuf,
     file: File,
-    /// Before the present file.
-    start: u64,
     /// In all.
     written: u64,
+    /// Bytes of the present file.
+    file_len: u64,
 }
 
 impl Writer {
@@ -50,7 +50,7 @@ impl Writer {
     /// # Errors
     /// The disk refused.
     pub fn create(dir: &Path) -> io::Result<Self> {
-        Ok(Self { file: make(dir, 0)?, dir: dir.to_owned(), start: 0, written: 0 })
+        Ok(Self { file: make(dir, 0)?, dir: dir.to_owned(), written: 0, file_len: 0 })
     }
 
     /// Keeps a piece, and forgets the oldest ones if there are too many.
@@ -58,9 +58,9 @@ impl Writer {
     /// # Errors
     /// The disk refused; the log ends with the piece before.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        if self.written - self.start >= FILE_LEN_MAX {
+        if self.file_len >= FILE_LEN_MAX {
             self.file = make(&self.dir, self.written)?;
-            self.start = self.written;
+            self.file_len = 0;
             let starts = files(&self.dir)?;
             for old in starts.iter().take(starts.len().saturating_sub(FILES_MAX)) {
                 std::fs::remove_file(path(&self.dir, *old))?;
@@ -73,6 +73,7 @@ impl Writer {
         record.extend_from_slice(bytes);
         self.file.write_all(&record)?;
         self.written += u64::from(len);
+        self.file_len += HEAD_LEN + u64::from(len);
         Ok(())
     }
 }
@@ -102,7 +103,9 @@ impl Reader {
     /// There is none that could be read.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let mut reader = Self { dir: dir.to_owned(), file: None, start: 0, offset: 0, position: 0, forgotten: 0 };
-        reader.next_file()?;
+        if let Some(oldest) = reader.find_next()? {
+            reader.go_to(oldest);
+        }
         Ok(reader)
     }
 
@@ -115,9 +118,12 @@ impl Reader {
             if let Some(record) = self.record()? {
                 return Ok(Some(record));
             }
-            if !self.next_file()? {
-                return Ok(None);
+            let Some(next) = self.find_next()? else { return Ok(None) };
+            // What was written here after the look at it and before the next file began: now nothing more comes here.
+            if let Some(record) = self.record()? {
+                return Ok(Some(record));
             }
+            self.go_to(next);
         }
     }
 
@@ -174,29 +180,25 @@ impl Reader {
         Ok(Some((if kind == 1 { Stream::Stderr } else { Stream::Main }, bytes)))
     }
 
-    /// Goes on to the next file, if there is one; what went missing in between is counted.
-    fn next_file(&mut self) -> io::Result<bool> {
+    /// The next file, if there is one, and what stands before it.
+    fn find_next(&self) -> io::Result<Option<(u64, File)>> {
         let is_first = self.file.is_none();
         for start in files(&self.dir)?.into_iter().filter(|start| is_first || *start > self.start) {
             match File::open(path(&self.dir, start)) {
-                Ok(file) => {
-                    self.forgotten += start.saturating_sub(self.position);
-                    *self = Self {
-                        file: Some(file.into()),
-                        start,
-                        offset: 0,
-                        position: start,
-                        dir: std::mem::take(&mut self.dir),
-                        ..*self
-                    };
-                    return Ok(true);
-                }
+                Ok(file) => return Ok(Some((start, file))),
                 // It was the oldest one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Goes on in another file; what went missing in between is counted.
+    fn go_to(&mut self, (start, file): (u64, File)) {
+        self.forgotten += start.saturating_sub(self.position);
+        self.file = Some(file.into());
+        (self.start, self.offset, self.position) = (start, 0, start);
     }
 }
 
@@ -283,6 +285,57 @@ mod tests {
         }
         assert_eq!(seen + slow.forgotten, pieces * PIECE_LEN as u64);
         assert!(slow.forgotten > 0);
+    }
+
+    #[test]
+    fn a_reader_at_the_end_misses_nothing_where_one_file_ends_and_the_next_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path()).unwrap();
+        let mut reader = Reader::open(dir.path()).unwrap();
+        let (read, is_read) = std::sync::mpsc::channel();
+        let whole = vec![b'x'; PIECE_LEN];
+        let pieces = FILE_LEN_MAX / PIECE_LEN as u64;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for _ in 0..30 {
+                    for _ in 1..pieces {
+                        writer.append(Stream::Main, &whole).unwrap();
+                    }
+                    // Whoever reads has come to the end and looks for more, when the last piece of the file and the first
+                    // of the next one come at once.
+                    is_read.recv().unwrap();
+                    writer.append(Stream::Main, &whole).unwrap();
+                    writer.append(Stream::Main, b"!").unwrap();
+                }
+            });
+            // Gone with a test that fails, or the writer would wait for ever.
+            let read = read;
+            let mut seen = 0;
+            for _ in 0..30 {
+                let mut told = false;
+                let until = seen + pieces * PIECE_LEN as u64 + 1;
+                while seen < until {
+                    seen += reader.read().unwrap().map_or(0, |(_, bytes)| bytes.len() as u64);
+                    if !told && seen + PIECE_LEN as u64 + 1 >= until {
+                        read.send(()).unwrap();
+                        told = true;
+                    }
+                    assert_eq!(reader.forgotten, 0);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_byte_at_a_time_fills_no_more_than_a_flood() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path()).unwrap();
+        writer.file_len = FILE_LEN_MAX - 3;
+        for _ in 0..3 {
+            writer.append(Stream::Main, b"x").unwrap();
+        }
+        assert_eq!(files(dir.path()).unwrap(), [0, 1]);
+        assert_eq!(std::fs::read(path(dir.path(), 1)).unwrap().len() as u64, 2 * (HEAD_LEN + 1));
     }
 
     #[test]
