@@ -452,21 +452,23 @@ pub fn signal_number(name: &str) -> Option<i32> {
 }
 
 /// The signals that a client may send to its command.
+pub const PERMITTED_SIGNALS: [(&str, Signal); 11] = [
+    ("HUP", Signal::HUP),
+    ("INT", Signal::INT),
+    ("QUIT", Signal::QUIT),
+    ("KILL", Signal::KILL),
+    ("TERM", Signal::TERM),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("CONT", Signal::CONT),
+    ("STOP", Signal::STOP),
+    ("TSTP", Signal::TSTP),
+    ("WINCH", Signal::WINCH),
+];
+
+/// One of them by its name without `SIG`.
 pub fn permitted_signal(name: &str) -> Option<Signal> {
-    match name {
-        "HUP" => Some(Signal::HUP),
-        "INT" => Some(Signal::INT),
-        "QUIT" => Some(Signal::QUIT),
-        "KILL" => Some(Signal::KILL),
-        "TERM" => Some(Signal::TERM),
-        "USR1" => Some(Signal::USR1),
-        "USR2" => Some(Signal::USR2),
-        "CONT" => Some(Signal::CONT),
-        "STOP" => Some(Signal::STOP),
-        "TSTP" => Some(Signal::TSTP),
-        "WINCH" => Some(Signal::WINCH),
-        _ => None,
-    }
+    PERMITTED_SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::log::Reader;
 use super::note::{Note, State};
 use super::{Job, Jobs};
 use crate::exec::call::{Call, Ended, Output};
-use crate::exec::process::{Ready, permitted_signal};
+use crate::exec::process::{PERMITTED_SIGNALS, Ready, permitted_signal};
 use crate::exec::serve::say_outcome;
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
@@ -170,8 +170,8 @@ impl Follower<'_> {
             }
             if let Some(job) = &self.running {
                 let guard = job.progress();
-                let has_news = |now: &mut Option<u64>| *now == progress && !self.has_left();
-                drop(job.grown.wait_timeout_while(guard, LOOK_EVERY, has_news));
+                let has_no_news = |now: &mut Option<u64>| *now == progress && !self.has_left();
+                drop(job.grown.wait_timeout_while(guard, LOOK_EVERY, has_no_news));
             }
         }
         let note = Note::load(&self.home);
@@ -217,7 +217,10 @@ pub fn serve_kill(line: &mut Line, session: &mut Session, jobs: &Jobs, id: &str,
         None => job.command.ending.end(job.command.kill_after),
         Some(name) => {
             let signal = permitted_signal(name).ok_or_else(|| {
-                let text = format!("{name:?} is no signal that can be sent; there are {}", SIGNALS.join(", "));
+                let text = format!(
+                    "{name:?} is no signal that can be sent; there are {}",
+                    PERMITTED_SIGNALS.map(|(name, _)| name).join(", ")
+                );
                 Refusal::new(ErrorCode::BadRequest, text)
             })?;
             job.command.ending.signal(signal);
@@ -225,9 +228,6 @@ pub fn serve_kill(line: &mut Line, session: &mut Session, jobs: &Jobs, id: &str,
     }
     line.sender().send(&Message::Ok { path: None }, &[])
 }
-
-/// See [`permitted_signal`].
-const SIGNALS: [&str; 11] = ["HUP", "INT", "QUIT", "KILL", "TERM", "USR1", "USR2", "CONT", "STOP", "TSTP", "WINCH"];
 
 /// Starts a command that runs on by itself; what it is called, or why it could not start.
 ///
