@@ -16,10 +16,11 @@ pub mod talk;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::Writer;
 use note::{Note, State, try_lock};
@@ -93,21 +94,22 @@ impl Jobs {
         Arc::new(Self { home: None, running: Mutex::default(), ended: Condvar::new() })
     }
 
-    /// Ends those of whom `may_stay` does not name.
+    /// Ends those of whom `may_stay` does not name. That they get no more than [`KILL_AFTER`] is the server's word: whoever
+    /// may not run anything any more has no say in how long it goes on.
     pub fn end_unless(&self, may_stay: &dyn Fn(&Owner) -> bool) {
         for (id, job) in self.running().iter().filter(|(_, job)| !may_stay(&job.owner)) {
             tracing::info!(job = id, "ended: its peer may not run commands any more");
-            end_soon(Arc::clone(job));
+            end_soon(Arc::clone(job), KILL_AFTER);
         }
     }
 
-    /// Ends all of them, and waits until they are gone; how many there were.
+    /// Ends all of them, and waits until they are gone; how many there were. None gets more than [`KILL_AFTER`], or its
+    /// client would say how long a server takes to stop.
     pub fn end_all(&self) -> usize {
         let running = self.running();
         let count = running.len();
-        running.values().for_each(|job| end_soon(Arc::clone(job)));
-        let longest = running.values().map(|job| job.command.kill_after).max().unwrap_or_default();
-        let left = self.ended.wait_timeout_while(running, longest + STOP_TIME_MAX, |running| !running.is_empty());
+        running.values().for_each(|job| end_soon(Arc::clone(job), KILL_AFTER));
+        let left = self.ended.wait_timeout_while(running, KILL_AFTER + STOP_TIME_MAX, |running| !running.is_empty());
         let (left, _) = left.unwrap_or_else(PoisonError::into_inner);
         if !left.is_empty() {
             tracing::warn!(left = left.len(), "detached commands do not go");
@@ -129,7 +131,7 @@ impl Jobs {
         let marker = command.environment.marker.clone();
         let id: String = marker.chars().take(ID_LEN).collect();
         self.forget_oldest(&owner);
-        let failed = |error: HomeError| Error::ours("detached command")(std::io::Error::other(error.to_string()));
+        let failed = |error: HomeError| Error::ours("detached command")(io::Error::other(error.to_string()));
         let home = Home::open(Some(&jobs_home.join(&id))).map_err(failed)?;
         let lock = try_lock(home.path());
         let writer = Writer::create(home.path()).map_err(Error::ours("detached command"))?;
@@ -248,10 +250,11 @@ impl Jobs {
     }
 }
 
-/// Ends one without waiting for that.
-fn end_soon(job: Arc<Job>) {
+/// Ends one without waiting for that; it may take `grace`, or as long as it was to have if that is less.
+fn end_soon(job: Arc<Job>, grace: Duration) {
     let ending = thread::Builder::new().name("end job".into()).stack_size(STACK_LEN);
-    if let Err(error) = ending.spawn(move || job.command.ending.end(job.command.kill_after)) {
+    let grace = grace.min(job.command.kill_after);
+    if let Err(error) = ending.spawn(move || job.command.ending.end(grace)) {
         tracing::error!(%error, "a detached command could not be ended");
     }
 }
@@ -271,7 +274,7 @@ struct Task {
 impl Task {
     fn run(mut self, mut process: Process, timeout: Option<Duration>) {
         let outputs = [process.take_stdout(), process.take_stderr()];
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let mut written = 0;
         let outcome = thread::scope(|scope| {
             if let (Some(limit), Ok(exit)) = (timeout, process.exit_fd().try_clone()) {

@@ -153,6 +153,12 @@ fn a_job_ends_with_its_server_and_is_never_said_to_run_afterwards() {
     assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
     own.rexec(&["--wait", &id]).code(143).any_stderr().prints("");
     own.rexec(&["--attach", &done]).prints("done\n");
+    // Nor does its client say how long that takes.
+    let id = own.detach(&["--kill-after", "1h"], "trap '' TERM; echo $$ > deaf; while :; do sleep 0.05; done");
+    let deaf = own.server.root().join("deaf");
+    wait_until("it has begun", || is_there(&deaf));
+    own.restart(Signal::TERM);
+    own.rexec(&["--wait", &id]).code(137).any_stderr().prints("");
 }
 
 #[test]
