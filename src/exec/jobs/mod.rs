@@ -133,7 +133,10 @@ impl Jobs {
         self.forget_oldest(&owner);
         let failed = |error: HomeError| Error::ours("detached command")(io::Error::other(error.to_string()));
         let home = Home::open(Some(&jobs_home.join(&id))).map_err(failed)?;
-        let lock = try_lock(home.path());
+        // Without it the next one who looks would take the command for lost, and end it.
+        let Some(lock) = try_lock(home.path()) else {
+            return Err(Error::ours("detached command")(io::Error::other("it cannot be locked")));
+        };
         let writer = Writer::create(home.path()).map_err(Error::ours("detached command"))?;
         let note = Note {
             job: id.clone(),
@@ -268,7 +271,7 @@ struct Task {
     /// As it was when the command began, for the log.
     session: Session,
     /// Given back when it has ended.
-    _held: (Option<fs::File>, Threads),
+    _held: (fs::File, Threads),
 }
 
 impl Task {
@@ -277,11 +280,16 @@ impl Task {
         let begun = Instant::now();
         let mut written = 0;
         let outcome = thread::scope(|scope| {
-            if let (Some(limit), Ok(exit)) = (timeout, process.exit_fd().try_clone()) {
+            if let Some(limit) = timeout {
                 let command = &self.job.command;
                 let named = thread::Builder::new().name("deadline".into()).stack_size(STACK_LEN);
-                if named.spawn_scoped(scope, move || command.end_after(limit, &exit)).is_err() {
+                let watching = process
+                    .exit_fd()
+                    .try_clone()
+                    .and_then(|exit| named.spawn_scoped(scope, move || command.end_after(limit, &exit)).map(drop));
+                if let Err(error) = watching {
                     // Better none of it than one without its limit.
+                    tracing::warn!(job = self.note.job, %error, "ended: nobody can watch its deadline");
                     command.ending.end(Duration::ZERO);
                 }
             }
