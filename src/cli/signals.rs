@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGWINCH};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, raise};
 
 use crate::line::LineSender;
 use crate::net::stream::{Control, WeakControl};
@@ -96,6 +96,15 @@ impl Forwarding {
     pub fn stop(self) -> bool {
         self.is_ended.load(Ordering::Acquire)
     }
+}
+
+/// Stops this program, as Ctrl-Z would; returns when it goes on. The signal is the calling thread's own, which stops before
+/// this returns: one sent to the process is taken by another thread, while this one has long gone on.
+///
+/// # Errors
+/// The system refused.
+pub fn suspend() -> std::io::Result<()> {
+    raise(SIGTSTP)
 }
 
 /// The signal that says that the terminal has another size.

@@ -6,10 +6,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{Signal, getpid, kill_process};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use crate::cli::signals::suspend;
 use crate::line::LineSender;
 use crate::net::stream::Control;
 use crate::wire::Message;
@@ -132,7 +132,7 @@ impl<'e> Escapes<'e> {
     /// Stops this program, as Ctrl-Z does where the terminal is not raw, and goes on when the shell says so.
     fn suspend(&self) {
         self.raw.restore();
-        if let Err(error) = kill_process(getpid(), Signal::TSTP) {
+        if let Err(error) = suspend() {
             tracing::debug!(%error, "the program could not be stopped");
         }
         if let Err(error) = self.raw.again() {

@@ -142,6 +142,39 @@ fn the_escape_character_leaves_and_can_be_typed() {
 }
 
 #[test]
+fn this_program_can_be_stopped_and_the_terminal_is_the_shells_meanwhile() {
+    let server = Server::start();
+    let mut terminal = spawn_command(
+        {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-i"]).env("PS1", "here:").env("TERM", "xterm").env("LANDLINE_HOME", own_home());
+            shell
+        },
+        Some(u64::try_from(DEADLINE.as_millis()).unwrap()),
+    )
+    .unwrap();
+    for _ in 0..3 {
+        terminal.exp_string("here:").unwrap();
+        let runs = format!("{} -t {} 'echo be\"\"gun; read x; echo got $x'\r", program("rexec"), server.address());
+        send(&mut terminal, &runs);
+        terminal.exp_string("begun\r\n").unwrap();
+        send(&mut terminal, "~\u{1a}");
+        terminal.exp_string("Stopped").unwrap();
+        terminal.exp_string("here:").unwrap();
+        // Not every shell sets right what it finds, and this one does not.
+        send(&mut terminal, "stty -a | grep -o '.icanon'\n");
+        terminal.exp_string(" icanon\r\n").unwrap();
+        terminal.exp_string("here:").unwrap();
+        send(&mut terminal, "fg\n");
+        terminal.exp_string("rexec").unwrap();
+        send(&mut terminal, "word\r");
+        terminal.exp_string("got word\r\n").unwrap();
+    }
+    send(&mut terminal, "exit\r");
+    terminal.exp_eof().unwrap();
+}
+
+#[test]
 fn a_lost_line_leaves_the_terminal_as_it_was() {
     let server = Server::start();
     // The other screen, the mouse, pasted text in brackets, no cursor: as an editor has them.
