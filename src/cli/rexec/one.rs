@@ -1,7 +1,7 @@
 //! One command on one host: its output as it is, decoded, or as events, and its outcome.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
@@ -116,7 +116,8 @@ impl<'a> Show<'a> {
             args,
             decoders: [Decoder::new(args.encoding), Decoder::new(args.encoding)],
             bytes: [0, 0],
-            screen: args.has_terminal().then(Screen::default),
+            // Into a file goes what the command has written, and nothing else.
+            screen: (args.has_terminal() && std::io::stdout().is_terminal()).then(Screen::default),
         }
     }
 

@@ -243,6 +243,8 @@ fn without_a_terminal_here_there_is_one_over_there() {
     assert!(shown.text().ends_with("0\r\n"), "{:?}", shown.text());
     let shown = rexec(&["--", "cat"]).stdin("half").output();
     assert!(shown.text().ends_with("half"), "{:?}", shown.text());
+    // What is not shown on a terminal needs no undoing.
+    assert_eq!(rexec(&["--", "printf", r"\033[?1049hx"]).stdin("").output().text(), "\u{1b}[?1049hx");
     rexec(&["--", "no-such-program"]).code(127).stderr("command not found").prints("");
 }
 
