@@ -42,7 +42,7 @@ impl CommandSlots {
         Arc::new(Self { caps, running: AtomicUsize::new(0) })
     }
 
-    /// A place for one command.
+    /// A slot for one command.
     ///
     /// # Errors
     /// All are taken.
@@ -55,7 +55,7 @@ impl CommandSlots {
     }
 }
 
-/// The place of one command, given back when it is dropped.
+/// The slot of one command, given back when it is dropped.
 #[derive(Debug)]
 pub struct CommandSlot(Arc<CommandSlots>);
 

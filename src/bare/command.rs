@@ -60,8 +60,9 @@ pub(super) fn run(
         Ok(slot) => slot,
         Err(all_run) => return refused(all_run.to_string()),
     };
-    let pipes = if policy == OutputPolicy::Merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
-    let mut process = match start(&work, &cwd, pipes, &Environment::of(&session.peer.to_string())) {
+    let streams =
+        if policy == OutputPolicy::Merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
+    let mut process = match start(&work, &cwd, streams, &Environment::of(&session.peer.to_string())) {
         Ok(process) => process,
         Err(error) => {
             let Outcome::CouldNotStart { why, .. } = could_not_start(&work, &error) else { return Err(error.into()) };

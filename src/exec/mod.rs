@@ -7,9 +7,9 @@
 //! ```
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
-//! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; a [`tree`] is all that one of
-//! them has started, [`ending`] who ends it when; [`rate`] how fast its output is read; [`rules`] hold for peers that may
-//! not run everything.
+//! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; [`running`] reads what one of
+//! them writes, [`rate`] says how fast; a [`tree`] is all that it has started, [`ending`] who ends it when; [`rules`] hold
+//! for peers that may not run everything. [`places`] keep a directory between commands, [`jobs`] commands without a client.
 
 pub mod call;
 pub mod ending;

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::trust::commands::{Asked, Verdict};
 use crate::wire::error::Refusal;
 
-/// What runs for `session`'s peer when it asks for `work` with these variables in `place`. Where that
+/// What runs for `session`'s peer when it asks for `work` with these variables in `cwd`. Where that
 /// is something else, the environment and the log say what was asked for.
 ///
 /// # Errors
@@ -18,12 +18,12 @@ pub fn decide(
     session: &mut Session,
     work: Work,
     variables: &[OsString],
-    place: &RootPath,
+    cwd: &RootPath,
     environment: &mut Environment,
 ) -> Result<Work, Refusal> {
     let argv = if let Work::Argv(argv) = &work { Some(argv.as_slice()) } else { None };
     let shown = work.shown();
-    let asked = Asked { argv, shown: &shown, variables, place };
+    let asked = Asked { argv, shown: &shown, variables, cwd };
     match session.commands.decide(&session.peer, &asked)? {
         Verdict::AsAsked => Ok(work),
         Verdict::Instead(argv) => {

@@ -122,7 +122,7 @@ pub fn pump(
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Ready {
+struct Readable {
     stdout: bool,
     stderr: bool,
     exited: bool,
@@ -135,7 +135,7 @@ fn wait_for_output(
     stdout: Option<&File>,
     stderr: Option<&File>,
     wait: Option<Duration>,
-) -> Result<Ready> {
+) -> Result<Readable> {
     let exit_fd = wait.is_none().then(|| process.exit_fd().as_fd());
     let watched = [stdout.map(File::as_fd), stderr.map(File::as_fd), exit_fd];
     let mut polled: Vec<PollFd<'_>> =
@@ -150,5 +150,5 @@ fn wait_for_output(
     }
     let mut results = polled.iter().map(|polled| !polled.revents().is_empty());
     let mut next = |is_watched: bool| is_watched && results.next().unwrap_or(false);
-    Ok(Ready { stdout: next(stdout.is_some()), stderr: next(stderr.is_some()), exited: next(exit_fd.is_some()) })
+    Ok(Readable { stdout: next(stdout.is_some()), stderr: next(stderr.is_some()), exited: next(exit_fd.is_some()) })
 }

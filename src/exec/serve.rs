@@ -271,8 +271,8 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
 }
 
 /// The outcome, and where it ran; and `end`.
-pub(super) fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, place: &RootPath) -> Result<()> {
-    let path = Some(place.to_wire().into());
+pub(super) fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, cwd: &RootPath) -> Result<()> {
+    let path = Some(cwd.to_wire().into());
     sender.queue(&Message::Outcome { outcome: outcome.clone(), path }, &[])?;
     sender.send(&Message::End { total: None }, &[])
 }

@@ -37,7 +37,7 @@ pub struct Asked<'a> {
     /// `NAME=VALUE` each.
     pub variables: &'a [OsString],
     /// Where it is to run.
-    pub place: &'a RootPath,
+    pub cwd: &'a RootPath,
 }
 
 /// What runs.
@@ -77,9 +77,9 @@ impl Commands {
         if let Some(name) = asked.variable() {
             return Err(self.refusal(peer, &format!("without variables of its own, and it sets {name}")));
         }
-        if !asked.place.is_root() {
-            let place = cut(&asked.place.to_string());
-            return Err(self.refusal(peer, &format!("in / alone, and it asked for {place} (leave -C out, or cd /)")));
+        if !asked.cwd.is_root() {
+            let cwd = cut(&asked.cwd.to_string());
+            return Err(self.refusal(peer, &format!("in / alone, and it asked for {cwd} (leave -C out, or cd /)")));
         }
         Ok(verdict)
     }
@@ -209,7 +209,7 @@ mod tests {
     struct Ask<'a> {
         commands: &'a Commands,
         variables: &'a [&'a str],
-        place: &'a str,
+        cwd: &'a str,
     }
 
     impl Ask<'_> {
@@ -218,9 +218,9 @@ mod tests {
             let shown = argv.join(" ");
             let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
             let variables: Vec<OsString> = self.variables.iter().map(OsString::from).collect();
-            let place = RootPath::default().join(self.place.as_bytes()).unwrap();
+            let cwd = RootPath::default().join(self.cwd.as_bytes()).unwrap();
             let argv = (!is_shell).then_some(&*argv);
-            let asked = Asked { argv, shown: &shown, variables: &variables, place: &place };
+            let asked = Asked { argv, shown: &shown, variables: &variables, cwd: &cwd };
             let peer = Peer::Guest { address: "laptop".into(), fingerprint: None };
             self.commands.decide(&peer, &asked).map_err(|refusal| {
                 assert_eq!(refusal.code, ErrorCode::NotAllowed);
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_listed_command_runs_word_for_word_and_no_other() {
-        let ask = Ask { commands: &listed(), variables: &[], place: "/" };
+        let ask = Ask { commands: &listed(), variables: &[], cwd: "/" };
         assert_eq!(ask.decide(&["uptime"], false), Ok(Verdict::AsAsked));
         assert_eq!(ask.decide(&["systemctl", "restart", "web"], false), Ok(Verdict::AsAsked));
         let only = "exec: guest laptop may run only: uptime | systemctl restart web \
@@ -258,15 +258,15 @@ mod tests {
     fn words_are_compared_as_bytes() {
         let commands = Commands::Listed(vec![vec!["\u{fffd}".into()]]);
         let argv = [OsStr::from_bytes(b"\xff").to_owned()];
-        let place = RootPath::default();
-        let asked = Asked { argv: Some(&argv), shown: "\u{fffd}", variables: &[], place: &place };
+        let cwd = RootPath::default();
+        let asked = Asked { argv: Some(&argv), shown: "\u{fffd}", variables: &[], cwd: &cwd };
         assert!(commands.decide(&Peer::Own, &asked).is_err());
     }
 
     #[test]
     fn a_forced_command_runs_whatever_is_asked() {
         let commands = Commands::Forced(split("backup --all").unwrap());
-        let ask = Ask { commands: &commands, variables: &[], place: "/" };
+        let ask = Ask { commands: &commands, variables: &[], cwd: "/" };
         let instead = ["backup".to_owned(), "--all".to_owned()];
         for (argv, is_shell) in [(&["ls"][..], false), (&["rm -rf ~"], true), (&["backup", "--all"], false)] {
             assert_eq!(ask.decide(argv, is_shell), Ok(Verdict::Instead(&instead)));
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn neither_takes_variables_or_a_directory_and_any_takes_all() {
         let forced = Commands::Forced(split("uptime").unwrap());
-        for (variables, place, why) in [
+        for (variables, cwd, why) in [
             (&["A=secret"][..], "/", "without variables of its own, and it sets A"),
             (&["TERM=xterm", "PATH=/tmp"], "/", "and it sets PATH"),
             (&["TERM=xterm", "TERM=dumb"], "/", "and it sets TERM"),
@@ -288,22 +288,22 @@ mod tests {
             (&[], "sub", "in / alone, and it asked for /sub (leave -C out, or cd /)"),
         ] {
             for commands in [&listed(), &forced] {
-                let said = Ask { commands, variables, place }.decide(&["uptime"], false).unwrap_err();
+                let said = Ask { commands, variables, cwd }.decide(&["uptime"], false).unwrap_err();
                 assert!(said.contains(why) && !said.contains("secret"), "{said} does not say {why}");
             }
-            let any = Ask { commands: &Commands::Any, variables, place };
+            let any = Ask { commands: &Commands::Any, variables, cwd };
             assert_eq!(any.decide(&["uptime"], true), Ok(Verdict::AsAsked));
         }
         for commands in [&listed(), &forced] {
             let term = ["TERM=screen.xterm-256color+x_1"];
-            assert!(Ask { commands, variables: &term, place: "/" }.decide(&["uptime"], false).is_ok());
+            assert!(Ask { commands, variables: &term, cwd: "/" }.decide(&["uptime"], false).is_ok());
         }
     }
 
     #[test]
     fn a_refusal_stays_short_and_the_operators_list_is_whole() {
         let many = Commands::Listed((0..100).map(|n| vec![format!("run-{n}")]).collect());
-        let ask = Ask { commands: &many, variables: &[], place: "/" };
+        let ask = Ask { commands: &many, variables: &[], cwd: "/" };
         let said = ask.decide(&["x".repeat(100_000).as_str()], false).unwrap_err();
         assert!(said.contains("run-7 | 92 more (exactly so") && said.ends_with("xxx…"), "{said}");
         assert!(said.len() < 1000 && many.to_string().ends_with("run-98 | run-99"));

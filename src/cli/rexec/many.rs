@@ -52,13 +52,13 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
         for _ in 0..usize::try_from(args.fanout).unwrap_or(1).min(addresses.len()) {
             scope.spawn(|| {
                 loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((host, address)) = addresses.get(place) else { return };
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((host, address)) = addresses.get(index) else { return };
                     if interruption.has_come() {
                         return;
                     }
                     match run_on(args, (work, &variables), (host, address), &interruption) {
-                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((place, ended)),
+                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((index, ended)),
                         Err(error) => {
                             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                             // Nobody reads what the others say either.
@@ -73,7 +73,7 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
         return Err(error);
     }
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    all.sort_by_key(|(place, _)| *place);
+    all.sort_by_key(|(index, _)| *index);
     let all: Vec<Ended> = all.into_iter().map(|(_, ended)| ended).collect();
     let exit = if interruption.has_come() { Exit::Interrupted } else { highest(&all) };
     conclude(args, work, &all, exit)?;
