@@ -43,7 +43,7 @@ use crate::wire::message::{Outcome, Terms};
 
 /// The directory of all of them, below the home.
 const DIRECTORY: &str = "jobs";
-/// Commands of one peer that have ended and are kept; the oldest goes first.
+/// Commands of one peer that have ended and are kept; the one that ended first goes first.
 pub const JOBS_KEPT_MAX: usize = 100;
 /// Digits of what a command is called.
 const ID_LEN: usize = 8;
@@ -243,8 +243,10 @@ impl Jobs {
 
     fn forget_oldest(&self, owner: &Owner) {
         let owner = owner.to_string();
-        let ended: Vec<_> =
+        let mut ended: Vec<_> =
             self.notes().into_iter().filter(|(_, note)| note.owner == owner && note.state != State::Running).collect();
+        // By their end: what has run for a week and is over now is the news, not the oldest.
+        ended.sort_by(|(_, a), (_, b)| a.ended.cmp(&b.ended));
         for (home, _) in ended.iter().take((ended.len() + 1).saturating_sub(JOBS_KEPT_MAX)) {
             if let Err(error) = fs::remove_dir_all(home.path()) {
                 tracing::warn!(%error, "an old detached command could not be forgotten");

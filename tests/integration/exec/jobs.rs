@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use landline::exec::jobs::JOBS_KEPT_MAX;
 use rustix::process::Signal;
 
 use super::rules::Two;
@@ -184,6 +185,47 @@ fn a_job_belongs_to_whoever_began_it() {
     let open = Server::with(&["--guest", "exec"]);
     let run = Run::new("rexec").args(["--detach", &open.plain(), "true"]);
     run.code(251).stderr("nothing on this line proves who you are").prints("");
+}
+
+/// How long it may take to end is a client's wish while it is let in and while the server runs.
+#[test]
+fn nobody_gets_more_time_than_the_server_gives() {
+    let stubborn = |file: &str| format!("trap '' TERM HUP; echo $$ > {file}; while :; do sleep 0.05; done");
+    let two = Two::new(&["--allow", "exec"]);
+    let both = ["job", "live"].map(|name| two.server.root().join(name));
+    two.rexec(&["--kill-after", "1d", "--detach", "server", &stubborn("job")]).output();
+    let mut live = two.rexec(&["--kill-after", "1d", "server", &stubborn("live")]).spawn();
+    wait_until("both have begun", || both.iter().all(|file| is_there(file)));
+    two.peers(&["revoke", "laptop"]).output();
+    assert_eq!(live.wait().code(), Some(254));
+    wait_until("both are gone", || !both.iter().any(|file| lives(file)));
+
+    let machine = Machine::new();
+    let mut server = machine.server(&["--grace", "100ms"]);
+    let rexec = |act: &[&str]| machine.run("rexec").args(["--kill-after", "1d"]).args(act).args([server.address()]);
+    let both = ["job", "live"].map(|name| server.root().join(name));
+    rexec(&["--detach"]).args([stubborn("job")]).output();
+    let mut live = rexec(&[]).args([stubborn("live")]).spawn();
+    wait_until("both have begun", || both.iter().all(|file| is_there(file)));
+    server.signal(Signal::TERM);
+    server.wait();
+    assert!(!both.iter().any(|file| lives(file)), "a server that has stopped has left none");
+    live.wait();
+}
+
+/// A command that was begun before all others and ends after them is not forgotten before them.
+#[test]
+fn what_has_just_ended_is_not_the_first_to_be_forgotten() {
+    let own = Own::new();
+    let id = own.detach(&[], "while ! test -e go; do sleep 0.02; done; echo result; exit 5");
+    for _ in 0..=JOBS_KEPT_MAX {
+        let short = own.detach(&[], "true");
+        own.rexec(&["--wait", &short]).prints("");
+    }
+    own.server.write("go", "");
+    own.rexec(&["--wait", &id]).code(5).prints("");
+    own.detach(&[], "true");
+    own.rexec(&["--attach", &id]).code(5).prints("result\n");
 }
 
 #[test]
