@@ -2,6 +2,7 @@
 //! file as it was, nothing left behind, and a line that goes on.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -195,4 +196,31 @@ fn what_the_server_may_not_read_or_write_is_a_sentence() {
     assert_eq!(names(root.path()), ["closed", "public", "secret"]);
     drop(child.kill());
     drop(child.wait());
+}
+
+/// What a detached command writes may fill the disk below the home; how it ended is known all the same.
+#[test]
+fn a_detached_command_that_fills_the_disk_still_has_its_outcome() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let machine = crate::trust::Machine::new();
+    machine.identity();
+    let jobs = disk.path().join("jobs");
+    std::fs::DirBuilder::new().mode(0o700).create(&jobs).unwrap();
+    std::os::unix::fs::symlink(&jobs, machine.home_path().join("jobs")).unwrap();
+    let server = machine.server(&[]);
+    let rexec = |act: &[&str]| machine.run("rexec").args(act).args([server.address()]);
+    let started =
+        rexec(&["--detach"]).args(["while ! test -e go; do sleep 0.02; done; head -c 3000000 /dev/zero; exit 5"]);
+    let id = started.output().text().trim().to_owned();
+    let mut waiting = rexec(&["--wait", &id]).spawn();
+    server.write("go", "");
+    assert_eq!(waiting.wait().code(), Some(5));
+    rexec(&["--wait", &id]).code(5).prints("");
+    assert!(rexec(&["--list-jobs"]).output().text().starts_with(&format!("{id}  exit 5 ")));
+    // Nothing more can be begun, which leaves nothing behind, until there is room: then the note is put down, too.
+    rexec(&["--detach"]).args(["true"]).code(251).stderr("detached command: no space left").prints("");
+    assert_eq!(names(&jobs), [id.as_str()]);
+    std::fs::remove_file(jobs.join(&id).join("output-0")).unwrap();
+    rexec(&["--wait", &id]).code(5).prints("");
+    assert!(std::fs::read_to_string(jobs.join(&id).join("job.json")).unwrap().contains("\"exit_code\":5"));
 }

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub struct Jobs {
     home: Option<PathBuf>,
     running: Mutex<HashMap<String, Arc<Job>>>,
     ended: Condvar,
+    /// Notes of how a command ended that the disk refused, until it takes them.
+    unsaved: Mutex<HashMap<String, Note>>,
 }
 
 /// One that runs.
@@ -68,6 +70,8 @@ struct Job {
     /// Counts what was written; `None`: it is over.
     progress: Mutex<Option<u64>>,
     grown: Condvar,
+    /// How it ended; there before it is over.
+    last: OnceLock<Note>,
 }
 
 impl Job {
@@ -83,15 +87,18 @@ impl Jobs {
     /// The directory cannot be used.
     pub fn open(home: &Home) -> Result<Arc<Self>, HomeError> {
         let home = Home::open(Some(&home.join(DIRECTORY)))?;
-        let jobs =
-            Arc::new(Self { home: Some(home.path().to_owned()), running: Mutex::default(), ended: Condvar::new() });
+        let jobs = Self::at(Some(home.path().to_owned()));
         jobs.notes();
         Ok(jobs)
     }
 
     /// For a server that runs no commands.
     pub fn none() -> Arc<Self> {
-        Arc::new(Self { home: None, running: Mutex::default(), ended: Condvar::new() })
+        Self::at(None)
+    }
+
+    fn at(home: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { home, running: Mutex::default(), ended: Condvar::new(), unsaved: Mutex::default() })
     }
 
     /// Ends those of whom `may_stay` does not name. That they get no more than [`KILL_AFTER`] is the server's word: whoever
@@ -131,8 +138,14 @@ impl Jobs {
         let marker = command.environment.marker.clone();
         let id: String = marker.chars().take(ID_LEN).collect();
         self.forget_oldest(&owner);
-        let failed = |error: HomeError| Error::ours("detached command")(io::Error::other(error.to_string()));
-        let home = Home::open(Some(&jobs_home.join(&id))).map_err(failed)?;
+        let failed = |error: HomeError| {
+            Error::ours("detached command")(match error {
+                HomeError::Io { source, .. } => source,
+                other => io::Error::other(other.to_string()),
+            })
+        };
+        let mut made = Made(Some(jobs_home.join(&id)));
+        let home = Home::open(made.0.as_deref()).map_err(failed)?;
         // Without it the next one who looks would take the command for lost, and end it.
         let Some(lock) = try_lock(home.path()) else {
             return Err(Error::ours("detached command")(io::Error::other("it cannot be locked")));
@@ -154,10 +167,7 @@ impl Jobs {
         let streams = if terms.merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
         let mut process = match start(&command.work, &command.cwd, streams, &command.environment) {
             Ok(process) => process,
-            Err(error) => {
-                drop(fs::remove_dir_all(home.path()));
-                return Ok(Err(super::process::could_not_start(&command.work, &error)));
-            }
+            Err(error) => return Ok(Err(super::process::could_not_start(&command.work, &error))),
         };
         process.hold(slot);
         let job = Arc::new(Job {
@@ -166,6 +176,7 @@ impl Jobs {
             command: Running::new(&process, terms),
             progress: Mutex::new(Some(0)),
             grown: Condvar::new(),
+            last: OnceLock::new(),
         });
         self.running().insert(id.clone(), Arc::clone(&job));
         let task = Task { jobs: Arc::clone(self), job, note, writer, session: session.clone(), _held: (lock, threads) };
@@ -176,6 +187,7 @@ impl Jobs {
             self.running().remove(&id);
             return Err(Error::ours("detached command")(error));
         }
+        made.0 = None;
         Ok(Ok(id))
     }
 
@@ -221,10 +233,11 @@ impl Jobs {
     fn settled(&self, dir: &Path) -> Option<(Home, Note)> {
         let home = Home::open(Some(dir)).ok()?;
         let mut note = Note::load(&home)?;
-        if note.state == State::Running
-            && !self.running().contains_key(&note.job)
-            && let Some(_lock) = try_lock(dir)
-        {
+        if note.state == State::Running && !self.running().contains_key(&note.job) {
+            if let Some(unsaved) = self.save_again(&home, &note.job) {
+                return Some((home, unsaved));
+            }
+            let Some(_lock) = try_lock(dir) else { return Some((home, note)) };
             // It may have ended since it was read.
             note = Note::load(&home)?;
             if note.state == State::Running {
@@ -241,16 +254,42 @@ impl Jobs {
         Some((home, note))
     }
 
+    /// The note of a command that ended here and could not be put down, which is tried again.
+    fn save_again(&self, home: &Home, id: &str) -> Option<Note> {
+        let mut unsaved = self.unsaved();
+        let note = unsaved.get(id)?.clone();
+        if note.save(home).is_ok() {
+            unsaved.remove(id);
+        }
+        Some(note)
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, HashMap<String, Note>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forget_oldest(&self, owner: &Owner) {
         let owner = owner.to_string();
         let mut ended: Vec<_> =
             self.notes().into_iter().filter(|(_, note)| note.owner == owner && note.state != State::Running).collect();
         // By their end: what has run for a week and is over now is the news, not the oldest.
         ended.sort_by(|(_, a), (_, b)| a.ended.cmp(&b.ended));
-        for (home, _) in ended.iter().take((ended.len() + 1).saturating_sub(JOBS_KEPT_MAX)) {
+        for (home, note) in ended.iter().take((ended.len() + 1).saturating_sub(JOBS_KEPT_MAX)) {
             if let Err(error) = fs::remove_dir_all(home.path()) {
                 tracing::warn!(%error, "an old detached command could not be forgotten");
             }
+            self.unsaved().remove(&note.job);
+        }
+    }
+}
+
+/// A command's directory, which goes again if the command is not begun after all.
+struct Made(Option<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            drop(fs::remove_dir_all(path));
         }
     }
 }
@@ -312,7 +351,10 @@ impl Task {
         self.note.end(&outcome, now());
         if let Err(error) = self.note.save(&self.job.home) {
             tracing::warn!(job = self.note.job, %error, "how a detached command ended could not be noted");
+            // Whoever asks this server hears it all the same.
+            self.jobs.unsaved().insert(self.note.job.clone(), self.note.clone());
         }
+        self.job.last.get_or_init(|| self.note.clone());
         self.session.report.about = format!("{} ({})", self.note.command, self.note.job);
         self.session.report.outcome = None;
         let outcome = outcome.to_string();

@@ -90,7 +90,7 @@ pub fn serve_attach(
     let reader = if watch == Watch::Wait { None } else { Some(Reader::open(home.path()).map_err(Error::ours("log"))?) };
     let control = line.control().clone();
     let (receiver, sender) = line.halves()?;
-    let follower = Follower { running, home, reader, watch, sender, is_left: AtomicBool::new(false) };
+    let follower = Follower { jobs, running, home, reader, watch, sender, is_left: AtomicBool::new(false) };
     let outcome = thread::scope(|scope| {
         let named = thread::Builder::new().name("attached".into()).stack_size(STACK_LEN);
         let following = named
@@ -129,6 +129,7 @@ fn hear_end(receiver: &mut LineReceiver) -> Result<()> {
 
 /// Somebody who looks at a command.
 struct Follower<'f> {
+    jobs: &'f Jobs,
     running: Option<Arc<Job>>,
     home: Home,
     reader: Option<Reader>,
@@ -174,7 +175,9 @@ impl Follower<'_> {
                 drop(job.grown.wait_timeout_while(guard, LOOK_EVERY, has_no_news));
             }
         }
-        let note = Note::load(&self.home);
+        // Not from the file if it can be helped: a full disk has kept none, or it was forgotten since.
+        let last = self.running.as_ref().and_then(|job| job.last.get().cloned());
+        let note = last.or_else(|| self.jobs.settled(self.home.path()).map(|(_, note)| note));
         let path =
             note.as_ref().and_then(|note| RootPath::default().join(note.cwd.as_bytes()).ok()).unwrap_or_default();
         let outcome = note.and_then(|note| note.outcome());
