@@ -168,7 +168,14 @@ impl Interruption {
         }
     }
 
-    /// Whether a signal has come.
+    /// Ends all lines as a signal would: what they carry is for nobody any more.
+    pub fn end(&self) {
+        self.is_interrupted.store(true, Ordering::Release);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter_map(WeakControl::upgrade).for_each(|line| line.stop());
+    }
+
+    /// Whether a signal has come, or the run was [`end`](Self::end)ed.
     pub fn has_come(&self) -> bool {
         self.is_interrupted.load(Ordering::Acquire)
     }

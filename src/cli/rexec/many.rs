@@ -60,9 +60,9 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
                     match run_on(args, (work, &variables), (host, address), &interruption) {
                         Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((index, ended)),
                         Err(error) => {
-                            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                            // Nobody reads what the others say either.
-                            next.store(addresses.len(), Ordering::Relaxed);
+                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            // Nobody reads what the others say either; some would never say anything, and never end.
+                            interruption.end();
                         }
                     }
                 }
@@ -118,9 +118,11 @@ fn run_on(
         Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
     };
     let ended = Ended { host: host.to_owned(), outcome, cwd, exit, began, took: started.elapsed(), output };
+    // By us: that is said once.
+    let is_cut = ended.outcome.is_err() && interruption.has_come();
     if args.json_stream {
         put_json(&ended.json(work, Some("outcome")))?;
-    } else if !args.talk.json && !args.group {
+    } else if !(args.talk.json || args.group || is_cut) {
         ended.tell();
     }
     Ok(ended)

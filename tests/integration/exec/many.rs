@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Server};
+use crate::harness::{Run, Server, wait_until};
 
 fn list(servers: &[Server]) -> String {
     servers.iter().map(Server::address).collect::<Vec<_>>().join(",")
@@ -42,6 +42,25 @@ fn each_line_has_its_hosts_name() {
     assert!(argv.text().lines().all(|line| line.ends_with(": <a b>")), "{}", argv.text());
     let words = Run::new("rexec").args(["-q", "-H", &hosts, "echo", "$((1 + 1))"]).output();
     assert!(words.text().lines().count() == 3 && words.text().lines().all(|line| line.ends_with(": 2")));
+}
+
+/// As `| head -1` does it: those that would write nothing more, and never end, are ended too.
+#[test]
+fn when_nobody_reads_all_hosts_are_ended() {
+    let servers = servers(3);
+    for server in &servers[..2] {
+        server.write("silent", "");
+    }
+    let command = "if test -e silent; then echo $$ > self; exec sleep 1000; fi; while ! test -e go; do sleep 0.02; done; exec yes";
+    let mut run = Run::new("rexec").args(["-H", &list(&servers), command]).spawn();
+    let begun =
+        |server: &Server| std::fs::read_to_string(server.root().join("self")).is_ok_and(|pid| pid.ends_with('\n'));
+    wait_until("the silent ones have begun", || servers[..2].iter().all(begun));
+    servers[2].write("go", "");
+    run.wait_for(": y");
+    run.stdout = std::sync::mpsc::channel().1;
+    assert_eq!(run.wait().code(), Some(0));
+    assert!(run.stderr.iter().next().is_none(), "and nobody is told of lines that were cut");
 }
 
 #[test]
