@@ -30,7 +30,8 @@ pub struct Call<'c> {
     pub terms: Terms,
     /// What it reads; `None`: nothing.
     pub stdin: Option<BorrowedFd<'c>>,
-    /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is.
+    /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is. An empty piece is
+    /// the end.
     pub typed: Option<&'c Typed<'c>>,
 }
 
@@ -165,6 +166,7 @@ fn feed(
         let Some(space) = piece.get_mut(..room) else { return };
         let sent = match rustix::io::read(stdin, &mut *space) {
             Ok(0) => {
+                tell_end(typed);
                 drop(send(&Message::Eof, &[]));
                 return;
             }
@@ -177,12 +179,22 @@ fn feed(
             }
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
             // A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
-            Err(_) => send(&Message::Eof, &[]).and(Err(LineLost::Closed { wanted: "stdin" }.into())),
+            Err(_) => {
+                tell_end(typed);
+                send(&Message::Eof, &[]).and(Err(LineLost::Closed { wanted: "stdin" }.into()))
+            }
         };
         if sent.is_err() {
             // The listener sees the same loss and reports it.
             return;
         }
+    }
+}
+
+/// Whoever sees what is typed sees its end as an empty piece.
+fn tell_end(typed: Option<&Typed<'_>>) {
+    if let Some(typed) = typed {
+        typed(&[]);
     }
 }
 

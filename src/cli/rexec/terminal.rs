@@ -89,13 +89,18 @@ impl<'e> Escapes<'e> {
         Self { escape, raw, control, sender, state, is_left: AtomicBool::new(false) }
     }
 
-    /// Whether the person has left by typing the escape character and a dot.
+    /// Whether the person has left by typing the escape character and a dot, or with the terminal.
     pub(super) fn is_left(&self) -> bool {
         self.is_left.load(Ordering::Acquire)
     }
 
     /// What of the keys typed goes over.
     pub(super) fn take(&self, typed: &[u8]) -> Vec<u8> {
+        if typed.is_empty() && tcgetattr(stdin()).is_err() {
+            // The terminal here is gone, and whoever sat at it: a command that does not care would keep us for ever.
+            self.is_left.store(true, Ordering::Release);
+            self.control.stop();
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut over = Vec::with_capacity(typed.len() + 1);
         for key in typed.iter().copied() {

@@ -6,7 +6,7 @@ use rexpect::session::{PtySession, spawn_command};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::harness::{DEADLINE, Run, Server, own_home, program, wait_until};
+use crate::harness::{DEADLINE, Run, Server, own_home, program, wait, wait_until};
 
 /// `rexec` at a terminal, behind which a shell says how it left that.
 fn at_terminal(server: &Server, args: &str) -> PtySession {
@@ -204,6 +204,22 @@ fn whoever_is_on_it_goes_when_the_client_is_killed() {
         ["self", "child"].iter().all(|name| !std::path::Path::new(&format!("/proc/{}", number(name).unwrap())).exists())
     });
     child.wait().unwrap();
+}
+
+/// A window that is closed says HUP to the command too, which need not care; then the line is ended.
+#[test]
+fn when_the_terminal_here_is_gone_so_is_the_command() {
+    let server = Server::start();
+    let (here, end) = pty_process::blocking::open().unwrap();
+    let command = "trap '' HUP; echo $$ > self; exec sleep 1000";
+    let rexec = pty_process::blocking::Command::new(program("rexec"));
+    let mut rexec = rexec.args(["-t", server.address(), command]).env("LANDLINE_HOME", own_home()).spawn(end).unwrap();
+    let file = server.root().join("self");
+    let itself = || std::fs::read_to_string(&file).unwrap_or_default();
+    wait_until("it has begun", || itself().ends_with('\n'));
+    drop(here);
+    wait(&mut rexec);
+    wait_until("the command is gone", || !std::path::Path::new(&format!("/proc/{}", itself().trim())).exists());
 }
 
 #[test]
