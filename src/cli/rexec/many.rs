@@ -191,15 +191,20 @@ impl Ended {
         match &self.outcome {
             Ok(Outcome::Exited(0)) => String::new(),
             Ok(outcome) => format!(", {outcome}"),
-            Err(why) => format!(", {why}"),
+            Err(why) => format!(", {}", self.without_host(why)),
         }
+    }
+
+    /// What went wrong names the host, which is said anyway; and without it the same thing is the same everywhere.
+    fn without_host<'w>(&self, why: &'w str) -> &'w str {
+        why.strip_prefix(self.host.as_str()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why)
     }
 
     fn tell(&self) {
         let how = match &self.outcome {
             Ok(Outcome::Exited(0)) => return,
             Ok(outcome) => outcome.to_string(),
-            Err(why) => why.clone(),
+            Err(why) => self.without_host(why).to_owned(),
         };
         say(PROGRAM, &format!("{}: {}", self.host, printable(&how)));
     }

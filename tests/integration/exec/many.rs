@@ -89,6 +89,11 @@ fn the_same_answer_is_shown_once() {
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].ends_with("(3 hosts):") && lines[1] == "  even", "{lines:?}");
     assert!(lines[2] == format!("{} (1 hosts, exit 3):", servers[2].address()) && lines[3] == "  odd", "{lines:?}");
+    // What keeps two hosts from answering is the same thing too.
+    let dead =
+        Run::new("rexec").args(["-gqH", "unix:/no/such/a,unix:/no/such/b", "true"]).code(253).any_stderr().output();
+    let lines: Vec<&str> = dead.text().lines().collect();
+    assert!(lines.len() == 1 && lines[0].contains("(2 hosts, cannot connect: "), "{lines:?}");
 }
 
 #[test]
