@@ -165,9 +165,7 @@ impl Server {
     /// Ends the lines of peers that are not on the list any more.
     fn end_revoked(&self, seen: &mut u64) {
         let (known, number) = self.roster.now();
-        if std::mem::replace(seen, number) == number {
-            return;
-        }
+        let is_news = std::mem::replace(seen, number) != number;
         // A list that cannot be read revokes nobody: who is in stays, and nobody else comes in.
         let Ok(known) = known else { return };
         let own = *self.identity.fingerprint().as_bytes();
@@ -183,7 +181,11 @@ impl Server {
                 peer.map_or(guest, |peer| peer.services).has(Service::Exec)
             }
         };
+        // One that was being started when the list changed is found by the next look.
         self.jobs.end_unless(&may_run);
+        if !is_news {
+            return;
+        }
         self.places.forget_unless(&may_run);
         for line in self.lines.stop_where(|key| !may_stay(key)) {
             tracing::info!(line, "ended: its peer was revoked");
@@ -222,7 +224,7 @@ impl Server {
             self.lines.stop_now();
             self.lines.wait_until_none(CUT_TIME_MAX);
         }
-        let jobs = self.jobs.end_all();
+        let jobs = self.jobs.end_all(deadline, stop_now);
         if jobs > 0 {
             tracing::warn!(jobs, "detached commands were ended");
         }
@@ -492,6 +494,7 @@ impl Server {
             origin: caller.place.origin(),
             gate: Arc::clone(&self.gate),
             slots: Arc::clone(&self.slots),
+            is_cut: Arc::clone(caller.open.is_cut()),
             audit: self.audit.clone(),
             report: Report::default(),
         })

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::audit::{Audit, Record, parts_of};
@@ -40,6 +41,8 @@ pub struct Session {
     pub gate: Arc<Gate>,
     /// The caps of all commands that run here.
     pub slots: Arc<CommandSlots>,
+    /// Whether the server has cut the line.
+    pub is_cut: Arc<AtomicBool>,
     /// Where what is done here is recorded, if it is.
     pub audit: Option<Arc<Audit>>,
     /// What the log says about the present turn.

@@ -1,6 +1,7 @@
 //! The end of a command, for all who may cause it: its client, its deadline, a line that is lost. Until its leader was
 //! waited for, its number is its own; afterwards nothing is signalled any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ const ENDS: [Signal; 5] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::KILL,
 #[derive(Debug)]
 pub struct Ending {
     state: Mutex<State>,
+    is_hurried: Arc<AtomicBool>,
     changed: Condvar,
 }
 
@@ -27,9 +29,10 @@ struct State {
 }
 
 impl Ending {
-    /// For all that a command has started.
-    pub fn new(tree: Arc<Tree>) -> Self {
+    /// For all that a command has started. Once `is_hurried` is set, whatever time its client has asked for is over soon.
+    pub fn new(tree: Arc<Tree>, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
+            is_hurried,
             state: Mutex::new(State { tree: Some(tree), is_ending: false, was_signalled: false }),
             changed: Condvar::new(),
         }
@@ -64,9 +67,14 @@ impl Ending {
         let Some(tree) = state.tree.clone() else { return };
         state.is_ending = true;
         drop(state);
-        tree.end(grace);
+        tree.end(grace, &self.is_hurried);
         self.lock().is_ending = false;
         self.changed.notify_all();
+    }
+
+    /// Lets nobody wait for it much longer: the server ends it, and not the one whose wish its grace was. Whether that is new.
+    pub fn hurry(&self) -> bool {
+        !self.is_hurried.swap(true, Ordering::AcqRel)
     }
 
     /// Its leader has exited and will be waited for: it is over, once nobody is ending what is left of it.

@@ -10,6 +10,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
@@ -253,7 +254,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
         Ok(exit) => exit,
         Err(error) => {
             // Nobody would ever end it or wait for it.
-            tree.end(Duration::ZERO);
+            tree.end(Duration::ZERO, &AtomicBool::new(false));
             tree.close();
             child.wait()?;
             return Err(error.into());
@@ -346,7 +347,7 @@ impl Process {
     pub fn end(&mut self, grace: Duration) {
         // Afterwards its number may be another group's.
         if !self.reaped {
-            self.tree.end(grace);
+            self.tree.end(grace, &AtomicBool::new(false));
         }
     }
 }
@@ -355,7 +356,7 @@ impl Drop for Process {
     /// A process that nobody waits for would stay as a zombie for as long as the server lives.
     fn drop(&mut self) {
         if !self.reaped {
-            self.tree.end(Duration::ZERO);
+            self.tree.end(Duration::ZERO, &AtomicBool::new(false));
             self.tree.close();
             if let Err(error) = self.child.wait() {
                 tracing::warn!(%error, "a command could not be waited for");

@@ -35,10 +35,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// It has just been started.
-    pub fn new(process: &Process, terms: &Terms) -> Self {
+    /// It has just been started; see [`Ending::new`].
+    pub fn new(process: &Process, terms: &Terms, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
-            ending: Ending::new(Arc::clone(process.tree())),
+            ending: Ending::new(Arc::clone(process.tree()), is_hurried),
             kill_after: terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis),
             is_over: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),

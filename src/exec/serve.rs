@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -69,7 +70,7 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let outcome = match start(&command.work, &command.cwd, streams, &command.environment) {
         Ok(mut process) => {
             process.hold(slot);
-            run(line, process, terms, &command.path)?
+            run(line, process, (terms, &session.is_cut), &command.path)?
         }
         Err(error) => {
             drop(slot);
@@ -105,9 +106,14 @@ fn prepare(session: &mut Session, places: &Places, request: Request<'_>, body: &
     Ok(Ready { work, environment, cwd, path })
 }
 
-fn run(line: &mut Line, mut process: Process, terms: Terms, path: &RootPath) -> Result<Outcome<'static>> {
+fn run(
+    line: &mut Line,
+    mut process: Process,
+    (terms, is_cut): (Terms, &Arc<AtomicBool>),
+    path: &RootPath,
+) -> Result<Outcome<'static>> {
     let control = line.control().clone();
-    let command = Running::new(&process, &terms);
+    let command = Running::new(&process, &terms, Arc::clone(is_cut));
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let terminal = process.terminal().cloned();
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;

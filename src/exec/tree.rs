@@ -18,6 +18,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
@@ -28,6 +29,7 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process_group, pidfd_open, pidfd_send_signal, prlimit,
 };
 
+use super::KILL_AFTER;
 use super::terminal::Terminal;
 use crate::net::listen::STACK_LEN;
 
@@ -175,16 +177,17 @@ impl Tree {
         }
     }
 
-    /// Ends all of it: asks, waits for at most `grace`, then kills. Its leader must not have been waited for. Returns when
-    /// nobody is left that can be found.
-    pub fn end(&self, grace: Duration) {
+    /// Ends all of it: asks, waits for at most `grace`, then kills. The grace is its client's wish; once `is_hurried` says so
+    /// it is over soon, however long it was. Its leader must not have been waited for. Returns when nobody is left that can
+    /// be found.
+    pub fn end(&self, grace: Duration, is_hurried: &AtomicBool) {
         // A shell at a terminal hears nothing but that the terminal is gone.
         if self.terminal.is_some() {
             self.signal_all(Signal::HUP);
         }
         if self.reach == Reach::Terminal {
             self.signal_all(Signal::CONT);
-            if !self.is_gone_within(grace) {
+            if !self.is_gone_within(grace, is_hurried) {
                 self.signal_group(Signal::KILL);
             }
             return;
@@ -193,11 +196,11 @@ impl Tree {
         for asked in [Signal::TERM, Signal::CONT] {
             self.signal_all(asked);
         }
-        if self.is_gone_within(grace) {
+        if self.is_gone_within(grace, is_hurried) {
             return;
         }
         self.kill();
-        if !self.is_gone_within(KILL_TIME_MAX) {
+        if !self.is_gone_within(KILL_TIME_MAX, &AtomicBool::new(false)) {
             let left = self.members().len();
             tracing::warn!(marker = self.marker, left, "processes of a command do not go");
         }
@@ -229,9 +232,13 @@ impl Tree {
         members.len()
     }
 
-    fn is_gone_within(&self, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
+    fn is_gone_within(&self, wait: Duration, is_hurried: &AtomicBool) -> bool {
+        let mut until = Instant::now() + wait;
+        let mut hurried = None;
         loop {
+            if hurried.is_none() && is_hurried.load(Ordering::Acquire) {
+                until = until.min(*hurried.insert(Instant::now() + KILL_AFTER));
+            }
             let is_left = self.reach == Reach::Everybody && !self.members().is_empty();
             if !is_left && !self.has_group() {
                 return true;

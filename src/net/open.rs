@@ -21,8 +21,17 @@ pub struct OpenLines {
 struct Entry {
     control: Control,
     in_turn: Arc<AtomicBool>,
+    is_cut: Arc<AtomicBool>,
     /// The key that the other end has proved.
     key: Option<[u8; 32]>,
+}
+
+impl Entry {
+    /// Whoever is told by the stop itself sees the flag.
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.control.stop();
+    }
 }
 
 impl OpenLines {
@@ -30,12 +39,15 @@ impl OpenLines {
     pub fn register(self: &Arc<Self>, control: &Control) -> OpenLine {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let in_turn = Arc::new(AtomicBool::new(false));
-        self.lock().insert(id, Entry { control: control.clone(), in_turn: Arc::clone(&in_turn), key: None });
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let (in_turn_too, is_cut_too) = (Arc::clone(&in_turn), Arc::clone(&is_cut));
+        let entry = Entry { control: control.clone(), in_turn: in_turn_too, is_cut: is_cut_too, key: None };
+        self.lock().insert(id, entry);
         // A stop that came before this line was in the list did not see it.
         if self.stopping() {
             control.stop_reading();
         }
-        OpenLine { id, lines: Arc::clone(self), in_turn }
+        OpenLine { id, lines: Arc::clone(self), in_turn, is_cut }
     }
 
     /// Whether a stop has begun.
@@ -67,14 +79,14 @@ impl OpenLines {
     /// Ends every line that is still open, whatever it is doing.
     pub fn stop_now(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.lock().values().for_each(|entry| entry.control.stop());
+        self.lock().values().for_each(Entry::cut);
     }
 
     /// Ends every line whose key is `revoked`, whatever it is doing; returns their numbers.
     pub fn stop_where(&self, revoked: impl Fn(&[u8; 32]) -> bool) -> Vec<u64> {
         let lines = self.lock();
         let ended = lines.iter().filter(|(_, entry)| entry.key.as_ref().is_some_and(&revoked));
-        ended.map(|(id, entry)| (*id, entry.control.stop())).map(|(id, ())| id).collect()
+        ended.inspect(|(_, entry)| entry.cut()).map(|(id, _)| *id).collect()
     }
 
     /// Waits until no line is open, for at most `wait`; returns how many are left.
@@ -102,6 +114,7 @@ pub struct OpenLine {
     id: u64,
     lines: Arc<OpenLines>,
     in_turn: Arc<AtomicBool>,
+    is_cut: Arc<AtomicBool>,
 }
 
 impl OpenLine {
@@ -127,6 +140,11 @@ impl OpenLine {
     /// Whether the server is stopping.
     pub fn stopping(&self) -> bool {
         self.lines.stopping()
+    }
+
+    /// Set once the server has cut the line: what runs for it gets no more time than the server gives it.
+    pub const fn is_cut(&self) -> &Arc<AtomicBool> {
+        &self.is_cut
     }
 }
 

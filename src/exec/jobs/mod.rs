@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub const JOBS_KEPT_MAX: usize = 100;
 const ID_LEN: usize = 8;
 /// When the server stops, its commands are given so long after they were killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(3);
+/// Between two looks whether the operator has lost patience with them.
+const STOP_TICK: Duration = Duration::from_millis(50);
 
 /// All detached commands of this server.
 #[derive(Debug)]
@@ -101,27 +104,38 @@ impl Jobs {
         Arc::new(Self { home, running: Mutex::default(), ended: Condvar::new(), unsaved: Mutex::default() })
     }
 
-    /// Ends those of whom `may_stay` does not name. That they get no more than [`KILL_AFTER`] is the server's word: whoever
-    /// may not run anything any more has no say in how long it goes on.
+    /// Ends those of whom `may_stay` does not name.
     pub fn end_unless(&self, may_stay: &dyn Fn(&Owner) -> bool) {
         for (id, job) in self.running().iter().filter(|(_, job)| !may_stay(&job.owner)) {
-            tracing::info!(job = id, "ended: its peer may not run commands any more");
-            end_soon(Arc::clone(job), KILL_AFTER);
+            // How long it may take is not for its peer to say any more.
+            if job.command.ending.hurry() {
+                tracing::info!(job = id, "ended: its peer may not run commands any more");
+                end_soon(Arc::clone(job));
+            }
         }
     }
 
-    /// Ends all of them, and waits until they are gone; how many there were. None gets more than [`KILL_AFTER`], or its
-    /// client would say how long a server takes to stop.
-    pub fn end_all(&self) -> usize {
-        let running = self.running();
-        let count = running.len();
-        running.values().for_each(|job| end_soon(Arc::clone(job), KILL_AFTER));
-        let left = self.ended.wait_timeout_while(running, KILL_AFTER + STOP_TIME_MAX, |running| !running.is_empty());
-        let (left, _) = left.unwrap_or_else(PoisonError::into_inner);
-        if !left.is_empty() {
-            tracing::warn!(left = left.len(), "detached commands do not go");
+    /// Ends all of them, and waits until they are gone; how many there were. They have until `deadline` to end as they
+    /// were told they may, or until `stop_now`; a client's wish does not keep a server from stopping.
+    pub fn end_all(&self, deadline: Instant, stop_now: &dyn Fn() -> bool) -> usize {
+        let count = {
+            let running = self.running();
+            running.values().for_each(|job| end_soon(Arc::clone(job)));
+            running.len()
+        };
+        while !self.are_gone_within(STOP_TICK) && Instant::now() < deadline && !stop_now() {}
+        for job in self.running().values() {
+            job.command.ending.hurry();
+        }
+        if !self.are_gone_within(KILL_AFTER + STOP_TIME_MAX) {
+            tracing::warn!(left = self.running().len(), "detached commands do not go");
         }
         count
+    }
+
+    fn are_gone_within(&self, wait: Duration) -> bool {
+        let waited = self.ended.wait_timeout_while(self.running(), wait, |running| !running.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
     /// Starts a command, which runs on by itself; what it is called, or why it could not start.
@@ -173,7 +187,7 @@ impl Jobs {
         let job = Arc::new(Job {
             owner,
             home,
-            command: Running::new(&process, terms),
+            command: Running::new(&process, terms, Arc::default()),
             progress: Mutex::new(Some(0)),
             grown: Condvar::new(),
             last: OnceLock::new(),
@@ -248,7 +262,7 @@ impl Jobs {
                 }
                 let left = Tree::left_behind(note.marker.clone());
                 let ending = thread::Builder::new().name("lost job".into()).stack_size(STACK_LEN);
-                drop(ending.spawn(move || left.end(KILL_AFTER)));
+                drop(ending.spawn(move || left.end(KILL_AFTER, &AtomicBool::new(false))));
             }
         }
         Some((home, note))
@@ -294,11 +308,10 @@ impl Drop for Made {
     }
 }
 
-/// Ends one without waiting for that; it may take `grace`, or as long as it was to have if that is less.
-fn end_soon(job: Arc<Job>, grace: Duration) {
+/// Ends one without waiting for that.
+fn end_soon(job: Arc<Job>) {
     let ending = thread::Builder::new().name("end job".into()).stack_size(STACK_LEN);
-    let grace = grace.min(job.command.kill_after);
-    if let Err(error) = ending.spawn(move || job.command.ending.end(grace)) {
+    if let Err(error) = ending.spawn(move || job.command.ending.end(job.command.kill_after)) {
         tracing::error!(%error, "a detached command could not be ended");
     }
 }
