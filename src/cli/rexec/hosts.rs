@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 /// Hosts that one list may stand for.
 const HOSTS_MAX: usize = 100_000;
+/// Longest number in brackets, in digits, zeros in front included: what a u64 can have.
+const DIGITS_MAX: usize = 20;
 
 /// The words of a list, each of which [`expand_word`] takes, unless it is a group.
 ///
@@ -63,7 +65,8 @@ fn numbers(word: &str, inside: &str) -> Result<Vec<String>, String> {
     let mut values = Vec::new();
     for range in inside.split(',') {
         let (from, to) = range.split_once('-').unwrap_or((range, range));
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number =
+            |text: &str| (1..=DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number(from) || !is_number(to) {
             return Err(wrong());
         }
@@ -163,6 +166,7 @@ mod tests {
             "a[1-9999999]",
             "a[1-99999999999999999999]",
             "a[0-999][0-999]",
+            &format!("a[{}]", "0".repeat(70_000)),
         ] {
             assert!(expand(list).is_err(), "{list}");
         }
