@@ -146,18 +146,17 @@ fn conclude(args: &Args, work: &Work, all: &[Ended], exit: Exit) -> anyhow::Resu
             all.iter().filter(|ended| ended.exit != Exit::Done).map(|ended| ended.host.clone()).collect();
         let which = if bad.is_empty() { String::new() } else { format!(": {}", hosts::fold(&bad)) };
         let done = all.len() - bad.len();
-        say(
-            PROGRAM,
-            &format!(
-                "{} hosts: {done} with exit code 0, {} with another, at most {}{}",
-                all.len(),
-                bad.len(),
-                exit.code(),
-                printable(&which)
-            ),
-        );
+        let how = match bad.len() {
+            0 => "all ended with 0".to_owned(),
+            failed => format!("{done} ended with 0, {failed} with another code, {} at most{which}", exit.code()),
+        };
+        say(PROGRAM, &printable(&format!("{}: {how}", counted(all.len()))));
     }
     Ok(())
+}
+
+fn counted(hosts: usize) -> String {
+    if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") }
 }
 
 /// Both outputs, and how it ended.
@@ -174,7 +173,7 @@ fn show_groups(all: &[Ended]) -> crate::wire::Result<()> {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, hosts)| std::cmp::Reverse(hosts.len()));
     for ((stdout, stderr, how), named) in groups {
-        let head = format!("{} ({} hosts{how}):\n", printable(&hosts::fold(&named)), named.len());
+        let head = format!("{} ({}{how}):\n", printable(&hosts::fold(&named)), counted(named.len()));
         put_out(head.as_bytes())?;
         for kept in [stdout, stderr] {
             for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
