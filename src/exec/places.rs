@@ -135,7 +135,7 @@ fn name_of(variable: &OsStr) -> String {
 fn unknown(name: &str, places: &HashMap<String, Place>) -> Refusal {
     let mut names: Vec<&str> = places.keys().map(String::as_str).collect();
     names.sort_unstable();
-    let others = if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) };
+    let others = if names.is_empty() { String::new() } else { format!(", but {}", names.join(", ")) };
     let text =
         format!("{name}: you have no place of that name here{others}; rexec --place {name} HOST cd DIR makes it");
     Refusal::new(ErrorCode::NotFound, text)
@@ -290,7 +290,7 @@ mod tests {
             .or_default()
             .extend([("old".to_owned(), place(Duration::ZERO)), ("new".to_owned(), place(TTL_DEFAULT))]);
         let text = places.find(&Owner::Own, "old").unwrap_err().message;
-        assert!(text.contains("here; there are new; rexec --place old HOST cd DIR makes it"), "{text}");
+        assert!(text.contains("here, but new; rexec --place old HOST cd DIR makes it"), "{text}");
         assert!(places.find(&Owner::Own, "new").is_ok());
         assert!(places.find(&other, "new").unwrap_err().message.contains("name here; rexec"));
         places.forget_unless(&|owner| *owner == other);

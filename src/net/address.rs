@@ -98,8 +98,13 @@ impl FromStr for Address {
         if host.is_empty() {
             return Err(error("the host is missing"));
         }
-        if host.contains(['/', ' ', '@']) || host.chars().any(char::is_control) {
-            return Err(error("a host has no slash, space or @"));
+        if host.contains('@') {
+            return Err(error(
+                "there is no user to choose, the server's own does it all; leave out what is before the @",
+            ));
+        }
+        if host.contains(['/', ' ']) || host.chars().any(char::is_control) {
+            return Err(error("a host has no slash or space"));
         }
         Ok(Self::Tcp { host: host.to_owned(), port, is_plain })
     }

@@ -73,9 +73,13 @@ pub(super) fn attach(args: &Args, host: &Address, line: &mut Line, id: &str, wat
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn kill(args: &Args, line: &mut Line, id: &str) -> anyhow::Result<Exit> {
+pub(super) fn kill(args: &Args, host: &Address, line: &mut Line, id: &str) -> anyhow::Result<Exit> {
     let signal = args.signal.as_ref().map(|name| name.to_ascii_uppercase());
-    call_kill(line, id, signal.as_deref().map(|name| name.strip_prefix("SIG").unwrap_or(name)))?;
+    let signal = signal.as_deref().map(|name| name.strip_prefix("SIG").unwrap_or(name));
+    call_kill(line, id, signal)?;
+    if args.talk.json {
+        put_json(&serde_json::json!({ "host": host.to_string(), "job": id, "signal": signal }))?;
+    }
     Ok(Exit::Done)
 }
 

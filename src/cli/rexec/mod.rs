@@ -60,7 +60,8 @@ pub struct Args {
     /// Speak to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
-    /// End the command after so long, and all that it has started; with --wire: how long to wait for a reply [default: 5s]
+    /// End the command after so long, and all that it has started; without it there is no end. With --wire: how long to
+    /// wait for a reply, 5s without it
     #[arg(long, env = "LANDLINE_EXEC_TIMEOUT", value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// When it is ended (the time is up, this program is gone): ask first, kill so much later
@@ -76,7 +77,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "wire")]
     merge: bool,
     /// Give the command a terminal: for editors, pagers, shells and whatever else draws or asks
-    #[arg(short, long, conflicts_with_all = ["wire", "merge", "json_stream", "hosts", "hosts_file"])]
+    #[arg(short, long, overrides_with = "tty", conflicts_with_all = ["wire", "merge", "json_stream", "hosts", "hosts_file"])]
     tty: bool,
     /// With a terminal: behind this key at the beginning of a line a dot leaves, ? says more; none: no such key
     #[arg(long, default_value = "~", value_name = "CHAR", value_parser = escape)]
@@ -235,7 +236,13 @@ impl Args {
 
     /// The one host.
     fn address(&self) -> anyhow::Result<Address> {
-        let Some(host) = &self.host else { return Err(usage("name a HOST, or several with --hosts")) };
+        let Some(host) = &self.host else {
+            let acts = [("attach", &self.attach), ("log", &self.log), ("wait", &self.wait), ("kill", &self.kill)];
+            return Err(usage(match acts.into_iter().find(|(_, id)| id.is_some()) {
+                Some((act, _)) => format!("name an ID and a HOST: rexec --{act} ID HOST"),
+                None => "name a HOST, or several with --hosts".to_owned(),
+            }));
+        };
         let host = host.to_str().ok_or_else(|| usage("the host's name is not UTF-8"))?;
         host.parse().map_err(|error: AddressError| usage(error.to_string()))
     }
@@ -317,6 +324,20 @@ impl Args {
         self.timeout.unwrap_or(REPLY_TIME_MAX)
     }
 
+    /// For who wrote a shell's words behind `--`.
+    fn hint_of_a_shell(&self) -> &'static str {
+        let is_shells = |program: &OsString| {
+            let word = program.as_bytes();
+            matches!(word, b"cd" | b"export" | b"unset" | b"source")
+                || word.iter().any(|byte| b" |&;<>$".contains(byte))
+        };
+        if self.is_argv && self.command.first().is_some_and(is_shells) {
+            "; for a shell's words leave -- out"
+        } else {
+            ""
+        }
+    }
+
     /// A command string in the encoding of the machine over there.
     fn encoded(&self, command: OsString) -> OsString {
         match command.to_str() {
@@ -357,6 +378,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.is_act() && !args.command.is_empty() {
         return Err(usage("there is a command too many, or an option"));
     }
+    if args.tail.is_some() && args.attach.is_none() && args.log.is_none() {
+        return Err(usage("--tail goes with --attach and --log"));
+    }
     if args.detach && (args.command.is_empty() || !matches!(wish, Wish::Nothing)) {
         return Err(usage("name a command to detach"));
     }
@@ -384,7 +408,15 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if !args.is_act() && args.work().is_none() {
         return prompt::run(args, &host, line);
     }
-    let exit = on_line(args, &host, &mut line, wish)?;
+    // A command that has failed has told so itself.
+    let is_command = !args.is_act() && !args.detach && matches!(wish, Wish::Nothing);
+    let exit = on_line(args, &host, &mut line, wish);
+    if let Err(error) = &exit
+        && !is_command
+    {
+        one::tell_failure(args, &host, &format!("{error:#}"), Exit::of(error))?;
+    }
+    let exit = exit?;
     line.close();
     Ok(exit)
 }
@@ -396,7 +428,7 @@ fn on_line(args: &Args, host: &Address, line: &mut Line, wish: Wish) -> anyhow::
         return jobs::attach(args, host, line, id, watch);
     }
     if let Some(id) = &args.kill {
-        return jobs::kill(args, line, id);
+        return jobs::kill(args, host, line, id);
     }
     if args.list_jobs {
         return jobs::list(args, line);

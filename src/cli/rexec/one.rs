@@ -176,7 +176,9 @@ impl<'a> Show<'a> {
     ) -> crate::wire::Result<()> {
         match &ended.outcome {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
-            Outcome::CouldNotStart { why, .. } => say(PROGRAM, &format!("{host}: {}", printable(why))),
+            Outcome::CouldNotStart { why, .. } => {
+                say(PROGRAM, &format!("{host}: {}{}", printable(why), self.args.hint_of_a_shell()));
+            }
             Outcome::TimedOut => say(PROGRAM, &format!("{host}: its time was up, and it was ended")),
             Outcome::Lost { why } => say(PROGRAM, &format!("{host}: lost: {}", printable(why))),
             Outcome::Exited(_) => {}

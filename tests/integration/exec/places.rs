@@ -46,7 +46,7 @@ fn a_place_that_is_not_there_is_an_error_that_says_what_is() {
     server.write("src/file", "x");
     rexec(&server, &["--place", "build", "cd src"]).prints("");
     let other = |args: &[&str]| rexec(&server, &[&["--place", "bild"], args].concat());
-    other(&["make"]).code(251).stderr("no place of that name here; there are build").prints("");
+    other(&["make"]).code(251).stderr("no place of that name here, but build").prints("");
     other(&["cd", "nowhere"]).code(251).stderr("/nowhere: no such file or directory").prints("");
     other(&["cd", ".."]).code(251).stderr("leads above the root").prints("");
     other(&["cd", "$HOME"]).code(252).stderr("is no shell's").prints("");
