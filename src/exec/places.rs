@@ -34,6 +34,8 @@ pub const TTL_DEFAULT: Duration = Duration::from_hours(12);
 pub const TTL_MAX: Duration = Duration::from_hours(30 * 24);
 /// Places of one peer.
 pub const PLACES_MAX: usize = 100;
+/// Bytes of all variables of a place.
+pub const VARIABLES_LEN_MAX: usize = 64 * 1024;
 /// Longest name of a place, in bytes.
 const NAME_LEN_MAX: usize = 64;
 
@@ -211,9 +213,9 @@ pub fn serve_place(
     for variable in variables {
         place.set(variable);
     }
-    if place.variables.len() > VARIABLES_MAX as usize || place.len() > COMMAND_LEN_MAX as usize {
+    if place.variables.len() > VARIABLES_MAX as usize || place.len() > VARIABLES_LEN_MAX {
         place.variables = before;
-        let text = format!("a place keeps at most {VARIABLES_MAX} variables, and {COMMAND_LEN_MAX} bytes of them");
+        let text = format!("a place keeps at most {VARIABLES_MAX} variables, and {VARIABLES_LEN_MAX} bytes of them");
         return Err(Refusal::new(ErrorCode::BadRequest, text).into());
     }
     place.path = moved.clone();

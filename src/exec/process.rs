@@ -23,6 +23,7 @@ use super::terminal::{self, Terminal};
 use super::tree::{Reach, Tree};
 use crate::limits::CommandSlot;
 use crate::root::RootPath;
+use crate::trust::commands::joined;
 use crate::wire::message::{Form, Outcome, Size};
 
 /// What to run.
@@ -107,6 +108,16 @@ impl Work {
             Self::Login(command) if command.is_empty() => "login shell".to_owned(),
             Self::Shell(command) | Self::Login(command) => command.to_string_lossy().into_owned(),
             Self::Argv(argv) => argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// What was asked, so that a shell would read it as it was meant: a text as it is, words with what they need of quotes;
+    /// `None`: a login shell, and nothing more.
+    pub fn quoted(&self) -> Option<String> {
+        match self {
+            Self::Login(command) if command.is_empty() => None,
+            Self::Shell(_) | Self::Login(_) => Some(self.shown()),
+            Self::Argv(argv) => Some(joined(&argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>())),
         }
     }
 
@@ -214,6 +225,8 @@ pub struct Process {
     tree: Arc<Tree>,
     exit: OwnedFd,
     merged: Option<File>,
+    /// Where a terminal's keys go.
+    input: Option<File>,
     terminal: Option<Arc<Terminal>>,
     reaped: bool,
     slot: Option<CommandSlot>,
@@ -231,10 +244,11 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
     let mut command = work.command(environment)?;
     command.current_dir(format!("/proc/self/fd/{}", cwd.as_fd().as_raw_fd()));
     let mut merged = None;
-    let mut terminal = None;
+    let (mut terminal, mut input) = (None, None);
     let mut child = if let Streams::Terminal(size) = streams {
-        let (child, ours) = Terminal::spawn(command, size)?;
+        let (child, ours, [typed, shown]) = Terminal::spawn(command, size)?;
         terminal = Some(Arc::new(ours));
+        (input, merged) = (Some(typed), Some(shown));
         child
     } else {
         command.process_group(0).stdin(if streams.has_input() { Stdio::piped() } else { Stdio::null() });
@@ -260,7 +274,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
             return Err(error.into());
         }
     };
-    Ok(Process { child, tree, exit, merged, terminal, reaped: false, slot: None })
+    Ok(Process { child, tree, exit, input, merged, terminal, reaped: false, slot: None })
 }
 
 impl Process {
@@ -295,8 +309,8 @@ impl Process {
 
     /// Takes the writing end of its stdin, made so that a write never waits.
     pub fn take_stdin(&mut self) -> Option<File> {
-        if let Some(terminal) = &self.terminal {
-            return terminal.open().ok();
+        if let Some(input) = self.input.take() {
+            return Some(input);
         }
         let pipe = File::from(OwnedFd::from(self.child.stdin.take()?));
         match fcntl_setfl(&pipe, OFlags::WRONLY | OFlags::NONBLOCK) {
@@ -307,9 +321,6 @@ impl Process {
 
     /// Takes the reading end of its stdout, or of both where they are merged. A terminal's read never waits.
     pub fn take_stdout(&mut self) -> Option<File> {
-        if let Some(terminal) = &self.terminal {
-            return terminal.open().ok();
-        }
         self.merged.take().or_else(|| self.child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe))))
     }
 

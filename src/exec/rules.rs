@@ -29,7 +29,9 @@ pub fn decide(
         Verdict::Instead(argv) => {
             let instead = Work::Argv(argv.iter().map(OsString::from).collect());
             session.report.about = format!("{} (asked for: {shown})", instead.shown());
-            environment.set_original(shown);
+            if let Some(words) = work.quoted() {
+                environment.set_original(words);
+            }
             Ok(instead)
         }
     }

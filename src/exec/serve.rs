@@ -102,7 +102,10 @@ fn prepare(session: &mut Session, places: &Places, request: Request<'_>, body: &
     session.report.place = Some(path.to_string());
     let work = rules::decide(session, work, &variables, &path, &mut environment)?;
     environment.add(variables).map_err(|why| bad(why.to_string()))?;
-    let cwd = session.root.open_dir(&path)?;
+    let cwd = session.root.open_dir(&path).map_err(|refusal| {
+        let text = format!("{} (under the root that the server shows)", refusal.message);
+        Refusal::new(refusal.code, text)
+    })?;
     Ok(Ready { work, environment, cwd, path })
 }
 

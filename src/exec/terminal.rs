@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
@@ -20,7 +22,27 @@ pub const END_OF_INPUT: u8 = 0x04;
 /// hold somebody else's terminal. So that is kept apart.
 static STARTING: RwLock<()> = RwLock::new(());
 
-/// Starts what needs no terminal.
+/// A start lasts until the program is there to be executed, which a dead network disk can delay: so long a terminal waits for
+/// it, and no start waits for a terminal.
+const OPEN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(1);
+
+/// Opens a terminal while nothing is started.
+fn open_pair() -> io::Result<(pty_process::blocking::Pty, pty_process::blocking::Pts)> {
+    let until = Instant::now() + OPEN_TIME_MAX;
+    loop {
+        // Whoever waited for the lock would keep all that come later from it.
+        match STARTING.try_write() {
+            Ok(_nothing_starts) => return pty_process::blocking::open().map_err(into_io),
+            Err(TryLockError::Poisoned(_nothing_starts)) => return pty_process::blocking::open().map_err(into_io),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(TRY_EVERY),
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+/// Starts a program while no terminal is opened.
 pub(super) fn apart<T>(start: impl FnOnce() -> T) -> T {
     let _nobody_opens_one = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     start()
@@ -31,21 +53,19 @@ pub(super) fn apart<T>(start: impl FnOnce() -> T) -> T {
 pub struct Terminal(File);
 
 impl Terminal {
-    /// Starts `command` in a session of its own, with a terminal for all its streams.
+    /// Starts `command` in a session of its own, with a terminal for all its streams; where to type, and where to read.
     ///
     /// # Errors
-    /// As the standard library's `spawn`, or the system has no terminal left.
-    pub(super) fn spawn(command: Command, size: Size) -> io::Result<(Child, Self)> {
-        let (end, others) = {
-            let _nothing_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
-            pty_process::blocking::open().map_err(into_io)?
-        };
+    /// As the standard library's `spawn`, or the system has no terminal or descriptor left.
+    pub(super) fn spawn(command: Command, size: Size) -> io::Result<(Child, Self, [File; 2])> {
+        let (end, others) = open_pair()?;
         let terminal = Self(File::from(OwnedFd::from(end)));
         // Whoever writes to it must not wait for a command that does not read; nor does a read, which waits elsewhere.
         fcntl_setfl(&terminal.0, OFlags::RDWR | OFlags::NONBLOCK)?;
         terminal.resize(size)?;
-        let child = pty_process::blocking::Command::from(command).spawn(others).map_err(into_io)?;
-        Ok((child, terminal))
+        let ends = [terminal.0.try_clone()?, terminal.0.try_clone()?];
+        let child = apart(|| pty_process::blocking::Command::from(command).spawn(others)).map_err(into_io)?;
+        Ok((child, terminal, ends))
     }
 
     /// Gives it another size; whoever is in its foreground hears of it (SIGWINCH).
@@ -54,14 +74,6 @@ impl Terminal {
     /// The terminal is gone.
     pub fn resize(&self, Size { columns, rows }: Size) -> io::Result<()> {
         Ok(tcsetwinsize(&self.0, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?)
-    }
-
-    /// What is written there and what is typed here. No read and no write waits.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn open(&self) -> io::Result<File> {
-        self.0.try_clone()
     }
 
     /// The process group that it belongs to at this moment.

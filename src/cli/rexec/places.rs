@@ -43,7 +43,9 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
                 return Ok(Wish::Nothing);
             }
             if has_any(rest, &['$', '`', '*', '?', '~']) {
-                return Err(usage(format!("{verb} of a place is no shell's: write its words as they are to be")));
+                return Err(usage(format!(
+                    "{verb} changes the place, where no shell is: nothing in it is expanded, so write what is meant"
+                )));
             }
             match (verb.as_str(), rest) {
                 ("cd", []) => Ok(Wish::Move("/".into())),
@@ -64,6 +66,11 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
 /// # Errors
 /// The server refused, or the line was lost.
 pub(super) fn act(args: &Args, line: &mut Line, wish: Wish) -> anyhow::Result<Exit> {
+    if !matches!(wish, Wish::Nothing) && (args.chdir.is_some() || !args.env.is_empty() || !args.env_file.is_empty()) {
+        return Err(usage(
+            "cd, export and unset change the place and run nothing: leave --chdir, --env and --env-file out",
+        ));
+    }
     let name = args.place.as_deref().unwrap_or_default();
     let (moved, mut variables) = match wish {
         Wish::Move(path) => (Some(path), Vec::new()),

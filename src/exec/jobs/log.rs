@@ -33,6 +33,12 @@ fn path(dir: &Path, start: u64) -> PathBuf {
     dir.join(format!("{NAME_PREFIX}{start}"))
 }
 
+/// Bytes on the disk of the log in `dir`, as far as they can be told.
+pub fn len(dir: &Path) -> u64 {
+    let lens = files(dir).unwrap_or_default().into_iter().filter_map(|start| path(dir, start).metadata().ok());
+    lens.map(|metadata| metadata.len()).sum()
+}
+
 /// Keeps what comes.
 #[derive(Debug)]
 pub struct Writer {

@@ -46,6 +46,8 @@ use crate::wire::message::{Outcome, Terms};
 const DIRECTORY: &str = "jobs";
 /// Commands of one peer that have ended and are kept; the one that ended first goes first.
 pub const JOBS_KEPT_MAX: usize = 100;
+/// And at most so many bytes of their output together.
+pub const KEPT_LEN_MAX: u64 = 1024 * 1024 * 1024;
 /// Digits of what a command is called.
 const ID_LEN: usize = 8;
 /// When the server stops, its commands are given so long after they were killed.
@@ -288,7 +290,13 @@ impl Jobs {
             self.notes().into_iter().filter(|(_, note)| note.owner == owner && note.state != State::Running).collect();
         // By their end: what has run for a week and is over now is the news, not the oldest.
         ended.sort_by(|(_, a), (_, b)| a.ended.cmp(&b.ended));
-        for (home, note) in ended.iter().take((ended.len() + 1).saturating_sub(JOBS_KEPT_MAX)) {
+        let mut len = 0;
+        let room = ended.iter().rev().take(JOBS_KEPT_MAX - 1).take_while(|(home, _)| {
+            len += log::len(home.path());
+            len <= KEPT_LEN_MAX
+        });
+        let kept = room.count();
+        for (home, note) in ended.iter().take(ended.len() - kept) {
             if let Err(error) = fs::remove_dir_all(home.path()) {
                 tracing::warn!(%error, "an old detached command could not be forgotten");
             }

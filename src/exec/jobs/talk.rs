@@ -95,11 +95,15 @@ pub fn serve_attach(
         let named = thread::Builder::new().name("attached".into()).stack_size(STACK_LEN);
         let following = named
             .spawn_scoped(scope, || {
-                let followed = follower.run(tail);
-                if followed.is_err() {
-                    control.stop();
+                match follower.run(tail) {
+                    Err(Error::Ours { object, source }) => {
+                        // The line is well: whoever follows is told why there is no more.
+                        let why = Refusal::from_io(&format!("{id}: {object}"), &source);
+                        follower.sender.refuse(&why)?;
+                        Ok(Err(why))
+                    }
+                    followed => followed.inspect_err(|_| control.stop()).map(Ok),
                 }
-                followed
             })
             .map_err(Error::ours("attach"))?;
         let heard = hear_end(receiver);
@@ -110,7 +114,10 @@ pub fn serve_attach(
         let followed = following.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
         heard.and(followed)
     })?;
-    session.report.outcome = Some(outcome.map_or_else(|| "left".into(), |outcome| outcome.to_string()));
+    session.report.outcome = Some(match outcome {
+        Ok(outcome) => outcome.map_or_else(|| "left".into(), |outcome| outcome.to_string()),
+        Err(why) => format!("refused: {}", why.message),
+    });
     Ok(())
 }
 

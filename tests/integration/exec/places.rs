@@ -49,7 +49,9 @@ fn a_place_that_is_not_there_is_an_error_that_says_what_is() {
     other(&["make"]).code(251).stderr("no place of that name here, but build").prints("");
     other(&["cd", "nowhere"]).code(251).stderr("/nowhere: no such file or directory").prints("");
     other(&["cd", ".."]).code(251).stderr("leads above the root").prints("");
-    other(&["cd", "$HOME"]).code(252).stderr("is no shell's").prints("");
+    other(&["cd", "$HOME"]).code(252).stderr("nothing in it is expanded").prints("");
+    let mixed = Run::new("rexec").args(["--place", "build", "-C", "x", server.address(), "cd", "src"]);
+    mixed.code(252).stderr("leave --chdir, --env and --env-file out").prints("");
     other(&["cd", "a", "b"]).code(252).stderr("cd takes one directory").prints("");
     other(&["unset", "A=1"]).code(252).stderr("without a value").prints("");
     other(&["export", "LANDLINE_PEER=x"]).code(251).stderr("LANDLINE_PEER is set by the server").prints("");

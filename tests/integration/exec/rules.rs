@@ -101,7 +101,7 @@ fn what_is_forced_runs_instead_and_knows_what_was_asked() {
     ]);
     let root = two.server.root().canonicalize().unwrap();
     for (args, asked) in
-        [(&["server", "rm -rf ~"][..], "rm -rf ~"), (&["server", "--", "ls", "-l", "a b"], "ls -l a b")]
+        [(&["server", "rm -rf ~"][..], "rm -rf ~"), (&["server", "--", "ls", "-l", "a b"], "ls -l 'a b'")]
     {
         two.rexec(args).stdin("input\n").prints(&format!("it: {asked}, laptop\ninput\n{}\n", root.display()));
     }
