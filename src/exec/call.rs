@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -14,6 +15,11 @@ use crate::line::{Line, LineReceiver};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, LineLost, Refusal, Result};
 use crate::wire::message::{Message, Outcome, Stream, Terms};
+
+/// What is typed is read in pieces of so many bytes,
+const KEYS_LEN: usize = 4 * 1024;
+/// and so many of them ahead of what the command takes: within 4 MiB what ends a call is heard.
+const KEYS_AHEAD_MAX: usize = 1_024;
 
 /// A command to run on the other machine.
 #[expect(missing_debug_implementations, reason = "a function has none")]
@@ -84,13 +90,18 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
     thread::scope(|scope| {
         if let Some(stdin) = call.stdin {
             let (stop, window, is_over) = (&stop, &window, &is_over);
-            thread::Builder::new()
-                .name("stdin".into())
-                .spawn_scoped(scope, move || {
-                    let send = |message: &Message<'_>, body: &[u8]| sender.send_unless(is_over, message, body);
-                    feed((stdin, call.typed), stop, window, &send);
-                })
-                .map_err(Error::ours("standard input"))?;
+            let send = move |message: &Message<'_>, body: &[u8]| sender.send_unless(is_over, message, body);
+            let named = |name: &str| thread::Builder::new().name(name.into());
+            match call.typed {
+                None => named("stdin").spawn_scoped(scope, move || feed(stdin, stop, window, &send)),
+                Some(typed) => {
+                    let (keys, to_send) = sync_channel(KEYS_AHEAD_MAX);
+                    let sending = named("keys").spawn_scoped(scope, move || send_keys(&to_send, window, &send));
+                    sending
+                        .and_then(|_| named("stdin").spawn_scoped(scope, move || read_keys(stdin, typed, stop, &keys)))
+                }
+            }
+            .map_err(Error::ours("standard input"))?;
         }
         let end = || {
             is_over.store(true, Ordering::Release);
@@ -150,12 +161,7 @@ fn listen(
 }
 
 /// Sends stdin against credit until its end, or until the command has ended.
-fn feed(
-    (stdin, typed): (BorrowedFd<'_>, Option<&Typed<'_>>),
-    stop: &Stop,
-    window: &Window,
-    send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>,
-) {
+fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) {
     let mut piece = vec![0; PIECE_LEN];
     loop {
         let Some(room) = window.wait() else { return };
@@ -164,37 +170,59 @@ fn feed(
         }
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(piece.len());
         let Some(space) = piece.get_mut(..room) else { return };
-        let sent = match rustix::io::read(stdin, &mut *space) {
-            Ok(0) => {
-                tell_end(typed);
-                drop(send(&Message::Eof, &[]));
-                return;
-            }
-            Ok(len) => {
-                let read = space.get(..len).unwrap_or_default();
-                match typed {
-                    None => window.send(read, send),
-                    Some(typed) => window.send(&typed(read), send),
-                }
-            }
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
-            // A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
-            Err(_) => {
-                tell_end(typed);
-                send(&Message::Eof, &[]).and(Err(LineLost::Closed { wanted: "stdin" }.into()))
-            }
-        };
-        if sent.is_err() {
-            // The listener sees the same loss and reports it.
+        let read = read_some(stdin, space);
+        // The listener sees a loss too, and reports it.
+        if read.is_empty() {
+            drop(send(&Message::Eof, &[]));
+            return;
+        }
+        if window.send(read, send).is_err() {
             return;
         }
     }
 }
 
-/// Whoever sees what is typed sees its end as an empty piece.
-fn tell_end(typed: Option<&Typed<'_>>) {
-    if let Some(typed) = typed {
-        typed(&[]);
+/// Reads what is typed as it comes, whether there is room for it or not: among it may be what ends all this.
+fn read_keys(stdin: BorrowedFd<'_>, typed: &Typed<'_>, stop: &Stop, keys: &SyncSender<Vec<u8>>) {
+    let mut piece = vec![0; KEYS_LEN];
+    while stop.wait_for(stdin) {
+        let read = read_some(stdin, &mut piece);
+        let is_end = read.is_empty();
+        // Whoever sees what is typed sees its end as an empty piece.
+        let over = typed(read);
+        if !over.is_empty() && keys.send(over).is_err() {
+            return;
+        }
+        if is_end {
+            drop(keys.send(Vec::new()));
+            return;
+        }
+    }
+}
+
+/// Sends it against credit; an empty piece is the end.
+fn send_keys(keys: &Receiver<Vec<u8>>, window: &Window, send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) {
+    for piece in keys {
+        let sent = if piece.is_empty() { send(&Message::Eof, &[]) } else { window.send(&piece, send) };
+        if sent.is_err() || piece.is_empty() {
+            return;
+        }
+    }
+}
+
+/// What is there; nothing is the end. A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
+fn read_some<'p>(stdin: BorrowedFd<'_>, piece: &'p mut [u8]) -> &'p [u8] {
+    loop {
+        match rustix::io::read(stdin, &mut *piece) {
+            Ok(len) => return piece.get(..len).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                if poll(&mut [PollFd::from_borrowed_fd(stdin, PollFlags::IN)], None).is_err() {
+                    return &[];
+                }
+            }
+            Err(_) => return &[],
+        }
     }
 }
 

@@ -179,7 +179,10 @@ pub fn serve_place(
     let owner = session.owner()?;
     check(name)?;
     let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
-    let (variables, _) = split_words(count.min(VARIABLES_MAX + 1), &body).map_err(|why| bad(why.to_string()))?;
+    if count > VARIABLES_MAX {
+        return Err(bad(format!("{count} variables; {VARIABLES_MAX} is the most")).into());
+    }
+    let (variables, _) = split_words(count, &body).map_err(|why| bad(why.to_string()))?;
     for variable in &variables {
         check_name(variable).map_err(|why| bad(why.to_string()))?;
     }

@@ -297,7 +297,9 @@ impl Jobs {
         });
         let kept = room.count();
         for (home, note) in ended.iter().take(ended.len() - kept) {
-            if let Err(error) = fs::remove_dir_all(home.path()) {
+            if let Err(error) = fs::remove_dir_all(home.path())
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 tracing::warn!(%error, "an old detached command could not be forgotten");
             }
             self.unsaved().remove(&note.job);

@@ -63,7 +63,9 @@ pub struct Note {
 impl Note {
     /// Reads the one in `home`; `None`: there is none that can be read.
     pub fn load(home: &Home) -> Option<Self> {
-        serde_json::from_slice(&home.read(FILE).ok()??).ok()
+        // Whatever else could stand there (a pipe) might never be read to its end.
+        let is_file = fs::symlink_metadata(home.join(FILE)).is_ok_and(|metadata| metadata.is_file());
+        serde_json::from_slice(&is_file.then(|| home.read(FILE).ok()).flatten()??).ok()
     }
 
     /// Writes it, whole.

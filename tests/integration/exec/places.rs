@@ -88,6 +88,10 @@ fn nobody_fills_the_server_with_places() {
     let more = ["W=x".into()];
     let full = call_place(&mut line, "place0", Change { variables: &more, ..Change::default() }).unwrap_err();
     assert!(full.to_string().contains("at most 1000 variables"), "{full}");
+    // All that is sent is done, or none of it.
+    let too_many: Vec<std::ffi::OsString> = (0..1_002).map(|n| format!("V{n}").into()).collect();
+    let refused = call_place(&mut line, "place0", Change { variables: &too_many, ..Change::default() }).unwrap_err();
+    assert!(refused.to_string().contains("1002 variables; 1000 is the most"), "{refused}");
     // Who is revoked has none when it comes back.
     two.peers(&["revoke", "laptop"]).output();
     two.server.wait_for_log("its peer was revoked");

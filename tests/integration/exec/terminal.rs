@@ -175,6 +175,20 @@ fn this_program_can_be_stopped_and_the_terminal_is_the_shells_meanwhile() {
 }
 
 #[test]
+fn one_can_leave_a_command_that_takes_nothing_of_what_is_typed() {
+    let server = Server::start();
+    let mut terminal = at_terminal(&server, "-t $HOST 'stty -icanon -echo; echo be\"\"gun; exec sleep 1000'");
+    terminal.exp_string("begun\r\n").unwrap();
+    // More than there is credit for, and than a terminal holds.
+    for _ in 0..120 {
+        send(&mut terminal, &"x".repeat(4 * 1024));
+    }
+    send(&mut terminal, "\r~.");
+    terminal.exp_string("left; the server ends the command").unwrap();
+    terminal.exp_string("restored 130").unwrap();
+}
+
+#[test]
 fn a_lost_line_leaves_the_terminal_as_it_was() {
     let server = Server::start();
     // The other screen, the mouse, pasted text in brackets, no cursor: as an editor has them.
