@@ -52,7 +52,7 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
                 ("cd", [path]) => Ok(Wish::Move(path.into())),
                 ("cd", _) => Err(usage("cd takes one directory")),
                 (_, []) => Err(usage(format!("{verb} takes names"))),
-                ("export", _) => Ok(Wish::Set(super::with_values(rest.iter().map(OsString::from).collect())?)),
+                ("export", _) => Ok(Wish::Set(super::args::with_values(rest.iter().map(OsString::from).collect())?)),
                 _ if rest.iter().any(|word| word.contains('=')) => Err(usage("unset takes names, without a value")),
                 _ => Ok(Wish::Set(rest.iter().map(OsString::from).collect())),
             }

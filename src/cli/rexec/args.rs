@@ -1,0 +1,350 @@
+//! The command line of `rexec`, and what it means.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use super::{PROGRAM, groups, terminal};
+use crate::cli::args::{Reach, Talk, duration};
+use crate::cli::exit::usage;
+use crate::cli::home;
+use crate::exec::process::Work;
+use crate::net::Address;
+use crate::net::address::AddressError;
+use crate::text::Encoding;
+use crate::wire::Error;
+use crate::wire::message::Terms;
+use crate::wire::tutorial::Wire;
+
+/// Run a command on another machine, or open a prompt there
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    #[command(flatten)]
+    pub(super) talk: Talk,
+    /// Directory over there, under the server's root
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(super) chdir: Option<OsString>,
+    /// Give the command no input
+    #[arg(short = 'n', long)]
+    pub(super) no_stdin: bool,
+    /// Print one JSON event a line as it happens: stdout, stderr, outcome
+    #[arg(long, conflicts_with = "json")]
+    pub(super) json_stream: bool,
+    /// What characters the command's text is, both ways: utf-8, gbk, ...
+    #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
+    pub(super) encoding: Encoding,
+    /// Speak to one of the tutorials' servers: raw, len, json, ack
+    #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
+    pub(super) wire: Option<Wire>,
+    /// End the command after so long, and all that it has started; without it there is no end. With --wire: how long to
+    /// wait for a reply, 5s without it
+    #[arg(long, env = "LANDLINE_EXEC_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    pub(super) timeout: Option<Duration>,
+    /// When it is ended (the time is up, this program is gone): ask first, kill so much later
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
+    pub(super) kill_after: Duration,
+    /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire")]
+    pub(super) env: Vec<OsString>,
+    /// Set the variables that stand in FILE, one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "wire")]
+    pub(super) env_file: Vec<PathBuf>,
+    /// Both outputs as one on standard output, in the order in which the command wrote them
+    #[arg(long, conflicts_with = "wire")]
+    pub(super) merge: bool,
+    /// Give the command a terminal: for editors, pagers, shells and whatever else draws or asks
+    #[arg(short, long, overrides_with = "tty", conflicts_with_all = ["wire", "merge", "json_stream", "hosts", "hosts_file"])]
+    pub(super) tty: bool,
+    /// With a terminal: behind this key at the beginning of a line a dot leaves, ? says more; none: no such key
+    #[arg(long, default_value = "~", value_name = "CHAR", value_parser = escape)]
+    pub(super) escape: Escape,
+    /// Which shell runs a command: sh, login (that of the server's user, as at a login), or any other by its name
+    #[arg(long, env = "LANDLINE_SHELL", value_name = "SHELL", default_value = "sh", conflicts_with = "wire")]
+    pub(super) shell: OsString,
+    /// Without a command: a prompt that runs a line at a time, instead of a login shell on a terminal
+    #[arg(long)]
+    pub(super) prompt: bool,
+    /// With --wire raw: silence that ends a reply
+    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
+    pub(super) idle: Duration,
+    /// Keep a directory and variables under NAME between calls: cd, export and unset change them, all else runs there
+    #[arg(long, env = "LANDLINE_PLACE", value_name = "NAME")]
+    pub(super) place: Option<String>,
+    /// How long the place is kept after its last use; 0 forgets it [default: 12h]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "place")]
+    pub(super) place_ttl: Option<Duration>,
+    /// List the places
+    #[arg(long, group = "act")]
+    pub(super) list_places: bool,
+    /// Let the command run on by itself: print what it is called, and return
+    #[arg(short, long, group = "act", conflicts_with_all = ["wire", "tty", "hosts", "hosts_file"])]
+    pub(super) detach: bool,
+    /// List the detached commands
+    #[arg(long, group = "act")]
+    pub(super) list_jobs: bool,
+    /// Show what a detached command has written and what it writes; end with its exit code. Ctrl-C leaves it running
+    #[arg(long, value_name = "ID", group = "act")]
+    pub(super) attach: Option<String>,
+    /// Show what a detached command has written until now
+    #[arg(long, value_name = "ID", group = "act")]
+    pub(super) log: Option<String>,
+    /// With --attach and --log: of what it has written, the last lines only
+    #[arg(long, value_name = "LINES", conflicts_with_all = ["detach", "wait", "kill", "list_jobs", "list_places"])]
+    pub(super) tail: Option<u64>,
+    /// Wait until a detached command has ended; end with its exit code
+    #[arg(long, value_name = "ID", group = "act")]
+    pub(super) wait: Option<String>,
+    /// End a detached command and all that it has started
+    #[arg(long, value_name = "ID", group = "act")]
+    pub(super) kill: Option<String>,
+    /// With --kill: only send this signal
+    #[arg(long, value_name = "NAME", requires = "kill")]
+    pub(super) signal: Option<String>,
+    /// Run it on many hosts, as in web1,db[1-3],@group; may be given several times. The command gets no input
+    #[arg(short = 'H', long, value_name = "LIST", conflicts_with = "wire")]
+    pub(super) hosts: Vec<String>,
+    /// Run it on the hosts that stand in FILE, one list a line
+    #[arg(long, value_name = "FILE", conflicts_with = "wire")]
+    pub(super) hosts_file: Vec<PathBuf>,
+    /// With several hosts: on so many at a time
+    #[arg(long, env = "LANDLINE_FANOUT", value_name = "N", default_value_t = 32,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) fanout: u32,
+    /// With several hosts: show the output at the end, the same one once
+    #[arg(short, long)]
+    pub(super) group: bool,
+    /// With several hosts: write the output into files in DIR, HOST.stdout and HOST.stderr
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// HOST, HOST:PORT, [::1]:7000 or unix:/path; not with --hosts
+    #[arg(value_name = "HOST")]
+    pub(super) host: Option<OsString>,
+    /// Words for the server's shell, joined by spaces; or, after --, a program and its arguments
+    /// exactly as they are; or nothing, for a login shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+    /// Set by [`Args::from_command_line`]: the words came after `--`.
+    #[arg(skip)]
+    pub(super) is_argv: bool,
+}
+
+/// How long a tutorial's server may take to reply, if nobody says.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The key that begins a way out of a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Escape(pub(super) Option<u8>);
+
+fn escape(text: &str) -> Result<Escape, String> {
+    match text.as_bytes() {
+        b"none" => Ok(Escape(None)),
+        [key] if key.is_ascii_graphic() => Ok(Escape(Some(*key))),
+        _ => Err("is one printed character, or none".to_owned()),
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rexec build 'ls -l | wc'            a command for the server's shell
+  rexec build -- printf '%s\\n' 'a b'  a program and its exact arguments, no shell
+  rexec -C src build make             in a directory under the server's root
+  rexec -e DEBUG=1 --timeout 10m build make   with a variable, and a deadline that the server keeps
+  tar c . | rexec build 'tar x'       standard input goes there too
+  rexec -H web1,db[1-3] -- uptime     on many hosts, each line with its host's name
+  rexec -H @web -- uptime             on a group: config.toml has [groups] web = \"web[1-3]\"
+  rexec -g --hosts-file all -- uname -r   the same answer once, with all that gave it
+  rexec --place src build cd project  a place: later calls with --place src run there
+  rexec --detach build make world     prints an ID: --attach ID, --wait ID, --kill ID, --list-jobs
+  rexec -t build top                  on a terminal; Enter ~ . leaves
+  rexec build                         a login shell on a terminal, as ssh gives one
+
+Exit code: the command's own; 128+n if signal n ended it; 124 if its time was up; 126 or 127 if it could not start;
+251 refused, 252 wrong usage, 253 not connected, 254 line lost (the command's fate is unknown here).";
+
+impl Args {
+    /// Reads the command line. Whether the command came behind `--` decides what it is, and clap
+    /// does not tell, so the line is looked at in two parts.
+    ///
+    /// # Errors
+    /// Wrong usage, or a request for help.
+    pub fn from_command_line(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.collect();
+        if let Some(dashes) = words.iter().position(|word| word == "--")
+            && let Ok(mut args) = Self::try_parse_from(words.iter().take(dashes))
+            && args.command.is_empty()
+        {
+            args.command = words.into_iter().skip(dashes + 1).collect();
+            args.is_argv = true;
+            return Ok(args);
+        }
+        let mut args = Self::try_parse_from(words)?;
+        if args.is_many() {
+            // There is no HOST before the command.
+            args.command.splice(0..0, args.host.take());
+        }
+        Ok(args)
+    }
+
+    /// Whether a login shell is wanted: a terminal is asked for, or there is one, and nothing else to run.
+    pub(super) fn opens_shell(&self) -> bool {
+        let is_at_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let is_for_programs = self.talk.json || self.json_stream || self.wire.is_some() || self.is_many();
+        self.command.is_empty()
+            && !is_for_programs
+            && !self.is_act()
+            && (self.tty || (!self.prompt && is_at_terminal()))
+    }
+
+    /// Whether something else than a command is asked for.
+    pub(super) fn is_act(&self) -> bool {
+        let ids = [&self.attach, &self.log, &self.wait, &self.kill];
+        let is_place = self.place_ttl.is_some() && !self.tty && self.command.is_empty();
+        self.list_places || self.list_jobs || is_place || ids.into_iter().any(Option::is_some)
+    }
+
+    pub(super) fn has_terminal(&self) -> bool {
+        self.tty || self.opens_shell()
+    }
+
+    pub(super) fn is_many(&self) -> bool {
+        !self.hosts.is_empty() || !self.hosts_file.is_empty()
+    }
+
+    /// The one host.
+    pub(super) fn address(&self) -> anyhow::Result<Address> {
+        let Some(host) = &self.host else {
+            let acts = [("attach", &self.attach), ("log", &self.log), ("wait", &self.wait), ("kill", &self.kill)];
+            return Err(usage(match acts.into_iter().find(|(_, id)| id.is_some()) {
+                Some((act, _)) => format!("name an ID and a HOST: rexec --{act} ID HOST"),
+                None => "name a HOST, or several with --hosts".to_owned(),
+            }));
+        };
+        let host = host.to_str().ok_or_else(|| usage("the host's name is not UTF-8"))?;
+        host.parse().map_err(|error: AddressError| usage(error.to_string()))
+    }
+
+    /// The many, each once, in their order.
+    pub(super) fn addresses(&self) -> anyhow::Result<Vec<(String, Address)>> {
+        let mut lists = self.hosts.clone();
+        for file in &self.hosts_file {
+            let text = std::fs::read_to_string(file).map_err(Error::ours(file.display().to_string()))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            lists.extend(lines.map(str::to_owned));
+        }
+        // Who names no group needs no home.
+        let home = if lists.iter().any(|list| list.contains(groups::SIGN)) { home::existing()? } else { None };
+        let groups = home.map_or_else(|| Ok(groups::Groups::new()), |home| crate::trust::hosts::groups(&home))?;
+        let mut seen = HashSet::new();
+        let mut addresses = Vec::new();
+        for list in &lists {
+            for host in groups::expand(list, &groups).map_err(usage)? {
+                let address = host.parse().map_err(|error: AddressError| usage(error.to_string()))?;
+                if seen.insert(host.clone()) {
+                    addresses.push((host, address));
+                }
+            }
+        }
+        if addresses.is_empty() { Err(usage("the list of hosts is empty")) } else { Ok(addresses) }
+    }
+
+    pub(super) fn work(&self) -> Option<Work> {
+        if self.command.is_empty() {
+            return self.opens_shell().then(|| Work::Login(OsString::new()));
+        }
+        if self.is_argv {
+            return Some(Work::Argv(self.command.clone()));
+        }
+        let words: Vec<&[u8]> = self.command.iter().map(|word| word.as_bytes()).collect();
+        let command = self.encoded(OsString::from_vec(words.join(&b' ')));
+        Some(match self.shell.as_bytes() {
+            b"sh" => Work::Shell(command),
+            b"login" => Work::Login(command),
+            _ => Work::Argv(vec![self.shell.clone(), "-c".into(), command]),
+        })
+    }
+
+    /// The variables that are to be set over there.
+    pub(super) fn variables(&self) -> anyhow::Result<Vec<OsString>> {
+        let mut variables = Vec::new();
+        for file in &self.env_file {
+            let text = std::fs::read(file).with_context(|| file.display().to_string())?;
+            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+            variables.extend(lines.map(|line| OsString::from_vec(line.to_vec())));
+        }
+        variables.extend(self.env.iter().cloned());
+        let mut variables = with_values(variables)?;
+        if self.has_terminal()
+            && !variables.iter().any(|variable| variable.as_bytes().starts_with(b"TERM="))
+            && let Some(term) = std::env::var_os("TERM")
+        {
+            let mut variable = OsString::from("TERM=");
+            variable.push(term);
+            variables.push(variable);
+        }
+        match variables.iter().find(|variable| variable.as_bytes().starts_with(b"=")) {
+            Some(nameless) => Err(usage(format!("{}: has no name; write NAME=VALUE", nameless.to_string_lossy()))),
+            None => Ok(variables),
+        }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (timeout_ms, kill_after_ms) = (self.timeout.map(ms), Some(ms(self.kill_after)));
+        let terminal = self.has_terminal().then(terminal::size);
+        Terms { variables: 0, timeout_ms, kill_after_ms, merged: self.merge, terminal, detached: self.detach }
+    }
+
+    /// How long a tutorial's server may take to reply.
+    pub(super) fn reply_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(REPLY_TIME_MAX)
+    }
+
+    /// For who wrote a shell's words behind `--`.
+    pub(super) fn hint_of_a_shell(&self) -> &'static str {
+        let is_shells = |program: &OsString| {
+            let word = program.as_bytes();
+            matches!(word, b"cd" | b"export" | b"unset" | b"source")
+                || word.iter().any(|byte| b" |&;<>$".contains(byte))
+        };
+        if self.is_argv && self.command.first().is_some_and(is_shells) {
+            "; for a shell's words leave -- out"
+        } else {
+            ""
+        }
+    }
+
+    /// A command string in the encoding of the machine over there.
+    pub(super) fn encoded(&self, command: OsString) -> OsString {
+        match command.to_str() {
+            Some(text) if !self.encoding.is_utf8() => OsString::from_vec(self.encoding.encode(text).0),
+            _ => command,
+        }
+    }
+}
+
+/// The variables of which only the name is said get their value from here.
+pub(super) fn with_values(mut variables: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    for variable in &mut variables {
+        if variable.as_bytes().contains(&b'=') {
+            continue;
+        }
+        let Some(value) = std::env::var_os(&*variable) else {
+            let name = variable.to_string_lossy();
+            return Err(usage(format!("{name}: is not set here; write {name}=VALUE")));
+        };
+        variable.push("=");
+        variable.push(value);
+    }
+    Ok(variables)
+}
