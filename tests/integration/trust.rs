@@ -503,7 +503,7 @@ fn nobody_is_asked_about_one_of_many_hosts() {
     let hosts = servers.each_ref().map(Server::address).join(",");
     let said = at_terminal(&laptop, "rexec", &["-H", &hosts, "true"]).exp_eof().unwrap();
     assert_eq!(said.matches("introduce it with: tcp-client pair 127.0.0.1:").count(), 2, "{said}");
-    assert!(said.contains("0 with exit code 0, 2 with another, at most 255") && !said.contains(QUESTION), "{said}");
+    assert!(said.contains("0 ended with 0, 2 with another code, 255 at most") && !said.contains(QUESTION), "{said}");
 }
 
 #[test]
