@@ -114,6 +114,26 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
     })
 }
 
+/// Gives a `data` frame's body to `output`. Once that has failed nobody wants the rest: then the turn is ended, and with it
+/// the command, and what still comes is passed over.
+pub(super) fn pass_on(
+    receiver: &mut LineReceiver,
+    (stream, piece): (Stream, &mut [u8]),
+    (output, failed): (Output<'_>, &mut Option<Error>),
+    end: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    loop {
+        let len = receiver.fill_from_body(piece)?;
+        let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        if failed.is_none()
+            && let Err(error) = output(stream, bytes)
+        {
+            end()?;
+            *failed = Some(error);
+        }
+    }
+}
+
 /// Reads until the server has said `end`, and says so too: then the turn is over on both sides.
 fn listen(
     receiver: &mut LineReceiver,
@@ -126,17 +146,7 @@ fn listen(
     let mut piece = vec![0; PIECE_LEN];
     loop {
         match receiver.expect("the command's outcome")? {
-            Message::Data { stream } => loop {
-                let len = receiver.fill_from_body(&mut piece)?;
-                let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-                if failed.is_none()
-                    && let Err(error) = output(stream, bytes)
-                {
-                    // Nobody wants the rest: end the turn, and with it the command.
-                    end()?;
-                    failed = Some(error);
-                }
-            },
+            Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), end)?,
             Message::Credit { bytes } => window.widen(bytes),
             Message::Outcome { outcome, path } => {
                 ended = Some(Ended { outcome: outcome.into_owned(), path: path.map(std::borrow::Cow::into_owned) });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::log::Reader;
 use super::note::{Note, State};
 use super::{Job, Jobs};
-use crate::exec::call::{Call, Ended, Output};
+use crate::exec::call::{Call, Ended, Output, pass_on};
 use crate::exec::process::{PERMITTED_SIGNALS, Ready, permitted_signal};
 use crate::exec::serve::say_outcome;
 use crate::line::{Line, LineReceiver, LineSender};
@@ -285,16 +285,7 @@ pub fn call_attach(
     let mut piece = vec![0; crate::exec::PIECE_LEN];
     loop {
         match receiver.expect("output or outcome")? {
-            Message::Data { stream } => loop {
-                let len = receiver.fill_from_body(&mut piece)?;
-                let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-                if failed.is_none()
-                    && let Err(error) = output(stream, bytes)
-                {
-                    end()?;
-                    failed = Some(error);
-                }
-            },
+            Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), &end)?,
             Message::Dropped { count } => forgotten += count,
             Message::Outcome { outcome, path } => {
                 ended = Some(Ended { outcome: outcome.into_owned(), path: path.map(std::borrow::Cow::into_owned) });
