@@ -30,9 +30,11 @@ use crate::net::tls::HandshakeError;
 use crate::root::{Root, RootPath};
 use crate::serve::{Context, Shared, serve, verbs_for};
 use crate::session::{Report, Session, millis};
+use crate::trust::commands::Commands;
+use crate::trust::held::{Held, Holders, Watch};
 use crate::trust::home::Home;
 use crate::trust::identity::{Fingerprint, Identity};
-use crate::trust::peers::Roster;
+use crate::trust::peers::{Inside, Roster, State};
 use crate::trust::policy::{Entrance, Grant, Power, Proof, Rules};
 use crate::trust::seen::Notebook;
 use crate::trust::{Owner, Peer, Service, Services};
@@ -106,6 +108,7 @@ pub struct Server {
     places: Places,
     jobs: Arc<Jobs>,
     lines: Arc<OpenLines>,
+    holders: Holders,
     idle_timeout: Option<Duration>,
     stall_timeout: Option<Duration>,
     bare: Option<Bare>,
@@ -144,6 +147,7 @@ impl Server {
             places: Places::default(),
             jobs,
             lines: Arc::default(),
+            holders: Holders::default(),
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
             bare: config.bare,
@@ -152,9 +156,9 @@ impl Server {
         drop(server.roster.now());
         let watched = Arc::downgrade(&server);
         thread::Builder::new().name("revocations".into()).stack_size(STACK_LEN).spawn(move || {
-            let mut seen = 0;
+            let mut watch = Watch::default();
             while let Some(server) = watched.upgrade() {
-                server.end_revoked(&mut seen);
+                server.end_narrowed(&mut watch);
                 drop(server);
                 thread::sleep(REVOCATION_INTERVAL);
             }
@@ -162,33 +166,28 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends the lines of peers that are not on the list any more.
-    fn end_revoked(&self, seen: &mut u64) {
-        let (known, number) = self.roster.now();
-        let is_news = std::mem::replace(seen, number) != number;
-        // A list that cannot be read revokes nobody: who is in stays, and nobody else comes in.
-        let Ok(known) = known else { return };
-        let own = *self.identity.fingerprint().as_bytes();
-        let may_stay = |key: &[u8; 32]| {
-            *key == own
-                || known.iter().any(|peer| peer.fingerprint.as_bytes() == key && peer.services != Services::NONE)
-        };
+    /// Ends what peers may not do any more: lines whose peer may do less than they were granted, and detached commands.
+    fn end_narrowed(&self, watch: &mut Watch) {
+        let Some((Inside { peers, .. }, is_news)) = watch.look(&self.roster) else { return };
         let guest = self.guest;
         let may_run = |owner: &Owner| match owner {
-            Owner::Own => true,
-            Owner::Key(key) => {
-                let peer = known.by_key(key).filter(|peer| peer.services != Services::NONE);
-                peer.map_or(guest, |peer| peer.services).has(Service::Exec)
-            }
+            Owner::Own => Some(Commands::Any),
+            Owner::Key(key) => match peers.by_key(key).filter(|peer| peer.services != Services::NONE) {
+                Some(peer) => peer.services.has(Service::Exec).then(|| peer.commands.clone()),
+                None => guest.has(Service::Exec).then_some(Commands::Any),
+            },
         };
         // One that was being started when the list changed is found by the next look.
         self.jobs.end_unless(&may_run);
         if !is_news {
             return;
         }
-        self.places.forget_unless(&may_run);
-        for line in self.lines.stop_where(|key| !may_stay(key)) {
-            tracing::info!(line, "ended: its peer was revoked");
+        self.places.forget_unless(&|owner| may_run(owner).is_some());
+        let known = Ok(Arc::clone(&peers));
+        let beyond = self.holders.beyond(|held| self.grant(&known, held.proof, (&held.address, held.entrance)).ok());
+        self.lines.cut(&beyond);
+        for line in beyond {
+            tracing::info!(line, "ended: its peer was revoked, or may do less now");
         }
     }
 
@@ -246,6 +245,7 @@ impl Server {
             Ok(()) => "closed by the client".to_owned(),
             Err(error) => error.with_cause(),
         };
+        self.holders.forget(id);
         tracing::info!(line = id, peer = %caller.address, wire, outcome = outcome.as_str(), ms = millis(started.elapsed()), "disconnected");
         // The place is given back when the line is off the list: who waits for it finds both free.
         drop(caller.open);
@@ -335,18 +335,39 @@ impl Server {
         serve_bare(bare, caller, &mut session)
     }
 
-    fn judge(&self, proof: Proof, caller: &Connection) -> Result<Grant, Refusal> {
-        let (known, _) = self.roster.now();
-        let rules = Rules { own: self.identity.fingerprint(), known: &known, guest: self.guest };
-        let mut judged = rules.judge(proof, &caller.address);
-        if let Ok(grant) = &mut judged {
-            grant.narrow(self.power, caller.entrance);
+    /// As [`judge`](Self::judge), and notes it, so that whoever may do less later is found.
+    fn judge_and_note(&self, proof: Proof, caller: &Connection) -> Result<Grant, Refusal> {
+        let mut granted = self.judge(proof, caller)?;
+        let is_own = granted.peer == Peer::Own;
+        while let (Proof::Key(_), false) = (proof, is_own) {
+            let (address, grant) = (caller.address.clone(), granted.clone());
+            self.holders.note(caller.open.id(), Held { proof, address, entrance: caller.entrance, grant });
+            // Once more: a list that changed before this was noted was not held against it.
+            let again = self.judge(proof, caller)?;
+            if again == granted {
+                break;
+            }
+            granted = again;
         }
-        if let (Ok(grant), true) = (&mut judged, self.is_for_pairing_only) {
+        Ok(granted)
+    }
+
+    /// What the list of peers `known` allows.
+    fn grant(&self, known: &State, proof: Proof, from: (&str, Entrance)) -> Result<Grant, Refusal> {
+        let (address, entrance) = from;
+        let rules = Rules { own: self.identity.fingerprint(), known, guest: self.guest };
+        let mut grant = rules.judge(proof, address)?;
+        grant.narrow(self.power, entrance);
+        if self.is_for_pairing_only {
             grant.services = Services::NONE;
             // A root below the operator's is none below the one here.
             grant.root = None;
         }
+        Ok(grant)
+    }
+
+    fn judge(&self, proof: Proof, caller: &Connection) -> Result<Grant, Refusal> {
+        let judged = self.grant(&self.roster.now().0, proof, (&caller.address, caller.entrance));
         if let (Err(refusal), Some(audit)) = (&judged, &self.audit) {
             let key = match proof {
                 Proof::Key(key) => Some(key),
@@ -415,14 +436,7 @@ impl Server {
         caller: &mut Connection,
         proof: Proof,
     ) -> Result<()> {
-        let mut granted = self.judge(proof, caller);
-        if let Ok(grant) = &granted
-            && let (true, Proof::Key(key)) = (grant.peer.is_known(), proof)
-        {
-            caller.open.set_key(*key.as_bytes());
-            // Once more: whoever was revoked before the line had its key was not found by it.
-            granted = self.judge(proof, caller);
-        }
+        let mut granted = self.judge_and_note(proof, caller);
         if granted.as_ref().is_ok_and(|grant| grant.peer.is_known())
             && let Err(full) = admit(&mut caller.place, Rank::Known)
         {

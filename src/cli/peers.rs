@@ -28,7 +28,7 @@ pub enum Peer {
         /// Its name from now on
         new: String,
     },
-    /// Say what a peer may do here, from its next line on
+    /// Say what a peer may do here, from now on; what it has open beyond that is ended
     Allow {
         /// Its name
         name: String,
@@ -38,7 +38,7 @@ pub enum Peer {
         #[command(flatten)]
         rule: Rule,
     },
-    /// Say which directory below the server's root a peer is shown, from its next line on
+    /// Say which directory below the server's root a peer is shown, from now on; what it has open beyond that is ended
     Root {
         /// Its name
         name: String,

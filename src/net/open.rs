@@ -22,8 +22,6 @@ struct Entry {
     control: Control,
     in_turn: Arc<AtomicBool>,
     is_cut: Arc<AtomicBool>,
-    /// The key that the other end has proved.
-    key: Option<[u8; 32]>,
 }
 
 impl Entry {
@@ -41,7 +39,7 @@ impl OpenLines {
         let in_turn = Arc::new(AtomicBool::new(false));
         let is_cut = Arc::new(AtomicBool::new(false));
         let (in_turn_too, is_cut_too) = (Arc::clone(&in_turn), Arc::clone(&is_cut));
-        let entry = Entry { control: control.clone(), in_turn: in_turn_too, is_cut: is_cut_too, key: None };
+        let entry = Entry { control: control.clone(), in_turn: in_turn_too, is_cut: is_cut_too };
         self.lock().insert(id, entry);
         // A stop that came before this line was in the list did not see it.
         if self.stopping() {
@@ -82,11 +80,10 @@ impl OpenLines {
         self.lock().values().for_each(Entry::cut);
     }
 
-    /// Ends every line whose key is `revoked`, whatever it is doing; returns their numbers.
-    pub fn stop_where(&self, revoked: impl Fn(&[u8; 32]) -> bool) -> Vec<u64> {
+    /// Ends these lines, whatever they are doing.
+    pub fn cut(&self, ids: &[u64]) {
         let lines = self.lock();
-        let ended = lines.iter().filter(|(_, entry)| entry.key.as_ref().is_some_and(&revoked));
-        ended.inspect(|(_, entry)| entry.cut()).map(|(id, _)| *id).collect()
+        ids.iter().filter_map(|id| lines.get(id)).for_each(Entry::cut);
     }
 
     /// Waits until no line is open, for at most `wait`; returns how many are left.
@@ -121,13 +118,6 @@ impl OpenLine {
     /// The line's number in the log.
     pub const fn id(&self) -> u64 {
         self.id
-    }
-
-    /// Says which key the other end has proved, so that the line ends when the key is revoked.
-    pub fn set_key(&self, key: [u8; 32]) {
-        if let Some(entry) = self.lines.lock().get_mut(&self.id) {
-            entry.key = Some(key);
-        }
     }
 
     /// Says whether the line is in a turn; returns whether the server is stopping. The flag is set

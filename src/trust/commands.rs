@@ -84,6 +84,16 @@ impl Commands {
         Ok(verdict)
     }
 
+    /// Whether this allows all that `held` does.
+    pub fn covers(&self, held: &Self) -> bool {
+        match (self, held) {
+            (Self::Any, _) => true,
+            (Self::Listed(listed), Self::Listed(held)) => held.iter().all(|argv| listed.contains(argv)),
+            (Self::Forced(argv), Self::Forced(held)) => argv == held,
+            (Self::Listed(_) | Self::Forced(_), _) => false,
+        }
+    }
+
     fn refusal(&self, peer: &Peer, but: &str) -> Refusal {
         let mut how = String::new();
         if let Self::Listed(listed) = self

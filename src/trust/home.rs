@@ -4,11 +4,16 @@
 //! even look: a looser directory is refused rather than mended, because somebody may have looked already.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Longest file of the home that is read, in bytes.
+pub const HOME_FILE_LEN_MAX: u64 = 64 * 1024 * 1024;
 
 /// The home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +92,7 @@ impl Home {
     /// It cannot be read.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, HomeError> {
         let path = self.join(name);
-        match fs::read(&path) {
+        match open_regular(&path).and_then(|file| contents(&file)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&path)(error)),
@@ -154,8 +159,14 @@ impl Home {
     /// The lock's file cannot be opened.
     pub fn lock(&self) -> Result<File, HomeError> {
         let path = self.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let locked = file.and_then(|file| file.lock().map(|()| file));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(WITHOUT_WAITING)
+            .open(&path);
+        let locked = file.and_then(only_regular).and_then(|file| file.lock().map(|()| file));
         locked.map_err(failed(&path))
     }
 
@@ -178,6 +189,38 @@ fn directory(path: Option<&Path>) -> Result<PathBuf, HomeError> {
     }
     let platform = etcetera::choose_base_strategy().map_err(|_no_home| HomeError::Nowhere)?;
     Ok(platform.config_dir().join("landline"))
+}
+
+/// A pipe without a writer keeps whoever opens it waiting, a terminal may become the process's own.
+const WITHOUT_WAITING: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
+
+/// Opens a file for reading. Something else than a regular file is an error: it could keep its reader waiting, or never end.
+///
+/// # Errors
+/// It cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).custom_flags(WITHOUT_WAITING).open(path);
+    only_regular(opened.map_err(|error| {
+        // What open(2) says of a socket.
+        if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) { special() } else { error }
+    })?)
+}
+
+fn only_regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(special()) }
+}
+
+fn special() -> io::Error {
+    io::Error::other("is no regular file; remove what is there, or put a file there")
+}
+
+fn contents(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::copy(&mut file.take(HOME_FILE_LEN_MAX + 1), &mut bytes)?;
+    if bytes.len() as u64 > HOME_FILE_LEN_MAX {
+        return Err(io::Error::other(format!("is longer than {} MiB, and nothing here is", HOME_FILE_LEN_MAX >> 20)));
+    }
+    Ok(bytes)
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
@@ -239,5 +282,29 @@ mod tests {
         assert_eq!(home.read("a").unwrap().unwrap(), b"first");
         assert_eq!(home.read("b").unwrap(), None);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_keeps_nobody_waiting() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let home = Home::open(Some(dir.path())).unwrap();
+        for name in ["pipe", "lock"] {
+            mknodat(CWD, home.join(name), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        }
+        let _socket = std::os::unix::net::UnixDatagram::bind(home.join("socket")).unwrap();
+        fs::set_permissions(home.join("socket"), fs::Permissions::from_mode(0o600)).unwrap();
+        DirBuilder::new().mode(0o700).create(home.join("directory")).unwrap();
+        for name in ["pipe", "socket", "directory"] {
+            for read in [home.read(name), home.read_secret(name)] {
+                let HomeError::Io { source, .. } = read.unwrap_err() else { panic!("{name}") };
+                assert!(source.to_string().contains("is no regular file"), "{name}: {source}");
+            }
+        }
+        assert!(home.lock().is_err());
+        File::create(home.join("huge")).unwrap().set_len(HOME_FILE_LEN_MAX + 1).unwrap();
+        let HomeError::Io { source, .. } = home.read("huge").unwrap_err() else { panic!() };
+        assert!(source.to_string().contains("longer than 64 MiB"), "{source}");
     }
 }

@@ -1,12 +1,14 @@
 //! Who is at the other end, and what that allows.
 //!
 //! [`home`] keeps what must not be lost or seen, [`identity`] is this user's key, [`peers`] whom we
-//! know, [`hosts`] what people call machines, and [`policy`] decides; [`commands`] narrow what runs. A pairing that waits is an
+//! know, [`hosts`] what people call machines, and [`policy`] decides; [`commands`] narrow what runs, [`held`] is what the
+//! open connections were granted. A pairing that waits is an
 //! [`offer`] with its [`code`]; [`pake`] proves that both ends know it. [`seen`] says who came when,
 //! [`running`] which servers of this user run now.
 
 pub mod code;
 pub mod commands;
+pub mod held;
 pub mod home;
 pub mod hosts;
 pub mod identity;

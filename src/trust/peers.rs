@@ -34,7 +34,7 @@ pub const NAME_LEN_MAX: usize = 64;
 
 const HEADER: &str = "\
 # The machines that are known here, one a section. tcp-server peers shows and changes them;
-# so may you: a change holds from the next line on.
+# so may you: a change holds within a second, for what is open too.
 ";
 
 /// A known peer.
@@ -129,8 +129,29 @@ impl Peers {
     /// # Errors
     /// [`PeersError`].
     pub fn load(home: &Home) -> Result<Self, PeersError> {
-        load_text(home)?
-            .map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|flaw| broken(home, flaw)))
+        Self::of_text(home, load_text(home)?)
+    }
+
+    fn of_text(home: &Home, text: Option<String>) -> Result<Self, PeersError> {
+        text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|flaw| broken(home, flaw)))
+    }
+
+    /// Of a text with a flaw, the sections that are well each by itself. One whose name or key stands there twice is nobody's.
+    fn rest_of(text: &str) -> Self {
+        let mut sections: Vec<String> = Vec::new();
+        for line in text.split_inclusive('\n') {
+            if line.starts_with('[') || sections.is_empty() {
+                sections.push(String::new());
+            }
+            sections.last_mut().into_iter().for_each(|section| section.push_str(line));
+        }
+        let peers: Vec<_> =
+            sections.iter().filter_map(|section| Self::parse(section).ok()).flat_map(|peers| peers.0).collect();
+        let is_one = |peer: &KnownPeer| {
+            let is_same = |other: &&KnownPeer| other.name == peer.name || other.fingerprint == peer.fingerprint;
+            peers.iter().filter(is_same).count() == 1
+        };
+        Self(peers.iter().filter(|peer| is_one(peer)).cloned().collect())
     }
 
     /// All of them.
@@ -463,13 +484,34 @@ fn is_same(one: &Value, other: &Value) -> bool {
 #[derive(Debug)]
 pub struct Roster {
     home: Home,
-    read: Mutex<Option<(Stamp, State, u64)>>,
+    read: Mutex<Option<Reading>>,
 }
 
 /// The list, or why there is none.
 pub type State = Result<Arc<Peers>, Arc<PeersError>>;
 /// Device and inode, size, and time of the last change: (dev, ino, size, seconds, nanoseconds).
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// One reading of the file.
+#[derive(Debug)]
+struct Reading {
+    stamp: Stamp,
+    state: State,
+    /// Of a list that cannot be read as a whole: what can.
+    rest: Arc<Peers>,
+    number: u64,
+}
+
+/// The list for those who are in already.
+#[derive(Debug)]
+pub struct Inside {
+    /// Who may stay.
+    pub peers: Arc<Peers>,
+    /// The list's number: another number is another list.
+    pub number: u64,
+    /// Whether the file is there and says all that it should.
+    pub is_whole: bool,
+}
 
 impl Roster {
     /// The peers in `home`.
@@ -484,22 +526,49 @@ impl Roster {
 
     /// The list as it is now, and its number: another number is another list.
     pub fn now(&self) -> (State, u64) {
-        let stamp = fs::metadata(self.home.join(FILE)).ok();
+        self.with(|reading| (reading.state.clone(), reading.number))
+    }
+
+    /// The same for those who are in already. Of a list with a flaw those stay whose own section is well: whoever was taken
+    /// off it is out, and the others need not go for a slip somewhere else.
+    pub fn inside(&self) -> Inside {
+        self.with(|reading| Inside {
+            peers: reading.state.as_ref().map_or_else(|_| Arc::clone(&reading.rest), Arc::clone),
+            number: reading.number,
+            is_whole: reading.state.is_ok() && reading.stamp.is_some(),
+        })
+    }
+
+    fn with<T>(&self, get: impl FnOnce(&Reading) -> T) -> T {
+        let stamp = fs::symlink_metadata(self.home.join(FILE)).ok();
         let stamp = stamp.map(|file| (file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()));
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let number = match &*read {
-            Some((known, state, number)) if *known == stamp => return (state.clone(), *number),
-            Some((.., number)) => number + 1,
+            Some(reading) if reading.stamp == stamp => return get(reading),
+            Some(reading) => reading.number + 1,
             None => 0,
         };
-        let state = Peers::load(&self.home).map(Arc::new).map_err(Arc::new);
+        let text = load_text(&self.home);
+        let rest = match &text {
+            Ok(Some(text)) => Arc::new(Peers::rest_of(text)),
+            Ok(None) | Err(_) => Arc::default(),
+        };
+        let state = text.and_then(|text| Peers::of_text(&self.home, text)).map(Arc::new).map_err(Arc::new);
         match &state {
             Ok(peers) => tracing::debug!(peers = peers.0.len(), "known peers read"),
-            Err(error) => tracing::error!(%error, "the known peers cannot be read; only the own identity is let in"),
+            Err(error) => tracing::error!(
+                error = with_cause(error),
+                "the known peers cannot be read; only the own identity is let in"
+            ),
         }
-        *read = Some((stamp, state.clone(), number));
-        (state, number)
+        get(read.insert(Reading { stamp, state, rest, number }))
     }
+}
+
+/// With what the operating system said, which the error keeps as its source.
+fn with_cause(error: &PeersError) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// The present moment as the file has it (RFC 3339, UTC, whole seconds).
@@ -725,6 +794,34 @@ added = \"2026-11-21T09:04:00Z\"
         assert!(number == 1 && state.unwrap().by_name("laptop").is_some());
         home.replace(FILE, b"torn").unwrap();
         assert!(roster.now().0.is_err());
+    }
+
+    #[test]
+    fn of_a_list_with_a_flaw_the_sections_that_are_well_count() {
+        let desk = GOOD
+            .replace("laptop", "desk")
+            .replace("SHA256:ung", "SHA256:ang")
+            .replace("\"incoming\"", "'incoming' #[x]");
+        let both = format!("{GOOD}\n{desk}");
+        let rest = |text: &str| {
+            assert!(Peers::parse(text).is_err() || text == both, "{text}");
+            Peers::rest_of(text).iter().map(|peer| peer.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(rest(&both), ["laptop", "desk"]);
+        assert_eq!(rest(&both.replacen("echo,read", "echo,reed", 1)), ["desk"]);
+        assert_eq!(rest(&both.replace("[desk]", "[desk")), ["laptop"]);
+        assert_eq!(rest(&format!("{both}\n[")), ["laptop", "desk"]);
+        assert_eq!(rest(&format!("{both}x\n")), ["laptop"]);
+        assert_eq!(rest(&format!("{GOOD}x = 1\n{desk}")), ["desk"]);
+        // Twice the same name, or key: which of the two counts, nobody knows.
+        assert_eq!(rest(&format!("{both}{GOOD}")), ["desk"]);
+        assert_eq!(rest(&format!("{both}{}", GOOD.replace("laptop", "phone"))), ["desk"]);
+        // What looks like a section and is a command.
+        let ruled = ruled("exec", "commands = [\n[\"date\"]\n]");
+        assert_eq!(rest(&format!("{ruled}\n{desk}\n[")), ["desk"]);
+        for text in ["", "[", "\u{0}", "added = 7"] {
+            assert_eq!(rest(text), [""; 0]);
+        }
     }
 
     #[test]

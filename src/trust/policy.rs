@@ -33,6 +33,25 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether this allows all that `held` does: who holds that may go on.
+    pub fn covers(&self, held: &Self) -> bool {
+        let is_same = match (&self.peer, &held.peer) {
+            (Peer::Own, _) | (_, Peer::Guest { .. }) => true,
+            (Peer::Known { fingerprint, .. }, Peer::Known { fingerprint: held, .. }) => fingerprint == held,
+            // Now a guest, a peer that was known is one that was revoked.
+            (Peer::Known { .. } | Peer::Guest { .. }, Peer::Known { .. } | Peer::Own) => false,
+        };
+        let is_within = match (self.root.as_deref(), held.root.as_deref()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(root), Some(held)) => {
+                held.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        };
+        let may_run = !held.services.has(Service::Exec) || self.commands.covers(&held.commands);
+        is_same && is_within && may_run && held.services.without(self.services) == Services::NONE
+    }
+
     /// Takes away what is not served there, whoever asks: commands of a server that runs as root are not for other machines,
     /// unless somebody has said so. One mistake in the list of peers, or one stolen laptop, would be the whole machine.
     pub fn narrow(&mut self, power: Power, entrance: Entrance) {
@@ -215,6 +234,54 @@ mod tests {
         }
         assert_eq!(judged(Proof::Key(key("stranger"))), (guest("stranger"), "echo".into(), None));
         assert_eq!(judged(Proof::Nothing), ("guest 192.0.2.7:1".into(), "echo".into(), None));
+    }
+
+    #[test]
+    fn who_holds_no_more_than_a_grant_may_go_on() {
+        let commands = |text: &str| match text.split_once(' ') {
+            Some(("only", listed)) => Commands::Listed(listed.split(' ').map(|word| vec![word.to_owned()]).collect()),
+            Some(("forced", word)) => Commands::Forced(vec![word.to_owned()]),
+            _ => Commands::Any,
+        };
+        let known = |name: &str| Peer::Known { name: name.into(), fingerprint: key(name) };
+        let guest = || Peer::Guest { address: "192.0.2.7:1".into(), fingerprint: Some(key("a")) };
+        let grant = |peer: Peer, services: &str, rule: &str, root: Option<&str>| Grant {
+            peer,
+            services: services.parse().unwrap(),
+            commands: commands(rule),
+            root: root.map(str::to_owned),
+            withheld: Services::NONE,
+        };
+        for (held, now, may_go_on) in [
+            (("echo,exec", "", None), ("echo,exec", "", None), true),
+            (("echo,exec", "", None), ("all", "", None), true),
+            (("echo,exec", "", None), ("echo", "", None), false),
+            (("echo,exec", "", None), ("none", "", None), false),
+            (("exec", "", None), ("exec", "only date", None), false),
+            (("exec", "", None), ("exec", "forced date", None), false),
+            (("exec", "only date", None), ("exec", "", None), true),
+            (("exec", "only date", None), ("exec", "only date df", None), true),
+            (("exec", "only date df", None), ("exec", "only date", None), false),
+            (("exec", "only date", None), ("exec", "forced date", None), false),
+            (("exec", "forced date", None), ("exec", "forced date", None), true),
+            (("exec", "forced date", None), ("exec", "forced df", None), false),
+            (("exec", "forced date", None), ("exec", "only date", None), false),
+            // A rule on commands takes nothing from who runs none.
+            (("read", "", None), ("read,exec", "only date", None), true),
+            (("read", "", None), ("read", "", Some("in")), false),
+            (("read", "", Some("in")), ("read", "", None), true),
+            (("read", "", Some("in/a")), ("read", "", Some("in")), true),
+            (("read", "", Some("in")), ("read", "", Some("in/a")), false),
+            (("read", "", Some("inner")), ("read", "", Some("in")), false),
+            (("read", "", Some("in")), ("read", "", Some("out")), false),
+        ] {
+            let held_by = |peer: Peer| grant(peer, held.0, held.1, held.2);
+            let now_for = |peer: Peer| grant(peer, now.0, now.1, now.2);
+            assert_eq!(now_for(known("a")).covers(&held_by(known("a"))), may_go_on, "{held:?} {now:?}");
+            assert_eq!(now_for(known("a")).covers(&held_by(guest())), may_go_on, "{held:?} {now:?}");
+            assert!(!now_for(guest()).covers(&held_by(known("a"))), "revoked: {held:?} {now:?}");
+            assert!(!now_for(known("b")).covers(&held_by(known("a"))), "{held:?} {now:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use super::home::{Home, HomeError};
+use super::home::{Home, HomeError, open_regular};
 
 const PREFIX: &str = "server.";
 
@@ -57,7 +57,7 @@ pub fn running(home: &Home) -> Result<Vec<String>, HomeError> {
             continue;
         }
         // One that has ended meanwhile is not running.
-        let Ok(file) = File::open(entry.path()) else { continue };
+        let Ok(file) = open_regular(&entry.path()) else { continue };
         match file.try_lock_shared() {
             Ok(()) => home.remove(&name.to_string_lossy())?,
             Err(TryLockError::WouldBlock) => {

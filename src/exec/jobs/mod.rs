@@ -38,6 +38,7 @@ use crate::net::gate::Threads;
 use crate::net::listen::STACK_LEN;
 use crate::session::{Request, Session};
 use crate::trust::Owner;
+use crate::trust::commands::Commands;
 use crate::trust::home::{Home, HomeError};
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::{Outcome, Terms};
@@ -70,6 +71,8 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Job {
     owner: Owner,
+    /// What its owner could run when it began.
+    rule: Commands,
     home: Home,
     command: Running,
     /// Counts what was written; `None`: it is over.
@@ -106,12 +109,13 @@ impl Jobs {
         Arc::new(Self { home, running: Mutex::default(), ended: Condvar::new(), unsaved: Mutex::default() })
     }
 
-    /// Ends those of whom `may_stay` does not name.
-    pub fn end_unless(&self, may_stay: &dyn Fn(&Owner) -> bool) {
-        for (id, job) in self.running().iter().filter(|(_, job)| !may_stay(&job.owner)) {
+    /// Ends those whose owner may not run what it could when they began; `may_run` says what that is now.
+    pub fn end_unless(&self, may_run: &dyn Fn(&Owner) -> Option<Commands>) {
+        let may_stay = |job: &Job| may_run(&job.owner).is_some_and(|now| now.covers(&job.rule));
+        for (id, job) in self.running().iter().filter(|(_, job)| !may_stay(job)) {
             // How long it may take is not for its peer to say any more.
             if job.command.ending.hurry() {
-                tracing::info!(job = id, "ended: its peer may not run commands any more");
+                tracing::info!(job = id, "ended: its peer may not run commands any more, or not such");
                 end_soon(Arc::clone(job));
             }
         }
@@ -188,6 +192,7 @@ impl Jobs {
         process.hold(slot);
         let job = Arc::new(Job {
             owner,
+            rule: session.commands.clone(),
             home,
             command: Running::new(&process, terms, Arc::default()),
             progress: Mutex::new(Some(0)),

@@ -1,9 +1,10 @@
 //! The list of known peers changes, or is broken, while the server runs.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{assert_echoes, codes};
-use crate::harness::{Server, wait_until};
+use crate::harness::{Run, Server, wait_until};
 use crate::raw::{HELLO, Raw, frame, request};
 use crate::secure::{Machine, Over, Wire};
 
@@ -23,7 +24,7 @@ fn a_revoked_peer_is_out_and_so_are_its_commands() {
     let (desk, laptop, phone) = (Machine::new(), Machine::new(), Machine::new());
     let stays = ("phone", phone.fingerprint(), "all");
     for narrowed in [None, Some("none")] {
-        desk.knows(&[("laptop", laptop.fingerprint(), "all"), stays]);
+        desk.knows(&[("laptop", laptop.fingerprint(), "echo,exec"), stays]);
         let server = Server::at_home(&["--guest", "none"], &desk.home());
         let (mut idle, mut busy) = (laptop.open(&server), laptop.open(&server));
         let mut unaffected = phone.open(&server);
@@ -32,7 +33,7 @@ fn a_revoked_peer_is_out_and_so_are_its_commands() {
         let pid = long_command(&mut busy);
         assert!(is_running(pid));
         // A change that takes nothing away ends nothing.
-        desk.knows(&[stays, ("laptop", laptop.fingerprint(), "echo,exec")]);
+        desk.knows(&[stays, ("laptop", laptop.fingerprint(), "all")]);
         assert_echoes(&mut laptop.open(&server));
         assert_echoes(&mut idle);
         let left = narrowed.map(|services| ("laptop", laptop.fingerprint(), services));
@@ -59,8 +60,6 @@ fn a_broken_list_lets_only_the_own_identity_in_until_it_is_mended() {
     let (desk, laptop) = (Machine::new(), Machine::new());
     desk.knows(&[("laptop", laptop.fingerprint(), "echo")]);
     let server = Server::at_home(&["--guest", "echo"], &desk.home());
-    let mut before = laptop.open(&server);
-    assert_echoes(&mut before);
     let path = desk.home().join("peers.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     for (broken, line) in [
@@ -83,10 +82,113 @@ fn a_broken_list_lets_only_the_own_identity_in_until_it_is_mended() {
             assert!(codes(&mut raw).is_empty());
         }
         assert_echoes(&mut desk.open(&server));
-        assert_echoes(&mut before);
         std::fs::write(&path, &good).unwrap();
         // The next line already finds the list mended.
         assert_echoes(&mut laptop.open(&server));
         assert_echoes(&mut Over::Plain.open(&server));
+    }
+}
+
+/// What is done by hand to the list, so that it is none any more.
+type Break = fn(&Path, &str);
+
+/// Whoever cannot be told from somebody who was taken off the list is out; whose own section is well stays.
+#[test]
+fn a_broken_list_keeps_nobody_inside_who_was_taken_off_it() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let breaks: [(&str, Break); 7] = [
+        ("deleted beside a slip", |path, phone| std::fs::write(path, format!("{phone}\n[\n")).unwrap()),
+        ("its own section is wrong", |path, _| {
+            let text = std::fs::read_to_string(path).unwrap().replacen("\"all\"", "\"al\"", 1);
+            std::fs::write(path, text).unwrap();
+        }),
+        ("narrowed beside a slip", |path, _| {
+            let text = std::fs::read_to_string(path).unwrap().replacen("\"all\"", "\"echo\"", 1);
+            std::fs::write(path, text + "\n[\n").unwrap();
+        }),
+        ("a pipe", |path, _| {
+            std::fs::remove_file(path).unwrap();
+            mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        }),
+        ("a directory", |path, _| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+        ("others may read it", |path, _| {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        }),
+        ("gone", |path, _| std::fs::remove_file(path).unwrap()),
+    ];
+    for (how, break_it) in breaks {
+        let (desk, laptop, phone) = (Machine::new(), Machine::new(), Machine::new());
+        let stays = ("phone", phone.fingerprint(), "all");
+        desk.knows(&[stays]);
+        let path = desk.home().join("peers.toml");
+        let only_phone = std::fs::read_to_string(&path).unwrap();
+        desk.knows(&[("laptop", laptop.fingerprint(), "all"), stays]);
+        let server = Server::at_home(&["--guest", "none"], &desk.home());
+        let (mut idle, mut busy, mut other) = (laptop.open(&server), laptop.open(&server), phone.open(&server));
+        assert_echoes(&mut idle);
+        let pid = long_command(&mut busy);
+        break_it(&path, &only_phone);
+        assert!(idle.rest().is_empty(), "{how}");
+        drop(busy.rest());
+        wait_until("the command is gone", || !is_running(pid));
+        // Neither hangs the server, nor costs its own user anything, nor a peer whose section is well.
+        assert_echoes(&mut desk.open(&server));
+        if ["deleted", "its own", "narrowed"].iter().any(|well| how.starts_with(well)) {
+            assert_echoes(&mut other);
+        } else {
+            assert!(other.rest().is_empty(), "{how}");
+        }
+    }
+}
+
+/// Narrowed in any way, it is out within a second with all that it has running; what it still may do, it may do anew.
+#[test]
+fn a_narrowed_peers_lines_and_commands_are_ended() {
+    let desk = Machine::new();
+    let peers = |args: &[&str]| {
+        Run::new("tcp-server").env("LANDLINE_HOME", desk.home()).args(["peers"]).args(args).output();
+    };
+    for (before, narrow, widen) in [
+        ("all", &["allow", "laptop", "echo,read"][..], &["allow", "laptop", "echo,read,write"][..]),
+        ("all", &["allow", "laptop", "all", "--command", "date"], &["allow", "laptop", "all", "--any-command"]),
+        ("all", &["allow", "laptop", "all", "--forced", "date"], &["allow", "laptop", "all", "--any-command"]),
+        ("echo,read,write", &["root", "laptop", "in"], &["root", "laptop", "/"]),
+    ] {
+        let (laptop, phone) = (Machine::new(), Machine::new());
+        desk.knows(&[("laptop", laptop.fingerprint(), before), ("phone", phone.fingerprint(), "all")]);
+        let server = Server::at_home(&["--guest", "none"], &desk.home());
+        std::fs::create_dir(server.root().join("in")).unwrap();
+        let (mut idle, mut unaffected) = (laptop.open(&server), phone.open(&server));
+        assert_echoes(&mut idle);
+        let mut running = Vec::new();
+        if before == "all" {
+            let mut busy = laptop.open(&server);
+            running.push(long_command(&mut busy));
+            let detach = "echo $$ > pid; exec sleep 1000";
+            let mut raw = laptop.open(&server);
+            raw.send(&request(r#""type":"exec","form":"shell","detached":true"#, detach.as_bytes()));
+            assert_eq!(raw.answer().kind(), "job");
+            let pid = || std::fs::read_to_string(server.root().join("pid")).ok()?.trim().parse().ok();
+            wait_until("the detached command has begun", || pid().is_some());
+            running.push(pid().unwrap());
+            assert!(running.iter().all(|pid| is_running(*pid)));
+            peers(narrow);
+            drop(busy.rest());
+        } else {
+            peers(narrow);
+        }
+        assert!(idle.rest().is_empty(), "{narrow:?}");
+        wait_until("the commands are gone", || !running.iter().any(|pid| is_running(*pid)));
+        server.wait_for_log("its peer was revoked, or may do less now");
+        assert_echoes(&mut unaffected);
+        // What it has left it has at once, and whoever gets more keeps what is open.
+        let mut again = laptop.open(&server);
+        assert_echoes(&mut again);
+        peers(widen);
+        assert_echoes(&mut laptop.open(&server));
+        assert_echoes(&mut again);
     }
 }
