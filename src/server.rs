@@ -39,8 +39,9 @@ use crate::trust::policy::{Entrance, Grant, Power, Proof, Rules};
 use crate::trust::seen::Notebook;
 use crate::trust::{Owner, Peer, Service, Services};
 use crate::wire::conn::{Sender, encode};
-use crate::wire::detect::{First, first_bytes};
+use crate::wire::detect::{First, first_bytes, looks_like_http};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::http_shape::{HttpShape, OPEN_LEN_MAX};
 use crate::wire::message::Message;
 
 /// What the server calls itself in `hello`.
@@ -55,8 +56,9 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 const HELLO_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often the known peers are looked at again, so that whoever is revoked is out within a second.
 const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
-/// With a bare wire on, a first segment of one or two bytes could still become a frame: it is a
-/// whole request if nothing more comes within this time.
+/// With a bare wire on, a first segment of one or two bytes could still become a frame, and where that wire
+/// runs or serves something, a first line that has not ended could still become HTTP's: it is a whole request
+/// if nothing more comes within this time.
 const SHORT_SEGMENT_WAIT: Duration = Duration::from_millis(50);
 /// After the grace, lines are cut and their threads given so long to notice: longer than a command is
 /// given between TERM and KILL, or it would outlive the server.
@@ -413,18 +415,18 @@ impl Server {
                 None if first.is_empty() || self.bare.is_none() => {
                     return Err(LineLost::TimedOut(format!("nothing was said for {:?}", started.elapsed())).into());
                 }
-                None => return Ok(if first.contains(&0) { First::Binary } else { First::Bare }),
+                None => return Ok(whole_request(first)),
                 // The client has said all that it will say: what it said is a whole request.
-                Some(0) if self.bare.is_some() => {
-                    return Ok(if first.contains(&0) { First::Binary } else { First::Bare });
-                }
+                Some(0) if self.bare.is_some() => return Ok(whole_request(first)),
                 Some(0) => return Ok(First::Undecided),
                 Some(len) => first.extend_from_slice(piece.get(..len).unwrap_or_default()),
             }
-            match first_bytes(first) {
-                First::Undecided => {}
-                First::Bare | First::Binary if self.bare.is_none() => return Ok(First::Frame),
-                kind => return Ok(kind),
+            match (first_bytes(first), &self.bare) {
+                (First::Undecided, _) => {}
+                (First::Bare | First::Binary, None) => return Ok(First::Frame),
+                (First::Bare | First::Binary, Some(bare)) if bare.is_guarded() && is_open(first) => {}
+                (First::Bare | First::Binary, Some(_)) => return Ok(whole_request(first)),
+                (kind, _) => return Ok(kind),
             }
         }
     }
@@ -534,6 +536,23 @@ fn lost(error: HandshakeError) -> Error {
         HandshakeError::Socket(error) => error.into(),
         HandshakeError::TimedOut(_) => LineLost::TimedOut(error.to_string()).into(),
         other => LineLost::Socket(io::Error::other(other.to_string())).into(),
+    }
+}
+
+/// Whether more could make a request line of HTTP's of these bytes, and is worth waiting for.
+fn is_open(first: &[u8]) -> bool {
+    first.len() <= OPEN_LEN_MAX && HttpShape::of(first).is_open()
+}
+
+/// What bytes are that no frame and no TLS begins with, when nothing more comes.
+fn whole_request(first: &[u8]) -> First {
+    let shape = HttpShape::of(first);
+    if looks_like_http(first) || shape.is_cut_off() {
+        First::Http
+    } else if shape.has_nul() {
+        First::Binary
+    } else {
+        First::Bare
     }
 }
 

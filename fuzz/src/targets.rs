@@ -90,8 +90,8 @@ pub fn messages(data: &[u8]) {
     assert_eq!(self::json(&again, total_size), json, "and is written the same once more");
 }
 
-/// Once the first bytes have said what a line is, no byte behind them says otherwise. One exception
-/// is meant: a NUL turns `Bare` into `Binary`, for the request that has come so far is all there is to judge.
+/// Once the first bytes have said what a line is, no byte behind them says otherwise. Two exceptions are meant, for
+/// the request that has come so far is all there is to judge: a NUL turns `Bare` into `Binary`, and both can become `Http`.
 pub fn detect(data: &[u8]) {
     let mut before = First::Undecided;
     for len in 0..=data.len() {
@@ -99,8 +99,9 @@ pub fn detect(data: &[u8]) {
         let now = first_bytes(bytes);
         let may_follow = match before {
             First::Undecided => true,
-            First::Bare => now == if bytes.contains(&0) { First::Binary } else { First::Bare },
-            First::Frame | First::Tls | First::Http | First::Binary => now == before,
+            First::Bare => now == First::Http || now == if bytes.contains(&0) { First::Binary } else { First::Bare },
+            First::Binary => matches!(now, First::Binary | First::Http),
+            First::Frame | First::Tls | First::Http => now == before,
         };
         assert!(may_follow, "{before:?} became {now:?} at {len} bytes");
         // The longest method is seven letters, and a space decides.

@@ -87,7 +87,7 @@ impl Bare {
     }
 
     /// Whether it runs commands or serves files.
-    const fn is_guarded(&self) -> bool {
+    pub const fn is_guarded(&self) -> bool {
         matches!(self.reply, Reply::Exec(_) | Reply::Files)
     }
 

@@ -13,6 +13,7 @@ use crate::session::{Request, Session};
 use crate::text::{Decoder, Encoding};
 use crate::wire::detect::looks_like_http;
 use crate::wire::error::{ErrorCode, LineLost, Refusal, Result};
+use crate::wire::http_shape::HttpShape;
 use crate::wire::tutorial::{RAW_REPLY_LEN_MAX, Wire, send_reply};
 
 /// Longest request taken, in bytes; theirs read 1,024 at once.
@@ -42,6 +43,7 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
     let Caller { mut stream, first, open, idle } = caller;
     let mut buffer = vec![0; REQUEST_LEN_MAX];
     let mut request = first.to_vec();
+    let mut guard = Guard::of(bare);
     loop {
         if request.is_empty() {
             if open.set_in_turn(false) {
@@ -57,7 +59,10 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
         if request.is_empty() || open.set_in_turn(true) {
             return say_bye(bare, &mut stream);
         }
-        guard(bare, &request)?;
+        if let Err(refusal) = guard.check(&request) {
+            stream.linger_after_end();
+            return Err(refusal.into());
+        }
         // The client's word on `ack` is a thing to wait for as the next request is.
         stream.set_read_timeout(idle)?;
         let (started, len) = (Instant::now(), request.len());
@@ -66,7 +71,7 @@ pub fn serve_bare(bare: &Bare, caller: Caller<'_>, session: &mut Session) -> Res
         if matches!(bare.reply, Reply::Exec(_)) {
             session.log_begin(verb(&bare.reply));
         }
-        let answered = answer(bare, &mut stream, &request, &text, session);
+        let answered = answer(bare, &mut Guarded { stream: &mut stream, guard: &mut guard }, &request, &text, session);
         session.log(&Request {
             verb: verb(&bare.reply),
             elapsed: started.elapsed(),
@@ -114,13 +119,62 @@ fn outcome(answered: &Result<Answer>) -> String {
     }
 }
 
-fn guard(bare: &Bare, request: &[u8]) -> Result<()> {
-    if bare.is_guarded() && (looks_like_http(request) || request.contains(&0)) {
-        let why =
-            "a request that looks like HTTP or holds a NUL is not handed to a wire that runs commands or serves files";
-        return Err(Refusal::new(ErrorCode::BadRequest, why).into());
+/// Why a connection was closed that a web page may have opened.
+const LOOKS_LIKE_HTTP: &str = "what looks like HTTP is not handed to a wire that runs commands or serves files, for a web page could have sent it; \
+     and the connection is closed";
+const HOLDS_NUL: &str = "a request with a NUL in it is not handed to a wire that runs commands or serves files";
+
+/// Judges all that comes over a wire that runs commands or serves files: each request, and all bytes of the
+/// connection together, for a request line may come in pieces.
+#[derive(Debug)]
+struct Guard {
+    is_on: bool,
+    connection: HttpShape,
+}
+
+impl Guard {
+    fn of(bare: &Bare) -> Self {
+        Self { is_on: bare.is_guarded(), connection: HttpShape::default() }
     }
-    Ok(())
+
+    fn check(&mut self, request: &[u8]) -> Result<(), Refusal> {
+        if !self.is_on {
+            return Ok(());
+        }
+        let alone = HttpShape::of(request);
+        self.connection.push(request);
+        if self.connection.is_http() || looks_like_http(request) || alone.is_cut_off() {
+            return Err(Refusal::new(ErrorCode::BadRequest, LOOKS_LIKE_HTTP));
+        }
+        if alone.has_nul() {
+            return Err(Refusal::new(ErrorCode::BadRequest, HOLDS_NUL));
+        }
+        Ok(())
+    }
+}
+
+/// A stream of which everything that is read is checked: a word of the client's between two parts of a reply too.
+struct Guarded<'s> {
+    stream: &'s mut Stream,
+    guard: &'s mut Guard,
+}
+
+impl Read for Guarded<'_> {
+    fn read(&mut self, dest: &mut [u8]) -> io::Result<usize> {
+        let len = self.stream.read(dest)?;
+        self.guard.check(dest.get(..len).unwrap_or_default()).map_err(|refusal| io::Error::other(refusal.message))?;
+        Ok(len)
+    }
+}
+
+impl Write for Guarded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// The last word goes out when the client has said its own.
@@ -132,7 +186,7 @@ fn say_bye(bare: &Bare, stream: &mut Stream) -> Result<()> {
     Ok(())
 }
 
-fn answer(bare: &Bare, stream: &mut Stream, request: &[u8], text: &str, session: &mut Session) -> Result<Answer> {
+fn answer(bare: &Bare, stream: &mut Guarded<'_>, request: &[u8], text: &str, session: &mut Session) -> Result<Answer> {
     let encoding = bare.encoding;
     let reply = match &bare.reply {
         Reply::Print => {
@@ -147,7 +201,7 @@ fn answer(bare: &Bare, stream: &mut Stream, request: &[u8], text: &str, session:
             None => return Ok(Answer { sent: 0, how: "nobody answers".into(), is_last: true }),
         },
         Reply::Exec(policy) => {
-            let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream, session)?;
+            let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream.stream, session)?;
             // What is no UTF-8 is not for us to convert: perhaps the command speaks the encoding itself.
             let output = match String::from_utf8(output) {
                 Ok(text) if !encoding.is_utf8() => encoding.encode(&text).0,
@@ -198,7 +252,7 @@ fn first_bytes_of(mut bytes: Vec<u8>, len: usize, encoding: Encoding) -> Vec<u8>
 
 /// Sends the file whose name was asked for. One that cannot be had is size 0, or a close with no
 /// bytes: that is all these wires can say.
-fn send_file(bare: &Bare, stream: &mut Stream, name: &str, session: &Session) -> Result<Answer> {
+fn send_file(bare: &Bare, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<Answer> {
     let is_last = bare.wire == Wire::Close;
     let name = name.trim_end_matches(['\r', '\n']);
     let opened = session.resolve(name.as_bytes()).and_then(|path: RootPath| session.root.open_file(&path));

@@ -3,6 +3,8 @@
 //! TLS, frames and HTTP can be told apart; everything else is a bare request of some tutorial's
 //! script, and those cannot be told from each other.
 
+use super::http_shape::HttpShape;
+
 /// What the first bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
@@ -10,8 +12,8 @@ pub enum First {
     Frame,
     /// A TLS record: content type 22, handshake (RFC 8446, 5.1).
     Tls,
-    /// An HTTP method and a space (RFC 9112, 3). The version is not waited for: a web page chooses
-    /// how long the path is, and no command begins so.
+    /// What has the shape of an HTTP request, or begins with a method of HTTP's own and a space: no
+    /// command does, so the rest is not waited for.
     Http,
     /// A request with no frame around it.
     Bare,
@@ -43,9 +45,9 @@ pub fn first_bytes(bytes: &[u8]) -> First {
     if bytes.contains(&0) { First::Binary } else { First::Bare }
 }
 
-/// Whether a bare request begins as HTTP does.
+/// Whether a bare request is HTTP, as far as it has come.
 pub fn looks_like_http(bytes: &[u8]) -> bool {
-    METHODS.iter().any(|method| bytes.starts_with(method))
+    METHODS.iter().any(|method| bytes.starts_with(method)) || HttpShape::of(bytes).is_http()
 }
 
 fn may_become_frame(bytes: &[u8]) -> bool {
@@ -69,6 +71,9 @@ mod tests {
             (b"G", First::Undecided),
             (b"GET / HTTP/1.1\r\n", First::Http),
             (b"OPTIONS ", First::Http),
+            (b"propfind /x HTTP/1.1\r\n", First::Http),
+            (b"PROPFIND /x", First::Bare),
+            (b"\r\nPUT / HTTP/1.1\r\n", First::Http),
             (b"GETTY x", First::Bare),
             (b"\x16\x03\x01", First::Tls),
             (b"\x16", First::Undecided),

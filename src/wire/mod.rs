@@ -5,13 +5,14 @@
 //!
 //! In reading order: [`message`] is every word of the protocol, [`frame`] the only byte
 //! arithmetic, [`conn`] the two halves that carry typed messages, [`detect`] the first bytes of a
-//! line, [`error`] what can go wrong by whose move is next, and [`tutorial`] the other wires.
+//! line, [`http_shape`] what a web page could have sent, [`error`] what can go wrong by whose move is next, and [`tutorial`] the other wires.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 pub mod conn;
 pub mod detect;
 pub mod error;
 pub mod frame;
+pub mod http_shape;
 pub mod message;
 pub mod tutorial;
 

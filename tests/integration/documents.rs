@@ -214,6 +214,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
         ("INBOX_JOBS_MAX", chat::fanout::INBOX_JOBS_MAX.to_string()),
         ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
+        ("OPEN_LEN_MAX", format!("{} B", wire::http_shape::OPEN_LEN_MAX)),
         ("REPLY_LEN_MAX", mib(bare::command::REPLY_LEN_MAX)),
     ] {
         let row = format!("| `{name}` | {value} |");

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails fails its test")]
 
+#[path = "wires/browser.rs"]
+mod browser;
 #[path = "wires/call.rs"]
 mod call;
 #[path = "wires/exec.rs"]

@@ -185,6 +185,99 @@ fn binary_and_http_never_reach_a_shell() {
     assert!(!names.iter().any(|name| name.starts_with("pwned")), "{names:?}");
 }
 
+/// All that a web page could make a browser send, and its like.
+fn like_http() -> Vec<Vec<u8>> {
+    let long = "a".repeat(70_000);
+    let mut all: Vec<String> = [
+        "PROPFIND /x?;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n",
+        "patch /;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n",
+        "get /;touch${IFS}pwned; HTTP/1.1\r\n\r\n",
+        "M4DE-UP! /;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n",
+        "x|touch$IFS$9pwned|y / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ntouch pwned",
+        "\r\nPOST /;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\n\n\nPOST /;touch${IFS}pwned; HTTP/1.1\r\n\r\n",
+        " POST /;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\t \t lock /;touch${IFS}pwned; HTTP/1.0\r\n\r\n",
+        "SEARCH\t/;touch${IFS}pwned;\tHTTP/1.1\r\n\r\n",
+        "SEARCH  /;touch${IFS}pwned;  HTTP/1.1\n",
+        "SEARCH /;touch pwned; HTTP/1.1\r\n",
+        "SEARCH http://x/;touch${IFS}pwned; HTTP/1.1\r\n\r\n",
+        "touch pwned\r\nHost: x\r\n\r\n",
+        "touch pwned\r\norigin: null\r\n\r\n",
+        "touch pwned\nORIGIN: http://x\n\n",
+        "a b c d e\r\nAccept: */*\r\nHost: x\r\n\r\n;touch pwned",
+    ]
+    .map(str::to_owned)
+    .into();
+    all.push(format!("PROPFIND /;touch${{IFS}}pwned;{long} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    all.push(format!("x|touch$IFS$9pwned|{long} / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    all.into_iter().map(String::into_bytes).collect()
+}
+
+#[test]
+fn what_has_the_shape_of_http_reaches_no_shell_on_any_wire() {
+    for wire in ["raw", "len", "json", "ack"] {
+        let server = server(wire, &[]);
+        for hostile in like_http() {
+            let shown = String::from_utf8_lossy(&hostile[..hostile.len().min(80)]).into_owned();
+            let mut conn = Conn::to(&server);
+            // Whoever is turned away may be so before all was sent.
+            let _ = std::io::Write::write_all(&mut conn.0, &hostile);
+            while !conn.is_hung_up_on() {}
+            let mut conn = Conn::to(&server);
+            assert_eq!(ask(wire, &mut conn, "echo first"), "first\n");
+            let _ = std::io::Write::write_all(&mut conn.0, &hostile);
+            assert!(conn.is_hung_up_on(), "{shown:?} on a line that had behaved");
+            assert!(server.names("").is_empty(), "{wire}: {shown:?} ran");
+        }
+    }
+}
+
+#[test]
+fn a_request_line_that_comes_in_pieces_ends_the_line() {
+    for wire in ["raw", "len", "json", "ack"] {
+        let server = server(wire, &[]);
+        for pieces in [
+            &["P", "OST /;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n"][..],
+            &["P", "O", "ST /;touch${IFS}pwned; HTTP/1.1\r\n\r\n"],
+            &["PURGE", " /;touch${IFS}pwned; HTTP/"],
+        ] {
+            let mut conn = Conn::to(&server);
+            let (last, first) = pieces.split_last().unwrap();
+            for piece in first {
+                // What ran was a command of this name.
+                let said = ask(wire, &mut conn, piece);
+                assert!(said.contains("not found"), "{said}");
+            }
+            conn.send(last);
+            assert!(conn.is_hung_up_on(), "{wire}: {pieces:?}");
+            assert!(server.names("").is_empty(), "{wire}: {pieces:?} ran");
+        }
+    }
+    // Between the size and the output, where a word of the client's is awaited.
+    let server = server("ack", &[]);
+    let mut conn = Conn::to(&server);
+    assert_eq!(conn.ask("P"), ask_ack(&mut Conn::to(&server), "P").len().to_string());
+    conn.send("OST /;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(conn.is_hung_up_on());
+    assert!(server.names("").is_empty());
+}
+
+#[test]
+fn commands_that_speak_of_http_are_run() {
+    let server = server("raw", &[]);
+    server.write("access.log", "GET / HTTP/1.1\n");
+    for (command, reply) in [
+        ("cat access.log | grep HTTP/1.1", "GET / HTTP/1.1\n"),
+        ("echo 'Host: x'", "Host: x\n"),
+        ("echo GET /x", "GET /x\n"),
+        (&*format!("echo {}", "a".repeat(600)), &*format!("{}\n", "a".repeat(600))),
+    ] {
+        assert_eq!(Conn::to(&server).ask(command), reply);
+    }
+}
+
 #[test]
 fn frames_and_bare_requests_share_the_port_at_the_same_time() {
     let server = server("len", &[]);

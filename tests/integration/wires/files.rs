@@ -87,6 +87,16 @@ fn a_web_page_cannot_fetch_a_file() {
     conn.send("GET x");
     let reply = conn.recv();
     assert!(reply.starts_with(b"HTTP/1.1 400 ") || reply.is_empty(), "{reply:?}");
+    for wire in ["size", "close"] {
+        let server = self::server(wire);
+        for name in ["SEARCH x HTTP", "a\r\nHost: x"] {
+            server.write(&format!("{name}/1.1"), "secret");
+            let mut conn = Conn::to(&server);
+            conn.send(format!("{name}/1.1"));
+            let reply = conn.recv();
+            assert!(reply.starts_with(b"HTTP/1.1 400 ") || reply.is_empty(), "{wire}: {reply:?}");
+        }
+    }
 }
 
 #[test]
