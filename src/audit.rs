@@ -1,29 +1,54 @@
 //! The audit log: who did what to which path or command, and how it ended. One JSON object a line, in
 //! a file that only the server's user may read. It never holds what went through stdin, nor the values
 //! of environment variables.
+//!
+//! When the file is full it becomes `FILE.1`, what was that `FILE.2`, and so on: [`GENERATIONS_MAX`] of them are kept. What
+//! guests are refused is not in it, and of a peer's refusals so many in an interval: nobody erases what was done by
+//! flooding it with what was not.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::printable::{AUDITED_LEN_MAX, cut, json_line};
 use crate::trust::Peer;
 use crate::trust::home::{HomeError, check_private_file};
+use crate::trust::identity::Fingerprint;
+
+/// Bytes of one file of the log: a quarter of a million requests.
+pub const AUDIT_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Full files that are kept beside the one that is written.
+pub const GENERATIONS_MAX: u32 = 8;
 
 /// An open audit log.
 #[derive(Debug)]
 pub struct Audit {
-    file: Mutex<File>,
+    path: PathBuf,
+    len_max: u64,
+    open: Mutex<Open>,
 }
 
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// When the server's log last heard that something is wrong with it.
+    complained: Option<Instant>,
+}
+
+/// How often that is said.
+const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
+
 /// One line of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Record<'r> {
-    /// `began` (a command is about to run), `ended` (a request, whatever it was), or `refused` (a line
-    /// that was let in no further).
+    /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (refusals like
+    /// others before them, counted).
     pub event: &'r str,
     /// The line's number in the server's log.
     pub line: u64,
@@ -39,7 +64,7 @@ pub struct Record<'r> {
     pub verb: &'r str,
     /// The directory under the root from which that is meant.
     pub cwd: &'r str,
-    /// The path, the command or the room, as it was sent.
+    /// The path, the command or the room, as it was sent; cut, with its length said, if it is very long.
     pub about: &'r str,
     /// How it ended.
     pub outcome: &'r str,
@@ -51,11 +76,33 @@ pub struct Record<'r> {
     pub sent: u64,
 }
 
+impl<'r> Record<'r> {
+    /// Refusals of a known peer that were counted and have no lines of their own.
+    pub fn summed(name: &'r str, key: &Fingerprint, outcome: &'r str) -> Self {
+        let fingerprint = Some(key.to_string());
+        Self { event: "summed", kind: "known", name: Some(name), fingerprint, outcome, ..Self::default() }
+    }
+
+    /// No text of it longer than the log keeps.
+    fn cut(&self) -> Cut<'_> {
+        let [address, cwd, about, outcome] =
+            [self.address, self.cwd, self.about, self.outcome].map(|text| cut(text, AUDITED_LEN_MAX));
+        Cut { address, cwd, about, outcome }
+    }
+}
+
+struct Cut<'r> {
+    address: std::borrow::Cow<'r, str>,
+    cwd: std::borrow::Cow<'r, str>,
+    about: std::borrow::Cow<'r, str>,
+    outcome: std::borrow::Cow<'r, str>,
+}
+
 #[derive(Serialize)]
 struct Stamped<'r> {
     time: String,
     #[serde(flatten)]
-    record: &'r Record<'r>,
+    record: Record<'r>,
 }
 
 impl Audit {
@@ -64,24 +111,75 @@ impl Audit {
     /// # Errors
     /// Others may read it, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, HomeError> {
+        Self::open_with(path, AUDIT_LEN_MAX)
+    }
+
+    fn open_with(path: &Path, len_max: u64) -> Result<Self, HomeError> {
         let failed = |source| HomeError::Io { path: path.to_owned(), source };
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
-        check_private_file(path, &file.metadata().map_err(failed)?, 0o600)?;
-        Ok(Self { file: Mutex::new(file) })
+        // The process does not move, but the path is opened again when the log is turned over.
+        let path = std::path::absolute(path).map_err(failed)?;
+        let file = open_file(&path).map_err(failed)?;
+        check_private_file(&path, &file.metadata().map_err(failed)?, 0o600)?;
+        Ok(Self { path, len_max, open: Mutex::new(Open { file, complained: None }) })
     }
 
     /// Appends one line. A disk that is full is said in the server's log; requests go on.
     pub fn record(&self, record: &Record<'_>) {
-        let stamped = Stamped { time: now(), record };
-        let written = serde_json::to_vec(&stamped).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
+        let Cut { address, cwd, about, outcome } = &record.cut();
+        let fingerprint = record.fingerprint.clone();
+        let record = Record { fingerprint, address, cwd, about, outcome, ..*record };
+        let line = json_line(&Stamped { time: now(), record });
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Open { file, complained } = &mut *open;
+        let mut complain = |error: &io::Error, what: &str| {
+            if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+                *complained = Some(Instant::now());
+                tracing::error!(%error, path = %self.path.display(), "{what}");
+            }
+        };
+        let written = line.and_then(|line| {
+            if file.metadata()?.len().saturating_add(line.len() as u64) > self.len_max {
+                // A log that cannot be turned over grows on: nothing of it is lost.
+                match self.turn_over() {
+                    Ok(new) => *file = new,
+                    Err(error) => complain(&error, "the audit log is full and could not be turned over: it grows on"),
+                }
+            }
             // One write a line, to a file opened for appending: lines of two servers do not mix.
-            self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
+            file.write_all(&line)
         });
         if let Err(error) = written {
-            tracing::error!(%error, verb = record.verb, "the audit log could not be written");
+            complain(&error, "the audit log could not be written");
         }
     }
+
+    /// Moves each full file on by one, the oldest away, and begins a new one.
+    fn turn_over(&self) -> io::Result<File> {
+        // Of two servers that write to it, one turns it over.
+        let locked = open_file(&self.path)?;
+        locked.lock()?;
+        let is_present = fs::metadata(&self.path)?.ino() == locked.metadata()?.ino();
+        if is_present && locked.metadata()?.len() >= self.len_max / 2 {
+            for generation in (1..GENERATIONS_MAX).rev() {
+                match fs::rename(self.generation(generation), self.generation(generation + 1)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            fs::rename(&self.path, self.generation(1))?;
+        }
+        open_file(&self.path)
+    }
+
+    fn generation(&self, number: u32) -> PathBuf {
+        let mut path = OsString::from(&self.path);
+        path.push(format!(".{number}"));
+        path.into()
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// This moment, in UTC (RFC 3339).
@@ -95,5 +193,83 @@ pub fn parts_of(peer: &Peer) -> (&'static str, Option<&str>, Option<String>) {
         Peer::Own => ("own", None, None),
         Peer::Known { name, fingerprint } => ("known", Some(name), Some(fingerprint.to_string())),
         Peer::Guest { fingerprint, .. } => ("guest", None, fingerprint.as_ref().map(ToString::to_string)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::printable::KINDS;
+
+    fn lines(path: &Path) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_full_log_is_turned_over_and_eight_full_ones_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let audit = Audit::open_with(&path, 2_000).unwrap();
+        // Another server that writes to the same log notices.
+        let other = Audit::open_with(&path, 2_000).unwrap();
+        let mut line = 0;
+        while lines(&audit.generation(GENERATIONS_MAX)).first().is_none_or(|first| first["line"] == 0) {
+            for log in [&audit, &other] {
+                log.record(&Record { event: "ended", line, ..Record::default() });
+                line += 1;
+            }
+        }
+        let names = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(names, usize::try_from(GENERATIONS_MAX).unwrap() + 1);
+        // What is kept is without a gap, and nobody else may read it.
+        let mut kept = Vec::new();
+        for generation in (1..=GENERATIONS_MAX).rev().map(|n| audit.generation(n)).chain([path.clone()]) {
+            let metadata = fs::metadata(&generation).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+            assert!(metadata.len() < 2_500, "{}", metadata.len());
+            kept.extend(lines(&generation).iter().map(|record| record["line"].as_u64().unwrap()));
+        }
+        kept.sort_unstable();
+        assert_eq!(kept, (kept[0]..line).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_turned_over_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let audit = Audit::open_with(&path, 500).unwrap();
+        // Nothing can take the place of a directory that is not empty.
+        fs::create_dir_all(audit.generation(GENERATIONS_MAX).join("x")).unwrap();
+        fs::create_dir_all(audit.generation(GENERATIONS_MAX - 1).join("x")).unwrap();
+        (0..10).for_each(|line| audit.record(&Record { line, ..Record::default() }));
+        assert_eq!(lines(&path).len(), 10);
+    }
+
+    #[test]
+    fn no_kind_of_character_acts_through_any_field_and_none_is_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let audit = Audit::open(&path).unwrap();
+        for kind in KINDS.iter().chain(&['\n']) {
+            let text = &*format!("a{kind}b");
+            let [address, cwd, about, outcome, verb, event] = [text; 6];
+            audit.record(&Record { address, cwd, about, outcome, verb, event, name: Some(text), ..Record::default() });
+            let written = fs::read_to_string(&path).unwrap();
+            let line = written.lines().last().unwrap();
+            assert!(!line.contains(*kind), "{line:?}");
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            for field in ["address", "cwd", "about", "outcome", "verb", "event", "name"] {
+                assert_eq!(record[field], text);
+            }
+        }
+        let long = "x".repeat(60_000);
+        let before = fs::metadata(&path).unwrap().len();
+        audit.record(&Record { about: &long, outcome: &long, cwd: &long, ..Record::default() });
+        let added = fs::metadata(&path).unwrap().len() - before;
+        assert!(added < 3 * AUDITED_LEN_MAX as u64 + 1_000, "{added}");
+        assert!(lines(&path).last().unwrap()["about"].as_str().unwrap().ends_with("... (60000 bytes in all)"));
     }
 }

@@ -10,7 +10,7 @@
 //! [`pair`] introduces two machines; [`serve`] is the table of requests and
 //! [`server`] puts a server together. [`files`], [`dir`], [`exec`] and [`chat`] are the other
 //! conversations, [`root`] and [`part`] what keeps files safe, [`bare`] the tutorials' wires, [`udp`]
-//! datagrams, [`audit`] the record of who did what. [`cli`] is for our own programs and the only part that prints.
+//! datagrams, [`audit`] the record of who did what, [`printable`] what a reader of either sees of it. [`cli`] is for our own programs and the only part that prints.
 //!
 //! ```
 //! use std::time::Duration;
@@ -68,6 +68,7 @@ pub mod line;
 pub mod net;
 pub mod pair;
 pub mod part;
+pub mod printable;
 pub mod root;
 pub mod serve;
 pub mod server;

@@ -56,6 +56,8 @@ pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fing
         }
         NoOffer::Home(error) => failed(&error),
     })?;
+    // Each guess is on record: there are three to a code.
+    session.report.is_rare = true;
     let known = prove(line, &offer, Binding { client, server: own, exported }, &body);
     session.report.outcome = Some(match &known {
         Ok(()) => "the code was right".into(),

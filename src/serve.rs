@@ -12,7 +12,7 @@ use crate::session::{Report, Request, Session};
 use crate::trust::Service::{Chat, Echo, Exec, Read, Write};
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
-use crate::trust::{Service, Services, policy};
+use crate::trust::{Peer, Service, Services, policy};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
 use crate::{chat, dir, echo, exec, files, pair, trees};
@@ -225,12 +225,15 @@ fn serve_turns(
 ) -> Result<()> {
     let Context { open, idle_timeout, .. } = context;
     let mut json = Vec::new();
+    let mut patience = Patience::with(&session.peer, idle_timeout);
     loop {
+        patience.check()?;
         line.receiver().begin_turn();
         if open.set_in_turn(false) {
             return Err(stopping());
         }
         line.set_timeout(idle_timeout)?;
+        line.set_deadline(patience.deadline);
         let before = Counters::of(line);
         let request = match line.receiver().recv_request(&mut json) {
             Ok(Some(request)) => request,
@@ -238,23 +241,30 @@ fn serve_turns(
             Ok(None) => return Ok(()),
             Err(Error::Refused(refusal)) => {
                 line.sender().refuse(&refusal)?;
+                patience.note(Turned::Refused);
                 continue;
             }
+            Err(Error::LineLost(LineLost::TimedOut(_))) if patience.is_up() => return Err(patience.is_over()),
             Err(Error::LineLost(LineLost::TimedOut(_))) => return Err(idle_for(idle_timeout)),
             Err(error) => return Err(error),
         };
+        line.set_deadline(None);
         if open.set_in_turn(true) {
             return Err(stopping());
         }
         match request {
             // These may cross with the end of the turn that they were meant for.
-            Message::End { .. } | Message::Signal { .. } | Message::Window(_) | Message::Eof => continue,
+            Message::End { .. } | Message::Signal { .. } | Message::Window(_) | Message::Eof => {
+                patience.begin();
+                continue;
+            }
             // One echo run is one request in the log: a line of log a round trip would be most of its time.
             Message::Echo { streamed: false } if session.services.has(Echo) => {
                 // The wait for the first of them is not the run's.
                 let before = Counters { at: Instant::now(), ..before };
                 let run = echoes.get_or_insert(EchoRun { count: 0, before, after: before });
                 echo::serve_echo(line, session, false)?;
+                patience.note(Turned::Served);
                 run.count += 1;
                 run.after = Counters::of(line);
                 continue;
@@ -265,13 +275,14 @@ fn serve_turns(
         if matches!(request, Message::Chat { .. }) && open.set_in_turn(false) {
             return Err(stopping());
         }
-        turn(line, session, context, &request, before)?;
+        patience.note(turn(line, session, context, &request, before)?);
         if request.opens_duplex_turn() && !line.receiver().peer_ended() {
             // A client that was refused may be silent for as long as one between two turns, no longer.
             line.set_timeout(idle_timeout)?;
             if open.set_in_turn(false) {
                 return Err(stopping());
             }
+            line.set_deadline(patience.deadline);
             line.receiver().discard_turn()?;
         }
     }
@@ -318,9 +329,9 @@ fn turn(
     context: Context<'_>,
     request: &Message<'_>,
     before: Counters,
-) -> Result<()> {
+) -> Result<Turned> {
     let started = Instant::now();
-    session.report = Report { about: about(request), place: None, outcome: None };
+    session.report = Report { about: about(request), ..Report::default() };
     let is_duplex = request.opens_duplex_turn();
     if is_duplex {
         // Within such a turn the client may be silent as long as it likes.
@@ -344,16 +355,102 @@ fn turn(
         Err(error) => failed(format!("broken off: {}", error.with_cause())),
     };
     let after = Counters::of(line);
-    session.log(&Request {
+    let told = Request {
         verb: request.name(),
         elapsed: started.elapsed(),
         received: after.received - before.received,
         sent: after.sent - before.sent,
         outcome: &outcome,
-    });
+    };
     match result {
-        Err(error) if !matches!(error, Error::Refused(_)) => Err(error),
-        _ => in_step,
+        Ok(()) => {
+            session.log(&told);
+            Ok(Turned::Served)
+        }
+        Err(Error::Refused(_)) => {
+            session.log_refused(&told);
+            in_step.map(|()| Turned::Refused)
+        }
+        Err(error) => {
+            session.log(&told);
+            Err(error)
+        }
+    }
+}
+
+/// How a turn went that left the line in step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turned {
+    Served,
+    Refused,
+}
+
+/// Requests of a guest that are refused one after the other before its line is ended.
+pub const REFUSALS_MAX: u32 = 100;
+/// The same for a known peer, whose scripts may ask for a thousand files that are not there.
+pub const PEER_REFUSALS_MAX: u32 = 1_000;
+/// How long a guest's line lives that gets nothing but refusals, from the first of them; or `--idle-timeout`, if that is
+/// shorter.
+const REFUSED_TIME_MAX: Duration = Duration::from_mins(1);
+
+/// What is borne of a peer that is refused again and again. The own identity may be wrong as often as it likes.
+#[derive(Debug)]
+struct Patience {
+    /// Refusals one after the other that end the line; `None`: none do.
+    limit: Option<u32>,
+    /// How long it may go on without anything being done for it.
+    time: Option<Duration>,
+    in_a_row: u32,
+    /// When its time is over; it has none any more once anything was done.
+    deadline: Option<Instant>,
+}
+
+impl Patience {
+    fn with(peer: &Peer, idle_timeout: Option<Duration>) -> Self {
+        let time = idle_timeout.map_or(REFUSED_TIME_MAX, |idle| idle.min(REFUSED_TIME_MAX));
+        let (limit, time) = match peer {
+            Peer::Own => (None, None),
+            Peer::Known { .. } => (Some(PEER_REFUSALS_MAX), None),
+            Peer::Guest { .. } => (Some(REFUSALS_MAX), Some(time)),
+        };
+        Self { limit, time, in_a_row: 0, deadline: None }
+    }
+
+    fn note(&mut self, turned: Turned) {
+        match turned {
+            Turned::Served => (self.in_a_row, self.time, self.deadline) = (0, None, None),
+            Turned::Refused => {
+                self.in_a_row += 1;
+                self.begin();
+            }
+        }
+    }
+
+    /// Its time begins, if it has one: something came that brings it nothing.
+    fn begin(&mut self) {
+        self.deadline = self.deadline.or_else(|| self.time.map(|time| Instant::now() + time));
+    }
+
+    /// Ends a line that has been borne long enough.
+    fn check(&self) -> Result<()> {
+        if self.limit.is_some_and(|limit| self.in_a_row >= limit) {
+            let text = format!("{} requests were refused one after the other; connect again", self.in_a_row);
+            return Err(Refusal::new(ErrorCode::NotAllowed, text).into());
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(self.is_over()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a wait that timed out did so because of this.
+    fn is_up(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn is_over(&self) -> Error {
+        let time = self.time.unwrap_or_default();
+        LineLost::TimedOut(format!("nothing but refusals for {time:?}")).into()
     }
 }
 
@@ -424,7 +521,6 @@ mod tests {
 
     #[test]
     fn every_verb_for_every_kind_of_peer() {
-        use crate::trust::Peer;
         use crate::trust::peers::{Peers, State};
         use crate::trust::policy::{Proof, Rules};
         let key = |name: &str| Fingerprint::of_spki(name.as_bytes());

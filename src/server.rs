@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::audit::{Audit, Record, parts_of};
+use crate::audit::{Audit, Record};
 use crate::bare::{Bare, Caller, serve_bare};
 use crate::chat::hub::Hub;
 use crate::exec::jobs::Jobs;
@@ -23,6 +23,7 @@ use crate::exec::places::Places;
 use crate::limits::{CommandCaps, CommandSlots};
 use crate::line::Line;
 use crate::net::Stream;
+use crate::net::budget::{LogBudget, Unwritten, Whose};
 use crate::net::gate::{Caps, Full, Gate, Place, Rank};
 use crate::net::listen::{Door, Handler, Listener, STACK_LEN, accept_loop};
 use crate::net::open::{OpenLine, OpenLines};
@@ -161,6 +162,7 @@ impl Server {
             let mut watch = Watch::default();
             while let Some(server) = watched.upgrade() {
                 server.end_narrowed(&mut watch);
+                server.tell_unwritten(false);
                 drop(server);
                 thread::sleep(REVOCATION_INTERVAL);
             }
@@ -190,6 +192,26 @@ impl Server {
         self.lines.cut(&beyond);
         for line in beyond {
             tracing::info!(line, "ended: its peer was revoked, or may do less now");
+        }
+    }
+
+    /// Tells of the lines that were not written to the logs, when their interval is over or at the `end`.
+    fn tell_unwritten(&self, end: bool) {
+        for Unwritten { whose, label, count } in self.gate.log_budget().take_unwritten(end) {
+            let who = label.as_str();
+            match whose {
+                Some(Whose::Guest(_)) => tracing::info!(who, count, "requests of guests: and {count} more like it"),
+                Some(Whose::Key(key)) => {
+                    tracing::info!(who, count, "refused requests: and {count} more like it");
+                    if let Some(audit) = &self.audit {
+                        let outcome = format!("refused: {count} more like those before");
+                        audit.record(&Record::summed(who, &Fingerprint::of_bytes(key), &outcome));
+                    }
+                }
+                Some(Whose::Address(_)) | None => {
+                    tracing::info!(who, count, "strangers and what they were refused: and {count} more like it");
+                }
+            }
         }
     }
 
@@ -229,6 +251,7 @@ impl Server {
         if jobs > 0 {
             tracing::warn!(jobs, "detached commands were ended");
         }
+        self.tell_unwritten(true);
         Stopped { cut: left }
     }
 
@@ -238,9 +261,12 @@ impl Server {
         let open = self.lines.register(&stream.control());
         let user = stream.peer_user().map_or(String::new(), |user| format!("user {user}"));
         let (id, address) = (open.id(), stream.peer_address() + &user);
-        tracing::info!(line = id, peer = %address, local = %stream.local_address(), "connected");
         let entrance = if stream.is_at_loopback() { Entrance::Loopback } else { Entrance::Network };
-        let mut caller = Connection { open, place, address, entrance };
+        let is_logged = self.gate.log_budget().allows(Whose::Address(place.origin()), || place.origin().to_string());
+        let mut caller = Connection { open, place, address, local: stream.local_address(), entrance, is_logged };
+        if is_logged {
+            caller.log_connected();
+        }
         let (wire, ended) = self.converse(stream, &mut caller);
         let outcome = match ended {
             _ if caller.place.made_way() => Full::MadeWay.to_string(),
@@ -248,7 +274,10 @@ impl Server {
             Err(error) => error.with_cause(),
         };
         self.holders.forget(id);
-        tracing::info!(line = id, peer = %caller.address, wire, outcome = outcome.as_str(), ms = millis(started.elapsed()), "disconnected");
+        if caller.is_logged {
+            let ms = millis(started.elapsed());
+            tracing::info!(line = id, peer = %caller.address, wire, outcome = outcome.as_str(), ms, "disconnected");
+        }
         // The place is given back when the line is off the list: who waits for it finds both free.
         drop(caller.open);
         drop(caller.place);
@@ -369,31 +398,7 @@ impl Server {
     }
 
     fn judge(&self, proof: Proof, caller: &Connection) -> Result<Grant, Refusal> {
-        let judged = self.grant(&self.roster.now().0, proof, (&caller.address, caller.entrance));
-        if let (Err(refusal), Some(audit)) = (&judged, &self.audit) {
-            let key = match proof {
-                Proof::Key(key) => Some(key),
-                Proof::Nothing | Proof::SameUser => None,
-            };
-            let peer = Peer::Guest { address: caller.address.clone(), fingerprint: key };
-            let (kind, name, fingerprint) = parts_of(&peer);
-            audit.record(&Record {
-                event: "refused",
-                line: caller.open.id(),
-                kind,
-                name,
-                fingerprint,
-                address: &caller.address,
-                verb: "hello",
-                cwd: "/",
-                about: "",
-                outcome: &refusal.message,
-                ms: 0.0,
-                received: 0,
-                sent: 0,
-            });
-        }
-        judged
+        self.grant(&self.roster.now().0, proof, (&caller.address, caller.entrance))
     }
 
     /// Reads until the first bytes say what wire this is. Where no bare wire is on, everything is
@@ -467,7 +472,12 @@ impl Server {
         if grant.services != Services::NONE {
             admit(&mut caller.place, Rank::Guest)?;
         }
-        tracing::info!(line = caller.open.id(), peer = %grant.peer, services = %grant.services, "let in");
+        if grant.peer.is_known() {
+            caller.note_known(self.gate.log_budget());
+        }
+        if caller.is_logged {
+            tracing::info!(line = caller.open.id(), peer = %grant.peer, services = %grant.services, "let in");
+        }
         if let Peer::Known { fingerprint, .. } = grant.peer
             && let Err(error) = self.notebook.note(self.roster.home(), fingerprint, &caller.address)
         {
@@ -523,7 +533,25 @@ struct Connection {
     open: OpenLine,
     place: Place,
     address: String,
+    /// This end's address.
+    local: String,
     entrance: Entrance,
+    /// Whether the log has it: strangers write only so many lines.
+    is_logged: bool,
+}
+
+impl Connection {
+    fn log_connected(&self) {
+        tracing::info!(line = self.open.id(), peer = %self.address, local = %self.local, "connected");
+    }
+
+    /// The log has every connection of those who are known, however many strangers come.
+    fn note_known(&mut self, budget: &LogBudget) {
+        budget.forgive(Whose::Address(self.place.origin()), self.is_logged);
+        if !std::mem::replace(&mut self.is_logged, true) {
+            self.log_connected();
+        }
+    }
 }
 
 fn admit(place: &mut Place, rank: Rank) -> Result<(), Refusal> {

@@ -1,12 +1,12 @@
 //! What the server remembers for one line: who, what it may do, where it stands.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::audit::{Audit, Record, parts_of};
 use crate::limits::CommandSlots;
+use crate::net::budget::Whose;
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
 use crate::root::{Root, RootPath};
@@ -58,6 +58,8 @@ pub struct Report {
     pub place: Option<String>,
     /// How it ended, where that is more than "done".
     pub outcome: Option<String>,
+    /// It is recorded however many refusals there are: there are few of its kind.
+    pub is_rare: bool,
 }
 
 impl Session {
@@ -103,20 +105,54 @@ pub struct Request<'r> {
 
 impl Session {
     /// Writes the log's line for one request. Text is logged as text and never as a finished line: the
-    /// log puts it in quotes and escapes what is odd in it, each format in its own way.
+    /// log puts it in quotes, cuts it and escapes what is odd in it, each format in its own way.
     pub fn log(&self, request: &Request<'_>) {
+        // What was done for a guest is on record, as long as the log's share of it is not used up.
+        if let Peer::Guest { .. } = self.peer
+            && !self.budgeted(Whose::Guest(self.origin))
+        {
+            return self.audit("ended", request);
+        }
+        self.write(request);
+        self.audit("ended", request);
+    }
+
+    /// As [`log`](Self::log), for a request that was refused: nothing was done, and however many there are, the logs
+    /// take so many of them. What guests are refused is not in the audit log.
+    pub fn log_refused(&self, request: &Request<'_>) {
+        let whose = match &self.peer {
+            Peer::Known { fingerprint, .. } => Some(Whose::Key(*fingerprint.as_bytes())),
+            Peer::Guest { .. } => Some(Whose::Address(self.origin)),
+            Peer::Own => None,
+        };
+        if !self.report.is_rare && whose.is_some_and(|whose| !self.budgeted(whose)) {
+            return;
+        }
+        self.write(request);
+        if self.report.is_rare || !matches!(self.peer, Peer::Guest { .. }) {
+            self.audit("ended", request);
+        }
+    }
+
+    fn budgeted(&self, whose: Whose) -> bool {
+        self.gate.log_budget().allows(whose, || match &self.peer {
+            Peer::Known { name, .. } => name.clone(),
+            Peer::Own | Peer::Guest { .. } => self.origin.to_string(),
+        })
+    }
+
+    fn write(&self, request: &Request<'_>) {
         tracing::info!(
             line = self.line,
             peer = %self.peer,
             verb = request.verb,
-            about = &*without_c1(&self.report.about),
-            outcome = &*without_c1(request.outcome),
+            about = self.report.about.as_str(),
+            outcome = request.outcome,
             ms = millis(request.elapsed),
             received = request.received,
             sent = request.sent,
             "request"
         );
-        self.audit("ended", request);
     }
 
     /// Records that something begins which may end the server before it ends itself: a command.
@@ -138,23 +174,13 @@ impl Session {
             address: &self.address,
             verb: request.verb,
             cwd: &cwd,
-            about: &without_c1(&self.report.about),
-            outcome: &without_c1(request.outcome),
+            about: &self.report.about,
+            outcome: request.outcome,
             ms: millis(request.elapsed),
             received: request.received,
             sent: request.sent,
         });
     }
-}
-
-/// DEL and the C1 controls, on which old terminals act as on an escape sequence (ECMA-48, 5.3), as
-/// escapes: JSON would leave them as they are (RFC 8259, 7). The C0 controls it escapes itself.
-fn without_c1(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c| matches!(c, '\u{7f}'..='\u{9f}')) {
-        return Cow::Borrowed(text);
-    }
-    let escaped = |c: char| if c.is_control() && c > ' ' { c.escape_unicode().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(escaped).collect())
 }
 
 /// Milliseconds with three decimals.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::printable::printable_name;
+use super::printable_name;
 use crate::dir::Entry;
 use crate::wire::message::Kind;
 

@@ -18,7 +18,6 @@ pub mod listing;
 pub mod logging;
 pub mod pair;
 pub mod peers;
-pub mod printable;
 pub mod progress;
 pub mod prompt;
 pub mod remote;
@@ -34,8 +33,8 @@ pub mod wires;
 use std::io;
 use std::process::ExitCode;
 
+pub use crate::printable::{printable, printable_lines, printable_name};
 pub use exit::Exit;
-pub use printable::printable;
 
 /// Runs a program's body and turns its result into an exit code, printing the error if there is one:
 /// the program's name, what failed, and why, on one line.
@@ -91,19 +90,27 @@ pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
     out.write_all(data).and_then(|()| out.flush()).map_err(crate::wire::Error::ours(STDOUT))
 }
 
+/// Prints text that a person reads, each of its lines made safe: a list, a line that says what was done. What is data
+/// goes through [`put_out`].
+///
+/// # Errors
+/// As [`put_out`].
+pub fn tell(text: &str) -> crate::wire::Result<()> {
+    put_out(printable_lines(text).as_bytes())
+}
+
 /// Prints one JSON value on a line of its own.
 ///
 /// # Errors
 /// As [`put_out`].
 pub fn put_json(value: &impl serde::Serialize) -> crate::wire::Result<()> {
-    let mut line = serde_json::to_vec(value).map_err(|error| crate::wire::Error::ours("JSON output")(error.into()))?;
-    line.push(b'\n');
-    put_out(&line)
+    put_out(&crate::printable::json_line(value).map_err(crate::wire::Error::ours("JSON output"))?)
 }
 
-/// A remark to the person at the terminal, on standard error. Where nobody is there to hear it (the
+/// A remark to the person at the terminal, on standard error, one line of it, made safe whatever
+/// stands in it. Where nobody is there to hear it (the
 /// terminal was closed, the disk is full) it is lost, and nothing else is: `eprintln!` would panic.
 pub fn say(program: &str, remark: &str) {
     use io::Write as _;
-    drop(writeln!(io::stderr().lock(), "{program}: {remark}"));
+    drop(writeln!(io::stderr().lock(), "{program}: {}", printable(remark)));
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use super::exit::usage;
 use super::prompt::{Input, Prompt};
 use super::tcp_client::{BareArgs, PROGRAM};
-use super::{Exit, printable, put_out, say};
+use super::{Exit, put_out, say, tell};
 use crate::bare::BareLine;
 use crate::net::{Address, Stream};
 use crate::text::Decoder;
@@ -90,7 +90,7 @@ impl Shown {
         }
         self.ends_line = text.ends_with('\n');
         if self.for_terminal {
-            return put_out(printable::printable_lines(text).as_bytes());
+            return tell(text);
         }
         put_out(text.as_bytes())
     }

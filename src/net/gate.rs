@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::budget::LogBudget;
 use super::stream::{Control, Origin};
 
 /// Maps that the process needs for other things than threads.
@@ -87,6 +88,7 @@ pub struct Gate {
     threads: AtomicUsize,
     inside: Mutex<Inside>,
     next_id: AtomicUsize,
+    log: LogBudget,
 }
 
 /// Who is inside; the numbers go up, so the smallest is the oldest.
@@ -146,7 +148,18 @@ pub enum Full {
 impl Gate {
     /// A gate with these caps, and nobody inside.
     pub fn new(caps: Caps) -> Arc<Self> {
-        Arc::new(Self { caps, threads: AtomicUsize::new(0), inside: Mutex::default(), next_id: AtomicUsize::new(0) })
+        Arc::new(Self {
+            caps,
+            threads: AtomicUsize::new(0),
+            inside: Mutex::default(),
+            next_id: AtomicUsize::new(0),
+            log: LogBudget::default(),
+        })
+    }
+
+    /// What those who may do nothing here have written to the log.
+    pub const fn log_budget(&self) -> &LogBudget {
+        &self.log
     }
 
     /// Connections now open, newcomers included.

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::address::Address;
+use super::budget::Whose;
 use super::gate::{Full, Gate, Place};
 use super::stream::Stream;
 
@@ -202,7 +203,13 @@ pub fn accept_loop(listener: &Listener, gate: &Arc<Gate>, door: &Door, handler: 
 fn admit(stream: Stream, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) {
     let place = match gate.enter(stream.origin(), stream.control()) {
         Ok(place) => place,
-        Err(full) => return door.turn_away(stream, full),
+        Err(full) => {
+            let origin = stream.origin();
+            if gate.log_budget().allows(Whose::Address(origin), || origin.to_string()) {
+                tracing::info!(peer = stream.peer_address(), reason = %full, "turned away");
+            }
+            return door.turn_away(stream, full);
+        }
     };
     let task = {
         let handler = Arc::clone(handler);
@@ -262,7 +269,6 @@ impl Door {
     }
 
     fn turn_away(&self, stream: Stream, full: Full) {
-        tracing::info!(peer = stream.peer_address(), reason = %full, "turned away");
         let word = (self.say)(full);
         if self.queue.try_send((stream, word)).is_err() {
             tracing::debug!("too many are being turned away: one was closed without a word");

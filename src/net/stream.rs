@@ -4,6 +4,7 @@
 //! are duplex. Encrypted, they share what [`tls`] locks, never while a socket sleeps.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,6 +43,16 @@ pub enum Origin {
     Network(IpAddr),
     /// This machine, over a Unix socket.
     Local,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(IpAddr::V4(address)) => address.fmt(f),
+            Self::Network(IpAddr::V6(network)) => write!(f, "{network}/64"),
+            Self::Local => f.write_str("this machine"),
+        }
+    }
 }
 
 impl From<TcpStream> for Stream {

@@ -25,6 +25,11 @@ impl Fingerprint {
         Self(Sha256::digest(spki).into())
     }
 
+    /// One that was kept as its 32 bytes.
+    pub const fn of_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// Its 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

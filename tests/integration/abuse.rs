@@ -15,6 +15,8 @@ mod crowd;
 mod cut;
 #[path = "abuse/duplex.rs"]
 mod duplex;
+#[path = "abuse/flood.rs"]
+mod flood;
 #[path = "abuse/handshake.rs"]
 mod handshake;
 #[path = "abuse/peers.rs"]

@@ -181,7 +181,7 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{bare, chat, digest, exec, limits, net, part, root, trees, wire};
+    use landline::{audit, bare, chat, digest, exec, limits, net, part, printable, root, serve, trees, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -191,6 +191,24 @@ fn the_limits_on_the_map_are_the_codes() {
         ("NEWCOMERS_MAX", net::gate::NEWCOMERS_MAX.to_string()),
         ("FAILURES_MAX", net::gate::FAILURES_MAX.to_string()),
         ("GUESSES_MAX", landline::trust::offer::GUESSES_MAX.to_string()),
+        ("REFUSALS_MAX`, `PEER_REFUSALS_MAX", format!("{}, {}", serve::REFUSALS_MAX, serve::PEER_REFUSALS_MAX)),
+        (
+            "LOGGED_LEN_MAX`, `AUDITED_LEN_MAX",
+            format!("{} B, {}", printable::LOGGED_LEN_MAX, kib(printable::AUDITED_LEN_MAX)),
+        ),
+        (
+            "STRANGER_LINES_MAX`, `STRANGERS_LINES_MAX",
+            format!("{}, {}", net::budget::STRANGER_LINES_MAX, net::budget::STRANGERS_LINES_MAX),
+        ),
+        (
+            "GUEST_LINES_MAX`, `GUESTS_LINES_MAX",
+            format!("{}, {}", net::budget::GUEST_LINES_MAX, net::budget::GUESTS_LINES_MAX),
+        ),
+        ("PEER_LINES_MAX", net::budget::PEER_LINES_MAX.to_string()),
+        (
+            "AUDIT_LEN_MAX`, `GENERATIONS_MAX",
+            format!("{}, {}", mib(usize::try_from(audit::AUDIT_LEN_MAX).unwrap()), audit::GENERATIONS_MAX),
+        ),
         ("BUFFER_LEN_IDLE", kib(wire::frame::BUFFER_LEN_IDLE)),
         ("BUFFER_LEN_BUSY", kib(wire::frame::BUFFER_LEN_BUSY)),
         ("STACK_LEN", kib(net::listen::STACK_LEN)),
