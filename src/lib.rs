@@ -56,6 +56,7 @@
 
 pub mod audit;
 pub mod bare;
+pub mod below;
 pub mod chat;
 pub mod cli;
 pub mod digest;

@@ -13,15 +13,16 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 
+use crate::below::{self, Below, split};
 use crate::wire::error::{ErrorCode, Refusal};
 
 /// Longest path that is looked at, in bytes: Linux' `PATH_MAX`.
 pub const PATH_LEN_MAX: usize = 4_096;
 
-/// Directories inside one another that a removal goes down; each holds two descriptors meanwhile.
-pub const REMOVE_DEPTH_MAX: usize = 100;
+/// Directories inside one another that a removal goes down: as many as a copy goes.
+pub const REMOVE_DEPTH_MAX: usize = 512;
 
 /// A path below the root: no `..`, no NUL, no empty part; empty is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
@@ -284,7 +285,7 @@ impl Root {
             return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; use -r to remove it")));
         }
         if is_dir {
-            return self.remove_tree(&dir, name, path);
+            return self.remove_tree(&std::sync::Arc::new(dir), name, path);
         }
         dir.remove_file(&name).map_err(|error| refusal(path, &error))
     }
@@ -292,34 +293,46 @@ impl Root {
     /// Removes a directory and all that is in it, without following a symlink. Not cap-std's
     /// `remove_dir_all`: it goes down by recursion, and whoever may `mv` can build a tree that is deeper
     /// than a line's stack.
-    fn remove_tree(&self, parent: &Dir, name: OsString, path: &RootPath) -> Result<(), Refusal> {
-        let refused = |error: &io::Error| refusal(path, error);
-        let open = |dir: &Dir, name: &OsStr| self.open_dir_in(dir, name).map_err(|error| refused(&error));
-        let top = open(parent, &name)?;
-        let entries = top.entries().map_err(|error| refused(&error))?;
-        let mut levels = vec![(top, name, entries)];
-        while let Some((dir, _, entries)) = levels.last_mut() {
-            let Some(entry) = entries.next() else {
-                let Some((_, name, _)) = levels.pop() else { break };
-                let above = levels.last().map_or(parent, |(dir, ..)| dir);
-                above.remove_dir(&name).map_err(|error| refused(&error))?;
+    fn remove_tree(&self, parent: &std::sync::Arc<Dir>, name: OsString, path: &RootPath) -> Result<(), Refusal> {
+        let refused = |error: io::Error| refusal(path, &error);
+        let mut dirs = Below::default();
+        let mut open = |at: &[u8]| dirs.at(parent, at, |dir, name| self.open_for_removal(dir, name)).map_err(refused);
+        let names = below::names_in(&open(name.as_bytes())?.dir).map_err(refused)?;
+        // What is below `parent` on the way down, and what of it is still there.
+        let mut levels = vec![(name.into_vec(), names.into_iter())];
+        while let Some((here, names)) = levels.last_mut() {
+            let dir = open(here)?.dir;
+            let Some((name, is_dir)) = names.next() else {
+                let Some((here, _)) = levels.pop() else { break };
+                drop(dir);
+                let (above, name) = split(&here);
+                let dir = if levels.is_empty() { std::sync::Arc::clone(parent) } else { open(above)?.dir };
+                unlink(&dir, name, AtFlags::REMOVEDIR, !levels.is_empty()).map_err(refused)?;
                 continue;
             };
-            let entry = entry.map_err(|error| refused(&error))?;
-            if !entry.file_type().map_err(|error| refused(&error))?.is_dir() {
-                entry.remove_file().map_err(|error| refused(&error))?;
+            if !is_dir {
+                unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty(), true).map_err(refused)?;
                 continue;
             }
-            let name = entry.file_name();
-            let inner = open(dir, &name)?;
-            let entries = inner.entries().map_err(|error| refused(&error))?;
+            let inner = [here.as_slice(), b"/", &name].concat();
             if levels.len() >= REMOVE_DEPTH_MAX {
                 let text = format!("{path}: is over {REMOVE_DEPTH_MAX} directories deep; remove the inner ones first");
                 return Err(Refusal::new(ErrorCode::Failed, text));
             }
-            levels.push((inner, name, entries));
+            let names = below::names_in(&open(&inner)?.dir).map_err(refused)?;
+            levels.push((inner, names.into_iter()));
         }
         Ok(())
+    }
+
+    /// Opens a directory that is to be removed with all that is in it, also if its mode keeps its owner out.
+    fn open_for_removal(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
+        match self.open_dir_in(dir, name) {
+            Err(error) if below::is_forbidden(&error) && below::ease_in(dir, name)?.is_some() => {
+                self.open_dir_in(dir, name)
+            }
+            opened => opened,
+        }
     }
 
     /// Renames `from` to `to`, or into `to` if that is a directory; returns where it is now.
@@ -352,6 +365,18 @@ impl Root {
     /// It does not exist, or is no directory.
     pub fn open_own_dir(path: &Path) -> io::Result<Dir> {
         Dir::open_ambient_dir(path, ambient_authority())
+    }
+}
+
+/// Removes something in a directory, if it is still there; where the directory `goes` too, its mode is no hindrance to
+/// its owner.
+fn unlink(dir: &Dir, name: &OsStr, flags: AtFlags, goes: bool) -> io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, flags).map_err(io::Error::from) {
+        Err(error) if goes && below::is_forbidden(&error) && below::ease(dir)?.is_some() => {
+            Ok(rustix::fs::unlinkat(dir, name, flags)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

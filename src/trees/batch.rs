@@ -46,6 +46,8 @@ pub struct Whole {
     pub path: Vec<u8>,
     /// Bytes.
     pub size: u64,
+    /// Something of another kind stands in its place and is to be removed.
+    pub clears: bool,
     /// The file itself.
     pub file: Verified,
 }
@@ -91,8 +93,8 @@ impl Batch {
         self.files.is_empty()
     }
 
-    /// Gives all of them their names.
-    pub fn commit(&mut self) -> Vec<Fate> {
+    /// Gives all of them their names; `clear` removes what stands in the place of one that [clears](Whole::clears) it.
+    pub fn commit(&mut self, clear: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Vec<Fate> {
         let files = std::mem::take(&mut self.files);
         (self.bytes, self.since) = (0, None);
         let few = files.len() <= FEW;
@@ -102,8 +104,10 @@ impl Batch {
         let mut synced_for = started.elapsed();
         let (directories, ready) = prepared.map_or_else(|error| (Vec::new(), Err(error)), |opened| (opened, Ok(())));
         let mut fates = Vec::with_capacity(files.len());
-        for Whole { entry, path, size, file } in files {
-            let result = ready.as_ref().map_err(again).copied().and_then(|()| file.rename());
+        for Whole { entry, path, size, clears, file } in files {
+            let ready = ready.as_ref().map_err(again).copied();
+            let ready = ready.and_then(|()| if clears { clear(&path) } else { Ok(()) });
+            let result = ready.and_then(|()| file.rename());
             fates.push(Fate { entry, path, size, result });
         }
         let renamed = Instant::now();

@@ -1,50 +1,154 @@
-//! What a mirror removes: what is in the target's directories and not in the source's.
+//! What a mirror removes: what is in the target's directories and not in the source's, and what stands where the source
+//! has something of another kind.
 //!
-//! It is found out when all else is done and nothing has failed, since what could not be read is missing in the
-//! listing too; and if it is more than what stays, somebody has to say that this is meant. An empty source is mostly a disk that
-//! is not there.
+//! The first is found out when all else is done and nothing has failed, since what could not be read is missing in the
+//! listing too. The second goes just before the new thing is put in its place: that the source has another thing of
+//! this name is certain. If more goes than stays, somebody has to say that this is meant. An empty source is mostly a
+//! disk that is not there.
 
 use std::collections::{HashMap, HashSet};
 
 use super::filter::Filter;
-use super::place::{Place, split};
-
-/// Directories inside one another that a removal goes down.
-const DEPTH_MAX: usize = 100;
+use super::place::{Obstacle, Place};
+use super::walk::DEPTH_MAX;
+use crate::below::split;
 
 /// What the source has, by directory.
 #[derive(Debug, Default)]
 pub struct Listed {
     names: HashMap<Vec<u8>, HashSet<Vec<u8>>>,
     /// What was named is not the place itself, but goes by its name there.
-    has_tops: bool,
+    tops: HashSet<Vec<u8>>,
+    /// Where something of another kind was: how much there was in that tree, and how much of it had to go.
+    made_room: HashMap<Vec<u8>, Room>,
 }
+
+/// What was removed in one tree to make room.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    before: usize,
+    removed: usize,
+}
+
+/// A path, and whether it is a directory.
+pub type Found = (Vec<u8>, bool);
 
 /// What is to go.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Paths, what is in a directory before the directory; and whether each is one.
-    pub remove: Vec<(Vec<u8>, bool)>,
+    /// What is in a directory stands before the directory.
+    pub remove: Vec<Found>,
     /// How much of what is there stays.
     pub stays: usize,
 }
 
+/// What was removed where the source has something of another kind.
+#[derive(Debug)]
+pub struct Cleared {
+    /// What is gone, or will be when the new thing takes its place.
+    pub gone: Vec<Vec<u8>>,
+    /// Whether that was all of it.
+    pub result: std::io::Result<()>,
+}
+
+const HOLDS_LEFT_OUT: &str = "is a directory here that holds something which the patterns leave out; remove it first";
+
 impl Listed {
-    /// Notes an entry.
-    pub fn add(&mut self, path: &[u8], is_dir: bool) {
+    /// Notes an entry; `false`: something of this name was listed before.
+    pub fn add(&mut self, path: &[u8], is_dir: bool) -> bool {
+        let was_dir = self.names.contains_key(path);
         if is_dir {
             self.names.entry(path.to_vec()).or_default();
         }
         if path.is_empty() {
-            return;
+            return !was_dir;
         }
         let (dir, name) = split(path);
         // What was named stands in no directory that was listed: nothing beside it is touched.
-        if let Some(names) = self.names.get_mut(dir) {
-            names.insert(name.as_encoded_bytes().to_vec());
-        } else {
-            self.has_tops = true;
+        let is_new = match self.names.get_mut(dir) {
+            Some(names) => names.insert(name.as_encoded_bytes().to_vec()),
+            None => self.tops.insert(path.to_vec()),
+        };
+        is_new && !was_dir
+    }
+
+    /// Whether the source has a directory of this path.
+    pub fn has_dir(&self, path: &[u8]) -> bool {
+        self.names.contains_key(path)
+    }
+
+    /// How much was removed to make room for what is of another kind.
+    pub fn made_room(&self) -> usize {
+        self.made_room.values().map(|room| room.removed).sum()
+    }
+
+    /// What has to go where the source has something of another kind, a directory behind what is in it; or why it
+    /// stays: something in it is left out, or it is more than half of the tree and that is not said to be meant
+    /// (`force`). The name itself stays, if of another kind, and does not count.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn room(
+        &mut self,
+        (place, filter): (&mut Place, &Filter),
+        path: &[u8],
+        obstacle: Obstacle,
+        force: bool,
+    ) -> std::io::Result<Result<Vec<Vec<u8>>, String>> {
+        if obstacle != Obstacle::Dir {
+            return Ok(Ok(vec![path.to_vec()]));
         }
+        let Some(remove) = self.all_in((&mut *place, filter), path)? else { return Ok(Err(HOLDS_LEFT_OUT.to_owned())) };
+        let inside = remove.len() - 1;
+        let remove = remove.into_iter().map(|(path, _)| path).collect();
+        if inside == 0 || force {
+            return Ok(Ok(remove));
+        }
+        // Nothing beside what was named is looked at.
+        let is_whole = self.names.contains_key(&[][..]);
+        let first = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+        let tree = if is_whole { &[][..] } else { path.get(..first).unwrap_or_default() };
+        let room = match self.made_room.get(tree) {
+            Some(room) => *room,
+            None => Room { before: count(place, tree)?, removed: 0 },
+        };
+        let removed = room.removed + inside;
+        if removed > room.before.saturating_sub(removed) {
+            return Ok(Err(too_much(removed, room.before)));
+        }
+        self.made_room.insert(tree.to_vec(), Room { removed, ..room });
+        Ok(Ok(remove))
+    }
+
+    /// A directory with all that is in it, in the order in which it can be removed; `None`: something in it stays.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn all_in(&self, (place, filter): (&mut Place, &Filter), path: &[u8]) -> std::io::Result<Option<Vec<Found>>> {
+        let mut search = Search { listed: self, place, filter, plan: Plan::default() };
+        let goes = search.add(path.to_vec(), true)?;
+        Ok(goes.then_some(search.plan.remove))
+    }
+
+    /// Removes what stands where the source has something of another kind.
+    pub fn clear(&self, (place, filter): (&mut Place, &Filter), path: &[u8], obstacle: Obstacle) -> Cleared {
+        let all = match obstacle {
+            Obstacle::Replaced => return Cleared { gone: vec![path.to_vec()], result: Ok(()) },
+            Obstacle::Single => vec![(path.to_vec(), false)],
+            Obstacle::Dir => match self.all_in((&mut *place, filter), path) {
+                Ok(Some(all)) => all,
+                Ok(None) => return Cleared { gone: Vec::new(), result: Err(std::io::Error::other(HOLDS_LEFT_OUT)) },
+                Err(error) => return Cleared { gone: Vec::new(), result: Err(error) },
+            },
+        };
+        let mut gone = Vec::new();
+        let result = all.into_iter().try_for_each(|(path, is_dir)| {
+            place.remove(&path, is_dir)?;
+            gone.push(path);
+            Ok(())
+        });
+        place.restore_modes();
+        Cleared { gone, result }
     }
 
     /// Compares it with what is in the place. What the filter leaves out stays.
@@ -65,7 +169,7 @@ impl Listed {
                 if listed.contains(&name) {
                     search.plan.stays += 1;
                 } else {
-                    search.add(joined(dir, &name), is_dir, DEPTH_MAX)?;
+                    search.add(joined(dir, &name), is_dir)?;
                 }
             }
         }
@@ -74,7 +178,7 @@ impl Listed {
 
     /// The path as the patterns see it: inside the directory that was named.
     fn inside<'p>(&self, path: &'p [u8]) -> &'p [u8] {
-        if !self.has_tops {
+        if self.tops.is_empty() {
             return path;
         }
         let top = path.iter().position(|byte| *byte == b'/').map_or(path.len(), |at| at + 1);
@@ -90,29 +194,104 @@ struct Search<'s> {
     plan: Plan,
 }
 
+/// A directory that a search is in.
+struct Level {
+    path: Vec<u8>,
+    names: std::vec::IntoIter<(Vec<u8>, bool)>,
+    /// Whether all that was in it so far is to go.
+    is_empty: bool,
+}
+
 impl Search<'_> {
-    /// Adds a path with all that is in it; `false`: something in it stays, and it with that.
-    fn add(&mut self, path: Vec<u8>, is_dir: bool, depth: usize) -> std::io::Result<bool> {
+    /// Adds a path with all that is in it; `false`: something in it stays, and it with that. Not by recursion: a peer
+    /// decides how deep a tree is, and a thread's stack is small.
+    fn add(&mut self, path: Vec<u8>, is_dir: bool) -> std::io::Result<bool> {
+        let mut levels = Vec::new();
+        match self.enter(path, is_dir, &mut levels)? {
+            Some(goes) => Ok(goes),
+            None => self.leave_all(levels),
+        }
+    }
+
+    /// Goes through the directories that were entered.
+    fn leave_all(&mut self, mut levels: Vec<Level>) -> std::io::Result<bool> {
+        let mut goes = true;
+        while let Some(level) = levels.last_mut() {
+            if let Some((name, is_dir)) = level.names.next() {
+                let path = joined(&level.path, &name);
+                if let Some(goes) = self.enter(path, is_dir, &mut levels)?
+                    && let Some(level) = levels.last_mut()
+                {
+                    level.is_empty &= goes;
+                }
+                continue;
+            }
+            let Some(Level { path, is_empty, .. }) = levels.pop() else { break };
+            goes = is_empty;
+            if is_empty {
+                self.plan.remove.push((path, true));
+            } else {
+                self.plan.stays += 1;
+            }
+            if let Some(above) = levels.last_mut() {
+                above.is_empty &= goes;
+            }
+        }
+        Ok(goes)
+    }
+
+    /// Decides about a path; `None`: it is a directory, and what is in it comes first.
+    fn enter(&mut self, path: Vec<u8>, is_dir: bool, levels: &mut Vec<Level>) -> std::io::Result<Option<bool>> {
         if self.filter.leaves_out(self.listed.inside(&path), is_dir) {
             self.plan.stays += 1;
-            return Ok(false);
+            return Ok(Some(false));
         }
-        let mut is_empty = true;
-        if is_dir {
-            if depth == 0 {
-                return Err(std::io::Error::other(format!("over {DEPTH_MAX} directories deep")));
-            }
-            for (name, is_dir) in self.place.names_in(&path)? {
-                is_empty &= self.add(joined(&path, &name), is_dir, depth - 1)?;
-            }
+        if !is_dir {
+            self.plan.remove.push((path, false));
+            return Ok(Some(true));
         }
-        if is_empty {
-            self.plan.remove.push((path, is_dir));
-        } else {
-            self.plan.stays += 1;
-        }
-        Ok(is_empty)
+        check_depth(&path)?;
+        let names = self.place.names_to_remove(&path)?.into_iter();
+        levels.push(Level { path, names, is_empty: true });
+        Ok(None)
     }
+}
+
+/// How much there is in a directory of the place, itself included if it has a name.
+fn count(place: &mut Place, tree: &[u8]) -> std::io::Result<usize> {
+    let mut count = usize::from(!tree.is_empty());
+    let mut dirs = vec![tree.to_vec()];
+    while let Some(dir) = dirs.pop() {
+        let names = match place.names_in(&dir) {
+            // What its mode hides, or went meanwhile, is not counted.
+            Err(error) if crate::below::is_forbidden(&error) || error.kind() == std::io::ErrorKind::NotFound => {
+                continue;
+            }
+            names => names?,
+        };
+        count += names.len();
+        for (name, _) in names.iter().filter(|(_, is_dir)| *is_dir) {
+            let path = joined(&dir, name);
+            check_depth(&path)?;
+            dirs.push(path);
+        }
+    }
+    Ok(count)
+}
+
+/// As deep as a copy goes.
+fn check_depth(path: &[u8]) -> std::io::Result<()> {
+    let depth = path.split(|byte| *byte == b'/').count();
+    if depth > DEPTH_MAX {
+        let text = format!("something here is over {DEPTH_MAX} directories deep; remove the inner ones first");
+        return Err(std::io::Error::other(text));
+    }
+    Ok(())
+}
+
+/// Why nothing is removed.
+pub fn too_much(removed: usize, before: usize) -> String {
+    format!("--delete would remove {removed} of {before} things here, more than half; if that is meant: --force")
 }
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {

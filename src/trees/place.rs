@@ -3,7 +3,7 @@
 //! Nothing that the source says becomes a path: each part of a name is opened in the directory above it, and no
 //! symlink is gone through, so it stays below the place that was named, whoever swaps what meanwhile.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,13 +16,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::large::digest_of;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
+use crate::below::{self, Below, Open, split};
 use crate::part::{self, PIECE_LEN, Part, times};
 use crate::root::{PATH_LEN_MAX, Root, RootPath, refusal};
 use crate::wire::error::{ErrorCode, Refusal};
 use crate::wire::message::{Attributes, Kind, Total};
-
-/// Directories that are kept open.
-const DIRS_OPEN_MAX: usize = 128;
 
 /// Where a tree goes.
 #[derive(Debug)]
@@ -36,7 +34,11 @@ pub struct Place {
     shown: String,
     base: Option<Base>,
     /// Open directories, by their path in the tree.
-    dirs: HashMap<Vec<u8>, Open>,
+    dirs: Below,
+    /// In a dry run: what would be removed, since something of another kind comes.
+    gone: HashSet<Vec<u8>>,
+    /// Directories that were made usable to remove what is in them, with the modes that they had.
+    eased: Vec<(Vec<u8>, u32)>,
 }
 
 /// What it may be.
@@ -56,13 +58,6 @@ struct Base {
     name: Option<Vec<u8>>,
 }
 
-#[derive(Debug, Clone)]
-struct Open {
-    dir: Arc<Dir>,
-    /// Made just now: there is nothing in it to compare with.
-    is_new: bool,
-}
-
 /// What is there under a file's name.
 #[derive(Debug)]
 pub enum There {
@@ -74,11 +69,32 @@ pub enum There {
     Other(Option<Arc<Dir>>),
 }
 
+/// What stands where something of another kind is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// A directory, with what is in it.
+    Dir,
+    /// A file or symlink that the new thing replaces at once.
+    Replaced,
+    /// Something else that has to be removed first.
+    Single,
+}
+
 impl Place {
     /// `path` below `root`.
     pub fn new(root: Arc<Root>, path: RootPath, shape: Shape, keeping: Keeping) -> Self {
         let shown = path.to_string();
-        Self { root, path, shape, keeping, shown, base: None, dirs: HashMap::new() }
+        Self {
+            root,
+            path,
+            shape,
+            keeping,
+            shown,
+            base: None,
+            dirs: Below::default(),
+            gone: HashSet::new(),
+            eased: Vec::new(),
+        }
     }
 
     /// `path` on this machine, where a symlink is followed.
@@ -203,24 +219,26 @@ impl Place {
     }
 
     fn open(&mut self, path: &[u8]) -> io::Result<Open> {
-        if let Some(open) = self.dirs.get(path) {
-            return Ok(open.clone());
+        if self.would_be_gone(path) {
+            return Err(io::ErrorKind::NotFound.into());
         }
         let base = self.base.as_ref().and_then(|base| base.dir.as_ref()).ok_or(io::ErrorKind::NotFound)?;
-        let mut dir = Arc::clone(base);
-        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-            dir = Arc::new(self.root.open_dir_in(&dir, OsStr::from_bytes(part))?);
-        }
-        let open = Open { dir, is_new: false };
-        self.keep_open(path, open.clone());
-        Ok(open)
+        self.dirs.at(base, path, |dir, name| self.root.open_dir_in(dir, name))
     }
 
-    fn keep_open(&mut self, path: &[u8], open: Open) {
-        if self.dirs.len() >= DIRS_OPEN_MAX {
-            self.dirs.clear();
+    /// Whether this would be removed, or what it is in.
+    fn would_be_gone(&self, path: &[u8]) -> bool {
+        let is_end = |at: &usize| path.get(*at).is_none_or(|byte| *byte == b'/');
+        !self.gone.is_empty()
+            && (1..=path.len()).filter(is_end).any(|at| path.get(..at).is_some_and(|path| self.gone.contains(path)))
+    }
+
+    /// What is there under a name, without following a symlink; `None`: nothing, or it would be gone by then.
+    fn find_at(&self, dir: &Dir, path: &[u8]) -> io::Result<Option<Stat>> {
+        if self.would_be_gone(path) {
+            return Ok(None);
         }
-        self.dirs.insert(path.to_vec(), open);
+        looked_at(dir, split(path).1)
     }
 
     /// What a file of this place gets of what the source says it has.
@@ -245,7 +263,7 @@ impl Place {
         if is_new {
             return Ok(There::Other(None));
         }
-        let Some(stat) = looked_at(&dir, name)? else { return Ok(There::Other(Some(dir))) };
+        let Some(stat) = self.find_at(&dir, path)? else { return Ok(There::Other(Some(dir))) };
         match kind_of(&stat) {
             FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
                 Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?)?.finalize().to_hex().to_string()))
@@ -264,7 +282,7 @@ impl Place {
                 Ok(There::Same)
             }
             FileType::RegularFile | FileType::Symlink => Ok(There::Other(Some(dir))),
-            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            FileType::Directory => Err(in_the_way("is a directory here; remove it first")),
             // A rename would put a file in a pipe's or a device's place.
             _ => Err(in_the_way("is neither a file nor a directory; only files are replaced")),
         }
@@ -334,7 +352,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => return Ok(true),
             dir => dir?,
         };
-        if dry_run && looked_at(&dir, name)?.is_none() {
+        if dry_run && self.find_at(&dir, path)?.is_none() {
             return Ok(true);
         }
         // Until all is in it, its owner may write, whatever its mode will be.
@@ -351,7 +369,7 @@ impl Place {
         if self.keeping.preserve && !dry_run {
             make_writable(&opened)?;
         }
-        self.keep_open(path, Open { dir: Arc::new(opened), is_new });
+        self.dirs.keep(path, Open { dir: Arc::new(opened), is_new });
         Ok(is_new)
     }
 
@@ -379,7 +397,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => return Ok(true),
             dir => dir?,
         };
-        if let Some(stat) = looked_at(&dir, name)? {
+        if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
                 FileType::Symlink => {
                     if rustix::fs::readlinkat(&*dir, name, Vec::new())?.as_bytes() == to.as_bytes() {
@@ -413,7 +431,7 @@ impl Place {
             return Ok(true);
         }
         let file = file.ok_or_else(|| io::Error::other("the file whose other name it is did not arrive"))?;
-        if let Some(stat) = looked_at(&dir, name)? {
+        if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
                 FileType::RegularFile if (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => return Ok(false),
                 FileType::RegularFile | FileType::Symlink => {}
@@ -469,20 +487,50 @@ impl Place {
     /// # Errors
     /// It cannot be read.
     pub fn names_in(&mut self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
-        let dir = self.dir(path)?;
-        // It may have been opened as a mere path (O_PATH), in which nothing can be read.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::new(rustix::fs::openat(&*dir, ".", flags, Mode::empty())?)? {
-            let name = entry?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                let stat = looked_at(&dir, OsStr::from_bytes(&name))?;
-                let is_dir = stat.is_some_and(|stat| kind_of(&stat) == FileType::Directory);
-                names.push((name, is_dir));
-            }
+        below::names_in(&*self.dir(path)?)
+    }
+
+    /// The same for a directory that is to be removed: its mode does not keep its owner out.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn names_to_remove(&mut self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
+        let (above, name) = split(path);
+        if self.keeping.dry_run {
+            return match self.names_in(path) {
+                // What is in it could only be seen after its mode was changed.
+                Err(error) if below::is_forbidden(&error) => Ok(Vec::new()),
+                names => names,
+            };
         }
-        names.sort_unstable();
-        Ok(names)
+        if let Some(mode) = below::ease_in(&*self.dir(above)?, name)? {
+            self.eased.push((path.to_vec(), mode));
+            self.dirs.forget(path);
+        }
+        self.names_in(path)
+    }
+
+    /// What stands where something of this kind is to be; `None`: nothing that would have to go.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn obstacle(&mut self, path: &[u8], kind: Kind) -> io::Result<Option<Obstacle>> {
+        let dir = self.dir(split(path).0)?;
+        let Some(stat) = self.find_at(&dir, path)? else { return Ok(None) };
+        Ok(match (kind_of(&stat), kind) {
+            (FileType::Directory, Kind::Dir)
+            | (FileType::RegularFile, Kind::File)
+            | (FileType::Symlink, Kind::Link)
+            | (_, Kind::Other) => None,
+            (FileType::Directory, _) => Some(Obstacle::Dir),
+            (FileType::RegularFile, Kind::Link) | (FileType::Symlink, Kind::File) => Some(Obstacle::Replaced),
+            _ => Some(Obstacle::Single),
+        })
+    }
+
+    /// Notes that something would be removed, with all that is in it, if this were no dry run.
+    pub fn would_remove(&mut self, path: &[u8]) {
+        self.gone.insert(path.to_vec());
     }
 
     /// Removes a file, or a directory in which nothing is.
@@ -492,9 +540,29 @@ impl Place {
     pub fn remove(&mut self, path: &[u8], is_dir: bool) -> io::Result<()> {
         let (above, name) = split(path);
         let dir = self.dir(above)?;
-        self.dirs.remove(path);
+        self.dirs.forget(path);
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        Ok(rustix::fs::unlinkat(&*dir, name, flags)?)
+        match rustix::fs::unlinkat(&*dir, name, flags).map_err(io::Error::from) {
+            Err(error) if below::is_forbidden(&error) => {
+                let mode = below::ease(&*dir)?.ok_or(error)?;
+                self.eased.push((above.to_vec(), mode));
+                Ok(rustix::fs::unlinkat(&*dir, name, flags)?)
+            }
+            removed => removed,
+        }
+    }
+
+    /// Gives directories that were made usable, and are still there, the modes that they had.
+    pub fn restore_modes(&mut self) {
+        for (path, mode) in std::mem::take(&mut self.eased).into_iter().rev() {
+            let restored = self.dir(&path).and_then(|dir| below::set_mode(&*dir, mode));
+            if let Err(error) = restored.or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }) {
+                tracing::warn!(%error, "a directory stays usable to its owner, as its mode was not");
+            }
+        }
     }
 }
 
@@ -517,13 +585,6 @@ fn check_path(path: &[u8]) -> Result<(), Refusal> {
         return bad("is what the unfinished copy of another file is called");
     }
     Ok(())
-}
-
-/// The directory and the name.
-pub fn split(path: &[u8]) -> (&[u8], &OsStr) {
-    let at = path.iter().rposition(|byte| *byte == b'/');
-    let (dir, name) = at.map_or((&[][..], path), |at| (&path[..at], &path[at + 1..]));
-    (dir, OsStr::from_bytes(name))
 }
 
 /// What is there, without following a symlink; `None`: nothing.

@@ -181,7 +181,7 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{audit, bare, chat, digest, exec, limits, net, part, printable, root, serve, trees, wire};
+    use landline::{audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -225,6 +225,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("HOLE_LEN_MAX", mib(usize::try_from(trees::large::HOLE_LEN_MAX).unwrap())),
         ("CHUNKS_OUT_MAX", mib(trees::delta::CHUNKS_OUT_MAX)),
         ("LINES_MAX", trees::share::LINES_MAX.to_string()),
+        ("DIRS_OPEN_MAX", below::DIRS_OPEN_MAX.to_string()),
         ("DEPTH_MAX", trees::walk::DEPTH_MAX.to_string()),
         ("REMOVE_DEPTH_MAX", root::REMOVE_DEPTH_MAX.to_string()),
         ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),

@@ -139,16 +139,184 @@ fn a_mirror_brakes_before_it_removes_much_or_what_it_cannot_know() {
     assert_eq!(paths(&here.path().join("copy")), ["b", "d"]);
     mirror(&["-q", "--force"]).prints("");
     assert_eq!(paths(&here.path().join("copy")), ["d"]);
-    // Nothing is removed while something fails: here a directory is in a file's way.
+    // Nothing is removed while something fails: here a directory is in a file's way, and holds what is left out.
     make(server.root(), &["site/e"]);
     make(&here.path().join("copy"), &["e/x", "extra"]);
-    mirror(&["-q"]).code(1).stderr("nothing is removed as long as something fails").prints("");
+    let failed =
+        mirror(&["-q", "--exclude", "x"]).code(1).stderr("nothing is removed as long as something fails").output();
+    assert!(failed.stderr.contains("copy/e: is a directory here that holds something"), "{}", failed.stderr);
     assert_eq!(paths(&here.path().join("copy")), ["d", "e/", "e/x", "extra"]);
     // What was not named is not looked at.
     make(here.path(), &["beside"]);
     Run::new("fget").args(["-qr", "--delete", &server.remote("site"), "."]).current_dir(here.path()).prints("");
     assert!(here.path().join("beside").exists() && here.path().join("copy").exists());
     Run::new("fget").args(["--delete", &server.remote("site"), "."]).code(2).stderr("--recursive").prints("");
+}
+
+/// What a name can stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Nothing,
+    File,
+    OtherName,
+    Empty,
+    Dir,
+    Link,
+    LinkToDir,
+}
+
+const KINDS: [What; 7] =
+    [What::Nothing, What::File, What::OtherName, What::Empty, What::Dir, What::Link, What::LinkToDir];
+
+impl What {
+    fn make(self, dir: &Path) {
+        let path = dir.join("x");
+        match self {
+            Self::Nothing => {}
+            Self::File => std::fs::write(path, "a file").unwrap(),
+            Self::OtherName => std::fs::hard_link(dir.join("keep"), path).unwrap(),
+            Self::Empty => std::fs::create_dir(path).unwrap(),
+            Self::Dir => make(&path, &["inner/file"]),
+            Self::Link => std::os::unix::fs::symlink("keep", path).unwrap(),
+            Self::LinkToDir => std::os::unix::fs::symlink("stays", path).unwrap(),
+        }
+    }
+
+    /// What is removed where this makes way for something of another kind.
+    fn removed(self, by: Self) -> Vec<&'static str> {
+        let kind = |what| match what {
+            Self::Nothing => 0,
+            Self::File | Self::OtherName => 1,
+            Self::Empty | Self::Dir => 2,
+            Self::Link | Self::LinkToDir => 3,
+        };
+        match self {
+            Self::Nothing => vec![],
+            Self::Dir if by == Self::Empty => vec!["x/inner", "x/inner/file"],
+            _ if kind(self) == kind(by) => vec![],
+            Self::Dir => vec!["x", "x/inner", "x/inner/file"],
+            _ => vec!["x"],
+        }
+    }
+}
+
+/// What there is in a tree, with what symlinks lead to.
+fn all_of(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let content = |path: &String| {
+        let path = dir.join(path);
+        if let Ok(to) = std::fs::read_link(&path) {
+            return to.into_os_string().into_encoded_bytes();
+        }
+        std::fs::read(path).unwrap_or_default()
+    };
+    paths(dir).into_iter().map(|path| (path.clone(), content(&path))).collect()
+}
+
+#[test]
+fn a_mirror_follows_whatever_a_name_becomes_and_says_what_it_removes() {
+    let server = Server::start();
+    // Each goes one way: what decides is the same code on either side.
+    let pairs = KINDS.iter().flat_map(|from| KINDS.map(|to| (*from, to))).filter(|(from, to)| from != to);
+    for (at, (from, to)) in pairs.enumerate() {
+        let up = at % 2 == 0;
+        let here = tempfile::tempdir().unwrap();
+        let name = format!("{up}-{from:?}-{to:?}");
+        let (ours, theirs) = (here.path().join("tree"), server.root().join(&name));
+        let (source, copy) = if up { (&ours, &theirs) } else { (&theirs, &ours) };
+        let run = |options: &[&str]| {
+            let far = server.remote(&format!("{name}/"));
+            let paths = if up { ["tree/", &far] } else { [&*far, "tree"] };
+            let run = Run::new(if up { "fput" } else { "fget" }).args(["-r", "--delete", "--no-sync"]).args(options);
+            run.args(paths).current_dir(here.path()).any_stderr().output()
+        };
+        let begin = |what: What| {
+            if source.exists() {
+                std::fs::remove_dir_all(source).unwrap();
+            }
+            make(source, &["keep", "stays/1", "stays/2"]);
+            what.make(source);
+        };
+        begin(from);
+        run(&["-q"]);
+        assert_eq!(all_of(source), all_of(copy), "{name}");
+        begin(to);
+        let before = all_of(copy);
+        let count = |json: &serde_json::Value| usize::try_from(json["removed"].as_u64().unwrap()).unwrap();
+        let dry = run(&["-n", "--json"]).json();
+        assert_eq!((all_of(copy), count(&dry)), (before, from.removed(to).len()), "{name}");
+        let wet = run(&["--json-stream"]);
+        assert_eq!(all_of(source), all_of(copy), "{name}: {}", wet.stderr);
+        let mut said: Vec<String> = wet
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|event| event["event"] == "removed")
+            .map(|event| event["to"].as_str().unwrap().rsplit_once("/x").map(|(_, end)| format!("x{end}")).unwrap())
+            .collect();
+        said.sort();
+        assert_eq!(said, from.removed(to), "{name}");
+        let again = run(&["--json"]).json();
+        assert_eq!((&again["files"], &again["removed"], &again["failed"]), (&0.into(), &0.into(), &0.into()), "{name}");
+    }
+}
+
+#[test]
+fn what_makes_way_counts_before_much_is_removed() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(&here.path().join("tree"), &["a/1", "a/2", "a/3", "a/b/4", "z"]);
+    let put = |options: &[&str]| {
+        let paths = ["tree".to_owned(), server.remote("up/")];
+        Run::new("fput").args(["-r", "--delete"]).args(options).args(paths).current_dir(here.path())
+    };
+    put(&[]).any_stderr().output();
+    // A directory that was moved elsewhere and is now a symlink: its copy is more than half of what is there.
+    std::fs::rename(here.path().join("tree/a"), here.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("../moved", here.path().join("tree/a")).unwrap();
+    for options in [&["-q"][..], &["-q", "-n"]] {
+        put(options).code(1).stderr("--delete would remove 5 of 8 things here, more than half").output();
+        assert_eq!(std::fs::read(server.root().join("up/tree/a/b/4")).unwrap(), b"a/b/4");
+    }
+    put(&["-q", "--force"]).prints("");
+    assert_eq!(paths(server.root()), ["up/", "up/tree/", "up/tree/a", "up/tree/z"]);
+    // One at a time is no way around it either.
+    std::fs::remove_dir_all(here.path().join("tree")).unwrap();
+    make(&here.path().join("tree"), &["1/x", "1/y", "2/x", "2/y", "3/x", "3/y"]);
+    put(&["-q", "--force"]).prints("");
+    for name in ["1", "2", "3"] {
+        std::fs::remove_dir_all(here.path().join("tree").join(name)).unwrap();
+        make(&here.path().join("tree"), &[name]);
+    }
+    put(&["-q"]).code(1).stderr("more than half").output();
+    assert!(server.root().join("up/tree/3/x").exists());
+    put(&["-q", "--force"]).prints("");
+    assert_eq!(server.names("up/tree"), ["1", "2", "3"]);
+}
+
+#[test]
+fn what_comes_twice_in_one_listing_does_not_make_way_for_itself() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(here.path(), &["one/x/file", "other/x"]);
+    for sources in [["one/", "other/"], ["other/", "one/"]] {
+        let args = ["-r", "--delete", "--force", "--json"].iter().copied().chain(sources);
+        let run = Run::new("fput").args(args).args([server.remote(sources[0])]).current_dir(here.path());
+        let json = run.code(1).any_stderr().output().json();
+        assert_eq!((&json["removed"], &json["failed"]), (&0.into(), &2.into()), "{sources:?}");
+    }
+    assert_eq!(std::fs::read(server.root().join("one/x/file")).unwrap(), b"one/x/file");
+}
+
+#[test]
+fn what_is_left_out_is_not_removed_to_make_way() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(server.root(), &["up/x/keep.me", "up/x/other", "up/y"]);
+    make(here.path(), &["tree/x", "tree/y"]);
+    let args = ["-qr", "--delete", "--force", "--exclude", "*.me", "tree/", &server.remote("up")];
+    let said = Run::new("fput").args(args).current_dir(here.path()).code(1);
+    said.stderr("x: is a directory here that holds something which the patterns leave out").output();
+    assert_eq!(paths(&server.root().join("up")), ["x/", "x/keep.me", "x/other", "y"]);
 }
 
 #[test]

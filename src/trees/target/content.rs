@@ -7,12 +7,12 @@ use std::time::Instant;
 use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::{Expected, Turn, bad_small};
+use crate::below::split;
 use crate::line::LineReceiver;
 use crate::part::{PIECE_LEN, Part, read_at};
 use crate::trees::batch::Whole;
 use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::HOLE_LEN_MAX;
-use crate::trees::place::split;
 use crate::trees::source::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Deed, Event};
 use crate::wire::error::{ErrorCode, Refusal, Result};
@@ -80,7 +80,7 @@ impl Turn<'_> {
     }
 
     fn put_small(&mut self, entry: u32, mtime_ns: i64, digest: &[u8], bytes: &[u8]) -> Result<()> {
-        let Expected { path, mode, .. } = self.expect(entry)?;
+        let Expected { path, mode, clears, .. } = self.expect(entry)?;
         if blake3::hash(bytes).as_bytes() != digest {
             let text = format!("{}: what arrived is not what was sent", self.target.place.shown(&path));
             return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
@@ -106,7 +106,7 @@ impl Turn<'_> {
         }
         match written {
             Ok(file) => {
-                self.target.batch.add(Whole { entry, path, size, file });
+                self.target.batch.add(Whole { entry, path, size, clears, file });
                 if self.target.batch.is_due() { self.commit() } else { Ok(()) }
             }
             Err(error) => self.fail_or_stop(entry, &path, &error),
@@ -267,10 +267,10 @@ impl Turn<'_> {
         };
         // It failed before, and that was said.
         let Some(part) = part else { return Ok(()) };
-        let (path, size) = (expected.path, part.size());
+        let (path, clears, size) = (expected.path, expected.clears, part.size());
         self.target.has_come(came, began.elapsed());
         match part.verify(total, &attributes) {
-            Ok(file) => self.target.batch.add(Whole { entry, path, size, file }),
+            Ok(file) => self.target.batch.add(Whole { entry, path, size, clears, file }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData && other.is_some() => {
                 let text = "what is here changed while parts of it were used; run it again";
                 let why = Refusal::new(ErrorCode::Digest, format!("{}: {text}", self.target.place.shown(&path)));

@@ -2,6 +2,7 @@
 //! writes that, and says what it has.
 
 mod content;
+mod mirroring;
 mod ranges;
 
 use std::collections::HashMap;
@@ -10,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::content::Current;
+use self::mirroring::Room;
 use self::ranges::Ranges;
+use crate::below::split;
 use crate::line::{LineReceiver, LineSender};
 use crate::part::Part;
 use crate::trees::asked::Asked;
@@ -18,9 +21,9 @@ use crate::trees::batch::{Batch, Fate};
 use crate::trees::body::{Kept, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::filter::Filter;
-use crate::trees::mirror::{self, Plan};
+use crate::trees::mirror;
 use crate::trees::pack::Unpacker;
-use crate::trees::place::{Place, There, split};
+use crate::trees::place::{Place, There};
 use crate::trees::share::Last;
 use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch};
 use crate::wire::conn::out_of_turn;
@@ -100,6 +103,8 @@ struct Expected {
     path: Vec<u8>,
     mode: u32,
     part: Option<Box<Part>>,
+    /// Something of another kind stands in its place, and goes when the file is whole.
+    clears: bool,
     /// Of a file that may be the same: what was listed.
     entry: Option<Entry>,
     /// Bytes of the `chunks` that told what is there of another version; 0: nothing was told.
@@ -327,9 +332,8 @@ impl Turn<'_> {
     }
 
     fn look_at(&mut self, number: u32, entry: &Entry) -> Result<()> {
-        if let Some(listed) = &mut self.target.listed {
-            listed.add(&entry.path, entry.kind == Kind::Dir && entry.error.is_none());
-        }
+        let is_dir = entry.kind == Kind::Dir && entry.error.is_none();
+        let is_first = self.target.listed.as_mut().is_some_and(|listed| listed.add(&entry.path, is_dir));
         if let Some(why) = &entry.error {
             let why = Refusal::new(ErrorCode::Failed, why.as_str());
             self.target.has_failed = true;
@@ -358,8 +362,13 @@ impl Turn<'_> {
         if entry.has_links && entry.kind == Kind::File && self.has_room_for_name(&path) {
             self.target.heads.insert(number, path.clone());
         }
+        // What comes twice in one listing is not to remove what it brought itself.
+        let room = if is_first { self.make_room(number, &path, entry.kind, false)? } else { Room::Free };
+        if room == Room::None {
+            return Ok(());
+        }
         let (made, deed) = match entry.kind {
-            Kind::File => return self.look_at_file(number, path, entry),
+            Kind::File => return self.look_at_file(number, path, entry, room == Room::WhenWhole),
             Kind::Dir => (self.look_at_dir(&path, entry), Deed::Made),
             Kind::Link => (self.target.place.make_link(&path, entry), Deed::Linked),
             Kind::Other => return Ok(()),
@@ -404,9 +413,15 @@ impl Turn<'_> {
         Ok(is_new)
     }
 
-    fn look_at_file(&mut self, number: u32, path: Vec<u8>, entry: &Entry) -> Result<()> {
+    fn look_at_file(&mut self, number: u32, path: Vec<u8>, entry: &Entry, clears: bool) -> Result<()> {
         (self.watch)(Event::Listed(entry.size))?;
-        let part = match self.target.place.compare(&path, entry) {
+        let place = &mut self.target.place;
+        let there = if clears {
+            place.dir(split(&path).0).map(|dir| There::Other(Some(dir)))
+        } else {
+            place.compare(&path, entry)
+        };
+        let part = match there {
             Ok(There::Same) => return (self.watch)(Event::Unchanged(entry.size)),
             Ok(There::Other(_)) if self.target.place.keeping.dry_run => {
                 return self.tell(number, Deed::Copied, &path, entry.size);
@@ -433,7 +448,7 @@ impl Turn<'_> {
                     self.target.wanted.add(number)?;
                 }
                 let part = part.map(Box::new);
-                let expected = Expected { path, mode: entry.mode, part, entry: None, chunks_len };
+                let expected = Expected { path, mode: entry.mode, part, clears, entry: None, chunks_len };
                 self.target.expected.insert(number, expected);
                 Ok(())
             }
@@ -448,7 +463,7 @@ impl Turn<'_> {
         self.target.wanted.add_with(&Wanted { blake3, chunks, ..Wanted::plain(number) })?;
         let entry = Some(entry.clone());
         let mode = entry.as_ref().map_or(0, |entry| entry.mode);
-        self.target.expected.insert(number, Expected { path, mode, part: None, entry, chunks_len });
+        self.target.expected.insert(number, Expected { path, mode, part: None, clears: false, entry, chunks_len });
         Ok(())
     }
 
@@ -525,6 +540,10 @@ impl Turn<'_> {
     /// Gives files that have several names the others.
     fn link_names(&mut self) -> Result<()> {
         for (number, path, head) in std::mem::take(&mut self.target.names) {
+            let is_dir = self.target.listed.as_ref().is_some_and(|listed| listed.has_dir(&path));
+            if !is_dir && self.make_room(number, &path, Kind::File, true)? == Room::None {
+                continue;
+            }
             let linked = match self.target.heads.get(&head) {
                 Some(head) => self.target.place.hard_link(head, &path),
                 None => Err(io::Error::other("the file whose other name it is was not listed")),
@@ -541,51 +560,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Removes what the source does not have, if that is asked for, and is safe.
-    fn mirror(&mut self) -> Result<()> {
-        let Some(listed) = self.target.listed.take() else { return Ok(()) };
-        let keeping = self.target.place.keeping;
-        if self.target.has_failed {
-            let text =
-                "nothing is removed as long as something fails: what could not be read is missing in the listing too";
-            return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));
-        }
-        let Target { place, filter, .. } = &mut *self.target;
-        let Plan { remove, stays } = match listed.plan(place, filter) {
-            Ok(plan) => plan,
-            Err(error) => {
-                let why = place.explained(&[], &error);
-                return self.fail(u32::MAX, &[], &why);
-            }
-        };
-        if remove.len() > stays && !keeping.force {
-            let text = format!(
-                "--delete would remove {} of {} things here, more than half; if that is meant: --force",
-                remove.len(),
-                remove.len() + stays
-            );
-            return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));
-        }
-        for (path, is_dir) in remove {
-            let removed = if keeping.dry_run { Ok(()) } else { self.target.place.remove(&path, is_dir) };
-            match removed {
-                Ok(()) => {
-                    self.target.has_made = true;
-                    self.tell(u32::MAX, Deed::Removed, &path, 0)?;
-                }
-                Err(error) => {
-                    let why = self.target.place.explained(&path, &error);
-                    self.fail(u32::MAX, &path, &why)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Gives what is whole its name.
     fn commit(&mut self) -> Result<()> {
         let mut safe: Option<(u32, u32)> = None;
-        for Fate { entry, path, size, result } in self.target.batch.commit() {
+        for Fate { entry, path, size, result } in self.put_in_place()? {
             if let Err(error) = result {
                 let why = self.target.place.explained(&path, &error);
                 self.fail(entry, &path, &why)?;

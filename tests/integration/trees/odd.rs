@@ -1,6 +1,7 @@
 //! Sources and targets with something odd in them: one sentence about each, and the rest arrives.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,6 +100,40 @@ fn a_directory_of_ones_own_that_is_read_only_is_brought_up_to_date() {
     server.write("tree/closed/y", "another");
     fetch().prints("");
     assert_same(&snapshot(&server.root().join("tree")), &snapshot(&nobody.work().join("dest")), "then");
+}
+
+/// What its owner may neither write nor read is the owner's to remove, and what stays keeps its mode.
+#[test]
+fn a_mirror_removes_directories_of_ones_own_whatever_their_modes() {
+    let Some(nobody) = Nobody::new() else { return };
+    let server = Server::start();
+    for mode in [0o555, 0o500, 0o111, 0o000] {
+        for name in ["tree/a", "tree/b", "tree/stays/c", "tree/stays/d", "tree/x/in/ner/file", "tree/y/file"] {
+            server.write(name, name);
+        }
+        let fetch = |options: &[&str]| {
+            let from = format!("{}/tree/", server.plain());
+            nobody.run("fget").args(["-r", "-q", "--delete", "--force"]).args(options).args([&from, "dest"])
+        };
+        fetch(&[]).prints("");
+        // One goes, one becomes a file; of a third something goes, and its mode is not the server's business.
+        std::fs::remove_dir_all(server.root().join("tree/x")).unwrap();
+        std::fs::remove_dir_all(server.root().join("tree/y")).unwrap();
+        std::fs::remove_file(server.root().join("tree/stays/d")).unwrap();
+        server.write("tree/y", "a file");
+        let dest = nobody.work().join("dest");
+        for name in ["x/in/ner", "x/in", "x", "y"] {
+            set_mode(&dest.join(name), mode);
+        }
+        set_mode(&dest.join("stays"), 0o555);
+        fetch(&["-n"]).any_stderr().output();
+        assert_eq!(mode, dest.join("x").metadata().unwrap().mode() & 0o7777, "a dry run changes nothing");
+        fetch(&["--no-preserve"]).prints("");
+        assert_eq!(names_in(&dest), ["a", "b", "stays", "stays/c", "y"], "{mode:o}");
+        assert_eq!(dest.join("stays").metadata().unwrap().mode() & 0o7777, 0o555);
+        std::fs::remove_dir_all(&dest).unwrap();
+        std::fs::remove_file(server.root().join("tree/y")).unwrap();
+    }
 }
 
 /// Only the mode of a file differs, and it is one that its owner may not read.
