@@ -68,27 +68,86 @@ impl fmt::Debug for Code {
     }
 }
 
-/// The text is no code.
+/// The text is no code; a typing error, which costs no guess.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("that is not a code; it looks like 417-falcon-copper-lamp")]
-pub struct NoCode;
+pub enum NoCode {
+    /// It has other parts.
+    #[error(
+        "that is not a code: it wants a number and three words, such as 417-falcon-copper-lamp, and this has {0} parts"
+    )]
+    Parts(usize),
+    /// It begins with something else than a number that a code may begin with.
+    #[error("that is not a code: it begins with a number from 1 to {NUMBER_MAX}, and {0:?} is none")]
+    Number(String),
+    /// A word is none of the list.
+    #[error("that is not a code: {word:?} is none of its words{}", nearest.map(|nearest| format!("; {nearest} is")).unwrap_or_default())]
+    Word {
+        /// The word.
+        word: String,
+        /// The one that was meant, probably.
+        nearest: Option<&'static str>,
+    },
+}
+
+/// So much of a wrong word is said back, in characters.
+const SAID_BACK_LEN_MAX: usize = 24;
+/// Letters that may be wrong in a word for it to be taken for another.
+const SLIPS_MAX: usize = 2;
 
 impl FromStr for Code {
     type Err = NoCode;
 
-    /// As people type it: spaces for dashes and capitals do not matter. A word that is not in the list
-    /// is a typing error, and costs no guess.
+    /// As people type it, and as messengers pass it on: whatever stands between the words (spaces, any dash, quotes around
+    /// it), capitals and full-width letters do not matter.
     fn from_str(text: &str) -> Result<Self, NoCode> {
-        let text = Zeroizing::new(text.trim().to_lowercase());
-        let parts: Vec<&str> =
-            text.split(|c: char| c.is_whitespace() || c == '-' || c == '_').filter(|part| !part.is_empty()).collect();
-        let [number, words @ ..] = parts.as_slice() else { return Err(NoCode) };
-        let number: u32 = number.parse().map_err(|_not_a_number| NoCode)?;
-        let are_words = words.len() == 3 && words.iter().all(|word| WORDS.contains(word));
-        if !are_words || !(1..=NUMBER_MAX).contains(&number) {
-            return Err(NoCode);
+        let text: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter_map(as_typed).flat_map(char::to_lowercase).collect());
+        let parts: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
+        let said_back = |part: &str| part.chars().take(SAID_BACK_LEN_MAX).collect::<String>();
+        let [number, words @ ..] = parts.as_slice() else { return Err(NoCode::Parts(0)) };
+        let value = number.parse::<u32>().ok().filter(|value| (1..=NUMBER_MAX).contains(value));
+        let value = value.ok_or_else(|| NoCode::Number(said_back(number)))?;
+        for word in words {
+            if !WORDS.contains(word) {
+                return Err(NoCode::Word { word: said_back(word), nearest: nearest(word) });
+            }
         }
-        Ok(Self(Zeroizing::new(format!("{number}-{}", words.join("-")))))
+        if words.len() != 3 {
+            return Err(NoCode::Parts(parts.len()));
+        }
+        Ok(Self(Zeroizing::new(format!("{value}-{}", words.join("-")))))
+    }
+}
+
+/// A character as a keyboard has it; `None` for what nobody sees (a zero-width space, a mark of direction, the hint that a
+/// word may be broken after a dash).
+fn as_typed(character: char) -> Option<char> {
+    match character {
+        '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' => None,
+        // Full-width forms, in the order of ASCII.
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(character) - 0xfee0),
+        other => Some(other),
+    }
+}
+
+/// The only word that is so near that it was meant. They are told apart by their first four letters.
+fn nearest(word: &str) -> Option<&'static str> {
+    let distance = |candidate: &str| {
+        let is_begun = word.len() >= 4 && candidate.starts_with(word.get(..4)?);
+        let distance = strsim::osa_distance(word, candidate);
+        Some(if is_begun { distance.min(1) } else { distance })
+    };
+    let near = WORDS.iter().filter_map(|candidate| Some((distance(candidate)?, *candidate)));
+    let mut near: Vec<_> = near.filter(|(distance, _)| *distance <= SLIPS_MAX).collect();
+    near.sort_unstable();
+    match near.as_slice() {
+        [(_, only)] => Some(only),
+        [(first, best), (second, _), ..] if first < second => Some(best),
+        _ => None,
     }
 }
 
@@ -111,9 +170,57 @@ mod tests {
         for typed in [code.as_str().to_owned(), format!("  {}\n", code.as_str().to_uppercase().replace('-', " "))] {
             assert_eq!(typed.parse::<Code>().unwrap(), code);
         }
-        for wrong in ["", "7", "7-falcon-copper", "0-falcon-copper-lamp", "7-falcon-copper-limp", "7-a-b-c-d", "x"] {
-            assert_eq!(wrong.parse::<Code>(), Err(NoCode), "{wrong}");
+        let words: Vec<&str> = code.as_str().split('-').collect();
+        // Every dash of Unicode (category Pd), the minus signs, and what else is taken for one.
+        let dashes = "-\u{58a}\u{5be}\u{1400}\u{1806}\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2e17}\u{2e1a}\
+                      \u{2e3a}\u{2e3b}\u{2e40}\u{301c}\u{3030}\u{30a0}\u{fe31}\u{fe32}\u{fe58}\u{fe63}\u{ff0d}\u{2212}\u{207b}\
+                      \u{208b}\u{2043}\u{2d7}\u{2500}\u{ad}\u{b7}\u{a0}\u{3000}\u{2009}_.,/ \t";
+        for dash in dashes.chars() {
+            assert_eq!(words.join(&dash.to_string()).parse::<Code>(), Ok(code.clone()), "{dash:?}");
         }
+        for (between, around) in [
+            (" - ", ""),
+            ("--", ""),
+            ("\u{2011}\u{200b}", ""),
+            ("\u{200b}-", "\u{feff}"),
+            ("-", "\""),
+            ("-", "`"),
+            ("-", "\u{201c}"),
+            ("-", "**"),
+            ("-", "\u{202a}"),
+        ] {
+            let typed = format!("{around}{}{around}", words.join(between));
+            assert_eq!(typed.parse::<Code>(), Ok(code.clone()), "{typed:?}");
+        }
+        let wide = |c: char| if c.is_ascii_alphanumeric() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c };
+        assert_eq!(code.as_str().chars().map(wide).collect::<String>().parse::<Code>(), Ok(code));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_code_is_said() {
+        let word = |word: &str, nearest| NoCode::Word { word: word.into(), nearest };
+        for (typed, why) in [
+            ("", NoCode::Parts(0)),
+            ("---", NoCode::Parts(0)),
+            ("7", NoCode::Parts(1)),
+            ("7-falcon-copper", NoCode::Parts(3)),
+            ("7-falcon-copper-lamp-lamp", NoCode::Parts(5)),
+            ("0-falcon-copper-lamp", NoCode::Number("0".into())),
+            ("1000-falcon-copper-lamp", NoCode::Number("1000".into())),
+            ("falcon-copper-lamp", NoCode::Number("falcon".into())),
+            ("7-falcon-copper-limp", word("limp", Some("lamp"))),
+            ("7-flacon-copper-lamp", word("flacon", Some("falcon"))),
+            ("7-falc-copper-lamp", word("falc", Some("falcon"))),
+            ("7-falcon-coppers-lamp", word("coppers", Some("copper"))),
+            ("7-f\u{e4}lcon-copper-lamp", word("f\u{e4}lcon", Some("falcon"))),
+            ("7-falconcopper-lamp", word("falconcopper", Some("falcon"))),
+            ("7-xyzzy-b-c", word("xyzzy", None)),
+            (&format!("7-{}", "x".repeat(1000)), word(&"x".repeat(SAID_BACK_LEN_MAX), None)),
+        ] {
+            assert_eq!(typed.parse::<Code>(), Err(why), "{typed}");
+        }
+        let said = "7-falcon-copper-limp".parse::<Code>().unwrap_err().to_string();
+        assert_eq!(said, "that is not a code: \"limp\" is none of its words; lamp is");
     }
 
     #[test]

@@ -76,6 +76,7 @@ fn each_foreign_library_has_its_door() {
         ("tempfile", &["trust/home.rs"]),
         ("etcetera", &["trust/home.rs"]),
         ("tracing_subscriber", &["cli/logging.rs"]),
+        ("strsim", &["trust/code.rs"]),
         ("shlex", &["trust/commands.rs", "cli/session.rs", "cli/rexec/places.rs"]),
         ("encoding_rs", &["text.rs", "udp/codec.rs"]),
         ("byteorder", &["wire/frame.rs", "wire/tutorial.rs", "trees/"]),
