@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client: pair (its name; SPAKE2 message)   confirm (MAC)
-//! server: pair (its name; SPAKE2 message), confirm (MAC)   ok
+//! server: pair (its name; SPAKE2 message), confirm (MAC)   ok (what the client may do there)
 //! ```
 //!
 //! The guess is counted before the server's first word. The server confirms first: its MAC helps a
@@ -12,13 +12,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::line::Line;
 use crate::session::Session;
 use crate::trust::code::Code;
 use crate::trust::commands::Commands;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
-use crate::trust::offer::{NoOffer, Offer, Standing};
+use crate::trust::offer::{Before, NoOffer, Offer, Standing, Wish};
 use crate::trust::pake::{Binding, EXPORTER_LABEL, Exchange, Role};
 use crate::trust::peers::{self, KnownPeer, PeersError};
 use crate::trust::{Peer, Services};
@@ -32,6 +34,10 @@ const BODY_LEN_MAX: u32 = 64;
 const WRONG_CODE_WEIGHT: u32 = 5;
 /// How long the other end may take to confirm: no person is waited for.
 const CONFIRM_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest body of the last `ok`, in bytes.
+const GRANTED_LEN_MAX: u32 = 16 * 1024;
+/// What is told of a rule on commands, in bytes; a root is no longer than a path.
+const RULE_LEN_MAX: usize = 1000;
 /// What is sent of this machine's name, in bytes.
 const OWN_NAME_LEN_MAX: usize = 256;
 
@@ -72,15 +78,20 @@ pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fing
         return Err(refused("this code was used by somebody else a moment ago"));
     }
     let from = session.address.rsplit_once(':').map_or(session.address.as_str(), |(host, _port)| host);
-    let recorded = record(home, &offer, client, name, from);
+    let recorded = record(home, &offer.wish, client, name, from);
     let standing = match &recorded {
-        Ok(name) => Standing::Paired { name: name.clone(), fingerprint: client.to_string() },
+        Ok((peer, before)) => Standing::Paired {
+            name: peer.name.clone(),
+            fingerprint: client.to_string(),
+            before: before.as_ref().map(Before::of),
+        },
         Err(error) => Standing::Failed { why: error.to_string() },
     };
     offer.report(home, standing).map_err(|error| failed(&error))?;
-    let name = recorded.map_err(|error| failed(&error))?;
-    session.report.outcome = Some(format!("paired as {name}"));
-    line.sender().send(&Message::Ok { path: None }, &[])
+    let (peer, _) = recorded.map_err(|error| failed(&error))?;
+    session.report.outcome = Some(format!("paired as {}, which may {}", peer.name, peer.scope()));
+    let granted = serde_json::to_vec(&Granted::of(&peer)).unwrap_or_default();
+    line.sender().send(&Message::Ok { path: None }, &granted)
 }
 
 /// Exchanges messages and MACs; an error means that the other end does not know the code.
@@ -88,30 +99,74 @@ fn prove(line: &mut Line, offer: &Offer, binding: Binding, message: &[u8]) -> Re
     let (exchange, answer) = Exchange::begin(Role::Server, &offer.code, binding);
     let confirmation = exchange.finish(message).map_err(|error| refused(error.to_string()))?;
     line.sender().queue(&Message::Pair { name: own_name().into() }, &answer)?;
-    line.sender().send(&Message::Confirm, &confirmation.mac())?;
+    let guesses_left = Some(offer.guesses_left);
+    line.sender().send(&Message::Confirm { guesses_left }, &confirmation.mac())?;
     line.set_deadline(Some(Instant::now() + CONFIRM_TIME_MAX));
     let mac = match line.receiver().expect("confirm")? {
-        Message::Confirm => line.receiver().body(BODY_LEN_MAX)?,
+        Message::Confirm { .. } => line.receiver().body(BODY_LEN_MAX)?,
         other => return Err(out_of_turn(&other, "confirm")),
     };
     line.set_deadline(None);
     if confirmation.accepts(&mac) {
         return Ok(());
     }
-    let text = format!("wrong code, {} guesses left; or somebody is in between", offer.guesses_left);
-    Err(refused(text))
+    Err(refused(format!("wrong code, or somebody is in between; {}", left(offer.guesses_left))))
 }
 
-/// Records the client as the offer says. Known already, it keeps its name unless the offer has one.
-fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) -> Result<String, PeersError> {
+/// What is said of guesses after a wrong one.
+pub fn left(guesses: u32) -> String {
+    match guesses {
+        0 => "no guess is left, and a new code is needed: tcp-server pair".into(),
+        1 => "1 guess is left".into(),
+        more => format!("{more} guesses are left"),
+    }
+}
+
+/// What a server says that the client may do there, once both have proved that they know the code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// What the client is called there.
+    pub name: String,
+    /// The services, as a list.
+    pub services: String,
+    /// The directory below the server's root that it is shown; `None`: all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Of `exec`, in words; `None`: any command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
+impl Granted {
+    fn of(peer: &KnownPeer) -> Self {
+        let rule = (peer.commands != Commands::Any).then(|| {
+            let mut rule = peer.commands.to_string();
+            if rule.len() > RULE_LEN_MAX {
+                rule.truncate(rule.floor_char_boundary(RULE_LEN_MAX));
+                rule.push('…');
+            }
+            rule
+        });
+        Self { name: peer.name.clone(), services: peer.services.to_string(), root: peer.root.clone(), rule }
+    }
+}
+
+/// Records the client as the offer says, and returns it as it is now and as it was. What nobody said stays as it was.
+fn record(
+    home: &Home,
+    wish: &Wish,
+    key: Fingerprint,
+    said: &str,
+    from: &str,
+) -> Result<(KnownPeer, Option<KnownPeer>), PeersError> {
     peers::edit(home, |edit| {
         let known = edit.peers().by_key(&key).cloned();
-        if let (Some(known), Some(wanted)) = (&known, &offer.name)
+        if let (Some(known), Some(wanted)) = (&known, &wish.name)
             && known.name != *wanted
         {
             edit.rename(&known.name, wanted)?;
         }
-        let name = match (&offer.name, &known) {
+        let name = match (&wish.name, &known) {
             (Some(name), _) => name.clone(),
             (None, Some(known)) => known.name.clone(),
             (None, None) => edit.free_name(said),
@@ -121,25 +176,29 @@ fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) 
                 format!("{name} is another machine here already; revoke it first: tcp-server peers revoke {name}");
             return Err(PeersError::Refused(text));
         }
-        // Dialled by its name only if the name was chosen here: one that calls itself localhost would be.
-        let from = offer.name.as_ref().map(|_chosen| from.to_owned()).filter(|from| !from.is_empty());
-        edit.put(&KnownPeer {
-            name: name.clone(),
-            fingerprint: key,
-            from: from.or_else(|| known.as_ref().and_then(|known| known.from.clone())),
-            services: offer.allow,
-            // A rule that nobody takes off stays: a new code is no reason to trust it with more.
-            commands: offer
-                .commands
-                .clone()
-                .or_else(|| known.as_ref().map(|known| known.commands.clone()))
-                .unwrap_or_default(),
-            address: known.and_then(|known| known.address),
-            root: offer.root.clone(),
-            added: peers::now(),
-        });
-        Ok(name)
+        let mut peer = wish.applied_to(known.clone().unwrap_or_else(|| KnownPeer::new(&name, key)));
+        peer.check()?;
+        peer.name = name;
+        match &wish.name {
+            // Dialled by its name only if the name was chosen here: one that calls itself localhost would be.
+            Some(_chosen) => {
+                peer.is_self_named = false;
+                peer.from = Some(from.to_owned()).filter(|from| !from.is_empty()).or(peer.from);
+            }
+            None => peer.is_self_named |= known.is_none(),
+        }
+        edit.put(&peer);
+        Ok((peer, known))
     })
+}
+
+/// What a server has said of itself in a pairing that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduced {
+    /// What it calls itself.
+    pub name: String,
+    /// What this machine may do there; `None`: it has not said.
+    pub granted: Option<Granted>,
 }
 
 /// The client's half: proves to the server that this end knows `code`, and that the server does.
@@ -147,7 +206,7 @@ fn record(home: &Home, offer: &Offer, key: Fingerprint, said: &str, from: &str) 
 ///
 /// # Errors
 /// The code is wrong, somebody is in between, no pairing is open, or the line failed.
-pub fn call_pair(line: &mut Line, code: &Code, client: Fingerprint, server: Fingerprint) -> Result<String> {
+pub fn call_pair(line: &mut Line, code: &Code, client: Fingerprint, server: Fingerprint) -> Result<Introduced> {
     let exported = line.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain line cannot be paired over"))?;
     let (exchange, message) = Exchange::begin(Role::Client, code, Binding { client, server, exported });
     line.sender().send(&Message::Pair { name: own_name().into() }, &message)?;
@@ -157,63 +216,84 @@ pub fn call_pair(line: &mut Line, code: &Code, client: Fingerprint, server: Fing
     };
     let answer = line.receiver().body(BODY_LEN_MAX)?;
     let confirmation = exchange.finish(&answer).map_err(|error| refused(error.to_string()))?;
-    match line.answer_or_refusal("confirm")? {
-        Message::Confirm => {}
+    let guesses_left = match line.answer_or_refusal("confirm")? {
+        Message::Confirm { guesses_left } => guesses_left,
         other => return Err(out_of_turn(&other, "confirm")),
-    }
+    };
     let mac = line.receiver().body(BODY_LEN_MAX)?;
     if !confirmation.accepts(&mac) {
         // Not sent back: whoever is there does not know the code, and learns no more about ours.
-        return Err(refused("the code does not match the server's, or somebody is in between; nothing was recorded"));
+        let left = guesses_left.map(|guesses| format!("; {}", left(guesses))).unwrap_or_default();
+        let why = "the code does not match the server's, or somebody is in between; nothing was recorded";
+        return Err(refused(format!("{why}{left}")));
     }
-    line.sender().send(&Message::Confirm, &confirmation.mac())?;
+    line.sender().send(&Message::Confirm { guesses_left: None }, &confirmation.mac())?;
     match line.answer_or_refusal("ok")? {
-        Message::Ok { .. } => Ok(name),
-        other => Err(out_of_turn(&other, "ok")),
+        Message::Ok { .. } => {}
+        other => return Err(out_of_turn(&other, "ok")),
     }
+    let granted = line.receiver().body(GRANTED_LEN_MAX)?;
+    Ok(Introduced { name, granted: serde_json::from_slice(&granted).ok() })
 }
 
-/// Records a server that was dialled at `address`; it gets no rights here. Known already, it keeps its
-/// name and what it may do. Returns its name.
+/// A server as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// As it is now.
+    pub peer: KnownPeer,
+    /// As it was, if it was known.
+    pub before: Option<KnownPeer>,
+}
+
+/// What is known of a server that was dialled.
+#[derive(Debug, Clone, Copy)]
+pub struct Server<'s> {
+    /// Its key.
+    pub key: Fingerprint,
+    /// `HOST:PORT` as it was dialled.
+    pub address: &'s str,
+    /// What it said that this machine may do there; `None`: it has not said.
+    pub there: Option<Services>,
+}
+
+/// Records a server under the name that it was dialled by, or that was chosen here; it gets no rights here. Known already, it
+/// keeps its name, unless `wish` is another, and what it may do.
 ///
 /// # Errors
-/// Somebody else has the name, or the disk refused.
+/// Another machine has the name, or the disk refused.
 pub fn record_server(
     home: &Home,
-    key: Fingerprint,
+    server: Server<'_>,
     wish: Option<&str>,
-    host: &str,
-    address: &str,
-) -> Result<String, PeersError> {
+    dialled: &str,
+) -> Result<Recorded, PeersError> {
+    let Server { key, address, there } = server;
     peers::edit(home, |edit| {
-        if let Some(known) = edit.peers().by_key(&key).cloned() {
-            let name = wish.unwrap_or(&known.name).to_owned();
-            if name != known.name {
-                edit.rename(&known.name, &name)?;
+        let before = edit.peers().by_key(&key).cloned();
+        let name = match (wish, &before) {
+            (Some(name), Some(known)) if name != known.name => {
+                edit.rename(&known.name, name)?;
+                name.to_owned()
             }
-            edit.put(&KnownPeer { name: name.clone(), address: Some(address.to_owned()), ..known });
-            return Ok(name);
-        }
-        let name = match wish {
-            Some(name) if edit.peers().by_name(name).is_some() => {
+            (Some(name), None) if edit.peers().by_name(name).is_some() => {
                 return Err(PeersError::Refused(format!(
-                    "{name}: somebody else is called that; choose another --name"
+                    "{name}: another machine is called that; choose another --name"
                 )));
             }
-            Some(name) => name.to_owned(),
-            None => edit.free_name(host),
+            (Some(name), _) => name.to_owned(),
+            (None, Some(known)) => known.name.clone(),
+            (None, None) => edit.free_name(dialled),
         };
-        edit.put(&KnownPeer {
-            name: name.clone(),
-            fingerprint: key,
+        let known = before.clone().unwrap_or_else(|| KnownPeer::new(&name, key));
+        let peer = KnownPeer {
+            name,
+            is_self_named: wish.is_none() && known.is_self_named,
             address: Some(address.to_owned()),
-            from: None,
-            services: Services::NONE,
-            commands: Commands::Any,
-            root: None,
-            added: peers::now(),
-        });
-        Ok(name)
+            there: there.or(known.there),
+            ..known
+        };
+        edit.put(&peer);
+        Ok(Recorded { peer, before })
     })
 }
 

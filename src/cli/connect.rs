@@ -2,6 +2,7 @@
 //! what to say when it is another.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use crate::line::Line;
 use crate::net::dial::{ConnectError, dial};
 use crate::net::tls::{HandshakeError, Verdict};
 use crate::net::{Address, Stream};
-use crate::pair::record_server;
+use crate::pair::{Server, record_server};
 use crate::trust::home::Home;
 use crate::trust::hosts;
 use crate::trust::identity::{Fingerprint, Identity};
@@ -135,10 +136,12 @@ pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result
         let known = address.parse().ok().and_then(|address: Address| address.port());
         port.is_some_and(|port| known.is_some_and(|known| known != port))
     };
-    let by_name = peers.by_name(name).filter(|peer| match (&peer.address, &peer.from) {
-        (Some(address), _) => !is_elsewhere(address),
-        (None, from) => configured.is_some() || from.is_some(),
-    });
+    // A name that a machine chose itself is for its rights here, and may mean somebody else to whoever dials.
+    let by_name =
+        peers.by_name(name).filter(|peer| !peer.is_self_named).filter(|peer| match (&peer.address, &peer.from) {
+            (Some(address), _) => !is_elsewhere(address),
+            (None, from) => configured.is_some() || from.is_some(),
+        });
     let address = match (&configured, by_name) {
         (Some(address), _) => address.clone(),
         (None, Some(peer)) => {
@@ -365,7 +368,8 @@ fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers:
     };
     match ask(program, &question, offered)? {
         Answer::Yes => {
-            let name = record_server(home, offered, None, &name_for(host, dialled, None), &address)?;
+            let server = Server { key: offered, address: &address, there: None };
+            let name = record_server(home, server, None, &name_for(host, dialled))?.peer.name;
             say(program, &format!("remembered as {name}; from now on nothing is asked"));
             Ok(())
         }
@@ -375,17 +379,25 @@ fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers:
     }
 }
 
-/// What to call a server that was dialled as HOST, if nobody says: its name as it was typed, with the port
-/// if that is not the usual one, since the bare name stands for the usual one. An address is no name: then
-/// what the server calls itself.
-pub fn name_for(host: &Address, dialled: &Dialled, said: Option<&str>) -> String {
+/// What to call a server that was dialled as HOST, if nobody says: as it was typed, with the port if that is not the usual one,
+/// since the bare name stands for the usual one. What the server calls itself does not count: it could be anything.
+pub fn name_for(host: &Address, dialled: &Dialled) -> String {
     let Address::Tcp { host: typed, .. } = host else { return String::new() };
-    let is_address = typed.parse::<std::net::IpAddr>().is_ok() || typed.eq_ignore_ascii_case("localhost");
-    let name = said.filter(|_| is_address).unwrap_or(typed);
+    let name = match typed.parse::<IpAddr>() {
+        // A name takes no colons.
+        Ok(IpAddr::V6(_)) => format!("ip6-{}", typed.replace(':', "-")),
+        Ok(IpAddr::V4(_)) | Err(_) => typed.clone(),
+    };
     match dialled.address.port() {
         Some(port) if port != DEFAULT_PORT => format!("{name}-{port}"),
-        _ => name.to_owned(),
+        _ => name,
     }
+}
+
+/// Whether HOST is no name, but where something is.
+pub fn is_address(host: &Address) -> bool {
+    let Address::Tcp { host, .. } = host else { return true };
+    host.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
 /// What a person decides about a key.

@@ -2,6 +2,7 @@
 //! for it.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -11,24 +12,23 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{Reach, Talk};
-use super::connect::{NotTrusted, handshake, name_for, resolve};
+use super::args::{DEFAULT_PORT, Reach, Talk};
+use super::connect::{Dialled, NotTrusted, handshake, is_address, name_for, resolve};
 use super::exit::usage;
-use super::peers::{Rule, shown};
+use super::peers::Rule;
 use super::tcp_server::{Bind, serve_pairing};
-use super::{Exit, home, put_json, put_out, say, tcp_client, tcp_server};
+use super::{Exit, home, printable, put_json, put_out, say, tcp_client, tcp_server};
 use crate::line::Line;
 use crate::net::Address;
 use crate::net::dial::dial;
-use crate::pair::{call_pair, record_server};
-use crate::trust::Services;
+use crate::pair::{Granted, Recorded, Server, call_pair, left, record_server};
 use crate::trust::code::Code;
-use crate::trust::commands::Commands;
 use crate::trust::home::Home;
-use crate::trust::identity::Identity;
-use crate::trust::offer::{OFFER_TIME_MAX, Offer, Standing};
-use crate::trust::peers::{Peers, check_name, check_scope, checked_root};
+use crate::trust::identity::{Fingerprint, Identity};
+use crate::trust::offer::{Before, OFFER_TIME_MAX, Offer, Standing, Wish};
+use crate::trust::peers::{KnownPeer, NAME_LEN_MAX, Peers, check_name, checked_root};
 use crate::trust::running::running;
+use crate::trust::{Service, Services, hosts};
 use crate::wire::Error;
 
 /// How often the command that shows a code looks how it stands.
@@ -40,12 +40,14 @@ pub struct OfferArgs {
     /// What to call the new peer here [default: what it calls itself]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// What it may do here: echo, chat, read, write, exec, or all, none
-    #[arg(long, value_name = "LIST", default_value = "echo,chat,read")]
-    allow: Services,
+    /// What it may do here: echo, chat, read, write, exec, or all, none [default: echo,chat,read; a machine that is known
+    /// keeps what it has]
+    #[arg(long, value_name = "LIST")]
+    allow: Option<Services>,
     #[command(flatten)]
     rule: Rule,
-    /// The directory below the server's root that it is shown [default: all of it]
+    /// The directory below the server's root that it is shown; / is all of it [default: all of it; a machine that is known
+    /// keeps the one it has]
     #[arg(long, value_name = "DIR")]
     root: Option<String>,
     #[command(flatten)]
@@ -59,27 +61,16 @@ pub struct OfferArgs {
 pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let home = home::open()?;
     let own = Identity::of(&home)?;
-    let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?.filter(|root| !root.is_empty());
-    check_scope(args.allow, root.as_deref()).map_err(|why| usage(format!("the new peer {why}")))?;
-    let rule = args.rule.wanted()?;
-    check_rule(rule.as_ref(), args.allow)?;
-    if let Some(name) = &args.name {
-        check_name(name).map_err(usage)?;
-        if let Some(known) = Peers::load(&home)?.by_name(name) {
-            check_rule(rule.as_ref().or(Some(&known.commands)), args.allow)?;
-            say(
-                tcp_server::PROGRAM,
-                &format!("{name} is known already; the same machine keeps its name and gets what is allowed now"),
-            );
-        }
-    }
+    let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?;
+    let wish = Wish { allow: args.allow, commands: args.rule.wanted()?, name: args.name.clone(), root };
+    check_wish(&home, &wish)?;
     // A list that cannot be read could not take anybody; better said now than to the other person.
     Peers::load(&home)?;
     let addresses = running(&home)?;
     // Before there is a code: Ctrl-C at any moment makes it void.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let mut offer_at = |addresses: &[String], who: &str| {
-        let offer = Offer::open(&home, (args.allow, rule.clone()), args.name.clone(), root.clone())?;
+        let offer = Offer::open(&home, wish.clone())?;
         let result = show(&offer, addresses, who).and_then(|()| wait(&home, &offer, &mut signals));
         offer.withdraw(&home)?;
         result
@@ -99,8 +90,28 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn check_rule(rule: Option<&Commands>, allow: Services) -> anyhow::Result<()> {
-    rule.map_or(Ok(()), |rule| rule.check(allow)).map_err(|why| usage(format!("the new peer {why}")))
+/// Refuses, before there is a code, what could not be recorded; and says what becomes of a machine that is known.
+fn check_wish(home: &Home, wish: &Wish) -> anyhow::Result<()> {
+    let checked = |peer: &KnownPeer| peer.check().map_err(|why| usage(why.to_string()));
+    let unknown = KnownPeer::new("the new peer", Fingerprint::of_spki(&[]));
+    let Some(name) = &wish.name else {
+        // Of a machine that is known, the rest may be as it should; here is nobody to look at.
+        let is_for_known = wish.allow.is_none() && (wish.commands.is_some() || wish.root.is_some());
+        return if is_for_known { Ok(()) } else { checked(&wish.applied_to(unknown)) };
+    };
+    check_name(name).map_err(usage)?;
+    let peers = Peers::load(home)?;
+    let Some(known) = peers.by_name(name) else { return checked(&wish.applied_to(unknown)) };
+    let after = wish.applied_to(known.clone());
+    checked(&after)?;
+    let (before, after) = (known.scope(), after.scope());
+    let may = if before == after { format!("keeps what it may do: {before}") } else { changed(&before, &after) };
+    say(tcp_server::PROGRAM, &printable(&format!("{name} is known already; paired again, the same machine {may}")));
+    Ok(())
+}
+
+fn changed(before: &str, after: &str) -> String {
+    format!("may {after}; until now it may {before}")
 }
 
 /// Minutes for which a code is good.
@@ -128,6 +139,7 @@ fn show(offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<()> {
 }
 
 fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exit> {
+    let mut wrong_until_now = 0;
     loop {
         if signals.pending().next().is_some() {
             offer.withdraw(home)?;
@@ -135,12 +147,15 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
             return Ok(Exit::Interrupted);
         }
         match offer.standing(home)? {
-            Standing::Waiting { .. } | Standing::Claimed => thread::sleep(LOOK_INTERVAL),
-            Standing::Paired { name, fingerprint } => {
-                // Known before, it may have a rule that was kept.
-                let commands = Peers::load(home)?.by_name(&name).map(|peer| peer.commands.clone());
-                let may = shown(offer.allow, &commands.unwrap_or_default());
-                put_out(format!("paired with {name}, {fingerprint}, which may {may}\n").as_bytes())?;
+            Standing::Waiting { guesses_left, wrong } => {
+                if std::mem::replace(&mut wrong_until_now, wrong) != wrong {
+                    say(tcp_server::PROGRAM, &format!("a wrong code was tried; {}", left(guesses_left)));
+                }
+                thread::sleep(LOOK_INTERVAL);
+            }
+            Standing::Claimed => thread::sleep(LOOK_INTERVAL),
+            Standing::Paired { name, fingerprint, before } => {
+                tell_paired(home, (&name, &fingerprint), before.as_ref())?;
                 return Ok(Exit::Done);
             }
             Standing::Spoiled => {
@@ -153,10 +168,28 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
     }
 }
 
+/// What the other machine is here now, what that changes, and what can be done about it.
+fn tell_paired(home: &Home, (name, key): (&str, &str), before: Option<&Before>) -> anyhow::Result<()> {
+    let now = Peers::load(home)?.by_name(name).map(KnownPeer::scope).unwrap_or_default();
+    put_out(format!("paired with {name}, {key}, which may {}\n", printable(&now)).as_bytes())?;
+    if let Some(before) = before {
+        let name_before = if before.name == name { String::new() } else { format!(" as {}", before.name) };
+        let how = if before.scope == now { "keeps what it could do".into() } else { changed(&before.scope, &now) };
+        say(tcp_server::PROGRAM, &printable(&format!("it was known already{name_before}, and {how}")));
+    }
+    let next = format!(
+        "next: tcp-server peers shows it; peers allow {name} LIST changes what it may do, peers revoke {name} ends it"
+    );
+    say(tcp_server::PROGRAM, &next);
+    Ok(())
+}
+
 #[derive(Debug, Serialize)]
 struct Paired<'p> {
     name: &'p str,
     fingerprint: String,
+    /// What this machine is called there, and may do.
+    granted: Option<&'p Granted>,
 }
 
 /// Asks for the code, introduces this machine to HOST, and remembers its key.
@@ -167,12 +200,12 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk)
     if host.is_plain() || matches!(host, Address::Unix(_)) {
         return Err(usage(format!("{host}: only an encrypted line over a network can be paired over")));
     }
-    if let Some(name) = name {
-        check_name(name).map_err(usage)?;
-    }
     let home = home::open()?;
     let own = Identity::of(&home)?;
     let dialled = resolve(&home, host, reach.port)?;
+    if let Some(name) = name {
+        check_chosen(&home, name, host, &dialled).map_err(usage)?;
+    }
     let (pin, own_key) = (dialled.pin.clone(), own.fingerprint());
     let pinned = pin.as_ref().map(|(_, key)| *key);
     let is_expected = move |key| pinned.is_none_or(|pinned| pinned == key);
@@ -192,19 +225,111 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk)
     // The server has said hello, and a changed key was noticed, before anybody fetches a code.
     line.greeting()?;
     let code = ask_code()?;
-    let said = call_pair(&mut line, &code, own_key, key).map_err(|error| match error {
+    let introduced = call_pair(&mut line, &code, own_key, key).map_err(|error| match error {
         Error::Refused(refusal) => NotTrusted::NotPaired { host: host.to_string(), why: refusal.message }.into(),
         other => anyhow::Error::from(other),
     })?;
     line.close();
-    let wish = name_for(host, &dialled, Some(&said));
-    let name = record_server(&home, key, name, &wish, &dialled.recorded_address())?;
+    let address = dialled.recorded_address();
+    let there = introduced.granted.as_ref().and_then(|granted| granted.services.parse().ok());
+    let server = Server { key, address: &address, there };
+    let mut recorded = record_server(&home, server, name, &name_for(host, &dialled))?;
+    // Recorded first: whoever leaves the question has a name for it all the same.
+    if recorded.before.is_none() && name.is_none() && is_address(host) && std::io::stdin().is_terminal() {
+        while let Some(chosen) = ask_name(&recorded.peer.name, &introduced.name)? {
+            let named = check_chosen(&home, &chosen, host, &dialled)
+                .and_then(|()| record_server(&home, server, Some(&chosen), &chosen).map_err(|why| why.to_string()));
+            match named {
+                Ok(named) => {
+                    recorded = named;
+                    break;
+                }
+                Err(why) => say(tcp_client::PROGRAM, &printable(&why)),
+            }
+        }
+    }
     if talk.json {
-        put_json(&Paired { name: &name, fingerprint: key.to_string() })?;
+        let granted = introduced.granted.as_ref();
+        put_json(&Paired { name: &recorded.peer.name, fingerprint: key.to_string(), granted })?;
     } else if !talk.quiet {
-        put_out(format!("paired with {name}, {key}\n").as_bytes())?;
+        tell_introduced(&recorded, introduced.granted.as_ref())?;
     }
     Ok(Exit::Done)
+}
+
+/// What the server is called here, what this machine may do there, and what to type now.
+fn tell_introduced(recorded: &Recorded, granted: Option<&Granted>) -> anyhow::Result<()> {
+    let KnownPeer { name, fingerprint, address, there, is_self_named, .. } = &recorded.peer;
+    let may = match (granted, there) {
+        (Some(granted), Some(there)) => {
+            let services = if *there == Services::NONE { "do nothing".into() } else { there.to_string() };
+            let rule = granted.rule.as_ref().map(|rule| format!(", and run {rule}")).unwrap_or_default();
+            let root = granted.root.as_ref().map(|root| format!(", and is shown /{root}")).unwrap_or_default();
+            printable(&format!("; this machine may {services} there{rule}{root}")).into_owned()
+        }
+        _ => String::new(),
+    };
+    put_out(format!("paired with {name}, {fingerprint}{may}\n").as_bytes())?;
+    let before = recorded.before.as_ref().and_then(|before| before.address.as_ref());
+    if let (Some(before), Some(address)) = (before.filter(|before| Some(*before) != address.as_ref()), address) {
+        say(tcp_client::PROGRAM, &printable(&format!("it was dialled at {before} until now, and is at {address}")));
+    }
+    let host = if *is_self_named { address.as_deref().unwrap_or(name) } else { name };
+    let has = |service| there.is_none_or(|there| there.has(service));
+    let called = granted.map_or("NAME", |granted| granted.name.as_str());
+    let next = match () {
+        () if has(Service::Exec) && there.is_some() => {
+            format!("next: rexec {host} uptime, for example, or tcp-client {host}")
+        }
+        () if has(Service::Read) || has(Service::Echo) => {
+            format!("next: tcp-client {host} opens a prompt; help shows what can be typed there")
+        }
+        () if has(Service::Write) => format!("next: fput FILE {host}: sends a file there"),
+        () if has(Service::Chat) => format!("next: tcp-client chat {host}"),
+        () => format!("next: its operator grants something with: tcp-server peers allow {called} read"),
+    };
+    say(tcp_client::PROGRAM, &printable(&next));
+    Ok(())
+}
+
+/// Whether a name that a person chose can stand for the machine at HOST.
+///
+/// # Errors
+/// It cannot be a name, or means something else here.
+fn check_chosen(home: &Home, name: &str, host: &Address, dialled: &Dialled) -> Result<(), String> {
+    check_name(name)?;
+    let other = |what: &str| Err(format!("{name} means {what} here; choose another name"));
+    let is_dialled = matches!(host, Address::Tcp { host, .. } if host.eq_ignore_ascii_case(name));
+    if is_dialled {
+        return Ok(());
+    }
+    if name.eq_ignore_ascii_case("localhost") {
+        return other("this machine itself");
+    }
+    if name.parse::<IpAddr>().is_ok() {
+        return other("another address");
+    }
+    match hosts::look_up(home, name).map_err(|error| error.to_string())? {
+        Some(address) if address.clone().with_default_port(DEFAULT_PORT) != dialled.address => {
+            other(&format!("{address} ({})", hosts::FILE))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the machine is to be called here; `None`: as it is. What it calls itself is told, and is no more than that: whoever
+/// is there could call itself like a machine that means something here.
+fn ask_name(name: &str, said: &str) -> anyhow::Result<Option<String>> {
+    let said: String = said.chars().take(NAME_LEN_MAX).collect();
+    write!(
+        std::io::stderr(),
+        "{}: it calls itself {:?}; what is it to be called here? [{name}] ",
+        tcp_client::PROGRAM,
+        printable(&said)
+    )?;
+    let mut typed = String::new();
+    std::io::stdin().lock().read_line(&mut typed)?;
+    Ok(Some(typed.trim().to_owned()).filter(|typed| !typed.is_empty() && typed != name))
 }
 
 /// From a prompt or from standard input, never from the arguments, which every user of a machine can see.
@@ -220,7 +345,7 @@ fn ask_code() -> anyhow::Result<Code> {
         }
         match typed.parse() {
             Ok(code) => return Ok(code),
-            Err(error) if is_person => say(tcp_client::PROGRAM, &error.to_string()),
+            Err(error) if is_person => say(tcp_client::PROGRAM, &format!("{error}; this costs no guess")),
             Err(error) => return Err(usage(error.to_string())).context("standard input"),
         }
     }

@@ -88,7 +88,14 @@ impl Rule {
 struct Row {
     name: String,
     fingerprint: String,
+    /// Nobody is dialled by its name, which it chose itself.
+    named_by_itself: bool,
+    /// Where it was dialled.
     address: Option<String>,
+    /// What it said, when it was paired, that this machine may do there.
+    there: Option<String>,
+    /// Where it came from when it was paired.
+    from: Option<String>,
     services: String,
     commands: Option<Vec<Vec<String>>>,
     forced: Option<Vec<String>>,
@@ -123,7 +130,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
                     Ok(())
                 })
             })?;
-            put_out(format!("{name} may {}\n", shown(peer.services, &peer.commands)).as_bytes())?;
+            put_out(format!("{name} may {}\n", printable(&peer.scope())).as_bytes())?;
         }
         Some(Peer::Root { name, dir }) => {
             let root = checked_root(dir).map_err(PeersError::Refused)?;
@@ -144,17 +151,6 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What a peer may do, in a sentence.
-pub fn shown(services: Services, commands: &Commands) -> String {
-    let services = if services == Services::NONE { "do nothing".into() } else { services.to_string() };
-    match commands {
-        Commands::Any => format!("{services} here"),
-        Commands::Listed(_) | Commands::Forced(_) => {
-            format!("{services} here, and run {}", printable(&commands.to_string()))
-        }
-    }
-}
-
 fn list(json: bool) -> anyhow::Result<()> {
     let home = home::open()?;
     let peers = Peers::load(&home)?;
@@ -170,7 +166,10 @@ fn list(json: bool) -> anyhow::Result<()> {
         Row {
             name: peer.name.clone(),
             fingerprint: peer.fingerprint.to_string(),
-            address: peer.address.clone().or_else(|| peer.from.clone()),
+            named_by_itself: peer.is_self_named,
+            address: peer.address.clone(),
+            there: peer.there.map(|there| there.to_string()),
+            from: peer.from.clone(),
             services: peer.services.to_string(),
             commands,
             forced,
@@ -185,28 +184,40 @@ fn list(json: bool) -> anyhow::Result<()> {
     if json {
         return Ok(put_json(&rows)?);
     }
-    let mut text = String::new();
     let width = |column: fn(&Row) -> &str, title: &str| {
         rows.iter().map(|row| column(row).len()).chain([title.len()]).max().unwrap_or_default()
     };
-    let (names, services) = (width(|row| &row.name, "NAME"), width(|row| &row.services, "MAY"));
-    writeln!(text, "{:names$}  {:services$}  {:50}  LAST SEEN", "NAME", "MAY", "KEY")?;
+    let (names, services) = (width(|row| &row.name, "NAME"), width(|row| &row.services, "MAY HERE"));
+    let mut text = format!("{:names$}  {:services$}  {:50}  LAST SEEN\n", "NAME", "MAY HERE", "KEY");
     for row in &rows {
-        let last = row.last_seen.as_deref().unwrap_or("never");
-        write!(text, "{:names$}  {:services$}  {:50}  {last}", row.name, row.services, row.fingerprint)?;
-        if let Some(from) = &row.last_from {
-            write!(text, " from {}", printable(from))?;
-        }
-        if let Some(address) = &row.address {
-            write!(text, ", at {}", printable(address))?;
-        }
-        if let Some(root) = &row.root {
-            write!(text, ", shown /{}", printable(root))?;
-        }
-        if let Some(rule) = &row.rule {
-            write!(text, ", may run {}", printable(rule))?;
-        }
-        text.push('\n');
+        writeln!(text, "{:names$}  {:services$}  {:50}  {}", row.name, row.services, row.fingerprint, row.rest())?;
     }
     Ok(put_out(text.as_bytes())?)
+}
+
+impl Row {
+    /// What stands behind the columns.
+    fn rest(&self) -> String {
+        // One that was only dialled does not come here.
+        let never = if self.services == "none" { "-" } else { "never" };
+        let mut rest = self.last_seen.as_deref().unwrap_or(never).to_owned();
+        let there = self.there.as_ref().map(|there| format!("{there} (as it said when paired)"));
+        let by_itself = self.named_by_itself.then(String::new);
+        let notes = [
+            (&self.last_from, " from "),
+            (&self.from, ", paired from "),
+            (&self.address, ", dialled at "),
+            (&there, ", where this machine may "),
+            (&by_itself, ", named by itself"),
+            (&self.root, ", shown /"),
+            (&self.rule, ", may run "),
+        ];
+        for (note, word) in notes {
+            if let Some(note) = note {
+                rest += word;
+                rest += &printable(note);
+            }
+        }
+        rest
+    }
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::Services;
 use super::code::Code;
 use super::commands::Commands;
 use super::home::{Home, HomeError};
+use super::peers::KnownPeer;
+use super::{Service, Services};
 
 /// The file in the home.
 const FILE: &str = "pairing.json";
@@ -19,6 +20,38 @@ pub const GUESSES_MAX: u32 = 3;
 /// How long a pairing waits.
 pub const OFFER_TIME_MAX: Duration = Duration::from_mins(10);
 
+/// What a machine that nobody knew may do, if nobody says.
+pub const ALLOW_DEFAULT: [Service; 3] = [Service::Echo, Service::Chat, Service::Read];
+
+/// What the operator wants the other machine to be here. Of one that is known already, what is not said stays as it was:
+/// a new code is no reason to trust it with more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// What it may do; `None`: as before, and [`ALLOW_DEFAULT`] if that was nothing.
+    pub allow: Option<Services>,
+    /// What it may run; `None`: as before, and anything if it was not known.
+    pub commands: Option<Commands>,
+    /// What it will be called; `None`: as before, and what it calls itself if it was not known.
+    pub name: Option<String>,
+    /// The directory below the server's root that it is shown, empty for all of it; `None`: as before, and all of it if it
+    /// was not known.
+    pub root: Option<String>,
+}
+
+impl Wish {
+    /// The peer as it will be.
+    #[must_use]
+    pub fn applied_to(&self, peer: KnownPeer) -> KnownPeer {
+        let before = if peer.services == Services::NONE { Services::of(&ALLOW_DEFAULT) } else { peer.services };
+        KnownPeer {
+            services: self.allow.unwrap_or(before),
+            commands: self.commands.clone().unwrap_or(peer.commands),
+            root: self.root.clone().map_or(peer.root, |root| Some(root).filter(|root| !root.is_empty())),
+            ..peer
+        }
+    }
+}
+
 /// What the operator offers.
 #[derive(Debug, Clone)]
 pub struct Offer {
@@ -26,14 +59,8 @@ pub struct Offer {
     id: String,
     /// The code.
     pub code: Code,
-    /// What the new peer may do here.
-    pub allow: Services,
-    /// What it may run; `None`: as before, and anything if it was not known.
-    pub commands: Option<Commands>,
-    /// What it will be called here; `None`: what it calls itself.
-    pub name: Option<String>,
-    /// The directory below the server's root that it is shown; `None`: all of it.
-    pub root: Option<String>,
+    /// What whoever knows it will be.
+    pub wish: Wish,
     /// Guesses left after the present one.
     pub guesses_left: u32,
 }
@@ -46,6 +73,9 @@ pub enum Standing {
     Waiting {
         /// Guesses left.
         guesses_left: u32,
+        /// Guesses that were wrong, or were never finished.
+        #[serde(default)]
+        wrong: u32,
     },
     /// Somebody knew the code; both ends are about to be recorded.
     Claimed,
@@ -55,6 +85,9 @@ pub enum Standing {
         name: String,
         /// Its key.
         fingerprint: String,
+        /// What it was here before, if it was known.
+        #[serde(default)]
+        before: Option<Before>,
     },
     /// Too many wrong guesses.
     Spoiled,
@@ -67,6 +100,22 @@ pub enum Standing {
     Expired,
     /// It was taken back, or a newer one has taken its place.
     Gone,
+}
+
+/// What a peer was before it was paired again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// What it was called.
+    pub name: String,
+    /// What it could do, as a sentence has it behind "could".
+    pub scope: String,
+}
+
+impl Before {
+    /// Of a peer.
+    pub fn of(peer: &KnownPeer) -> Self {
+        Self { name: peer.name.clone(), scope: peer.scope() }
+    }
 }
 
 /// There is nothing to guess at.
@@ -87,7 +136,7 @@ pub enum NoOffer {
 struct Stored {
     id: String,
     code: String,
-    allow: String,
+    allow: Option<String>,
     commands: Option<Commands>,
     name: Option<String>,
     root: Option<String>,
@@ -119,12 +168,7 @@ impl Offer {
     ///
     /// # Errors
     /// The disk refused, or the kernel has no random numbers.
-    pub fn open(
-        home: &Home,
-        (allow, commands): (Services, Option<Commands>),
-        name: Option<String>,
-        root: Option<String>,
-    ) -> Result<Self, HomeError> {
+    pub fn open(home: &Home, wish: Wish) -> Result<Self, HomeError> {
         let failed = |source| HomeError::Io { path: home.join(FILE), source };
         let code = Code::random().map_err(failed)?;
         let mut id = [0_u8; 8];
@@ -136,15 +180,15 @@ impl Offer {
         let stored = Stored {
             id: id.clone(),
             code: code.as_str().to_owned(),
-            allow: allow.to_string(),
-            commands: commands.clone(),
-            name: name.clone(),
-            root: root.clone(),
+            allow: wish.allow.map(|allow| allow.to_string()),
+            commands: wish.commands.clone(),
+            name: wish.name.clone(),
+            root: wish.root.clone(),
             expires: expires.as_secs(),
-            standing: Standing::Waiting { guesses_left: GUESSES_MAX },
+            standing: Standing::Waiting { guesses_left: GUESSES_MAX, wrong: 0 },
         };
         stored.store(home)?;
-        Ok(Self { id, code, allow, commands, name, root, guesses_left: GUESSES_MAX })
+        Ok(Self { id, code, wish, guesses_left: GUESSES_MAX })
     }
 
     /// Takes one guess at whatever offer is open. It is counted, on disk, when this returns.
@@ -154,27 +198,36 @@ impl Offer {
     pub fn take_guess(home: &Home) -> Result<Self, NoOffer> {
         let _lock = home.lock()?;
         let mut stored = Stored::load(home)?.filter(|stored| !stored.is_expired()).ok_or(NoOffer::None)?;
-        let Standing::Waiting { guesses_left } = stored.standing else {
+        let Standing::Waiting { guesses_left, wrong } = stored.standing else {
             return Err(if stored.standing == Standing::Spoiled { NoOffer::Spoiled } else { NoOffer::None });
         };
         // The last guess is being made on another line.
         let guesses_left = guesses_left.checked_sub(1).ok_or(NoOffer::Spoiled)?;
         let code = stored.code.parse().map_err(|_unreadable| NoOffer::None)?;
-        let allow = stored.allow.parse().map_err(|_unreadable| NoOffer::None)?;
-        stored.standing = Standing::Waiting { guesses_left };
+        let allow = stored.allow.as_deref().map(str::parse).transpose().map_err(|_unreadable| NoOffer::None)?;
+        stored.standing = Standing::Waiting { guesses_left, wrong };
         stored.store(home)?;
         let Stored { id, commands, name, root, .. } = stored;
-        Ok(Self { id, code, allow, commands, name, root, guesses_left })
+        Ok(Self { id, code, wish: Wish { allow, commands, name, root }, guesses_left })
     }
 
-    /// Changes the standing, if this offer still waits; returns whether it did.
     fn settle(&self, home: &Home, from: fn(&Standing) -> bool, to: Standing) -> Result<bool, HomeError> {
+        self.change(home, from, |_| to)
+    }
+
+    /// Changes the standing, if this offer still stands as `from` says; returns whether it did.
+    fn change(
+        &self,
+        home: &Home,
+        from: fn(&Standing) -> bool,
+        to: impl FnOnce(&Standing) -> Standing,
+    ) -> Result<bool, HomeError> {
         let _lock = home.lock()?;
         let Some(mut stored) = Stored::load(home)?.filter(|stored| stored.id == self.id && from(&stored.standing))
         else {
             return Ok(false);
         };
-        stored.standing = to;
+        stored.standing = to(&stored.standing);
         if !matches!(stored.standing, Standing::Waiting { .. }) {
             // Used up, whatever comes: it is good for nobody any more.
             stored.code.clear();
@@ -204,8 +257,15 @@ impl Offer {
     /// # Errors
     /// The disk refused.
     pub fn note_wrong(&self, home: &Home) -> Result<(), HomeError> {
-        let is_last = |standing: &Standing| *standing == Standing::Waiting { guesses_left: 0 };
-        self.settle(home, is_last, Standing::Spoiled).map(drop)
+        let is_waiting = |standing: &Standing| matches!(standing, Standing::Waiting { .. });
+        let wrong = |standing: &Standing| match standing {
+            Standing::Waiting { guesses_left: 0, .. } => Standing::Spoiled,
+            Standing::Waiting { guesses_left, wrong } => {
+                Standing::Waiting { guesses_left: *guesses_left, wrong: wrong + 1 }
+            }
+            other => other.clone(),
+        };
+        self.change(home, is_waiting, wrong).map(drop)
     }
 
     /// How this offer stands now.
@@ -245,7 +305,7 @@ mod tests {
     }
 
     fn open(home: &Home) -> Offer {
-        Offer::open(home, ("echo".parse().unwrap(), None), None, None).unwrap()
+        Offer::open(home, Wish::default()).unwrap()
     }
 
     #[test]
@@ -257,11 +317,48 @@ mod tests {
             guessing.into_iter().map(|guess| guess.join().unwrap()).collect()
         });
         assert_eq!(taken.iter().filter(|taken| **taken).count(), 3);
-        assert_eq!(offer.standing(&home).unwrap(), Standing::Waiting { guesses_left: 0 });
+        assert_eq!(offer.standing(&home).unwrap(), Standing::Waiting { guesses_left: 0, wrong: 0 });
         offer.note_wrong(&home).unwrap();
         assert_eq!(offer.standing(&home).unwrap(), Standing::Spoiled);
         assert!(!offer.claim(&home).unwrap(), "too late");
         assert!(matches!(Offer::take_guess(&home), Err(NoOffer::Spoiled)));
+    }
+
+    #[test]
+    fn what_is_not_said_stays_as_it_was() {
+        let new = KnownPeer::new("a", super::super::identity::Fingerprint::of_spki(b"a"));
+        let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let applied = |wish: &Wish, peer: &KnownPeer| wish.applied_to(peer.clone()).scope();
+        assert_eq!(applied(&Wish::default(), &new), "echo,chat,read here");
+        let shown = KnownPeer { services: "read".parse().unwrap(), root: Some("in".into()), ..new.clone() };
+        let ruled = KnownPeer {
+            services: "exec".parse().unwrap(),
+            commands: Commands::Listed(vec![words("uptime -s")]),
+            ..new.clone()
+        };
+        let (nothing, all) = (Wish::default(), |allow: &str| Wish { allow: allow.parse().ok(), ..Wish::default() });
+        assert_eq!(applied(&nothing, &shown), "read here, and is shown /in");
+        assert_eq!(applied(&nothing, &ruled), "exec here, and run only: uptime -s");
+        assert_eq!(applied(&all("read,write"), &shown), "read,write here, and is shown /in");
+        assert_eq!(applied(&all("none"), &shown), "do nothing here, and is shown /in");
+        let whole = Wish { root: Some(String::new()), ..Wish::default() };
+        assert_eq!(applied(&whole, &shown), "read here");
+        let free = Wish { commands: Some(Commands::Any), ..Wish::default() };
+        assert_eq!(applied(&free, &ruled), "exec here");
+        assert!(all("exec").applied_to(shown).check().is_err(), "the root that stays makes it a lie");
+        // Nothing else is lost either.
+        let full = KnownPeer { address: Some("x:1".into()), from: Some("y".into()), ..ruled };
+        assert_eq!(nothing.applied_to(full.clone()), full);
+    }
+
+    #[test]
+    fn wrong_guesses_are_counted_for_the_operator() {
+        let (_dir, home) = home();
+        let offer = open(&home);
+        let guess = Offer::take_guess(&home).unwrap();
+        assert_eq!(offer.standing(&home).unwrap(), Standing::Waiting { guesses_left: 2, wrong: 0 });
+        guess.note_wrong(&home).unwrap();
+        assert_eq!(offer.standing(&home).unwrap(), Standing::Waiting { guesses_left: 2, wrong: 1 });
     }
 
     #[test]
@@ -272,7 +369,7 @@ mod tests {
         assert!(first.claim(&home).unwrap());
         assert!(!second.claim(&home).unwrap());
         assert!(!String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap().contains(offer.code.as_str()));
-        let paired = Standing::Paired { name: "a".into(), fingerprint: "b".into() };
+        let paired = Standing::Paired { name: "a".into(), fingerprint: "b".into(), before: None };
         first.report(&home, paired.clone()).unwrap();
         second.note_wrong(&home).unwrap();
         assert_eq!(offer.standing(&home).unwrap(), paired);

@@ -3,7 +3,9 @@
 //! ```toml
 //! [laptop]
 //! fingerprint = "SHA256:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0"
+//! named = "itself"                  # it calls itself so: nobody here chose the name, and nobody is dialled by it
 //! address = "laptop.example:5263"   # where it is dialled, if it was
+//! there = "echo,read"               # what it said, when paired, that this machine may do there; nothing follows from it
 //! services = "echo,chat,read"       # what it may do here; none for a server that was only dialled
 //! root = "incoming"                 # below the server's root, if not all of it
 //! commands = [["uptime"], ["systemctl", "restart", "web"]]   # with exec: these and nothing else
@@ -44,8 +46,12 @@ pub struct KnownPeer {
     pub name: String,
     /// Its key.
     pub fingerprint: Fingerprint,
+    /// Whether it chose that name itself: then nobody is dialled by it, since it may mean somebody else here.
+    pub is_self_named: bool,
     /// `HOST:PORT` under which it was dialled; the pin belongs to it.
     pub address: Option<String>,
+    /// What it said, when it was paired, that this machine may do there; `None`: it has not said.
+    pub there: Option<Services>,
     /// The address it came from when it was introduced, for dialling it by name.
     pub from: Option<String>,
     /// What it may do here.
@@ -56,6 +62,49 @@ pub struct KnownPeer {
     pub root: Option<String>,
     /// When it was added (RFC 3339).
     pub added: String,
+}
+
+impl KnownPeer {
+    /// One that may do nothing here yet.
+    pub fn new(name: &str, fingerprint: Fingerprint) -> Self {
+        Self {
+            name: name.to_owned(),
+            fingerprint,
+            is_self_named: false,
+            address: None,
+            there: None,
+            from: None,
+            services: Services::NONE,
+            commands: Commands::Any,
+            root: None,
+            added: now(),
+        }
+    }
+
+    /// What it may do here, as a sentence has it behind "may".
+    pub fn scope(&self) -> String {
+        let mut said = match self.services {
+            Services::NONE => "do nothing here".to_owned(),
+            services => format!("{services} here"),
+        };
+        if self.commands != Commands::Any {
+            said = format!("{said}, and run {}", self.commands);
+        }
+        match &self.root {
+            Some(root) => format!("{said}, and is shown /{root}"),
+            None => said,
+        }
+    }
+
+    /// Refuses the rules that would lie.
+    ///
+    /// # Errors
+    /// Which one, and whose.
+    pub fn check(&self) -> Result<(), PeersError> {
+        let checked =
+            check_scope(self.services, self.root.as_deref()).and_then(|()| self.commands.check(self.services));
+        checked.map_err(|why| PeersError::Refused(format!("{} {why}", self.name)))
+    }
 }
 
 /// The file cannot be used.
@@ -193,7 +242,8 @@ type SpannedWhy = (Option<std::ops::Range<usize>>, String);
 fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
     check_name(name).map_err(|why| (None, why))?;
     let (mut fingerprint, mut services, mut added) = (None, None, None);
-    let (mut address, mut from, mut root) = (None, None, None);
+    let (mut address, mut from, mut root, mut there) = (None, None, None, None);
+    let mut is_self_named = false;
     let mut rule: Option<(&str, Commands)> = None;
     for (key, item) in table {
         let wrong = |why: String| (item.span(), format!("{}: {why}", key.escape_debug()));
@@ -211,12 +261,15 @@ fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
                 fingerprint = Some(text.parse::<Fingerprint>().map_err(|error| wrong(error.to_string()))?);
             }
             "services" => services = Some(text.parse::<Services>().map_err(|error| wrong(error.to_string()))?),
+            "named" if text == "itself" => is_self_named = true,
+            "named" => return Err(wrong("is \"itself\" or not there".into())),
+            "there" => there = Some(text.parse::<Services>().map_err(|error| wrong(error.to_string()))?),
             "added" => added = Some(text.to_owned()),
             "address" => address = Some(text.to_owned()),
             "from" => from = Some(text.to_owned()),
             "root" => root = Some(checked_root(text).map_err(wrong)?),
             _ => {
-                let known = "fingerprint, address, from, services, root, commands, forced and added";
+                let known = "fingerprint, named, address, there, from, services, root, commands, forced and added";
                 return Err((
                     table.key(key).and_then(toml_edit::Key::span),
                     format!("{} is not known; there are {known}", key.escape_debug()),
@@ -234,7 +287,9 @@ fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
     Ok(KnownPeer {
         name: name.to_owned(),
         fingerprint: fingerprint.ok_or_else(|| missing("fingerprint"))?,
+        is_self_named,
         address,
+        there,
         from,
         services,
         commands,
@@ -375,7 +430,9 @@ impl Edit {
             Commands::Forced(argv) => (None, Some(Value::from_iter(argv))),
         };
         set(table, "fingerprint", Some(peer.fingerprint.to_string().into()));
+        set(table, "named", peer.is_self_named.then(|| "itself".into()));
         set(table, "address", peer.address.as_deref().map(Value::from));
+        set(table, "there", peer.there.map(|there| there.to_string().into()));
         set(table, "from", peer.from.as_deref().map(Value::from));
         set(table, "services", Some(peer.services.to_string().into()));
         set(table, "root", peer.root.as_deref().map(Value::from));
@@ -397,8 +454,7 @@ impl Edit {
     ) -> Result<KnownPeer, PeersError> {
         let mut peer = self.peers.by_name(name).cloned().ok_or_else(|| self.unknown(name))?;
         change(&mut peer)?;
-        check_scope(peer.services, peer.root.as_deref()).map_err(|why| PeersError::Refused(format!("{name} {why}")))?;
-        peer.commands.check(peer.services).map_err(|why| PeersError::Refused(format!("{name} {why}")))?;
+        peer.check()?;
         self.put(&peer);
         Ok(peer)
     }
@@ -412,8 +468,16 @@ impl Edit {
         if self.peers.by_name(to).is_some() {
             return Err(PeersError::Refused(format!("{to}: somebody is called that already")));
         }
-        let Some(entry) = self.document.remove(from) else { return Err(self.unknown(from)) };
+        let Some(mut entry) = self.document.remove(from) else { return Err(self.unknown(from)) };
+        if let Some(table) = entry.as_table_mut() {
+            // Whatever it called itself: this name was chosen here.
+            table.remove("named");
+        }
         self.document.insert(to, entry);
+        if let Some(peer) = self.peers.0.iter_mut().find(|peer| peer.name == from) {
+            to.clone_into(&mut peer.name);
+            peer.is_self_named = false;
+        }
         Ok(())
     }
 
@@ -741,16 +805,7 @@ added = \"2026-11-21T09:04:00Z\"
     fn the_files_head_stays_in_front() {
         let (_dir, home) = home();
         let put = |name: &str| {
-            let peer = KnownPeer {
-                name: name.into(),
-                fingerprint: Fingerprint::of_spki(name.as_bytes()),
-                address: None,
-                from: None,
-                services: Services::NONE,
-                commands: Commands::Any,
-                root: None,
-                added: now(),
-            };
+            let peer = KnownPeer::new(name, Fingerprint::of_spki(name.as_bytes()));
             edit(&home, |edit| {
                 edit.put(&peer);
                 Ok(())

@@ -39,8 +39,8 @@ pub enum Message<'a> {
 
     /// Introduce me, who am called this; the answer too. Body: a SPAKE2 message.
     Pair { name: Cow<'a, str> },
-    /// This end knows the code. Body: a MAC.
-    Confirm,
+    /// This end knows the code. From the server: so many guesses are left if this one was wrong. Body: a MAC.
+    Confirm { guesses_left: Option<u32> },
 
     /// Return the body, or with `streamed` every `data` until `end`. Body: anything.
     Echo { streamed: bool },
@@ -283,7 +283,7 @@ impl Message<'_> {
             Self::Credit { .. } => "credit",
             Self::End { .. } => "end",
             Self::Pair { .. } => "pair",
-            Self::Confirm => "confirm",
+            Self::Confirm { .. } => "confirm",
             Self::Echo { .. } => "echo",
             Self::Chat { .. } => "chat",
             Self::Say { .. } => "say",
@@ -375,6 +375,7 @@ impl Message<'_> {
                 h.blake3 = total.blake3.as_deref().and_then(text);
             }
             Self::Pair { name } => h.name = text(name),
+            Self::Confirm { guesses_left } => h.guesses_left = *guesses_left,
             Self::Echo { streamed } => h.streamed = *streamed,
             Self::Chat { room, nick } | Self::Joined { room, nick } => {
                 h.room = text(room);
@@ -453,7 +454,6 @@ impl Message<'_> {
             | Self::Lost { .. } => self.fill_of_trees(&mut h),
             Self::End { total: None }
             | Self::Eof
-            | Self::Confirm
             | Self::Names
             | Self::Pwd
             | Self::Jobs
@@ -584,6 +584,8 @@ pub struct Header<'a> {
     bytes: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guesses_left: Option<u32>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     room: Option<Text<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -707,7 +709,7 @@ impl<'a> Fields<'a> {
             "credit" => Message::Credit { bytes: self.need(self.h.bytes, "bytes")? },
             "end" => Message::End { total: self.total() },
             "pair" => Message::Pair { name: take(&mut self.h.name, &self.kind, "name")? },
-            "confirm" => Message::Confirm,
+            "confirm" => Message::Confirm { guesses_left: self.h.guesses_left },
             "echo" => Message::Echo { streamed: self.h.streamed },
             "chat" => Message::Chat { room: self.room()?, nick: self.nick()? },
             "say" => Message::Say { nick: self.h.nick.take().map(|text| text.0) },
