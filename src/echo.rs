@@ -10,6 +10,7 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::histogram::Histogram;
 use crate::line::Line;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
@@ -127,8 +128,8 @@ fn send_all(source: &mut impl Read, send: &dyn Fn(&[u8]) -> Result<()>) -> Resul
 /// What a line is worth.
 #[derive(Debug, Clone)]
 pub struct Measurement {
-    /// Time of each round trip, shortest first.
-    pub round_trips: Vec<Duration>,
+    /// What the round trips took.
+    pub round_trips: Histogram,
     /// From the first byte sent to the last received.
     pub elapsed: Duration,
     /// Bytes of body sent; as many came back.
@@ -141,7 +142,7 @@ pub struct Measurement {
 /// # Errors
 /// The server refused, the line failed, or what came back is not what was sent.
 pub fn measure(line: &mut Line, count: u32, size: u64) -> Result<Measurement> {
-    let mut round_trips = Vec::new();
+    let mut round_trips = Histogram::default();
     let started = Instant::now();
     if size <= u64::from(BODY_LEN_MAX) {
         let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
@@ -149,7 +150,7 @@ pub fn measure(line: &mut Line, count: u32, size: u64) -> Result<Measurement> {
         for _ in 0..count {
             let sent = Instant::now();
             let back = call_echo(line, &body)?;
-            round_trips.push(sent.elapsed());
+            round_trips.record(sent.elapsed());
             if back != body {
                 return Err(changed());
             }
@@ -158,11 +159,10 @@ pub fn measure(line: &mut Line, count: u32, size: u64) -> Result<Measurement> {
         for _ in 0..count {
             let sent = Instant::now();
             stream_and_check(line, size)?;
-            round_trips.push(sent.elapsed());
+            round_trips.record(sent.elapsed());
         }
     }
     let elapsed = started.elapsed();
-    round_trips.sort_unstable();
     Ok(Measurement { round_trips, elapsed, bytes: size.saturating_mul(count.into()) })
 }
 

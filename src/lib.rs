@@ -64,6 +64,7 @@ pub mod dir;
 pub mod echo;
 pub mod exec;
 pub mod files;
+pub mod histogram;
 pub mod limits;
 pub mod line;
 pub mod net;

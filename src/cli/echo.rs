@@ -41,18 +41,10 @@ impl Report {
     fn of(measurement: &Measurement, count: u32, size: u64) -> Self {
         let seconds = measurement.elapsed.as_secs_f64().max(1e-9);
         let times = &measurement.round_trips;
-        // The nearest rank: the smallest time that so many of a hundred do not exceed.
-        let percentile = |percent: usize| {
-            let rank = (times.len() * percent).div_ceil(100).max(1) - 1;
-            times.get(rank).map_or(0.0, |time| millis(*time))
-        };
-        let rtt_ms = Percentiles {
-            min: percentile(0),
-            p50: percentile(50),
-            p90: percentile(90),
-            p99: percentile(99),
-            max: percentile(100),
-        };
+        let [min, p50, p90, p99, max] =
+            [times.min(), times.quantile(500), times.quantile(900), times.quantile(990), times.max()]
+                .map(|time| time.map_or(0.0, millis));
+        let rtt_ms = Percentiles { min, p50, p90, p99, max };
         #[expect(clippy::cast_precision_loss, reason = "a rate in bytes a second needs no 53 bits")]
         let bytes_per_second = measurement.bytes as f64 / seconds;
         let round_trips_per_second = f64::from(count) / seconds;

@@ -4,14 +4,13 @@
 //! is nothing to frame. In reading order: [`endpoint`] is one end's address, [`socket`] the socket of
 //! either family, [`stop`] what wakes who waits on one, [`bind`] what a server listens on
 //! ([`local`] lists this machine's addresses), [`serve`] the answering loop, [`client`] the asking
-//! side, [`ping`] its measuring walk ([`probe`] the datagrams it sends, [`tally`] and [`histogram`]
-//! what it has learnt), [`codec`] the characters in a datagram.
+//! side, [`ping`] its measuring walk ([`probe`] the datagrams it sends, [`tally`] what it
+//! has learnt), [`codec`] the characters in a datagram.
 
 pub mod bind;
 pub mod client;
 pub mod codec;
 pub mod endpoint;
-pub mod histogram;
 pub mod local;
 mod own_path;
 pub mod ping;

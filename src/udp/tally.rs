@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// Probes whose answers are still told apart; an answer to an older one counts as a stranger's.
 pub const PROBES_REMEMBERED_MAX: usize = 65_536;

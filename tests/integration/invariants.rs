@@ -61,6 +61,7 @@ fn each_foreign_library_has_its_door() {
         ("fastcdc", &["trees/delta.rs"]),
         ("zstd::", &["trees/pack.rs"]),
         ("ignore::", &["trees/filter.rs"]),
+        ("hdrhistogram", &["histogram.rs"]),
         ("blake3::hazmat", &["digest.rs", "part/journal.rs", "trees/large.rs"]),
         ("rustyline", &["cli/prompt.rs", "cli/session.rs", "cli/udp_echo/"]),
         ("indicatif", &["cli/progress.rs"]),
@@ -101,6 +102,7 @@ fn arrows_point_downwards() {
         ("below.rs", &[]),
         ("root.rs", &["wire", "below"]),
         ("digest.rs", &[]),
+        ("histogram.rs", &[]),
         ("part/", &["wire", "root", "digest"]),
         ("trust/", &["wire", "net", "root", "trust"]),
         ("printable.rs", &[]),
@@ -109,14 +111,14 @@ fn arrows_point_downwards() {
         ("session.rs", &["wire", "net", "root", "trust", "audit", "limits"]),
         ("pair.rs", &["wire", "line", "session", "trust"]),
         ("line.rs", &["wire", "net"]),
-        ("echo.rs", &["wire", "line", "session"]),
+        ("echo.rs", &["wire", "histogram", "line", "session"]),
         ("dir.rs", &["wire", "line", "session", "root"]),
         ("files.rs", &["wire", "line", "session", "root", "part"]),
         ("trees/", &["wire", "net", "line", "session", "below", "root", "part", "digest", "trees"]),
         ("exec/", &["wire", "net", "line", "session", "exec", "root", "trust", "audit", "limits"]),
         ("chat/", &["wire", "net", "line", "session", "chat"]),
         ("bare/", &["wire", "net", "session", "root", "exec", "text", "trust", "bare"]),
-        ("udp/", &["udp", "net", "text"]),
+        ("udp/", &["udp", "net", "text", "histogram"]),
     ];
     let sources = sources();
     // A file that became a folder would be free to name anything.
