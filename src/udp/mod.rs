@@ -3,7 +3,8 @@
 //! This room shares nothing with [`wire`](crate::wire) on purpose: there is no stream here, so there
 //! is nothing to frame. In reading order: [`endpoint`] is one end's address, [`socket`] the socket of
 //! either family, [`stop`] what wakes who waits on one, [`bind`] what a server listens on
-//! ([`local`] lists this machine's addresses), [`serve`] the answering loop, [`client`] the asking
+//! ([`local`] lists this machine's addresses), [`serve`] the answering loop, [`guard`] what keeps its
+//! replies from being used against others, [`client`] the asking
 //! side, [`ping`] its measuring walk ([`probe`] the datagrams it sends, [`tally`] what it
 //! has learnt), [`codec`] the characters in a datagram.
 
@@ -11,6 +12,7 @@ pub mod bind;
 pub mod client;
 pub mod codec;
 pub mod endpoint;
+pub mod guard;
 pub mod local;
 mod own_path;
 pub mod ping;

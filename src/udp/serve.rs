@@ -2,12 +2,15 @@
 //!
 //! A socket that nobody reads fills up and loses good data, so the loop does nothing that could wait.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::guard::{Guard, Held, INTERVAL, REPEATS_MAX, REPLIES_PER_SECOND_MAX};
 use super::{Arrival, Codec, Endpoint, RECEIVE_LEN_MAX, Socket, Stop, receive_buffer};
 
 /// Failures in a row after which a socket is given up; a passing shortage of memory is shorter.
@@ -57,9 +60,29 @@ pub enum NotAnswered {
     /// Only the beginning came; an answer would be a lie.
     #[error("the datagram is longer than {RECEIVE_LEN_MAX} bytes")]
     TooLong,
+    /// It would serve whoever forges the sender's address: a small request that is a large reply elsewhere.
+    #[error("the answer would be longer than what came")]
+    Longer,
+    /// It would go round, or be too much for one address.
+    #[error("{}", said_of(*.0))]
+    Held(Held),
     /// The operating system did not take the answer; a datagram may be lost.
     #[error("the answer was not sent: {0}")]
     Failed(io::Error),
+}
+
+fn said_of(held: Held) -> String {
+    let pause = humantime::format_duration(INTERVAL);
+    match held {
+        Held::Repeats => format!(
+            "it sent our own replies back {REPEATS_MAX} times within {pause}; silent towards it for {pause}: \
+             are two servers answering each other?"
+        ),
+        Held::Silenced => format!("it sends our own replies back; silent towards it for {pause}"),
+        Held::Rate | Held::RateAgain => {
+            format!("its address had {REPLIES_PER_SECOND_MAX} replies within {pause}, the most off loopback")
+        }
+    }
 }
 
 /// Counts of one server's whole life.
@@ -88,6 +111,8 @@ pub struct Service<'a> {
     pub own: &'a [Endpoint],
     /// What was done so far.
     pub totals: &'a Totals,
+    /// What holds replies back that others may have asked for in somebody's name.
+    pub guard: &'a Mutex<Guard>,
 }
 
 /// Answers what comes to `socket` until the service is stopped; `see` is told of everything and can
@@ -162,10 +187,18 @@ impl Service<'_> {
         if self.own.contains(to) {
             return Err(NotAnswered::Ourselves);
         }
-        let sent = match self.reply {
-            Reply::Upper => socket.send_to(&self.codec.upper(data), to),
-            Reply::Echo | Reply::Nothing => socket.send_to(data, to),
+        let reply = match self.reply {
+            Reply::Upper => Cow::Owned(self.codec.upper(data)),
+            Reply::Echo | Reply::Nothing => Cow::Borrowed(data),
         };
-        sent.map(|()| true).map_err(NotAnswered::Failed)
+        if reply.len() > data.len() {
+            return Err(NotAnswered::Longer);
+        }
+        let admitted = {
+            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.admit(to, data, &reply, Instant::now())
+        };
+        admitted.map_err(NotAnswered::Held)?;
+        socket.send_to(&reply, to).map(|()| true).map_err(NotAnswered::Failed)
     }
 }

@@ -181,7 +181,7 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, wire};
+    use landline::{audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, udp, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -234,6 +234,9 @@ fn the_limits_on_the_map_are_the_codes() {
         ("INBOX_JOBS_MAX", chat::fanout::INBOX_JOBS_MAX.to_string()),
         ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
         ("OPEN_LEN_MAX", format!("{} B", wire::http_shape::OPEN_LEN_MAX)),
+        ("REPEATS_MAX", udp::guard::REPEATS_MAX.to_string()),
+        ("REPLIES_PER_SECOND_MAX", udp::guard::REPLIES_PER_SECOND_MAX.to_string()),
+        ("SOURCES_MAX", udp::guard::SOURCES_MAX.to_string()),
         ("REPLY_LEN_MAX", mib(bare::command::REPLY_LEN_MAX)),
     ] {
         let row = format!("| `{name}` | {value} |");

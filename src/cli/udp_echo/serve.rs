@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -14,6 +15,7 @@ use clap::{Args, ValueEnum};
 use super::{Characters, PROGRAM, signals};
 use crate::cli::{Exit, args, printable, put_out, say};
 use crate::net::Address;
+use crate::udp::guard::{Held, INTERVAL};
 use crate::udp::serve::{Event, NotAnswered, Reply, Service, Totals, serve};
 use crate::udp::{Codec, Endpoint, Socket, bind};
 
@@ -51,6 +53,10 @@ const EXAMPLES: &str = "\
 0.0.0.0 and [::] mean one socket for each of this machine's addresses of that family, as they are \
 now, so that a reply leaves from the address that was asked. A line says which.
 
+A sender can be forged, so no reply is longer than its request, an address that is not loopback gets at \
+most 1,000 replies a second, and a source that sends the last replies back 100 times within a second is \
+not answered for a second.
+
 Examples:
   udp-echo serve                                         echo on 127.0.0.1 and [::1], port 5263
   udp-echo serve --bind 127.0.0.1:8088 --reply upper     reply in capitals
@@ -85,6 +91,7 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
     let own =
         sockets.iter().map(Socket::local).collect::<io::Result<Vec<_>>>().context("cannot read an own address")?;
     let totals = Totals::default();
+    let guard = Mutex::default();
     let service = Service {
         reply: options.reply.into(),
         codec: options.characters.encoding,
@@ -92,6 +99,7 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
         stop: &stop,
         own: &own,
         totals: &totals,
+        guard: &guard,
     };
     tell_ready(options, &own)?;
     let screen = Screen::new(options);
@@ -170,13 +178,15 @@ struct Screen<'a> {
     terminal: bool,
     // Anybody can send what cannot be answered: the first is worth a line, the others a look with -v.
     remarked: AtomicBool,
+    /// When a source was last said to be held back.
+    held: Mutex<Option<Instant>>,
     failed: Mutex<Option<anyhow::Error>>,
 }
 
 impl<'a> Screen<'a> {
     fn new(options: &'a Serve) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { options, terminal, remarked: AtomicBool::new(false), failed: Mutex::default() }
+        Self { options, terminal, remarked: AtomicBool::new(false), held: Mutex::default(), failed: Mutex::default() }
     }
 
     fn show(&self, own: &Endpoint, event: &Event<'_>) -> ControlFlow<()> {
@@ -207,10 +217,27 @@ impl<'a> Screen<'a> {
     }
 
     fn remark(&self, from: &Endpoint, why: &NotAnswered) {
-        let again = self.remarked.swap(true, Ordering::SeqCst);
+        let again = match why {
+            NotAnswered::Held(Held::Silenced | Held::RateAgain) => true,
+            NotAnswered::Held(Held::Repeats | Held::Rate) => self.was_held_just_now(),
+            _ => self.remarked.swap(true, Ordering::SeqCst),
+        };
         if !self.options.quiet && (self.options.verbose || !again) {
             say(PROGRAM, &format!("{}: not answered: {why}", printable(&from.to_string())));
         }
+    }
+}
+
+impl Screen<'_> {
+    /// Senders can be forged: of sources that are held back one a second is worth a line.
+    fn was_held_just_now(&self) -> bool {
+        let mut last = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let is_recent = last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL);
+        if !is_recent {
+            *last = Some(now);
+        }
+        is_recent
     }
 }
 

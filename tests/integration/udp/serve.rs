@@ -3,9 +3,57 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::{PATIENCE, Program, raw, receive, run};
+
+/// Two servers, the first of which gets a datagram that seems to come from the second: sent from the second's port before
+/// it was there, and read by the first only when it is.
+fn answering_each_other(first: &[&str], second: &[&str]) {
+    let (mut one, ready) = Program::serve(1, &[&["--bind=127.0.0.1:0"], first].concat());
+    one.signal(Signal::STOP);
+    let pid = Pid::from_child(&one.child);
+    assert!(waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap().1.stopped());
+    let (forger, address) = raw();
+    forger.send_to(b"go round", &ready[0]).unwrap();
+    drop(forger);
+    let (other, _) = Program::serve(1, &[&["--bind", &address], second].concat());
+    one.signal(Signal::CONT);
+
+    let line = one.stderr_line();
+    let want = format!("udp-echo: {address}: not answered: it sent our own replies back 100 times within 1s");
+    assert!(line.starts_with(&want), "{first:?} {second:?}: {line}");
+    // Whoever measures meanwhile is not concerned.
+    let measured = run(&["ping", &ready[0], "--count=500", "--interval=0", "-q"]);
+    assert_eq!(measured.code, Some(0), "{}", measured.stderr);
+    assert!(String::from_utf8(measured.stdout).unwrap().contains(" 0 lost"));
+
+    for server in [&one, &other] {
+        server.signal(Signal::TERM);
+    }
+    let (one, other) = (one.end(), other.end());
+    let said = format!("{} {}", one.stderr, other.stderr);
+    assert!(said.contains("datagrams: 101 received") || said.contains("datagrams: 601 received"), "{said}");
+}
+
+#[test]
+fn two_servers_that_answer_each_other_fall_silent() {
+    answering_each_other(&[], &[]);
+    answering_each_other(&["--reply=upper"], &["--reply=upper", "--encoding=gbk"]);
+    answering_each_other(&["--reply=upper"], &[]);
+}
+
+#[test]
+fn nothing_is_answered_that_is_longer_than_what_came() {
+    let (mut server, ready) = Program::serve(1, &["--bind=127.0.0.1:0", "--reply=upper", "--encoding=iso-2022-jp"]);
+    let (client, own) = raw();
+    // The request is cut within its shift state, and its capitals would close it: three bytes more.
+    client.send_to(b"\x1b$B$\"", &ready[0]).unwrap();
+    let line = server.stderr_line();
+    assert_eq!(line, format!("udp-echo: {own}: not answered: the answer would be longer than what came"));
+    client.send_to(b"abc", &ready[0]).unwrap();
+    assert_eq!(receive(&client).0, b"ABC");
+}
 
 #[test]
 fn every_datagram_is_echoed_empty_and_long_ones_too() {
