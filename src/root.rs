@@ -254,24 +254,48 @@ impl Root {
     /// # Errors
     /// It exists, the one above it does not, or it leads out of the root.
     pub fn make_dir(&self, path: &RootPath, parents: bool) -> Result<(), Refusal> {
-        // Not cap-std's `create_dir_all`: it goes up by recursion, and a path of 2,000 parts is deeper
-        // than a line's stack.
-        let mut missing = vec![path.clone()];
-        while let Some(next) = missing.last() {
-            let made = self
-                .open_parent(next)
-                .and_then(|(dir, name)| dir.create_dir(name).map_err(|error| refusal(path, &error)));
-            match made {
-                Ok(()) => missing.truncate(missing.len() - 1),
-                Err(refusal) if parents && refusal.code == ErrorCode::NotFound => match next.split_last() {
-                    Some((above, _)) if !above.is_root() => missing.push(above),
-                    _ => return Err(refusal),
-                },
-                Err(_) if parents && self.is_dir(next) => missing.truncate(missing.len() - 1),
+        if !parents {
+            let (dir, name) = self.open_parent(path)?;
+            return dir.create_dir(name).map_err(|error| refusal(path, &error));
+        }
+        let parts: Vec<&[u8]> = path.parts().collect();
+        let (mut dir, there) = self.open_deepest(&parts)?;
+        for (index, part) in parts.iter().enumerate().skip(there) {
+            let name = OsStr::from_bytes(part);
+            let made = dir.create_dir(name);
+            // Another request may have been faster.
+            let is_there = made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+            if !is_there {
+                made.map_err(|error| refusal(path, &error))?;
+            }
+            dir = match self.open_dir_in(&dir, name) {
+                Ok(opened) => opened,
+                // A symlink, put there a moment ago: followed from the root, as every other.
+                Err(_) if is_there => self.open_dir(&Self::first(&parts, index + 1))?,
+                Err(error) => return Err(refusal(path, &error)),
+            };
+        }
+        Ok(())
+    }
+
+    /// The deepest directory on the way that `parts` name which is there, and how many parts lead to it. Halving finds it: to try
+    /// part by part from the root would walk a path of 2,000 parts 2,000 times.
+    fn open_deepest(&self, parts: &[&[u8]]) -> Result<(Dir, usize), Refusal> {
+        let (mut there, mut missing) = (0, parts.len() + 1);
+        let mut deepest = self.open_dir(&RootPath::default())?;
+        while missing - there > 1 {
+            let middle = there.midpoint(missing);
+            match self.open_dir(&Self::first(parts, middle)) {
+                Ok(dir) => (deepest, there) = (dir, middle),
+                Err(refusal) if refusal.code == ErrorCode::NotFound => missing = middle,
                 Err(refusal) => return Err(refusal),
             }
         }
-        Ok(())
+        Ok((deepest, there))
+    }
+
+    fn first(parts: &[&[u8]], count: usize) -> RootPath {
+        RootPath(parts.get(..count).unwrap_or(parts).join(&b'/'))
     }
 
     /// Removes a file or symlink; with `recursive`, a directory and all that is in it.
@@ -533,6 +557,35 @@ mod tests {
         assert!(root.open_file(&at("/good")).is_ok());
         root.remove(&at("/absolute"), true).unwrap();
         assert!(outside.path().join("secret").exists(), "removing a link leaves what it points to alone");
+    }
+
+    #[test]
+    fn directories_are_made_from_the_deepest_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let deep = at(&"/x".repeat(2_000));
+        let parts: Vec<&[u8]> = deep.parts().collect();
+        assert_eq!(root.open_deepest(&parts).unwrap().1, 0);
+        root.make_dir(&deep, true).unwrap();
+        assert_eq!(root.open_deepest(&parts).unwrap().1, 2_000);
+        root.make_dir(&deep, true).unwrap();
+        root.make_dir(&at("/x/x/y/z"), true).unwrap();
+        root.make_dir(&at("/"), true).unwrap();
+        assert!(dir.path().join("x/x/y/z").is_dir());
+        assert_eq!(root.make_dir(&deep, false).unwrap_err().code, ErrorCode::Exists);
+        assert_eq!(root.make_dir(&at("/no/such"), false).unwrap_err().code, ErrorCode::NotFound);
+
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert_eq!(root.make_dir(&at("/file/a/b"), true).unwrap_err().code, ErrorCode::NotADirectory);
+        assert_eq!(root.make_dir(&at("/file"), true).unwrap_err().code, ErrorCode::NotADirectory);
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        for (target, name) in [("x/x", "inside"), ("..", "outside"), ("nowhere", "dangling")] {
+            link(target, name);
+        }
+        root.make_dir(&at("/inside/made/here"), true).unwrap();
+        assert!(dir.path().join("x/x/made/here").is_dir());
+        assert_eq!(root.make_dir(&at("/outside/a/b"), true).unwrap_err().code, ErrorCode::OutsideRoot);
+        assert_eq!(root.make_dir(&at("/dangling/a"), true).unwrap_err().code, ErrorCode::NotFound);
     }
 
     #[test]
