@@ -51,19 +51,43 @@ impl BindError {
 ///
 /// # Errors
 /// [`BindError`], for the first address that could not be had.
-pub fn bind(address: &Address, default_port: u16) -> Result<Vec<Socket>, BindError> {
+pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
     let found = Endpoint::resolve(address, default_port).map_err(|error| BindError::new(&address, error))?;
-    let mut sockets = Vec::new();
+    let mut bound = Bound::default();
     for endpoint in found {
         match endpoint {
-            Endpoint::Ip(wildcard) if endpoint.is_wildcard() => {
+            Endpoint::Ip(mut wildcard) if endpoint.is_wildcard() => {
                 let addresses = local::addresses(wildcard).map_err(|error| BindError::new(&wildcard, error))?;
-                sockets.extend(bind_some(&addresses)?);
+                let sockets = bind_some(&addresses)?;
+                if let Some(Ok(Endpoint::Ip(first))) = sockets.first().map(Socket::local) {
+                    wildcard.set_port(first.port());
+                    bound.wildcards.push(wildcard);
+                }
+                bound.sockets.extend(sockets);
             }
-            _ => sockets.push(Socket::bind(&endpoint).map_err(|error| BindError::new(&endpoint, error))?),
+            _ => bound.sockets.push(Socket::bind(&endpoint).map_err(|error| BindError::new(&endpoint, error))?),
         }
     }
-    Ok(sockets)
+    Ok(bound)
+}
+
+/// What was bound, and what may come later.
+#[derive(Debug, Default)]
+pub struct Bound {
+    /// A socket for each address.
+    pub sockets: Vec<Socket>,
+    /// `0.0.0.0` and `[::]`, with the port of their sockets: of these addresses may come later, see [`bind_new`].
+    pub wildcards: Vec<SocketAddr>,
+}
+
+/// Binds the addresses of `wildcard` that this machine has by now and that are not `known`. Those that cannot be bound, since they
+/// are gone again or taken, are left for the next time.
+///
+/// # Errors
+/// The kernel's list cannot be read.
+pub fn bind_new(wildcard: SocketAddr, known: &[Endpoint]) -> io::Result<Vec<(Endpoint, Socket)>> {
+    let found = local::addresses(wildcard)?.into_iter().map(Endpoint::Ip).filter(|address| !known.contains(address));
+    Ok(found.filter_map(|address| Some((address.clone(), Socket::bind(&address).ok()?))).collect())
 }
 
 /// Binds both loopback addresses at one port; a machine without IPv6 gets the one it has.
@@ -144,10 +168,16 @@ mod tests {
 
     #[test]
     fn a_wildcard_becomes_a_socket_for_every_address() {
-        let sockets = bind(&"0.0.0.0:0".parse().unwrap(), 0).unwrap();
-        assert!(!sockets.is_empty());
-        for socket in &sockets {
-            assert!(!socket.local().unwrap().is_wildcard());
-        }
+        let bound = bind(&"0.0.0.0:0".parse().unwrap(), 0).unwrap();
+        assert!(!bound.sockets.is_empty());
+        let own: Vec<Endpoint> = bound.sockets.iter().map(|socket| socket.local().unwrap()).collect();
+        assert!(own.iter().all(|address| !address.is_wildcard()));
+        // What is known is not bound again; what was forgotten is.
+        assert!(bind_new(bound.wildcards[0], &own).unwrap().is_empty());
+        drop(bound.sockets);
+        let wildcard = bound.wildcards[0];
+        let again = bind_new(wildcard, &own[1..]).unwrap();
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].0, own[0]);
     }
 }

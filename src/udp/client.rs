@@ -74,6 +74,8 @@ pub struct Client {
     socket: Socket,
     peer: Endpoint,
     others: VecDeque<Endpoint>,
+    /// Those that were tried, the present one too.
+    tried: Vec<Endpoint>,
 }
 
 impl Client {
@@ -85,9 +87,11 @@ impl Client {
         let unknown = |source| ClientError::Unknown { host: address.to_string(), source };
         let mut others: VecDeque<_> = Endpoint::resolve(address, default_port).map_err(unknown)?.into();
         let mut last = unknown(io::Error::other("the name has no address"));
+        let mut tried = Vec::new();
         while let Some(peer) = others.pop_front() {
+            tried.push(peer.clone());
             match connect(&peer) {
-                Ok(socket) => return Ok(Self { socket, peer, others }),
+                Ok(socket) => return Ok(Self { socket, peer, others, tried }),
                 Err(error) => last = error,
             }
         }
@@ -115,12 +119,21 @@ impl Client {
     /// Goes to the name's next address, where somebody may be; false if there is none.
     pub fn next_address(&mut self) -> bool {
         while let Some(peer) = self.others.pop_front() {
+            self.tried.push(peer.clone());
             if let Ok(socket) = connect(&peer) {
                 (self.socket, self.peer) = (socket, peer);
                 return true;
             }
         }
         false
+    }
+
+    /// Goes through the name's addresses from the first again, for a server that is not there yet. Of a Unix socket
+    /// also the file may be another one by now.
+    pub fn start_over(&mut self) {
+        self.others = std::mem::take(&mut self.tried).into();
+        // Where none can be connected to, all of them are tried again the next time.
+        self.next_address();
     }
 
     /// Sends one datagram, which may be empty.

@@ -8,6 +8,9 @@ use super::socket::random;
 use super::tally::{Answer, Counts, Tally};
 use super::{Arrival, Client, ClientError, Endpoint, Stop, receive_buffer};
 
+/// From one attempt to the next while nobody is there yet.
+pub const NOBODY_PAUSE: Duration = Duration::from_millis(200);
+
 /// What to send, and how long to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -19,6 +22,8 @@ pub struct Plan {
     pub size: usize,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How long to wait for somebody to be there; what was sent meanwhile does not count.
+    pub wait: Duration,
 }
 
 /// What came of a probe.
@@ -45,6 +50,8 @@ pub enum Event<'a> {
     },
     /// Nobody is there any more; there was somebody.
     Gone,
+    /// Nobody is there yet.
+    Nobody,
 }
 
 /// A whole run.
@@ -87,13 +94,14 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             let lock_step = self.plan.interval.is_zero();
-            let may_send = !all_sent && if lock_step { waiting_since.is_none() } else { now >= next_send };
+            let holds_back = all_sent || lock_step && waiting_since.is_some();
+            let may_send = !holds_back && now >= next_send;
             let step = if may_send {
                 next_send = (next_send + self.plan.interval).max(now);
                 self.send(now)
             } else {
                 let overdue_at = waiting_since.map(|since| since + self.plan.timeout);
-                let send_at = (!all_sent && !lock_step).then_some(next_send);
+                let send_at = (!holds_back).then_some(next_send);
                 let until = overdue_at.into_iter().chain(send_at).min().map(|wake| self.started + wake);
                 self.receive(&mut buffer, until, stop, &mut see)
             };
@@ -102,8 +110,17 @@ impl<'a> Run<'a> {
                 Ok(ControlFlow::Break(())) => return Ok(()),
                 Err(ClientError::Refused { .. }) if self.start_again() => next_send = Duration::ZERO,
                 // It was there before: it may come back, and what is lost is counted.
-                Err(ClientError::Refused { .. }) if self.tally.counts.received > 0 => {
+                Err(ClientError::Refused { .. }) if self.tally.counts.received + self.tally.counts.damaged > 0 => {
                     if see(Event::Gone).is_break() {
+                        return Ok(());
+                    }
+                }
+                // All that was under way found nobody: counting begins when somebody is there.
+                Err(ClientError::Refused { .. }) if now < self.plan.wait => {
+                    self.tally = Tally::default();
+                    self.client.start_over();
+                    next_send = now + NOBODY_PAUSE;
+                    if see(Event::Nobody).is_break() {
                         return Ok(());
                     }
                 }

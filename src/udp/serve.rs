@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,8 +107,8 @@ pub struct Service<'a> {
     pub limit: Option<u64>,
     /// Ends every socket's loop.
     pub stop: &'a Stop,
-    /// The addresses of all the sockets: a datagram from one of them is forged, and not answered.
-    pub own: &'a [Endpoint],
+    /// The addresses of all the sockets, more of which may come: a datagram from one of them is forged, and not answered.
+    pub own: &'a RwLock<Vec<Endpoint>>,
     /// What was done so far.
     pub totals: &'a Totals,
     /// What holds replies back that others may have asked for in somebody's name.
@@ -184,7 +184,7 @@ impl Service<'_> {
         if !to.can_be_answered() {
             return Err(NotAnswered::NoAddress);
         }
-        if self.own.contains(to) {
+        if self.own.read().unwrap_or_else(PoisonError::into_inner).contains(to) {
             return Err(NotAnswered::Ourselves);
         }
         let reply = match self.reply {

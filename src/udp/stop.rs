@@ -7,6 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A request to stop, for any number of waiting threads at once.
 #[derive(Debug)]
@@ -51,6 +54,26 @@ impl Stop {
     /// No descriptors are left.
     pub fn waker(&self) -> io::Result<UnixStream> {
         self.waker.try_clone()
+    }
+
+    /// Waits so long, or until somebody asks: whether somebody has.
+    ///
+    /// # Errors
+    /// The operating system does not let us wait.
+    pub fn wait(&self, time: Duration) -> io::Result<bool> {
+        let until = Instant::now() + time;
+        while !self.is_triggered() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let limit = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)], limit.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -1,9 +1,9 @@
 //! `udp-echo ping`.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
@@ -11,10 +11,10 @@ use super::{PROGRAM, Patience, Reach, not_asked, say_both_ends, signals};
 use crate::cli::args::{self, Talk};
 use crate::cli::exit::usage;
 use crate::cli::{Exit, put_json, put_out, say};
-use crate::udp::ping::{Event, Plan, Run};
+use crate::udp::ping::{Event, NOBODY_PAUSE, Plan, Run};
 use crate::udp::probe::PROBE_LEN_MIN;
 use crate::udp::tally::{Answer, Tally};
-use crate::udp::{Client, DATAGRAM_LEN_MAX};
+use crate::udp::{Client, ClientError, DATAGRAM_LEN_MAX, Stop};
 
 /// Measure round-trip times and count what is lost.
 #[derive(Debug, Args)]
@@ -33,9 +33,14 @@ pub(super) struct Ping {
     size: u64,
     #[command(flatten)]
     patience: Patience,
+    /// How long to wait for a server that is not there yet; 0: not at all
+    #[arg(long, env = "LANDLINE_UDP_WAIT", default_value = "10s", value_name = "DURATION", value_parser = args::duration)]
+    wait: Duration,
     #[command(flatten)]
     talk: Talk,
 }
+
+const NOBODY_YET: &str = "nobody is there yet; waiting, Ctrl-C ends";
 
 const EXAMPLES: &str = "\
 Every datagram carries a sequence number and a time stamp, and each answer is compared with it byte \
@@ -45,6 +50,8 @@ Examples:
   udp-echo ping localhost --count 5
   udp-echo ping 192.0.2.7:8088 --size 1024 --interval 200ms
   udp-echo ping localhost --count 10000 --interval 0 --json
+
+Where nobody is there yet it waits (--wait); counting begins when somebody is.
 
 Exit code 0 if an answer came, 1 if none did, 3 if nobody is there. Ctrl-C prints the summary \
 and ends with 0 if an answer came, else with 130.";
@@ -76,11 +83,12 @@ struct Times {
 
 pub(super) fn run(options: &Ping) -> Result<Exit> {
     let plan = plan(options)?;
-    let mut client = match Client::open(&options.reach.address()?, options.reach.port) {
+    let stop = signals::stop_on_signals()?;
+    let mut client = match open(options, &stop)? {
         Ok(client) => client,
+        Err(_) if stop.is_triggered() => return Ok(Exit::Interrupted),
         Err(error) => return not_asked(error),
     };
-    let stop = signals::stop_on_signals()?;
     if options.talk.verbose {
         say_both_ends(&client);
     }
@@ -103,6 +111,23 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
     }
 }
 
+/// Opens the socket, and waits for a Unix server that has no file yet as for one that does not answer yet.
+fn open(options: &Ping, stop: &Stop) -> Result<Result<Client, ClientError>> {
+    let address = options.reach.address()?;
+    let (started, mut was_said) = (Instant::now(), false);
+    loop {
+        match Client::open(&address, options.reach.port) {
+            Err(ClientError::Refused { .. }) if started.elapsed() < options.wait && !stop.is_triggered() => {
+                if !std::mem::replace(&mut was_said, true) {
+                    say(PROGRAM, NOBODY_YET);
+                }
+            }
+            other => return Ok(other),
+        }
+        stop.wait(NOBODY_PAUSE).context("cannot wait")?;
+    }
+}
+
 fn plan(options: &Ping) -> Result<Plan> {
     let size = usize::try_from(options.size).ok().filter(|size| (PROBE_LEN_MIN..=DATAGRAM_LEN_MAX).contains(size));
     let wrong = || usage(format!("--size {}: choose {PROBE_LEN_MIN} to {DATAGRAM_LEN_MAX} bytes", options.size));
@@ -111,6 +136,7 @@ fn plan(options: &Ping) -> Result<Plan> {
         interval: options.interval,
         size: size.ok_or_else(wrong)?,
         timeout: options.patience.timeout,
+        wait: options.wait,
     })
 }
 
@@ -148,6 +174,12 @@ impl Screen<'_> {
                     "{len} bytes that are not what was sent: does the server echo, and as much as {} bytes?\n",
                     self.size
                 )
+            }
+            Event::Nobody => {
+                if !std::mem::replace(&mut self.gone, true) {
+                    say(PROGRAM, NOBODY_YET);
+                }
+                return ControlFlow::Continue(());
             }
             Event::Gone => {
                 if !std::mem::replace(&mut self.gone, true) {

@@ -2,12 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -15,9 +15,10 @@ use clap::{Args, ValueEnum};
 use super::{Characters, PROGRAM, signals};
 use crate::cli::{Exit, args, printable, put_out, say};
 use crate::net::Address;
+use crate::udp::bind::{self, Bound};
 use crate::udp::guard::{Held, INTERVAL};
 use crate::udp::serve::{Event, NotAnswered, Reply, Service, Totals, serve};
-use crate::udp::{Codec, Endpoint, Socket, bind};
+use crate::udp::{Codec, Endpoint, Socket};
 
 /// Answer every datagram, or only show it.
 #[derive(Debug, Args)]
@@ -50,8 +51,8 @@ pub(super) struct Serve {
 const BIND_HELP: &str = "Where to receive: HOST, HOST:PORT, [::1]:7000 or unix:/path; may be given more than once [default: 127.0.0.1 and ::1]";
 
 const EXAMPLES: &str = "\
-0.0.0.0 and [::] mean one socket for each of this machine's addresses of that family, as they are \
-now, so that a reply leaves from the address that was asked. A line says which.
+0.0.0.0 and [::] mean one socket for each of this machine's addresses of that family, those that come \
+later too, so that a reply leaves from the address that was asked. A line says which.
 
 A sender can be forged, so no reply is longer than its request, an address that is not loopback gets at \
 most 1,000 replies a second, and a source that sends the last replies back 100 times within a second is \
@@ -85,13 +86,18 @@ impl From<ReplyWord> for Reply {
     }
 }
 
+/// How often this machine's addresses are looked at again, where all of them are served.
+const ADDRESSES_INTERVAL: Duration = Duration::from_secs(1);
+
 pub(super) fn run(options: &Serve) -> Result<Exit> {
     let stop = signals::stop_on_signals()?;
-    let sockets = bind_all(options)?;
+    let Bound { sockets, wildcards } = bind_all(options)?;
     let own =
         sockets.iter().map(Socket::local).collect::<io::Result<Vec<_>>>().context("cannot read an own address")?;
+    tell_ready(options, &own)?;
+    let sockets: Vec<_> = own.iter().cloned().zip(sockets).collect();
     let totals = Totals::default();
-    let guard = Mutex::default();
+    let (guard, own) = (Mutex::default(), RwLock::new(own));
     let service = Service {
         reply: options.reply.into(),
         codec: options.characters.encoding,
@@ -101,11 +107,9 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
         totals: &totals,
         guard: &guard,
     };
-    tell_ready(options, &own)?;
     let screen = Screen::new(options);
-    let outcome = serve_all(&sockets, &service, &screen);
-    // The files of Unix sockets go before the last word is said.
-    drop(sockets);
+    // The files of Unix sockets go before the last word is said: each thread owns its socket.
+    let outcome = serve_all(sockets, &wildcards, &service, &screen);
     if !options.quiet {
         let [datagrams, bytes, answered] =
             [&totals.datagrams, &totals.bytes, &totals.answered].map(|count| count.load(Ordering::SeqCst));
@@ -115,22 +119,28 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
     screen.failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(Exit::Done), Err)
 }
 
-fn bind_all(options: &Serve) -> Result<Vec<Socket>> {
+fn bind_all(options: &Serve) -> Result<Bound> {
+    let mut bound = Bound::default();
     if options.bind.is_empty() {
-        return Ok(bind::bind_loopback(options.port)?);
+        bound.sockets = bind::bind_loopback(options.port)?;
     }
-    let mut sockets = Vec::new();
     for address in &options.bind {
-        sockets.extend(bind::bind(address, options.port)?);
+        let Bound { sockets, wildcards } = bind::bind(address, options.port)?;
+        bound.sockets.extend(sockets);
+        bound.wildcards.extend(wildcards);
     }
-    if sockets.is_empty() {
+    if bound.sockets.is_empty() {
         bail!("this machine has no address there; name another with --bind");
     }
-    Ok(sockets)
+    Ok(bound)
+}
+
+fn ready(endpoint: &Endpoint) -> String {
+    format!("{PROGRAM}: ready on {endpoint}\n")
 }
 
 fn tell_ready(options: &Serve, own: &[Endpoint]) -> Result<()> {
-    let lines: Vec<String> = own.iter().map(|endpoint| format!("{PROGRAM}: ready on {endpoint}\n")).collect();
+    let lines: Vec<String> = own.iter().map(ready).collect();
     let lines = lines.concat();
     put_out(lines.as_bytes())?;
     if let Some(number) = options.ready_fd {
@@ -142,33 +152,72 @@ fn tell_ready(options: &Serve, own: &[Endpoint]) -> Result<()> {
     Ok(())
 }
 
-/// One thread for each socket; the first that fails ends them all.
-fn serve_all(sockets: &[Socket], service: &Service<'_>, screen: &Screen<'_>) -> Result<()> {
+/// One thread for each socket; the first that fails ends them all. Of `wildcards` those addresses are served too that come later.
+fn serve_all(
+    sockets: Vec<(Endpoint, Socket)>,
+    wildcards: &[SocketAddr],
+    service: &Service<'_>,
+    screen: &Screen<'_>,
+) -> Result<()> {
     thread::scope(|scope| {
         let mut outcome = Ok(());
         let mut threads: Vec<ScopedJoinHandle<'_, Result<()>>> = Vec::new();
-        for (socket, own) in sockets.iter().zip(service.own) {
+        let mut start = |own: Endpoint, socket: Socket| {
+            let name = own.to_string();
             let work = move || {
-                let served = serve(socket, service, |event| screen.show(own, &event));
+                let served = serve(&socket, service, |event| screen.show(&own, &event));
                 if served.is_err() {
                     service.stop.trigger();
                 }
                 served.with_context(|| format!("{own}: cannot receive any more"))
             };
-            match thread::Builder::new().name(own.to_string()).spawn_scoped(scope, work) {
+            match thread::Builder::new().name(name).spawn_scoped(scope, work) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     service.stop.trigger();
                     outcome = Err(error).context("cannot start a thread");
                 }
             }
+        };
+        for (own, socket) in sockets {
+            start(own, socket);
+        }
+        let watched = serve_later(wildcards, service, &mut start);
+        if watched.is_err() {
+            service.stop.trigger();
         }
         for thread in threads {
             let served = thread.join().unwrap_or_else(|_panic| Err(anyhow!("a socket's thread broke down")));
             outcome = outcome.and(served);
         }
-        outcome
+        outcome.and(watched)
     })
+}
+
+/// Serves the addresses that come while the server runs (a network that is plugged in, a container's bridge), until it is stopped.
+/// One that goes keeps its socket: it may come back.
+fn serve_later(wildcards: &[SocketAddr], service: &Service<'_>, start: &mut dyn FnMut(Endpoint, Socket)) -> Result<()> {
+    if wildcards.is_empty() {
+        return Ok(());
+    }
+    while !service.stop.wait(ADDRESSES_INTERVAL).context("cannot wait for addresses")? {
+        for wildcard in wildcards {
+            let known = service.own.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let new = match bind::bind_new(*wildcard, &known) {
+                Ok(new) => new,
+                Err(error) => {
+                    say(PROGRAM, &format!("cannot look for new addresses: {error}; those that are there are served"));
+                    return Ok(());
+                }
+            };
+            for (own, socket) in new {
+                service.own.write().unwrap_or_else(PoisonError::into_inner).push(own.clone());
+                put_out(ready(&own).as_bytes())?;
+                start(own, socket);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a person sees of it.

@@ -58,9 +58,36 @@ fn silence_is_1_and_nobody_is_3() {
     let ended = run(&["ping", &address, "--count=1", "--timeout=10ms"]);
     assert_eq!(ended.code, Some(1));
     assert!(String::from_utf8(ended.stdout).unwrap().starts_with("seq=1: no answer within 10ms\n"));
-    let ended = run(&["ping", "127.0.0.1:1"]);
+    let ended = run(&["ping", "127.0.0.1:1", "--wait=0"]);
     assert_eq!((ended.code, ended.stdout.as_slice()), (Some(3), b"".as_slice()), "{}", ended.stderr);
     assert_eq!(run(&["ping", &address, "--size=46"]).code, Some(2));
+}
+
+#[test]
+fn a_server_that_is_not_there_yet_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", dir.path().join("echo.sock").display());
+    let (taken, udp) = raw();
+    drop(taken);
+    for address in [&udp, &unix] {
+        let mut client = Program::start(&["ping", address, "--count=3", "--interval=0", "-q", "--wait=60s"]);
+        assert_eq!(client.stderr_line(), "udp-echo: nobody is there yet; waiting, Ctrl-C ends");
+        let (_server, _) = Program::serve(1, &["--bind", address]);
+        let ended = client.end();
+        let text = String::from_utf8(ended.stdout).unwrap();
+        assert_eq!(ended.code, Some(0), "{text}");
+        assert!(text.contains("3 sent, 3 received, 0 lost"), "what was sent before does not count: {text}");
+    }
+    // A name's other addresses are tried again too: the server comes at the first, or at the second.
+    let mut client = Program::start(&["ping", &udp.replace("127.0.0.1", "localhost"), "--count=1", "-q", "--wait=60s"]);
+    assert_eq!(client.stderr_line(), "udp-echo: nobody is there yet; waiting, Ctrl-C ends");
+    let (_server, _) = Program::serve(1, &["--bind", &udp]);
+    assert_eq!(client.end().code, Some(0));
+
+    let mut client = Program::start(&["ping", "127.0.0.1:1", "--wait=1h"]);
+    client.stderr_line();
+    client.signal(Signal::INT);
+    assert_eq!(client.end().code, Some(130), "a wait is left with Ctrl-C");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
@@ -88,6 +89,33 @@ fn a_wildcard_answers_from_the_address_that_was_asked() {
         client.send(b"who?").unwrap();
         assert_eq!(receive(&client), (b"who?".to_vec(), to));
     }
+}
+
+/// In a network namespace of its own, where an address may be added.
+#[test]
+fn an_address_that_comes_later_is_served_too() {
+    let script = r#"
+        ip link set lo up && ip addr add 10.9.8.7/32 dev lo || exit 77
+        "$1" serve --bind 0.0.0.0:7000 >ready 2>&1 &
+        server=$!
+        trap 'kill $server' EXIT
+        until grep -q 'ready on 10.9.8.7:7000' ready; do sleep 0.1; done
+        ip addr add 10.9.8.8/32 dev lo
+        until grep -q 'ready on 10.9.8.8:7000' ready; do sleep 0.1; done
+        "$1" send --timeout 20s 10.9.8.8:7000 hello"#;
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["120", "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script, "sh"];
+    let mut command = Command::new("timeout");
+    command.args(arguments).arg(env!("CARGO_BIN_EXE_udp-echo")).current_dir(dir.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || said.contains("unshare") {
+        eprintln!("SKIPPED: no network namespace of our own can be had here: {said}");
+        return;
+    }
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let log = std::fs::read_to_string(dir.path().join("ready")).unwrap_or_default();
+    assert_eq!((output.status.code(), &*shown), (Some(0), "hello\n"), "{said} {log}");
 }
 
 #[test]
