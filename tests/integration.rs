@@ -47,6 +47,8 @@ mod raw;
 mod secure;
 #[path = "integration/server.rs"]
 mod server;
+#[path = "integration/shown.rs"]
+mod shown;
 #[path = "integration/talk.rs"]
 mod talk;
 #[path = "integration/trees.rs"]

@@ -181,7 +181,9 @@ fn the_tests_that_the_map_names_exist() {
 
 #[test]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, udp, wire};
+    use landline::{
+        audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, udp, wire,
+    };
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
