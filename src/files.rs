@@ -58,7 +58,9 @@ impl Sink for Part {
 /// A refusal for the client, or the line failed.
 pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
-    let (mut file, metadata) = session.root.open_file(&path)?;
+    let (file, metadata) = session.root.open_file(&path)?;
+    // What is appended meanwhile is not sent: nothing is longer than it was announced.
+    let mut file = file.take(metadata.len());
     line.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
     let mut sending = Sending::new();
     while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
@@ -72,6 +74,10 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
             });
         }
         line.sender().queue(&PIECE, piece)?;
+    }
+    if metadata.len() == 0 && file.get_mut().read(&mut [0]).is_ok_and(|read| read > 0) {
+        let text = format!("{path}: says that it is empty, and is not, as in /proc; copy it to a file first");
+        return Err(Refusal::new(ErrorCode::Failed, text).into());
     }
     if sending.size < metadata.len() {
         let text = format!("{path}: became shorter while it was sent, {} bytes of {}", sending.size, metadata.len());
@@ -128,8 +134,12 @@ fn receive_file<S: Sink>(line: &mut Line, mut sink: S, attributes: &Attributes, 
         loop {
             let len = line.receiver().fill_from_body(&mut piece)?;
             let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-            sink.take(bytes).map_err(Error::ours("received file"))?;
             size += bytes.len() as u64;
+            if size > attributes.size {
+                let text = format!("more came than the {} bytes that the server announced", attributes.size);
+                return Err(Error::ours("received file")(std::io::Error::other(text)));
+            }
+            sink.take(bytes).map_err(Error::ours("received file"))?;
         }
         progress(size)?;
     }

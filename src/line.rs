@@ -26,8 +26,10 @@ pub type LineSender = Sender<WriteHalf>;
 
 /// A list leaves in pieces of about so many bytes.
 const LISTING_PIECE_LEN: usize = 64 * 1024;
-/// Longest list that a client takes, in bytes: about a million entries of a directory.
+/// Longest list that a client takes, in bytes...
 const LISTING_LEN_MAX: usize = 128 * 1024 * 1024;
+/// ... and in lines: each takes more memory than bytes.
+pub const LISTING_LINES_MAX: usize = 1_000_000;
 /// How long a server may take to say `hello`, which it does before it looks at any request.
 const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -205,7 +207,17 @@ impl Line {
     /// As [`answer_or_refusal`](Self::answer_or_refusal), or it is no such list.
     pub fn listing<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
         let bad = |why: String| Error::from(Misbehaviour::BadBody { what: "listing", why });
-        let mut listing: Vec<u8> = Vec::new();
+        let add = |line: &[u8], listing: &mut Vec<T>| {
+            if line.is_empty() {
+                return Ok(());
+            }
+            if listing.len() >= LISTING_LINES_MAX {
+                return Err(bad(format!("it is over the limit of {LISTING_LINES_MAX} lines")));
+            }
+            listing.push(serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?);
+            Ok(())
+        };
+        let (mut listing, mut rest, mut came) = (Vec::new(), Vec::new(), 0);
         loop {
             match self.answer_or_refusal("data or end")? {
                 Message::Data { .. } => {}
@@ -213,13 +225,20 @@ impl Line {
                 other => return Err(out_of_turn(&other, "data or end")),
             }
             let piece = self.receiver.body(BODY_LEN_MAX)?;
-            if listing.len() + piece.len() > LISTING_LEN_MAX {
+            came += piece.len();
+            if came > LISTING_LEN_MAX {
                 return Err(bad(format!("it is over the limit of {LISTING_LEN_MAX} bytes")));
             }
-            listing.extend_from_slice(&piece);
+            rest.extend_from_slice(&piece);
+            // What is read is not kept beside what was read from it.
+            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            for line in rest.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
+                add(line, &mut listing)?;
+            }
+            rest.drain(..whole);
         }
-        let lines = listing.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(|error| bad(error.to_string()))).collect()
+        add(&rest, &mut listing)?;
+        Ok(listing)
     }
 
     /// Both halves, for a turn in which both sides speak.
@@ -261,6 +280,14 @@ impl Line {
     /// The socket is gone.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.receiver.stream().set_timeout(timeout)
+    }
+
+    /// How long nothing may move on this connection, neither in nor out, where no other limit is set; `None`: without limit.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_stall(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.receiver.stream().set_stall(limit)
     }
 
     /// When reading ends, however it trickles in; `None`: never.

@@ -49,6 +49,18 @@ impl Socket {
         }
     }
 
+    /// How long a write may wait for the other end to take anything; `None`: without limit.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
+        match self {
+            Self::Tcp(socket) => socket.set_write_timeout(timeout),
+            Self::Unix(socket) => socket.set_write_timeout(timeout),
+        }
+    }
+
     /// The limit that is set.
     pub fn read_timeout(&self) -> Option<Duration> {
         match self {

@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -102,15 +103,19 @@ impl Stream {
     /// The two halves, for two threads.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         let timeout = Cell::new(self.socket.read_timeout());
+        let written = Arc::new(AtomicUsize::new(0));
         let tls = self.encrypted.as_ref().map(|encrypted| Arc::clone(&encrypted.tls));
         let decrypter = self.encrypted.map(|Encrypted { tls, incoming }| Decrypter { tls, incoming });
         let read = ReadHalf {
             socket: Arc::clone(&self.socket),
             timeout,
+            wanted: Cell::new(None),
+            stall: Cell::new(None),
+            written: Arc::clone(&written),
             deadline: Cell::new(None),
             decrypter: RefCell::new(decrypter),
         };
-        (read, WriteHalf { socket: self.socket, tls })
+        (read, WriteHalf { socket: self.socket, tls, written })
     }
 
     /// The server's side of a TLS handshake, of which `first` was already read, within `limit` in all.
@@ -275,6 +280,12 @@ pub struct ReadHalf {
     socket: Arc<Socket>,
     /// The timeout that the socket has, so that setting it again costs no system call.
     timeout: Cell<Option<Duration>>,
+    /// How long a read may wait, as its owner has said.
+    wanted: Cell<Option<Duration>>,
+    /// How long nothing may move in either direction.
+    stall: Cell<Option<Duration>>,
+    /// Counts the writes of the sending half.
+    written: Arc<AtomicUsize>,
     /// When everything that is now waited for must have come, however it trickles in.
     deadline: Cell<Option<Instant>>,
     decrypter: RefCell<Option<Decrypter>>,
@@ -292,11 +303,29 @@ impl ReadHalf {
     /// # Errors
     /// The socket is gone.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.wanted.set(timeout);
+        let timeout = timeout.or(self.stall.get());
         if self.timeout.get() == timeout {
             return Ok(());
         }
         self.timeout.set(timeout);
         self.socket.set_read_timeout(timeout)
+    }
+
+    /// How long nothing may move, neither in nor out, where no other limit is set (`None`: without limit): a server that
+    /// still answers TCP and says nothing is noticed then.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_stall(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.stall.set(limit);
+        self.socket.set_write_timeout(limit)?;
+        self.set_timeout(self.wanted.get())
+    }
+
+    /// Whether a read that timed out is to wait on: what is written moves.
+    fn is_moving(&self, error: &io::Error, written: usize) -> bool {
+        is_timeout(error) && self.wanted.get().is_none() && self.written.load(Ordering::Relaxed) != written
     }
 
     /// When reading ends, whatever comes by then: for those who send a byte now and then. `None`: never.
@@ -322,15 +351,27 @@ impl Read for ReadHalf {
     }
 
     fn read_vectored(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let wait = || wait_before(&self.socket, self.deadline.get());
-        let mut socket = &*self.socket;
-        match self.decrypter.get_mut() {
-            Some(Decrypter { tls, incoming }) => {
-                tls.read(socket, incoming, slices, &mut |dest| wait().and_then(|()| socket.read(dest)))
+        let this = &*self;
+        let mut socket = &*this.socket;
+        let mut read = |slices: &mut [IoSliceMut<'_>]| loop {
+            let written = this.written.load(Ordering::Relaxed);
+            let waited = wait_before(socket, this.deadline.get());
+            match waited.and_then(|()| socket.read_vectored(slices)) {
+                Err(error) if this.is_moving(&error, written) => {}
+                read => return read,
             }
-            None => wait().and_then(|()| socket.read_vectored(slices)),
+        };
+        match &mut *this.decrypter.borrow_mut() {
+            Some(Decrypter { tls, incoming }) => {
+                tls.read(&this.socket, incoming, slices, &mut |dest| read(&mut [IoSliceMut::new(dest)]))
+            }
+            None => read(slices),
         }
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn wait_before(socket: &Socket, deadline: Option<Instant>) -> io::Result<()> {
@@ -345,6 +386,8 @@ fn wait_before(socket: &Socket, deadline: Option<Instant>) -> io::Result<()> {
 pub struct WriteHalf {
     socket: Arc<Socket>,
     tls: Option<Arc<Tls>>,
+    /// Counts what was written, for the receiving half.
+    written: Arc<AtomicUsize>,
 }
 
 impl WriteHalf {
@@ -403,10 +446,14 @@ impl Write for WriteHalf {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &self.tls {
+        let written = match &self.tls {
             Some(tls) => tls.write(&self.socket, slices),
             None => (&*self.socket).write_vectored(slices),
+        };
+        if written.is_ok() {
+            self.written.fetch_add(1, Ordering::Relaxed);
         }
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
