@@ -486,6 +486,21 @@ fn the_root_itself(path: &RootPath) -> Refusal {
 #[error("the server keeps its keys here, and never shows them")]
 struct KeysAreHere;
 
+/// The same refusal, which says what a path is where `path` was written as on the machine itself: with a slash in front,
+/// or `~`.
+pub fn advised(path: &[u8], why: Refusal) -> Refusal {
+    let is_foreign = path.starts_with(b"/") && path != b"/" || path.starts_with(b"~");
+    let is_missing = matches!(why.code, ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::OutsideRoot);
+    if !is_foreign || !is_missing || why.message.ends_with(UNDER_THE_ROOT) {
+        return why;
+    }
+    Refusal::new(why.code, format!("{}{UNDER_THE_ROOT}", why.message))
+}
+
+/// What people are told who write a path as on the machine itself.
+const UNDER_THE_ROOT: &str =
+    "; paths are under the root that the server shows, with or without a slash in front, and ~ is no home there";
+
 /// What to say to the other end when something below a root could not be had.
 pub fn refusal(path: &impl fmt::Display, error: &io::Error) -> Refusal {
     if error.get_ref().and_then(|inner| inner.downcast_ref::<KeysAreHere>()).is_some() {

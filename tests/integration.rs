@@ -31,6 +31,8 @@ mod fuzz;
 mod hostile;
 #[path = "integration/invariants.rs"]
 mod invariants;
+#[path = "integration/meet.rs"]
+mod meet;
 #[path = "integration/mirror.rs"]
 mod mirror;
 #[path = "integration/prompt.rs"]
@@ -47,8 +49,6 @@ mod raw;
 mod secure;
 #[path = "integration/server.rs"]
 mod server;
-#[path = "integration/shown.rs"]
-mod shown;
 #[path = "integration/talk.rs"]
 mod talk;
 #[path = "integration/trees.rs"]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 
 use super::args::{DEFAULT_PORT, Reach, Talk};
-use super::{home, printable, say};
+use super::{home, say};
 use crate::line::Line;
 use crate::net::dial::{ConnectError, dial};
 use crate::net::tls::{HandshakeError, Verdict};
@@ -418,7 +418,7 @@ const PASTED_LEN_MIN: usize = 20;
 /// Asks until it is answered: yes, once, no, or the fingerprint itself, pasted from the other machine.
 fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<Answer> {
     loop {
-        write!(std::io::stderr(), "{program}: {} [yes/once/no/fingerprint] ", printable(question))?;
+        write!(std::io::stderr(), "{program}: {question} [yes/once/no/fingerprint] ")?;
         let mut answer = String::new();
         if std::io::stdin().read_line(&mut answer)? == 0 {
             return Ok(Answer::No);

@@ -1,8 +1,10 @@
 //! `fget`: download files and trees.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,7 +22,7 @@ use crate::files::{Sink, call_get};
 use crate::net::Address;
 use crate::part::Part;
 use crate::root::Root;
-use crate::trees::filter::Filter;
+use crate::trees::first::{FIRST_WINS, Groups};
 use crate::trees::outlet::Out;
 use crate::trees::place::{Place, Shape};
 use crate::trees::share::Share;
@@ -87,15 +89,27 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     }
     let interruption = Interruption::watch()?;
     let mut rest = sources.as_slice();
+    let is_one = rest.iter().all(|source| rest.first().is_some_and(|first| first.address == source.address));
+    if args.copy.delete && !is_one {
+        return Err(usage(
+            "--delete makes DEST what one machine has; fetch from each by itself, to a place of its own",
+        ));
+    }
+    let groups = (!is_one).then(|| Arc::new(Groups::default()));
     while let Some(first) = rest.first() {
         let same = rest.iter().take_while(|source| source.address == first.address).count();
         let (group, others) = rest.split_at(same);
         rest = others;
         let mut names = FromRemote::new(group, destination.path.clone());
-        let attempt = |teller: &mut Teller| fetch((args, &interruption), group, &destination, &mut names, teller);
+        let attempt = |teller: &mut Teller| {
+            fetch((args, &interruption), (group, groups.as_ref()), &destination, &mut names, teller)
+        };
         let shown = (names_of(group), destination.path.to_string_lossy().into_owned());
         if with_retries(&mut teller, (&args.copy, &interruption), (&shown.0, &shown.1), attempt)?.is_interrupted() {
             return Ok(teller.interrupted(super::transfer::GO_ON)?);
+        }
+        if let Some(groups) = &groups {
+            groups.next();
         }
     }
     Ok(teller.finish()?)
@@ -112,7 +126,7 @@ fn names_of(group: &[Remote]) -> String {
 /// Fetches from one machine.
 fn fetch(
     (args, interruption): (&Args, &Interruption),
-    group: &[Remote],
+    (group, groups): (&[Remote], Option<&Arc<Groups>>),
     destination: &Destination,
     names: &mut FromRemote,
     teller: &mut Teller,
@@ -120,19 +134,20 @@ fn fetch(
     let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
     let lines = lines::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
     let Copy { recursive, follow, .. } = args.copy;
-    let selection = args.copy.selection()?;
+    let selected = args.copy.selection()?;
     let out = args.copy.out();
     lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
         let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
         let place = Place::of_own(&destination.path, shape, args.copy.keeping());
         let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
-        let target = Target::new(place, Filter::new(&selection)?).after(last);
+        let target = Target::new(place, selected.filter.clone()).after(last).behind(groups.cloned());
         let target = if share.is_some_and(Share::is_help) { target.helping() } else { target };
         let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
         let Out { bwlimit, compress } = out;
-        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress, share };
+        let pull = Pull { paths, recursive, follow, selection: selected.selection.clone(), bwlimit, compress, share };
         call_pull(line, &pull, target, watch)
     })?;
+    teller.selected(&selected);
     Ok(())
 }
 
@@ -143,8 +158,10 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::
     }
     args.copy.check_for_a_pipe()?;
     let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {
+        args.copy.limit_stalls(&line)?;
         let sink = args.copy.paced(Stdout(Digest::default()));
-        let got = call_get(&mut line, source.path.as_bytes(), |_| Ok(sink), &mut |_| Ok(()));
+        let arrive = |attributes: &Attributes| args.copy.check_size(attributes.size).map(|()| sink);
+        let got = call_get(&mut line, source.path.as_bytes(), arrive, &mut |_| Ok(()));
         let bytes = got.map_err(|error| match error {
             Error::Ours { source, .. } => Error::ours(super::STDOUT)(source),
             other => other,
@@ -270,9 +287,14 @@ fn fetch_bare(
         return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
     }
     let mut open: Option<(&Address, BareLine)> = None;
+    let mut targets = HashSet::new();
     for source in sources {
         let target = destination.path_for(source)?;
         let shown = (source.shown(), target.to_string_lossy().into_owned());
+        if !targets.insert(target.clone()) {
+            teller.skipped_alone(&shown.0, FIRST_WINS)?;
+            continue;
+        }
         let mut line = open.take().filter(|(last, _)| **last == source.address).map(|(_, line)| line);
         let fetched = fetch_one_bare(args, wire, source, &target, &mut line);
         open = line.map(|line| (&source.address, line));
@@ -306,7 +328,10 @@ fn fetch_one_bare(
     line.say(source.path.as_bytes())?;
     let interruption = Interruption::watch()?;
     interruption.add(&line.control());
-    let ended = line.hear(&mut |piece| part.write(piece).map_err(Error::ours(target.to_string_lossy())));
+    let ended = line.hear(&mut |piece| {
+        args.copy.check_size(part.size().saturating_add(piece.len() as u64))?;
+        part.write(piece).map_err(Error::ours(target.to_string_lossy()))
+    });
     if interruption.has_come() && ended.is_err() {
         return Ok(None);
     }

@@ -10,12 +10,11 @@ use clap::Parser;
 
 use super::args::{Reach, Talk};
 use super::exit::usage;
-use super::remote::{Remote, ToRemote};
+use super::remote::{Between, Remote, ToRemote};
 use super::signals::Interruption;
 use super::transfer::{Copy, Ended, GO_ON, Show, Teller, with_retries};
 use super::{Exit, connect, lines};
 use crate::files::{Upload, call_put};
-use crate::trees::filter::Filter;
 use crate::trees::relay::relay;
 use crate::trees::share::Share;
 use crate::trees::walk::{How, Named, Walk};
@@ -160,16 +159,17 @@ fn send(
 ) -> anyhow::Result<()> {
     let Copy { recursive, follow, .. } = args.copy;
     let lines = lines::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
-    let selection = args.copy.selection()?;
+    let selected = args.copy.selection()?;
     lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
         let tops = files.iter().map(|file| Named::Own(file.into())).collect();
-        let walk = Walk::new(tops, How { recursive, follow }, Filter::new(&selection)?);
+        let walk = Walk::new(tops, How { recursive, follow }, selected.filter.clone());
         let sending = Sending { walk, out: args.copy.out(), share, last };
         let helps = share.is_some_and(Share::is_help);
         let (single, keeping) = (files.len() == 1, args.copy.keeping());
-        let push = Push { single, recursive, helps, keeping, selection: selection.clone() };
+        let push = Push { single, recursive, helps, keeping, selection: selected.selection.clone() };
         call_push(line, remote.path.as_bytes(), &push, sending, watch)
     })?;
+    teller.selected(&selected);
     Ok(())
 }
 
@@ -190,22 +190,25 @@ fn pass_on(
     if args.copy.lines > 1 {
         return Err(usage("between two other machines there is one line to each; leave --lines out"));
     }
-    let mut names = ToRemote::new(files, remote);
+    let mut names = Between::new(sources, remote);
     let interruption = Interruption::watch()?;
     let attempt = |teller: &mut Teller| {
         let Copy { recursive, follow, bwlimit, compress, .. } = args.copy;
         let mut from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk)?;
         let mut to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
-        let selection = args.copy.selection()?;
+        args.copy.limit_stalls(&from)?;
+        args.copy.limit_stalls(&to)?;
+        let selected = args.copy.selection()?;
+        let selection = selected.selection.clone();
         let paths = sources.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
         let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress, share: None };
         let single = matches!(sources, [only] if !glob::is_pattern(only.path.as_bytes()));
         let push = Push { single, recursive, helps: false, keeping: args.copy.keeping(), selection };
         interruption.add(from.control());
         interruption.add(to.control());
-        relay(&mut from, &mut to, (&pull, remote.path.as_bytes(), &push), &mut |event| {
-            teller.event(event, &mut names)
-        })?;
+        let requests = (&pull, remote.path.as_bytes(), &push);
+        relay(&mut from, &mut to, requests, selected.filter.clone(), &mut |event| teller.event(event, &mut names))?;
+        teller.selected(&selected);
         from.close();
         to.close();
         Ok(())
@@ -229,6 +232,8 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
     }
     let from = only.to_string_lossy();
     let put = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk).and_then(|mut line| {
+        // Its own input may take its time: the server's silence counts while something is sent.
+        args.copy.limit_stalls(&line)?;
         let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
         let (path, name) = (remote.path.as_bytes(), OsStr::new(""));
         let source = args.copy.paced(std::io::stdin().lock());

@@ -32,6 +32,7 @@ pub fn open(
 ) -> anyhow::Result<Vec<Line>> {
     let open = || -> anyhow::Result<Line> {
         let line = connect::line(program, address, reach, talk)?;
+        copy.limit_stalls(&line)?;
         interruption.add(line.control());
         Ok(line)
     };

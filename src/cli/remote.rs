@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::exit::usage;
 use super::transfer::Names;
 use crate::net::Address;
+use crate::trees::glob::means_contents;
 
 /// A path on another machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +127,13 @@ impl Names for ToRemote {
     fn from(&self, path: &[u8]) -> String {
         let (top, rest) = split_top(path);
         let is_top = |source: &&OsString| Path::new(source).file_name().map(OsStr::as_bytes) == Some(top);
-        let from = match (self.sources.iter().find(is_top), self.sources.first()) {
+        let holds = |source: &&OsString| {
+            means_contents(source.as_bytes())
+                && Path::new(source).join(OsStr::from_bytes(path)).symlink_metadata().is_ok()
+        };
+        let holder = if self.sources.len() > 1 { self.sources.iter().find(holds) } else { None };
+        let is_top = |source: &&OsString| is_top(source) && !means_contents(source.as_bytes());
+        let from = match (self.sources.iter().find(is_top), holder.or(self.sources.first())) {
             (Some(source), _) => [source.as_bytes(), rest].concat(),
             (None, Some(source)) if self.is_renamed() => source.as_bytes().to_vec(),
             (None, Some(source)) => join(source.as_bytes(), path),
@@ -146,6 +153,35 @@ impl Names for ToRemote {
 
     fn placed(&mut self, path: &[u8], name: Option<&[u8]>) {
         self.placed = Some((path.to_vec(), name.map(<[u8]>::to_vec)));
+    }
+}
+
+/// The names of files that go from another machine to a third.
+#[derive(Debug)]
+pub struct Between {
+    from: FromRemote,
+    to: ToRemote,
+}
+
+impl Between {
+    /// For what goes from `sources` to `remote`.
+    pub fn new(sources: &[Remote], remote: &Remote) -> Self {
+        Self { from: FromRemote::new(sources, PathBuf::new()), to: ToRemote::new(&[], remote) }
+    }
+}
+
+impl Names for Between {
+    fn from(&self, path: &[u8]) -> String {
+        self.from.from(path)
+    }
+
+    fn to(&self, path: &[u8]) -> String {
+        self.to.to(path)
+    }
+
+    fn placed(&mut self, path: &[u8], name: Option<&[u8]>) {
+        self.from.placed(path, name);
+        self.to.placed(path, name);
     }
 }
 

@@ -16,7 +16,7 @@ use super::exit::usage;
 use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
 use super::peers::Peer;
-use super::{Exit, home, pair, peers, printable, say, tell};
+use super::{Exit, home, pair, peers, printable, put_out, say};
 use crate::audit::Audit;
 use crate::bare::{Bare, Console, OutputPolicy, Reply};
 use crate::exec::tree::nets;
@@ -249,7 +249,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         Some(Command::Peers { what }) => peers::main(what.as_ref()),
         Some(Command::Identity) => {
             let identity = Identity::of(&home::open()?)?;
-            tell(&format!("{}\n", identity.fingerprint()))?;
+            put_out(format!("{}\n", identity.fingerprint()).as_bytes())?;
             Ok(Exit::Done)
         }
     }
@@ -450,7 +450,7 @@ fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()
     let lines: Vec<String> =
         listeners.iter().map(|listener| format!("{PROGRAM}: ready on {}\n", listener.local())).collect();
     let lines = lines.concat();
-    tell(&lines)?;
+    put_out(lines.as_bytes())?;
     if let Some(fd) = ready_fd {
         let path = format!("/proc/self/fd/{fd}");
         let mut pipe = std::fs::OpenOptions::new()
@@ -497,7 +497,7 @@ struct Terminal {
 impl Console for Terminal {
     fn show(&self, peer: &str, text: &str) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = tell(&format!("{peer}: {}\n", printable(text.trim_end()))) {
+        if let Err(error) = put_out(format!("{peer}: {}\n", printable(text.trim_end())).as_bytes()) {
             tracing::warn!(%error, "a request could not be shown");
         }
     }
@@ -505,7 +505,7 @@ impl Console for Terminal {
     fn ask(&self, peer: &str, text: &str) -> Option<String> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            tell(&format!("{peer}: {}\n>>>: ", printable(text.trim_end()))).ok()?;
+            put_out(format!("{peer}: {}\n>>>: ", printable(text.trim_end())).as_bytes()).ok()?;
             let mut answer = String::new();
             if std::io::stdin().lock().read_line(&mut answer).ok()? == 0 {
                 return None;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,12 @@ use super::args::{duration, one_of, rate, size};
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::signals::Interruption;
-use super::{Exit, printable, put_json, tell};
+use super::{Exit, printable, put_json, put_out};
+use crate::line::Line;
 use crate::session::millis;
 use crate::trees::delta::Delta;
-use crate::trees::filter::{Filter, Selection};
+use crate::trees::filter::{Chosen, Filter, Selection};
+use crate::trees::first::FIRST_WINS;
 use crate::trees::outlet::{Out, Pace};
 use crate::trees::pack::Compress;
 use crate::trees::share::LINES_MAX;
@@ -52,10 +55,10 @@ pub struct Copy {
     #[arg(long, env = "LANDLINE_COMPRESS", default_value = "auto", value_name = "HOW",
           value_parser = one_of(&[("auto", Compress::Auto), ("zstd", Compress::Zstd), ("none", Compress::None)]))]
     pub compress: Compress,
-    /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times
+    /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times, and always wins
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Take what matches PATTERN, even if an --exclude says otherwise; without one, nothing else
+    /// Take only what matches PATTERN, written as in a .gitignore; may be given several times; DIR/ is all below it
     #[arg(long, value_name = "PATTERN")]
     pub include: Vec<String>,
     /// Leave out what matches a line of FILE
@@ -79,6 +82,9 @@ pub struct Copy {
     /// With -r: move a tree over N lines at once, which over a long distance carry more than one; not with --delete
     #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(LINES_MAX)))]
     pub lines: u32,
+    /// When nothing moves for so long, neither in nor out, the line counts as lost; 0: wait without limit
+    #[arg(long, env = "LANDLINE_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub stall_timeout: Duration,
     /// When the line is lost, connect again and go on, for so long without success [alone: 10m]
     #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
           num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
@@ -127,6 +133,29 @@ impl Copy {
         Ok(())
     }
 
+    /// Whether a file of `size` bytes may come.
+    ///
+    /// # Errors
+    /// It is larger than what may.
+    pub fn check_size(&self, size: u64) -> crate::wire::Result<()> {
+        match self.max_size {
+            Some(max) if size > max => {
+                let text = format!("{size} bytes or more, over --max-size");
+                Err(Error::ours("the file")(std::io::Error::other(text)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets how long nothing may move on a new line.
+    ///
+    /// # Errors
+    /// The line is gone.
+    pub fn limit_stalls(&self, line: &Line) -> anyhow::Result<()> {
+        let limit = (!self.stall_timeout.is_zero()).then_some(self.stall_timeout);
+        Ok(line.set_stall(limit).map_err(Error::from)?)
+    }
+
     /// How many lines are to be opened.
     pub fn lines(&self) -> usize {
         // A failure on one line is not known on another, where something might be removed.
@@ -134,26 +163,34 @@ impl Copy {
         if is_one { 1 } else { usize::try_from(self.lines).unwrap_or(1) }
     }
 
-    /// What of a tree is meant: the last pattern that matches decides, as in a .gitignore.
+    /// What of a tree is meant: what an --include matches, if there is one, and no --exclude leaves out.
     ///
     /// # Errors
     /// A file of patterns cannot be read, or a pattern is none.
-    pub fn selection(&self) -> anyhow::Result<Selection> {
+    pub fn selection(&self) -> anyhow::Result<Selected> {
         let mut exclude = Vec::new();
         for file in &self.exclude_from {
             let text = std::fs::read_to_string(file).map_err(Error::ours(file.display().to_string()))?;
+            // Editors that write a byte order mark do not mean it.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
             exclude.extend(text.lines().map(str::to_owned));
         }
         exclude.extend(self.exclude.iter().cloned());
-        if exclude.is_empty() && !self.include.is_empty() {
-            // Nothing but what is named, in whatever directory that is.
-            exclude.extend(["*", "!*/"].map(str::to_owned));
-        }
-        exclude.extend(self.include.iter().map(|pattern| format!("!{pattern}")));
-        let selection = Selection { exclude, max_size: self.max_size };
-        Filter::new(&selection).map_err(|why| usage(why.message))?;
-        Ok(selection)
+        let selection = Selection { exclude, include: self.include.clone(), max_size: self.max_size };
+        let filter = Filter::new(&selection).map_err(|why| usage(why.message))?;
+        let chosen = Arc::new(Chosen::of(&selection).map_err(|why| usage(why.message))?);
+        Ok(Selected { filter: filter.telling(&chosen), selection, chosen })
     }
+}
+
+/// What of a tree is meant, and what came of it.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// As it goes over the wire.
+    pub selection: Selection,
+    /// Ready for use; it tells what came.
+    pub filter: Filter,
+    chosen: Arc<Chosen>,
 }
 
 /// A pipe, at a rate.
@@ -223,6 +260,8 @@ struct Summary<'s> {
     files: u64,
     unchanged: u64,
     skipped: u64,
+    /// Of the skipped ones, those that an earlier source has too.
+    met: u64,
     removed: u64,
     failed: u64,
     /// Of the files that arrived.
@@ -237,10 +276,23 @@ struct Summary<'s> {
     exit_code: u8,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     results: &'s [Done],
+    /// Each --include that has selected nothing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unmatched: &'s [String],
+    /// Failed files that are not in `results`.
+    #[serde(skip_serializing_if = "is_zero")]
+    results_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A tree has more files than anybody wants in one JSON object: of so many each is named, of more the failed ones.
 const RESULTS_MAX: usize = 1_000;
+/// Bytes of memory for them: a server that makes everything fail is not to fill it.
+pub const RESULTS_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Tells people and scripts how the files of one run fare.
 #[derive(Debug)]
@@ -254,7 +306,15 @@ pub struct Teller {
     started: Instant,
     progress: Progress,
     tally: Tally,
+    /// Skipped, because an earlier source has them too.
+    met: u64,
     results: Vec<Done>,
+    /// Bytes that they take.
+    results_len: usize,
+    /// Failed ones for which there was no room.
+    results_left_out: u64,
+    /// Patterns that have selected nothing.
+    unmatched: Vec<String>,
     exit: Exit,
     /// What can be said of a file that is through: the tutorials' wires carry no digest.
     verified: &'static str,
@@ -266,6 +326,7 @@ pub struct Teller {
 #[derive(Debug, Clone, Copy)]
 struct Before {
     tally: Tally,
+    met: u64,
     results: usize,
     exit: Exit,
 }
@@ -295,7 +356,11 @@ impl Teller {
             started: Instant::now(),
             progress: Progress::new(show.progress, talk.quiet),
             tally: Tally::default(),
+            met: 0,
             results: Vec::new(),
+            results_len: 0,
+            results_left_out: 0,
+            unmatched: Vec::new(),
             exit: Exit::Done,
             verified: ", verified",
             arrived_before: 0,
@@ -349,16 +414,7 @@ impl Teller {
             }
             Event::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
             Event::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
-            Event::Skipped { path, why } => {
-                let from = names.from(path);
-                if self.form == Form::JsonStream {
-                    put_json(&serde_json::json!({ "event": "skipped", "from": from, "why": why }))?;
-                }
-                if !self.quiet {
-                    let text = format!("{}: skipped: {}", printable(&from), printable(why));
-                    self.say(&text);
-                }
-            }
+            Event::Skipped { path, why } => self.skipped(&names.from(path), why)?,
             Event::Again { path, why } => {
                 self.progress.again();
                 let from = names.from(path);
@@ -371,6 +427,29 @@ impl Teller {
             }
         }
         Ok(())
+    }
+
+    fn skipped(&mut self, from: &str, why: &str) -> crate::wire::Result<()> {
+        if self.form == Form::JsonStream {
+            put_json(&serde_json::json!({ "event": "skipped", "from": from, "why": why }))?;
+        }
+        let has_met = why == FIRST_WINS;
+        self.met += u64::from(has_met);
+        // Of those that meet there may be many; the summary has their number.
+        if !self.quiet && (!has_met || self.verbose) {
+            let text = format!("{}: skipped: {}", printable(from), printable(why));
+            self.say(&text);
+        }
+        Ok(())
+    }
+
+    /// A file is skipped that no tree's event tells of.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn skipped_alone(&mut self, from: &str, why: &str) -> crate::wire::Result<()> {
+        self.tally.skipped += 1;
+        self.skipped(from, why)
     }
 
     /// Something was done beside copying, or would be.
@@ -387,9 +466,9 @@ impl Teller {
             }
             // What a dry run says is what it is for.
             Form::Text if self.dry_run && deed == Deed::Copied => {
-                tell(&format!("would {verb} {} -> {}\n", printable(from), printable(to)))
+                put_out(format!("would {verb} {} -> {}\n", printable(from), printable(to)).as_bytes())
             }
-            Form::Text if self.dry_run => tell(&format!("would {verb} {}\n", printable(to))),
+            Form::Text if self.dry_run => put_out(format!("would {verb} {}\n", printable(to)).as_bytes()),
             Form::Text if self.verbose => {
                 self.say(&format!("{event} {}", printable(to)));
                 Ok(())
@@ -451,7 +530,7 @@ impl Teller {
     /// Attempts begin.
     const fn begin(&mut self) -> Before {
         self.arrived_before = 0;
-        Before { tally: self.tally, results: self.results.len(), exit: self.exit }
+        Before { tally: self.tally, met: self.met, results: self.results.len(), exit: self.exit }
     }
 
     /// A line was lost, and another is tried after `wait`. What arrived counts; all else is met again.
@@ -469,12 +548,25 @@ impl Teller {
         let mut at = 0..;
         self.results.retain(|done| at.next() < Some(before.results) || done.error.is_none());
         self.exit = before.exit;
+        self.met = before.met;
     }
 
     /// Something worth saying, unless nobody wants to hear anything.
     pub fn remark(&self, text: &str) {
         if !self.quiet {
             self.say(&printable(text));
+        }
+    }
+
+    /// All went over: a pattern that has selected nothing is probably not what was meant.
+    pub fn selected(&mut self, Selected { selection, chosen, .. }: &Selected) {
+        if chosen.is_nothing() && selection.include.is_empty() && !selection.exclude.is_empty() {
+            self.remark("nothing is left to copy: all of it matches --exclude");
+        }
+        let unmatched = chosen.unmatched().filter_map(|at| selection.include.get(at));
+        self.unmatched = unmatched.cloned().collect();
+        for pattern in &self.unmatched {
+            self.remark(&format!("--include {pattern}: nothing matches, or all of it matches --exclude"));
         }
     }
 
@@ -494,7 +586,13 @@ impl Teller {
             return put_json(&done);
         }
         if self.form == Form::Json && (done.error.is_some() || self.results.len() < RESULTS_MAX) {
-            self.results.push(done);
+            let len = done.from.len() + done.to.len() + done.error.as_ref().map_or(0, String::len) + size_of::<Done>();
+            if self.results_len + len > RESULTS_LEN_MAX {
+                self.results_left_out += 1;
+            } else {
+                self.results_len += len;
+                self.results.push(done);
+            }
         }
         Ok(())
     }
@@ -511,7 +609,11 @@ impl Teller {
             if !self.quiet && (count > 1 || self.verbose || reused > 0) {
                 let kept = if reused > 0 { format!(", {reused} of them from what was there") } else { String::new() };
                 let same = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
-                let odd = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+                let met = match self.met {
+                    0 => String::new(),
+                    met => format!(" ({met} that an earlier source has too, which wins)"),
+                };
+                let odd = if skipped > 0 { format!(", {skipped} skipped{met}") } else { String::new() };
                 let removes = if self.dry_run { "to remove" } else { "removed" };
                 let gone = if removed > 0 { format!(", {removed} {removes}") } else { String::new() };
                 let would = if self.dry_run { "would copy " } else { "" };
@@ -538,6 +640,7 @@ impl Teller {
             files,
             unchanged,
             skipped,
+            met: self.met,
             removed,
             failed,
             bytes,
@@ -547,6 +650,8 @@ impl Teller {
             ms: millis(self.started.elapsed()),
             exit_code: self.exit.code(),
             results: if is_stream { &[] } else { &self.results },
+            unmatched: &self.unmatched,
+            results_left_out: self.results_left_out,
         }
     }
 

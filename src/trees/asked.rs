@@ -1,44 +1,79 @@
-//! What a client has asked for: a server sends that, and nothing else.
+//! What a client has requested: a server sends that, and nothing else.
 //!
-//! Where a download goes there may be anything, also a `.profile`. So what comes has the name of something that was
-//! named, and is a directory or symlink only if trees were asked for.
+//! Where a download goes there may be anything, also a `.profile`. So an entry is taken only if the request could stand
+//! for it, by each rule that the request has: the names and patterns, the depth, what is left out, the size.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 
-use super::glob::{self, Matcher};
+use super::filter::Filter;
+use super::glob::{self, Names};
 use super::{Entry, Pull};
 use crate::root::RootPath;
 use crate::wire::message::Kind;
 
-/// What was asked for.
+/// What was requested.
 #[derive(Debug)]
 pub struct Asked {
     recursive: bool,
+    /// Symlinks do not come, but what they lead to.
+    follow: bool,
     tops: Vec<Top>,
+    filter: Filter,
 }
 
 #[derive(Debug)]
 enum Top {
     /// What is in a directory: any name.
     Contents,
-    /// Something of this name, or of one that matches.
-    Named(Vec<u8>, Option<Matcher>),
+    /// Something of this name, or of one that the pattern stands for.
+    Named(Vec<u8>, Option<Names>),
 }
 
 impl Asked {
-    /// What `pull` asks for.
-    pub fn of(pull: &Pull) -> Self {
+    /// What `pull` requests, whose selection `filter` is.
+    pub fn of(pull: &Pull, filter: Filter) -> Self {
         let paths = pull.paths.iter().filter_map(|path| path.bytes().ok());
-        Self { recursive: pull.recursive, tops: paths.filter_map(|path| Top::of(&path)).collect() }
+        let tops = paths.filter_map(|path| Top::of(&path)).collect();
+        Self { recursive: pull.recursive, follow: pull.follow, tops, filter }
     }
 
     /// Whether this is of it.
     pub fn holds(&self, entry: &Entry) -> bool {
-        let mut parts = entry.path.splitn(2, |byte| *byte == b'/');
-        let top = parts.next().unwrap_or_default();
-        let is_plain = parts.next().is_none() && matches!(entry.kind, Kind::File | Kind::Other);
-        (self.recursive || is_plain) && self.tops.iter().any(|asked| asked.holds(top, self.recursive))
+        if self.follow && entry.kind == Kind::Link {
+            return false;
+        }
+        self.tops.iter().any(|top| self.is_in(top, entry))
+    }
+
+    /// Whether a file of `size` bytes is smaller than what was to come at most.
+    pub fn is_small_enough(&self, size: u64) -> bool {
+        self.filter.max_size.is_none_or(|max| size <= max)
+    }
+
+    /// Whether the filter lets it come, by its path inside what was named.
+    fn takes(&self, inside: &[u8], is_dir: bool) -> bool {
+        let takes = self.filter.takes(inside, is_dir);
+        if takes && !is_dir {
+            self.filter.note(inside);
+        }
+        takes
+    }
+
+    fn is_in(&self, top: &Top, entry: &Entry) -> bool {
+        let is_dir = entry.kind == Kind::Dir;
+        let (first, inside) = match entry.path.iter().position(|byte| *byte == b'/') {
+            Some(slash) => (&entry.path[..slash], &entry.path[slash + 1..]),
+            None => (&entry.path[..], &[][..]),
+        };
+        match top {
+            Top::Contents if entry.path.is_empty() => self.recursive && is_dir,
+            Top::Contents => self.recursive && self.takes(&entry.path, is_dir),
+            Top::Named(..) if !top.is_called(first) => false,
+            // What was named is what a symlink of that name leads to, and the patterns are about what is in it.
+            Top::Named(..) if inside.is_empty() && is_dir => self.recursive,
+            Top::Named(..) if inside.is_empty() => entry.kind != Kind::Link && self.takes(first, false),
+            Top::Named(..) => self.recursive && self.takes(inside, is_dir),
+        }
     }
 }
 
@@ -47,20 +82,18 @@ impl Top {
         // What leads above the root comes to nothing.
         let resolved = RootPath::default().join(path).ok()?;
         let Some((_, name)) = resolved.split_last() else { return Some(Self::Contents) };
-        if path.ends_with(b"/") || path.ends_with(b"/.") {
+        if glob::means_contents(path) {
             return Some(Self::Contents);
         }
         let name = name.into_vec();
-        let matcher = glob::is_pattern(&name).then(|| glob::matcher(&name, "").ok()).flatten();
-        Some(Self::Named(name, matcher))
+        let names = glob::is_pattern(&name).then(|| Names::of(&name, "").ok()).flatten();
+        Some(Self::Named(name, names))
     }
 
-    fn holds(&self, top: &[u8], recursive: bool) -> bool {
+    fn is_called(&self, top: &[u8]) -> bool {
         match self {
-            Self::Contents => recursive,
-            Self::Named(name, matcher) => {
-                name == top || matcher.as_ref().is_some_and(|matcher| matcher.is_match(OsStr::from_bytes(top)))
-            }
+            Self::Contents => false,
+            Self::Named(name, names) => name == top || names.as_ref().is_some_and(|names| names.holds(top)),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Patterns, expanded where the files are: `logs/*.gz`, as a shell would.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use globset::GlobBuilder;
-pub(super) use globset::GlobMatcher as Matcher;
+use globset::{GlobBuilder, GlobMatcher};
 
 use crate::root::RootPath;
 use crate::session::Session;
@@ -17,6 +17,11 @@ pub fn is_pattern(path: &[u8]) -> bool {
     path.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
+/// Whether `path` names what is in a directory, and not the directory.
+pub fn means_contents(path: &[u8]) -> bool {
+    path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
+}
+
 /// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning.
 ///
 /// # Errors
@@ -27,7 +32,7 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
     let mut found = vec![start];
     for part in pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
         let mut next = Vec::new();
-        let matcher = is_pattern(part).then(|| matcher(part, &shown)).transpose()?;
+        let matcher = is_pattern(part).then(|| Names::of(part, &shown)).transpose()?;
         for path in found {
             let Some(matcher) = &matcher else {
                 let path = path.join(part)?;
@@ -40,9 +45,7 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
             let Ok(dir) = session.root.open_dir(&path) else { continue };
             let entries = dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
             let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
-            let is_hidden = |name: &[u8]| name.starts_with(b".") && !part.starts_with(b".");
-            let mut names: Vec<_> =
-                names.filter(|name| matcher.is_match(name) && !is_hidden(name.as_bytes())).collect();
+            let mut names: Vec<_> = names.filter(|name| matcher.holds(name.as_bytes())).collect();
             names.sort_unstable();
             for name in names {
                 next.push(path.join(name.as_bytes())?);
@@ -60,9 +63,28 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
     Ok(found)
 }
 
-pub(super) fn matcher(part: &[u8], shown: &str) -> Result<Matcher, Refusal> {
-    let wrong = |why: String| Refusal::new(ErrorCode::BadName, format!("{shown}: not a pattern: {why}"));
-    let text = std::str::from_utf8(part).map_err(|error| wrong(error.to_string()))?;
-    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| wrong(error.to_string()))?;
-    Ok(glob.compile_matcher())
+/// The names that one part of a pattern stands for.
+#[derive(Debug)]
+pub(super) struct Names {
+    matcher: GlobMatcher,
+    /// The part itself begins with a dot: only then it stands for names that do.
+    takes_hidden: bool,
+}
+
+impl Names {
+    /// The names for `part` of the pattern that is shown as `shown`.
+    ///
+    /// # Errors
+    /// It is no pattern.
+    pub(super) fn of(part: &[u8], shown: &str) -> Result<Self, Refusal> {
+        let wrong = |why: String| Refusal::new(ErrorCode::BadName, format!("{shown}: not a pattern: {why}"));
+        let text = std::str::from_utf8(part).map_err(|error| wrong(error.to_string()))?;
+        let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { matcher: glob.compile_matcher(), takes_hidden: part.starts_with(b".") })
+    }
+
+    /// Whether `name` is one of them.
+    pub(super) fn holds(&self, name: &[u8]) -> bool {
+        (self.takes_hidden || !name.starts_with(b".")) && self.matcher.is_match(OsStr::from_bytes(name))
+    }
 }

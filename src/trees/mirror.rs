@@ -13,10 +13,15 @@ use super::place::{Obstacle, Place};
 use super::walk::DEPTH_MAX;
 use crate::below::split;
 
+/// What a name takes beside its bytes.
+const NAME_LEN: usize = 64;
+
 /// What the source has, by directory.
 #[derive(Debug, Default)]
 pub struct Listed {
     names: HashMap<Vec<u8>, HashSet<Vec<u8>>>,
+    /// Bytes that they take, about.
+    len: usize,
     /// What was named is not the place itself, but goes by its name there.
     tops: HashSet<Vec<u8>>,
     /// Where something of another kind was: how much there was in that tree, and how much of it had to go.
@@ -59,6 +64,7 @@ impl Listed {
         let was_dir = self.names.contains_key(path);
         if is_dir {
             self.names.entry(path.to_vec()).or_default();
+            self.len += path.len() + NAME_LEN;
         }
         if path.is_empty() {
             return !was_dir;
@@ -66,8 +72,13 @@ impl Listed {
         let (dir, name) = split(path);
         // What was named stands in no directory that was listed: nothing beside it is touched.
         let is_new = match self.names.get_mut(dir) {
-            Some(names) => names.insert(name.as_encoded_bytes().to_vec()),
-            None => self.tops.insert(path.to_vec()),
+            Some(names) => {
+                self.len += name.len() + NAME_LEN;
+                names.insert(name.as_encoded_bytes().to_vec())
+            }
+            None if dir.is_empty() => self.tops.insert(path.to_vec()),
+            // It is only told why it does not come, and no directory was listed for that.
+            None => true,
         };
         is_new && !was_dir
     }
@@ -149,6 +160,11 @@ impl Listed {
         });
         place.restore_modes();
         Cleared { gone, result }
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub const fn kept_len(&self) -> usize {
+        self.len
     }
 
     /// Compares it with what is in the place. What the filter leaves out stays.
@@ -296,4 +312,21 @@ pub fn too_much(removed: usize, before: usize) -> String {
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_kept_of_a_listing_is_counted() {
+        let mut listed = Listed::default();
+        listed.add(b"", true);
+        for at in 0..1_000 {
+            listed.add(format!("d{at}").as_bytes(), true);
+            listed.add(format!("d{at}/{}", "n".repeat(200)).as_bytes(), false);
+        }
+        let least = 1_000 * (200 + 3 * NAME_LEN);
+        assert!((least..2 * least).contains(&listed.kept_len()), "{}", listed.kept_len());
+    }
 }

@@ -15,7 +15,7 @@
 //! Listing, wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of
 //! its own, so that the two can never wait for each other's full pipe. [`walk`] finds what there is,
 //! [`source`] sends it ([`large`] what is resumed) through its [`outlet`], [`target`] takes it to a [`place`], [`batch`]
-//! makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant. [`body`] is what they
+//! makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant, [`first`] which of several sources wins. [`body`] is what they
 //! say to each other in JSON, [`event`] what a watcher hears. [`relay`] passes on what two servers say.
 
 pub mod asked;
@@ -24,6 +24,7 @@ pub mod body;
 pub mod delta;
 pub mod event;
 pub mod filter;
+pub mod first;
 pub mod glob;
 mod hear;
 pub mod large;
@@ -170,7 +171,7 @@ fn about(session: &mut Session, path: &[u8]) {
 /// The server refused the whole, this machine could not store it (the line is in step in both cases), or the line
 /// failed. What happens to one file is an event.
 pub fn call_pull(line: &mut Line, pull: &Pull, target: Target, watch: Watch<'_>) -> Result<()> {
-    let mut target = target.only(asked::Asked::of(pull));
+    let mut target = target.only(pull);
     let body = serde_json::to_vec(pull).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
     line.sender().send(&Message::Pull, &body)?;

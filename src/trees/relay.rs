@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use super::asked::Asked;
 use super::body::{Wanted, lines, read_line};
+use super::filter::Filter;
 use super::hear::{Word, bad_want, words_of};
 use super::pack::Unpacker;
 use super::source::RECORD_LEN;
@@ -47,9 +49,11 @@ struct Shared {
     listed: AtomicU32,
     source_has_end: AtomicBool,
     target_has_end: AtomicBool,
+    /// What may come.
+    asked: Asked,
 }
 
-/// Pulls from one server and pushes to another.
+/// Pulls from one server and pushes to another; `filter` is the selection of both.
 ///
 /// # Errors
 /// One of them refused the whole (both lines are in step), or a line failed.
@@ -57,6 +61,7 @@ pub fn relay(
     from: &mut Line,
     to: &mut Line,
     (pull, path, push): (&Pull, &[u8], &Push),
+    filter: Filter,
     watch: Watch<'_>,
 ) -> Result<()> {
     let body = |request: serde_json::Result<Vec<u8>>| request.map_err(|error| Error::ours("JSON")(error.into()));
@@ -72,6 +77,7 @@ pub fn relay(
         listed: AtomicU32::new(0),
         source_has_end: AtomicBool::new(false),
         target_has_end: AtomicBool::new(false),
+        asked: Asked::of(pull, filter),
     };
     let (says, seen) = channel();
     thread::scope(|scope| {
@@ -186,7 +192,12 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
 
 fn note_entries(body: &[u8], shared: &Shared, says: &Sender<Seen>) -> Result<()> {
     for line in lines(body) {
-        note_entry(Entry::read(line)?, shared, says);
+        let entry = Entry::read(line)?;
+        if entry.error.is_none() && !shared.asked.holds(&entry) {
+            let text = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
+            return Err(Refusal::new(ErrorCode::BadName, text).into());
+        }
+        note_entry(entry, shared, says);
     }
     Ok(())
 }

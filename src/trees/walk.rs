@@ -4,6 +4,7 @@
 //! Nothing is looked up by a long name: each directory is opened in the one above it, and a symlink is never
 //! gone through, unless the person at the other end said `--follow`; and then no further than the tree.
 
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -17,7 +18,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::Entry;
 use super::filter::Filter;
-use crate::root::{Root, RootPath, refusal};
+use super::first::{Earlier, FIRST_WINS, First, MET_MAX};
+use super::glob::{self, means_contents};
+use crate::root::{Root, RootPath, advised, refusal};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
 use crate::wire::message::Kind;
@@ -103,19 +106,40 @@ impl Named {
             Ok(resolved) => resolved,
             Err(why) => return missing(why),
         };
-        let contents = path.ends_with(b"/") || path.ends_with(b"/.") || path == b"." || resolved.is_root();
+        let contents = means_contents(path) || resolved.is_root();
         let below = |path: RootPath, contents| Self::Below { root: Arc::clone(&session.root), path, contents };
-        match session.root.canonical(&resolved) {
-            Ok(_) => vec![below(resolved, contents)],
-            Err(why) if why.code == ErrorCode::NotFound && super::glob::is_pattern(path) => {
-                let contents = path.ends_with(b"/");
-                // As in a shell: with a slash behind it a pattern stands for directories only.
-                let is_meant = |path: &RootPath| !contents || session.root.is_dir(path);
-                super::glob::expand(session, path).map_or_else(missing, |matched| {
-                    matched.into_iter().filter(is_meant).map(|path| below(path, contents)).collect()
-                })
+        let found = session.root.canonical(&resolved);
+        if !glob::is_pattern(path) {
+            return match found {
+                Ok(_) => vec![below(resolved, contents)],
+                Err(why) => missing(advised(path, why)),
+            };
+        }
+        // What is called like a pattern is meant too, and does not hide what the pattern stands for.
+        let called_so = match found {
+            Ok(_) => Some(resolved),
+            Err(why) if why.code == ErrorCode::NotFound => None,
+            Err(why) => return missing(why),
+        };
+        // As in a shell: with a slash behind it a pattern stands for directories only.
+        let is_meant = |path: &RootPath| Some(path) != called_so.as_ref() && (!contents || session.root.is_dir(path));
+        match glob::expand(session, path) {
+            Ok(matched) => {
+                let matched: Vec<RootPath> = matched.into_iter().filter(is_meant).collect();
+                called_so.into_iter().chain(matched).map(|path| below(path, contents)).collect()
             }
-            Err(why) => missing(why),
+            Err(why) => called_so.map_or_else(|| missing(advised(path, why)), |path| vec![below(path, contents)]),
+        }
+    }
+
+    /// What it is called at the target; `None`: what is in it goes there, or it is known only when it is opened.
+    fn name(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Own(path) if means_contents(path.as_os_str().as_bytes()) => None,
+            Self::Own(path) => path.file_name().map(|name| name.as_bytes().to_vec()),
+            Self::Below { contents: true, .. } => None,
+            Self::Below { path, .. } => path.split_last().map(|(_, name)| name.into_vec()),
+            Self::Missing { name, .. } => Some(name.clone()),
         }
     }
 
@@ -204,12 +228,25 @@ impl Top {
 /// A slash at the end, or a name that is none, means what is in a directory, and not the directory.
 fn name_over_there(path: &Path, found: &Path) -> Vec<u8> {
     let typed = path.as_os_str().as_bytes();
-    if typed.ends_with(b"/") || typed.ends_with(b"/.") || typed == b"." {
+    if means_contents(typed) {
         return Vec::new();
     }
     // `..` is some directory, which has a name.
     let name = path.file_name().or_else(|| found.file_name()).unwrap_or_default();
     name.as_bytes().to_vec()
+}
+
+/// Whether two of them may have something of the same name.
+fn may_meet(tops: &[Named]) -> bool {
+    let mut names = HashSet::new();
+    // What is in a directory may be called as any other.
+    tops.len() > 1 && !tops.iter().all(|top| top.name().is_some_and(|name| names.insert(name)))
+}
+
+/// What does not come, because an earlier source has something of that name.
+fn passed_over(path: Vec<u8>, kind: Kind) -> Found {
+    let entry = Entry { kind, error: None, skipped: Some(FIRST_WINS.to_owned()), ..failed(path, String::new()) };
+    Found { entry, place: None, inode: None }
 }
 
 /// Where a file is, so that it can be opened later.
@@ -241,6 +278,10 @@ pub struct Walk {
     grounds: Grounds,
     how: How,
     filter: Filter,
+    /// What was found with the last step: directories, and the first thing in them that comes.
+    ready: VecDeque<Found>,
+    /// What came of earlier tops, where a later one may have the same names.
+    first: Option<First>,
 }
 
 /// How a walk goes.
@@ -264,12 +305,21 @@ struct Level {
     /// The same as it is listed.
     listed: Vec<u8>,
     names: std::vec::IntoIter<OsString>,
+    /// The directory, until something in it comes.
+    held: Option<Found>,
 }
 
 impl Walk {
     /// A walk over `tops`, one after the other.
     pub fn new(tops: Vec<Named>, how: How, filter: Filter) -> Self {
-        Self { tops: tops.into_iter(), levels: Vec::new(), grounds: Grounds::default(), how, filter }
+        let (levels, grounds, ready) = (Vec::new(), Grounds::default(), VecDeque::new());
+        let first = may_meet(&tops).then(First::default);
+        Self { tops: tops.into_iter(), levels, grounds, how, filter, ready, first }
+    }
+
+    /// What an earlier top has under this path.
+    fn earlier(&self, listed: &[u8]) -> Option<Earlier> {
+        self.first.as_ref().and_then(|first| first.earlier(listed))
     }
 
     /// Directories that are open because something in them was named, and may be asked for.
@@ -277,24 +327,80 @@ impl Walk {
         Arc::strong_count(&self.grounds.open) - 1
     }
 
-    fn enter(&mut self, named: Named) -> Found {
+    fn enter(&mut self, named: Named) -> Option<Found> {
         let top = match named.open(self.how.recursive, &mut self.grounds) {
             Ok(top) => Arc::new(top),
-            Err((name, why)) => return Found { entry: failed(name, why), place: None, inode: None },
+            Err((name, why)) => return Some(Found { entry: failed(name, why), place: None, inode: None }),
         };
         if let Some(name) = &top.only {
+            if self.filter.leaves_out(&top.name, false) {
+                return None;
+            }
+            self.filter.note(&top.name);
             let looked = rustix::fs::statat(&*top.ground.dir, name, AtFlags::SYMLINK_NOFOLLOW);
             let place = Place { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
-            return self.found(top.name.clone(), &top.ground.dir, looked.map_err(Into::into), place);
+            if self.earlier(&top.name).is_some() {
+                return Some(passed_over(top.name.clone(), Kind::File));
+            }
+            return Some(self.found(top.name.clone(), &top.ground.dir, looked.map_err(Into::into), place));
+        }
+        let earlier = self.earlier(&top.name);
+        if earlier == Some(Earlier::Other) {
+            return Some(passed_over(top.name.clone(), Kind::Dir));
         }
         let entered = rustix::fs::fstat(&*top.ground.dir).map_err(io::Error::from).and_then(|stat| {
             self.descend(&top, Arc::clone(&top.ground.dir), (Arc::from([]), top.name.clone())).map(|()| stat)
         });
-        let entry = entered.map_or_else(
-            |error| failed(top.name.clone(), explained(&top.shown(b""), &error)),
-            |stat| entry_of(top.name.clone(), &stat),
-        );
-        Found { entry, place: None, inode: None }
+        match entered {
+            Ok(stat) => {
+                let found = Found { entry: entry_of(top.name.clone(), &stat), place: None, inode: None };
+                match earlier {
+                    // It comes together with the earlier one's.
+                    Some(_) => None,
+                    // The place itself is there, whatever comes to it.
+                    None if top.name.is_empty() => Some(found),
+                    None => self.hold(found),
+                }
+            }
+            Err(error) => {
+                let entry = failed(top.name.clone(), explained(&top.shown(b""), &error));
+                Some(Found { entry, place: None, inode: None })
+            }
+        }
+    }
+
+    /// Keeps back the directory that was entered last until something in it comes, where not everything does.
+    fn hold(&mut self, found: Found) -> Option<Found> {
+        match self.levels.last_mut().filter(|_| self.filter.chooses()) {
+            Some(level) => {
+                level.held = Some(found);
+                None
+            }
+            None => Some(found),
+        }
+    }
+
+    /// What was found, behind the directories in which it lies.
+    fn release(&mut self, found: Found) {
+        // For what does not come no directory is made.
+        if found.entry.skipped.is_none() && found.entry.error.is_none() {
+            self.ready.extend(self.levels.iter_mut().filter_map(|level| level.held.take()));
+        }
+        self.ready.push_back(found);
+        let is_last = self.tops.as_slice().is_empty();
+        let Some(first) = self.first.as_mut().filter(|_| !is_last) else { return };
+        if !self
+            .ready
+            .iter()
+            .all(|found| found.entry.skipped.as_deref() == Some(FIRST_WINS) || first.note(&found.entry))
+        {
+            let why = format!(
+                "over {MET_MAX} paths of sources that may meet; copy them one after the other, the one that is to win last"
+            );
+            self.ready.push_back(Found { entry: failed(Vec::new(), why), place: None, inode: None });
+            self.levels.clear();
+            self.tops = Vec::new().into_iter();
+        }
     }
 
     /// Goes down into a directory.
@@ -317,7 +423,7 @@ impl Walk {
             }
         }
         names.sort_unstable();
-        self.levels.push(Level { top: Arc::clone(top), dir, id, path, listed, names: names.into_iter() });
+        self.levels.push(Level { top: Arc::clone(top), dir, id, path, listed, names: names.into_iter(), held: None });
         Ok(())
     }
 
@@ -337,6 +443,10 @@ impl Walk {
         if self.filter.leaves_out(&place.path(), is_dir) {
             return None;
         }
+        let earlier = self.earlier(&listed);
+        if earlier.is_some_and(|earlier| !is_dir || earlier == Earlier::Other) {
+            return Some(passed_over(listed, if is_dir { Kind::Dir } else { Kind::File }));
+        }
         if is_dir {
             let below: Arc<[u8]> = joined(path, name).into();
             let opened = if is_link { place.followed_dir() } else { top.ground.root.open_dir_in(&dir, name) };
@@ -348,7 +458,10 @@ impl Walk {
                     inode: None,
                 });
             }
+            let found = self.found(listed, &dir, looked, place);
+            return if earlier.is_some() { None } else { self.hold(found) };
         }
+        self.filter.note(&place.path());
         Some(self.found(listed, &dir, looked, place))
     }
 
@@ -385,16 +498,25 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Found> {
         loop {
-            let Some(level) = self.levels.last_mut() else {
-                let top = self.tops.next()?;
-                return Some(self.enter(top));
-            };
-            let Some(name) = level.names.next() else {
-                self.levels.pop();
-                continue;
-            };
-            if let Some(found) = self.visit(&name) {
+            if let Some(found) = self.ready.pop_front() {
                 return Some(found);
+            }
+            let found = match self.levels.last_mut() {
+                None => {
+                    let top = self.tops.next()?;
+                    self.enter(top)
+                }
+                Some(level) => {
+                    if let Some(name) = level.names.next() {
+                        self.visit(&name)
+                    } else {
+                        self.levels.pop();
+                        None
+                    }
+                }
+            };
+            if let Some(found) = found {
+                self.release(found);
             }
         }
     }

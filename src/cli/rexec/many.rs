@@ -13,7 +13,7 @@ use super::one::{put_output, shown_call, words_of};
 use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
 use crate::cli::signals::Interruption;
-use crate::cli::{Exit, connect, printable, put_json, put_out, say, tell};
+use crate::cli::{Exit, connect, printable, put_json, put_out, say};
 use crate::exec::process::Work;
 use crate::exec::{self, call_exec};
 use crate::net::Address;
@@ -174,7 +174,7 @@ fn show_groups(all: &[Ended]) -> crate::wire::Result<()> {
     groups.sort_by_key(|(_, hosts)| std::cmp::Reverse(hosts.len()));
     for ((stdout, stderr, how), named) in groups {
         let head = format!("{} ({}{how}):\n", printable(&hosts::fold(&named)), counted(named.len()));
-        tell(&head)?;
+        put_out(head.as_bytes())?;
         for kept in [stdout, stderr] {
             for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 put_out(&[&b"  "[..], line, b"\n"].concat())?;

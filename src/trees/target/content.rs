@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
-use super::{Expected, Turn, bad_small};
+use super::{Expected, Turn, bad_small, too_large};
 use crate::below::split;
 use crate::line::LineReceiver;
 use crate::part::{PIECE_LEN, Part, read_at};
@@ -86,6 +86,10 @@ impl Turn<'_> {
             return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
         }
         let size = bytes.len() as u64;
+        if self.is_too_large(size) {
+            // It has grown since it was listed, or the listing lied.
+            return self.fail(entry, &path, &too_large(&self.target.place.shown(&path), size));
+        }
         if self.target.place.keeping.dry_run {
             // It was asked about, and is another one.
             return self.tell(entry, Deed::Copied, &path, size);
@@ -139,6 +143,13 @@ impl Turn<'_> {
         let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
         if self.target.place.keeping.dry_run {
             self.tell(entry, Deed::Copied, &expected.path, sent.size)?;
+            self.target.current =
+                Some(Current { entry, expected, attributes, part: None, other: None, began: Instant::now(), came: 0 });
+            return Ok(());
+        }
+        if self.is_too_large(sent.size) {
+            let why = too_large(&self.target.place.shown(&expected.path), sent.size);
+            self.fail(entry, &expected.path, &why)?;
             self.target.current =
                 Some(Current { entry, expected, attributes, part: None, other: None, began: Instant::now(), came: 0 });
             return Ok(());

@@ -21,11 +21,12 @@ use crate::trees::batch::{Batch, Fate};
 use crate::trees::body::{Kept, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::filter::Filter;
+use crate::trees::first::{Earlier, FIRST_WINS, Groups, MET_MAX};
 use crate::trees::mirror;
 use crate::trees::pack::Unpacker;
 use crate::trees::place::{Place, There};
 use crate::trees::share::Last;
-use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, SMALL_LEN_MAX, Watch};
+use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, Pull, SMALL_LEN_MAX, Watch};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::wire::message::{Kind, Message, Total};
@@ -41,6 +42,13 @@ const DIRS_MAX: usize = 1_000_000;
 /// Bytes in the paths of those directories.
 const DIRS_LEN_MAX: usize = 64 * 1024 * 1024;
 
+/// Entries of one listing.
+pub const TREE_ENTRIES_MAX: u32 = 50_000_000;
+/// Bytes of one listing: what so many entries have with paths of usual length.
+pub const TREE_LISTING_LEN_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// What a mirror keeps of a listing, in bytes: about five million names.
+pub const MIRROR_LEN_MAX: usize = 512 * 1024 * 1024;
+
 /// Bytes that are kept of files with several names: their paths...
 const NAMES_LEN_MAX: usize = 128 * 1024 * 1024;
 /// ... and what each of them takes besides.
@@ -54,12 +62,16 @@ pub struct Target {
     filter: Filter,
     /// What may come; `None`: anything.
     asked: Option<Asked>,
+    /// What came from other machines before.
+    groups: Option<Arc<Groups>>,
     /// Another line does what is done when all is there...
     helps: bool,
     /// ... or this one, after those.
     last: Option<Last>,
     /// The next entry's number.
     next: u32,
+    /// Bytes of the listing so far.
+    listing_len: u64,
     is_all_listed: bool,
     expected: HashMap<u32, Expected>,
     parts_open: usize,
@@ -119,9 +131,11 @@ impl Target {
             place,
             filter,
             asked: None,
+            groups: None,
             helps: false,
             last: None,
             next: 0,
+            listing_len: 0,
             is_all_listed: false,
             expected: HashMap::new(),
             parts_open: 0,
@@ -147,10 +161,16 @@ impl Target {
         }
     }
 
-    /// Takes nothing but what was asked for.
+    /// Takes nothing but what `pull` requests.
     #[must_use]
-    pub fn only(self, asked: Asked) -> Self {
-        Self { asked: Some(asked), ..self }
+    pub fn only(self, pull: &Pull) -> Self {
+        Self { asked: Some(Asked::of(pull, self.filter.clone())), ..self }
+    }
+
+    /// Leaves what came from other machines before as it is.
+    #[must_use]
+    pub fn behind(self, groups: Option<Arc<Groups>>) -> Self {
+        Self { groups, ..self }
     }
 
     /// Chooses how changed files come, where that was left open: over a line within one machine whole.
@@ -279,6 +299,10 @@ impl Turn<'_> {
         if self.target.is_all_listed {
             return Err(bad_list("it comes after the last one"));
         }
+        self.target.listing_len += body.len() as u64;
+        if self.target.listing_len > TREE_LISTING_LEN_MAX {
+            return Err(bad_list("it is over the limit of 8 GiB; copy the tree in parts"));
+        }
         let mut count = 0;
         for line in lines(body) {
             let entry = Entry::read(line)?;
@@ -289,7 +313,10 @@ impl Turn<'_> {
                 self.sender.queue(&placed, &[])?;
             }
             let number = self.target.next;
-            self.target.next = number.checked_add(1).ok_or_else(|| bad_list("it has over 4,294,967,295 entries"))?;
+            if number >= TREE_ENTRIES_MAX {
+                return Err(bad_list(&format!("it has over {TREE_ENTRIES_MAX} entries; copy the tree in parts")));
+            }
+            self.target.next = number + 1;
             count += 1;
             self.look_at(number, &entry)?;
             if self.target.scanned >= SCANNED_MAX {
@@ -332,8 +359,11 @@ impl Turn<'_> {
     }
 
     fn look_at(&mut self, number: u32, entry: &Entry) -> Result<()> {
-        let is_dir = entry.kind == Kind::Dir && entry.error.is_none();
+        let is_dir = entry.kind == Kind::Dir && entry.error.is_none() && entry.skipped.is_none();
         let is_first = self.target.listed.as_mut().is_some_and(|listed| listed.add(&entry.path, is_dir));
+        if self.target.listed.as_ref().is_some_and(|listed| listed.kept_len() > MIRROR_LEN_MAX) {
+            return Err(bad_list("it has more names than are kept for a mirror (512 MiB); mirror the tree in parts"));
+        }
         if let Some(why) = &entry.error {
             let why = Refusal::new(ErrorCode::Failed, why.as_str());
             self.target.has_failed = true;
@@ -343,9 +373,24 @@ impl Turn<'_> {
             let why = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
             return self.fail(number, &entry.path, &Refusal::new(ErrorCode::BadName, why));
         }
+        if entry.kind == Kind::File && entry.skipped.is_none() && self.is_too_large(entry.size) {
+            return self.fail(number, &entry.path, &too_large(&String::from_utf8_lossy(&entry.path), entry.size));
+        }
         if let Some(why) = &entry.skipped {
             return (self.watch)(Event::Skipped { path: &entry.path, why });
         }
+        let met = self.target.groups.as_ref().map_or(Ok(None), |groups| groups.meet(entry));
+        let entry = match met {
+            Ok(None) => entry,
+            // Together with what is there, as it is there.
+            Ok(Some(Earlier::Dir(mode, mtime_ns))) if entry.kind == Kind::Dir => {
+                &Entry { mtime_ns, mode, ..entry.clone() }
+            }
+            Ok(Some(_)) => return (self.watch)(Event::Skipped { path: &entry.path, why: FIRST_WINS }),
+            Err(()) => {
+                return Err(bad_list(&format!("it and earlier ones have over {MET_MAX} paths; copy them one by one")));
+            }
+        };
         let path = match self.target.place.path_of(entry, number == 0) {
             Ok(path) => path,
             Err(why) => return self.fail(number, &entry.path, &why),
@@ -386,6 +431,11 @@ impl Turn<'_> {
             }
             Err(error) => self.fail_or_stop(number, &path, &error),
         }
+    }
+
+    /// Whether a file of `size` bytes is larger than what was requested.
+    fn is_too_large(&self, size: u64) -> bool {
+        self.target.asked.as_ref().is_some_and(|asked| !asked.is_small_enough(size))
     }
 
     /// Whether one more name of a file may be kept until all is there.
@@ -619,6 +669,10 @@ impl Turn<'_> {
         }
         Ok(())
     }
+}
+
+fn too_large(shown: &str, size: u64) -> Refusal {
+    Refusal::new(ErrorCode::Failed, format!("{shown}: {size} bytes, over --max-size"))
 }
 
 fn bad_list(why: &str) -> Error {

@@ -121,6 +121,15 @@ fn nothing_comes_that_was_not_asked_for() {
     for (name, options, asked, to, lie) in [
         ("another name", &[][..], "notes.txt", ".", small_file(".profile")),
         ("another name for a pattern", &[], "*.txt", ".", small_file(".profile")),
+        ("a dot file for a pattern", &[], "*", ".", small_file(".bashrc")),
+        ("a dot file for a pattern of its length", &[], "?bashrc", ".", small_file(".bashrc")),
+        ("a dot file for a class of characters", &[], "[.b]bashrc", ".", small_file(".bashrc")),
+        ("a dot file for a pattern in a directory", &[], "docs/*rc", ".", small_file(".bashrc")),
+        ("a dot directory for a pattern", &["-r"], "*", ".", in_dir(".ssh", 0o700)),
+        ("a symlink for a tree that was named", &["-r"], "*", ".", [list(&[link("evil", "/etc")]), end()].concat()),
+        ("a symlink where none are to come", &["-r", "--follow"], "x/", ".", {
+            [list(&[link("evil", "/etc")]), end()].concat()
+        }),
         ("another name for a tree", &["-r"], "site", ".", in_dir("neighbour", 0o777)),
         ("a directory without -r", &[], "notes.txt", ".", in_dir("notes.txt", 0o777)),
         ("a symlink without -r", &[], "notes.txt", ".", [list(&[link("notes.txt", "/etc")]), end()].concat()),
@@ -150,6 +159,121 @@ fn nothing_comes_that_was_not_asked_for() {
         }
         assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
     }
+}
+
+/// What is left out by its name or its size does not come, whatever the server sends.
+#[test]
+fn nothing_comes_that_was_left_out() {
+    let big = vec![b'x'; 1 << 20];
+    let in_tree = |names: &[&str]| {
+        let entries: Vec<String> = names.iter().map(|name| file(&format!("x/{name}"), 4)).collect();
+        let records: Vec<Vec<u8>> = (1..).zip(names).map(|(entry, _)| record(entry, b"evil")).collect();
+        [list(&[vec![dir("x", 0o755)], entries].concat()), small(&records), end()].concat()
+    };
+    let nested = {
+        let entries = [dir("x", 0o755), dir("x/private", 0o755), file("x/private/evil", 4)];
+        [list(&entries), small(&[record(2, b"evil")]), end()].concat()
+    };
+    let listed_large = [list(&[file("x", 1 << 20)]), large(0, 0, 1 << 20), data(&big), whole(1 << 20, &big), end()];
+    let grows_large = [list(&[file("x", 4)]), large(0, 0, 1 << 20), data(&big), whole(1 << 20, &big), end()];
+    let grows_small = [list(&[file("x", 4)]), small(&[record(0, &[b'x'; 2000])]), end()];
+    for (name, options, lie) in [
+        ("an excluded file", &["-r", "--exclude", "ev*"][..], in_tree(&["evil"])),
+        ("a file in an excluded directory", &["-r", "--exclude", "private/"], nested),
+        ("a file that is not included", &["-r", "--include", "*.jpg"], in_tree(&["evil"])),
+        ("a file that is included and excluded", &["-r", "--include", "*.jpg", "--exclude", "e*"], in_tree(&["e.jpg"])),
+        ("a named file that is excluded", &["--exclude", "x"], {
+            [list(&[file("x", 4)]), small(&[record(0, b"evil")]), end()].concat()
+        }),
+        ("a file over the size", &["--max-size", "1000"], listed_large.concat()),
+        ("a large file that was listed as a small one", &["--max-size", "1000"], grows_large.concat()),
+        ("a file that is larger than it was listed", &["--max-size", "1000"], grows_small.concat()),
+    ] {
+        let sandbox = Sandbox::new();
+        let (code, said) = Liar::says(lie).serve(&sandbox, &[options, &["-q", "--no-sync"]].concat(), "x", ".");
+        assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
+        assert_sentence(&said, name);
+        let files = snapshot(&sandbox.inside());
+        let files: Vec<_> = files.iter().filter(|(_, node)| matches!(node.what, super::What::File { .. })).collect();
+        assert!(files.is_empty(), "{name}: {files:?}");
+    }
+}
+
+/// Standard output has no second attempt either.
+#[test]
+fn a_single_file_is_not_longer_than_it_was_announced() {
+    let announces = |size: u64| frame(&format!(r#"{{"type":"file","size":{size},"mtime_ns":0,"mode":420}}"#), &[]);
+    for (name, options, lie) in [
+        ("more than was announced", &[][..], [announces(4), data(b"evil"), data(b"evil"), end()].concat()),
+        ("more than may come", &["--max-size", "3"], [announces(4), data(b"evil"), end()].concat()),
+    ] {
+        let sandbox = Sandbox::new();
+        let run = Liar::says(lie).begin(&sandbox, options, "x", "-");
+        let (code, said) = ended(run);
+        assert_eq!(code, Some(1), "{name}: {said}");
+        assert_sentence(&said, name);
+    }
+}
+
+/// A server that is there and says nothing more is given up after a while, whoever of the two is to speak.
+#[test]
+fn a_silent_server_is_given_up() {
+    for options in [&["-r"][..], &[]] {
+        let sandbox = Sandbox::new();
+        let liar = Liar::start(|raw, _| raw.send_what_goes(&list_of(b"", false)));
+        let options = [options, &["-q", "--stall-timeout", "1s"]].concat();
+        let (code, said) = liar.serve(&sandbox, &options, "x", ".");
+        assert_eq!(code, Some(4), "{options:?}: {said}");
+        assert!(said.contains("timed out"), "{options:?}: {said}");
+    }
+    let sandbox = Sandbox::new();
+    let liar = Liar::start(|_, _| {});
+    std::fs::write(sandbox.inside().join("notes"), "notes").unwrap();
+    let run = Run::new("fput").args(["-q", "--stall-timeout", "1s", "notes", &liar.remote("")]);
+    run.current_dir(&sandbox.inside()).code(4).stderr("timed out").output();
+    liar.serving.join().unwrap();
+}
+
+/// What fails is told as it happens; what is kept of it for the end has a limit.
+#[test]
+fn what_is_told_at_the_end_has_a_limit() {
+    const PEAK_KIB_MAX: u64 = 150 * 1024;
+    let sandbox = Sandbox::new();
+    let liar = Liar::start(|raw, _| {
+        let hearing = raw.stream.try_clone().unwrap();
+        let hearing = thread::spawn(move || Raw { stream: hearing }.rest().len());
+        let why = "n".repeat(7_000);
+        for first in (0..25_000).step_by(100) {
+            let lines: Vec<String> =
+                (first..first + 100).map(|at| format!(r#"{{"path":"{at}","kind":"file","error":"{why}"}}"#)).collect();
+            raw.send_what_goes(&list_of(lines.join("\n").as_bytes(), false));
+        }
+        raw.send_what_goes(&[list_of(b"", true), end()].concat());
+        drop(raw.stream.shutdown(std::net::Shutdown::Write));
+        hearing.join().unwrap();
+    });
+    let mut running = liar.begin(&sandbox, &["-r", "--json", "--no-sync"], "x/", "dest");
+    let (pid, mut peak) = (running.child.id(), 0);
+    // It would wait for somebody who reads what it says.
+    let (said, output) = (std::mem::replace(&mut running.stderr, std::sync::mpsc::channel().1), &running.stdout);
+    let reading = thread::spawn(move || said.into_iter().count());
+    let summary = loop {
+        peak = peak.max(peak_kib(pid).unwrap_or(0));
+        match output.try_recv() {
+            Ok(line) => break line,
+            Err(std::sync::mpsc::TryRecvError::Empty) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(running.wait().code(), Some(1));
+    assert!(peak > 0 && peak < PEAK_KIB_MAX, "{peak} KiB");
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let (failed, left) = (summary["failed"].as_u64(), summary["results_left_out"].as_u64());
+    let named = summary["results"].as_array().unwrap().len() as u64;
+    assert_eq!((failed, left), (Some(25_000), Some(25_000 - named)));
+    assert!(named < 25_000, "{named}");
+    assert_eq!(reading.join().unwrap(), 25_000);
+    liar.serving.join().unwrap();
 }
 
 /// A local thread swaps a directory for a symlink, back and forth, while 2,000 files arrive in it.
