@@ -19,6 +19,7 @@ use crate::audit::{Audit, Record};
 use crate::bare::{Bare, Caller, serve_bare};
 use crate::chat::hub::Hub;
 use crate::exec::jobs::Jobs;
+use crate::exec::leftovers::Leftovers;
 use crate::exec::places::Places;
 use crate::limits::{CommandCaps, CommandSlots};
 use crate::line::Line;
@@ -110,6 +111,7 @@ pub struct Server {
     hub: Hub,
     places: Places,
     jobs: Arc<Jobs>,
+    leftovers: Arc<Leftovers>,
     lines: Arc<OpenLines>,
     holders: Holders,
     idle_timeout: Option<Duration>,
@@ -149,6 +151,7 @@ impl Server {
             hub: Hub::new()?,
             places: Places::default(),
             jobs,
+            leftovers: Leftovers::none()?,
             lines: Arc::default(),
             holders: Holders::default(),
             idle_timeout: config.idle_timeout,
@@ -486,7 +489,10 @@ impl Server {
         let mut session = self.session(grant, caller)?;
         line.welcome(PROGRAM, &verbs_for(session.services))?;
         let context = Context {
-            shared: Shared { hub: &self.hub, exec: crate::exec::Shared { places: &self.places, jobs: &self.jobs } },
+            shared: Shared {
+                hub: &self.hub,
+                exec: crate::exec::Shared { places: &self.places, jobs: &self.jobs, leftovers: &self.leftovers },
+            },
             open: &caller.open,
             idle_timeout: self.idle_timeout,
             own: self.identity.fingerprint(),

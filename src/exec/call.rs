@@ -1,5 +1,6 @@
 //! The client's half of a remote command.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use super::{PIECE_LEN, STDIN_CREDIT};
 use crate::line::{Line, LineReceiver};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, LineLost, Refusal, Result};
-use crate::wire::message::{Message, Outcome, Stream, Terms};
+use crate::wire::message::{Held, Message, Outcome, Stream, Terms};
 
 /// What is typed is read in pieces of so many bytes,
 const KEYS_LEN: usize = 4 * 1024;
@@ -66,6 +67,15 @@ pub struct Ended {
     pub outcome: Outcome<'static>,
     /// Where it ran, under the server's root.
     pub path: Option<Vec<u8>>,
+    /// What has outlived it and still holds its output.
+    pub held: Option<Held<'static>>,
+}
+
+impl Ended {
+    /// What the server says of the end.
+    pub(super) fn of(outcome: Outcome<'_>, path: Option<Cow<'_, [u8]>>, held: Option<Held<'_>>) -> Self {
+        Self { outcome: outcome.into_owned(), path: path.map(Cow::into_owned), held: held.map(Held::into_owned) }
+    }
 }
 
 /// Takes what a command writes: which stream, which bytes.
@@ -148,9 +158,7 @@ fn listen(
         match receiver.expect("the command's outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), end)?,
             Message::Credit { bytes } => window.widen(bytes),
-            Message::Outcome { outcome, path } => {
-                ended = Some(Ended { outcome: outcome.into_owned(), path: path.map(std::borrow::Cow::into_owned) });
-            }
+            Message::Outcome { outcome, path, held } => ended = Some(Ended::of(outcome, path, held)),
             Message::Error { code, message } => {
                 // Refused before it ran: the server discards up to our `end`.
                 let refusal = Refusal::new(code, message);

@@ -8,13 +8,15 @@
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
 //! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; [`running`] reads what one of
-//! them writes, [`rate`] says how fast; a [`tree`] is all that it has started, [`ending`] who ends it when; [`rules`] hold
-//! for peers that may not run everything. [`places`] keep a directory between commands, [`jobs`] commands without a client.
+//! them writes, [`rate`] says how fast, [`leftovers`] what becomes of output that outlives its command; a [`tree`] is all
+//! that it has started, [`ending`] who ends it when; [`rules`] hold for peers that may not run everything. [`places`] keep a
+//! directory between commands, [`jobs`] commands without a client.
 
 pub mod call;
 pub mod ending;
 pub mod environment;
 pub mod jobs;
+pub mod leftovers;
 pub mod places;
 pub mod process;
 pub mod rate;
@@ -31,6 +33,7 @@ pub use call::{Call, Ended, Output, call_exec};
 pub use serve::{Request, serve_exec};
 
 use jobs::Jobs;
+use leftovers::Leftovers;
 use places::Places;
 
 /// What outlives a line.
@@ -40,6 +43,8 @@ pub struct Shared<'s> {
     pub places: &'s Places,
     /// Their detached commands.
     pub jobs: &'s Arc<Jobs>,
+    /// Output that is still held by what their commands have left behind.
+    pub leftovers: &'s Arc<Leftovers>,
 }
 
 /// Bytes of stdin that a client may send before the server has granted more: one pipe's worth times four.
@@ -50,5 +55,7 @@ pub const PIECE_LEN: usize = 64 * 1024;
 pub const COMMAND_LEN_MAX: u32 = 2 * 1024 * 1024;
 /// Between asking a command to end and killing it, where its client does not say.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
+/// After its exit a command's output is passed on until so much time passes without any, where its client does not say.
+pub const LINGER: Duration = Duration::from_secs(5);
 /// Variables that a client may set.
 pub const VARIABLES_MAX: u32 = 1_000;

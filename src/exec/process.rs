@@ -332,14 +332,15 @@ impl Process {
     /// Waits for its exit.
     ///
     /// # Errors
-    /// Never, for a child that nobody else waited for.
+    /// The system had nothing to wait for: somebody else waited for it, or this process was started with SIGCHLD ignored.
     pub fn wait(&mut self) -> io::Result<Outcome<'static>> {
         self.wait_for_exit();
         self.tree.close();
-        let status = self.child.wait()?;
+        let waited = self.child.wait();
+        // Whatever came of it, the number may be another process' from now on.
         self.reaped = true;
         self.slot = None;
-        Ok(outcome(status))
+        waited.map(outcome)
     }
 
     /// Waits for its exit without taking note of it: until then its number is its own.

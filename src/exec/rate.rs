@@ -2,6 +2,7 @@
 //! writes faster finds its pipe full and waits, as with any slow reader.
 
 use std::fmt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::PIECE_LEN;
@@ -81,7 +82,7 @@ impl<'t> Throttle<'t> {
     }
 
     /// Waits until something may be read, and says how much: at least 1 byte. What a command has left in its pipes when it
-    /// exits does not wait any more, nor do the last words of one that is being ended.
+    /// exits does not wait any more, nor do the last words of one that is being ended; what its background writes later does.
     pub fn room(&mut self) -> usize {
         loop {
             let Some(bucket) = &mut self.bucket else { return PIECE_LEN };
@@ -90,10 +91,9 @@ impl<'t> Throttle<'t> {
             if wait.is_zero() {
                 return bucket.room(now).clamp(1, PIECE_LEN);
             }
-            if self.last_words < LAST_WORDS_LEN_MAX && (self.is_ending)() {
-                return PIECE_LEN;
-            }
-            if (self.exits_within)(wait.min(LOOK_EVERY)) {
+            if self.last_words >= LAST_WORDS_LEN_MAX {
+                thread::sleep(wait.min(LOOK_EVERY));
+            } else if (self.is_ending)() || (self.exits_within)(wait.min(LOOK_EVERY)) {
                 return PIECE_LEN;
             }
         }
@@ -103,7 +103,8 @@ impl<'t> Throttle<'t> {
     pub fn take(&mut self, len: usize) {
         if let Some(bucket) = &mut self.bucket {
             bucket.take(len);
-            self.last_words += if (self.is_ending)() { len } else { 0 };
+            let is_last = (self.is_ending)() || (self.exits_within)(Duration::ZERO);
+            self.last_words += if is_last { len } else { 0 };
         }
     }
 }

@@ -12,15 +12,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::ending::Ending;
 use super::process::{Process, exits_within};
 use super::rate::Throttle;
-use super::{KILL_AFTER, PIECE_LEN};
+use super::{KILL_AFTER, LINGER, PIECE_LEN};
 use crate::wire::error::{Error, Result};
 use crate::wire::message::{Outcome, Stream, Terms};
 
-/// After the exit, output is still waited for so long: a process left in the background may keep
-/// the pipe open for ever.
+/// What is left of a command that was ended (at its deadline, by its client's signal) may still write for so long after
+/// the last byte,
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
-/// And at most so many bytes of it, if such a process never stops writing: what two pipes can hold.
+/// and at most so many bytes: what two pipes can hold.
 const DRAIN_LEN_MAX: usize = 2 * 1024 * 1024;
+/// Between two looks at what may end the wait for output after an exit.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A command that runs.
 #[derive(Debug)]
@@ -31,7 +33,13 @@ pub struct Running {
     pub kill_after: Duration,
     /// It has exited, and nothing more is said to it.
     pub is_over: AtomicBool,
+    /// Nobody wants its output any more.
+    pub is_left: AtomicBool,
     timed_out: AtomicBool,
+    /// After its exit output is waited for so long beyond the last byte,
+    linger: Duration,
+    /// and not beyond its deadline.
+    deadline: Option<Instant>,
 }
 
 impl Running {
@@ -41,7 +49,10 @@ impl Running {
             ending: Ending::new(Arc::clone(process.tree()), is_hurried),
             kill_after: terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis),
             is_over: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
+            linger: terms.linger_ms.map_or(LINGER, Duration::from_millis),
+            deadline: terms.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
         }
     }
 
@@ -53,49 +64,90 @@ impl Running {
         }
     }
 
-    /// Waits for its exit; it is over then.
-    ///
-    /// # Errors
-    /// It could not be waited for.
-    pub fn conclude(&self, process: &mut Process) -> Result<Outcome<'static>> {
+    /// Waits for its exit; it is over then. If that fails nobody will ever know how it ended.
+    pub fn conclude(&self, process: &mut Process) -> Outcome<'static> {
         process.wait_for_exit();
-        if self.ending.was_signalled() && process.was_killed() {
+        if self.is_ended_by_client(process) {
             // Its client has ended it, and means all of it.
             self.ending.end(self.kill_after);
         }
         self.ending.close();
-        let outcome = process.wait().map_err(Error::ours("command"))?;
+        let outcome = process.wait();
         self.is_over.store(true, Ordering::Release);
-        Ok(if self.timed_out.load(Ordering::Acquire) { Outcome::TimedOut } else { outcome })
+        match outcome {
+            Ok(_) if self.timed_out.load(Ordering::Acquire) => Outcome::TimedOut,
+            Ok(outcome) => outcome,
+            Err(error) => lost(&Error::ours("the command's exit")(error)),
+        }
+    }
+
+    fn is_ended_by_client(&self, process: &Process) -> bool {
+        self.ending.was_signalled() && process.was_killed()
+    }
+
+    /// Whether it was ended, rather than having ended by itself; it has exited.
+    fn was_ended(&self, process: &Process) -> bool {
+        self.timed_out.load(Ordering::Acquire) || self.is_ended_by_client(process)
+    }
+
+    /// How long output is waited for after the exit, beyond the last byte; `None`: for as long as it is being ended.
+    fn patience(&self, process: &Process, is_wanted: bool) -> Option<Duration> {
+        if self.ending.is_ending() {
+            return None;
+        }
+        let is_left = !is_wanted || self.is_left.load(Ordering::Acquire);
+        let is_late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        Some(match self.was_ended(process) {
+            true => DRAIN_TIME_MAX,
+            false if is_left || is_late => Duration::ZERO,
+            false => self.linger,
+        })
     }
 }
 
-/// Hands over both outputs as they come, until they end or the process does. If `take` takes no more, it is not asked again,
-/// and they are read all the same: a command that cleans up should not die of a pipe that nobody reads.
-///
-/// # Errors
-/// As `take`, or the outputs cannot be watched.
+/// The outcome of a command of which nobody can say how it ended, and why.
+pub(super) fn lost(error: &Error) -> Outcome<'static> {
+    Outcome::Lost { why: error.with_cause().into() }
+}
+
+/// What came of reading a command's outputs.
+#[derive(Debug)]
+pub struct Pumped {
+    /// Whether all that was read was taken.
+    pub sent: Result<()>,
+    /// Outputs that have not ended: what the command has left in the background holds them.
+    pub rest: [Option<File>; 2],
+}
+
+/// Hands over both outputs as they come, until they end, or the process has exited and then nothing comes for long enough.
+/// If `take` takes no more, it is not called again, and they are read all the same until the exit: a command that cleans up
+/// should not die of a pipe that nobody reads.
 pub fn pump(
     process: &Process,
-    [mut stdout, mut stderr]: [Option<File>; 2],
-    ending: &Ending,
+    outputs: [Option<File>; 2],
+    command: &Running,
     take: &mut dyn FnMut(Stream, &[u8]) -> Result<()>,
-) -> Result<()> {
+) -> Pumped {
+    let [mut stdout, mut stderr] = outputs;
     let exits = |wait| exits_within(process.exit_fd(), wait);
-    let is_ending = || ending.is_ending();
+    let is_ending = || command.ending.is_ending();
     let mut throttle = Throttle::new(process.output_rate(), &exits, &is_ending);
     let mut piece = vec![0; PIECE_LEN];
-    let mut exited: Option<Instant> = None;
-    let mut drained = 0;
+    let mut drain: Option<Drain> = None;
     let mut sent = Ok(());
     while stdout.is_some() || stderr.is_some() {
-        let wait = exited.map(|at| DRAIN_TIME_MAX.saturating_sub(at.elapsed()));
-        let ready = wait_for_output(process, stdout.as_ref(), stderr.as_ref(), wait)?;
-        if exited.is_some() && (drained > DRAIN_LEN_MAX || !(ready.stdout || ready.stderr)) {
+        let patience = || command.patience(process, sent.is_ok());
+        let wait = drain.map(|drain| drain.wait(patience()));
+        let ready = match wait_for_output(process, stdout.as_ref(), stderr.as_ref(), wait) {
+            Ok(ready) => ready,
+            Err(error) => return Pumped { sent: sent.and(Err(error)), rest: [None, None] },
+        };
+        let has_output = ready.stdout || ready.stderr;
+        if drain.is_some_and(|drain| patience().is_some_and(|patience| drain.is_over(patience, has_output))) {
             break;
         }
-        if ready.exited && exited.is_none() {
-            exited = Some(Instant::now());
+        if ready.exited && drain.is_none() {
+            drain = Some(Drain { last: Instant::now(), len: 0 });
         }
         for (pipe, is_ready, stream) in
             [(&mut stdout, ready.stdout, Stream::Main), (&mut stderr, ready.stderr, Stream::Stderr)]
@@ -107,7 +159,7 @@ pub fn pump(
             match pipe.as_mut().map(|pipe| pipe.read(piece.get_mut(..room).unwrap_or_default())) {
                 Some(Ok(len)) if len > 0 => {
                     throttle.take(len);
-                    drained += if exited.is_some() { len } else { 0 };
+                    drain = drain.map(|drain| Drain { last: Instant::now(), len: drain.len.saturating_add(len) });
                     if sent.is_ok() {
                         sent = take(stream, piece.get(..len).unwrap_or_default());
                     }
@@ -118,7 +170,7 @@ pub fn pump(
             }
         }
     }
-    sent
+    Pumped { sent, rest: [stdout, stderr] }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -126,6 +178,26 @@ struct Readable {
     stdout: bool,
     stderr: bool,
     exited: bool,
+}
+
+/// What came since the exit.
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    last: Instant,
+    len: usize,
+}
+
+impl Drain {
+    /// How long the next look may take.
+    fn wait(self, patience: Option<Duration>) -> Duration {
+        patience.map_or(LOOK_EVERY, |patience| patience.saturating_sub(self.last.elapsed()).min(LOOK_EVERY))
+    }
+
+    /// Whether it is over. Where the wait is short anyway, so is what is still read.
+    fn is_over(self, patience: Duration, has_output: bool) -> bool {
+        let is_quiet = !has_output && self.last.elapsed() >= patience;
+        is_quiet || (patience <= DRAIN_TIME_MAX && self.len > DRAIN_LEN_MAX)
+    }
 }
 
 /// Waits until one of the pipes has something or has ended, or the process has exited. Once it has,

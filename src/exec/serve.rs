@@ -18,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::ending::Ending;
 use super::environment::Environment;
 use super::places::Places;
-use super::process::{Process, Ready, Streams, Work, could_not_start, permitted_signal, start};
-use super::running::{Running, pump};
+use super::process::{Process, Ready, Streams, Work, could_not_start, exits_within, permitted_signal, start};
+use super::running::{Running, lost, pump};
 use super::terminal::{END_OF_INPUT, Terminal};
 use super::{COMMAND_LEN_MAX, KILL_AFTER, STDIN_CREDIT, Shared, VARIABLES_MAX, jobs, rules};
 use crate::line::{Line, LineReceiver, LineSender};
@@ -28,7 +28,7 @@ use crate::root::RootPath;
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Form, Message, Outcome, Terms};
+use crate::wire::message::{Form, Held, Message, Outcome, Terms};
 
 /// Threads that a command needs beside its line's own.
 const THREADS: usize = 2;
@@ -55,7 +55,7 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let command = prepare(session, shared.places, request, &body)?;
     let terms = request.terms;
     if terms.detached {
-        return jobs::serve_detached(line, session, shared.jobs, &command, terms);
+        return jobs::serve_detached(line, session, shared, &command, terms);
     }
     let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =
@@ -70,12 +70,13 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let outcome = match start(&command.work, &command.cwd, streams, &command.environment) {
         Ok(mut process) => {
             process.hold(slot);
-            run(line, process, (terms, &session.is_cut), &command.path)?
+            let leave = |rest| shared.leftovers.take(session.peer.owner(), rest);
+            run(line, process, (terms, &session.is_cut), (&command.path, &leave))?
         }
         Err(error) => {
             drop(slot);
             let outcome = could_not_start(&command.work, &error);
-            say_outcome(line.sender(), &outcome, &command.path)?;
+            say_outcome(line.sender(), (&outcome, None), &command.path)?;
             outcome
         }
     };
@@ -113,7 +114,7 @@ fn run(
     line: &mut Line,
     mut process: Process,
     (terms, is_cut): (Terms, &Arc<AtomicBool>),
-    path: &RootPath,
+    (path, leave): (&RootPath, &Leave<'_>),
 ) -> Result<Outcome<'static>> {
     let control = line.control().clone();
     let command = Running::new(&process, &terms, Arc::clone(is_cut));
@@ -144,20 +145,20 @@ fn run(
         let watched = &command;
         let pumping = named("output").spawn_scoped(scope, move || {
             // When nobody hears the command any more, the reader may not have noticed: then it ends the command.
-            let pumped = pump(&process, [stdout, stderr], &watched.ending, &mut |stream, piece| {
+            let pumped = pump(&process, [stdout, stderr], watched, &mut |stream, piece| {
                 sender.send(&Message::Data { stream }, piece).inspect_err(|_| stop.stop())
             });
-            if pumped.is_err() {
-                stop.stop();
-            }
-            let ended = watched.conclude(&mut process).and_then(|outcome| {
-                pumped?;
-                say_outcome(sender, &outcome, path)?;
-                Ok(outcome)
-            });
+            let outcome = watched.conclude(&mut process);
+            let held = leave(pumped.rest);
+            let ended = match pumped.sent {
+                // The line is well, so its client hears of it.
+                Err(error @ Error::Ours { .. }) => Ok(lost(&error)),
+                sent => sent.map(|()| outcome),
+            };
+            let ended = ended.and_then(|outcome| say_outcome(sender, (&outcome, held), path).map(|()| outcome));
             // The word is that the other end of the channel is closed now.
             drop(done);
-            ended
+            ended.inspect_err(|_| stop.stop())
         });
         let Ok(pumping) = pumping else { return Err(busy().into()) };
         let heard =
@@ -166,8 +167,11 @@ fn run(
             // The client is gone, and whoever still writes to it would wait for its stall limit.
             control.stop();
         }
-        // After a normal exit there is nothing to end, and what the command left in the background lives on.
-        command.ending.end(command.kill_after);
+        command.is_left.store(true, Ordering::Release);
+        // What a command that has ended by itself has left in the background lives on, unless its client has sent it a signal.
+        if command.ending.was_signalled() || !exits_within(&exit, Duration::ZERO) {
+            command.ending.end(command.kill_after);
+        }
         if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
             // It broke the protocol and would be told, but takes nothing of what it is sent.
             control.stop();
@@ -279,10 +283,17 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
     }
 }
 
-/// The outcome, and where it ran; and `end`.
-pub(super) fn say_outcome(sender: &LineSender, outcome: &Outcome<'_>, cwd: &RootPath) -> Result<()> {
+/// Takes what is left of a command's outputs, and says what holds them.
+type Leave<'l> = dyn Fn([Option<File>; 2]) -> Option<Held<'static>> + Sync + 'l;
+
+/// The outcome, what has outlived it, and where it ran; and `end`.
+pub(super) fn say_outcome(
+    sender: &LineSender,
+    (outcome, held): (&Outcome<'_>, Option<Held<'_>>),
+    cwd: &RootPath,
+) -> Result<()> {
     let path = Some(cwd.to_wire().into());
-    sender.queue(&Message::Outcome { outcome: outcome.clone(), path }, &[])?;
+    sender.queue(&Message::Outcome { outcome: outcome.clone(), path, held }, &[])?;
     sender.send(&Message::End { total: None }, &[])
 }
 

@@ -304,7 +304,7 @@ fn signal(member: &OwnedFd, signal: Signal) {
 }
 
 /// The numbers of all processes that we can see.
-fn processes() -> impl Iterator<Item = i32> {
+pub(super) fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

@@ -69,8 +69,8 @@ pub enum Message<'a> {
     Signal { signal: Cow<'a, str> },
     /// The terminal of whoever sits before it has another size now.
     Window(Size),
-    /// How the command ended, and where it ran.
-    Outcome { outcome: Outcome<'a>, path: Option<Cow<'a, [u8]>> },
+    /// How the command ended, where it ran, and what of it still holds its output.
+    Outcome { outcome: Outcome<'a>, path: Option<Cow<'a, [u8]>>, held: Option<Held<'a>> },
     /// The detached command has begun, and is called this.
     Job { job: Cow<'a, str> },
     /// Which detached commands are there? The answer: `data` of JSON lines, then `end`.
@@ -199,6 +199,26 @@ pub struct Terms {
     pub terminal: Option<Size>,
     /// It runs on without its client, and its output is kept.
     pub detached: bool,
+    /// After its exit, output of what it has left in the background is passed on until so many milliseconds pass without any.
+    pub linger_ms: Option<u64>,
+}
+
+/// A process that has outlived its command and still holds the command's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held<'a> {
+    /// Its name; empty: it cannot be seen.
+    pub name: Cow<'a, str>,
+    /// Its number, if it can be seen.
+    pub pid: Option<u32>,
+    /// The output was closed: the process ends if it writes. Otherwise what it writes is read and thrown away.
+    pub is_closed: bool,
+}
+
+impl Held<'_> {
+    /// The same, owning its text.
+    pub fn into_owned(self) -> Held<'static> {
+        Held { name: Cow::Owned(self.name.into_owned()), pid: self.pid, is_closed: self.is_closed }
+    }
 }
 
 /// What of a detached command is wanted.
@@ -398,13 +418,17 @@ impl Message<'_> {
                 h.timeout_ms = terms.timeout_ms;
                 h.kill_after_ms = terms.kill_after_ms;
                 h.merged = terms.merged;
+                h.linger_ms = terms.linger_ms;
                 terms.terminal.inspect(|size| size.fill(&mut h));
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
             }
             Self::Signal { signal } => h.signal = text(signal),
             Self::Window(size) => size.fill(&mut h),
-            Self::Outcome { outcome, path } => {
+            Self::Outcome { outcome, path, held } => {
                 outcome.fill(&mut h);
+                h.held_by = held.as_ref().and_then(|held| text(&held.name));
+                h.held_pid = held.as_ref().and_then(|held| held.pid);
+                h.held_closed = held.as_ref().is_some_and(|held| held.is_closed);
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
             }
             Self::Job { job } => h.job = text(job),
@@ -601,6 +625,8 @@ pub struct Header<'a> {
     #[serde(skip_serializing_if = "is_default")]
     merged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    linger_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u16>,
@@ -622,6 +648,12 @@ pub struct Header<'a> {
     exit_code: Option<i32>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     signal: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    held_by: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_pid: Option<u32>,
+    #[serde(skip_serializing_if = "is_default")]
+    held_closed: bool,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     path: Option<Text<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -727,7 +759,7 @@ impl<'a> Fields<'a> {
             },
             "signal" => Message::Signal { signal: take(&mut self.h.signal, &self.kind, "signal")? },
             "window" => Message::Window(self.size().ok_or_else(|| missing(&self.kind, "columns or rows"))?),
-            "outcome" => Message::Outcome { path: self.optional_path()?, outcome: self.outcome()? },
+            "outcome" => Message::Outcome { path: self.optional_path()?, held: self.held(), outcome: self.outcome()? },
             "job" => Message::Job { job: self.job()? },
             "jobs" => Message::Jobs,
             "attach" => {
@@ -844,8 +876,13 @@ impl<'a> Fields<'a> {
     }
 
     const fn terms(&self) -> Terms {
-        let Header { variables, timeout_ms, kill_after_ms, merged, detached, .. } = self.h;
-        Terms { variables, timeout_ms, kill_after_ms, merged, terminal: self.size(), detached }
+        let Header { variables, timeout_ms, kill_after_ms, merged, detached, linger_ms, .. } = self.h;
+        Terms { variables, timeout_ms, kill_after_ms, merged, terminal: self.size(), detached, linger_ms }
+    }
+
+    fn held(&mut self) -> Option<Held<'a>> {
+        let name = self.h.held_by.take()?.0;
+        Some(Held { name, pid: self.h.held_pid, is_closed: self.h.held_closed })
     }
 
     const fn size(&self) -> Option<Size> {

@@ -216,6 +216,8 @@ fn the_limits_on_the_map_are_the_codes() {
         ("STACK_LEN", kib(net::listen::STACK_LEN)),
         ("LAST_WORDS_LEN_MAX", kib(exec::rate::LAST_WORDS_LEN_MAX)),
         ("RUNNING_MAX", limits::RUNNING_MAX.to_string()),
+        ("LEFT_MAX", exec::leftovers::LEFT_MAX.to_string()),
+        ("LEFT_ALL_MAX", exec::leftovers::LEFT_ALL_MAX.to_string()),
         ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
         ("COMMAND_LEN_MAX", mib(exec::COMMAND_LEN_MAX as usize)),
         ("part::PIECE_LEN", kib(part::PIECE_LEN)),

@@ -120,8 +120,14 @@ fn a_reader_that_leaves_ends_the_command() {
 #[test]
 fn a_background_process_does_not_hold_the_call() {
     let server = Server::start();
-    let output = Run::new("rexec").args([server.address(), "sleep 1000 & echo $!"]).output();
+    let holds = Run::new("rexec").args(["--linger", "100ms", server.address(), "sleep 1000 & echo $!"]);
+    let output = holds.stderr("sleep (process ").output();
     let pid: i32 = output.text().trim().parse().unwrap();
+    assert!(
+        output.stderr.contains(&format!("sleep (process {pid}) still runs and holds the output")),
+        "{}",
+        output.stderr
+    );
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 

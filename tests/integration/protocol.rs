@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use landline::wire::conn::{Receiver, encode};
 use landline::wire::error::ErrorCode;
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
-use landline::wire::message::{Attributes, Form, Message, Outcome, Packed, Size, Stream, Terms, Total, VERSION, Watch};
+use landline::wire::message::{
+    Attributes, Form, Held, Message, Outcome, Packed, Size, Stream, Terms, Total, VERSION, Watch,
+};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 
@@ -52,9 +54,11 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         merged: true,
         terminal: None,
         detached: true,
+        linger_ms: Some(500),
     };
     let terminal = Some(Size { columns: 80, rows: 24 });
-    let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")) };
+    let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")), held: None };
+    let held = Some(Held { name: "sleep".into(), pid: Some(4711), is_closed: true });
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
     vec![
@@ -110,6 +114,11 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         (
             "outcome, could not start",
             ended(Outcome::CouldNotStart { code: 127, why: "nosuch: command not found".into() }),
+            b"",
+        ),
+        (
+            "outcome, with something left behind",
+            Message::Outcome { outcome: Outcome::Exited(0), path: Some(bytes("/src")), held },
             b"",
         ),
         ("outcome, lost", ended(Outcome::Lost { why: "4f1e22a0: its server ended before it did".into() }), b""),

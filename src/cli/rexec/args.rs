@@ -53,6 +53,10 @@ pub struct Args {
     /// When it is ended (the time is up, this program is gone): ask first, kill so much later
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) kill_after: Duration,
+    /// Pass on what the command has left in the background still writes, until nothing comes for so long; 0 for commands that
+    /// start daemons
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
+    pub(super) linger: Duration,
     /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
     #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire")]
     pub(super) env: Vec<OsString>,
@@ -302,7 +306,8 @@ impl Args {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (timeout_ms, kill_after_ms) = (self.timeout.map(ms), Some(ms(self.kill_after)));
         let terminal = self.has_terminal().then(terminal::size);
-        Terms { variables: 0, timeout_ms, kill_after_ms, merged: self.merge, terminal, detached: self.detach }
+        let (merged, detached, linger_ms) = (self.merge, self.detach, Some(ms(self.linger)));
+        Terms { variables: 0, timeout_ms, kill_after_ms, merged, terminal, detached, linger_ms }
     }
 
     /// How long a tutorial's server may take to reply.

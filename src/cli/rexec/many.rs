@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::one::{put_output, shown_call, words_of};
+use super::one::{json_held, put_output, shown_call, shown_held, words_of};
 use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
 use crate::cli::signals::Interruption;
@@ -20,7 +20,7 @@ use crate::net::Address;
 use crate::session::millis;
 use crate::text::Decoder;
 use crate::wire::Error;
-use crate::wire::message::{Outcome, Stream};
+use crate::wire::message::{Held, Outcome, Stream};
 
 /// Of one host's output so much is kept where it is shown at the end, in bytes of each stream.
 const KEPT_MAX: usize = 1024 * 1024;
@@ -32,6 +32,7 @@ struct Ended {
     host: String,
     outcome: Result<Outcome<'static>, String>,
     cwd: Option<Vec<u8>>,
+    held: Option<Held<'static>>,
     exit: Exit,
     began: String,
     took: Duration,
@@ -107,23 +108,26 @@ fn run_on(
     };
     let ended = attempt();
     output.finish()?;
-    let mut cwd = None;
+    let (mut cwd, mut held) = (None, None);
     let (outcome, exit) = match ended {
-        Ok(exec::Ended { outcome, path }) => {
-            cwd = path;
+        Ok(exec::Ended { outcome, path, held: holder }) => {
+            (cwd, held) = (path, holder);
             let exit = Exit::of_command(&outcome);
             (Ok(outcome), exit)
         }
         Err(error) if crate::cli::is_closed_stdout(&error) => return Err(error),
         Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
     };
-    let ended = Ended { host: host.to_owned(), outcome, cwd, exit, began, took: started.elapsed(), output };
+    let ended = Ended { host: host.to_owned(), outcome, cwd, held, exit, began, took: started.elapsed(), output };
     // By us: that is said once.
     let is_cut = ended.outcome.is_err() && interruption.has_come();
     if args.json_stream {
         put_json(&ended.json(work, Some("outcome")))?;
     } else if !(args.talk.json || args.group || is_cut) {
         ended.tell();
+    }
+    if let Some(held) = ended.held.as_ref().filter(|_| !args.talk.quiet) {
+        say(PROGRAM, &format!("{}: {}", ended.host, shown_held(held)));
     }
     Ok(ended)
 }
@@ -224,6 +228,7 @@ impl Ended {
             "exit_code": exit_code,
             "signal": signal,
             "error": error,
+            "held_by": self.held.as_ref().map(json_held),
             "stdout": is_shown.then_some(stdout),
             "stderr": is_shown.then_some(stderr),
             "stdout_bytes": self.output.bytes[0],

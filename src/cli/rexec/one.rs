@@ -23,7 +23,7 @@ use crate::session::millis;
 use crate::text::{Decoder, Encoder};
 use crate::wire::Error;
 use crate::wire::Message;
-use crate::wire::message::{Outcome, Stream, Terms};
+use crate::wire::message::{Held, Outcome, Stream, Terms};
 
 /// Runs it, with this side's input, output and signals, or this side's terminal.
 ///
@@ -183,6 +183,9 @@ impl<'a> Show<'a> {
             Outcome::Lost { why } => say(PROGRAM, &format!("{host}: lost: {}", printable(why))),
             Outcome::Exited(_) => {}
         }
+        if let Some(held) = ended.held.as_ref().filter(|_| !self.args.talk.quiet) {
+            say(PROGRAM, &format!("{host}: {}", shown_held(held)));
+        }
         if !self.args.talk.json && !self.args.json_stream {
             return Ok(());
         }
@@ -196,12 +199,30 @@ impl<'a> Show<'a> {
             "exit_code": exit_code,
             "signal": signal,
             "error": error,
+            "held_by": ended.held.as_ref().map(json_held),
             "stdout_bytes": self.bytes[0],
             "stderr_bytes": self.bytes[1],
             "began": began,
             "ms": millis(took),
         }))
     }
+}
+
+/// What has outlived its command, for a person.
+pub(super) fn shown_held(held: &Held<'_>) -> String {
+    let name = if held.name.is_empty() { "a process that cannot be seen".into() } else { printable(&held.name) };
+    let number = held.pid.map_or(String::new(), |pid| format!(" (process {pid})"));
+    let fate = if held.is_closed {
+        "its output was closed, since too many such processes are there already"
+    } else {
+        "what it writes from now on is thrown away (--linger waits longer)"
+    };
+    format!("{name}{number} still runs and holds the output; {fate}")
+}
+
+/// The same for programs.
+pub(super) fn json_held(held: &Held<'_>) -> serde_json::Value {
+    serde_json::json!({ "name": held.name, "pid": held.pid, "closed": held.is_closed })
 }
 
 /// A piece of output, for programs: text where it is, base64 where it is not.

@@ -30,6 +30,7 @@ pub use talk::{
 };
 
 use super::KILL_AFTER;
+use super::leftovers::Leftovers;
 use super::process::{Process, Ready, Streams, start};
 use super::running::{Running, pump};
 use super::tree::Tree;
@@ -150,7 +151,7 @@ impl Jobs {
         session: &Session,
         command: &Ready,
         terms: &Terms,
-        threads: Threads,
+        (threads, leftovers): (Threads, Arc<Leftovers>),
     ) -> Result<Result<String, Outcome<'static>>> {
         let owner = session.owner()?;
         let jobs_home = self.home()?;
@@ -200,7 +201,15 @@ impl Jobs {
             last: OnceLock::new(),
         });
         self.running().insert(id.clone(), Arc::clone(&job));
-        let task = Task { jobs: Arc::clone(self), job, note, writer, session: session.clone(), _held: (lock, threads) };
+        let task = Task {
+            jobs: Arc::clone(self),
+            job,
+            note,
+            writer,
+            leftovers,
+            session: session.clone(),
+            _held: (lock, threads),
+        };
         let timeout = terms.timeout_ms.map(Duration::from_millis);
         let named = thread::Builder::new().name(format!("job {id}")).stack_size(STACK_LEN);
         if let Err(error) = named.spawn(move || task.run(process, timeout)) {
@@ -337,6 +346,7 @@ struct Task {
     job: Arc<Job>,
     note: Note,
     writer: Writer,
+    leftovers: Arc<Leftovers>,
     /// As it was when the command began, for the log.
     session: Session,
     /// Given back when it has ended.
@@ -363,19 +373,20 @@ impl Task {
                 }
             }
             let (job, writer) = (&self.job, &mut self.writer);
-            let kept = pump(&process, outputs, &job.command.ending, &mut |stream, piece| {
+            let pumped = pump(&process, outputs, &job.command, &mut |stream, piece| {
                 writer.append(stream, piece).map_err(Error::ours("log"))?;
                 written += piece.len() as u64;
                 *job.progress() = Some(written);
                 job.grown.notify_all();
                 Ok(())
             });
-            if let Err(error) = kept {
+            if let Err(error) = pumped.sent {
                 tracing::warn!(job = self.note.job, %error, "the rest of a detached command's output is not kept");
             }
-            self.job.command.conclude(&mut process)
+            let outcome = job.command.conclude(&mut process);
+            drop(self.leftovers.take(Some(job.owner), pumped.rest));
+            outcome
         });
-        let outcome = outcome.unwrap_or_else(|error| Outcome::Lost { why: error.with_cause().into() });
         self.note.end(&outcome, now());
         if let Err(error) = self.note.save(&self.job.home) {
             tracing::warn!(job = self.note.job, %error, "how a detached command ended could not be noted");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::log::Reader;
 use super::note::{Note, State};
 use super::{Job, Jobs};
+use crate::exec::Shared;
 use crate::exec::call::{Call, Ended, Output, pass_on};
 use crate::exec::process::{PERMITTED_SIGNALS, Ready, permitted_signal};
 use crate::exec::serve::say_outcome;
@@ -32,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub fn serve_detached(
     line: &mut Line,
     session: &mut Session,
-    jobs: &Arc<Jobs>,
+    shared: Shared<'_>,
     command: &Ready,
     terms: Terms,
 ) -> Result<()> {
@@ -42,7 +43,7 @@ pub fn serve_detached(
     }
     let threads = session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     session.log_begin("exec");
-    match jobs.start(session, command, &terms, threads)? {
+    match shared.jobs.start(session, command, &terms, (threads, Arc::clone(shared.leftovers)))? {
         Ok(id) => {
             session.report.outcome = Some(format!("detached as {id}"));
             line.sender().queue(&Message::Job { job: id.as_str().into() }, &[])?;
@@ -50,7 +51,7 @@ pub fn serve_detached(
         }
         Err(outcome) => {
             session.report.outcome = Some(outcome.to_string());
-            say_outcome(line.sender(), &outcome, &command.path)
+            say_outcome(line.sender(), (&outcome, None), &command.path)
         }
     }
 }
@@ -189,7 +190,7 @@ impl Follower<'_> {
             note.as_ref().and_then(|note| RootPath::default().join(note.cwd.as_bytes()).ok()).unwrap_or_default();
         let outcome = note.and_then(|note| note.outcome());
         match &outcome {
-            Some(outcome) => say_outcome(self.sender, outcome, &path)?,
+            Some(outcome) => say_outcome(self.sender, (outcome, None), &path)?,
             None => self.sender.send(&Message::End { total: None }, &[])?,
         }
         Ok(outcome)
@@ -287,9 +288,7 @@ pub fn call_attach(
         match receiver.expect("output or outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), &end)?,
             Message::Dropped { count } => forgotten += count,
-            Message::Outcome { outcome, path } => {
-                ended = Some(Ended { outcome: outcome.into_owned(), path: path.map(std::borrow::Cow::into_owned) });
-            }
+            Message::Outcome { outcome, path, held } => ended = Some(Ended::of(outcome, path, held)),
             Message::Error { code, message } => {
                 let refusal = Refusal::new(code, message);
                 end()?;

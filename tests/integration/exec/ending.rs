@@ -178,3 +178,83 @@ fn nothing_is_left_of_many() {
     wait_until("no descriptor and no thread is left", || (count("fd"), count("task")) <= before);
     assert_eq!(marked(&server), 0);
 }
+
+#[test]
+fn what_the_shell_did_not_wait_for_is_still_shown() {
+    let server = Server::start();
+    let rexec = |args: &[&str]| Run::new("rexec").args(args.iter().copied());
+    // A shell that does not wait for the other end of what it writes to, and a child that is slower than it.
+    rexec(&["--shell", "bash", server.address(), "seq 400000 > >(sort -R | wc -l)"]).prints("400000\n");
+    rexec(&[server.address(), "(sleep 0.6; echo late; echo later >&2) & echo first; exit 3"])
+        .code(3)
+        .stderr("later\n")
+        .prints("first\nlate\n");
+    // The wait begins anew with every byte.
+    let drips = "(for n in 1 2 3 4 5 6; do sleep 0.3; echo $n; done) & exit 0";
+    rexec(&["--linger", "20s", server.address(), drips]).prints("1\n2\n3\n4\n5\n6\n");
+    // As it is for one that is detached,
+    let id = rexec(&["--detach", server.address(), "(sleep 0.6; echo late) & echo first"]).output();
+    rexec(&["--attach", id.text().trim(), server.address()]).prints("first\nlate\n");
+    // and on many hosts.
+    let many = rexec(&["-q", "--merge", "-H", server.address(), "(sleep 0.6; echo late >&2) & echo first"]).output();
+    assert_eq!(many.text(), format!("{0}: first\n{0}: late\n", server.address()));
+}
+
+#[test]
+fn what_is_left_in_the_background_lives_and_may_write() {
+    let server = Server::start();
+    // Far more than a pipe holds, and then a sign of life.
+    let leaves =
+        "nohup sh -c 'while [ ! -e go ]; do sleep 0.05; done; seq 300000; echo $? > up' & echo $! > pid; echo started";
+    let args = ["--linger", "0", "--json", server.address(), leaves];
+    let output = Run::new("rexec").args(args).stderr("started\n").output();
+    let pid: u32 = std::str::from_utf8(&server.read("pid")).unwrap().trim().parse().unwrap();
+    let json = output.json();
+    assert_eq!((&json["held_by"]["pid"], &json["held_by"]["closed"]), (&pid.into(), &false.into()), "{json}");
+    assert_eq!((&json["outcome"], &json["exit_code"]), (&"exited".into(), &0.into()));
+    server.write("go", "");
+    wait_until("it has written all of it", || server.root().join("up").exists());
+    wait_until("and it says so", || server.read("up") == b"0\n");
+    let log = server.log();
+    assert!(log.contains("a command has ended, and something holds its output"), "{log}");
+}
+
+#[test]
+fn a_peers_leftovers_are_counted_and_its_next_command_runs() {
+    let server = Server::start();
+    let leaves = |count: usize| {
+        let script = "sleep 1000 & echo $! >> pids";
+        for _ in 0..count {
+            Run::new("rexec").args(["--linger", "0", "-q", server.address(), script]).prints("");
+        }
+    };
+    leaves(32);
+    let one_more = Run::new("rexec").args(["--linger", "0", server.address(), "sleep 1000 & echo $! >> pids"]);
+    one_more.stderr("its output was closed, since too many").prints("");
+    Run::new("rexec").args([server.address(), "kill $(cat pids)"]).prints("");
+    wait_until("there is room again", || {
+        let again = Run::new("rexec").args(["--linger", "0", server.address(), "sleep 0.5 &"]).any_stderr().output();
+        again.stderr.contains("thrown away")
+    });
+}
+
+/// The wait for what was left behind ends with the deadline, with the reader, and with who has left.
+#[test]
+fn output_without_end_does_not_hold_a_call_beyond_its_deadline() {
+    let server = Server::start();
+    let endless = "(while [ ! -e stop ]; do echo more; sleep 0.05; done) & exit 5";
+    let run = Run::new("rexec").args(["--timeout", "1s", server.address(), endless]);
+    let output = run.code(5).stderr("still runs and holds the output").output();
+    assert!(output.text().starts_with("more\n"));
+    server.write("stop", "");
+    // Who leaves with Ctrl-C, twice, means all of it.
+    let leaves = "trap '' INT; sh -c 'echo $$ > left; exec sleep 1000' & while [ ! -s left ]; do sleep 0.02; done; echo up";
+    let mut call = Run::new("rexec").args(["--linger", "1h", server.address(), leaves]).spawn();
+    call.wait_for("up");
+    wait_until("it was left", || {
+        call.signal(Signal::INT);
+        server.log().contains("broken off")
+    });
+    assert_eq!(call.wait().code(), Some(130));
+    wait_until("what was left is gone", || !lives(&server.root().join("left")));
+}
