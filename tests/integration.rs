@@ -49,6 +49,8 @@ mod raw;
 mod secure;
 #[path = "integration/server.rs"]
 mod server;
+#[path = "integration/standard.rs"]
+mod standard;
 #[path = "integration/talk.rs"]
 mod talk;
 #[path = "integration/trees.rs"]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 
 use super::args::{DEFAULT_PORT, Reach, Talk};
-use super::{home, say};
+use super::{home, say, standard};
 use crate::line::Line;
 use crate::net::dial::{ConnectError, dial};
 use crate::net::tls::{HandshakeError, Verdict};
@@ -418,9 +418,9 @@ const PASTED_LEN_MIN: usize = 20;
 /// Asks until it is answered: yes, once, no, or the fingerprint itself, pasted from the other machine.
 fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<Answer> {
     loop {
-        write!(std::io::stderr(), "{program}: {question} [yes/once/no/fingerprint] ")?;
-        let mut answer = String::new();
-        if std::io::stdin().read_line(&mut answer)? == 0 {
+        write!(standard::errors(), "{program}: {question} [yes/once/no/fingerprint] ")?;
+        let answer = standard::read_text_line()?;
+        if answer.is_empty() {
             return Ok(Answer::No);
         }
         return Ok(match answer.trim() {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::connect::NotTrusted;
+use super::signals::INT;
 use crate::exec::process::signal_number;
 use crate::net::dial::ConnectError;
 use crate::wire::Error;
@@ -53,6 +54,14 @@ impl Exit {
                 Self::Command(250 + self.code())
             }
             Self::Done | Self::Interrupted | Self::Command(_) => self,
+        }
+    }
+
+    /// The code of a program that has heard this signal.
+    pub fn of_signal(signal: i32) -> Self {
+        match u8::try_from(signal) {
+            Ok(number) if signal != INT => Self::Command(number.saturating_add(128)),
+            _ => Self::Interrupted,
         }
     }
 

@@ -15,7 +15,7 @@ use super::exit::usage;
 use super::remote::{FromRemote, Remote};
 use super::signals::Interruption;
 use super::transfer::{Copy, Paced, Show, Teller, with_retries};
-use super::{Exit, connect, lines, say};
+use super::{Exit, connect, lines, say, standard};
 use crate::bare::BareLine;
 use crate::digest::Digest;
 use crate::files::{Sink, call_get};
@@ -195,8 +195,7 @@ impl Sink for Stdout {
     fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
         use std::io::Write as _;
         self.0.update(piece);
-        let mut out = std::io::stdout().lock();
-        out.write_all(piece).and_then(|()| out.flush())
+        standard::output().write_all(piece)
     }
 
     fn finish(self, sent: &Total<'_>, _: &Attributes) -> std::io::Result<()> {

@@ -13,7 +13,7 @@ use super::exit::usage;
 use super::remote::{Between, Remote, ToRemote};
 use super::signals::Interruption;
 use super::transfer::{Copy, Ended, GO_ON, Show, Teller, with_retries};
-use super::{Exit, connect, lines};
+use super::{Exit, connect, lines, standard};
 use crate::files::{Upload, call_put};
 use crate::trees::relay::relay;
 use crate::trees::share::Share;
@@ -236,7 +236,7 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
         args.copy.limit_stalls(&line)?;
         let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
         let (path, name) = (remote.path.as_bytes(), OsStr::new(""));
-        let source = args.copy.paced(std::io::stdin().lock());
+        let source = args.copy.paced(standard::input());
         let upload = Upload { source, shown: &from, attributes, path, name };
         let mut bytes = 0;
         let interruption = Interruption::watch()?;

@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::standard;
 use crate::printable::{LOGGED_LEN_MAX, cut, json_line, logged};
 
 /// The form of the log.
@@ -38,7 +39,7 @@ pub fn start(log_format: LogFormat, quiet: bool, verbose: bool) {
         .with_ansi(has_colour)
         // Told on standard error, which is just what failed; and it would be told with a panic.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
+        .with_writer(standard::errors)
         .event_format(Lines(log_format))
         .try_init();
     if let Err(error) = started {

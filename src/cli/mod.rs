@@ -24,6 +24,7 @@ pub mod remote;
 pub mod rexec;
 pub mod session;
 pub mod signals;
+pub mod standard;
 pub mod tcp_client;
 pub mod tcp_server;
 pub mod transfer;
@@ -86,8 +87,7 @@ pub const STDOUT: &str = "standard output";
 /// Standard output is closed or full.
 pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
     use io::Write as _;
-    let mut out = io::stdout().lock();
-    out.write_all(data).and_then(|()| out.flush()).map_err(crate::wire::Error::ours(STDOUT))
+    standard::output().write_all(data).map_err(crate::wire::Error::ours(STDOUT))
 }
 
 /// Prints text that a person reads, each of its lines made safe: a list, a line that says what was done. What is data
@@ -107,10 +107,19 @@ pub fn put_json(value: &impl serde::Serialize) -> crate::wire::Result<()> {
     put_out(&crate::printable::json_line(value).map_err(crate::wire::Error::ours("JSON output"))?)
 }
 
+/// What a command has written to its standard error, on ours.
+///
+/// # Errors
+/// It is closed or full.
+pub fn put_error(data: &[u8]) -> crate::wire::Result<()> {
+    use io::Write as _;
+    standard::errors().write_all(data).map_err(crate::wire::Error::ours("standard error"))
+}
+
 /// A remark to the person at the terminal, on standard error, one line of it, made safe whatever
 /// stands in it. Where nobody is there to hear it (the
 /// terminal was closed, the disk is full) it is lost, and nothing else is: `eprintln!` would panic.
 pub fn say(program: &str, remark: &str) {
     use io::Write as _;
-    drop(writeln!(io::stderr().lock(), "{program}: {}", printable(remark)));
+    drop(standard::errors().write_all(format!("{program}: {}\n", printable(remark)).as_bytes()));
 }

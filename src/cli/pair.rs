@@ -17,7 +17,7 @@ use super::connect::{Dialled, NotTrusted, handshake, is_address, name_for, resol
 use super::exit::usage;
 use super::peers::Rule;
 use super::tcp_server::{Bind, serve_pairing};
-use super::{Exit, home, printable, put_json, put_out, say, tcp_client, tcp_server};
+use super::{Exit, home, printable, put_json, put_out, say, standard, tcp_client, tcp_server};
 use crate::line::Line;
 use crate::net::Address;
 use crate::net::dial::dial;
@@ -337,10 +337,12 @@ fn ask_code() -> anyhow::Result<Code> {
     let is_person = std::io::stdin().is_terminal();
     loop {
         if is_person {
-            write!(std::io::stderr(), "code: ")?;
+            write!(standard::errors(), "code: ")?;
         }
-        let mut typed = zeroize::Zeroizing::new(String::new());
-        if std::io::stdin().lock().read_line(&mut typed)? == 0 {
+        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        standard::patiently(|| std::io::stdin().lock().read_until(b'\n', &mut bytes))?;
+        let typed = zeroize::Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
+        if typed.is_empty() {
             return Err(usage("no code came on standard input"));
         }
         match typed.parse() {

@@ -1,13 +1,13 @@
 //! Lines from a person or from a script: an editor with history and completion at a terminal, plain
 //! lines from a pipe.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::IsTerminal as _;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter as _, Helper};
 
-use super::put_out;
+use super::{put_out, standard};
 use crate::wire::Error;
 
 /// What came from the person or the script.
@@ -92,9 +92,8 @@ impl<H: Helper> Prompt<H> {
 }
 
 fn read_plain() -> crate::wire::Result<Input> {
-    let mut line = Vec::new();
-    let read = std::io::stdin().lock().read_until(b'\n', &mut line).map_err(Error::ours("standard input"))?;
-    if read == 0 {
+    let line = standard::read_line().map_err(Error::ours("standard input"))?;
+    if line.is_empty() {
         return Ok(Input::End);
     }
     let line = String::from_utf8_lossy(&line);

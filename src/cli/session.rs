@@ -14,10 +14,10 @@ use super::progress::{Progress, When};
 use super::prompt::{Input, Prompt};
 use super::signals::{Forwarding, Interruption, to_command};
 use super::tcp_client::PROGRAM;
-use super::{Exit, chat, fget, fput, listing, printable, put_json, put_out, say};
+use super::{Exit, chat, fget, fput, listing, printable, put_error, put_json, put_out, say};
 use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
 use crate::exec::process::Work;
-use crate::exec::{Call, call_exec};
+use crate::exec::{Call, KILL_AFTER, call_exec};
 use crate::files::{Upload, call_get, call_put};
 use crate::line::Line;
 use crate::net::Address;
@@ -269,15 +269,11 @@ impl Session {
         }
         let mut line = self.line.borrow_mut();
         let work = Work::Shell(command.into());
-        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), &to_command)?;
+        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), KILL_AFTER, &to_command)?;
         let ended = call_exec(&mut line, &Call::of(&work), &mut |stream, bytes| {
-            use std::io::Write as _;
-            match stream {
-                Stream::Main => put_out(bytes),
-                Stream::Stderr => std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error")),
-            }
+            if stream == Stream::Main { put_out(bytes) } else { put_error(bytes) }
         });
-        forwarding.stop();
+        drop(forwarding);
         let outcome = ended?.outcome;
         match &outcome {
             Outcome::Exited(0) => {}

@@ -4,10 +4,12 @@
 //! watcher for the life of the program, and it ends the program where nobody has a claim.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGWINCH};
+use signal_hook::consts::{FORBIDDEN, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGWINCH};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, raise};
 
@@ -24,6 +26,39 @@ fn claim() -> MutexGuard<'static, Option<Act>> {
     CLAIM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The signals that this process was started with ignored, but for PIPE, which every Rust program ignores. Asked for the first time
+/// before any handler is installed.
+pub fn ignored() -> &'static [i32] {
+    static IGNORED: OnceLock<Vec<i32>> = OnceLock::new();
+    IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        ignored_in(mask.unwrap_or_default())
+    })
+}
+
+/// The C library's own (`nptl(7)`), which it ignores in whatever it starts.
+const LIBRARYS: [i32; 2] = [32, 33];
+
+/// The numbers in a mask of `proc_pid_status(5)`.
+fn ignored_in(mask: &str) -> Vec<i32> {
+    let mask = u64::from_str_radix(mask.trim(), 16).unwrap_or(0);
+    let is_wanted = |number: &i32| *number != SIGPIPE && !LIBRARYS.contains(number);
+    (1..=64).filter(|number| mask >> (number - 1) & 1 == 1).filter(is_wanted).collect()
+}
+
+/// Takes back what this process was started with ignored: an ignored signal stays ignored in every program that is started, and
+/// with CHLD ignored no end of a command can be waited for. One that is handled, if only by nothing, is reset when a program
+/// is executed (`signal(7)`); so is every other one that we handle.
+pub fn take_back_ignored() {
+    for signal in ignored().iter().filter(|signal| !FORBIDDEN.contains(signal)) {
+        let flag: Arc<AtomicBool> = Arc::default();
+        if let Err(error) = flag::register(*signal, flag) {
+            tracing::warn!(%error, signal, "a signal that was ignored at the start stays ignored in all commands");
+        }
+    }
+}
+
 /// Signals go to its owner until it is dropped.
 #[derive(Debug)]
 struct Claim;
@@ -32,7 +67,9 @@ impl Claim {
     fn take(act: Act) -> std::io::Result<Self> {
         static WATCHER: OnceLock<()> = OnceLock::new();
         if WATCHER.get().is_none() {
-            let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGWINCH])?;
+            // One that was ignored when we were started is not for us: a script's background, nohup(1).
+            let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGWINCH];
+            let mut signals = Signals::new(wanted.iter().filter(|signal| !ignored().contains(signal)))?;
             thread::Builder::new().name("signals".into()).spawn(move || {
                 for signal in signals.forever() {
                     if let Some(act) = &mut *claim() {
@@ -55,47 +92,121 @@ impl Drop for Claim {
     }
 }
 
-/// Passes Ctrl-C and its like to the remote command while it lives; a second Ctrl-C ends the line,
-/// and with it the command.
+/// Passes Ctrl-C and its like to the remote command while it lives. A command may not care, and a server may be silent: a
+/// second Ctrl-C ends the connection, and with it the command; so does a second TERM or HUP, or the first one after a while.
 #[derive(Debug)]
 pub struct Forwarding {
     _claim: Claim,
-    is_ended: Arc<AtomicBool>,
+    call: Arc<ForwardedCall>,
+}
+
+/// What the signals of one call have come to.
+#[derive(Debug)]
+struct ForwardedCall {
+    state: Mutex<CallState>,
+    changed: Condvar,
+    control: Control,
+}
+
+#[derive(Debug, Default)]
+struct CallState {
+    /// Ctrl-C, and its sister that leaves a core.
+    interrupts: u32,
+    /// TERM and HUP: whoever sends them does not mean to stay.
+    ends: u32,
+    is_over: bool,
+    ended_by: Option<i32>,
+}
+
+impl ForwardedCall {
+    fn state(&self) -> MutexGuard<'_, CallState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection, if the call still needs it.
+    fn end(&self, signal: i32) {
+        let mut state = self.state();
+        if !state.is_over {
+            state.ended_by.get_or_insert(signal);
+            drop(state);
+            self.control.stop();
+        }
+    }
+
+    /// Ends it if it is not over after so long.
+    fn end_after(&self, wait: Duration, signal: i32) {
+        let waited = self.changed.wait_timeout_while(self.state(), wait, |state| !state.is_over);
+        let is_over = waited.unwrap_or_else(PoisonError::into_inner).0.is_over;
+        if !is_over {
+            self.end(signal);
+        }
+    }
 }
 
 impl Forwarding {
-    /// Begins to say `message` for each signal, if it says any.
+    /// Begins to send `message` for each signal, if it makes one of it. A call that has been told to end has `kill_after` to do so.
     ///
     /// # Errors
     /// The handlers could not be installed.
     pub fn start(
         sender: LineSender,
         control: Control,
+        kill_after: Duration,
         message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
     ) -> std::io::Result<Self> {
-        let is_ended = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&is_ended);
-        let mut interrupts = 0;
-        let claim = Claim::take(Box::new(move |signal| {
-            interrupts += u32::from(signal == SIGINT);
-            if interrupts > 1 {
-                ended.store(true, Ordering::Release);
-                control.stop();
-                return;
-            }
-            let Some(message) = message(signal) else { return };
-            let sender = sender.clone();
-            // On a thread of its own: a line that takes nothing must not keep the second Ctrl-C waiting.
-            let sending = thread::Builder::new().spawn(move || sender.send(&message, &[]));
-            drop(sending);
-        }))?;
-        Ok(Self { _claim: claim, is_ended })
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let call = Arc::new(ForwardedCall { state, changed, control });
+        let forwarded = Arc::clone(&call);
+        let claim = Claim::take(Box::new(move |signal| forward(&forwarded, &sender, (signal, kill_after), message)))?;
+        Ok(Self { _claim: claim, call })
     }
 
-    /// Ends it; returns whether the line was ended by a second Ctrl-C.
-    pub fn stop(self) -> bool {
-        self.is_ended.load(Ordering::Acquire)
+    /// Ends it; the signal that has ended the connection, if one has.
+    pub fn stop(self) -> Option<i32> {
+        let mut state = self.call.state();
+        state.is_over = true;
+        self.call.changed.notify_all();
+        state.ended_by
     }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        self.call.state().is_over = true;
+        self.call.changed.notify_all();
+    }
+}
+
+fn forward(
+    call: &Arc<ForwardedCall>,
+    sender: &LineSender,
+    (signal, kill_after): (i32, Duration),
+    message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
+) {
+    let (is_interrupt, is_end) = (matches!(signal, SIGINT | SIGQUIT), matches!(signal, SIGTERM | SIGHUP));
+    let (is_second, is_first_end) = {
+        let mut state = call.state();
+        let is_second = (is_interrupt && state.interrupts + state.ends > 0) || (is_end && state.ends > 0);
+        state.interrupts += u32::from(is_interrupt);
+        state.ends += u32::from(is_end);
+        (is_second, is_end && state.ends == 1)
+    };
+    if is_second {
+        return call.end(signal);
+    }
+    let in_time = is_first_end.then(|| {
+        let call = Arc::clone(call);
+        thread::Builder::new().name("kill after".into()).spawn(move || call.end_after(kill_after, signal))
+    });
+    if matches!(in_time, Some(Err(_))) {
+        // Nobody can count the time.
+        return call.end(signal);
+    }
+    let Some(message) = message(signal) else { return };
+    let sender = sender.clone();
+    // On a thread of its own: a connection that takes nothing must not keep the next signal waiting.
+    let sending = thread::Builder::new().spawn(move || sender.send(&message, &[]));
+    drop(sending);
 }
 
 /// Stops this program, as Ctrl-Z would; returns when it goes on. The signal is the calling thread's own, which stops before
@@ -106,6 +217,9 @@ impl Forwarding {
 pub fn suspend() -> std::io::Result<()> {
     raise(SIGTSTP)
 }
+
+/// The signal of Ctrl-C.
+pub const INT: i32 = SIGINT;
 
 /// The signal that says that the terminal has another size.
 pub const WINCH: i32 = SIGWINCH;
@@ -210,5 +324,18 @@ impl Interruption {
             return Err(crate::wire::Error::ours("interrupted")(std::io::Error::other("nothing half is left behind")));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_says_which_signals_are_ignored() {
+        assert!(ignored_in("\t0000000000001000\n").is_empty(), "PIPE");
+        assert_eq!(ignored_in("\t0000000000011007\n"), [SIGHUP, SIGINT, SIGQUIT, 17]);
+        assert_eq!(ignored_in("8000000180000000"), [64], "two are the C library's");
+        assert!(ignored_in("").is_empty());
     }
 }

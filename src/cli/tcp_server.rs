@@ -1,6 +1,6 @@
 //! `tcp-server`: echo, chat, commands, directories and files on one port.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -16,7 +16,7 @@ use super::exit::usage;
 use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
 use super::peers::Peer;
-use super::{Exit, home, pair, peers, printable, put_out, say};
+use super::{Exit, home, pair, peers, printable, put_out, say, signals, standard};
 use crate::audit::Audit;
 use crate::bare::{Bare, Console, OutputPolicy, Reply};
 use crate::exec::tree::nets;
@@ -257,6 +257,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 
 fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     logging::start(args.log_format, args.quiet, args.verbose);
+    signals::take_back_ignored();
     raise_descriptor_limit();
     if args.max_connections == Some(0) || args.max_per_address == 0 {
         return Err(usage(
@@ -297,7 +298,11 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         audit,
     })
     .with_context(|| format!("the root {}", args.root.display()))?;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    // Who was started by nohup(1) stays when its terminal goes.
+    let stops = [SIGTERM, SIGINT, SIGHUP]
+        .into_iter()
+        .filter(|signal| *signal != SIGHUP || !signals::ignored().contains(signal));
+    let mut signals = Signals::new(stops)?;
     let _running = announce(&home, &listeners)?;
     say_ready(&listeners, args.ready_fd)?;
     tracing::info!(%key, root = %args.root.display(), home = %home.path().display(), "this server's identity");
@@ -506,8 +511,8 @@ impl Console for Terminal {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             put_out(format!("{peer}: {}\n>>>: ", printable(text.trim_end())).as_bytes()).ok()?;
-            let mut answer = String::new();
-            if std::io::stdin().lock().read_line(&mut answer).ok()? == 0 {
+            let answer = standard::read_text_line().ok()?;
+            if answer.is_empty() {
                 return None;
             }
             // An empty answer would never arrive, and the client would wait for ever.

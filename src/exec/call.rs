@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::process::Work;
-use super::{PIECE_LEN, STDIN_CREDIT};
+use super::{KILL_AFTER, PIECE_LEN, STDIN_CREDIT};
 use crate::line::{Line, LineReceiver};
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, LineLost, Refusal, Result};
@@ -21,6 +22,8 @@ use crate::wire::message::{Held, Message, Outcome, Stream, Terms};
 const KEYS_LEN: usize = 4 * 1024;
 /// and so many of them ahead of what the command takes: within 4 MiB what ends a call is heard.
 const KEYS_AHEAD_MAX: usize = 1_024;
+/// When a command's time is up and it must have been killed, its server may be silent for so long.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A command to run on the other machine.
 #[expect(missing_debug_implementations, reason = "a function has none")]
@@ -93,9 +96,11 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
         line.sender().queue(&Message::Eof, &[])?;
     }
     line.sender().flush()?;
+    let control = line.control().clone();
     let (receiver, sender) = line.halves()?;
     let stop = Stop::new()?;
     let window = Window::new(STDIN_CREDIT);
+    let clock = Clock::of(&call.terms);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         if let Some(stdin) = call.stdin {
@@ -117,11 +122,51 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
             is_over.store(true, Ordering::Release);
             sender.send(&Message::End { total: None }, &[])
         };
-        let ended = listen(receiver, &end, &window, output);
+        let ended = listen(receiver, &end, (&window, clock), output).map_err(|error| match clock {
+            Some(clock) => clock.explain(error),
+            None => error,
+        });
+        if matches!(ended, Err(Error::LineLost(_))) {
+            // Whoever still writes to it would wait for as long as it takes nothing.
+            control.stop();
+        }
         stop.set();
         window.close();
         ended
     })
+}
+
+/// The clock on this side of a command that has a deadline: the server keeps it, unless it is frozen itself.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    deadline: Instant,
+    limit: Duration,
+}
+
+impl Clock {
+    /// `None`: it may run for any time.
+    fn of(terms: &Terms) -> Option<Self> {
+        let limit = Duration::from_millis(terms.timeout_ms?);
+        let grace = terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
+        let deadline = Instant::now().checked_add(limit)?.checked_add(grace)?;
+        Some(Self { deadline, limit })
+    }
+
+    /// How long the server may be silent from now on. Not the whole call is limited: whoever takes the output may take his time.
+    fn wait(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).saturating_add(ANSWER_TIME_MAX)
+    }
+
+    fn explain(self, error: Error) -> Error {
+        match error {
+            Error::LineLost(LineLost::TimedOut(_)) => {
+                let limit = self.limit;
+                let text = format!("the server is silent, {ANSWER_TIME_MAX:?} after the command's {limit:?} were up");
+                LineLost::TimedOut(text).into()
+            }
+            other => other,
+        }
+    }
 }
 
 /// Gives a `data` frame's body to `output`. Once that has failed nobody wants the rest: then the turn is ended, and with it
@@ -148,13 +193,16 @@ pub(super) fn pass_on(
 fn listen(
     receiver: &mut LineReceiver,
     end: &dyn Fn() -> Result<()>,
-    window: &Window,
+    (window, clock): (&Window, Option<Clock>),
     output: Output<'_>,
 ) -> Result<Ended> {
     let mut ended = None;
     let mut failed = None;
     let mut piece = vec![0; PIECE_LEN];
     loop {
+        if let Some(clock) = clock {
+            receiver.stream().set_timeout(Some(clock.wait()))?;
+        }
         match receiver.expect("the command's outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), end)?,
             Message::Credit { bytes } => window.widen(bytes),
@@ -170,6 +218,9 @@ fn listen(
             Message::End { .. } => break,
             other => return Err(out_of_turn(&other, "output or outcome")),
         }
+    }
+    if clock.is_some() {
+        receiver.stream().set_timeout(None)?;
     }
     if let Some(error) = failed {
         return Err(error);

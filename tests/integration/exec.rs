@@ -18,6 +18,8 @@ mod places;
 mod root;
 #[path = "exec/rules.rs"]
 mod rules;
+#[path = "exec/signals.rs"]
+mod signals;
 #[path = "exec/terminal.rs"]
 mod terminal;
 #[path = "exec/terms.rs"]

@@ -44,12 +44,12 @@ pub(super) fn detach(args: &Args, host: &Address, line: &mut Line, work: &Work) 
 /// # Errors
 /// The server refused, or the line was lost.
 pub(super) fn attach(args: &Args, host: &Address, line: &mut Line, id: &str, watch: Watch) -> anyhow::Result<Exit> {
-    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), &to_leave)?;
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), args.kill_after, &to_leave)?;
     let mut show = Show::new(args);
     let (began, started) = (now(), Instant::now());
     let watched = call_attach(line, id, (watch, args.tail), &mut |stream, bytes| show.output(stream, bytes));
-    if forwarding.stop() {
-        return Ok(Exit::Interrupted);
+    if let Some(signal) = forwarding.stop() {
+        return Ok(Exit::of_signal(signal));
     }
     let (ended, forgotten) = watched?;
     show.finish()?;

@@ -13,7 +13,7 @@ use super::one::{json_held, put_output, shown_call, shown_held, words_of};
 use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
 use crate::cli::signals::Interruption;
-use crate::cli::{Exit, connect, printable, put_json, put_out, say};
+use crate::cli::{Exit, connect, printable, put_error, put_json, put_out, say};
 use crate::exec::process::Work;
 use crate::exec::{self, call_exec};
 use crate::net::Address;
@@ -310,7 +310,7 @@ impl Output {
         if at == 0 {
             return put_out(&whole);
         }
-        std::io::stderr().lock().write_all(&whole).map_err(Error::ours("standard error"))
+        put_error(&whole)
     }
 
     fn rest(&mut self, at: usize) -> crate::wire::Result<()> {

@@ -1,7 +1,7 @@
 //! One command on one host: its output as it is, decoded, or as events, and its outcome.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
@@ -14,14 +14,13 @@ use super::terminal::{self, Escapes, Raw, Screen};
 use super::{Args, PROGRAM};
 use crate::audit::now;
 use crate::cli::signals::{Forwarding, WINCH as SIGWINCH, to_command};
-use crate::cli::{Exit, printable, put_json, put_out, say};
-use crate::exec::process::Work;
+use crate::cli::{Exit, printable, put_error, put_json, put_out, say};
+use crate::exec::process::{Work, signal_name};
 use crate::exec::{Call, Ended, call_exec};
 use crate::line::Line;
 use crate::net::Address;
 use crate::session::millis;
 use crate::text::{Decoder, Encoder};
-use crate::wire::Error;
 use crate::wire::Message;
 use crate::wire::message::{Held, Outcome, Stream, Terms};
 
@@ -36,7 +35,7 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
     let is_terminal = terms.terminal.is_some();
     let message: &(dyn Fn(i32) -> Option<Message<'static>> + Sync) =
         if is_terminal { &to_terminal } else { &to_command };
-    let forwarding = Forwarding::start(sender.clone(), control.clone(), message)?;
+    let forwarding = Forwarding::start(sender.clone(), control.clone(), args.kill_after, message)?;
     // Behind the signals: while it is raw, none of them ends this program.
     let raw = if is_terminal && !args.no_stdin { Raw::enter().context("the terminal here")? } else { None };
     let escapes = raw.as_ref().map(|raw| Escapes::new(args.escape.0, raw, control, sender));
@@ -60,9 +59,13 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
         show.undo();
     }
     drop(raw);
-    if forwarding.stop() || is_left {
-        let how = if is_left { "left" } else { "ended by a second Ctrl-C" };
-        say(PROGRAM, &format!("{how}; the server ends the command"));
+    let ended_by = forwarding.stop();
+    if let Some(signal) = ended_by {
+        say(PROGRAM, &format!("ended by signal {}; the server ends the command", signal_name(signal)));
+        return Ok(Exit::of_signal(signal));
+    }
+    if is_left {
+        say(PROGRAM, "left; the server ends the command");
         return Ok(Exit::Interrupted);
     }
     let ended = ended.and_then(|ended| show.finish().map(|()| ended));
@@ -150,7 +153,7 @@ impl<'a> Show<'a> {
         if stream == Stream::Main && !self.args.talk.json {
             return put_out(bytes);
         }
-        std::io::stderr().lock().write_all(bytes).map_err(Error::ours("standard error"))
+        put_error(bytes)
     }
 
     /// What is left of a character that never ended.

@@ -1,6 +1,6 @@
 //! The simple prompt: a line, a command.
 
-use super::one::{Show, shown_call};
+use super::one::{Show, shown_call, shown_held};
 use super::{Args, PROGRAM};
 use crate::cli::prompt::{Input, Prompt};
 use crate::cli::signals::{Forwarding, to_command};
@@ -59,13 +59,17 @@ fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exi
     let work = Work::Shell(args.encoded(command.into()));
     let variables = args.variables()?;
     let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.terms()) };
-    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), &to_command)?;
+    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), args.kill_after, &to_command)?;
     let mut show = Show::new(args);
     let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
-    forwarding.stop();
+    let ended_by = forwarding.stop();
     match ended {
-        Ok(Ended { outcome, .. }) => {
+        Err(Error::LineLost(_)) if let Some(signal) = ended_by => Ok(Exit::of_signal(signal)),
+        Ok(Ended { outcome, held, .. }) => {
             show.finish()?;
+            if let Some(held) = held.filter(|_| !args.talk.quiet) {
+                say(PROGRAM, &shown_held(&held));
+            }
             if let Outcome::Killed(signal) = &outcome {
                 say(PROGRAM, &format!("killed by signal {}", printable(signal)));
             }

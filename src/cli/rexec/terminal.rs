@@ -10,6 +10,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::cli::signals::suspend;
+use crate::cli::standard::errors;
 use crate::line::LineSender;
 use crate::net::stream::Control;
 use crate::wire::Message;
@@ -158,7 +159,7 @@ fn help(escape: u8) {
         "{e}?\r\n{e}.   end the line, and all that runs on it\r\n{e}^Z  stop this program; fg goes on\r\n\
          {e}{e}   send {e}\r\n(at the beginning of a line)\r\n"
     );
-    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+    drop(errors().write_all(text.as_bytes()));
 }
 
 /// Private modes (DECSET of the DEC VT510 manual; xterm's control sequences) that a full-screen program switches on

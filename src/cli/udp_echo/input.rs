@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
+use crate::cli::standard::patiently;
 use crate::udp::Codec;
 
 /// The longest line of a pipe, in bytes: far more than fits a datagram, far less than memory.
@@ -65,7 +66,7 @@ impl Input {
 fn next_line() -> Result<Typed> {
     let mut line = Vec::new();
     let mut limited = io::stdin().lock().take(LINE_LEN_MAX);
-    limited.read_until(b'\n', &mut line).context("cannot read standard input")?;
+    patiently(|| limited.read_until(b'\n', &mut line)).context("cannot read standard input")?;
     if line.last() == Some(&b'\n') {
         line.pop();
     } else if limited.limit() == 0 {

@@ -248,7 +248,8 @@ fn output_without_end_does_not_hold_a_call_beyond_its_deadline() {
     assert!(output.text().starts_with("more\n"));
     server.write("stop", "");
     // Who leaves with Ctrl-C, twice, means all of it.
-    let leaves = "trap '' INT; sh -c 'echo $$ > left; exec sleep 1000' & while [ ! -s left ]; do sleep 0.02; done; echo up";
+    let leaves =
+        "trap '' INT; sh -c 'echo $$ > left; exec sleep 1000' & while [ ! -s left ]; do sleep 0.02; done; echo up";
     let mut call = Run::new("rexec").args(["--linger", "1h", server.address(), leaves]).spawn();
     call.wait_for("up");
     wait_until("it was left", || {
