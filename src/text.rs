@@ -5,7 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use encoding_rs::{CoderResult, EncoderResult, UTF_8};
+use encoding_rs::{CoderResult, EncoderResult, UTF_8, UTF_16BE, UTF_16LE};
+
+/// Room for what one more byte can decode to: a character that was not one, and those that follow from it.
+const CHARACTER_ROOM: usize = 32;
 
 /// An encoding by its label in the Encoding Standard: `utf-8`, `gbk`, `shift_jis`, ...
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,11 @@ impl Encoding {
         }
     }
 
+    /// `bytes` with a to z made capital, as [`ascii_upper`].
+    pub fn upper(self, bytes: &[u8]) -> Vec<u8> {
+        ascii_upper(self.0, bytes)
+    }
+
     /// All of `bytes` as text; what is malformed becomes U+FFFD.
     pub fn decode(self, bytes: &[u8]) -> String {
         let mut decoder = Decoder::new(self);
@@ -76,6 +84,34 @@ impl Encoding {
         text.push_str(&decoder.finish());
         text
     }
+}
+
+/// `bytes` with a to z made capital and nothing else. Of a character of several bytes none is changed, also where
+/// one of them looks like a letter (GBK, Big5, Shift JIS); what is malformed stays as it is.
+pub fn ascii_upper(encoding: &'static encoding_rs::Encoding, bytes: &[u8]) -> Vec<u8> {
+    let mut upper = bytes.to_vec();
+    if encoding == UTF_16LE || encoding == UTF_16BE {
+        let (letter, zero) = if encoding == UTF_16LE { (0, 1) } else { (1, 0) };
+        for unit in upper.chunks_exact_mut(2).filter(|unit| unit[zero] == 0) {
+            unit[letter].make_ascii_uppercase();
+        }
+        return upper;
+    }
+    if encoding == UTF_8 || encoding.is_single_byte() {
+        upper.make_ascii_uppercase();
+        return upper;
+    }
+    // Byte by byte, the decoder says where a character ends: a letter is one that ends with itself.
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let mut text = String::with_capacity(CHARACTER_ROOM);
+    for (byte, upper) in bytes.iter().zip(&mut upper) {
+        text.clear();
+        let (..) = decoder.decode_to_string(&[*byte], &mut text, false);
+        if text.ends_with(char::from(*byte)) {
+            upper.make_ascii_uppercase();
+        }
+    }
+    upper
 }
 
 /// Encodes a stream of UTF-8, piece by piece; what is none goes through as it is.
@@ -195,7 +231,36 @@ mod tests {
         assert_eq!("utf-16le".parse::<Encoding>().unwrap_err(), NoSuchEncoding("utf-16le".into()));
     }
 
+    #[test]
+    fn capitals_leave_characters_of_several_bytes_whole() {
+        for (label, bytes, want) in [
+            ("utf-8", "abc收ßz".as_bytes(), "ABC收ßZ".as_bytes()),
+            ("latin1", b"a\xe9z", b"A\xe9Z"),
+            // In each of these the second byte looks like a letter.
+            ("gbk", b"a\x81\x61a", b"A\x81\x61A"),
+            ("gb18030", b"z\x84\x7a\x81\x30\x81\x30z", b"Z\x84\x7a\x81\x30\x81\x30Z"),
+            ("big5", b"x\xa4\x61x", b"X\xa4\x61X"),
+            ("shift_jis", b"q\x83\x61q", b"Q\x83\x61Q"),
+            ("euc-kr", b"a\xb0\x61a", b"A\xb0\x61A"),
+            ("iso-2022-jp", b"a\x1b$B\x24\x62\x1b(Ba", b"A\x1b$B\x24\x62\x1b(BA"),
+            // Malformed in the middle: what is whole stays whole, and letters are letters.
+            ("gbk", b"\x81\x61\xff\x81\x61b", b"\x81\x61\xff\x81\x61B"),
+            ("gbk", b"a\x81", b"A\x81"),
+        ] {
+            let encoding: Encoding = label.parse().unwrap();
+            assert_eq!(encoding.upper(bytes), want, "{label} {bytes:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn capitals_mean_the_same_in_every_encoding(text in "[a-zA-Z收到再见，é亗倎丂 ]{0,40}", label in "gbk|gb18030|big5|shift_jis|euc-jp|euc-kr|utf-8|iso-2022-jp") {
+            let encoding: Encoding = label.parse().unwrap();
+            let bytes = encoding.encode(&text).0;
+            let upper = encoding.upper(&bytes);
+            prop_assert_eq!(encoding.decode(&upper), encoding.decode(&bytes).to_ascii_uppercase());
+        }
+
         #[test]
         fn no_character_is_cut_wherever_the_pieces_end(text in "[a-z收到再见，é]{0,40}", cuts in proptest::collection::vec(1_usize..7, 0..20)) {
             let encoding: Encoding = "gb18030".parse().unwrap();

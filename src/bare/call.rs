@@ -36,6 +36,28 @@ impl BareLine {
         self.stream.control()
     }
 
+    /// What has come since the last reply ended, on `raw`, where its end is silence: it is the rest of that one, and goes to
+    /// `sink` before anything else is asked. Returns how many bytes.
+    ///
+    /// # Errors
+    /// The line failed, or `sink` did.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let mut bytes = 0;
+        let mut piece = [0; 4096];
+        let deadline = Instant::now() + LAST_READ_TIME_MAX;
+        while self.wire == Wire::Raw && Instant::now() < deadline {
+            match self.stream.read_within(&mut piece, Some(Duration::ZERO))? {
+                // An end is met by whoever reads the next reply.
+                None | Some(0) => break,
+                Some(len) => {
+                    sink(piece.get(..len).unwrap_or_default())?;
+                    bytes += len as u64;
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Sends one request.
     ///
     /// # Errors

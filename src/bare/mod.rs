@@ -17,7 +17,7 @@ use crate::wire::detect::First;
 use crate::wire::tutorial::Wire;
 
 pub use call::BareLine;
-pub use serve::{Caller, serve_bare};
+pub use serve::{Caller, REPLY_MAX_LEAST, serve_bare};
 
 /// What a listener does with a bare request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Reply {
     Print,
     /// Says it back, with this in front.
     Echo(String),
-    /// Says it back with a to z in capitals, byte by byte.
+    /// Says it back with a to z in capitals, and nothing else changed.
     Upper,
     /// Says this, and when the client has no more to say, that.
     Fixed {
@@ -69,6 +69,8 @@ pub struct Bare {
     pub wire: Wire,
     /// What is replied.
     pub reply: Reply,
+    /// On `raw`: longest reply, in bytes; `None`: whole, whatever its length.
+    pub reply_max: Option<usize>,
     /// What the bytes mean, both ways.
     pub encoding: Encoding,
     /// Where `print` and `talk` happen.

@@ -14,12 +14,14 @@ use crate::text::{Decoder, Encoding};
 use crate::wire::detect::looks_like_http;
 use crate::wire::error::{ErrorCode, LineLost, Refusal, Result};
 use crate::wire::http_shape::HttpShape;
-use crate::wire::tutorial::{RAW_REPLY_LEN_MAX, Wire, send_reply};
+use crate::wire::tutorial::{READ_LEN, SIZE_OF_MISSING, Wire, send_reply};
 
 /// Longest request taken, in bytes; theirs read 1,024 at once.
 const REQUEST_LEN_MAX: usize = 64 * 1024;
 /// Between a file's size and its bytes: their client reads once for the size and would take both.
 const SIZE_PAUSE: Duration = Duration::from_millis(100);
+/// The least that a reply can be cut to, in bytes: less would hold no whole character of some encodings.
+pub const REPLY_MAX_LEAST: usize = 16;
 /// Longest character of any encoding, in bytes: UTF-8 and GB 18030 have it.
 const CHARACTER_LEN_MAX: usize = 4;
 /// One of the tutorials' clients, as it comes in.
@@ -194,7 +196,7 @@ fn answer(bare: &Bare, stream: &mut Guarded<'_>, request: &[u8], text: &str, ses
             return Ok(Answer::of(0));
         }
         Reply::Echo(prefix) => [encoding.encode(prefix).0.as_slice(), request].concat(),
-        Reply::Upper => request.to_ascii_uppercase(),
+        Reply::Upper => encoding.upper(request),
         Reply::Fixed { text, .. } => encoding.encode(text).0,
         Reply::Talk => match bare.console.ask(&session.peer.to_string(), text) {
             Some(answer) => encoding.encode(&answer).0,
@@ -208,49 +210,59 @@ fn answer(bare: &Bare, stream: &mut Guarded<'_>, request: &[u8], text: &str, ses
                 Ok(text) => text.into_bytes(),
                 Err(bytes) => bytes.into_bytes(),
             };
-            let output = fit(bare.wire, encoding, output, &how);
+            let output = fit(bare, output, &how);
             let sent = output.len() as u64;
             send_reply(bare.wire, stream, text, &output, &|| {})?;
             return Ok(Answer { sent, how, is_last: false });
         }
         Reply::Files => return send_file(bare, stream, text, session),
     };
-    let reply = if bare.wire == Wire::Raw { first_bytes_of(reply, RAW_REPLY_LEN_MAX, encoding) } else { reply };
+    let reply = match bare.reply_max {
+        Some(max) => cut(reply, max, encoding, b""),
+        None => reply,
+    };
     send_reply(bare.wire, stream, text, &reply, &|| thread::sleep(SIZE_PAUSE))?;
     Ok(Answer::of(reply.len()))
 }
 
-/// Their clients wait for a byte on `raw` and `ack` whatever happened, and read `raw` only once.
-fn fit(wire: Wire, encoding: Encoding, output: Vec<u8>, how: &str) -> Vec<u8> {
-    match wire {
-        Wire::Raw | Wire::Ack if output.is_empty() => format!("(no output, {how})").into_bytes(),
-        Wire::Raw if output.len() > RAW_REPLY_LEN_MAX => {
-            let note = format!("\n(cut: {} bytes in all)", output.len());
-            let mut cut = first_bytes_of(output, RAW_REPLY_LEN_MAX - note.len(), encoding);
-            cut.extend_from_slice(note.as_bytes());
-            cut
-        }
-        _ => output,
+/// Their clients wait for a byte on `raw` and `ack` whatever happened.
+fn fit(bare: &Bare, output: Vec<u8>, how: &str) -> Vec<u8> {
+    if output.is_empty() && matches!(bare.wire, Wire::Raw | Wire::Ack) {
+        return format!("(no output, {how})").into_bytes();
+    }
+    let note = format!("\n(cut: {} bytes in all)", output.len());
+    match bare.reply_max {
+        Some(max) => cut(output, max, bare.encoding, note.as_bytes()),
+        None => output,
     }
 }
 
-fn first_bytes_of(mut bytes: Vec<u8>, len: usize, encoding: Encoding) -> Vec<u8> {
-    if bytes.len() > len {
-        // Not in the middle of a character: their clients decode the reply strictly. What is no text
-        // anyway is cut where the limit is.
-        let is_whole = |end: &usize| {
-            let mut decoder = Decoder::new(encoding);
-            decoder.decode(bytes.get(..*end).unwrap_or_default());
-            decoder.finish();
-            !decoder.saw_malformed()
-        };
-        let end = (len.saturating_sub(CHARACTER_LEN_MAX - 1)..=len).rev().find(is_whole).unwrap_or(len);
-        bytes.truncate(end);
+/// At most `max` bytes, `note` behind what was cut if it has room, and never a multiple of what their clients read at once:
+/// those that read until a read is short would wait for more.
+fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u8> {
+    if bytes.len() <= max && !bytes.len().is_multiple_of(READ_LEN) {
+        return bytes;
     }
+    let note = if note.len() < max { note } else { b"" };
+    let most = max.min(bytes.len()).saturating_sub(note.len());
+    // Not in the middle of a character: their clients decode the reply strictly. What is no text anyway is cut
+    // where the limit is.
+    let is_whole = |end: &usize| {
+        let mut decoder = Decoder::new(encoding);
+        decoder.decode(bytes.get(..*end).unwrap_or_default());
+        decoder.finish();
+        !decoder.saw_malformed()
+    };
+    let fits = |end: &usize| !(end + note.len()).is_multiple_of(READ_LEN);
+    // One character back for the border, one more for the multiple.
+    let ends = || (most.saturating_sub(2 * CHARACTER_LEN_MAX)..=most).rev().filter(fits);
+    let end = ends().find(is_whole).or_else(|| ends().next()).unwrap_or(most);
+    bytes.truncate(end);
+    bytes.extend_from_slice(note);
     bytes
 }
 
-/// Sends the file whose name was asked for. One that cannot be had is size 0, or a close with no
+/// Sends the file whose name was asked for. One that cannot be had is [`SIZE_OF_MISSING`], or a close with no
 /// bytes: that is all these wires can say.
 fn send_file(bare: &Bare, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<Answer> {
     let is_last = bare.wire == Wire::Close;
@@ -260,7 +272,7 @@ fn send_file(bare: &Bare, stream: &mut Guarded<'_>, name: &str, session: &Sessio
         Ok(opened) => opened,
         Err(refusal) => {
             if bare.wire == Wire::Size {
-                stream.write_all(b"0")?;
+                stream.write_all(SIZE_OF_MISSING)?;
             }
             return Ok(Answer { sent: 0, how: format!("refused: {refusal}"), is_last });
         }
@@ -282,20 +294,68 @@ fn send_file(bare: &Bare, stream: &mut Guarded<'_>, name: &str, session: &Sessio
 mod tests {
     use super::*;
 
-    #[test]
-    fn replies_fit_what_their_clients_read() {
-        let utf8 = Encoding::default();
-        assert_eq!(fit(Wire::Ack, utf8, Vec::new(), "exit 3"), b"(no output, exit 3)");
-        assert_eq!(fit(Wire::Len, utf8, Vec::new(), "exit 3"), b"");
-        let long = "收".repeat(1000).into_bytes();
-        let cut = fit(Wire::Raw, utf8, long.clone(), "exit 0");
-        assert!(cut.len() <= RAW_REPLY_LEN_MAX && String::from_utf8(cut).is_ok());
-        let gbk: Encoding = "gbk".parse().unwrap();
-        for shift in ["", "a"] {
-            let cut = first_bytes_of(gbk.encode(&format!("{shift}{}", "收到".repeat(1000))).0, 1000, gbk);
-            assert!((999..=1000).contains(&cut.len()) && !gbk.decode(&cut).contains('\u{fffd}'));
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl super::super::Console for Nobody {
+        fn show(&self, _: &str, _: &str) {}
+
+        fn ask(&self, _: &str, _: &str) -> Option<String> {
+            None
         }
-        assert_eq!(first_bytes_of(vec![0x80; 2000], 1000, utf8), [0x80; 1000]);
-        assert_eq!(fit(Wire::Json, utf8, long.clone(), "exit 0"), long);
+    }
+
+    fn bare(wire: Wire, reply_max: Option<usize>) -> Bare {
+        Bare {
+            wire,
+            reply: Reply::Upper,
+            reply_max,
+            encoding: Encoding::default(),
+            console: std::sync::Arc::new(Nobody),
+        }
+    }
+
+    #[test]
+    fn replies_are_whole_and_never_nothing_where_a_byte_is_awaited() {
+        assert_eq!(fit(&bare(Wire::Ack, None), Vec::new(), "exit 3"), b"(no output, exit 3)");
+        assert_eq!(fit(&bare(Wire::Raw, None), Vec::new(), "exit 3"), b"(no output, exit 3)");
+        assert_eq!(fit(&bare(Wire::Len, None), Vec::new(), "exit 3"), b"");
+        let long = "收".repeat(1000).into_bytes();
+        for wire in [Wire::Raw, Wire::Json] {
+            assert_eq!(fit(&bare(wire, None), long.clone(), "exit 0"), long);
+        }
+        let cut = fit(&bare(Wire::Raw, Some(1000)), long, "exit 0");
+        assert!(cut.len() <= 1000 && String::from_utf8(cut).unwrap().ends_with("收\n(cut: 3000 bytes in all)"));
+    }
+
+    #[test]
+    fn a_cut_is_between_characters_and_at_no_multiple_of_a_read() {
+        let utf8 = Encoding::default();
+        let gbk: Encoding = "gbk".parse().unwrap();
+        for max in [REPLY_MAX_LEAST, 1000, 1023, 1024, 1025, 1026, 2047, 2048, 2049, 4096] {
+            for (encoding, text) in [(utf8, "收".repeat(3000)), (gbk, "收到".repeat(3000)), (utf8, "x".repeat(9000))]
+            {
+                for shift in ["", "a", "ab"] {
+                    let reply = encoding.encode(&format!("{shift}{text}")).0;
+                    for note in [&b""[..], b"\n(cut)"] {
+                        let cut = cut(reply.clone(), max, encoding, note);
+                        assert!(
+                            cut.len() <= max && !cut.is_empty() && !cut.len().is_multiple_of(READ_LEN),
+                            "{max}: {}",
+                            cut.len()
+                        );
+                        assert!(cut.len() + 2 * CHARACTER_LEN_MAX > max, "{max}: {}", cut.len());
+                        assert!(!encoding.decode(&cut).contains('\u{fffd}'), "{max}");
+                    }
+                }
+            }
+        }
+        assert_eq!(cut(vec![0x80; 2000], 1000, utf8, b""), [0x80; 1000], "what is no text is cut too");
+        assert_eq!(
+            cut(vec![b'x'; 2048], 4096, utf8, b"").len(),
+            2047,
+            "a client that waits for a short read would hang"
+        );
+        assert_eq!(cut(vec![b'x'; 2000], 4096, utf8, b"").len(), 2000);
     }
 }

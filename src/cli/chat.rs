@@ -30,7 +30,7 @@ const HELP: &str = "\
 what you type is said to everybody in the room; besides:
   /nick NAME   be called something else
   /names       who is here
-  /quit        leave (Ctrl-D too)
+  /quit        leave; /q, /exit, Ctrl-D and, at a terminal, q, quit or exit alone on a line do too
   /help        this; to say something that begins with a slash, type two of them
 ";
 
@@ -93,7 +93,7 @@ impl Chat {
             };
             match line.split_once(' ').map_or((line.as_str(), ""), |(word, rest)| (word, rest.trim())) {
                 ("", "") => {}
-                ("/quit", _) => break,
+                ("/q" | "/quit" | "/exit", _) => break,
                 ("/help", _) => say("chat", HELP.trim_end()),
                 ("/names", _) => speaker.ask_names()?,
                 ("/nick", "") => say("chat", "/nick NAME: say which"),

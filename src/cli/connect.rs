@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 
 use super::args::{DEFAULT_PORT, Reach, Talk};
+use super::exit::usage;
 use super::{home, say, standard};
 use crate::line::Line;
 use crate::net::dial::{ConnectError, dial};
@@ -152,7 +153,7 @@ pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result
         (None, None) => host.clone(),
     };
     let address = match (address, port) {
-        (Address::Tcp { host, is_plain, .. }, Some(port)) => Address::Tcp { host, port: Some(*port), is_plain },
+        (Address::Tcp { host, scheme, .. }, Some(port)) => Address::Tcp { host, port: Some(*port), scheme },
         (address, _) => address,
     };
     let address = if host.is_plain() { address.plain() } else { address };
@@ -179,6 +180,9 @@ pub fn address(host: &Address, default_port: u16) -> anyhow::Result<Address> {
 /// # Errors
 /// HOST is no address, or no connection came about.
 pub fn stream(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
+    if host.is_tls() {
+        return Err(usage(format!("tls://{host}: the tutorials' wires are not encrypted; write tcp://{host}")));
+    }
     connected(program, &address(host, reach.port)?, reach, talk)
 }
 

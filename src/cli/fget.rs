@@ -69,14 +69,17 @@ Examples:
   fget -r build:site/ mirror               what is in it: mirror/...
   fget build:dump.sql - | psql             to standard output
   fget tls://build:7000/notes.txt          from another port
-  fget --wire size oldhost:video.mp4       from a tutorial's download server";
+  fget --wire size oldhost:9001:video.mp4  from a tutorial's download server";
 
 /// Downloads what `args` say.
 ///
 /// # Errors
 /// Wrong usage, or standard output is closed; what happens to a file is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
-    let (sources, destination) = sources_and_destination(&args.paths)?;
+    let (mut sources, destination) = sources_and_destination(&args.paths)?;
+    if args.wire.is_some() {
+        sources = sources.into_iter().map(Remote::with_port_of_wire).collect();
+    }
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
     if destination.as_os_str() == "-" {
@@ -285,6 +288,13 @@ fn fetch_bare(
     if !wire.carries_files() {
         return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
     }
+    if let Some(source) = sources.iter().find(|source| source.address.is_tls()) {
+        let (host, path) = (&source.address, source.path.to_string_lossy());
+        return Err(usage(format!(
+            "{}: the tutorials' wires are not encrypted; write {host}:{path} or tcp://{host}/{path}",
+            source.shown()
+        )));
+    }
     let mut open: Option<(&Address, BareLine)> = None;
     let mut targets = HashSet::new();
     for source in sources {
@@ -341,9 +351,14 @@ fn fetch_one_bare(
         line.close();
     }
     let size = part.size();
-    if size == 0 {
-        // Missing or empty: these wires say the same for both, so nothing is left behind.
-        anyhow::bail!("the server sent nothing: the file is missing there, or empty; this wire cannot say which");
+    // Whatever is not surely an empty file leaves nothing behind.
+    match ended {
+        Ended::Missing => anyhow::bail!("no such file there: the server says so"),
+        Ended::Closed if wire == Wire::Size => anyhow::bail!("no such file there: the server has closed the line"),
+        Ended::Closed => {
+            anyhow::bail!("the server sent nothing: the file is missing there, or empty; this wire cannot say which")
+        }
+        Ended::Whole | Ended::Idle | Ended::Nothing | Ended::SizeGuessed => {}
     }
     if ended == Ended::SizeGuessed && !args.talk.quiet {
         say(PROGRAM, "size and bytes came in one piece: the size was guessed from the leading digits; check the file");

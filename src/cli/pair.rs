@@ -20,6 +20,7 @@ use super::tcp_server::{Bind, serve_pairing};
 use super::{Exit, home, printable, put_json, put_out, say, standard, tcp_client, tcp_server};
 use crate::line::Line;
 use crate::net::Address;
+use crate::net::address::Scheme;
 use crate::net::dial::dial;
 use crate::pair::{Granted, Recorded, Server, call_pair, left, record_server};
 use crate::trust::code::Code;
@@ -128,7 +129,7 @@ fn show(offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<()> {
         None => ("localhost".to_owned(), "on this machine"),
     };
     let port = reachable.or(addresses.first()).and_then(port_of);
-    let host = Address::Tcp { host, port, is_plain: false };
+    let host = Address::Tcp { host, port, scheme: Scheme::Unsaid };
     let told = format!("{whose}: tcp-client pair {host}, and type this code there within {MINUTES} minutes");
     say(tcp_server::PROGRAM, &told);
     say(tcp_server::PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));

@@ -17,8 +17,17 @@ pub enum Input {
     Line(String),
     /// Ctrl-C at the prompt: the line being typed is thrown away.
     Interrupted,
-    /// Ctrl-D, or the end of the script.
+    /// Ctrl-D, a word of [`FAREWELLS`], or the end of the script.
     End,
+}
+
+/// What a person types alone on a line to leave, in every program that has a prompt. From a file or a pipe they are
+/// lines like all others.
+pub const FAREWELLS: [&str; 3] = ["q", "quit", "exit"];
+
+/// Whether a person who types this wants to leave. Behind a blank it is a text.
+pub fn is_farewell(line: &str) -> bool {
+    FAREWELLS.contains(&line.trim_end())
 }
 
 /// Where lines come from.
@@ -62,6 +71,7 @@ impl<H: Helper> Prompt<H> {
     pub fn read(&mut self, prompt: &str) -> crate::wire::Result<Input> {
         let Some(editor) = &mut self.editor else { return read_plain() };
         match editor.readline(prompt) {
+            Ok(line) if is_farewell(&line) => Ok(Input::End),
             Ok(line) => Ok(Input::Line(line)),
             Err(ReadlineError::Interrupted) => Ok(Input::Interrupted),
             Err(ReadlineError::Eof) => Ok(Input::End),
@@ -104,5 +114,20 @@ fn terminal_error(error: ReadlineError) -> Error {
     match error {
         ReadlineError::Io(error) => Error::ours("terminal")(error),
         other => Error::ours("terminal")(std::io::Error::other(other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_wants_to_leave_is_understood() {
+        for line in ["q", "quit", "exit", "exit "] {
+            assert!(is_farewell(line), "{line:?}");
+        }
+        for line in ["", " q", "exit 3", "quite", "Q"] {
+            assert!(!is_farewell(line), "{line:?}");
+        }
     }
 }

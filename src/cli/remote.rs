@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::exit::usage;
 use super::transfer::Names;
 use crate::net::Address;
+use crate::net::address::Scheme;
 use crate::trees::glob::means_contents;
 
 /// A path on another machine.
@@ -37,6 +38,19 @@ impl Remote {
         Ok(Some(Self { address, path: OsString::from_vec(path.to_vec()) }))
     }
 
+    /// The same, for a tutorial's wire, whose servers have any port: `HOST:PORT:PATH` and `HOST:PORT/PATH` name one.
+    /// A path that begins so is written behind `tcp://HOST/`.
+    #[must_use]
+    pub fn with_port_of_wire(self) -> Self {
+        let Address::Tcp { host, port: None, scheme: Scheme::Unsaid } = &self.address else { return self };
+        let digits = self.path.as_bytes().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.path.as_bytes().split_at(digits);
+        let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        let (Some(port), Some((b':' | b'/', path))) = (port, rest.split_first()) else { return self };
+        let address = Address::Tcp { host: host.clone(), port: Some(port), scheme: Scheme::Plain };
+        Self { address, path: OsString::from_vec(path.to_vec()) }
+    }
+
     /// The last part of the path: the name that a download gets.
     pub fn file_name(&self) -> Option<&OsStr> {
         let name = self.path.as_bytes().rsplit(|byte| *byte == b'/').next()?;
@@ -53,7 +67,7 @@ impl Remote {
 pub fn shown(address: &Address, path: &str) -> String {
     let path_of = path.strip_prefix('/').unwrap_or(path);
     match address {
-        Address::Tcp { is_plain: true, .. } => format!("{address}/{path_of}"),
+        Address::Tcp { scheme: Scheme::Plain, .. } => format!("{address}/{path_of}"),
         Address::Tcp { port: Some(_), .. } => format!("tls://{address}/{path_of}"),
         _ => format!("{address}:{path}"),
     }
@@ -246,6 +260,20 @@ mod tests {
             let got = Remote::parse(OsStr::new(argument)).unwrap();
             let got = got.map(|remote| (remote.address.to_string(), remote.path.into_string().unwrap()));
             assert_eq!(got, want.map(|(host, path)| (host.to_owned(), path.to_owned())), "{argument}");
+        }
+        for (argument, want) in [
+            ("build:9001:a/b", ("tcp://build:9001", "a/b")),
+            ("build:9001/a/b", ("tcp://build:9001", "a/b")),
+            ("[::1]:9001:a", ("tcp://[::1]:9001", "a")),
+            ("build:9001", ("build", "9001")),
+            ("build:99999/a", ("build", "99999/a")),
+            ("build:2024.log", ("build", "2024.log")),
+            ("tcp://build/9001/a", ("tcp://build", "9001/a")),
+            ("tcp://build:1/9001/a", ("tcp://build:1", "9001/a")),
+        ] {
+            let got = Remote::parse(OsStr::new(argument)).unwrap().unwrap().with_port_of_wire();
+            let got = (got.address.to_string(), got.path.into_string().unwrap());
+            assert_eq!((got.0.as_str(), got.1.as_str()), want, "{argument}");
         }
         assert!(Remote::parse(OsStr::new("a@b:c")).is_err());
         let name = |text: &str| Remote::parse(OsStr::new(text)).unwrap().unwrap().file_name().map(OsStr::to_owned);

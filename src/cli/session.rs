@@ -11,7 +11,7 @@ use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 use super::args::Talk;
 use super::exit::usage;
 use super::progress::{Progress, When};
-use super::prompt::{Input, Prompt};
+use super::prompt::{FAREWELLS, Input, Prompt};
 use super::signals::{Forwarding, Interruption, to_command};
 use super::tcp_client::PROGRAM;
 use super::{Exit, chat, fget, fput, listing, printable, put_error, put_json, put_out, say};
@@ -43,7 +43,7 @@ const TABLE: &[Row] = &[
     Row("put", "LOCAL [REMOTE]", "upload a file", Session::put),
     Row("run", "COMMAND", "run a command there; !COMMAND is the same", Session::run_words),
     Row("help", "", "this list", Session::help),
-    Row("quit", "", "leave (Ctrl-D too)", Session::quit),
+    Row("quit", "", "leave (q, exit, Ctrl-D too)", Session::quit),
 ];
 
 /// A session at the prompt.
@@ -125,7 +125,8 @@ impl Session {
             return self.run_command(command);
         }
         let (word, rest) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
-        let word = if word == "exit" { "quit" } else { word };
+        // In a script too: there each line is a command of this program's, and none is sent as it is.
+        let word = if FAREWELLS.contains(&word) { "quit" } else { word };
         let Some(Row(_, _, _, act)) = TABLE.iter().find(|row| row.0 == word) else {
             return Err(usage(format!("{word} is no command; help lists them, and !{word} runs it over there")));
         };

@@ -149,8 +149,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             let PromptArgs { host, reach, talk, bare } = &args.prompt;
             let host = host.as_ref().ok_or_else(|| usage("name a HOST, for example: tcp-client localhost"))?;
             if let Some(wire) = bare.wire {
-                let stream = connect::stream(PROGRAM, host, reach, talk)?;
-                return wires::run(stream, host, wire, bare);
+                return wires::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);
             }
             Session::new(connect::line(PROGRAM, host, reach, talk)?, host, talk)?.run()
         }

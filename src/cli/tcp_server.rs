@@ -11,17 +11,18 @@ use clap::{Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{DEFAULT_PORT, at_least_one, duration, rate};
+use super::args::{DEFAULT_PORT, at_least_one, duration, rate, size};
 use super::exit::usage;
 use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
 use super::peers::Peer;
 use super::{Exit, home, pair, peers, printable, put_out, say, signals, standard};
 use crate::audit::Audit;
-use crate::bare::{Bare, Console, OutputPolicy, Reply};
+use crate::bare::{Bare, Console, OutputPolicy, REPLY_MAX_LEAST, Reply};
 use crate::exec::tree::nets;
 use crate::limits::{CommandCaps, RUNNING_MAX};
 use crate::net::Address;
+use crate::net::address::Scheme;
 use crate::net::gate::{Caps, raise_descriptor_limit};
 use crate::net::listen::Listener;
 use crate::root::Root;
@@ -192,6 +193,10 @@ struct Tutorial {
     /// What of a command's output exec replies
     #[arg(long, value_name = "POLICY", default_value = "merged", requires = "wire")]
     output: Output,
+    /// On raw: cut a longer reply, for clients that read once, and never at a multiple of 1024, where clients that
+    /// read until a read is short would hang [default: the whole reply]
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "wire")]
+    reply_max: Option<u64>,
     /// What characters the bytes are, both ways: utf-8, gbk, ...
     #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
     encoding: Encoding,
@@ -203,7 +208,7 @@ enum ReplyKind {
     Print,
     /// The request, with --prefix in front
     Echo,
-    /// The request in capitals
+    /// The request with a to z in capitals
     Upper,
     /// Always --text
     Fixed,
@@ -400,7 +405,8 @@ fn bind_all(bind: &Bind, defaults: &[&str; 2]) -> anyhow::Result<Vec<Listener>> 
         listeners.extend(Listener::bind(&address.clone().with_default_port(bind.port))?);
     }
     if bind.bind.is_empty() {
-        let both = defaults.map(|host| Address::Tcp { host: host.into(), port: Some(bind.port), is_plain: false });
+        let both =
+            defaults.map(|host| Address::Tcp { host: host.into(), port: Some(bind.port), scheme: Scheme::Unsaid });
         let [v4, v6] = both.map(|address| Listener::bind(&address));
         listeners.extend(v4?);
         match v6 {
@@ -475,6 +481,13 @@ impl Tutorial {
         if wire.carries_files() != (kind == ReplyKind::Files) {
             return Err(usage("the wires size and close carry files, and only they do: they go with --reply files"));
         }
+        if self.reply_max.is_some() && wire != Wire::Raw {
+            return Err(usage("--reply-max goes with --wire raw; the other wires say how long a reply is"));
+        }
+        let reply_max = self.reply_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+        if reply_max.is_some_and(|max| max < REPLY_MAX_LEAST) {
+            return Err(usage(format!("--reply-max begins at {REPLY_MAX_LEAST}")));
+        }
         let reply = match kind {
             ReplyKind::Print => Reply::Print,
             ReplyKind::Echo => Reply::Echo(self.prefix.clone()),
@@ -488,7 +501,7 @@ impl Tutorial {
             }),
             ReplyKind::Files => Reply::Files,
         };
-        Ok(Some(Bare { wire, reply, encoding: self.encoding, console: Arc::new(Terminal::default()) }))
+        Ok(Some(Bare { wire, reply, reply_max, encoding: self.encoding, console: Arc::new(Terminal::default()) }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tcp-client --wire`: lines of text as bare requests to one of the tutorials' servers.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 
 use super::exit::usage;
@@ -13,21 +14,120 @@ use crate::wire::Error;
 use crate::wire::error::LineLost;
 use crate::wire::tutorial::{Ended, Waits, Wire};
 
-/// Sends each line of input and prints each reply, until `q` or the end of input.
+/// Requests to one of the tutorials' servers, one after the other. After one that got no reply in time the connection is
+/// closed: what came late would be taken for the next one's.
+pub struct Requests<'a> {
+    program: &'static str,
+    connect: &'a dyn Fn() -> anyhow::Result<Stream>,
+    wire: Wire,
+    waits: Waits,
+    line: Option<BareLine>,
+    /// Whether a person reads along, and another connection is made where the last one was closed.
+    is_interactive: bool,
+}
+
+impl fmt::Debug for Requests<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("program", &self.program).field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// Takes a reply as it comes, in pieces.
+pub type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> crate::wire::Result<()>;
+
+impl<'a> Requests<'a> {
+    /// For `program`; connected at once.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub fn open(
+        program: &'static str,
+        connect: &'a dyn Fn() -> anyhow::Result<Stream>,
+        (wire, waits): (Wire, Waits),
+        is_interactive: bool,
+    ) -> anyhow::Result<Self> {
+        let line = Some(BareLine::new(connect()?, wire, waits));
+        Ok(Self { program, connect, wire, waits, line, is_interactive })
+    }
+
+    /// Sends a request, of which no reply is awaited.
+    ///
+    /// # Errors
+    /// It cannot be sent, or the line was lost.
+    pub fn tell(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        Ok(self.line()?.say(request)?)
+    }
+
+    /// Sends a request and gives its reply to `sink`. What was missing of the last one goes to `late` before.
+    ///
+    /// # Errors
+    /// It cannot be sent, or the line was lost.
+    pub fn ask(&mut self, request: &[u8], late: Sink<'_>, sink: Sink<'_>) -> anyhow::Result<Ended> {
+        let (program, idle) = (self.program, self.waits.idle);
+        let line = self.line()?;
+        let bytes = line.drain(late)?;
+        if bytes > 0 {
+            say(program, &format!("{bytes} bytes more of the last reply came after {idle:?} of silence (--idle)"));
+        }
+        line.say(request)?;
+        let ended = line.hear(sink)?;
+        match ended {
+            Ended::Closed => return Err(Error::from(LineLost::Closed { wanted: "a reply" }).into()),
+            Ended::Nothing => self.line = None,
+            Ended::Whole | Ended::Idle | Ended::SizeGuessed | Ended::Missing => {}
+        }
+        Ok(ended)
+    }
+
+    /// What becomes of the requests that follow one without a reply.
+    pub const fn after_no_reply(&self) -> &'static str {
+        if self.is_interactive {
+            "the connection is closed, so that a late reply is not taken for the next one's; the next request opens a new one"
+        } else {
+            "the connection is closed, so that a late reply is not taken for the next one's; nothing that follows is sent"
+        }
+    }
+
+    /// Whether the next request can be sent: a script ends with its connection, for what the last request did not do
+    /// the next one may count on.
+    pub const fn goes_on(&self) -> bool {
+        self.line.is_some() || self.is_interactive
+    }
+
+    /// The line, if there still is one.
+    pub fn into_line(self) -> Option<BareLine> {
+        self.line
+    }
+
+    fn line(&mut self) -> anyhow::Result<&mut BareLine> {
+        let line = match self.line.take() {
+            Some(line) => line,
+            None => BareLine::new((self.connect)()?, self.wire, self.waits),
+        };
+        Ok(self.line.insert(line))
+    }
+}
+
+/// Sends each line of input and prints each reply, until a person leaves or the input ends.
 ///
 /// # Errors
 /// A request they could not take, or the line was lost.
-pub fn run(stream: Stream, host: &Address, wire: Wire, args: &BareArgs) -> anyhow::Result<Exit> {
+pub fn run(
+    connect: &dyn Fn() -> anyhow::Result<Stream>,
+    host: &Address,
+    wire: Wire,
+    args: &BareArgs,
+) -> anyhow::Result<Exit> {
     if wire.carries_files() {
         return Err(usage("the wires size and close carry files; use fget --wire"));
     }
-    let mut line = BareLine::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.idle });
     let mut input = Prompt::new(())?;
+    let waits = Waits { reply: Some(args.timeout), idle: args.idle };
+    let mut requests = Requests::open(PROGRAM, connect, (wire, waits), input.is_interactive())?;
     let mut exit = Exit::Done;
-    loop {
+    while requests.goes_on() {
         let text = match input.read(&format!("{host}> "))? {
             Input::Line(text) if text.is_empty() => continue,
-            Input::Line(text) if text == "q" || text == "quit" => break,
             Input::Line(text) => text,
             Input::Interrupted => continue,
             Input::End => break,
@@ -36,32 +136,28 @@ pub fn run(stream: Stream, host: &Address, wire: Wire, args: &BareArgs) -> anyho
         if replaced > 0 {
             say(PROGRAM, &format!("{replaced} characters do not exist in {} and became ?", args.encoding));
         }
-        line.say(&request)?;
         if args.no_reply {
+            requests.tell(&request)?;
             continue;
         }
-        let mut reply = Shown::new(args);
-        let ended = line.hear(&mut |piece| reply.show(piece))?;
+        let (mut late, mut reply) = (Shown::new(args), Shown::new(args));
+        let ended = requests.ask(&request, &mut |piece| late.show(piece), &mut |piece| reply.show(piece))?;
         reply.finish()?;
-        if ended == Ended::Closed {
-            return Err(Error::from(LineLost::Closed { wanted: "a reply" }).into());
-        }
         if ended == Ended::Nothing {
+            let (waited, then) = (args.timeout, requests.after_no_reply());
             say(
                 PROGRAM,
-                &format!("no reply within {:?} (--timeout); a server that only prints needs --no-reply", args.timeout),
+                &format!("no reply within {waited:?} (--timeout); a server that only prints needs --no-reply; {then}"),
             );
             if exit == Exit::Done {
                 exit = Exit::Failed;
             }
         }
     }
-    if args.bye {
+    if let (Some(line), true) = (requests.into_line(), args.bye) {
         let mut reply = Shown::new(args);
         line.say_bye(&mut |piece| reply.show(piece))?;
         reply.finish()?;
-    } else {
-        line.close();
     }
     Ok(exit)
 }

@@ -5,6 +5,17 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// What stood before the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Nothing: the program decides.
+    Unsaid,
+    /// `tcp://`: nothing is encrypted.
+    Plain,
+    /// `tls://`.
+    Tls,
+}
+
 /// An address as it was written, nothing resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -14,8 +25,8 @@ pub enum Address {
         host: String,
         /// Port, if one was named.
         port: Option<u16>,
-        /// It was written with `tcp://`: nothing is encrypted.
-        is_plain: bool,
+        /// What was written before it.
+        scheme: Scheme,
     },
     /// The path of a Unix socket.
     Unix(PathBuf),
@@ -34,7 +45,7 @@ impl Address {
     #[must_use]
     pub fn with_default_port(self, default: u16) -> Self {
         match self {
-            Self::Tcp { host, port, is_plain } => Self::Tcp { host, port: Some(port.unwrap_or(default)), is_plain },
+            Self::Tcp { host, port, scheme } => Self::Tcp { host, port: Some(port.unwrap_or(default)), scheme },
             Self::Unix(path) => Self::Unix(path),
         }
     }
@@ -49,24 +60,29 @@ impl Address {
 
     /// Whether it was written with `tcp://`.
     pub const fn is_plain(&self) -> bool {
-        matches!(self, Self::Tcp { is_plain: true, .. })
+        matches!(self, Self::Tcp { scheme: Scheme::Plain, .. })
+    }
+
+    /// Whether it was written with `tls://`: then nothing plain is meant.
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { scheme: Scheme::Tls, .. })
     }
 
     /// The same address as if written with `tcp://`.
     #[must_use]
     pub fn plain(self) -> Self {
-        self.with_plain(true)
+        self.with_scheme(Scheme::Plain)
     }
 
     /// The same address as if written without a scheme.
     #[must_use]
     pub fn encrypted(self) -> Self {
-        self.with_plain(false)
+        self.with_scheme(Scheme::Unsaid)
     }
 
-    fn with_plain(self, is_plain: bool) -> Self {
+    fn with_scheme(self, scheme: Scheme) -> Self {
         match self {
-            Self::Tcp { host, port, .. } => Self::Tcp { host, port, is_plain },
+            Self::Tcp { host, port, .. } => Self::Tcp { host, port, scheme },
             Self::Unix(path) => Self::Unix(path),
         }
     }
@@ -84,9 +100,10 @@ impl FromStr for Address {
                 Ok(Self::Unix(path.into()))
             };
         }
-        let (rest, is_plain) = match text.strip_prefix("tcp://") {
-            Some(rest) => (rest, true),
-            None => (text.strip_prefix("tls://").unwrap_or(text), false),
+        let (rest, scheme) = match (text.strip_prefix("tcp://"), text.strip_prefix("tls://")) {
+            (Some(rest), _) => (rest, Scheme::Plain),
+            (None, Some(rest)) => (rest, Scheme::Tls),
+            (None, None) => (text, Scheme::Unsaid),
         };
         let (host, port) = split_port(rest).map_err(error)?;
         let port = match port {
@@ -106,7 +123,7 @@ impl FromStr for Address {
         if host.contains(['/', ' ']) || host.chars().any(char::is_control) {
             return Err(error("a host has no slash or space"));
         }
-        Ok(Self::Tcp { host: host.to_owned(), port, is_plain })
+        Ok(Self::Tcp { host: host.to_owned(), port, scheme })
     }
 }
 
@@ -130,8 +147,8 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), &'static str> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port, is_plain } => {
-                if *is_plain {
+            Self::Tcp { host, port, .. } => {
+                if self.is_plain() {
                     f.write_str("tcp://")?;
                 }
                 if host.contains(':') {
@@ -151,7 +168,7 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: Option<u16>) -> Address {
-        Address::Tcp { host: host.into(), port, is_plain: false }
+        Address::Tcp { host: host.into(), port, scheme: Scheme::Unsaid }
     }
 
     #[test]
@@ -160,7 +177,6 @@ mod tests {
             ("build", tcp("build", None)),
             ("build:7000", tcp("build", Some(7000))),
             ("tcp://build:7000", tcp("build", Some(7000)).plain()),
-            ("tls://build:7000", tcp("build", Some(7000))),
             ("127.0.0.1:0", tcp("127.0.0.1", Some(0))),
             ("[::1]:7000", tcp("::1", Some(7000))),
             ("[::1]", tcp("::1", None)),
@@ -170,6 +186,9 @@ mod tests {
             assert_eq!(text.parse::<Address>(), Ok(want.clone()), "{text}");
             assert_eq!(want.to_string().parse::<Address>(), Ok(want), "{text} written again");
         }
+        let tls: Address = "tls://build:7000".parse().unwrap();
+        assert!(tls.is_tls() && !tls.is_plain());
+        assert_eq!(tls.encrypted(), tcp("build", Some(7000)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::ascii_upper;
 use encoding_rs::{Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
 /// One character encoding, both ways.
@@ -63,16 +64,9 @@ impl Codec {
         Ok(bytes)
     }
 
-    /// The datagram with `a` to `z` made capital, and nothing else. Where a character's second byte can
-    /// look like a letter (GBK) characters are changed, not bytes; malformed text is changed byte by byte.
+    /// The datagram with `a` to `z` made capital, as [`ascii_upper`].
     pub fn upper(self, data: &[u8]) -> Vec<u8> {
-        if !self.is_utf8() && !self.0.is_single_byte() {
-            let (text, malformed) = self.0.decode_without_bom_handling(data);
-            if !malformed && let Ok(bytes) = self.encode(&text.to_ascii_uppercase()) {
-                return bytes.into_owned();
-            }
-        }
-        data.to_ascii_uppercase()
+        ascii_upper(self.0, data)
     }
 }
 
@@ -128,5 +122,7 @@ mod tests {
         // 0x81 0x61 is one GBK character whose second byte looks like an a.
         assert_eq!(codec("gbk").upper(b"a\x81\x61a"), b"A\x81\x61A");
         assert_eq!(codec("gbk").upper(b"a\xff"), b"A\xff");
+        assert_eq!(codec("gbk").upper(b"\x81\x61\xffa"), b"\x81\x61\xffA");
+        assert_eq!(codec("utf-16le").upper(b"a\0\x61\x4e"), b"A\0\x61\x4e");
     }
 }

@@ -3,11 +3,11 @@
 //!
 //! | wire | reply |
 //! |---|---|
-//! | `raw` | the bytes, as far as one read goes |
+//! | `raw` | the bytes: how many, nothing says |
 //! | `len` | i32 little-endian N, N bytes |
 //! | `json` | i32 little-endian header length, a header with `total_size` or `data_size`, N bytes |
 //! | `ack` | decimal N; the client answers anything; N bytes |
-//! | `size` | decimal N, a pause, N bytes; the line stays open |
+//! | `size` | decimal N, a pause, N bytes; the line stays open. A missing file is `00`, an empty one `0` |
 //! | `close` | the bytes, then the end of the stream |
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,10 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{LineLost, Misbehaviour, Result};
 
-/// Longest request: their servers read once, 1,024 bytes.
-pub const REQUEST_LEN_MAX: usize = 1_024;
-/// Longest reply on `raw`, in bytes: their clients read once.
-pub const RAW_REPLY_LEN_MAX: usize = 1_024;
+/// What each of their scripts reads at once, in bytes.
+pub const READ_LEN: usize = 1_024;
+/// Longest request, in bytes: their servers read once.
+pub const REQUEST_LEN_MAX: usize = READ_LEN;
+/// On `size`, for a file that is not there: size 0 to their clients, and never the size of an empty file, which is `0`.
+pub const SIZE_OF_MISSING: &[u8] = b"00";
 /// Longest `json` header that is believed, in bytes.
 const HEADER_LEN_MAX: i32 = 65_535;
 /// A size in decimal has no more digits than this.
@@ -172,6 +174,8 @@ pub enum Ended {
     Closed,
     /// Whole, if the size was guessed right: it came in one piece with the bytes.
     SizeGuessed,
+    /// On `size`: there is no such file.
+    Missing,
 }
 
 /// Reads one reply and gives its bytes to `sink` as they come.
@@ -240,6 +244,9 @@ fn read_sized<S: Patient>(stream: &mut S, sink: &mut dyn FnMut(&[u8]) -> Result<
     let digits = first.iter().take_while(|byte| byte.is_ascii_digit()).count().min(SIZE_DIGITS_MAX);
     let (digits, rest) = first.split_at_checked(digits).unwrap_or((&first, &[]));
     let size = parse_size(digits)?;
+    if digits == SIZE_OF_MISSING && rest.is_empty() {
+        return Ok(Ended::Missing);
+    }
     if rest.is_empty() {
         return read_exactly(stream, size, sink).map(|()| Ended::Whole);
     }
@@ -414,6 +421,8 @@ mod tests {
         assert_eq!(read(Wire::Ack, &[Some(b"5"), None, Some(b"hello")]).unwrap(), ok(Ended::Whole, b"hello"));
         assert_eq!(read(Wire::Size, &[Some(b"5"), Some(b"hello")]).unwrap(), ok(Ended::Whole, b"hello"));
         assert_eq!(read(Wire::Size, &[Some(b"5hello")]).unwrap(), ok(Ended::SizeGuessed, b"hello"));
+        assert_eq!(read(Wire::Size, &[Some(b"0"), None]).unwrap(), ok(Ended::Whole, b""));
+        assert_eq!(read(Wire::Size, &[Some(b"00"), None]).unwrap(), ok(Ended::Missing, b""));
         assert_eq!(read(Wire::Close, &[Some(b"he"), Some(b"llo")]).unwrap(), ok(Ended::Whole, b"hello"));
         assert_eq!(read(Wire::Close, &[]).unwrap(), ok(Ended::Closed, b""));
         for (wire, reads) in [

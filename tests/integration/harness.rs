@@ -44,6 +44,13 @@ pub(crate) fn own_home() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("home")
 }
 
+/// A program at a terminal of its own.
+pub(crate) fn at_a_terminal(name: &str, args: &[&str]) -> rexpect::session::PtySession {
+    let mut command = command(Path::new(program(name)));
+    command.args(args).env("TERM", "xterm").env("COLUMNS", "200");
+    rexpect::session::spawn_command(command, Some(DEADLINE.as_millis().try_into().unwrap())).unwrap()
+}
+
 /// A running `tcp-server` with a root of its own; killed if the test forgets it.
 pub(crate) struct Server {
     child: Child,

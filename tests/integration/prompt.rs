@@ -1,6 +1,6 @@
 //! `tcp-client`: the prompt as a script, the prompt at a real terminal, and the measurement.
 
-use crate::harness::{DEADLINE, Run, Server, program};
+use crate::harness::{DEADLINE, Run, Server, at_a_terminal, program};
 
 #[test]
 fn a_script_walks_the_whole_session() {
@@ -122,4 +122,41 @@ fn at_a_terminal_there_is_a_prompt_with_completion_and_history() {
     terminal.exp_string(":/some directory> ").unwrap();
     terminal.send_line("quit").unwrap();
     terminal.exp_eof().unwrap();
+}
+
+#[test]
+fn the_same_words_leave_every_program() {
+    let server = Server::with(&["--guest", "all", "--wire", "raw", "--reply", "echo"]);
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let tcp = server.address();
+    for word in ["q", "quit", "exit"] {
+        for (name, args) in [
+            ("tcp-client", &[tcp][..]),
+            ("tcp-client", &["chat", tcp, "--nick", word]),
+            ("tcp-client", &["--wire", "raw", tcp]),
+            ("rexec", &["--prompt", tcp]),
+            ("rexec", &["--wire", "raw", tcp]),
+            ("udp-echo", &["send", &udp]),
+            ("udp-echo", &["chat", &udp]),
+        ] {
+            let mut terminal = at_a_terminal(name, args);
+            terminal.exp_string("> ").unwrap();
+            terminal.send_line(word).unwrap();
+            terminal.exp_eof().unwrap_or_else(|error| panic!("{word} does not leave {name} {args:?}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn the_same_words_are_data_from_a_pipe() {
+    let server = Server::start();
+    let run = Run::new("rexec").args([server.address()]).stdin("exit\necho on\nquit\n");
+    run.code(127).stderr("quit").prints("on\n");
+    let ann = Run::new("tcp-client").args(["chat", server.address(), "--nick", "ann"]).spawn();
+    ann.wait_for("* ann joined");
+    let run = Run::new("tcp-client").args(["chat", server.address(), "--nick", "bob"]).stdin("q\nquit\nexit\n");
+    run.any_stderr().output();
+    for word in ["q", "quit", "exit"] {
+        ann.wait_for(&format!("bob: {word}"));
+    }
 }

@@ -4,15 +4,13 @@ use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Args, PROGRAM};
-use crate::bare::BareLine;
 use crate::cli::exit::usage;
 use crate::cli::prompt::{Input, Prompt};
+use crate::cli::wires::Requests;
 use crate::cli::{Exit, connect, put_out, say};
 use crate::exec::process::Work;
 use crate::net::Address;
 use crate::text::Decoder;
-use crate::wire::Error;
-use crate::wire::error::LineLost;
 use crate::wire::tutorial::{Ended, Waits, Wire};
 
 /// A command for a tutorial's server, or a prompt of them.
@@ -23,16 +21,16 @@ pub(super) fn run(args: &Args, host: &Address, wire: Wire) -> anyhow::Result<Exi
     if args.is_argv || args.chdir.is_some() {
         return Err(usage("the tutorials' servers take a command string only: no -- and no --chdir"));
     }
-    let stream = connect::stream(PROGRAM, host, &args.reach, &args.talk)?;
-    let mut line = BareLine::new(stream, wire, Waits { reply: Some(args.reply_timeout()), idle: args.idle });
+    let waits = Waits { reply: Some(args.reply_timeout()), idle: args.idle };
+    let connect = || connect::stream(PROGRAM, host, &args.reach, &args.talk);
     if let Some(Work::Shell(command)) = args.work() {
-        let exit = ask_bare(args, &mut line, command.as_bytes())?;
-        line.close();
-        return Ok(exit);
+        let mut requests = Requests::open(PROGRAM, &connect, (wire, waits), false)?;
+        return ask_bare(args, &mut requests, command.as_bytes(), "");
     }
     let mut input = Prompt::new(())?;
+    let mut requests = Requests::open(PROGRAM, &connect, (wire, waits), input.is_interactive())?;
     let mut exit = Exit::Done;
-    loop {
+    while requests.goes_on() {
         let command = match input.read(&format!("{host}> "))? {
             Input::Line(command) => command.trim().to_owned(),
             Input::Interrupted => continue,
@@ -41,40 +39,36 @@ pub(super) fn run(args: &Args, host: &Address, wire: Wire) -> anyhow::Result<Exi
         if command.is_empty() {
             continue;
         }
-        if command == "exit" || command == "quit" {
-            break;
-        }
-        let code = ask_bare(args, &mut line, args.encoded(command.into()).as_bytes())?;
+        let then = requests.after_no_reply();
+        let code = ask_bare(args, &mut requests, args.encoded(command.into()).as_bytes(), then)?;
         if exit == Exit::Done {
             exit = code;
         }
     }
-    line.close();
     Ok(exit)
 }
 
-fn ask_bare(args: &Args, line: &mut BareLine, command: &[u8]) -> anyhow::Result<Exit> {
-    line.say(command)?;
-    let mut decoder = Decoder::new(args.encoding);
+/// `then` says what becomes of those that follow if there is no reply.
+fn ask_bare(args: &Args, requests: &mut Requests<'_>, command: &[u8], then: &str) -> anyhow::Result<Exit> {
+    let (mut late, mut reply) = (Decoder::new(args.encoding), Decoder::new(args.encoding));
     let mut ends_line = true;
-    let ended = line.hear(&mut |piece| {
-        ends_line = piece.ends_with(b"\n");
+    let show = |decoder: &mut Decoder, piece: &[u8]| {
         if args.encoding.is_utf8() { put_out(piece) } else { put_out(decoder.decode(piece).as_bytes()) }
+    };
+    let ended = requests.ask(command, &mut |piece| show(&mut late, piece), &mut |piece| {
+        ends_line = piece.ends_with(b"\n");
+        show(&mut reply, piece)
     })?;
-    put_out(decoder.finish().as_bytes())?;
+    put_out(reply.finish().as_bytes())?;
     if !ends_line && std::io::stdout().is_terminal() {
         put_out(b"\n")?;
     }
-    match ended {
-        Ended::Nothing => {
-            let waited = args.reply_timeout();
-            say(
-                PROGRAM,
-                &format!("no reply within {waited:?}; some servers send nothing for a command that prints nothing"),
-            );
-            Ok(Exit::Failed)
-        }
-        Ended::Closed => Err(Error::from(LineLost::Closed { wanted: "a reply" }).into()),
-        Ended::Whole | Ended::Idle | Ended::SizeGuessed => Ok(Exit::Done),
+    if ended != Ended::Nothing {
+        return Ok(Exit::Done);
     }
+    let waited = args.reply_timeout();
+    let why = "some servers send nothing for a command that prints nothing";
+    let then = if then.is_empty() { String::new() } else { format!("; {then}") };
+    say(PROGRAM, &format!("no reply within {waited:?}; {why}{then}"));
+    Ok(Exit::Failed)
 }

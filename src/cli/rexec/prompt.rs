@@ -30,7 +30,6 @@ pub(super) fn run(args: &Args, host: &Address, mut line: Line) -> anyhow::Result
         };
         let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
             [] => continue,
-            ["exit" | "quit"] => break,
             ["cd"] => cd(&mut line, "/")?,
             ["cd", path] => cd(&mut line, path)?,
             _ => run_line(args, &mut line, command)?,

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rustyline::ExternalPrinter;
 
-use super::input::{self, EXIT_WORD, Input, Typed};
+use super::input::{self, Input, Typed};
 use super::{Characters, PROGRAM, Reach, signals};
 use crate::cli::{Exit, printable, put_out, say};
 use crate::net::Address;
@@ -46,7 +46,7 @@ Examples:
   udp-echo chat --bind 0.0.0.0:7788 --encoding gbk 192.0.2.7:8000
   udp-echo chat --bind unix:/tmp/a.sock unix:/tmp/b.sock
 
-exit or Ctrl-D ends.";
+q, quit, exit or Ctrl-D ends, at a terminal; from a file or a pipe every line is sent.";
 
 pub(super) fn run(options: &Chat) -> Result<Exit> {
     let (socket, peer) = open(options)?;
@@ -54,7 +54,7 @@ pub(super) fn run(options: &Chat) -> Result<Exit> {
     let here = socket.local().context("cannot read our own address")?;
     let mut input = Input::new(Vec::new())?;
     let talk = Talk { socket: &socket, peer: &peer, options, screen: Screen::new(&mut input) };
-    talk.remark(&format!("this is {here}, talking with {peer}; {EXIT_WORD} or Ctrl-D ends"));
+    talk.remark(&format!("this is {here}, talking with {peer}; q, quit, exit or Ctrl-D ends"));
     let stop = Stop::new().context("cannot start")?;
     thread::scope(|scope| {
         let receiver = thread::Builder::new()
@@ -102,7 +102,6 @@ impl Talk<'_> {
     fn send_all(&self, input: &mut Input) -> Result<Exit> {
         loop {
             let text = match input.next()? {
-                Typed::Text(text) if text == EXIT_WORD.as_bytes() => return Ok(Exit::Done),
                 Typed::Text(text) => text,
                 Typed::End => return Ok(Exit::Done),
                 Typed::Interrupted => return Ok(Exit::Interrupted),

@@ -10,14 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
+use crate::cli::prompt::is_farewell;
 use crate::cli::standard::patiently;
 use crate::udp::Codec;
 
 /// The longest line of a pipe, in bytes: far more than fits a datagram, far less than memory.
 const LINE_LEN_MAX: u64 = 1 << 20;
-
-/// The word that ends a conversation at a prompt.
-pub(super) const EXIT_WORD: &str = "exit";
 
 /// Where texts come from.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ fn next_line() -> Result<Typed> {
 fn next_typed(editor: &mut DefaultEditor) -> Result<Typed> {
     loop {
         match editor.readline("> ") {
-            Ok(line) if line.trim() == EXIT_WORD => return Ok(Typed::End),
+            Ok(line) if is_farewell(&line) => return Ok(Typed::End),
             Ok(line) => {
                 if !line.is_empty() {
                     editor.add_history_entry(&line).context("cannot use this terminal")?;

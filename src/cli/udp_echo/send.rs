@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::input::{self, EXIT_WORD, Input, Typed};
+use super::input::{self, Input, Typed};
 use super::{Characters, PROGRAM, Patience, Reach, not_asked, say_both_ends, signals};
 use crate::cli::args::Talk;
 use crate::cli::{Exit, printable, put_json, put_out, say};
@@ -76,7 +76,7 @@ pub(super) fn run(mut options: Send) -> Result<Exit> {
     }
     let mut input = Input::new(std::mem::take(&mut options.texts))?;
     if matches!(input, Input::Prompt(_)) && !options.talk.quiet {
-        say(PROGRAM, &format!("each line goes to {} as one datagram; {EXIT_WORD} or Ctrl-D ends", client.peer()));
+        say(PROGRAM, &format!("each line goes to {} as one datagram; q, quit, exit or Ctrl-D ends", client.peer()));
     }
     let terminal = io::stdout().is_terminal();
     let mut sending =

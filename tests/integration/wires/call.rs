@@ -1,7 +1,7 @@
 //! `tcp-client --wire` and `rexec --wire` against servers that behave as the tutorials' do.
 
 use super::{Script, Seen, answering, script};
-use crate::harness::{Run, program, wait};
+use crate::harness::{DEADLINE, Run, at_a_terminal, program, wait};
 
 fn client(script: &Script, args: &[&str]) -> Run {
     Run::new("tcp-client").args(["--wire", "raw"]).args(args).args([&script.address])
@@ -14,8 +14,19 @@ fn rexec(script: &Script, wire: &str, command: &str) -> Run {
 #[test]
 fn each_line_is_one_request_and_the_end_is_clean() {
     let script = answering(|client, request| client.send([b"got ", request].concat()));
-    client(&script, &[]).stdin("one\n\n你好\nq\nnever\n").prints("got one\ngot 你好\n");
+    client(&script, &[]).stdin("one\n\n你好\n").prints("got one\ngot 你好\n");
     script.saw(&["one", "你好"]);
+}
+
+#[test]
+fn the_words_with_which_a_person_leaves_are_data_from_a_pipe() {
+    let script = answering(|client, request| client.send([b"got ", request].concat()));
+    let words = ["q", "quit", "exit", "last"];
+    let (said, replies) = (words.join("\n") + "\n", "got q\ngot quit\ngot exit\ngot last\n");
+    client(&script, &[]).stdin(&*said).prints(replies);
+    script.saw(&words);
+    Run::new("rexec").args(["--wire", "raw", &script.address]).stdin(&*said).prints("got qgot quitgot exitgot last");
+    script.saw(&words);
 }
 
 #[test]
@@ -41,6 +52,15 @@ fn no_reply_at_all_is_an_outcome_of_its_own() {
     let script = answering(|_, _| {});
     client(&script, &["--timeout", "100ms"]).stdin("hello\n").code(1).stderr("no reply within 100ms").prints("");
     script.saw(&["hello"]);
+    // A late reply would be taken for the next one's, so a script ends there.
+    let run = client(&script, &["--timeout", "100ms"]).stdin("slow\nnext\n");
+    run.code(1).stderr("nothing that follows is sent").prints("");
+    script.saw(&["slow"]);
+    for wire in ["raw", "ack"] {
+        let run = Run::new("rexec").args(["--wire", wire, "--timeout", "100ms", &script.address]).stdin("slow\nnext\n");
+        run.code(251).stderr("nothing that follows is sent").prints("");
+        script.saw(&["slow"]);
+    }
     let run = Run::new("rexec").args(["--wire", "raw", "--timeout", "100ms", &script.address, "true"]);
     run.code(251).stderr("no reply within 100ms").prints("");
     script.saw(&["true"]);
@@ -195,8 +215,71 @@ fn the_end_of_a_raw_reply_is_silence() {
         client.send(" more");
     });
     let run = client(&script, &["--idle", "50ms"]).stdin("one\ntwo\n");
-    run.prints("half\n more\n");
+    run.any_stderr().prints("half\n more\n");
     assert_eq!(script.next(), Seen::Request("one".into()));
     assert_eq!(script.next(), Seen::Request("two".into()));
     assert_eq!(script.next(), Seen::Closed);
+}
+
+#[test]
+fn what_is_missing_of_a_reply_is_not_the_next_ones() {
+    let (sender, more) = std::sync::mpsc::channel::<()>();
+    let (told, is_sent) = std::sync::mpsc::channel();
+    let script = answering(move |client, request| {
+        if request == b"one" {
+            client.send("half");
+            more.recv().unwrap();
+            client.send(" more");
+            told.send(()).unwrap();
+        } else {
+            client.send("another");
+        }
+    });
+    let mut run = client(&script, &["--idle", "50ms"]).spawn();
+    run.say("one");
+    run.wait_for("half");
+    sender.send(()).unwrap();
+    is_sent.recv_timeout(DEADLINE).unwrap();
+    run.say("two");
+    assert_eq!(run.wait_for("another"), " moreanother");
+    assert!(run.stderr.recv_timeout(DEADLINE).unwrap().contains("5 bytes more of the last reply came after 50ms"));
+    run.end_input();
+    assert!(run.wait().success());
+}
+
+#[test]
+fn at_a_terminal_a_late_reply_is_left_behind_with_its_connection() {
+    let script = answering(|client, request| {
+        if request == b"slow" {
+            // Nothing until the client has gone.
+            assert_eq!(client.request(), None);
+            client.send("late");
+        } else {
+            client.send("at once");
+        }
+    });
+    for (name, before) in [("tcp-client", "tcp-client: no reply"), ("rexec", "rexec: no reply")] {
+        let mut terminal = at_a_terminal(name, &["--wire", "raw", "--timeout", "200ms", &script.address]);
+        terminal.exp_string("> ").unwrap();
+        terminal.send_line("slow").unwrap();
+        terminal.exp_string(before).unwrap();
+        terminal.exp_string("the next request opens a new one").unwrap();
+        terminal.send_line("fast").unwrap();
+        let between = terminal.exp_string("at once").unwrap();
+        assert!(!between.contains("late"), "{between}");
+        terminal.send_line("quit").unwrap();
+        terminal.exp_eof().unwrap();
+    }
+}
+
+#[test]
+fn what_is_asked_for_encrypted_is_not_sent_plain() {
+    let script = answering(|_, _| {});
+    let tls = format!("tls://{}", script.address);
+    for program in ["tcp-client", "rexec"] {
+        let run = Run::new(program).args(["--wire", "raw", &tls]).stdin("secret\n");
+        run.code(if program == "rexec" { 252 } else { 2 }).stderr("not encrypted").prints("");
+    }
+    let run = Run::new("fget").args(["--wire", "size", &format!("{tls}/secret")]);
+    run.code(2).stderr("not encrypted").prints("");
 }

@@ -131,17 +131,56 @@ fn long_output_is_whole_where_its_length_is_said_and_cut_aloud_where_not() {
     for wire in ["len", "json", "ack"] {
         assert_eq!(ask(wire, &mut Conn::to(&server(wire, &[])), "seq 1 20000"), expected, "{wire}");
     }
-    let server = server("raw", &[]);
-    let mut conn = Conn::to(&server);
-    let cut = conn.ask("seq 1 20000");
+    let cut = Conn::to(&server("raw", &["--reply-max", "1000"])).ask("seq 1 20000");
     let note = format!("\n(cut: {} bytes in all)", expected.len());
-    assert!(expected.starts_with(cut.strip_suffix(&note).unwrap()), "{cut}");
-    assert_eq!(conn.ask("echo on"), "on\n", "nothing of the first is left for the second");
+    assert!(expected.starts_with(cut.strip_suffix(&note).unwrap()) && cut.len() == 1000, "{cut}");
+}
+
+#[test]
+fn a_raw_reply_is_whole_and_what_is_not_read_of_it_sticks_to_the_next() {
+    let server = server("raw", &[]);
+    let numbers: Vec<_> = (1..=1000).map(|n| n.to_string()).collect();
+    let expected = numbers.join("\n") + "\n";
+    let bytes = expected.as_bytes();
+    // The naive client reads once: that is the lesson.
+    let mut conn = Conn::to(&server);
+    let first = conn.ask("seq 1000");
+    assert_eq!(first.as_bytes(), &bytes[..1024]);
+    assert_eq!(conn.ask("echo on").as_bytes(), &bytes[1024..2048], "the rest of the first, and not the second");
+    // Whoever counts gets all of it.
+    let mut conn = Conn::to(&server);
+    conn.send("seq 1000");
+    assert_eq!(conn.recv_all(bytes.len()), bytes);
+}
+
+#[test]
+fn a_client_that_reads_until_a_read_is_short_does_not_hang() {
+    for (args, most) in [(&[][..], 3893), (&["--reply-max", "1024"], 1024), (&["--reply-max", "2048"], 2048)] {
+        let server = server("raw", args);
+        let mut conn = Conn::to(&server);
+        conn.send("seq 1000");
+        let mut all = Vec::new();
+        loop {
+            let piece = conn.recv();
+            all.extend_from_slice(&piece);
+            if piece.len() < 1024 {
+                break;
+            }
+        }
+        assert!(all.len() <= most && all.len() + 40 > most, "{}", all.len());
+        assert_eq!(conn.ask("echo on"), "on\n");
+    }
+}
+
+#[test]
+fn only_raw_has_replies_to_cut() {
+    let run = Run::new("tcp-server").args(["--wire", "len", "--reply-max", "1000", "--guest", "echo"]);
+    run.code(2).stderr("--wire raw").output();
 }
 
 #[test]
 fn gbk_goes_both_ways() {
-    let server = server("raw", &["--encoding", "gbk"]);
+    let server = server("raw", &["--encoding", "gbk", "--reply-max", "1024"]);
     let mut conn = Conn::to(&server);
     conn.send(b"echo \xca\xd5\xb5\xbd | tee seen");
     assert_eq!(conn.recv(), b"\xca\xd5\xb5\xbd\n");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Client, Script, Seen, answering, script};
-use crate::harness::Run;
+use crate::harness::{Run, Server};
 
 fn fget(script: &Script, wire: &str, names: &[&str], to: &Path) -> Run {
     let sources = names.iter().map(|name| format!("tcp://{}/{name}", script.address));
@@ -49,10 +49,25 @@ fn all_files_of_a_size_server_come_over_one_line() {
 fn a_size_alone_is_no_guess() {
     let script = answering(|client, _| client.send("0"));
     let dir = tempfile::tempdir().unwrap();
-    let output = fget(&script, "size", &["empty"], dir.path()).code(1).stderr("missing there, or empty").output();
-    assert!(!output.stderr.contains("guessed"), "{}", output.stderr);
-    assert!(names(dir.path()).is_empty(), "no empty file is left behind");
+    fget(&script, "size", &["empty"], dir.path()).prints("");
+    assert_eq!(names(dir.path()), ["empty"]);
     script.saw(&["empty"]);
+}
+
+#[test]
+fn an_empty_file_is_told_from_one_that_is_not_there() {
+    let server = Server::with(&["--guest", "read", "--wire", "size"]);
+    server.write("empty", "");
+    let dir = tempfile::tempdir().unwrap();
+    for separator in [":", "/"] {
+        let source = |name: &str| format!("{}{separator}{name}", server.address());
+        let fget = |name: &str| Run::new("fget").args(["--wire", "size", &source(name)]).current_dir(dir.path());
+        fget("empty").prints("");
+        assert_eq!(std::fs::read(dir.path().join("empty")).unwrap(), b"");
+        std::fs::remove_file(dir.path().join("empty")).unwrap();
+        fget("missing").code(1).stderr("no such file there").prints("");
+        assert!(names(dir.path()).is_empty(), "nothing is left behind");
+    }
 }
 
 #[test]
@@ -96,7 +111,7 @@ fn a_server_that_dies_of_a_missing_file_leaves_nothing_behind() {
         client.request();
     });
     let dir = tempfile::tempdir().unwrap();
-    fget(&script, "size", &["missing"], dir.path()).code(1).stderr("missing there, or empty").prints("");
+    fget(&script, "size", &["missing"], dir.path()).code(1).stderr("no such file there").prints("");
     assert!(names(dir.path()).is_empty());
     script.next();
 }

@@ -70,18 +70,20 @@ fn echo_takes_what_looks_like_http_and_what_is_no_text() {
 }
 
 #[test]
-fn a_reply_fits_one_read_and_ends_with_a_whole_character() {
-    let server = server(&["--reply", "echo", "--prefix", "收到："]);
+fn a_cut_reply_fits_one_read_and_ends_with_a_whole_character() {
+    let whole = Conn::to(&server(&["--reply", "echo", "--prefix", "收到："])).ask(&"a".repeat(1015));
+    assert_eq!(whole.len(), 1024, "uncut unless it is asked for");
+    let server = server(&["--reply", "echo", "--prefix", "收到：", "--reply-max", "1024"]);
     let reply = Conn::to(&server).ask(&"长".repeat(341));
     assert!(reply.starts_with("收到：长长") && reply.len() > 1020, "{}", reply.len());
     let mut conn = Conn::to(&server);
     conn.send([0x80; 1020]);
-    assert_eq!(conn.recv().len(), 1024, "bytes that are no text are cut too, not withheld");
+    assert_eq!(conn.recv().len(), 1023, "bytes that are no text are cut too, not withheld");
 }
 
 #[test]
 fn gbk_is_cut_between_characters_too() {
-    let server = server(&["--reply", "echo", "--encoding", "gbk", "--prefix", "收到："]);
+    let server = server(&["--reply", "echo", "--encoding", "gbk", "--prefix", "收到：", "--reply-max", "1024"]);
     let mut conn = Conn::to(&server);
     // Behind the prefix of six bytes and one of ASCII, each character of two bytes begins at an odd place.
     conn.send([&b"a"[..], &b"\xd4\xd9".repeat(511)].concat());
@@ -93,7 +95,17 @@ fn gbk_is_cut_between_characters_too() {
 #[test]
 fn upper_changes_a_to_z_and_nothing_else() {
     let server = server(&["--reply", "upper"]);
-    assert_eq!(Conn::to(&server).ask("在python3中 é"), "在PYTHON3中 é");
+    assert_eq!(Conn::to(&server).ask("在python3中 é ß"), "在PYTHON3中 é ß");
+    for (encoding, request, reply) in [
+        ("gbk", &b"a\x81\x61\xffz"[..], &b"A\x81\x61\xffZ"[..]),
+        ("big5", b"x\xa4\x61x", b"X\xa4\x61X"),
+        ("shift_jis", b"q\x83\x61q", b"Q\x83\x61Q"),
+    ] {
+        let server = self::server(&["--reply", "upper", "--encoding", encoding]);
+        let mut conn = Conn::to(&server);
+        conn.send(request);
+        assert_eq!(conn.recv(), reply, "{encoding}");
+    }
 }
 
 #[test]
