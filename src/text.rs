@@ -19,6 +19,11 @@ pub struct Encoding(&'static encoding_rs::Encoding);
 #[error("{0:?} is not an encoding; try utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1252")]
 pub struct NoSuchEncoding(String);
 
+/// Without the mark that some editors put in front of UTF-8.
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 impl Default for Encoding {
     fn default() -> Self {
         Self(UTF_8)

@@ -59,10 +59,7 @@ impl Caps {
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(MAX_MAP_COUNT_DEFAULT);
         let threads = maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_THREAD;
-        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .current
-            .and_then(|limit| usize::try_from(limit).ok())
-            .unwrap_or(usize::MAX);
+        let descriptors = descriptor_limit();
         let reserved = DESCRIPTORS_RESERVED.min(descriptors / 2);
         let connections = threads.saturating_sub(THREADS_RESERVED).min(descriptors - reserved).max(1);
         Self { connections, per_address, threads }
@@ -79,6 +76,12 @@ pub fn raise_descriptor_limit() {
             tracing::warn!(%error, "the limit on open descriptors could not be raised");
         }
     }
+}
+
+/// Descriptors that this process may have open.
+pub fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// Counts who is inside.

@@ -2,23 +2,22 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
-use super::{PROGRAM, groups, terminal};
+use super::{PROGRAM, env_file, groups, terminal};
 use crate::cli::args::{Reach, Talk, duration};
 use crate::cli::exit::usage;
 use crate::cli::home;
 use crate::exec::process::Work;
 use crate::net::Address;
 use crate::net::address::AddressError;
-use crate::text::Encoding;
-use crate::wire::Error;
+use crate::text::{Encoding, without_bom};
 use crate::wire::message::Terms;
 use crate::wire::tutorial::Wire;
 
@@ -117,9 +116,12 @@ pub struct Args {
     /// Run it on many hosts, as in web1,db[1-3],@group; may be given several times. The command gets no input
     #[arg(short = 'H', long, value_name = "LIST", conflicts_with = "wire")]
     pub(super) hosts: Vec<String>,
-    /// Run it on the hosts that stand in FILE, one list a line
+    /// Run it on the hosts that stand in FILE (- is standard input), one list a line, with comments behind #
     #[arg(long, value_name = "FILE", conflicts_with = "wire")]
     pub(super) hosts_file: Vec<PathBuf>,
+    /// With several hosts: leave these out, written as for --hosts; may be given several times
+    #[arg(short = 'x', long, value_name = "LIST", conflicts_with = "wire")]
+    pub(super) exclude: Vec<String>,
     /// With several hosts: on so many at a time
     #[arg(long, env = "LANDLINE_FANOUT", value_name = "N", default_value_t = 32,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -142,6 +144,8 @@ pub struct Args {
     pub(super) is_argv: bool,
 }
 
+/// Longest file of hosts or variables, in bytes.
+const NAMED_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 /// How long a tutorial's server may take to reply, if nobody says.
 const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -165,6 +169,7 @@ Examples:
   rexec -e DEBUG=1 --timeout 10m build make   with a variable, and a deadline that the server keeps
   tar c . | rexec build 'tar x'       standard input goes there too
   rexec -H web1,db[1-3] -- uptime     on many hosts, each line with its host's name
+  rexec -H 'n[0-100/5]' -x n50 -- uptime   on every fifth, without one
   rexec -H @web -- uptime             on a group: config.toml has [groups] web = \"web[1-3]\"
   rexec -g --hosts-file all -- uname -r   the same answer once, with all that gave it
   rexec --place src build cd project  a place: later calls with --place src run there
@@ -183,20 +188,45 @@ impl Args {
     /// Wrong usage, or a request for help.
     pub fn from_command_line(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.collect();
-        if let Some(dashes) = words.iter().position(|word| word == "--")
-            && let Ok(mut args) = Self::try_parse_from(words.iter().take(dashes))
-            && args.command.is_empty()
-        {
-            args.command = words.into_iter().skip(dashes + 1).collect();
-            args.is_argv = true;
+        if let Some(at) = Self::command_behind_lists(&words) {
+            let mut args = Self::try_parse_from(words.iter().take(at))?;
+            args.command = words.into_iter().skip(at).collect();
             return Ok(args);
         }
-        let mut args = Self::try_parse_from(words)?;
-        if args.is_many() {
-            // There is no HOST before the command.
-            args.command.splice(0..0, args.host.take());
+        let args = match words.iter().position(|word| word == "--") {
+            Some(dashes) => match Self::try_parse_from(words.iter().take(dashes)) {
+                Ok(args) if args.command.is_empty() => {
+                    Self { command: words.into_iter().skip(dashes + 1).collect(), is_argv: true, ..args }
+                }
+                Ok(_) | Err(_) => Self::try_parse_from(words)?,
+            },
+            None => Self::try_parse_from(words)?,
+        };
+        if args.is_many() && args.host.is_some() {
+            return Err(args.one_host_and_many());
         }
         Ok(args)
+    }
+
+    /// Where the command begins, if lists of hosts stand before it: with the first word that is no option. All behind it is the
+    /// command's, and none of it is an option of ours.
+    fn command_behind_lists(words: &[OsString]) -> Option<usize> {
+        let dashes = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        // What is missing yet is no error: only where the first word stands is asked.
+        let read = |end: usize| {
+            let words = words.iter().take(end);
+            Self::command().ignore_errors(true).try_get_matches_from(words).ok().filter(|read| read.contains_id("host"))
+        };
+        let (first, read) = (1..dashes).find_map(|at| Some((at, read(at + 1)?)))?;
+        (read.contains_id("hosts") || read.contains_id("hosts_file")).then_some(first)
+    }
+
+    fn one_host_and_many(&self) -> clap::Error {
+        let host = self.host.as_ref().map(|host| host.to_string_lossy()).unwrap_or_default();
+        let text = format!(
+            "{host} stands before --hosts or --hosts-file as if it was the HOST: name all hosts in lists, and behind them the command"
+        );
+        Self::command().error(clap::error::ErrorKind::ArgumentConflict, text)
     }
 
     /// Whether a login shell is wanted: a terminal is asked for, or there is one, and nothing else to run.
@@ -237,28 +267,48 @@ impl Args {
         host.parse().map_err(|error: AddressError| usage(error.to_string()))
     }
 
-    /// The many, each once, in their order.
+    /// The many, each once, in their order, without those that are left out.
     pub(super) fn addresses(&self) -> anyhow::Result<Vec<(String, Address)>> {
-        let mut lists = self.hosts.clone();
-        for file in &self.hosts_file {
-            let text = std::fs::read_to_string(file).map_err(Error::ours(file.display().to_string()))?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            lists.extend(lines.map(str::to_owned));
+        let mut lists: Vec<_> = self.hosts.iter().map(|list| (String::new(), list.clone())).collect();
+        if self.hosts_file.iter().filter(|file| is_stdin(file)).count() > 1 {
+            return Err(usage("--hosts-file - reads standard input, once"));
         }
+        for file in &self.hosts_file {
+            lists.extend(lists_in(file)?);
+        }
+        let excluded: Vec<_> = self.exclude.iter().map(|list| (String::new(), list.clone())).collect();
         // Who names no group needs no home.
-        let home = if lists.iter().any(|list| list.contains(groups::SIGN)) { home::existing()? } else { None };
+        let is_group = |(_, list): &(String, String)| list.contains(groups::SIGN);
+        let home = if lists.iter().chain(&excluded).any(is_group) { home::existing()? } else { None };
         let groups = home.map_or_else(|| Ok(groups::Groups::new()), |home| crate::trust::hosts::groups(&home))?;
-        let mut seen = HashSet::new();
+        // A host is the same with its port and without.
+        let mut seen: HashSet<_> =
+            Self::expanded(&excluded, &groups)?.into_iter().map(|(_, address)| self.with_port(address)).collect();
+        let mut addresses = Self::expanded(&lists, &groups)?;
+        let is_empty = addresses.is_empty();
+        addresses.retain(|(_, address)| seen.insert(self.with_port(address.clone())));
+        match addresses.is_empty() {
+            true if is_empty => Err(usage("the list of hosts is empty")),
+            true => Err(usage("the list of hosts is empty: --exclude leaves all of them out")),
+            false => Ok(addresses),
+        }
+    }
+
+    fn with_port(&self, address: Address) -> String {
+        address.with_default_port(self.reach.port).to_string()
+    }
+
+    /// The hosts that these lists stand for; before each list stands where it is from.
+    fn expanded(lists: &[(String, String)], groups: &groups::Groups) -> anyhow::Result<Vec<(String, Address)>> {
         let mut addresses = Vec::new();
-        for list in &lists {
-            for host in groups::expand(list, &groups).map_err(usage)? {
-                let address = host.parse().map_err(|error: AddressError| usage(error.to_string()))?;
-                if seen.insert(host.clone()) {
-                    addresses.push((host, address));
-                }
+        for (from, list) in lists {
+            let wrong = |why: String| usage(format!("{from}{why}"));
+            for host in groups::expand(list, groups).map_err(wrong)? {
+                let address = host.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
+                addresses.push((host, address));
             }
         }
-        if addresses.is_empty() { Err(usage("the list of hosts is empty")) } else { Ok(addresses) }
+        Ok(addresses)
     }
 
     pub(super) fn work(&self) -> Option<Work> {
@@ -281,13 +331,9 @@ impl Args {
     pub(super) fn variables(&self) -> anyhow::Result<Vec<OsString>> {
         let mut variables = Vec::new();
         for file in &self.env_file {
-            let text = std::fs::read(file).with_context(|| file.display().to_string())?;
-            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-            variables.extend(lines.map(|line| OsString::from_vec(line.to_vec())));
+            variables.extend(env_file::variables_in(file)?);
         }
-        variables.extend(self.env.iter().cloned());
-        let mut variables = with_values(variables)?;
+        variables.extend(with_values(self.env.clone())?);
         if self.has_terminal()
             && !variables.iter().any(|variable| variable.as_bytes().starts_with(b"TERM="))
             && let Some(term) = std::env::var_os("TERM")
@@ -339,17 +385,67 @@ impl Args {
 }
 
 /// The variables of which only the name is said get their value from here.
-pub(super) fn with_values(mut variables: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
-    for variable in &mut variables {
-        if variable.as_bytes().contains(&b'=') {
-            continue;
-        }
-        let Some(value) = std::env::var_os(&*variable) else {
-            let name = variable.to_string_lossy();
-            return Err(usage(format!("{name}: is not set here; write {name}=VALUE")));
-        };
-        variable.push("=");
-        variable.push(value);
+pub(super) fn with_values(variables: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    variables.into_iter().map(|variable| with_value(variable).map_err(usage)).collect()
+}
+
+/// One of them.
+///
+/// # Errors
+/// It is not set here.
+pub(super) fn with_value(mut variable: OsString) -> Result<OsString, String> {
+    if variable.as_bytes().contains(&b'=') {
+        return Ok(variable);
     }
-    Ok(variables)
+    let Some(value) = std::env::var_os(&variable) else {
+        let name = variable.to_string_lossy();
+        return Err(format!("{name}: is not set here; write {name}=VALUE"));
+    };
+    variable.push("=");
+    variable.push(value);
+    Ok(variable)
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// The whole of a file that was named on the command line.
+///
+/// # Errors
+/// It cannot be read, or is longer than such a file is.
+pub(super) fn read_named(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let opened = File::open(file).map_err(|error| usage(format!("{}: {error}", file.display())))?;
+    read_limited(opened, file)
+}
+
+fn read_limited(from: impl Read, file: &Path) -> anyhow::Result<Vec<u8>> {
+    let wrong = |why: String| usage(format!("{}: {why}", file.display()));
+    let mut bytes = Vec::new();
+    std::io::copy(&mut from.take(NAMED_FILE_LEN_MAX + 1), &mut bytes).map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > NAMED_FILE_LEN_MAX {
+        return Err(wrong(format!("is longer than {} MiB", NAMED_FILE_LEN_MAX >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// The lists of hosts in `file`, each behind the words that say where it stands.
+fn lists_in(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let bytes = if is_stdin(file) { read_limited(std::io::stdin().lock(), file) } else { read_named(file) }?;
+    let shown = file.display();
+    let mut lists = Vec::new();
+    for (line, number) in without_bom(&bytes).split(|byte| *byte == b'\n').zip(1..) {
+        let from = format!("{shown}: line {number}: ");
+        let line = std::str::from_utf8(line).map_err(|_not_utf8| usage(format!("{from}is not UTF-8")))?;
+        // In the middle of a word it is no comment.
+        let is_comment = |(at, _): &(usize, &str)| {
+            line.get(..*at).is_some_and(|head| head.is_empty() || head.ends_with([' ', '\t']))
+        };
+        let end = line.match_indices('#').find(is_comment).map_or(line.len(), |(at, _)| at);
+        let list = line.get(..end).unwrap_or_default().trim();
+        if !list.is_empty() {
+            lists.push((from, list.to_owned()));
+        }
+    }
+    Ok(lists)
 }

@@ -59,25 +59,37 @@ pub fn expand_word(word: &str, hosts: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// `1-3,7`, `01-12`: the first number's zeros in front are kept.
+/// `1-3,7`, `01-12`, `0-100/5`: the first number's zeros in front are kept.
 fn numbers(word: &str, inside: &str) -> Result<Vec<String>, String> {
-    let wrong = || format!("{word}: [{inside}] is no list of numbers; write it like [1-3,7]");
+    let wrong = || format!("{word}: [{inside}] is no list of numbers; write it like [1-3,7] or [0-100/5]");
     let mut values = Vec::new();
     for range in inside.split(',') {
+        let (range, step) = match range.split_once('/') {
+            // One number has no steps.
+            Some((range, step)) if range.contains('-') => (range, step),
+            Some(_) => return Err(wrong()),
+            None => (range, "1"),
+        };
         let (from, to) = range.split_once('-').unwrap_or((range, range));
         let is_number =
             |text: &str| (1..=DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_number(from) || !is_number(to) {
+        if !is_number(from) || !is_number(to) || !is_number(step) {
             return Err(wrong());
         }
-        let (Ok(first), Ok(last)) = (from.parse::<u64>(), to.parse::<u64>()) else { return Err(wrong()) };
+        let (Ok(first), Ok(last), Ok(step)) = (from.parse::<u64>(), to.parse::<u64>(), step.parse::<u64>()) else {
+            return Err(wrong());
+        };
         if last < first {
             return Err(format!("{word}: [{inside}] counts downwards"));
         }
-        if last - first >= HOSTS_MAX as u64 {
+        let step = usize::try_from(step).unwrap_or(usize::MAX);
+        if step == 0 {
+            return Err(format!("{word}: [{inside}] has steps of 0"));
+        }
+        if (last - first) / step as u64 >= HOSTS_MAX as u64 {
             return Err(format!("{word}: stands for over {HOSTS_MAX} hosts"));
         }
-        values.extend((first..=last).map(|number| format!("{number:0width$}", width = from.len())));
+        values.extend((first..=last).step_by(step).map(|number| format!("{number:0width$}", width = from.len())));
     }
     Ok(values)
 }
@@ -149,6 +161,10 @@ mod tests {
             ("web[1-3]", &["web1", "web2", "web3"]),
             ("web[1,3-4].example,db", &["web1.example", "web3.example", "web4.example", "db"]),
             ("n[08-11]", &["n08", "n09", "n10", "n11"]),
+            ("w[0-20/5,7]", &["w0", "w5", "w10", "w15", "w20", "w7"]),
+            ("w[00-9/4]", &["w00", "w04", "w08"]),
+            ("w[3-3/9]", &["w3"]),
+            ("w[0-9000000/3000000]", &["w0", "w3000000", "w6000000", "w9000000"]),
             ("r[1-2]n[1-2]", &["r1n1", "r1n2", "r2n1", "r2n2"]),
             ("[::1]:7000,h[1-2]:7000", &["[::1]:7000", "h1:7000", "h2:7000"]),
             ("tcp://127.0.0.1:[7000-7001]", &["tcp://127.0.0.1:7000", "tcp://127.0.0.1:7001"]),
@@ -162,6 +178,12 @@ mod tests {
             "a[]",
             "a[x]",
             "a[1-]",
+            "a[1-9/]",
+            "a[1-9/0]",
+            "a[1/2]",
+            "a[1-9/2/2]",
+            "a[1-9/-2]",
+            "a[0-1000000/2]",
             "a[3-1]",
             "a[1-9999999]",
             "a[1-99999999999999999999]",

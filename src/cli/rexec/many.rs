@@ -5,9 +5,12 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::one::{json_held, put_output, shown_call, shown_held, words_of};
 use super::{Args, PROGRAM, hosts};
@@ -17,6 +20,7 @@ use crate::cli::{Exit, connect, printable, put_error, put_json, put_out, say};
 use crate::exec::process::Work;
 use crate::exec::{self, call_exec};
 use crate::net::Address;
+use crate::net::gate::{descriptor_limit, raise_descriptor_limit};
 use crate::session::millis;
 use crate::text::Decoder;
 use crate::wire::Error;
@@ -24,8 +28,12 @@ use crate::wire::message::{Held, Outcome, Stream};
 
 /// Of one host's output so much is kept where it is shown at the end, in bytes of each stream.
 const KEPT_MAX: usize = 1024 * 1024;
-/// A longer line is shown in pieces, in bytes.
-const LINE_LEN_MAX: usize = 64 * 1024;
+/// A line that has not ended is kept up to so many bytes; a longer one has the output to itself until it ends.
+const UNENDED_LEN_MAX: usize = 1024 * 1024;
+/// Descriptors that this program needs whatever it does: its streams, the home's files, a name that is looked up.
+const DESCRIPTORS_RESERVED: usize = 24;
+/// And for each host at the same time: its line, and what is opened while the command runs.
+const DESCRIPTORS_PER_HOST: usize = 4;
 
 /// How it went on one host.
 struct Ended {
@@ -36,7 +44,9 @@ struct Ended {
     exit: Exit,
     began: String,
     took: Duration,
-    output: Output,
+    /// What is kept of both outputs, as it came.
+    kept: [Vec<u8>; 2],
+    bytes: [u64; 2],
 }
 
 /// Runs `work` on all of them; the exit code is 0 if all are 0, and else the highest.
@@ -49,8 +59,10 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
     let all = Mutex::new(Vec::new());
     let failed = Mutex::new(None);
     let variables = args.variables()?;
+    let floor = Floor::default();
+    let width = width(args, addresses.len());
     thread::scope(|scope| {
-        for _ in 0..usize::try_from(args.fanout).unwrap_or(1).min(addresses.len()) {
+        for _ in 0..width {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +70,7 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
                     if interruption.has_come() {
                         return;
                     }
-                    match run_on(args, (work, &variables), (host, address), &interruption) {
+                    match run_on(args, (work, &variables), (host, address), (&interruption, (&floor, index))) {
                         Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((index, ended)),
                         Err(error) => {
                             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -84,6 +96,22 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
     Ok(exit)
 }
 
+/// Hosts at the same time: as many as are wanted, and as this process can have open.
+fn width(args: &Args, hosts: usize) -> usize {
+    raise_descriptor_limit();
+    let per_host = DESCRIPTORS_PER_HOST + if args.out.is_some() { 2 } else { 0 };
+    let limit = descriptor_limit();
+    let wanted = usize::try_from(args.fanout).unwrap_or(1).min(hosts);
+    let width = wanted.min(limit.saturating_sub(DESCRIPTORS_RESERVED) / per_host).max(1);
+    if width < wanted && !args.talk.quiet {
+        say(
+            PROGRAM,
+            &format!("on {} at a time, not {wanted}: {limit} open files are allowed (ulimit -n)", counted(width)),
+        );
+    }
+    width
+}
+
 fn highest(all: &[Ended]) -> Exit {
     let codes = all.iter().map(|ended| ended.exit.beside_a_command());
     codes.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
@@ -94,10 +122,10 @@ fn run_on(
     args: &Args,
     (work, variables): (&Work, &[std::ffi::OsString]),
     (host, address): (&str, &Address),
-    interruption: &Interruption,
+    (interruption, floor): (&Interruption, (&Floor, usize)),
 ) -> anyhow::Result<Ended> {
     let (began, started) = (now(), Instant::now());
-    let mut output = Output::new(args, host)?;
+    let mut output = Output::new(args, host, floor)?;
     let mut attempt = || -> anyhow::Result<exec::Ended> {
         let mut line = connect::line_of_many(PROGRAM, address, &args.reach, &args.talk)?;
         interruption.add(line.control());
@@ -118,11 +146,12 @@ fn run_on(
         Err(error) if crate::cli::is_closed_stdout(&error) => return Err(error),
         Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
     };
-    let ended = Ended { host: host.to_owned(), outcome, cwd, held, exit, began, took: started.elapsed(), output };
+    let Output { kept, bytes, .. } = output;
+    let ended = Ended { host: host.to_owned(), outcome, cwd, held, exit, began, took: started.elapsed(), kept, bytes };
     // By us: that is said once.
     let is_cut = ended.outcome.is_err() && interruption.has_come();
     if args.json_stream {
-        put_json(&ended.json(work, Some("outcome")))?;
+        put_json(&ended.json(args, work, Some("outcome")))?;
     } else if !(args.talk.json || args.group || is_cut) {
         ended.tell();
     }
@@ -135,7 +164,7 @@ fn run_on(
 /// What is said when all have ended.
 fn conclude(args: &Args, work: &Work, all: &[Ended], exit: Exit) -> anyhow::Result<()> {
     if args.talk.json {
-        let results: Vec<_> = all.iter().map(|ended| ended.json(work, None)).collect();
+        let results: Vec<_> = all.iter().map(|ended| ended.json(args, work, None)).collect();
         put_json(&results)?;
         return Ok(());
     }
@@ -143,7 +172,7 @@ fn conclude(args: &Args, work: &Work, all: &[Ended], exit: Exit) -> anyhow::Resu
         return Ok(());
     }
     if args.group {
-        show_groups(all)?;
+        show_groups(args, all)?;
     }
     if !args.talk.quiet {
         let bad: Vec<String> =
@@ -167,10 +196,10 @@ fn counted(hosts: usize) -> String {
 type Said<'s> = (&'s [u8], &'s [u8], String);
 
 /// Hosts that said the same and ended the same way, together.
-fn show_groups(all: &[Ended]) -> crate::wire::Result<()> {
+fn show_groups(args: &Args, all: &[Ended]) -> crate::wire::Result<()> {
     let mut groups: BTreeMap<Said<'_>, Vec<String>> = BTreeMap::new();
     for ended in all {
-        let [stdout, stderr] = &ended.output.kept;
+        let [stdout, stderr] = &ended.kept;
         groups.entry((stdout, stderr, ended.how())).or_default().push(ended.host.clone());
     }
     // The largest first: what most of them say is the news, and then what differs.
@@ -180,8 +209,9 @@ fn show_groups(all: &[Ended]) -> crate::wire::Result<()> {
         let head = format!("{} ({}{how}):\n", printable(&hosts::fold(&named)), counted(named.len()));
         put_out(head.as_bytes())?;
         for kept in [stdout, stderr] {
-            for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                put_out(&[&b"  "[..], line, b"\n"].concat())?;
+            let (text, _) = text_of(args, kept);
+            for line in text.split('\n').filter(|line| !line.is_empty()) {
+                put_out(format!("  {line}\n").as_bytes())?;
             }
         }
     }
@@ -212,13 +242,19 @@ impl Ended {
         say(PROGRAM, &format!("{}: {}", self.host, printable(&how)));
     }
 
-    fn json(&self, work: &Work, event: Option<&str>) -> serde_json::Value {
-        let [stdout, stderr] = self.output.kept.each_ref().map(|kept| String::from_utf8_lossy(kept));
+    fn json(&self, args: &Args, work: &Work, event: Option<&str>) -> serde_json::Value {
+        let is_shown = event.is_none();
+        // Text where it is, base64 where it is not.
+        let [(stdout, stdout_base64), (stderr, stderr_base64)] =
+            self.kept.each_ref().map(|kept| match text_of(args, kept) {
+                _ if !is_shown => (None, None),
+                (text, true) => (Some(text), None),
+                (_, false) => (None, Some(BASE64.encode(kept))),
+            });
         let (word, exit_code, signal, error) = match &self.outcome {
             Ok(outcome) => words_of(outcome),
             Err(why) => ("failed", Some(i32::from(self.exit.code())), None, Some(why.as_str())),
         };
-        let is_shown = event.is_none();
         serde_json::json!({
             "event": event,
             "host": self.host,
@@ -229,108 +265,174 @@ impl Ended {
             "signal": signal,
             "error": error,
             "held_by": self.held.as_ref().map(json_held),
-            "stdout": is_shown.then_some(stdout),
-            "stderr": is_shown.then_some(stderr),
-            "stdout_bytes": self.output.bytes[0],
-            "stderr_bytes": self.output.bytes[1],
+            "stdout": stdout,
+            "stdout_base64": stdout_base64,
+            "stderr": stderr,
+            "stderr_base64": stderr_base64,
+            "stdout_bytes": self.bytes[0],
+            "stderr_bytes": self.bytes[1],
             "began": self.began,
             "ms": millis(self.took),
         })
     }
 }
 
+/// What was kept of an output, as text, and whether it is text. A character that the limit cuts is left out.
+fn text_of(args: &Args, kept: &[u8]) -> (String, bool) {
+    let mut decoder = Decoder::new(args.encoding);
+    let mut text = decoder.decode(kept);
+    if kept.len() < KEPT_MAX {
+        text += &decoder.finish();
+    }
+    let is_text = !decoder.saw_malformed();
+    (text, is_text)
+}
+
+/// Who may write: anybody a whole line, but while one is in the middle of a line, nobody else. There is one for both outputs,
+/// or two hosts could wait for each other.
+#[derive(Default)]
+struct Floor {
+    taken_by: Mutex<Option<usize>>,
+    is_free: Condvar,
+}
+
+impl Floor {
+    /// Writes for the host of this number, when nobody else is in the middle of a line; and has the floor afterwards if
+    /// `keeps` it.
+    fn write(&self, number: usize, at: usize, bytes: &[u8], keeps: bool) -> crate::wire::Result<()> {
+        let taken_by = self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_others = |taken_by: &mut Option<usize>| taken_by.is_some_and(|other| other != number);
+        let mut taken_by = self.is_free.wait_while(taken_by, is_others).unwrap_or_else(PoisonError::into_inner);
+        let written = if at == 0 { put_out(bytes) } else { put_error(bytes) };
+        *taken_by = keeps.then_some(number);
+        if !keeps {
+            self.is_free.notify_all();
+        }
+        written
+    }
+
+    /// Whatever becomes of a host, it does not keep the others waiting.
+    fn leave(&self, number: usize) {
+        let mut taken_by = self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
+        if *taken_by == Some(number) {
+            *taken_by = None;
+            self.is_free.notify_all();
+        }
+    }
+}
+
 /// Where one host's output goes.
-struct Output {
-    form: Form,
-    prefix: String,
-    decoders: [Decoder; 2],
-    /// Lines that have not ended yet; or, where it is shown at the end, all that is kept.
+struct Output<'f> {
+    form: Form<'f>,
+    /// What is kept where it is shown at the end.
     kept: [Vec<u8>; 2],
     bytes: [u64; 2],
 }
 
-enum Form {
+enum Form<'f> {
     /// At once, line by line, with the host's name in front.
-    Lines,
+    Lines(Lines<'f>),
     /// At the end.
     Kept,
     /// As events.
-    Events,
+    Events(String),
     /// Into files.
     Files([File; 2]),
 }
 
-impl Output {
-    fn new(args: &Args, host: &str) -> anyhow::Result<Self> {
+impl<'f> Output<'f> {
+    fn new(args: &Args, host: &str, floor: (&'f Floor, usize)) -> anyhow::Result<Self> {
         let form = match &args.out {
-            _ if args.json_stream => Form::Events,
+            _ if args.json_stream => Form::Events(host.to_owned()),
             Some(directory) => Form::Files(files_in(directory, host)?),
             None if args.talk.json || args.group => Form::Kept,
-            None => Form::Lines,
+            None => Form::Lines(Lines::new(args, host, floor)),
         };
-        let decoders = [Decoder::new(args.encoding), Decoder::new(args.encoding)];
-        Ok(Self { form, prefix: format!("{host}: "), decoders, kept: [Vec::new(), Vec::new()], bytes: [0, 0] })
+        Ok(Self { form, kept: [Vec::new(), Vec::new()], bytes: [0, 0] })
     }
 
     fn take(&mut self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
         let at = usize::from(stream == Stream::Stderr);
         self.bytes[at] += bytes.len() as u64;
-        if let Form::Files(files) = &mut self.form {
-            return files[at].write_all(bytes).map_err(Error::ours("a file of --out"));
+        match &mut self.form {
+            Form::Files(files) => files[at].write_all(bytes).map_err(Error::ours("a file of --out")),
+            Form::Events(host) => put_output(Some(host), stream, bytes),
+            Form::Lines(lines) => lines.take(at, bytes),
+            Form::Kept => {
+                let room = KEPT_MAX.saturating_sub(self.kept[at].len()).min(bytes.len());
+                self.kept[at].extend_from_slice(bytes.get(..room).unwrap_or_default());
+                Ok(())
+            }
         }
-        if matches!(self.form, Form::Events) {
-            return put_output(Some(self.prefix.trim_end_matches(": ")), stream, bytes);
-        }
+    }
+
+    fn finish(&mut self) -> crate::wire::Result<()> {
+        if let Form::Lines(lines) = &mut self.form { lines.finish() } else { Ok(()) }
+    }
+}
+
+/// One host's lines.
+struct Lines<'f> {
+    prefix: String,
+    floor: &'f Floor,
+    number: usize,
+    decoders: [Decoder; 2],
+    /// Of each output, a line that has not ended yet.
+    unended: [Vec<u8>; 2],
+    /// Whether its beginning was written already.
+    is_begun: [bool; 2],
+}
+
+impl<'f> Lines<'f> {
+    fn new(args: &Args, host: &str, (floor, number): (&'f Floor, usize)) -> Self {
+        let decoders = [Decoder::new(args.encoding), Decoder::new(args.encoding)];
+        let unended = [Vec::new(), Vec::new()];
+        Self { prefix: format!("{host}: "), floor, number, decoders, unended, is_begun: [false, false] }
+    }
+
+    fn take(&mut self, at: usize, bytes: &[u8]) -> crate::wire::Result<()> {
         let text = self.decoders[at].decode(bytes);
         self.put(at, &text)
     }
 
+    /// Lines that are whole at once; of one that is not, only what would be too much to keep.
     fn put(&mut self, at: usize, text: &str) -> crate::wire::Result<()> {
-        match self.form {
-            Form::Files(_) | Form::Events => Ok(()),
-            Form::Kept => {
-                let room = KEPT_MAX.saturating_sub(self.kept[at].len()).min(text.len());
-                self.kept[at].extend_from_slice(text.as_bytes().get(..room).unwrap_or_default());
-                Ok(())
-            }
-            Form::Lines => {
-                self.kept[at].extend_from_slice(text.as_bytes());
-                while let Some(end) = self.kept[at].iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = self.kept[at].drain(..=end).collect();
-                    self.line(at, &line)?;
-                }
-                if self.kept[at].len() > LINE_LEN_MAX { self.rest(at) } else { Ok(()) }
+        for piece in text.split_inclusive('\n') {
+            self.unended[at].extend_from_slice(piece.as_bytes());
+            if piece.ends_with('\n') {
+                self.write(at, false)?;
+            } else if self.is_begun[at] || self.unended[at].len() > UNENDED_LEN_MAX {
+                self.write(at, true)?;
             }
         }
+        Ok(())
     }
 
-    /// A line at once, or the lines of two hosts would be in each other.
-    fn line(&self, at: usize, line: &[u8]) -> crate::wire::Result<()> {
-        let whole = [self.prefix.as_bytes(), line].concat();
-        if at == 0 {
-            return put_out(&whole);
+    fn write(&mut self, at: usize, is_unended: bool) -> crate::wire::Result<()> {
+        let mut bytes = std::mem::take(&mut self.unended[at]);
+        if !self.is_begun[at] {
+            bytes.splice(0..0, self.prefix.bytes());
         }
-        put_error(&whole)
-    }
-
-    fn rest(&mut self, at: usize) -> crate::wire::Result<()> {
-        let mut rest = std::mem::take(&mut self.kept[at]);
-        if rest.is_empty() {
-            return Ok(());
-        }
-        rest.push(b'\n');
-        self.line(at, &rest)
+        self.is_begun[at] = is_unended;
+        self.floor.write(self.number, at, &bytes, self.is_begun.contains(&true))
     }
 
     fn finish(&mut self) -> crate::wire::Result<()> {
         for at in [0, 1] {
             let text = self.decoders[at].finish();
             self.put(at, &text)?;
-            if matches!(self.form, Form::Lines) {
-                self.rest(at)?;
+            if self.is_begun[at] || !self.unended[at].is_empty() {
+                self.unended[at].push(b'\n');
+                self.write(at, false)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Lines<'_> {
+    fn drop(&mut self) {
+        self.floor.leave(self.number);
     }
 }
 
@@ -344,4 +446,32 @@ fn files_in(directory: &Path, host: &str) -> anyhow::Result<[File; 2]> {
         File::create(&path).map_err(ours(&path))
     };
     Ok([open("stdout")?, open("stderr")?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_in_the_middle_of_a_line_is_not_interrupted() {
+        let floor = Floor::default();
+        floor.write(1, 1, b"", true).unwrap();
+        let written = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for number in 2..5 {
+                let (floor, written) = (&floor, &written);
+                scope.spawn(move || {
+                    floor.write(number, 1, b"", false).unwrap();
+                    written.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            // Its own other output is no interruption.
+            floor.write(1, 1, b"", true).unwrap();
+            assert_eq!(written.load(Ordering::SeqCst), 0);
+            floor.leave(7);
+            assert_eq!(written.load(Ordering::SeqCst), 0);
+            floor.leave(1);
+        });
+        assert_eq!(written.load(Ordering::SeqCst), 3);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod bare;
+mod env_file;
 pub mod groups;
 pub mod hosts;
 mod jobs;
@@ -50,8 +51,8 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.prompt && (args.tty || !args.command.is_empty()) {
         return Err(usage("--prompt takes commands one by one; leave the command and --tty out"));
     }
-    if args.group || args.out.is_some() {
-        return Err(usage("--group and --out are for several hosts; name them with --hosts"));
+    if args.group || args.out.is_some() || !args.exclude.is_empty() {
+        return Err(usage("--group, --out and --exclude are for several hosts; name them with --hosts"));
     }
     let host = args.address()?;
     if let Some(wire) = args.wire {

@@ -241,3 +241,147 @@ fn five_hundred_at_once() {
     assert!(all.iter().map(|host| host["host"].as_str().unwrap()).eq(wanted));
     assert!(all.iter().all(|host| host["exit_code"] == 0), "{json}");
 }
+
+/// Of any length, and whatever the others say meanwhile.
+#[test]
+fn a_long_line_stays_one_line() {
+    let servers = servers(3);
+    let long = 3_000_000;
+    let command =
+        format!("echo a >&2; head -c {long} /dev/zero | tr '\\0' x; echo y >&2; printf 'z\\nlast'; echo; echo b >&2");
+    let output = Run::new("rexec").args(["-q", "-H", &list(&servers), &command]).any_stderr().output();
+    let mut want = Vec::new();
+    for server in &servers {
+        want.push(format!("{}: {}z", server.address(), "x".repeat(long)));
+        want.push(format!("{}: last", server.address()));
+    }
+    want.sort();
+    let lines = sorted(output.text());
+    // Not shown: they are long.
+    assert!(lines == want, "{} lines of {:?}", lines.len(), lines.iter().map(|line| line.len()).collect::<Vec<_>>());
+    let mut want: Vec<_> =
+        servers.iter().flat_map(|server| ["a", "b", "y"].map(|word| format!("{}: {word}", server.address()))).collect();
+    want.sort();
+    assert_eq!(sorted(&output.stderr), want);
+    // One that never ends is a line when its command is over.
+    let command = format!("head -c {long} /dev/zero | tr '\\0' x");
+    let output = Run::new("rexec").args(["-q", "-H", &list(&servers), &command]).output();
+    assert!(output.text().lines().count() == 3 && output.text().ends_with("x\n"));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_marked() {
+    let servers = servers(2);
+    let command = "printf 'a\\377b'; printf '\\303\\251' >&2";
+    let json = Run::new("rexec").args(["--json", "-H", &list(&servers), command]).output().json();
+    for host in json.as_array().unwrap() {
+        assert_eq!((&host["stdout"], &host["stdout_base64"]), (&serde_json::Value::Null, &"Yf9i".into()), "{json}");
+        assert_eq!((&host["stderr"], &host["stderr_base64"]), (&"\u{e9}".into(), &serde_json::Value::Null), "{json}");
+    }
+    // In the encoding that was said it is text.
+    let args = ["--json", "--encoding", "latin1", "-H", servers[0].address(), command];
+    assert_eq!(Run::new("rexec").args(args).output().json()[0]["stdout"], "a\u{ff}b");
+    // What is too long is cut, and between two characters.
+    let command = "printf x; yes '\u{e9}' | tr -d '\\n' | head -c 2000000";
+    let json = Run::new("rexec").args(["--json", "-H", servers[0].address(), command]).output().json();
+    assert!(json[0]["stdout"].as_str().unwrap().len() > 1_000_000 && json[0]["stdout_base64"].is_null());
+    assert_eq!(json[0]["stdout_bytes"], 2_000_001);
+}
+
+#[test]
+fn the_fan_out_stays_below_the_limit_on_open_files() {
+    let binds: Vec<&str> = (0..40).flat_map(|_| ["--bind", "127.0.0.1:0"]).collect();
+    let server = Server::with(&binds);
+    let hosts = server.addresses().join(",");
+    let here = tempfile::tempdir().unwrap();
+    let limited = |limit: &str, args: &[&str]| {
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        let run = Run::of(std::path::Path::new("/bin/sh")).args(["-c", &script, crate::harness::program("rexec")]);
+        run.current_dir(here.path()).args(args).args(["--fanout", "100", "-H", &hosts, "--", "true"])
+    };
+    let lowered =
+        limited("-n 40", &[]).stderr("on 4 hosts at a time, not 40: 40 open files are allowed (ulimit -n)").output();
+    assert!(lowered.stderr.contains("40 hosts: all ended with 0"), "{}", lowered.stderr);
+    limited("-n 40", &["-q", "--out", "logs"]).prints("");
+    assert_eq!(std::fs::read_dir(here.path().join("logs")).unwrap().count(), 80);
+    // Where it may, it raises the limit.
+    let raised = limited("-Sn 40", &[]).any_stderr().output();
+    assert_eq!(raised.stderr, "rexec: 40 hosts: all ended with 0\n");
+}
+
+#[test]
+fn files_of_hosts_are_read_as_people_write_them() {
+    let servers = servers(3);
+    let here = tempfile::tempdir().unwrap();
+    let [a, b, c] = [0, 1, 2].map(|at| servers[at].address());
+    let text = format!("\u{feff}# all\r\n  {a} # the old one\t#\r\n\r\n{b},\t#x\n {c}#no comment\n");
+    let file = here.path().join("hosts");
+    let hosts_of = |text: &str, run: Run| {
+        let json = run.stdin(text).output().json();
+        json.as_array().unwrap().iter().map(|host| host["host"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let good = text.replace("#no comment", "");
+    std::fs::write(&file, &good).unwrap();
+    let run = || Run::new("rexec").current_dir(here.path()).args(["-q", "--json"]);
+    assert_eq!(hosts_of("", run().args(["--hosts-file", "hosts", "--", "true"])), [a, b, c]);
+    assert_eq!(hosts_of(&good, run().args(["--hosts-file", "-", "--", "true"])), [a, b, c]);
+    assert_eq!(hosts_of(&good, run().args(["-H", c, "--hosts-file", "-", "-x", b, "true"])), [c, a]);
+    for (text, why) in [
+        (text.as_str(), "hosts: line 5: "),
+        ("a\nb[1-\n", "hosts: line 2: b[1-: a bracket is not closed"),
+        ("a\n\n@gone # or not\n", "hosts: line 3: @gone: no such group"),
+        ("a\na b\n", "hosts: line 2: \"a b\""),
+        ("# nobody\n", "the list of hosts is empty"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        run().args(["--hosts-file", "hosts", "true"]).code(252).stderr(why).prints("");
+    }
+    std::fs::write(&file, b"a\n\xff\n").unwrap();
+    run().args(["--hosts-file", "hosts", "true"]).code(252).stderr("hosts: line 2: is not UTF-8").prints("");
+    run().args(["--hosts-file", "gone", "true"]).code(252).stderr("gone: No such file").prints("");
+    run().args(["--hosts-file", "-", "--hosts-file", "-", "true"]).code(252).stderr("standard input, once").prints("");
+}
+
+#[test]
+fn hosts_are_left_out_and_counted_in_steps() {
+    let server = Server::start();
+    let (host, port) = server.address().rsplit_once(':').unwrap();
+    let shown = |args: &[&str]| {
+        let json = Run::new("rexec").args(["-q", "--json", "-p", port]).args(args).args(["--", "true"]).output().json();
+        json.as_array().unwrap().iter().map(|host| host["host"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // A host is the same with its port and without.
+    let other = format!("localhost:{port}");
+    assert_eq!(shown(&["-H", &format!("localhost,{host},{other}"), "-x", server.address()]), ["localhost"]);
+    assert_eq!(shown(&["-H", &format!("{host},localhost"), "-x", "localhost", "--exclude", "n[1-9]"]), [host]);
+    let all = Run::new("rexec").args(["-H", "a,b[0-20/5]", "-x", "b[0-20/10],a", "-x", "b[05-15/5],b5,b15", "true"]);
+    all.code(252).stderr("--exclude leaves all of them out").prints("");
+    Run::new("rexec").args(["-x", "a", "b", "true"]).code(252).stderr("are for several hosts").prints("");
+}
+
+#[test]
+fn one_host_and_lists_of_hosts_are_not_mixed() {
+    for args in [
+        &["one", "-H", "two", "uptime"][..],
+        &["one", "-H", "two", "--", "uptime"],
+        &["one", "--hosts-file", "two", "uptime"],
+        &["one", "-q", "--hosts=two", "-g", "uptime"],
+        &["one", "-H", "two"],
+    ] {
+        let refused =
+            Run::new("rexec").args(args).code(252).stderr("one stands before --hosts or --hosts-file").output();
+        assert!(refused.text().is_empty());
+    }
+    // What stands behind the command's first word is the command's.
+    let server = Server::start();
+    let prefix = format!("{}: ", server.address());
+    for (command, said) in [
+        (&["echo", "-H", "a", "-q", "-x", "b", "-C", "/"][..], "-H a -q -x b -C /"),
+        (&["echo", "--", "a"], "-- a"),
+        (&["echo", "a", "--", "-x"], "a -- -x"),
+        (&["echo", "--json"], "--json"),
+    ] {
+        let run = Run::new("rexec").args(["-q", "-H", server.address()]).args(command);
+        run.prints(&format!("{prefix}{said}\n"));
+    }
+}

@@ -48,7 +48,7 @@ fn variables_stand_in_files_too() {
     std::fs::write(here.path().join("env"), "# settings\n\nONE=1\n  TWO=two words  \nONE=uno\n").unwrap();
     let file = here.path().join("env").display().to_string();
     rexec(&server, &["--env-file", &file, "-e", "THREE=3", "echo $ONE $TWO $THREE"]).prints("uno two words 3\n");
-    rexec(&server, &["--env-file", "/no/such/file", "true"]).code(251).stderr("/no/such/file").prints("");
+    rexec(&server, &["--env-file", "/no/such/file", "true"]).code(252).stderr("/no/such/file: No such file").prints("");
     let many: Vec<String> = (0..1_001).map(|at| format!("V{at}=x")).collect();
     std::fs::write(here.path().join("env"), many.join("\n")).unwrap();
     rexec(&server, &["--env-file", &file, "true"]).code(251).stderr("1001 variables; 1000 is the most").prints("");
@@ -68,4 +68,33 @@ fn both_outputs_as_one_keep_their_order() {
     let json = rexec(&server, &["--merge", "--json", "echo out; echo err >&2"]).any_stderr().output();
     let last: serde_json::Value = serde_json::from_str(json.text().lines().last().unwrap()).unwrap();
     assert_eq!((&last["stdout_bytes"], &last["stderr_bytes"]), (&8.into(), &0.into()));
+}
+
+/// As shells, containers and services write such files, and nothing of them expanded.
+#[test]
+fn a_file_of_variables_is_read_as_it_is_written() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let file = here.path().join("env");
+    let text = "\u{feff}export A=\"a $HOME `id` b\"\r\n\n# C=1\nexport\tB='b  '\nFROM_HERE\nD=\"\"\"\nE=x # y\nF=\n";
+    std::fs::write(&file, text).unwrap();
+    let rexec = |args: &[&str]| {
+        Run::new("rexec")
+            .current_dir(here.path())
+            .env("FROM_HERE", "here")
+            .args(["--env-file", "env", server.address()])
+            .args(args)
+    };
+    rexec(&["printf '<%s>' \"$A\" \"$B\" \"$FROM_HERE\" \"$D\" \"$E\" \"${F-unset}\" \"${C-unset}\""])
+        .prints("<a $HOME `id` b><b  ><here><\"><x # y><><unset>");
+    for (text, why) in [
+        ("A=b\n\n1=c\n", "env: line 3: \"1\" is no name; write NAME=VALUE"),
+        ("export A B=c\n", "env: line 1: \"A B\" is no name"),
+        ("A=b\nexport =c\n", "env: line 2: \"\" is no name"),
+        ("A=b\nNOT_HERE\n", "env: line 2: NOT_HERE: is not set here; write NOT_HERE=VALUE"),
+        ("A=\0\n", "env: line 1: holds a NUL"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        rexec(&["true"]).code(252).stderr(why).prints("");
+    }
 }
