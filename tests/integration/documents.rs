@@ -180,6 +180,7 @@ fn the_tests_that_the_map_names_exist() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line a limit")]
 fn the_limits_on_the_map_are_the_codes() {
     use landline::{
         audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, udp, wire,
