@@ -172,7 +172,7 @@ pub fn serve_put(
     attributes: &Attributes,
 ) -> Result<()> {
     let mut target = session.resolve(path)?;
-    if path.ends_with(b"/") || target.is_root() || session.root.is_dir(&target) {
+    if path.ends_with(b"/") || target.is_root() || session.root.goes_into(&target)? {
         session.root.open_dir(&target)?;
         target = target.join(own_name(name)?)?;
     }

@@ -249,6 +249,19 @@ impl Root {
         self.dir.metadata(path.as_path()).is_ok_and(|metadata| metadata.is_dir())
     }
 
+    /// Whether what is to come to `path` goes into it: it is a directory, or a symlink to one inside the root. A symlink
+    /// to anything else inside is a name like others, which may get another meaning.
+    ///
+    /// # Errors
+    /// It leads out of the root, or it cannot be told where it leads: it may be somebody's directory.
+    pub fn goes_into(&self, path: &RootPath) -> Result<bool, Refusal> {
+        match self.dir.metadata(path.as_path()) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(refusal(path, &error)),
+        }
+    }
+
     /// Makes a directory, with those above it if `parents`.
     ///
     /// # Errors
@@ -377,7 +390,7 @@ impl Root {
                 return Err(Refusal::new(ErrorCode::Permission, text));
             }
         }
-        let to = if self.is_dir(to) { to.join(from_name.as_bytes())? } else { to.clone() };
+        let to = if self.goes_into(to)? { to.join(from_name.as_bytes())? } else { to.clone() };
         let (to_dir, to_name) = self.open_parent(&to)?;
         from_dir.rename(&from_name, &to_dir, &to_name).map_err(|error| refusal(from, &error))?;
         Ok(to)

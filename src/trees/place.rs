@@ -155,7 +155,7 @@ impl Place {
 
     fn find(&mut self, first: &Entry) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
         let Self { root, path, shape, keeping, .. } = &*self;
-        let is_dir = path.is_root() || root.is_dir(path);
+        let is_dir = path.is_root() || root.goes_into(path)?;
         let (base, above) = if shape.goes_into || is_dir || first.kind == Kind::Dir {
             let would_be_made = !is_dir && shape.is_made;
             if would_be_made && !keeping.dry_run {

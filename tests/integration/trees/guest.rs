@@ -95,6 +95,62 @@ fn the_place_of_a_push_cannot_be_outside_either() {
     assert_well(&server);
 }
 
+/// Nor does a file take the place of what leads there, by whatever verb it comes.
+#[test]
+fn a_destination_that_leads_out_of_the_root_is_refused_and_not_replaced() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.inside().join("sub")).unwrap();
+    std::fs::create_dir(sandbox.inside().join("real")).unwrap();
+    let outside = sandbox.outside();
+    let links = [
+        ("out", outside.clone()),
+        ("sub/out", outside.clone()),
+        ("file", outside.join("canary")),
+        ("again", "out".into()),
+        ("loop", "loop".into()),
+    ];
+    for (name, to) in &links {
+        std::os::unix::fs::symlink(to, sandbox.inside().join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("real", sandbox.inside().join("in")).unwrap();
+    let server = server_in(&sandbox);
+    let here = tempfile::tempdir().unwrap();
+    for name in ["mine", "other", "tree/mine"] {
+        std::fs::create_dir_all(here.path().join(name).parent().unwrap()).unwrap();
+        std::fs::write(here.path().join(name), "mine").unwrap();
+    }
+    for (name, to) in &links {
+        for slash in ["", "/"] {
+            let place = server.remote(&format!("{name}{slash}"));
+            for (options, sources) in [
+                (&["-q"][..], &["mine"][..]),
+                (&["-q", "--no-resume"], &["-"]),
+                (&["-q"], &["mine", "other"]),
+                (&["-qr"], &["mine"]),
+                (&["-qr"], &["tree"]),
+                (&["-qr", "--delete", "--force"], &["tree/"]),
+            ] {
+                if sources == ["-"] && !slash.is_empty() {
+                    continue;
+                }
+                let run = Run::new("fput").args(options).args(sources).args([&place]).current_dir(here.path());
+                let said = run.code(1).any_stderr().output().stderr;
+                let why = if *name == "loop" { "loop: " } else { "leads out of the root" };
+                assert!(said.contains(why), "{name}{slash} {options:?} {sources:?}: {said}");
+            }
+            std::fs::write(sandbox.inside().join("moved"), "moved").unwrap();
+            let mut raw = Raw::open(&server);
+            raw.send(&request(&format!(r#""type":"mv","path":"moved","to":"{name}{slash}""#), &[]));
+            assert_eq!(raw.answer().kind(), "error", "{name}{slash}");
+            assert_eq!(&std::fs::read_link(sandbox.inside().join(name)).unwrap(), to, "{name}{slash}");
+            sandbox.assert_untouched(name);
+        }
+    }
+    // One that stays inside is a directory like others.
+    Run::new("fput").args(["-q", "mine", &server.remote("in")]).current_dir(here.path()).prints("");
+    assert!(sandbox.inside().join("real/mine").exists() && sandbox.inside().join("in").is_symlink());
+}
+
 #[test]
 fn a_pull_shows_nothing_from_outside() {
     let sandbox = Sandbox::new();
