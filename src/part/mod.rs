@@ -97,13 +97,13 @@ impl Part {
     pub fn whole(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes, bytes: &[u8]) -> io::Result<Verified> {
         // Of many small files each system call counts: most modes can be had with the file, and it is taken up
         // again if its owner may read and write it.
-        let mode = attributes.mode.map(|mode| mode & 0o777);
+        let mode = mode_of(&dir, target, attributes);
         let at_once = mode.filter(|mode| mode & umask() == 0 && mode & 0o600 == 0o600);
-        let mut part = Self::open_with(dir, target, at_once.unwrap_or(first_mode(attributes)))?;
+        let mut part = Self::open_with(dir, target, at_once.unwrap_or(first_mode(mode)))?;
         part.cut(0)?;
         part.is_kept = false;
         part.file.write_all(bytes)?;
-        part.set(&Attributes { mode: mode.filter(|_| at_once.is_none() || !part.is_new), ..*attributes })?;
+        part.set(mode.filter(|_| at_once.is_none() || !part.is_new), attributes)?;
         Ok(Verified(part))
     }
 
@@ -125,7 +125,8 @@ impl Part {
     /// # Errors
     /// The directory cannot be written, or the disk is full.
     pub fn open(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Self> {
-        Self::open_with(dir, target, first_mode(attributes))
+        let mode = first_mode(mode_of(&dir, target, attributes));
+        Self::open_with(dir, target, mode)
     }
 
     fn open_with(dir: Arc<Dir>, target: &OsStr, mode: u32) -> io::Result<Self> {
@@ -323,13 +324,13 @@ impl Part {
                 },
             ));
         }
-        self.set(attributes)?;
+        self.set(mode_of(&self.dir, &self.target, attributes), attributes)?;
         Ok(Verified(self))
     }
 
-    fn set(&self, attributes: &Attributes) -> io::Result<()> {
-        if let Some(mode) = attributes.mode {
-            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & 0o777))?;
+    fn set(&self, mode: Option<u32>, attributes: &Attributes) -> io::Result<()> {
+        if let Some(mode) = mode {
+            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
         }
         if let Some(mtime_ns) = attributes.mtime_ns {
             rustix::fs::futimens(&self.file, &times(mtime_ns))?;
@@ -549,9 +550,19 @@ fn lock(file: &OwnedFd) -> bool {
     !matches!(locked, Err(rustix::io::Errno::WOULDBLOCK))
 }
 
-/// A file that will get its mode from the sender is nobody else's to read before it has it.
-const fn first_mode(attributes: &Attributes) -> u32 {
-    if attributes.mode.is_some() { 0o600 } else { 0o666 }
+/// The permissions that a file is to have: the sender's, or where it says none, those of the file that it replaces.
+/// `None`: it replaces none, and gets the system's.
+fn mode_of(dir: &Dir, target: &OsStr, attributes: &Attributes) -> Option<u32> {
+    let mode = attributes.mode.or_else(|| {
+        let stat = rustix::fs::statat(dir, target, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(stat.st_mode)
+    })?;
+    Some(mode & 0o777)
+}
+
+/// A file that will get a mode of its own is nobody else's to read before it has it.
+const fn first_mode(mode: Option<u32>) -> u32 {
+    if mode.is_some() { 0o600 } else { 0o666 }
 }
 
 /// What the process takes away from the modes of files that it makes. It cannot be asked for without being set
@@ -721,6 +732,34 @@ mod tests {
         let part = Part::open(opened(&dir), OsStr::new("target"), &PLAIN).unwrap();
         assert_eq!(part.size(), 16 << 20);
         assert_eq!(part.so_far(), blake3::hash(&bytes[..16 << 20]).to_hex().to_string());
+    }
+
+    #[test]
+    fn without_a_mode_a_file_keeps_that_of_the_one_it_replaces() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        let set = |mode| std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        for kept in [0o600, 0o640, 0o666, 0o777, 0o400, 0o4755] {
+            std::fs::write(&target, "old").unwrap();
+            set(kept);
+            let begun = part(&dir, &PLAIN);
+            let name = begun.names.part.clone();
+            assert_eq!(mode(&dir.path().join(name)) & 0o077, 0, "nobody else reads it before it is in place");
+            begun.publish(&total(b""), &PLAIN).unwrap();
+            assert_eq!(mode(&target), kept & 0o777);
+            Part::whole(opened(&dir), OsStr::new("target"), &PLAIN, b"new").unwrap().rename().unwrap();
+            assert_eq!(mode(&target), kept & 0o777);
+            std::fs::remove_file(&target).unwrap();
+        }
+        // A symlink has no mode to keep, and what it leads to is another file.
+        let other = dir.path().join("other");
+        std::fs::write(&other, "other").unwrap();
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink(&other, &target).unwrap();
+        part(&dir, &PLAIN).publish(&total(b""), &PLAIN).unwrap();
+        assert_eq!(mode(&target), 0o666 & !umask());
     }
 
     #[test]

@@ -477,7 +477,9 @@ impl Place {
             rustix::fs::utimensat(&*dir, ".", &times(wanted_ns), AtFlags::empty())?;
         }
         if stat.st_mode & 0o777 != mode & 0o777 {
-            rustix::fs::chmodat(&*dir, ".", Mode::from_raw_mode(mode & 0o777), AtFlags::empty())?;
+            // Whether new files in it get its group (set-group-id, which is inherited) is this side's business.
+            let mode = mode & 0o777 | stat.st_mode & 0o7000;
+            rustix::fs::chmodat(&*dir, ".", Mode::from_raw_mode(mode), AtFlags::empty())?;
         }
         Ok(())
     }
@@ -606,7 +608,7 @@ fn make_writable(dir: &Dir) -> io::Result<()> {
     if stat.st_mode & 0o300 == 0o300 || stat.st_uid != rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    Ok(rustix::fs::fchmod(dir, Mode::from_raw_mode(stat.st_mode & 0o777 | 0o300))?)
+    Ok(rustix::fs::fchmod(dir, Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o300))?)
 }
 
 fn in_the_way(what: &'static str) -> io::Error {
