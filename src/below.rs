@@ -29,14 +29,26 @@ pub struct Open {
 }
 
 /// The directories that are open, by their path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Below {
+    open_max: usize,
     open: HashMap<Vec<u8>, (u64, Open)>,
     /// Counts look-ups: the directory that was used longest ago makes room.
     clock: u64,
 }
 
+impl Default for Below {
+    fn default() -> Self {
+        Self::holding(DIRS_OPEN_MAX)
+    }
+}
+
 impl Below {
+    /// Keeps at most so many directories open.
+    pub fn holding(open_max: usize) -> Self {
+        Self { open_max, open: HashMap::new(), clock: 0 }
+    }
+
     /// The directory `path` below `base`; `open_in` opens one part of a name.
     ///
     /// # Errors
@@ -62,7 +74,15 @@ impl Below {
             let rest = path.get(start..).unwrap_or_default();
             let end = start + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
             let name = OsStr::from_bytes(path.get(start..end).unwrap_or_default());
-            here = Open { dir: Arc::new(open_in(&here.dir, name)?), is_new: false };
+            let opened = match open_in(&here.dir, name) {
+                // What others need more than this tree is given back.
+                Err(error) if is_out_of_descriptors(&error) && !self.open.is_empty() => {
+                    self.open.clear();
+                    open_in(&here.dir, name)
+                }
+                opened => opened,
+            };
+            here = Open { dir: Arc::new(opened?), is_new: false };
             known = end;
             self.keep(path.get(..known).unwrap_or_default(), here.clone());
         }
@@ -78,7 +98,7 @@ impl Below {
 
     /// Keeps a directory open that is `path`.
     pub fn keep(&mut self, path: &[u8], open: Open) {
-        while self.open.len() >= DIRS_OPEN_MAX {
+        while self.open.len() >= self.open_max {
             let oldest = self.open.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
             let Some(oldest) = oldest else { break };
             self.open.remove(&oldest);
@@ -96,6 +116,10 @@ impl Below {
     pub fn clear(&mut self) {
         self.open.clear();
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
 }
 
 /// Where the path of the directory above ends.
@@ -176,4 +200,46 @@ pub fn names_in(dir: &Dir) -> io::Result<Vec<(Vec<u8>, bool)>> {
     }
     names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_way_back_up_a_deep_tree_is_not_opened_from_the_top_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = Arc::new(Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).unwrap());
+        let depth = 500;
+        let paths: Vec<Vec<u8>> = (1..=depth).map(|depth| vec![&b"d"[..]; depth].join(&b'/')).collect();
+        let opened = Cell::new(0_usize);
+        let open_in = |dir: &Dir, name: &OsStr| {
+            opened.set(opened.get() + 1);
+            dir.open_dir(name)
+        };
+        for open_max in [32, DIRS_OPEN_MAX] {
+            opened.set(0);
+            let mut below = Below::holding(open_max);
+            for (at, path) in paths.iter().enumerate() {
+                let above = paths.get(at.wrapping_sub(1)).map_or(&[][..], Vec::as_slice);
+                let above = below.at(&base, above, open_in).unwrap().dir;
+                if open_max == 32 {
+                    above.create_dir("d").unwrap();
+                }
+                below.at(&base, path, open_in).unwrap();
+            }
+            assert_eq!(opened.get(), depth, "one for each on the way down");
+            let end = below.at(&base, paths.last().unwrap(), open_in).unwrap().dir.dir_metadata().unwrap();
+            for path in paths.iter().rev() {
+                below.at(&base, path, open_in).unwrap();
+                assert!(below.open.len() <= open_max);
+            }
+            assert!(opened.get() <= depth + depth * depth / open_max, "{} for {open_max}", opened.get());
+            let again = below.at(&base, paths.last().unwrap(), open_in).unwrap().dir.dir_metadata().unwrap();
+            let id = cap_std::fs::MetadataExt::ino;
+            assert_eq!(id(&again), id(&end));
+        }
+    }
 }

@@ -36,6 +36,7 @@ pub mod relay;
 pub mod share;
 pub mod source;
 pub mod target;
+pub mod times;
 pub mod walk;
 
 use std::sync::Arc;

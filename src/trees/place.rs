@@ -14,6 +14,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::large::digest_of;
+use super::times::Kept;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
 use crate::below::{self, Below, Open, split};
@@ -268,7 +269,7 @@ impl Place {
             FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
                 Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?)?.finalize().to_hex().to_string()))
             }
-            FileType::RegularFile if self.is_same(&stat, entry) => {
+            FileType::RegularFile if self.is_same(&dir, &stat, entry) => {
                 let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
                 if self.keeping.preserve && is_mode_other && !self.keeping.dry_run {
                     match self.set_mode(&dir, name, entry.mode) {
@@ -333,12 +334,18 @@ impl Place {
         Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode & 0o777))?)
     }
 
-    fn is_same(&self, there: &Stat, entry: &Entry) -> bool {
-        let size = u64::try_from(there.st_size).unwrap_or(0);
-        let mtime = mtime_ns(there);
+    /// Whether what is there is the listed file, as far as size and time tell.
+    fn is_same(&self, dir: &Dir, there: &Stat, entry: &Entry) -> bool {
+        if u64::try_from(there.st_size).unwrap_or(0) != entry.size {
+            return false;
+        }
+        let mtime_ns = mtime_ns(there);
         // Where times are not kept, what is there is as new as its last transfer.
-        let is_time_right = if self.keeping.preserve { mtime == entry.mtime_ns } else { mtime >= entry.mtime_ns };
-        size == entry.size && is_time_right
+        let is_exact = if self.keeping.preserve { mtime_ns == entry.mtime_ns } else { mtime_ns >= entry.mtime_ns };
+        is_exact || {
+            let kept = Kept { mtime_ns, ctime_ns: ctime_ns(there), may_be_fat: may_be_fat(dir) };
+            if self.keeping.preserve { kept.is(entry.mtime_ns) } else { kept.is_since(entry.mtime_ns) }
+        }
     }
 
     /// Makes a directory; `false`: it was there.
@@ -596,6 +603,21 @@ fn looked_at(dir: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Change time in nanoseconds since 1970.
+fn ctime_ns(stat: &Stat) -> i64 {
+    let nanoseconds = i64::try_from(stat.st_ctime_nsec).unwrap_or(0);
+    stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
+/// Whether a directory is on FAT, or on a server's disk that may be (`linux/magic.h`).
+fn may_be_fat(dir: &Dir) -> bool {
+    const FAT: i64 = 0x4d44;
+    const SERVERS: [i64; 4] = [0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997];
+    // A magic number has 32 bits, whatever its sign is here.
+    let found = rustix::fs::fstatfs(dir).map(|found| found.f_type & 0xffff_ffff);
+    found.is_ok_and(|magic| magic == FAT || SERVERS.contains(&magic))
 }
 
 fn kind_of(stat: &Stat) -> FileType {

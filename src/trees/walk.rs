@@ -20,6 +20,7 @@ use super::Entry;
 use super::filter::Filter;
 use super::first::{Earlier, FIRST_WINS, First, MET_MAX};
 use super::glob::{self, means_contents};
+use crate::below::Below;
 use crate::root::{Root, RootPath, advised, refusal};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
@@ -27,6 +28,9 @@ use crate::wire::message::Kind;
 
 /// Directories inside one another that a walk goes down, with an open descriptor each.
 pub const DEPTH_MAX: usize = 512;
+
+/// Directories that are kept at hand for the files in them.
+const DIRS_AT_HAND: usize = 64;
 
 /// Something that was named; it is opened when the walk comes to it.
 #[derive(Debug)]
@@ -548,11 +552,18 @@ impl Place {
     }
 }
 
-/// Opens the files that a walk has found; the directory of the last one is kept at hand, since the next is
-/// mostly in the same.
-#[derive(Debug, Default)]
+/// Opens the files that a walk has found; the directories of the last ones are kept at hand, since the next is mostly
+/// in one of them, or not far from it.
+#[derive(Debug)]
 pub struct Opener {
-    last: Option<(Place, Arc<Dir>)>,
+    top: Option<Arc<Top>>,
+    dirs: Below,
+}
+
+impl Default for Opener {
+    fn default() -> Self {
+        Self { top: None, dirs: Below::holding(DIRS_AT_HAND) }
+    }
 }
 
 impl Opener {
@@ -582,18 +593,12 @@ impl Opener {
     }
 
     fn dir(&mut self, place: &Place) -> io::Result<Arc<Dir>> {
-        if let Some((last, dir)) = &self.last
-            && Arc::ptr_eq(&last.top, &place.top)
-            && last.dir == place.dir
-        {
-            return Ok(Arc::clone(dir));
+        let ground = &place.top.ground;
+        if self.top.as_ref().is_none_or(|top| !Arc::ptr_eq(top, &place.top)) {
+            self.dirs.clear();
+            self.top = Some(Arc::clone(&place.top));
         }
-        let mut dir = Arc::clone(&place.top.ground.dir);
-        for part in place.dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-            dir = Arc::new(place.top.ground.root.open_dir_in(&dir, OsStr::from_bytes(part))?);
-        }
-        self.last = Some((place.clone(), Arc::clone(&dir)));
-        Ok(dir)
+        Ok(self.dirs.at(&ground.dir, &place.dir, |dir, name| ground.root.open_dir_in(dir, name))?.dir)
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{assert_same, ended, is_root, is_stray, names_in, noise, set_mode, snapshot, strays, with};
+use super::{assert_same, ended, is_root, is_stray, names_in, noise, set_mode, set_mtime, snapshot, strays, with};
 use crate::harness::{Run, Server};
 
 fn fifo(path: &Path) {
@@ -133,6 +133,81 @@ fn a_mirror_removes_directories_of_ones_own_whatever_their_modes() {
         assert_eq!(dest.join("stays").metadata().unwrap().mode() & 0o7777, 0o555);
         std::fs::remove_dir_all(&dest).unwrap();
         std::fs::remove_file(server.root().join("tree/y")).unwrap();
+    }
+}
+
+fn mode_of(path: &Path) -> u32 {
+    path.metadata().unwrap().mode() & 0o7777
+}
+
+#[test]
+fn what_comes_without_a_mode_keeps_that_of_what_it_replaces() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    for (at, mode) in [0o600, 0o640, 0o666, 0o755].into_iter().enumerate() {
+        let seed = u64::try_from(at).unwrap();
+        for name in ["tree/small", "tree/large", "back/large", "back/small"] {
+            write(here.path(), name, &noise(seed, if name.ends_with("small") { 1_000 } else { 400_000 }));
+        }
+        let far = |name: &str| server.root().join(name);
+        for name in ["up/small", "up/large", "piped", "tree/small", "tree/large"] {
+            server.write(name, format!("old {mode} {name}"));
+            set_mode(&far(name), mode);
+        }
+        for name in ["back/small", "back/large"] {
+            set_mode(&here.path().join(name), mode);
+        }
+        let put = |args: &[&str]| Run::new("fput").args(["-q", "--no-preserve"]).args(args).current_dir(here.path());
+        put(&["-", &server.remote("piped")]).stdin(noise(seed, 300_000)).prints("");
+        put(&["-r", "tree/", &server.remote("up")]).prints("");
+        put(&["tree/small", &server.remote("tree/small")]).prints("");
+        Run::new("fput").args(["-q", "-", &server.remote("tree/large")]).stdin("piped").prints("");
+        let get = ["-q", "-r", "--no-preserve", "--checksum", &server.remote("up/"), "back"].map(str::to_owned);
+        server.write("up/other", "makes it more than one");
+        Run::new("fget").args(get).current_dir(here.path()).prints("");
+        for name in ["up/small", "up/large", "piped", "tree/small", "tree/large"] {
+            assert_eq!(mode_of(&far(name)), mode, "{name}");
+            assert!(!std::fs::read(far(name)).unwrap().starts_with(b"old"), "{name}");
+        }
+        for name in ["back/small", "back/large"] {
+            assert_eq!(mode_of(&here.path().join(name)), mode, "{name}");
+        }
+    }
+    // What replaces nothing gets the mode of any new file.
+    Run::new("fput").args(["-q", "-", &server.remote("fresh")]).stdin("x").prints("");
+    assert_eq!(mode_of(&server.root().join("fresh")), 0o644);
+}
+
+/// Whether what is made in a directory gets its group is decided where the directory is.
+#[test]
+fn set_group_id_directories_keep_their_bit() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    write(here.path(), "tree/new/in/file", b"x");
+    write(here.path(), "tree/there/file", b"x");
+    for (up, round) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+        let (from, to) = if up { (here.path(), server.root()) } else { (server.root(), here.path()) };
+        if round == 0 {
+            std::fs::create_dir_all(to.join("shared/there")).unwrap();
+            set_mode(&to.join("shared"), 0o2775);
+            set_mode(&to.join("shared/there"), 0o3555);
+            write(from, "tree/there/file", b"x");
+            write(from, "tree/new/in/file", b"x");
+        }
+        set_mode(&from.join("tree/there"), if round == 0 { 0o750 } else { 0o555 });
+        let (program, paths) = if up {
+            ("fput", ["tree/".to_owned(), server.remote("shared")])
+        } else {
+            ("fget", [server.remote("tree/"), "shared".to_owned()])
+        };
+        Run::new(program).args(["-qr"]).args(paths).current_dir(here.path()).prints("");
+        let there = if round == 0 { 0o3750 } else { 0o3555 };
+        for (name, mode) in
+            [("shared", 0o2775), ("shared/there", there), ("shared/new", 0o2755), ("shared/new/in", 0o2755)]
+        {
+            assert_eq!(format!("{:o}", mode_of(&to.join(name))), format!("{mode:o}"), "{program} {round} {name}");
+        }
+        assert_eq!(mode_of(&to.join("shared/there/file")), 0o644);
     }
 }
 
@@ -350,6 +425,42 @@ fn what_is_deeper_than_a_path_can_be_is_named_and_the_rest_arrives() {
     drop(dir);
 }
 
+/// As deep as a copy goes, a mirror removes, and so does `rm -r`.
+#[test]
+fn a_deep_tree_goes_both_ways_and_goes_away() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let depth = 480;
+    let mut dir = here.path().join("tree");
+    for _ in 0..depth {
+        dir.push("d");
+    }
+    std::fs::create_dir_all(&dir).unwrap();
+    // Files stand behind the directories: each is met on the way back up.
+    while dir.ends_with("d") {
+        std::fs::write(dir.join("f"), "deep").unwrap();
+        dir.pop();
+    }
+    let run = |program: &str, options: &[&str], paths: [&str; 2]| {
+        let run = Run::new(program).args(["-r", "--json", "--no-sync"]).args(options).args(paths);
+        let json = run.current_dir(here.path()).output().json();
+        (json["files"].as_u64().unwrap(), json["removed"].as_u64().unwrap())
+    };
+    assert_eq!(run("fput", &[], ["tree/", &server.remote("up")]), (depth, 0));
+    assert_eq!(run("fput", &[], ["tree/", &server.remote("up")]), (0, 0));
+    assert_eq!(run("fget", &[], [&server.remote("up/"), "down"]), (depth, 0));
+    assert_same(&snapshot(&here.path().join("tree")), &snapshot(&here.path().join("down")), "and back");
+    // What is not there any more, and what is a file by now.
+    std::fs::create_dir(here.path().join("empty")).unwrap();
+    let gone = 2 * depth;
+    assert_eq!(run("fput", &["--delete", "--force"], ["empty/", &server.remote("up")]), (0, gone));
+    std::fs::rename(server.root().join("up"), server.root().join("old")).unwrap();
+    std::fs::create_dir(server.root().join("up")).unwrap();
+    server.write("up/d", "a file");
+    assert_eq!(run("fget", &["--delete", "--force"], [&server.remote("up/"), "down"]), (1, gone));
+    assert_eq!(names_in(&here.path().join("down")), ["d"]);
+}
+
 #[test]
 fn a_name_that_the_target_cannot_hold_is_named_and_the_rest_arrives() {
     let Some(disk) = vfat() else { return };
@@ -379,6 +490,11 @@ impl Drop for Mounted {
 
 /// A small file system that does not take every name.
 fn vfat() -> Option<Mounted> {
+    mounted("mkfs.vfat", &[])
+}
+
+/// A small file system of its own, if this machine can make and mount it.
+fn mounted(program: &str, options: &[&str]) -> Option<Mounted> {
     let image = tempfile::NamedTempFile::new().unwrap();
     image.as_file().set_len(8 << 20).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -387,14 +503,68 @@ fn vfat() -> Option<Mounted> {
         command.args(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    let made = quietly("mkfs.vfat", &[image.path().as_os_str()]);
+    let args: Vec<&std::ffi::OsStr> = options.iter().map(AsRef::as_ref).chain([image.path().as_os_str()]).collect();
+    let made = quietly(program, &args);
     let mounted = Mounted(dir);
     if made && quietly("mount", &["-o".as_ref(), "loop".as_ref(), image.path().as_os_str(), mounted.path().as_os_str()])
     {
         return Some(mounted);
     }
-    eprintln!("skipped: a vfat cannot be made or mounted here");
+    eprintln!("skipped: {program} {options:?}: it cannot be made or mounted here");
     None
+}
+
+/// What a file system keeps of a time may be whole seconds, or every other one: then too nothing is sent twice, and
+/// what has changed is.
+#[test]
+fn where_times_are_coarse_the_second_run_sends_nothing() {
+    for (program, options) in [
+        ("mkfs.ext4", &["-q", "-F", "-I", "128"][..]),
+        ("mkfs.exfat", &[]),
+        ("mkfs.vfat", &[]),
+        ("mkfs.ext4", &["-q", "-F"]),
+    ] {
+        let Some(disk) = mounted(program, options) else { continue };
+        let server = Server::with_args(&[], disk.path(), &crate::harness::own_home());
+        let here = tempfile::tempdir().unwrap();
+        // Odd and even seconds, with and without a fraction, and what has no place in 32 bits or before 1980.
+        let second = 1_000_000_000;
+        let times = [
+            1_700_000_000 * second,
+            1_700_000_001 * second,
+            1_700_000_001 * second + 999_999_999,
+            1_700_000_002 * second + 1,
+            1_700_000_003 * second + 500_000_000,
+            5 * second + 123_456_789,
+        ];
+        for (at, time) in times.into_iter().enumerate() {
+            let name = format!("tree/f{at}");
+            write(here.path(), &name, name.as_bytes());
+            set_mtime(&here.path().join(&name), time);
+        }
+        for (keeps, count) in [(&["--no-preserve"][..], 6), (&[], 7)] {
+            if keeps.is_empty() {
+                // What is younger than now is copied each time where times are not kept.
+                write(here.path(), "tree/f6", b"f6");
+                set_mtime(&here.path().join("tree/f6"), 4_000_000_000 * second + 5);
+            }
+            let put = |options: &[&str]| {
+                let paths = ["tree/".to_owned(), server.remote(&format!("up{}", keeps.len()))];
+                let run = Run::new("fput").args(["-r", "--json"]).args(keeps).args(options).args(paths);
+                let json = run.current_dir(here.path()).output().json();
+                (json["files"].as_u64().unwrap(), json["unchanged"].as_u64().unwrap())
+            };
+            assert_eq!(put(&[]), (count, 0), "{program} {options:?} {keeps:?}");
+            assert_eq!((put(&["-n"]), put(&[])), ((0, count), (0, count)), "{program} {options:?} {keeps:?}");
+        }
+        // Another second is another version; here two of them, since FAT has no others.
+        let changed = here.path().join("tree/f1");
+        std::fs::write(&changed, "tree/F1").unwrap();
+        set_mtime(&changed, 1_700_000_003 * second);
+        let put = Run::new("fput").args(["-r", "--json", "tree/", &server.remote("up0")]).current_dir(here.path());
+        assert_eq!(put.output().json()["files"], 1, "{program} {options:?}");
+        assert_eq!(std::fs::read(disk.path().join("up0/f1")).unwrap(), b"tree/F1");
+    }
 }
 
 /// A disk that is full in the middle of a tree: one sentence, what has a name is whole, and with room it goes on.
