@@ -374,6 +374,7 @@ fn one_host_and_lists_of_hosts_are_not_mixed() {
     }
     // What stands behind the command's first word is the command's.
     let server = Server::start();
+    Run::new("rexec").args([server.address(), "echo", "-H", "a"]).prints("-H a\n");
     let prefix = format!("{}: ", server.address());
     for (command, said) in [
         (&["echo", "-H", "a", "-q", "-x", "b", "-C", "/"][..], "-H a -q -x b -C /"),
