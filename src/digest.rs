@@ -5,12 +5,16 @@
 //! as one value a [`BLOCK_LEN`], and the digest of a file of 361 GB goes on where it was without its
 //! being read again. The tree itself is the crate's; here is only which subtrees are joined.
 
-use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
+pub use blake3::hazmat::ChainingValue;
+use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use blake3::{Hash, Hasher};
 
 /// What one value stands for, in bytes. A power of two of the tree's chunks; reading so much again takes
 /// three milliseconds, and a terabyte has 65,536 of them.
 pub const BLOCK_LEN: u64 = 16 * 1024 * 1024;
+
+/// What is read at once to hash a block again, in bytes.
+const READ_LEN: usize = 256 * 1024;
 
 /// A digest under way.
 #[derive(Debug, Clone)]
@@ -83,7 +87,42 @@ impl Digest {
         &self.blocks
     }
 
-    /// Puts in the values of the first blocks, which somebody else has computed meanwhile.
+    /// The value of the block that is not behind yet: of what has come of it.
+    pub fn present_value(&self) -> ChainingValue {
+        self.present.finalize_non_root()
+    }
+
+    /// Hashes block number `index` again, of which `read` gives the bytes from an offset on.
+    ///
+    /// # Errors
+    /// They cannot be read, or are fewer than have come.
+    pub fn replace(
+        &mut self,
+        index: usize,
+        mut read: impl FnMut(&mut [u8], u64) -> std::io::Result<usize>,
+    ) -> std::io::Result<()> {
+        let (mut at, end) = (len_of(index), len_of(index.saturating_add(1)).min(self.len));
+        let mut hasher = block_at(at);
+        let mut piece = vec![0; READ_LEN];
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(READ_LEN).min(READ_LEN);
+            match read(piece.get_mut(..wanted).unwrap_or_default(), at)? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                len => {
+                    hasher.update(piece.get(..len).unwrap_or_default());
+                    at += len as u64;
+                }
+            }
+        }
+        if let Some(block) = self.blocks.get_mut(index) {
+            *block = hasher.finalize_non_root();
+        } else if index == self.blocks.len() {
+            self.present = hasher;
+        }
+        Ok(())
+    }
+
+    /// Puts in the values of the first blocks, which were computed elsewhere meanwhile.
     pub fn fill_in(&mut self, first: &[ChainingValue]) {
         for (block, value) in self.blocks.iter_mut().zip(first) {
             *block = *value;
@@ -166,5 +205,28 @@ mod tests {
         assert_ne!(later.finalize(), whole.finalize());
         later.fill_in(&whole.blocks()[..1]);
         assert_eq!(later.finalize(), whole.finalize());
+    }
+
+    #[test]
+    fn a_block_can_be_hashed_again() {
+        let block = usize::try_from(BLOCK_LEN).unwrap();
+        for len in [9, block, 2 * block, 2 * block + 9] {
+            let right: Vec<u8> = (0..len).map(|at| (at >> 9).to_le_bytes()[0]).collect();
+            for index in 0..len.div_ceil(block) {
+                let mut wrong = right.clone();
+                wrong[index * block] ^= 1;
+                let mut digest = Digest::default();
+                digest.update(&wrong);
+                let read = |piece: &mut [u8], at: u64| {
+                    let at = usize::try_from(at).unwrap();
+                    let len = piece.len().min(77_777);
+                    piece[..len].copy_from_slice(&right[at..at + len]);
+                    Ok(len)
+                };
+                digest.replace(index, read).unwrap();
+                assert_eq!(digest.finalize(), blake3::hash(&right), "{index} of {len}");
+                assert!(digest.replace(index, |_, _| Ok(0)).is_err());
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use cap_std::fs::{Metadata, MetadataExt};
 use serde::{Deserialize, Serialize};
 
 use crate::line::Line;
-use crate::root::{RootPath, mtime_ns};
+use crate::root::{RootPath, is_part_name, mtime_ns};
 use crate::session::Session;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, Refusal, Result};
@@ -104,6 +104,10 @@ pub fn serve_ls(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<(
         for entry in dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
             let entry = entry.map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
             let name = entry.file_name();
+            // Unfinished copies are no part of what is there.
+            if is_part_name(name.as_bytes()) {
+                continue;
+            }
             // An entry that went away meanwhile is no longer there to list.
             let Ok(metadata) = entry.metadata() else { continue };
             let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
@@ -168,7 +172,7 @@ pub fn serve_mkdir(line: &mut Line, session: &mut Session, path: &[u8], parents:
 /// A refusal for the client, or the line failed.
 pub fn serve_rm(line: &mut Line, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
     let path = session.resolve(path)?;
-    session.root.remove(&path, recursive)?;
+    session.root.remove(&path, recursive, &|dir, name| session.parts.is_idle(dir, name))?;
     line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
 }
 

@@ -182,7 +182,7 @@ pub fn serve_put(
     if dir.symlink_metadata(&file_name).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
         return Err(Refusal::new(ErrorCode::NotAFile, format!("{target}: is neither a file nor a directory")).into());
     }
-    let mut part = Part::create(dir.into(), &file_name, attributes).map_err(|error| refused(&error))?;
+    let mut part = session.parts.create(dir.into(), &file_name, attributes).map_err(|error| refused(&error))?;
     let mut piece = vec![0; PIECE_LEN];
     let total = loop {
         match line.receiver().expect("data or end")? {

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
@@ -23,6 +23,19 @@ pub const PATH_LEN_MAX: usize = 4_096;
 
 /// Directories inside one another that a removal goes down: as many as a copy goes.
 pub const REMOVE_DEPTH_MAX: usize = 512;
+
+/// Whether a file of this name could be another one's part, on its way in: `.NAME.1a2b3c4d.part`, or what earlier
+/// versions kept beside it. Such names are reserved: no peer makes, reads, moves or removes what is called so. Whether
+/// it is one, only a record in the home says.
+pub fn is_part_name(name: &[u8]) -> bool {
+    let ended = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".journal"));
+    let kept = ended.and_then(|ended| ended.strip_prefix(b".")).and_then(|ended| ended.split_last_chunk::<9>());
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    kept.is_some_and(|(kept, [dot, digits @ ..])| !kept.is_empty() && *dot == b'.' && digits.iter().all(is_digit))
+}
+
+/// Says whether what has such a name is an unfinished copy that nothing writes to: only then it may be removed.
+pub type IsIdle<'i> = &'i dyn Fn(&Dir, &OsStr) -> bool;
 
 /// A path below the root: no `..`, no NUL, no empty part; empty is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
@@ -49,6 +62,7 @@ impl RootPath {
                         return Err(Refusal::new(ErrorCode::OutsideRoot, format!("{}: leads above the root", shown())));
                     }
                 }
+                name if is_part_name(name) => return Err(reserved(path)),
                 name => parts.push(name),
             }
         }
@@ -89,6 +103,16 @@ impl RootPath {
     }
 }
 
+fn holds_a_part(path: &RootPath, name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    format!("{path}: holds {name}, an unfinished copy that is being written, or a file that is only called like one")
+}
+
+fn reserved(path: &[u8]) -> Refusal {
+    let text = "names like .NAME.1a2b3c4d.part are kept for unfinished copies; choose another";
+    Refusal::new(ErrorCode::BadName, format!("{}: {text}", String::from_utf8_lossy(path)))
+}
+
 impl fmt::Display for RootPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}", String::from_utf8_lossy(&self.0))
@@ -111,6 +135,15 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
         Ok(Self { dir, hidden: None })
+    }
+
+    /// Where this machine has it now.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn own_path(&self) -> io::Result<PathBuf> {
+        use std::os::fd::AsRawFd as _;
+        std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
     }
 
     /// The same root, through which the directory `home` and what is in it cannot be reached: not by
@@ -315,14 +348,14 @@ impl Root {
     ///
     /// # Errors
     /// It does not exist, is a directory and `recursive` is not set, is too deep, or is the root itself.
-    pub fn remove(&self, path: &RootPath, recursive: bool) -> Result<(), Refusal> {
+    pub fn remove(&self, path: &RootPath, recursive: bool, is_idle: IsIdle<'_>) -> Result<(), Refusal> {
         let (dir, name) = self.open_parent(path)?;
         let is_dir = dir.symlink_metadata(&name).map_err(|error| refusal(path, &error))?.is_dir();
         if is_dir && !recursive {
             return Err(Refusal::new(ErrorCode::IsADirectory, format!("{path}: is a directory; use -r to remove it")));
         }
         if is_dir {
-            return self.remove_tree(&std::sync::Arc::new(dir), name, path);
+            return self.remove_tree(&std::sync::Arc::new(dir), name, (path, is_idle));
         }
         dir.remove_file(&name).map_err(|error| refusal(path, &error))
     }
@@ -330,7 +363,12 @@ impl Root {
     /// Removes a directory and all that is in it, without following a symlink. Not cap-std's
     /// `remove_dir_all`: it goes down by recursion, and whoever may `mv` can build a tree that is deeper
     /// than a line's stack.
-    fn remove_tree(&self, parent: &std::sync::Arc<Dir>, name: OsString, path: &RootPath) -> Result<(), Refusal> {
+    fn remove_tree(
+        &self,
+        parent: &std::sync::Arc<Dir>,
+        name: OsString,
+        (path, is_idle): (&RootPath, IsIdle<'_>),
+    ) -> Result<(), Refusal> {
         let refused = |error: io::Error| refusal(path, &error);
         let mut dirs = Below::default();
         let mut open = |at: &[u8]| dirs.at(parent, at, |dir, name| self.open_for_removal(dir, name)).map_err(refused);
@@ -347,6 +385,9 @@ impl Root {
                 unlink(&dir, name, AtFlags::REMOVEDIR, !levels.is_empty()).map_err(refused)?;
                 continue;
             };
+            if is_part_name(&name) && !is_idle(&dir, OsStr::from_bytes(&name)) {
+                return Err(Refusal::new(ErrorCode::Failed, holds_a_part(path, &name)));
+            }
             if !is_dir {
                 unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty(), true).map_err(refused)?;
                 continue;
@@ -583,7 +624,7 @@ mod tests {
             assert_eq!(root.open_dir(&at(path)).unwrap_err().code, ErrorCode::OutsideRoot, "{path}");
         }
         assert!(root.open_file(&at("/good")).is_ok());
-        root.remove(&at("/absolute"), true).unwrap();
+        root.remove(&at("/absolute"), true, &|_, _| false).unwrap();
         assert!(outside.path().join("secret").exists(), "removing a link leaves what it points to alone");
     }
 

@@ -178,6 +178,14 @@ pub const VERBS: &[Verb] = &[
             other => Err(not_this_verb(other)),
         },
     },
+    Verb {
+        name: "parts",
+        services: &[Write],
+        serve: |line, session, _, request| match request {
+            Message::Parts { path, clean } => trees::unfinished::serve_parts(line, session, path, *clean),
+            other => Err(not_this_verb(other)),
+        },
+    },
 ];
 
 /// The verbs that these services allow, for `hello`.
@@ -482,6 +490,7 @@ fn about(request: &Message<'_>) -> String {
         | Message::Ls { path }
         | Message::Mkdir { path, .. }
         | Message::Rm { path, .. }
+        | Message::Parts { path, .. }
         | Message::Get { path }
         | Message::Put { path, .. }
         | Message::Push { path } => shown(path),
@@ -538,7 +547,7 @@ mod tests {
         };
         let all: Vec<&str> = VERBS.iter().map(|verb| verb.name).collect();
         let paths = ["cd", "pwd"];
-        let [read, write] = [["ls", "get", "pull"].as_slice(), &["put", "push", "mkdir", "rm", "mv"]]
+        let [read, write] = [["ls", "get", "pull"].as_slice(), &["put", "push", "mkdir", "rm", "mv", "parts"]]
             .map(|verbs| [&paths, verbs].concat());
         for (proof, want) in [
             (Proof::SameUser, all.clone()),

@@ -29,6 +29,8 @@ use crate::net::gate::{Caps, Full, Gate, Place, Rank};
 use crate::net::listen::{Door, Handler, Listener, STACK_LEN, accept_loop};
 use crate::net::open::{OpenLine, OpenLines};
 use crate::net::tls::HandshakeError;
+use crate::part::Parts;
+use crate::part::records::{PARTS_DIR, Records};
 use crate::root::{Root, RootPath};
 use crate::serve::{Context, Shared, serve, verbs_for};
 use crate::session::{Report, Session, millis};
@@ -58,6 +60,8 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 const HELLO_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often the known peers are looked at again, so that whoever is revoked is out within a second.
 const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
+/// How often unfinished copies are looked at that may be too old.
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// With a bare wire on, a first segment of one or two bytes could still become a frame, and where that wire
 /// runs or serves something, a first line that has not ended could still become HTTP's: it is a whole request
 /// if nothing more comes within this time.
@@ -91,6 +95,8 @@ pub struct Config {
     pub stall_timeout: Option<Duration>,
     /// A tutorial's wire beside the frames.
     pub bare: Option<Bare>,
+    /// How long an unfinished copy is kept that nothing goes on with; `None`: without limit.
+    pub part_ttl: Option<Duration>,
     /// Where what is done here is recorded, if it is.
     pub audit: Option<Audit>,
 }
@@ -112,6 +118,8 @@ pub struct Server {
     places: Places,
     jobs: Arc<Jobs>,
     leftovers: Arc<Leftovers>,
+    /// Whose unfinished copies there are; `None`: nothing is written here.
+    part_records: Option<Arc<Records>>,
     lines: Arc<OpenLines>,
     holders: Holders,
     idle_timeout: Option<Duration>,
@@ -137,7 +145,10 @@ impl Server {
         } else {
             Jobs::open(&config.home).map_err(io::Error::other)?
         };
+        let part_records =
+            if config.is_for_pairing_only { None } else { Some(Arc::new(Records::open(config.home.join(PARTS_DIR))?)) };
         let server = Arc::new(Self {
+            part_records,
             root: Arc::new(config.root.hiding(config.home.path())?),
             identity: config.identity,
             is_for_pairing_only: config.is_for_pairing_only,
@@ -170,7 +181,28 @@ impl Server {
                 thread::sleep(REVOCATION_INTERVAL);
             }
         })?;
+        server.sweep_parts(config.part_ttl)?;
         Ok(server)
+    }
+
+    /// Removes unfinished copies that are too old, now and every hour; what a crash left, too.
+    fn sweep_parts(&self, ttl: Option<Duration>) -> io::Result<()> {
+        let Some(records) = self.part_records.as_ref().map(Arc::downgrade) else { return Ok(()) };
+        let interval = ttl.map_or(SWEEP_INTERVAL, |ttl| ttl.clamp(Duration::from_secs(1), SWEEP_INTERVAL));
+        thread::Builder::new().name("sweep".into()).stack_size(STACK_LEN).spawn(move || {
+            while let Some(records) = records.upgrade() {
+                records.sweep(ttl, None);
+                drop(records);
+                thread::sleep(interval);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Where a peer's files are on their way in. What a guest leaves is nobody's, since another could come as it.
+    fn parts_of(&self, peer: &Peer) -> Arc<Parts> {
+        let owner = peer.owner().filter(|_| matches!(peer, Peer::Own | Peer::Known { .. }));
+        Parts::new(self.part_records.clone(), owner.map(|owner| owner.to_string()))
     }
 
     /// Ends what peers may not do any more: lines whose peer may do less than they were granted, and detached commands.
@@ -514,6 +546,7 @@ impl Server {
             }
         };
         Ok(Session {
+            parts: self.parts_of(&grant.peer),
             line: caller.open.id(),
             peer: grant.peer,
             address: caller.address.clone(),

@@ -9,6 +9,7 @@ use crate::limits::CommandSlots;
 use crate::net::budget::Whose;
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
+use crate::part::Parts;
 use crate::root::{Root, RootPath};
 use crate::trust::commands::Commands;
 use crate::trust::{Owner, Peer, Service, Services};
@@ -43,6 +44,8 @@ pub struct Session {
     pub slots: Arc<CommandSlots>,
     /// Whether the server has cut the line.
     pub is_cut: Arc<AtomicBool>,
+    /// Where its files are on their way in.
+    pub parts: Arc<Parts>,
     /// Where what is done here is recorded, if it is.
     pub audit: Option<Arc<Audit>>,
     /// What the log says about the present turn.
@@ -80,6 +83,11 @@ impl Session {
             let text = "what is kept belongs to somebody, and nothing on this line proves who you are: come encrypted";
             Refusal::new(ErrorCode::NotAllowed, text)
         })
+    }
+
+    /// Whether the peer is this server's own user.
+    pub fn is_own(&self) -> bool {
+        self.peer == Peer::Own
     }
 
     /// Whether the peer may see what is there.

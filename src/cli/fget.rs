@@ -138,11 +138,12 @@ fn fetch(
     let lines = lines::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
     let Copy { recursive, follow, .. } = args.copy;
     let selected = args.copy.selection()?;
-    let out = args.copy.out();
+    let (out, parts) = (args.copy.out(), super::home::parts());
     lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
         let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
         let place = Place::of_own(&destination.path, shape, args.copy.keeping());
         let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
+        let place = place.with_parts(Arc::clone(&parts));
         let target = Target::new(place, selected.filter.clone()).after(last).behind(groups.cloned());
         let target = if share.is_some_and(Share::is_help) { target.helping() } else { target };
         let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
@@ -230,7 +231,7 @@ pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<P
     if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
     }
-    Part::create(directory.into(), name, attributes).map_err(ours())
+    super::home::parts().create(directory.into(), name, attributes).map_err(ours())
 }
 
 fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, PathBuf)> {

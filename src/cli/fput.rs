@@ -27,12 +27,18 @@ pub const PROGRAM: &str = "fput";
 
 /// Upload files and trees, verified, never half, and going on where it was interrupted
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH")]
+#[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH\n       fput --list-parts HOST:DIR")]
 pub struct Args {
     /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root;
     /// several go to each
-    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    #[arg(required = true, num_args = 1.., value_name = "FILE")]
     pub paths: Vec<OsString>,
+    /// List what interrupted uploads of yours have left below HOST:DIR, and send nothing
+    #[arg(long)]
+    list_parts: bool,
+    /// The same, and remove what no transfer is writing to
+    #[arg(long)]
+    clean_parts: bool,
     #[command(flatten)]
     copy: Copy,
     #[command(flatten)]
@@ -53,6 +59,7 @@ Examples:
   pg_dump db | fput - build:dump.sql       from standard input
   fput -r site web1:www web2:www web3:www  to several machines at once
   fput -r build:site spare:www             from another machine, through this one
+  fput --list-parts build:                 what interrupted uploads have left there
   fput notes.txt tls://build:7000/docs/    to another port";
 
 /// Uploads what `args` say.
@@ -62,6 +69,15 @@ Examples:
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     args.copy.selection()?;
     let (files, remotes) = files_and_remotes(&args.paths)?;
+    if args.list_parts || args.clean_parts {
+        return match (files, &remotes[..]) {
+            ([], [remote]) => super::unfinished::main(PROGRAM, remote, args.clean_parts, (&args.reach, &args.talk)),
+            _ => Err(usage("--list-parts and --clean-parts take one HOST:DIR, and no files")),
+        };
+    }
+    if files.is_empty() {
+        return Err(usage("name a file and HOST:[PATH]"));
+    }
     let (remote, teller) = match &remotes[..] {
         [] => return Err(usage("name a file and HOST:[PATH]")),
         [only] => (only, Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run)),

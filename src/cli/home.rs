@@ -1,7 +1,11 @@
 //! The home that all programs of one user share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::part::Parts;
+use crate::part::records::{PART_TTL, PARTS_DIR, Records};
+use crate::trust::Owner;
 use crate::trust::home::{Home, HomeError};
 
 /// Names the home's directory.
@@ -22,6 +26,16 @@ pub fn open() -> Result<Home, HomeError> {
 pub fn existing() -> Result<Option<Home>, HomeError> {
     let path = named();
     if Home::exists(path.as_deref()) { Home::open(path.as_deref()).map(Some) } else { Ok(None) }
+}
+
+/// Where what this program receives is on its way in: on record in the home, so that the next attempt goes on with it.
+/// Without a home nothing is kept.
+pub fn parts() -> Arc<Parts> {
+    let records = open().ok().and_then(|home| Records::open(home.join(PARTS_DIR)).ok());
+    let Some(records) = records else { return Parts::unrecorded() };
+    let owner = Owner::Own.to_string();
+    records.sweep(Some(PART_TTL), Some(&owner));
+    Parts::new(Some(Arc::new(records)), Some(owner))
 }
 
 fn named() -> Option<PathBuf> {

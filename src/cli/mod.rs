@@ -29,6 +29,7 @@ pub mod tcp_client;
 pub mod tcp_server;
 pub mod transfer;
 pub mod udp_echo;
+pub mod unfinished;
 pub mod wires;
 
 use std::io;

@@ -238,3 +238,13 @@ fn new_bar() -> ProgressBar {
     }
     bar
 }
+
+/// A size for people: "12.58 MB".
+pub fn human_size(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
+
+/// A time for people: "3 minutes".
+pub fn human_time(time: Duration) -> String {
+    HumanDuration(time).to_string()
+}

@@ -106,6 +106,9 @@ struct ServeArgs {
     /// How long a client may take nothing of what is sent to it; 0: for ever
     #[arg(long, env = "LANDLINE_STALL_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub stall_timeout: Duration,
+    /// How long an unfinished copy is kept that no transfer goes on with; 0: without limit
+    #[arg(long, env = "LANDLINE_PART_TTL", default_value = "7d", value_name = "DURATION", value_parser = duration)]
+    pub part_ttl: Duration,
     /// After SIGTERM: how long requests under way may take to end
     #[arg(long, env = "LANDLINE_GRACE", default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub grace: Duration,
@@ -300,6 +303,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         idle_timeout: Some(args.idle_timeout).filter(|time| !time.is_zero()),
         stall_timeout: Some(args.stall_timeout).filter(|time| !time.is_zero()),
         bare,
+        part_ttl: Some(args.part_ttl).filter(|time| !time.is_zero()),
         audit,
     })
     .with_context(|| format!("the root {}", args.root.display()))?;
@@ -387,6 +391,7 @@ pub fn serve_pairing(
         idle_timeout: Some(OFFER_TIME_MAX),
         stall_timeout: Some(OFFER_TIME_MAX),
         bare: None,
+        part_ttl: None,
         audit: None,
     })?;
     let addresses: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();

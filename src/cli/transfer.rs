@@ -415,6 +415,15 @@ impl Teller {
             Event::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
             Event::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
             Event::Skipped { path, why } => self.skipped(&names.from(path), why)?,
+            Event::Mends { path, why } => {
+                let from = names.from(path);
+                if self.form == Form::JsonStream {
+                    put_json(&serde_json::json!({ "event": "mends", "from": from, "why": why }))?;
+                }
+                if !self.quiet {
+                    self.say(&format!("{}: {why}; they come again", printable(&from)));
+                }
+            }
             Event::Again { path, why } => {
                 self.progress.again();
                 let from = names.from(path);

@@ -4,25 +4,28 @@
 //! All receivers use it, on the client and on the server. Whatever goes wrong before the rename, the old file
 //! is as it was.
 //!
-//! The temporary name follows from the target's, so that the next attempt finds what this one leaves:
-//! `.NAME.1a2b3c4d.part`, beside it from 16 MiB on a [`journal`]. Whoever writes a part holds its lock. A part that
-//! is locked, or that is not surely ours, is left alone, and another name is taken, which nobody takes up again.
+//! A temporary name is `.NAME.1a2b3c4d.part`, with a token of the session's; [`root`](crate::root) reserves such names,
+//! so that no peer makes, reads or moves a file of that name. [`records`] in the home say which parts are ours and
+//! whose; only those are gone on with, and only by their owner. What is there of one that is gone on with was not
+//! hashed in this run: [`resume`] hashes it while new bytes come.
 
-pub mod journal;
+pub mod records;
+pub mod resume;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 
-use self::journal::{Journal, Known};
-use crate::digest::Digest;
+use self::records::{Record, Records, Writing};
+use self::resume::{Check, Leftover};
+use crate::digest::{BLOCK_LEN, ChainingValue, Digest};
 use crate::wire::message::{Attributes, Total};
 
 /// Files move in pieces of so many bytes. It is the write that profits: a larger one is given larger
@@ -30,41 +33,55 @@ use crate::wire::message::{Attributes, Total};
 pub const PIECE_LEN: usize = 1024 * 1024;
 /// Longest file name of Linux' file systems, in bytes.
 const NAME_LEN_MAX: usize = 255;
-/// What the temporary names add at most: two dots, eight digits, `.journal`.
-const TEMPORARY_LEN: usize = 18;
-/// Names tried before giving up; each but the first has 32 random bits.
+/// What the temporary name adds: two dots, eight digits, `.part`.
+const TEMPORARY_LEN: usize = 15;
+/// Names tried before giving up; each has 32 random bits.
 const ATTEMPTS_MAX: usize = 16;
-/// So much is written between two moments at which all of it is on the disk, in bytes.
-const CHECKPOINT_LEN: u64 = 256 * 1024 * 1024;
-/// What is left of a part is read in pieces of so many bytes.
-const READ_LEN: usize = 1024 * 1024;
+
+/// A part that is as long is on record at once, in bytes: a record takes as long as a tenth of them. Of a shorter one
+/// nothing is kept after a crash.
+const RECORDED_LEN: u64 = 4 * 1024 * 1024;
+
+/// Where a session makes its parts.
+#[derive(Debug)]
+pub struct Parts {
+    /// `None`: there is no home, and nothing is kept.
+    records: Option<Arc<Records>>,
+    /// Whose its parts are; `None`: nobody's who could be told from another, so that none is kept.
+    owner: Option<String>,
+    session: Mutex<Session>,
+}
+
+/// What changes of it.
+#[derive(Debug, Default)]
+struct Session {
+    token: String,
+    /// Parts that are neither a file yet nor removed nor kept.
+    open: usize,
+    /// Whether any part may be on record: else none is looked for when a file gets its name.
+    has_kept: bool,
+    /// `None` until the first part is made.
+    writing: Option<Writing>,
+}
 
 /// A file that is arriving.
 #[derive(Debug)]
 pub struct Part {
+    parts: Arc<Parts>,
     dir: Arc<Dir>,
-    names: Names,
+    name: OsString,
     target: OsString,
     file: File,
     digest: Digest,
-    is_new: bool,
     /// Whether what has come is worth keeping for the next attempt, should this one fail.
     is_kept: bool,
-    /// Where a part that is kept says what it holds.
-    journal: Option<Journal>,
-    /// Where the last checkpoint was, in bytes; `None`: there are none.
-    synced: Option<u64>,
-    /// What an earlier attempt had on the disk, in bytes.
-    synced_before: u64,
+    /// What the home says of it, once it does.
+    record: Option<Record>,
+    /// The beginning that was there, as long as it is being hashed.
+    check: Option<Check>,
+    /// Values of that beginning, once it was hashed.
+    beginning: Vec<ChainingValue>,
     is_over: bool,
-}
-
-/// What a part and its journal are called.
-#[derive(Debug)]
-struct Names {
-    part: OsString,
-    /// A name that follows from the target's can be found again, and has a journal.
-    journal: Option<OsString>,
 }
 
 /// What arrived is not what was sent.
@@ -77,16 +94,44 @@ struct DigestMismatch {
     sent: String,
 }
 
-impl Part {
+impl Parts {
+    /// Parts of `owner`, on record in `records`.
+    pub fn new(records: Option<Arc<Records>>, owner: Option<String>) -> Arc<Self> {
+        let has_kept = records.as_ref().is_some_and(|records| records.has_any());
+        let session = Session { token: random_token(), has_kept, ..Session::default() };
+        Arc::new(Self { records, owner, session: Mutex::new(session) })
+    }
+
+    /// Parts of which none is kept.
+    pub fn unrecorded() -> Arc<Self> {
+        Self::new(None, None)
+    }
+
+    /// The records, and whose parts are made here; `None`: none of these is kept.
+    pub fn recorded(&self) -> Option<(&Records, &str)> {
+        self.records.as_deref().zip(self.owner.as_deref())
+    }
+
     /// Begins a file that is to become `target` in `dir`; one that fails leaves nothing behind.
     ///
     /// # Errors
     /// The directory cannot be written, or the disk is full.
-    pub fn create(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Self> {
-        let mut part = Self::open(dir, target, attributes)?;
-        part.cut(0)?;
-        part.remove_journal();
-        part.is_kept = false;
+    pub fn create(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Part> {
+        let mode = first_mode(mode_of(&dir, target, attributes));
+        self.make(dir, target, mode)
+    }
+
+    /// As [`create`](Self::create); if it fails, what has come is kept for the owner's next attempt.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_kept(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Part> {
+        let mut part = self.create(dir, target, attributes)?;
+        part.is_kept = self.recorded().is_some();
+        if part.is_kept {
+            // Whoever removes what is old must see that it is held.
+            lock(&part.file);
+        }
         Ok(part)
     }
 
@@ -94,155 +139,192 @@ impl Part {
     ///
     /// # Errors
     /// The directory cannot be written, or the disk is full.
-    pub fn whole(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes, bytes: &[u8]) -> io::Result<Verified> {
-        // Of many small files each system call counts: most modes can be had with the file, and it is taken up
-        // again if its owner may read and write it.
+    pub fn whole(
+        self: &Arc<Self>,
+        dir: Arc<Dir>,
+        target: &OsStr,
+        attributes: &Attributes,
+        bytes: &[u8],
+    ) -> io::Result<Verified> {
+        // Of many small files each system call counts: most modes can be had with the file.
         let mode = mode_of(&dir, target, attributes);
         let at_once = mode.filter(|mode| mode & umask() == 0 && mode & 0o600 == 0o600);
-        let mut part = Self::open_with(dir, target, at_once.unwrap_or(first_mode(mode)))?;
-        part.cut(0)?;
-        part.is_kept = false;
+        let mut part = self.make(dir, target, at_once.unwrap_or(first_mode(mode)))?;
         part.file.write_all(bytes)?;
-        part.set(mode.filter(|_| at_once.is_none() || !part.is_new), attributes)?;
+        part.set(mode.filter(|_| at_once.is_none()), attributes)?;
         Ok(Verified(part))
     }
 
-    /// What an earlier attempt has left of `target`, if it has left anything.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn find(dir: &Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Option<Self>> {
-        match rustix::fs::statat(&**dir, &Names::of(target, true).part, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if stat.st_size > 0 => Self::open(Arc::clone(dir), target, attributes).map(Some),
-            _ => Ok(None),
-        }
+    /// What an earlier attempt of the same owner has left of `target`, if it has left anything.
+    pub fn find(&self, dir: &Arc<Dir>, target: &OsStr) -> Option<Leftover> {
+        let (records, owner) = self.recorded()?;
+        let record = records.find(owner, records::id_of_dir(&**dir).ok()?, target)?;
+        Leftover::open(Arc::clone(dir), record)
     }
 
-    /// Begins a file that is to become `target` in `dir`, or goes on with what an earlier attempt left
-    /// of it: [`size`](Self::size) says how much that is, and [`so_far`](Self::so_far) what. If it fails,
-    /// it leaves what it has for the next attempt.
-    ///
-    /// # Errors
-    /// The directory cannot be written, or the disk is full.
-    pub fn open(dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Self> {
-        let mode = first_mode(mode_of(&dir, target, attributes));
-        Self::open_with(dir, target, mode)
+    /// Whether `name` in `dir` is a part on record that nothing holds, whoever its owner is.
+    pub fn is_idle(&self, dir: &Dir, name: &OsStr) -> bool {
+        self.records.as_ref().is_some_and(|records| records.has_idle(dir, name))
     }
 
-    fn open_with(dir: Arc<Dir>, target: &OsStr, mode: u32) -> io::Result<Self> {
-        let mode = Mode::from_raw_mode(mode);
-        for attempt in 0..ATTEMPTS_MAX {
-            let names = Names::of(target, attempt == 0);
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let (file, is_new) = match rustix::fs::openat(&dir, &names.part, flags, mode) {
-                // Before it was locked somebody may have taken it over, and given it its final name.
-                Ok(file) if lock(&file) && is_named(&dir, &names.part, &file)? => (file, true),
-                Err(rustix::io::Errno::EXIST) if attempt == 0 => match left_over(&dir, &names.part)? {
-                    Some(file) => (file, false),
-                    None => continue,
-                },
-                // Somebody has this name, or saw the file before it was locked and has taken it over.
-                Ok(_) | Err(rustix::io::Errno::EXIST) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let mut part = Self {
-                dir,
-                names,
-                target: target.to_owned(),
-                file: file.into(),
-                digest: Digest::default(),
-                is_new,
-                is_kept: attempt == 0,
-                journal: None,
-                synced: Some(0),
-                synced_before: 0,
-                is_over: false,
-            };
-            if !is_new {
-                part.take_up()?;
+    /// Goes on with what an earlier attempt left: what is there is hashed on a thread of its own.
+    ///
+    /// # Errors
+    /// The disk failed, or no thread is left.
+    pub fn resume(self: &Arc<Self>, leftover: Leftover) -> io::Result<Part> {
+        let Leftover { dir, record, file, len } = leftover;
+        let (digest, check) = Check::begin(&file, len)?;
+        let mut part = Part {
+            parts: Arc::clone(self),
+            name: record.name(),
+            target: record.target(),
+            dir,
+            file,
+            digest,
+            is_kept: true,
+            record: Some(record),
+            check: Some(check),
+            beginning: Vec::new(),
+            is_over: false,
+        };
+        self.session().open += 1;
+        io::Seek::seek(&mut part.file, io::SeekFrom::Start(len))?;
+        Ok(part)
+    }
+
+    fn make(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, mode: u32) -> io::Result<Part> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (name, file) =
+            self.with_name(&dir, target, |name| rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))?;
+        Ok(Part {
+            parts: Arc::clone(self),
+            dir,
+            name,
+            target: target.to_owned(),
+            file: file.into(),
+            digest: Digest::default(),
+            is_kept: false,
+            record: None,
+            check: None,
+            beginning: Vec::new(),
+            is_over: false,
+        })
+    }
+
+    /// Makes something under a temporary name beside `target`, and counts it as open.
+    fn with_name<T>(
+        &self,
+        dir: &impl AsFd,
+        target: &OsStr,
+        make: impl Fn(&OsStr) -> Result<T, rustix::io::Errno>,
+    ) -> io::Result<(OsString, T)> {
+        let mut session = self.session();
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(records) = &self.records {
+                note(&mut session, records, dir);
             }
-            return Ok(part);
+            let name = temporary_name(target, &session.token);
+            match make(&name) {
+                Ok(made) => {
+                    session.open += 1;
+                    return Ok((name, made));
+                }
+                Err(rustix::io::Errno::EXIST) => {
+                    session.token = random_token();
+                    if let Some(writing) = &mut session.writing {
+                        writing.forget_dirs();
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Err(io::Error::other("no free temporary name beside the target"))
     }
 
-    /// Finds out what an earlier attempt has left.
-    fn take_up(&mut self) -> io::Result<()> {
-        let known = match self.open_journal(OFlags::RDONLY) {
-            Ok(file) => Known::read(file, self.found()?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Known::default(),
-            Err(_) => Known { len_max: Some(0), ..Known::default() },
-        };
-        self.synced_before = known.synced;
-        let (len, mut digest) = known.of(self.file.metadata()?.len());
-        let mut at = digest.len();
-        let mut piece = vec![0; READ_LEN];
-        while at < len {
-            let wanted = usize::try_from(len - at).unwrap_or(READ_LEN).min(READ_LEN);
-            let read = read_at(&self.file, piece.get_mut(..wanted).unwrap_or_default(), at)?;
-            if read == 0 {
-                break;
-            }
-            digest.update(piece.get(..read).unwrap_or_default());
-            at += read as u64;
-        }
-        self.digest = digest;
-        if at == 0 {
-            self.remove_journal();
-        }
-        self.cut_to(at)
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The part's size and modification time.
-    fn found(&self) -> io::Result<(u64, i64)> {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = self.file.metadata()?;
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Ok((metadata.len(), mtime_ns))
+    /// A file has its name: what an earlier attempt left of it is of no use any more.
+    fn supersede(&self, dir: &Dir, target: &OsStr) {
+        if !self.session().has_kept {
+            return;
+        }
+        let Some((records, owner)) = self.recorded() else { return };
+        let left = records::id_of_dir(dir).ok().and_then(|dir| records.find(owner, dir, target));
+        if let Some(left) = left {
+            records.remove_part(&left);
+        }
     }
 
-    /// Forgets what came behind the first `size` bytes, of which there are at least as many: 0, or all.
+    /// One part less is open.
+    fn close_one(&self) {
+        let mut session = self.session();
+        session.open = session.open.saturating_sub(1);
+        if session.open == 0
+            && let Some(writing) = &mut session.writing
+        {
+            writing.clear();
+        }
+    }
+
+    /// Makes a symlink `target` in `dir` that leads to `to`, in place of a file or symlink, at once.
     ///
     /// # Errors
-    /// The disk failed.
-    pub fn cut(&mut self, size: u64) -> io::Result<()> {
-        if size == self.digest.len() {
-            return Ok(());
+    /// The directory cannot be written, or the disk is full.
+    pub fn put_symlink(&self, dir: &Dir, target: &OsStr, to: &OsStr, mtime_ns: Option<i64>) -> io::Result<()> {
+        let (name, ()) = self.with_name(dir, target, |name| rustix::fs::symlinkat(to, dir, name))?;
+        let timed =
+            mtime_ns.map(|mtime_ns| rustix::fs::utimensat(dir, &name, &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW));
+        let put = timed.unwrap_or(Ok(())).and_then(|()| rustix::fs::renameat(dir, &name, dir, target));
+        self.put(dir, &name, put)
+    }
+
+    /// Makes `to` in `to_dir` another name of the file `from` in `from_dir`, in place of another file, at once.
+    ///
+    /// # Errors
+    /// The two are on different file systems, which may have no hard links either, or the system refuses.
+    pub fn put_hard_link(&self, (from_dir, from): (&Dir, &OsStr), (to_dir, to): (&Dir, &OsStr)) -> io::Result<()> {
+        let link = |name: &OsStr| rustix::fs::linkat(from_dir, from, to_dir, name, AtFlags::empty());
+        let (name, ()) = self.with_name(to_dir, to, link)?;
+        let put = rustix::fs::renameat(to_dir, &name, to_dir, to);
+        self.put(to_dir, &name, put)
+    }
+
+    fn put(&self, dir: &Dir, name: &OsStr, put: Result<(), rustix::io::Errno>) -> io::Result<()> {
+        if put.is_err() {
+            remove(dir, name);
         }
-        self.remove_journal();
-        self.digest = Digest::default();
-        self.cut_to(0)
+        self.close_one();
+        Ok(put?)
     }
+}
 
-    /// Before anything that it does not describe is there.
-    fn remove_journal(&mut self) {
-        (self.journal, self.synced_before) = (None, 0);
-        if let Some(name) = &self.names.journal {
-            remove(&self.dir, name);
-        }
+/// Notes where parts are made. Without a note what a crash leaves stays; that is no reason to take no files.
+fn note(session: &mut Session, records: &Records, dir: &impl AsFd) {
+    let noted = match &mut session.writing {
+        Some(writing) => writing.note(dir, &session.token),
+        None => Writing::begin(records).and_then(|mut writing| {
+            writing.note(dir, &session.token)?;
+            session.writing = Some(writing);
+            Ok(())
+        }),
+    };
+    if let Err(error) = noted {
+        tracing::debug!(%error, "where parts are made could not be noted");
     }
+}
 
-    fn cut_to(&mut self, size: u64) -> io::Result<()> {
-        use io::Seek as _;
-        self.file.set_len(size)?;
-        self.synced = self.synced.map(|_| size);
-        self.file.seek(io::SeekFrom::Start(size)).map(drop)
-    }
-
-    /// Leaves the disk to the kernel: no checkpoints, and after another boot nothing of it counts.
-    pub const fn without_sync(&mut self) {
-        self.synced = None;
-    }
-
+impl Part {
     /// Takes the next piece.
     ///
     /// # Errors
     /// The disk is full or failed.
     pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.file.write_all(piece)?;
-        let behind = self.digest.blocks().len();
         self.digest.update(piece);
-        if self.is_kept && self.digest.blocks().len() > behind { self.note() } else { Ok(()) }
+        self.note();
+        Ok(())
     }
 
     /// So many zeros come next, and take no room.
@@ -254,40 +336,53 @@ impl Part {
         let end = self.size().saturating_add(zeros);
         self.file.set_len(end)?;
         self.file.seek(io::SeekFrom::Start(end))?;
-        let behind = self.digest.blocks().len();
         self.digest.update_zeros(zeros);
-        if self.is_kept && self.digest.blocks().len() > behind { self.note() } else { Ok(()) }
-    }
-
-    /// Writes into the journal what is new, and now and then that it is on the disk.
-    fn note(&mut self) -> io::Result<()> {
-        let blocks = self.digest.blocks();
-        if let Some(journal) = &mut self.journal {
-            journal.add(blocks)?;
-        } else {
-            let file = self.open_journal(OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
-            self.journal = Some(Journal::begin(file, blocks, self.synced_before)?);
-        }
-        let len = self.digest.len();
-        if let (Some(synced), Some(journal)) = (&mut self.synced, &mut self.journal)
-            && len - *synced >= CHECKPOINT_LEN
-        {
-            rustix::fs::fdatasync(&self.file)?;
-            journal.synced(len)?;
-            *synced = len;
-        }
+        self.note();
         Ok(())
     }
 
-    fn close_journal(&self) -> io::Result<()> {
-        journal::close(self.open_journal(OFlags::WRONLY | OFlags::APPEND)?, self.found()?)
+    /// What is long enough to be worth it is on record before a crash.
+    fn note(&mut self) {
+        if self.is_kept && self.record.is_none() && self.size() >= RECORDED_LEN && !self.put_on_record() {
+            self.is_kept = false;
+        }
     }
 
-    fn open_journal(&self, flags: OFlags) -> io::Result<File> {
-        let name = self.names.journal.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))?;
-        if is_own(&file)? { Ok(file.into()) } else { Err(io::Error::other("a journal that is not ours")) }
+    /// Writes the record; whether there is one now.
+    fn put_on_record(&mut self) -> bool {
+        let Some((records, owner)) = self.parts.recorded() else { return false };
+        let written = Record::new(owner, &*self.dir, (&self.name, &self.target), &self.file)
+            .and_then(|record| Ok(records.write(&record)?.then_some(record)));
+        match written {
+            Ok(record) => {
+                self.record = record;
+                self.parts.session().has_kept = true;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a part could not be put on record");
+                self.record = None;
+            }
+        }
+        self.record.is_some()
+    }
+
+    fn forget(&mut self) {
+        if let Some(record) = self.record.take()
+            && let Some((records, _)) = self.parts.recorded()
+        {
+            records.forget(&record);
+        }
+    }
+
+    /// Begins anew: what was there is of no use.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn clear(&mut self) -> io::Result<()> {
+        use io::Seek as _;
+        (self.check, self.beginning, self.digest) = (None, Vec::new(), Digest::default());
+        self.file.set_len(0)?;
+        self.file.seek(io::SeekFrom::Start(0)).map(drop)
     }
 
     /// Bytes that have come, those of an earlier attempt included.
@@ -295,14 +390,50 @@ impl Part {
         self.digest.len()
     }
 
-    /// The digest of what has come, in hexadecimal.
-    pub fn so_far(&self) -> String {
-        self.digest.finalize().to_hex().to_string()
-    }
-
     /// Leaves nothing behind, should it fail: what has come is no use to another attempt.
     pub const fn discard(&mut self) {
         self.is_kept = false;
+    }
+
+    /// Whether it has the digest of what was sent. Waits until the beginning that was there is hashed.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn is_as_sent(&mut self, sent: &Total<'_>) -> io::Result<bool> {
+        if let Some(check) = self.check.take() {
+            self.beginning = check.wait()?;
+            // The last one is of a block of which more has come.
+            self.digest.fill_in(self.beginning.split_last().map_or(&[], |(_, whole)| whole));
+        }
+        let got = || self.digest.finalize().to_hex();
+        Ok(self.size() == sent.size && sent.blake3.as_ref().is_none_or(|sent| got().as_str() == sent))
+    }
+
+    /// Which stretches of the beginning that was there are not what the sender has, as its values of that beginning
+    /// say: where they begin, and how long they are.
+    pub fn bad_stretches(&self, sent: &[ChainingValue]) -> Vec<(u64, u64)> {
+        resume::bad_stretches(&self.beginning, sent, self.size())
+    }
+
+    /// Puts bytes in the place of others that were there.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub fn mend(&self, piece: &[u8], at: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, piece, at)
+    }
+
+    /// Hashes a stretch again that was mended.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn hash_again(&mut self, (offset, size): (u64, u64)) -> io::Result<()> {
+        let first = usize::try_from(offset / BLOCK_LEN).unwrap_or(usize::MAX);
+        let last = usize::try_from(offset.saturating_add(size).saturating_sub(1) / BLOCK_LEN).unwrap_or(usize::MAX);
+        for index in first..=last {
+            self.digest.replace(index, |piece, at| read_at(&self.file, piece, at))?;
+        }
+        Ok(())
     }
 
     /// Compares what came with what was sent, as far as the sender said that, and sets the attributes. What
@@ -311,14 +442,13 @@ impl Part {
     /// # Errors
     /// The digest differs, or the disk failed. The target is untouched.
     pub fn verify(mut self, sent: &Total<'_>, attributes: &Attributes) -> io::Result<Verified> {
-        let got = self.digest.finalize().to_hex();
-        if self.size() != sent.size || sent.blake3.as_ref().is_some_and(|sent| got.as_str() != sent) {
+        if !self.is_as_sent(sent)? {
             self.is_kept = false;
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 DigestMismatch {
                     got_size: self.size(),
-                    got: got.to_string(),
+                    got: self.digest.finalize().to_hex().to_string(),
                     sent_size: sent.size,
                     sent: sent.blake3.as_deref().unwrap_or("unknown").to_owned(),
                 },
@@ -357,21 +487,16 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // What a disk that is full took of the last piece counts too: the next attempt reads it.
+        // It reads the file.
+        self.check = None;
+        // What a disk that is full took of the last piece counts too: the next attempt hashes it.
         let has_come = || self.file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        if self.is_over {
-            return;
+        let stays = self.is_over || (self.is_kept && has_come() && self.put_on_record());
+        if !stays {
+            self.forget();
+            remove(&self.dir, &self.name);
         }
-        if self.is_kept && has_come() {
-            if !self.digest.blocks().is_empty()
-                && let Err(error) = self.close_journal()
-            {
-                tracing::debug!(%error, "a part is left whose journal is not closed");
-            }
-            return;
-        }
-        self.remove_journal();
-        remove(&self.dir, &self.names.part);
+        self.parts.close_one();
     }
 }
 
@@ -424,119 +549,30 @@ impl Verified {
     /// # Errors
     /// The system refuses; then the target is as it was.
     pub fn rename(mut self) -> io::Result<()> {
-        if !self.0.digest.blocks().is_empty() {
-            self.0.remove_journal();
-        }
-        let Part { dir, names, target, file, .. } = &self.0;
+        let Part { dir, name, target, file, .. } = &self.0;
         // Another file may have got this name meanwhile: it is not to become this one.
-        if !is_named(dir, &names.part, file)? {
-            return Err(io::Error::other("its temporary name was taken by somebody else"));
+        if !is_named(&**dir, name, file)? {
+            return Err(io::Error::other("its temporary name was given to another file"));
         }
-        rustix::fs::renameat(&**dir, &names.part, &**dir, target)?;
+        rustix::fs::renameat(&**dir, name, &**dir, target)?;
         self.0.is_over = true;
+        if self.0.record.is_some() {
+            self.0.forget();
+        } else {
+            self.0.parts.supersede(&self.0.dir, &self.0.target);
+        }
         Ok(())
     }
 }
 
-/// Makes a symlink `target` in `dir` that leads to `to`, in place of a file or symlink, at once.
-///
-/// # Errors
-/// The directory cannot be written, or the disk is full.
-pub fn put_symlink(dir: &Dir, target: &OsStr, to: &OsStr, mtime_ns: Option<i64>) -> io::Result<()> {
-    for _ in 0..ATTEMPTS_MAX {
-        let name = Names::of(target, false).part;
-        match rustix::fs::symlinkat(to, dir, &name) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        let timed =
-            mtime_ns.map(|mtime_ns| rustix::fs::utimensat(dir, &name, &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW));
-        let put = timed.unwrap_or(Ok(())).and_then(|()| rustix::fs::renameat(dir, &name, dir, target));
-        if put.is_err() {
-            remove(dir, &name);
-        }
-        return Ok(put?);
-    }
-    Err(io::Error::other("no free temporary name beside the target"))
-}
-
-/// Makes `to` in `to_dir` another name of the file `from` in `from_dir`, in place of another file, at once.
-///
-/// # Errors
-/// The two are on different file systems, which may have no hard links either, or the system refuses.
-pub fn put_hard_link((from_dir, from): (&Dir, &OsStr), (to_dir, to): (&Dir, &OsStr)) -> io::Result<()> {
-    for _ in 0..ATTEMPTS_MAX {
-        let name = Names::of(to, false).part;
-        match rustix::fs::linkat(from_dir, from, to_dir, &name, AtFlags::empty()) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        let put = rustix::fs::renameat(to_dir, &name, to_dir, to);
-        if put.is_err() {
-            remove(to_dir, &name);
-        }
-        return Ok(put?);
-    }
-    Err(io::Error::other("no free temporary name beside the target"))
-}
-
-/// Opens what an earlier attempt has left; `None` if somebody is at it, or it is not surely ours.
-fn left_over(dir: &Dir, name: &OsStr) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Ok(file) => file,
-        // It had its final mode already, in which its owner may not write.
-        Err(rustix::io::Errno::ACCESS) => match writable_again(dir, name)? {
-            Some(file) => file,
-            None => return Ok(None),
-        },
-        Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::IO)) => return Err(error.into()),
-        Err(_) => return Ok(None),
-    };
-    if !lock(&file) || !is_own(&file)? {
-        return Ok(None);
-    }
-    // It may have got its final name before the lock was had: then that is what was opened.
-    Ok(is_named(dir, name, &file)?.then_some(file))
-}
-
 /// Whether `name` is this file's.
-fn is_named(dir: &Dir, name: &OsStr, file: &impl std::os::fd::AsFd) -> io::Result<bool> {
+fn is_named(dir: impl AsFd, name: &OsStr, file: &impl AsFd) -> io::Result<bool> {
     let (opened, named) = (rustix::fs::fstat(file)?, rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
     Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)))
 }
 
-/// Whether a file of this name would be in the way of another one's part.
-pub fn is_temporary(name: &[u8]) -> bool {
-    let ended = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".journal"));
-    let Some((kept, digits)) = ended
-        .and_then(|ended| ended.strip_prefix(b"."))
-        .and_then(|ended| ended.split_last_chunk::<9>())
-        .and_then(|(kept, digits)| Some((kept, digits.strip_prefix(b".")?)))
-    else {
-        return false;
-    };
-    // The digits of a name that was cut cannot be checked.
-    kept.len() == NAME_LEN_MAX - TEMPORARY_LEN
-        || blake3::hash(kept).to_hex().as_bytes().get(..8).is_some_and(|right| right == digits)
-}
-
-/// Opens a part of ours that is read-only by now; `None` if it is not surely that.
-fn writable_again(dir: &Dir, name: &OsStr) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(read) = rustix::fs::openat(dir, name, flags | OFlags::RDONLY, Mode::empty()) else { return Ok(None) };
-    if !lock(&read) || !is_own(&read)? {
-        return Ok(None);
-    }
-    rustix::fs::fchmod(&read, Mode::from_raw_mode(0o600))?;
-    // The lock is this opening's, and goes with it.
-    Ok(rustix::fs::openat(dir, name, flags | OFlags::RDWR, Mode::empty()).ok())
-}
-
 /// A regular file of this user with no other name: writing into it changes nothing else.
-fn is_own(file: &OwnedFd) -> io::Result<bool> {
+fn is_own(file: &impl AsFd) -> io::Result<bool> {
     let stat = rustix::fs::fstat(file)?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_nlink == 1
@@ -545,7 +581,7 @@ fn is_own(file: &OwnedFd) -> io::Result<bool> {
 
 /// Whether nobody else has it. A file system without locks does not say; there, two at the same time
 /// disturb each other, and the digest notices.
-fn lock(file: &OwnedFd) -> bool {
+fn lock(file: &impl AsFd) -> bool {
     let locked = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
     !matches!(locked, Err(rustix::io::Errno::WOULDBLOCK))
 }
@@ -583,25 +619,16 @@ fn remove(dir: &Dir, name: &OsStr) {
     }
 }
 
-impl Names {
-    /// `.NAME.1a2b3c4d.part`; a long NAME is cut so that the whole is still a legal name, and the
-    /// digits are those of the whole.
-    fn of(target: &OsStr, is_lasting: bool) -> Self {
-        let target = target.as_bytes();
-        let kept = target.get(..NAME_LEN_MAX - TEMPORARY_LEN).unwrap_or(target);
-        let digits = if is_lasting {
-            blake3::hash(target).to_hex().as_str().get(..8).unwrap_or_default().to_owned()
-        } else {
-            format!("{:08x}", RandomState::new().hash_one(0_u8) & 0xffff_ffff)
-        };
-        let name = |end: &str| {
-            let mut name = b".".to_vec();
-            name.extend_from_slice(kept);
-            name.extend_from_slice(format!(".{digits}.{end}").as_bytes());
-            OsString::from_vec(name)
-        };
-        Self { part: name("part"), journal: is_lasting.then(|| name("journal")) }
-    }
+/// `.NAME.1a2b3c4d.part`; a long NAME is cut so that the whole is still a legal name.
+fn temporary_name(target: &OsStr, token: &str) -> OsString {
+    let target = target.as_bytes();
+    let kept = target.get(..NAME_LEN_MAX - TEMPORARY_LEN).unwrap_or(target);
+    OsString::from_vec([b".", kept, b".", token.as_bytes(), b".part"].concat())
+}
+
+/// Eight random hexadecimal digits.
+fn random_token() -> String {
+    format!("{:08x}", RandomState::new().hash_one(0_u8) & 0xffff_ffff)
 }
 
 /// Reads what is there from `offset` on; 0 bytes are the end. A signal is no reason to stop.
@@ -631,7 +658,9 @@ pub fn times(mtime_ns: i64) -> Timestamps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::root::is_part_name;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
 
     fn names(dir: &tempfile::TempDir) -> Vec<OsString> {
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
@@ -642,7 +671,7 @@ mod tests {
     }
 
     fn part(dir: &tempfile::TempDir, attributes: &Attributes) -> Part {
-        Part::create(opened(dir), OsStr::new("target"), attributes).unwrap()
+        Parts::unrecorded().create(opened(dir), OsStr::new("target"), attributes).unwrap()
     }
 
     const PLAIN: Attributes = Attributes { size: 0, mtime_ns: None, mode: None };
@@ -685,53 +714,77 @@ mod tests {
         Total { size: bytes.len() as u64, blake3: Some(blake3::hash(bytes).to_hex().to_string().into()) }
     }
 
+    /// Parts of `owner`, on record in `home`.
+    fn recorded(home: &tempfile::TempDir, owner: &str) -> Arc<Parts> {
+        let records = Records::open(home.path().join(records::PARTS_DIR)).unwrap();
+        Parts::new(Some(Arc::new(records)), Some(owner.into()))
+    }
+
+    const TARGET: &str = "target";
+
+    /// Writes the beginning of a target and leaves it.
+    fn leave(parts: &Arc<Parts>, dir: &tempfile::TempDir, bytes: &[u8]) {
+        let mut part = parts.create_kept(opened(dir), OsStr::new(TARGET), &PLAIN).unwrap();
+        part.write(bytes).unwrap();
+    }
+
+    fn found(parts: &Arc<Parts>, dir: &tempfile::TempDir) -> Option<Part> {
+        parts.find(&opened(dir), OsStr::new(TARGET)).map(|left| parts.resume(left).unwrap())
+    }
+
+    fn records_in(home: &tempfile::TempDir) -> usize {
+        std::fs::read_dir(home.path().join(records::PARTS_DIR)).unwrap().count()
+    }
+
     #[test]
     fn the_next_attempt_goes_on_where_the_last_one_ended() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let bytes: Vec<u8> = (0..40_000_000_u32).map(|at| (at >> 7).to_le_bytes()[0]).collect();
         for stop in [1, 16 << 20, (16 << 20) + 1, 33 << 20, 40_000_000] {
-            let open = || Part::open(opened(&dir), OsStr::new("target"), &PLAIN).unwrap();
-            let mut first = open();
-            first.write(&bytes[..stop]).unwrap();
-            drop(first);
-            let mut second = open();
+            leave(&recorded(&home, "ann"), &dir, &bytes[..stop]);
+            let parts = recorded(&home, "ann");
+            let mut second = found(&parts, &dir).unwrap();
             assert_eq!(second.size(), stop as u64);
-            assert_eq!(second.so_far(), blake3::hash(&bytes[..stop]).to_hex().to_string());
-            // Meanwhile somebody else brings the same file, and neither disturbs the other.
-            let mut other = open();
-            assert_eq!(other.size(), 0);
+            // Meanwhile the same file comes over another connection, and neither disturbs the other.
+            assert!(found(&recorded(&home, "ann"), &dir).is_none());
+            let mut other = parts.create_kept(opened(&dir), OsStr::new(TARGET), &PLAIN).unwrap();
             other.write(b"other").unwrap();
             second.write(&bytes[stop..]).unwrap();
             other.publish(&total(b"other"), &PLAIN).unwrap();
             second.publish(&total(&bytes), &PLAIN).unwrap();
-            assert_eq!(names(&dir), ["target"]);
-            assert!(std::fs::read(dir.path().join("target")).unwrap() == bytes);
+            drop(parts);
+            assert_eq!((names(&dir), records_in(&home)), (vec![TARGET.into()], 0));
+            assert!(std::fs::read(dir.path().join(TARGET)).unwrap() == bytes);
         }
     }
 
     #[test]
-    fn zeros_behind_the_journal_never_pass_as_what_came() {
-        use std::os::unix::fs::FileExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let bytes = vec![7; 40 << 20];
-        let mut part = Part::open(opened(&dir), OsStr::new("target"), &PLAIN).unwrap();
-        part.write(&bytes).unwrap();
-        // What the disk had when the power was cut: the journal's lines, and one synced block.
-        part.journal.as_mut().unwrap().synced(16 << 20).unwrap();
-        drop(part);
-        let left = names(&dir);
-        let name =
-            |end: &str| dir.path().join(left.iter().find(|name| name.as_bytes().ends_with(end.as_bytes())).unwrap());
-        let file = File::options().write(true).open(name(".part")).unwrap();
-        file.write_all_at(&vec![0; 24 << 20], 16 << 20).unwrap();
-        let journal = std::fs::read_to_string(name(".journal")).unwrap();
-        // It was not closed either.
-        let (_, lines) = journal.split_once('\n').unwrap();
-        let (lines, _) = lines.split_once("closed").unwrap();
-        std::fs::write(name(".journal"), format!("landline part 1 another-boot\n{lines}")).unwrap();
-        let part = Part::open(opened(&dir), OsStr::new("target"), &PLAIN).unwrap();
-        assert_eq!(part.size(), 16 << 20);
-        assert_eq!(part.so_far(), blake3::hash(&bytes[..16 << 20]).to_hex().to_string());
+    fn a_part_is_its_owners_alone_and_only_while_it_is_the_same_file() {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (ann, bob) = (recorded(&home, "ann"), recorded(&home, "bob"));
+        leave(&ann, &dir, b"hello");
+        assert!(found(&bob, &dir).is_none());
+        assert!(found(&Parts::unrecorded(), &dir).is_none());
+        // Of a guest nothing is kept.
+        let records = Records::open(home.path().join(records::PARTS_DIR)).unwrap();
+        leave(&Parts::new(Some(Arc::new(records)), None), &dir, b"guest");
+        let [part] = &names(&dir)[..] else { panic!("one part: {:?}", names(&dir)) };
+        let path = dir.path().join(part);
+        assert!(is_part_name(part.as_bytes()));
+        assert_eq!(found(&ann, &dir).map(|part| part.size()), Some(5));
+        // Another file under its name is not it: neither a copy of it, nor a link to another file.
+        let other = dir.path().join("other");
+        std::fs::write(&other, "hello").unwrap();
+        let link: fn(&Path, &Path) -> io::Result<()> =
+            |other, part| std::fs::remove_file(part).and_then(|()| std::os::unix::fs::symlink(other, part));
+        let copy: fn(&Path, &Path) -> io::Result<()> = |other, part| std::fs::rename(other, part);
+        for forge in [copy, link] {
+            std::fs::write(&other, "hello").unwrap();
+            forge(&other, &path).unwrap();
+            assert!(found(&ann, &dir).is_none());
+        }
+        leave(&ann, &dir, b"new");
+        assert_eq!(found(&ann, &dir).map(|part| part.size()), Some(3));
     }
 
     #[test]
@@ -740,16 +793,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
         let set = |mode| std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode)).unwrap();
-        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         for kept in [0o600, 0o640, 0o666, 0o777, 0o400, 0o4755] {
             std::fs::write(&target, "old").unwrap();
             set(kept);
             let begun = part(&dir, &PLAIN);
-            let name = begun.names.part.clone();
+            let name = begun.name.clone();
             assert_eq!(mode(&dir.path().join(name)) & 0o077, 0, "nobody else reads it before it is in place");
             begun.publish(&total(b""), &PLAIN).unwrap();
             assert_eq!(mode(&target), kept & 0o777);
-            Part::whole(opened(&dir), OsStr::new("target"), &PLAIN, b"new").unwrap().rename().unwrap();
+            Parts::unrecorded().whole(opened(&dir), OsStr::new("target"), &PLAIN, b"new").unwrap().rename().unwrap();
             assert_eq!(mode(&target), kept & 0o777);
             std::fs::remove_file(&target).unwrap();
         }
@@ -763,39 +816,83 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let names_of = Names::of(OsStr::new("target"), true);
-        let trap = dir.path().join(&names_of.part);
-        let precious = dir.path().join("precious");
-        std::fs::write(&precious, "precious").unwrap();
-        let put = || part(&dir, &PLAIN).publish(&total(b""), &PLAIN).unwrap();
-        std::os::unix::fs::symlink(&precious, &trap).unwrap();
-        put();
-        std::fs::remove_file(&trap).unwrap();
-        std::fs::hard_link(&precious, &trap).unwrap();
-        put();
-        std::fs::remove_file(&trap).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, &trap, Mode::from_raw_mode(0o600)).unwrap();
-        put();
-        std::fs::remove_file(&trap).unwrap();
-        std::fs::create_dir(&trap).unwrap();
-        put();
-        std::fs::remove_dir(&trap).unwrap();
-        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
-        assert_eq!(names(&dir).len(), 2);
+    fn what_is_old_or_left_by_a_crash_is_removed_and_nothing_else() {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let records = || Records::open(home.path().join(records::PARTS_DIR)).unwrap();
+        let ann = recorded(&home, "ann");
+        leave(&ann, &dir, b"kept");
+        let foreign = dir.path().join(".x.12345678.part");
+        std::fs::write(&foreign, "foreign").unwrap();
+        // A crash: neither the part nor the note of the session is removed.
+        let crashed = recorded(&home, "ann");
+        let part = crashed.create(opened(&dir), OsStr::new("lost"), &PLAIN).unwrap();
+        let lost = dir.path().join(&part.name);
+        records().sweep(Some(std::time::Duration::from_mins(1)), None);
+        assert!(lost.exists(), "the session is still there");
+        let note = std::fs::read_dir(home.path().join(records::PARTS_DIR)).unwrap();
+        let note = note.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().contains("writing-"));
+        let (note, text) = (note.clone().unwrap(), std::fs::read(note.unwrap()).unwrap());
+        drop(part);
+        drop(crashed);
+        std::fs::write(&lost, "lost").unwrap();
+        std::fs::write(&note, text).unwrap();
+        records().sweep(Some(std::time::Duration::from_mins(1)), None);
+        assert!(!lost.exists() && !note.exists() && foreign.exists());
+        assert!(found(&ann, &dir).is_some(), "it is not old");
+        let held = found(&ann, &dir);
+        let day = std::time::Duration::from_hours(24);
+        let tomorrow = std::time::SystemTime::now() + day * 2;
+        records().sweep_at(Some(day), None, tomorrow);
+        assert_eq!(names(&dir).len(), 2, "it is held");
+        drop(held);
+        records().sweep_at(Some(day), Some("bob"), tomorrow);
+        records().sweep_at(None, None, tomorrow);
+        assert_eq!(names(&dir).len(), 2, "it is another owner's, or kept without limit");
+        records().sweep_at(Some(day), None, tomorrow);
+        assert_eq!(names(&dir), [".x.12345678.part"]);
+    }
+
+    #[test]
+    fn what_was_lost_of_a_beginning_is_found_and_mended() {
+        use std::os::unix::fs::FileExt as _;
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let block = usize::try_from(BLOCK_LEN).unwrap();
+        let bytes: Vec<u8> = (0..3 * block + 99).map(|at| (at >> 9).to_le_bytes()[0] | 1).collect();
+        let stop = 2 * block + 7;
+        leave(&recorded(&home, "ann"), &dir, &bytes[..stop]);
+        let path = dir.path().join(&names(&dir)[0]);
+        let file = File::options().write(true).open(path).unwrap();
+        // Zeros where bytes were: in the first block, and in the last, which is not whole.
+        file.write_all_at(&[0; 4096], 5).unwrap();
+        file.write_all_at(&[0; 3], (2 * block) as u64).unwrap();
+        let parts = recorded(&home, "ann");
+        let mut part = found(&parts, &dir).unwrap();
+        part.write(&bytes[stop..]).unwrap();
+        assert!(!part.is_as_sent(&total(&bytes)).unwrap());
+        let right = tempfile::tempfile().unwrap();
+        right.write_all_at(&bytes, 0).unwrap();
+        let values = Check::begin(&right, stop as u64).unwrap().1.wait().unwrap();
+        let stretches = part.bad_stretches(&values);
+        assert_eq!(stretches, [(0, BLOCK_LEN), (2 * BLOCK_LEN, BLOCK_LEN)]);
+        for (offset, size) in stretches {
+            let at = usize::try_from(offset).unwrap();
+            part.mend(&bytes[at..at + usize::try_from(size).unwrap()], offset).unwrap();
+            part.hash_again((offset, size)).unwrap();
+        }
+        part.publish(&total(&bytes), &PLAIN).unwrap();
+        assert!(std::fs::read(dir.path().join(TARGET)).unwrap() == bytes);
     }
 
     #[test]
     fn a_name_of_any_length_has_its_own_temporary_one() {
-        let mut seen = std::collections::HashSet::new();
-        for len in [1, 236, 237, 238, 239, 255] {
-            for is_lasting in [true, false] {
-                let names = Names::of(OsStr::from_bytes(&vec![b'x'; len]), is_lasting);
-                assert!(names.part.len() <= NAME_LEN_MAX, "{len}");
-                assert!(names.journal.as_ref().is_none_or(|name| name.len() <= NAME_LEN_MAX), "{len}");
-                assert!(seen.insert(names.part), "{len}");
-            }
+        for len in [1, 239, 240, 241, 255] {
+            let name = temporary_name(OsStr::from_bytes(&vec![b'x'; len]), &random_token());
+            assert!(name.len() <= NAME_LEN_MAX && is_part_name(name.as_bytes()), "{len}");
+        }
+        for other in
+            [".part", "..12345678.part", ".x.1234567.part", ".x.1234567G.part", "x.12345678.part", ".x.12345678"]
+        {
+            assert!(!is_part_name(other.as_bytes()), "{other}");
         }
     }
 }

@@ -229,11 +229,10 @@ pub(super) struct Wanted {
     pub(super) first: u32,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(super) count: u32,
-    /// Of one entry: so many bytes are there already...
+    /// Of one entry: its first bytes are there already, this many, from an earlier attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) offset: Option<u64>,
-    /// ... and this is their digest. Without `offset` it is that of the whole file there, which is wanted only if it
-    /// is another one.
+    /// Of one entry: the digest of the whole file there, which is wanted only if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) blake3: Option<String>,
     /// Of one entry: what is there of another version was told in `chunks`.
@@ -246,6 +245,15 @@ impl Wanted {
     pub(super) const fn plain(entry: u32) -> Self {
         Self { first: entry, count: 1, offset: None, blake3: None, chunks: false }
     }
+}
+
+/// A stretch of a file, a line of `mend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stretch {
+    /// Where it begins, in bytes.
+    pub(super) offset: u64,
+    /// How long it is, in bytes.
+    pub(super) size: u64,
 }
 
 /// Entries that are safe or failed, a line of `kept`.

@@ -404,7 +404,6 @@ impl<'k> Changes<'k> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
 
     /// Bytes of which no two stretches are alike.
     fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -440,29 +439,26 @@ mod tests {
         let file = file_of(old);
         let cut = Cut::for_len(old.len() as u64);
         let known = Known::read(cut.average(), &chunks_of(&file, old.len() as u64, cut).unwrap()).unwrap();
-        let (file, is_over) = (file_of(new), AtomicBool::new(false));
+        let file = file_of(new);
         let (mut made, mut sent) = (Vec::new(), 0);
-        std::thread::scope(|scope| {
-            let begun = Large::begin(scope, (&file, new.len() as u64), None, &is_over, &mut []);
-            let mut large = begun.unwrap().unwrap();
-            let mut changes = Changes::new(&known, 100_000);
-            loop {
-                match changes.next(&mut large).unwrap() {
-                    Piece::Data(bytes) => {
-                        assert!(bytes.len() <= 100_000);
-                        sent += bytes.len();
-                        made.extend_from_slice(bytes);
-                    }
-                    Piece::Copy { offset, size } => {
-                        let at = usize::try_from(offset).unwrap();
-                        made.extend_from_slice(&old[at..at + usize::try_from(size).unwrap()]);
-                    }
-                    Piece::Hole(size) => made.resize(made.len() + usize::try_from(size).unwrap(), 0),
-                    Piece::End => break,
+        let mut large = Large::begin((&file, new.len() as u64), 0).unwrap();
+        let mut changes = Changes::new(&known, 100_000);
+        loop {
+            match changes.next(&mut large).unwrap() {
+                Piece::Data(bytes) => {
+                    assert!(bytes.len() <= 100_000);
+                    sent += bytes.len();
+                    made.extend_from_slice(bytes);
                 }
+                Piece::Copy { offset, size } => {
+                    let at = usize::try_from(offset).unwrap();
+                    made.extend_from_slice(&old[at..at + usize::try_from(size).unwrap()]);
+                }
+                Piece::Hole(size) => made.resize(made.len() + usize::try_from(size).unwrap(), 0),
+                Piece::End => break,
             }
-            assert_eq!(large.total().blake3.unwrap(), blake3::hash(new).to_hex().as_str());
-        });
+        }
+        assert_eq!(large.total().blake3.unwrap(), blake3::hash(new).to_hex().as_str());
         (made, sent)
     }
 

@@ -66,6 +66,13 @@ pub enum Event<'e> {
         /// A file's size in bytes.
         size: u64,
     },
+    /// Something of a file's beginning, which an earlier attempt brought, comes again, for this reason.
+    Mends {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Why.
+        why: &'e str,
+    },
     /// A file begins once more, for this reason.
     Again {
         /// Its path in the tree.

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::root::RootPath;
+use crate::root::{RootPath, is_part_name};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
 
@@ -45,7 +45,8 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
             let Ok(dir) = session.root.open_dir(&path) else { continue };
             let entries = dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
             let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
-            let mut names: Vec<_> = names.filter(|name| matcher.holds(name.as_bytes())).collect();
+            let is_ours = |name: &[u8]| matcher.holds(name) && !is_part_name(name);
+            let mut names: Vec<_> = names.filter(|name| is_ours(name.as_bytes())).collect();
             names.sort_unstable();
             for name in names {
                 next.push(path.join(name.as_bytes())?);

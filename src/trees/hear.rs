@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
 
 use super::BODY_LEN_MAX;
-use super::body::{Deed, Kept, Wanted, lines, name_of, read_line};
+use super::body::{Deed, Kept, Stretch, Wanted, lines, name_of, read_line};
 use super::delta::Known;
 use crate::line::LineReceiver;
 use crate::wire::conn::out_of_turn;
@@ -22,6 +22,8 @@ pub(super) enum Said {
     Want { count: u32, wanted: Vec<Wanted>, placed: Option<(Vec<u8>, Option<Vec<u8>>)> },
     /// What the target has of another version of this entry.
     Chunks(u32, Known),
+    /// These stretches of a file that was sent are not the same there.
+    Mend(u32, Vec<Stretch>),
     /// What became of entries.
     Kept(Vec<Word>),
     /// Nothing more comes from it.
@@ -94,6 +96,11 @@ fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
             let body = receiver.body(BODY_LEN_MAX)?;
             let known = Known::read(average, &body).map_err(bad_chunks)?;
             Ok((body.len(), Said::Chunks(entry, known)))
+        }
+        Message::Mend { entry } => {
+            let body = receiver.body(BODY_LEN_MAX)?;
+            let stretches = lines(&body).map(|line| read_line(line, "mend")).collect::<Result<_>>()?;
+            Ok((body.len(), Said::Mend(entry, stretches)))
         }
         Message::Kept => {
             let body = receiver.body(BODY_LEN_MAX)?;

@@ -1,22 +1,19 @@
-//! A large file on its way out: read, hashed, and compared with what the target has of it already.
+//! A large file on its way out: read and hashed.
 //!
-//! What the target has may be much, and whoever goes on has waited long enough: new bytes flow at once, while
-//! the old ones are read here on a second thread. If they are not the same, the file begins anew.
+//! The target may have much of it from an earlier attempt. New bytes flow at once, while both ends hash the old ones on
+//! a second thread each.
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, Scope, ScopedJoinHandle};
 
-use blake3::hazmat::ChainingValue;
 use rustix::fs::SeekFrom;
 
-use crate::digest::{BLOCK_LEN, Digest};
-use crate::net::listen::STACK_LEN;
+use crate::digest::{ChainingValue, Digest};
 use crate::part::read_at;
+use crate::part::resume::Check;
 use crate::wire::message::Total;
 
-/// What the checking thread reads at once, in bytes.
+/// What is read at once where a whole file is hashed, in bytes.
 const READ_LEN: usize = 256 * 1024;
 
 /// Longest hole that is sent at once, in bytes: hashing it takes ten milliseconds, in which nobody hears a signal.
@@ -38,15 +35,6 @@ pub enum Piece<'p> {
     },
     /// Nothing more.
     End,
-}
-
-/// What the target has of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// Its first bytes, so many...
-    pub offset: u64,
-    /// ... with this digest, in hexadecimal.
-    pub blake3: String,
 }
 
 /// The digest of a whole file, read from its beginning.
@@ -74,61 +62,24 @@ pub struct Large<'f> {
     is_sparse: bool,
     /// Up to here it is known to be data.
     data_until: u64,
-    part: Option<Part>,
-    checking: Option<ScopedJoinHandle<'f, io::Result<Vec<ChainingValue>>>>,
-}
-
-/// What the target has of it, until that was compared.
-#[derive(Debug)]
-struct Part {
-    blake3: String,
-    /// Ours of the same bytes; its first blocks are filled in when they were read.
-    digest: Digest,
+    /// What is before the offset, as long as it is being hashed.
+    check: Option<Check>,
 }
 
 impl<'f> Large<'f> {
-    /// Begins to read a file of `size` bytes behind what the target has. `None`: what it has is of another file, as
-    /// far as that can be seen at once. The checking thread lives in `scope`, until `is_over`.
+    /// Begins to read a file of `size` bytes from `offset` on; the target has what is before that.
     ///
     /// # Errors
-    /// The file cannot be read, or no thread is left.
-    pub fn begin(
-        scope: &'f Scope<'f, '_>,
-        (file, size): (&'f File, u64),
-        offer: Option<Offer>,
-        is_over: &'f AtomicBool,
-        piece: &mut [u8],
-    ) -> io::Result<Option<Self>> {
+    /// The file cannot be read or became shorter, or no thread is left.
+    pub fn begin((file, size): (&'f File, u64), offset: u64) -> io::Result<Self> {
         // What takes less room than it is long has holes (stat(2)).
         let is_sparse =
             rustix::fs::fstat(file).is_ok_and(|stat| u64::try_from(stat.st_blocks).unwrap_or(0) * 512 < size);
-        let Some(Offer { offset, blake3 }) = offer else {
-            let digest = Digest::default();
-            return Ok(Some(Self { file, size, digest, is_sparse, data_until: 0, part: None, checking: None }));
+        let (digest, check) = match offset {
+            0 => (Digest::default(), None),
+            offset => Check::begin(file, offset).map(|(digest, check)| (digest, Some(check)))?,
         };
-        let behind = Digest::blocks_behind(offset);
-        let mut large = Self {
-            file,
-            size: offset,
-            digest: Digest::after(vec![ChainingValue::default(); behind]),
-            is_sparse: false,
-            data_until: 0,
-            part: None,
-            checking: None,
-        };
-        // What is behind the last whole block is little.
-        while !large.read(piece)?.is_empty() {}
-        if !large.is_at_the_end() {
-            return Ok(None);
-        }
-        (large.size, large.is_sparse) = (size, is_sparse);
-        large.part = Some(Part { blake3, digest: large.digest.clone() });
-        if behind == 0 {
-            return Ok(large.is_the_same_file()?.then_some(large));
-        }
-        let builder = thread::Builder::new().name("check".into()).stack_size(STACK_LEN);
-        large.checking = Some(builder.spawn_scoped(scope, move || first_blocks(file, behind, is_over))?);
-        Ok(Some(large))
+        Ok(Self { file, size, digest, is_sparse, data_until: 0, check })
     }
 
     /// The zeros that come next and take no room, at most so many as a target is given at once.
@@ -199,39 +150,15 @@ impl<'f> Large<'f> {
         Total { size: self.size, blake3: Some(self.digest.finalize().to_hex().to_string().into()) }
     }
 
-    /// Whether [`is_the_same_file`](Self::is_the_same_file) would know by now.
-    pub fn is_checked_by_now(&self) -> bool {
-        self.checking.as_ref().is_some_and(ScopedJoinHandle::is_finished)
-    }
-
-    /// Whether what the target has is the beginning of this file; waits until that is known.
+    /// The values of what is before the offset, one a block, for the target to compare; once, when they are known.
+    /// Unless `waits`, only if that is now.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn is_the_same_file(&mut self) -> io::Result<bool> {
-        let Some(mut part) = self.part.take() else { return Ok(true) };
-        if let Some(checking) = self.checking.take() {
-            let blocks =
-                checking.join().unwrap_or_else(|_| Err(io::Error::other("the check of the part broke off")))?;
-            part.digest.fill_in(&blocks);
-            self.digest.fill_in(&blocks);
-        }
-        Ok(part.digest.finalize().to_hex().as_str() == part.blake3)
+    pub fn beginning(&mut self, waits: bool) -> io::Result<Option<Vec<ChainingValue>>> {
+        let Some(check) = self.check.take_if(|check| waits || check.is_done()) else { return Ok(None) };
+        let values = check.wait()?;
+        self.digest.fill_in(values.split_last().map_or(&[], |(_, whole)| whole));
+        Ok(Some(values))
     }
-}
-
-/// The values of a file's first `count` blocks.
-fn first_blocks(file: &File, count: usize, is_over: &AtomicBool) -> io::Result<Vec<ChainingValue>> {
-    let len = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(BLOCK_LEN);
-    let mut digest = Digest::default();
-    let mut piece = vec![0; READ_LEN];
-    while digest.len() < len && !is_over.load(Ordering::Relaxed) {
-        match read_at(file, &mut piece, digest.len())? {
-            0 => break,
-            read => digest.update(piece.get(..read).unwrap_or_default()),
-        }
-    }
-    // One byte more closes the last of them.
-    digest.update(&[0]);
-    Ok(digest.blocks().get(..count.min(digest.blocks().len())).unwrap_or_default().to_vec())
 }

@@ -258,7 +258,7 @@ impl Search<'_> {
 
     /// Decides about a path; `None`: it is a directory, and what is in it comes first.
     fn enter(&mut self, path: Vec<u8>, is_dir: bool, levels: &mut Vec<Level>) -> std::io::Result<Option<bool>> {
-        if self.filter.leaves_out(self.listed.inside(&path), is_dir) {
+        if self.filter.leaves_out(self.listed.inside(&path), is_dir) || self.place.is_kept(&path) {
             self.plan.stays += 1;
             return Ok(Some(false));
         }

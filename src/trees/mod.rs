@@ -37,6 +37,7 @@ pub mod share;
 pub mod source;
 pub mod target;
 pub mod times;
+pub mod unfinished;
 pub mod walk;
 
 use std::sync::Arc;
@@ -129,12 +130,17 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
             let text = "--checksum tells what is there, and needs the service read";
             return Err(Refusal::new(ErrorCode::Permission, text).into());
         }
+        if keeping.delete {
+            let text = "--delete tells what is there, and needs the service read";
+            return Err(Refusal::new(ErrorCode::Permission, text).into());
+        }
         keeping.delta = Delta::Never;
     }
     let place = session.resolve(path)?;
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
     let shape = Shape { goes_into, is_made: push.recursive };
-    let place = Place::new(Arc::clone(&session.root), place, shape, keeping);
+    let place = Place::new(Arc::clone(&session.root), place, shape, keeping).with_parts(Arc::clone(&session.parts));
+    let place = if session.may_read() { place } else { place.blind() };
     let target = Target::new(place, Filter::new(&push.selection)?);
     let mut target = if push.helps { target.helping() } else { target };
     let mut tally = Tally::default();

@@ -18,8 +18,8 @@ use super::times::Kept;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
 use crate::below::{self, Below, Open, split};
-use crate::part::{self, PIECE_LEN, Part, times};
-use crate::root::{PATH_LEN_MAX, Root, RootPath, refusal};
+use crate::part::{PIECE_LEN, Parts, times};
+use crate::root::{PATH_LEN_MAX, Root, RootPath, is_part_name, refusal};
 use crate::wire::error::{ErrorCode, Refusal};
 use crate::wire::message::{Attributes, Kind, Total};
 
@@ -31,6 +31,10 @@ pub struct Place {
     shape: Shape,
     /// How to write.
     pub keeping: Keeping,
+    /// Where files are on their way in.
+    pub parts: Arc<Parts>,
+    /// Whether the other end may learn nothing of what is there: all counts as different then.
+    pub is_blind: bool,
     /// As people know it, for errors.
     shown: String,
     base: Option<Base>,
@@ -84,18 +88,32 @@ pub enum Obstacle {
 impl Place {
     /// `path` below `root`.
     pub fn new(root: Arc<Root>, path: RootPath, shape: Shape, keeping: Keeping) -> Self {
-        let shown = path.to_string();
+        let (shown, parts) = (path.to_string(), Parts::unrecorded());
         Self {
             root,
             path,
             shape,
             keeping,
+            parts,
+            is_blind: false,
             shown,
             base: None,
             dirs: Below::default(),
             gone: HashSet::new(),
             eased: Vec::new(),
         }
+    }
+
+    /// The same, with unfinished files on record.
+    #[must_use]
+    pub fn with_parts(self, parts: Arc<Parts>) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// The same, for another end that may not read: it learns nothing of what is there.
+    #[must_use]
+    pub fn blind(self) -> Self {
+        Self { is_blind: true, ..self }
     }
 
     /// `path` on this machine, where a symlink is followed.
@@ -269,7 +287,7 @@ impl Place {
             FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
                 Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?)?.finalize().to_hex().to_string()))
             }
-            FileType::RegularFile if self.is_same(&dir, &stat, entry) => {
+            FileType::RegularFile if !self.is_blind && self.is_same(&dir, &stat, entry) => {
                 let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
                 if self.keeping.preserve && is_mode_other && !self.keeping.dry_run {
                     match self.set_mode(&dir, name, entry.mode) {
@@ -406,17 +424,17 @@ impl Place {
         };
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
-                FileType::Symlink => {
+                FileType::Symlink if !self.is_blind || !dry_run => {
                     if rustix::fs::readlinkat(&*dir, name, Vec::new())?.as_bytes() == to.as_bytes() {
                         return Ok(false);
                     }
                 }
-                FileType::RegularFile => {}
+                FileType::RegularFile | FileType::Symlink => {}
                 _ => return Err(in_the_way("is neither a file nor a symlink here; remove it first")),
             }
         }
         if !dry_run {
-            part::put_symlink(&dir, name, to, self.attributes(0, Some(entry.mtime_ns), 0).mtime_ns)?;
+            self.parts.put_symlink(&dir, name, to, self.attributes(0, Some(entry.mtime_ns), 0).mtime_ns)?;
         }
         Ok(true)
     }
@@ -440,7 +458,10 @@ impl Place {
         let file = file.ok_or_else(|| io::Error::other("the file whose other name it is did not arrive"))?;
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
-                FileType::RegularFile if (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => return Ok(false),
+                // For another end that may not read it is as if it had been made.
+                FileType::RegularFile if (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => {
+                    return Ok(self.is_blind);
+                }
                 FileType::RegularFile | FileType::Symlink => {}
                 _ => return Err(in_the_way("is no file here; remove it first")),
             }
@@ -448,7 +469,7 @@ impl Place {
         if self.keeping.dry_run {
             return Ok(true);
         }
-        match part::put_hard_link((&head_dir, head), (&dir, name)) {
+        match self.parts.put_hard_link((&head_dir, head), (&dir, name)) {
             Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::PermissionDenied) => {
                 self.copy((&head_dir, head), (dir, name), &file)
             }
@@ -460,7 +481,7 @@ impl Place {
     fn copy(&self, (from_dir, from): (&Dir, &OsStr), (dir, name): (Arc<Dir>, &OsStr), stat: &Stat) -> io::Result<()> {
         let mut from = self.open_file(from_dir, from)?;
         let attributes = self.attributes(0, Some(mtime_ns(stat)), stat.st_mode);
-        let mut copy = Part::create(dir, name, &attributes)?;
+        let mut copy = self.parts.create(dir, name, &attributes)?;
         let mut piece = vec![0; PIECE_LEN];
         loop {
             let len = io::Read::read(&mut from, &mut piece)?;
@@ -542,6 +563,12 @@ impl Place {
         self.gone.insert(path.to_vec());
     }
 
+    /// Whether this is another transfer's unfinished copy, or only called like one: then nobody removes it.
+    pub fn is_kept(&mut self, path: &[u8]) -> bool {
+        let (above, name) = split(path);
+        is_part_name(name.as_bytes()) && !self.dir(above).is_ok_and(|dir| self.parts.is_idle(&dir, name))
+    }
+
     /// Removes a file, or a directory in which nothing is.
     ///
     /// # Errors
@@ -590,8 +617,8 @@ fn check_path(path: &[u8]) -> Result<(), Refusal> {
     if path.split(|byte| *byte == b'/').any(|part| part.is_empty() || part == b"." || part == b"..") {
         return bad("leads out of the tree");
     }
-    if part::is_temporary(split(path).1.as_bytes()) {
-        return bad("is what the unfinished copy of another file is called");
+    if path.split(|byte| *byte == b'/').any(is_part_name) {
+        return bad("names like .NAME.1a2b3c4d.part are kept for unfinished copies; rename it");
     }
     Ok(())
 }

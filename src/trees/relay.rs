@@ -181,7 +181,7 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
             }
             Message::Hole { size } => tell(says, Seen::Skims(*size)),
             Message::Copy { size, .. } => tell(says, Seen::Reuses(*size)),
-            Message::Whole { .. } => {}
+            Message::Blocks | Message::Piece { .. } | Message::Whole { .. } => {}
             Message::End { .. } => return end(&shared.target_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
             other => return Err(out_of_turn(other, "list, small, large or end")),
@@ -242,7 +242,7 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
                 }
                 answered = end;
             }
-            Message::Chunks { .. } => {}
+            Message::Chunks { .. } | Message::Mend { .. } => {}
             Message::Kept => words_of(&body)?.into_iter().try_for_each(|word| note_word(word, shared, says))?,
             Message::End { .. } => return end(&shared.source_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),

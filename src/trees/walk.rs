@@ -21,7 +21,7 @@ use super::filter::Filter;
 use super::first::{Earlier, FIRST_WINS, First, MET_MAX};
 use super::glob::{self, means_contents};
 use crate::below::Below;
-use crate::root::{Root, RootPath, advised, refusal};
+use crate::root::{Root, RootPath, advised, is_part_name, refusal};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
 use crate::wire::message::Kind;
@@ -346,6 +346,11 @@ impl Walk {
             if self.earlier(&top.name).is_some() {
                 return Some(passed_over(top.name.clone(), Kind::File));
             }
+            if let Ok(stat) = &looked
+                && is_part_name(name.as_bytes())
+            {
+                return Some(unfinished(top.name.clone(), stat));
+            }
             return Some(self.found(top.name.clone(), &top.ground.dir, looked.map_err(Into::into), place));
         }
         let earlier = self.earlier(&top.name);
@@ -439,6 +444,9 @@ impl Walk {
         let place =
             Place { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.how.follow };
         let mut looked = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
+        if is_part_name(name.as_bytes()) {
+            return looked.ok().map(|stat| unfinished(listed, &stat));
+        }
         let is_link = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
         if is_link && self.how.follow {
             looked = place.followed_stat();
@@ -632,6 +640,13 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
         error: None,
         skipped: None,
     }
+}
+
+/// What is called like an unfinished copy is not part of a tree, whatever it is.
+fn unfinished(path: Vec<u8>, stat: &Stat) -> Found {
+    let why = "its name is kept for unfinished copies; rename it if it is none";
+    let entry = Entry { skipped: Some(why.to_owned()), kind: Kind::Other, ..entry_of(path, stat) };
+    Found { entry, place: None, inode: None }
 }
 
 /// Modification time in nanoseconds since 1970, as the wire has it.

@@ -101,6 +101,10 @@ pub enum Message<'a> {
     /// Rename.
     Mv { path: Cow<'a, [u8]>, to: Cow<'a, [u8]> },
 
+    /// Which unfinished copies of mine are below this directory? With `clean`, remove those that nothing holds. The
+    /// answer: `data` of JSON lines, then `end`.
+    Parts { path: Cow<'a, [u8]>, clean: bool },
+
     /// Send me this file: `file`, `data`, `end`.
     Get { path: Cow<'a, [u8]> },
     /// The file that follows.
@@ -130,6 +134,14 @@ pub enum Message<'a> {
     Hole { size: u64 },
     /// Of a large file: so many bytes that the other version there has from `offset` on.
     Copy { offset: u64, size: u64 },
+    /// Of a large file that does not begin at 0: the values of that beginning, one a block of 16 MiB, for the target to
+    /// compare. Body: 32 bytes each.
+    Blocks,
+    /// From the target: of a large file that has ended, these stretches of the beginning are not what the source has.
+    /// Body: JSON lines.
+    Mend { entry: u32 },
+    /// Of a large file that is mended: `data` of `size` bytes follow, which belong at `offset`.
+    Piece { offset: u64, size: u64 },
     /// The large file has ended.
     Whole { total: Total<'a> },
     /// A file whose digest the target asked about is the same there.
@@ -288,8 +300,9 @@ impl Message<'_> {
     pub const NAMES: &'static [&'static str] = &[
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
         "left", "nick", "renamed", "names", "dropped", "exec", "signal", "window", "outcome", "job", "jobs", "attach",
-        "kill", "place", "places", "cd", "pwd", "cwd", "ls", "mkdir", "rm", "mv", "get", "file", "put", "pull", "push",
-        "list", "want", "chunks", "small", "large", "hole", "copy", "whole", "same", "lost", "kept",
+        "kill", "place", "places", "cd", "pwd", "cwd", "ls", "mkdir", "rm", "mv", "parts", "get", "file", "put",
+        "pull", "push", "list", "want", "chunks", "small", "large", "packed", "hole", "copy", "blocks", "mend",
+        "piece", "whole", "same", "lost", "kept",
     ];
 
     /// The word on the wire.
@@ -330,6 +343,7 @@ impl Message<'_> {
             Self::Mkdir { .. } => "mkdir",
             Self::Rm { .. } => "rm",
             Self::Mv { .. } => "mv",
+            Self::Parts { .. } => "parts",
             Self::Get { .. } => "get",
             Self::File(_) => "file",
             Self::Put { .. } => "put",
@@ -343,6 +357,9 @@ impl Message<'_> {
             Self::Packed { .. } => "packed",
             Self::Hole { .. } => "hole",
             Self::Copy { .. } => "copy",
+            Self::Blocks => "blocks",
+            Self::Mend { .. } => "mend",
+            Self::Piece { .. } => "piece",
             Self::Whole { .. } => "whole",
             Self::Same { .. } => "same",
             Self::Lost { .. } => "lost",
@@ -408,7 +425,7 @@ impl Message<'_> {
                 h.to = text(to);
             }
             Self::Dropped { count } => h.count = Some(*count),
-            Self::Same { entry } => h.entry = Some(*entry),
+            Self::Same { entry } | Self::Mend { entry } => h.entry = Some(*entry),
             Self::Hole { size } => h.size = Some(*size),
             Self::Exec { form, path, place, terms } => {
                 h.form = Some(*form);
@@ -454,6 +471,10 @@ impl Message<'_> {
                 (h.path, h.path_b64) = name(path);
                 h.parents = *parents;
             }
+            Self::Parts { path, clean } => {
+                (h.path, h.path_b64) = name(path);
+                h.clean = *clean;
+            }
             Self::Rm { path, recursive } => {
                 (h.path, h.path_b64) = name(path);
                 h.recursive = *recursive;
@@ -475,6 +496,7 @@ impl Message<'_> {
             | Self::Large { .. }
             | Self::Packed { .. }
             | Self::Copy { .. }
+            | Self::Piece { .. }
             | Self::Lost { .. } => self.fill_of_trees(&mut h),
             Self::End { total: None }
             | Self::Eof
@@ -484,6 +506,7 @@ impl Message<'_> {
             | Self::Places
             | Self::Pull
             | Self::Small
+            | Self::Blocks
             | Self::Kept => {}
         }
         h
@@ -513,7 +536,7 @@ impl Message<'_> {
                 h.of = Some(*of);
                 h.size = Some((*size).into());
             }
-            Self::Copy { offset, size } => {
+            Self::Copy { offset, size } | Self::Piece { offset, size } => {
                 h.offset = *offset;
                 h.size = Some(*size);
             }
@@ -670,6 +693,8 @@ pub struct Header<'a> {
     parents: bool,
     #[serde(skip_serializing_if = "is_default")]
     recursive: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    clean: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -780,6 +805,7 @@ impl<'a> Fields<'a> {
             "mkdir" => Message::Mkdir { path: self.path()?, parents: self.h.parents },
             "rm" => Message::Rm { path: self.path()?, recursive: self.h.recursive },
             "mv" => Message::Mv { path: self.path()?, to: self.to()? },
+            "parts" => Message::Parts { path: self.path()?, clean: self.h.clean },
             "get" => Message::Get { path: self.path()? },
             "file" => Message::File(self.attributes()?),
             "put" => Message::Put { path: self.path()?, name: self.own_name()?, attributes: self.attributes()? },
@@ -804,6 +830,9 @@ impl<'a> Fields<'a> {
             "hole" => Message::Hole { size: self.need(self.h.size, "size")? },
             "packed" => Message::Packed { of: self.need(self.h.of, "of")?, size: self.short_size()? },
             "copy" => Message::Copy { offset: self.h.offset, size: self.need(self.h.size, "size")? },
+            "blocks" => Message::Blocks,
+            "mend" => Message::Mend { entry: self.need(self.h.entry, "entry")? },
+            "piece" => Message::Piece { offset: self.h.offset, size: self.need(self.h.size, "size")? },
             "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
             "same" => Message::Same { entry: self.need(self.h.entry, "entry")? },
             "lost" => Message::Lost {

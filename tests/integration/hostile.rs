@@ -96,6 +96,7 @@ fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("mkdir", request(r#""type":"mkdir","path":"made","parents":true"#, &[]), "ok"),
         ("rm", request(r#""type":"rm","path":"made","recursive":true"#, &[]), "ok"),
         ("mv", request(r#""type":"mv","path":"new","to":"dir""#, &[]), "ok"),
+        ("parts", request(r#""type":"parts","path":"dir""#, &[]), "end"),
     ];
     for verb in VERBS {
         assert!(turns.iter().any(|(name, ..)| *name == verb.name), "{} has no conversation here", verb.name);

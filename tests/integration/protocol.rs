@@ -135,6 +135,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("mkdir", Message::Mkdir { path: bytes("a/b"), parents: true }, b""),
         ("rm", Message::Rm { path: bytes("a"), recursive: true }, b""),
         ("mv", Message::Mv { path: bytes("a"), to: bytes("b") }, b""),
+        ("parts", Message::Parts { path: bytes("docs"), clean: true }, b""),
         ("get", Message::Get { path: bytes("a \"b\"") }, b""),
         ("get, a name that is not UTF-8", Message::Get { path: Cow::Borrowed(b"a\xff") }, b""),
         ("file", Message::File(file), b""),
@@ -150,7 +151,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         (
             "want",
             Message::Want { count: 4, path: None, name: None },
-            b"{\"first\":1}\n{\"first\":2,\"offset\":16777216,\"blake3\":\"8f8e\",\"chunks\":true}\n",
+            b"{\"first\":1}\n{\"first\":2,\"offset\":16777216,\"chunks\":true}\n",
         ),
         ("chunks", Message::Chunks { entry: 2, average: 32_768 }, CHUNKS),
         ("small", Message::Small, SMALL),
@@ -162,6 +163,9 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("packed", Message::Packed { of: Packed::Data, size: 1000 }, ZSTD),
         ("hole", Message::Hole { size: 4096 }, b""),
         ("copy", Message::Copy { offset: 98_304, size: 65_536 }, b""),
+        ("blocks", Message::Blocks, &[0xa5; 32]),
+        ("mend", Message::Mend { entry: 2 }, b"{\"offset\":0,\"size\":16777216}\n"),
+        ("piece", Message::Piece { offset: 0, size: 16_777_216 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
         ("same", Message::Same { entry: 2 }, b""),
         (

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ mod lines;
 mod odd;
 #[path = "trees/packed.rs"]
 mod packed;
+#[path = "trees/parts.rs"]
+mod parts;
 #[path = "trees/resume.rs"]
 mod resume;
 #[path = "trees/same.rs"]
@@ -146,11 +148,10 @@ fn with(path: &Path, behind: &str) -> std::ffi::OsString {
     path
 }
 
-/// The name under which a file called `name` arrives.
-fn part_of(name: &[u8], end: &str) -> std::ffi::OsString {
-    let digits = blake3::hash(name).to_hex();
-    let part = [b".", name, b".", &digits.as_bytes()[..8], b".", end.as_bytes()].concat();
-    std::ffi::OsString::from_vec(part)
+/// The one unfinished copy in `dir`.
+fn part_in(dir: &Path) -> PathBuf {
+    let [part] = &strays(dir)[..] else { panic!("one unfinished copy: {:?}", strays(dir)) };
+    dir.join(part)
 }
 
 /// A program's end: its code, and all that it said on standard error.

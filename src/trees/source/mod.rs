@@ -12,10 +12,9 @@ use std::thread;
 use crate::line::{LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::Control;
-use crate::trees::body::Wanted;
+use crate::trees::body::{Stretch, Wanted};
 use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
 use crate::trees::hear::{Heard, Said, Word, bad_chunks, bad_want, hear};
-use crate::trees::large::Offer;
 use crate::trees::outlet::Outlet;
 use crate::trees::share::{Last, Share};
 use crate::trees::walk::{self, Found, Opener, Place, Walk};
@@ -50,8 +49,8 @@ struct WantedFile {
     path: Vec<u8>,
     size: u64,
     place: Place,
-    /// What the target has of it.
-    offer: Option<Offer>,
+    /// The target has so many bytes of it, from an earlier attempt.
+    offset: u64,
     /// The digest of the file there: it is wanted only if it is another one.
     there: Option<String>,
     /// What the target has of another version.
@@ -84,6 +83,8 @@ pub struct Source<'s> {
     told: BTreeSet<u32>,
     /// Files that were sent, and not yet confirmed.
     sent: BTreeMap<u32, (Vec<u8>, u64)>,
+    /// What the target wants again of a file whose beginning it had.
+    mend: Option<(u32, Vec<Stretch>)>,
     /// The `small` frame that is being filled.
     small: Vec<u8>,
     /// What a piece of a large file is read into.
@@ -113,6 +114,7 @@ impl<'s> Source<'s> {
             known_len: 0,
             told: BTreeSet::new(),
             sent: BTreeMap::new(),
+            mend: None,
             small: Vec::new(),
             piece: Vec::new(),
             has_ended: false,
@@ -165,7 +167,7 @@ impl<'s> Source<'s> {
                     match said.recv() {
                         Ok(Said::End | Said::Broken(Error::Refused(_))) => self.is_heard_out = true,
                         Ok(Said::Broken(lost)) => return Err(lost),
-                        Ok(Said::Want { .. } | Said::Chunks(..) | Said::Kept(_)) => {}
+                        Ok(Said::Want { .. } | Said::Chunks(..) | Said::Mend(..) | Said::Kept(_)) => {}
                         Err(_gone) => break,
                     }
                 }
@@ -244,6 +246,12 @@ impl<'s> Source<'s> {
                 }
                 Ok(())
             }
+            Said::Mend(entry, stretches) => {
+                if self.mend.replace((entry, stretches)).is_some() {
+                    return Err(bad_want("it wants another file mended before the last one was"));
+                }
+                Ok(())
+            }
             Said::Kept(words) => words.into_iter().try_for_each(|word| match word {
                 Word::Safe(first, count) => self.take_safe(first, count),
                 Word::Failed(entry, why) => self.take_failed(entry, &why),
@@ -278,13 +286,10 @@ impl<'s> Source<'s> {
             // What lies behind is never met, and remains: see below.
             let is_in = |range: &Wanted| range.first <= entry && entry - range.first < range.count;
             if let Some(range) = wanted.peek_mut().filter(|range| is_in(range)) {
-                let (offer, there) = match (range.offset, range.blake3.take()) {
-                    (Some(offset), Some(blake3)) => (Some(Offer { offset, blake3 }), None),
-                    (_, there) => (None, there),
-                };
+                let (offset, there) = (range.offset.unwrap_or(0), range.blake3.take());
                 let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
                 let known = if range.chunks { self.known.remove(&entry) } else { None };
-                self.wanted.push_back(WantedFile { entry, path, size, place, offer, there, known });
+                self.wanted.push_back(WantedFile { entry, path, size, place, offset, there, known });
             } else if place.is_some() && !was_told {
                 (self.watch)(Event::Unchanged(size))?;
             }

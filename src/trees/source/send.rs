@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 use rustix::fs::Stat;
 
 use super::{RECORD_LEN, Source, WantedFile, explained};
+use crate::digest::ChainingValue;
 use crate::part::read_at;
+use crate::trees::body::Stretch;
 use crate::trees::delta::{Changes, Known, Pieces};
-use crate::trees::hear::Heard;
-use crate::trees::large::{Large, Offer, Piece, digest_of};
+use crate::trees::hear::{Heard, bad_want};
+use crate::trees::large::{Large, Piece, digest_of};
 use crate::trees::walk::mtime_ns;
 use crate::trees::{Event, SMALL_FRAME_LEN, SMALL_LEN_MAX};
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
@@ -20,21 +20,23 @@ use crate::wire::message::{Attributes, Message};
 
 /// A file that changes while it is read is read once more.
 const READS_MAX: usize = 2;
+/// How often the beginning that a target has may be mended: what it has does not change in between.
+const MENDS_MAX: usize = 2;
+/// Values of blocks in one `blocks`.
+const BLOCKS_MAX: usize = 16 * 1024;
 
 /// How reading one file went.
 enum Read {
     Whole,
     /// It is another one than when it was begun.
     Changed,
-    /// What the target has of it is something else.
-    OtherPart,
     /// The target cannot take it.
     Refused,
 }
 
 impl Source<'_> {
     pub(super) fn send_file(&mut self, wanted: WantedFile, said: &Heard<'_>) -> Result<()> {
-        let WantedFile { entry, path, size, place, mut offer, mut there, known } = wanted;
+        let WantedFile { entry, path, size, place, mut offset, mut there, known } = wanted;
         self.known_len -= known.as_ref().map_or(0, |known| known.told_len);
         // It is opened as late as possible, and what it is then counts.
         let (mut reads, mut is_large) = (0, false);
@@ -60,13 +62,13 @@ impl Source<'_> {
                 return self.lose(entry, &path, &Refusal::new(ErrorCode::Failed, text));
             }
             let opened = Opened { entry, path: &path, file: &file, stat: &stat };
-            let read = if size_now <= SMALL_LEN_MAX && offer.is_none() && !is_large {
+            let read = if size_now <= SMALL_LEN_MAX && offset == 0 && !is_large {
                 self.add_small(&opened)
             } else {
                 self.send_small()?;
                 is_large = true;
-                let offer = offer.take().filter(|offer| offer.offset <= size_now);
-                self.send_large(&opened, (offer, known.as_ref()), said)
+                let offset = Some(std::mem::take(&mut offset)).filter(|offset| *offset <= size_now);
+                self.send_large(&opened, (offset.unwrap_or(0), known.as_ref()), said)
             };
             let why = match read {
                 Ok(Read::Whole) => {
@@ -87,7 +89,6 @@ impl Source<'_> {
                     reads += 1;
                     "it changed while it was read"
                 }
-                Ok(Read::OtherPart) => "what an earlier attempt left is of another file",
                 Err(Error::Ours { source, .. }) => return self.lose(entry, &path, &explained(&place, &source)),
                 Err(error) => return Err(error),
             };
@@ -146,37 +147,38 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Sends a large file, from where the target's part ends, if it has one and that is of this file.
+    /// Sends a large file, from where the target's part ends, if it has one.
     fn send_large(
         &mut self,
         opened: &Opened<'_>,
-        (offer, known): (Option<Offer>, Option<&Known>),
+        (offset, known): (u64, Option<&Known>),
         said: &Heard<'_>,
     ) -> Result<Read> {
         let Opened { entry, path, file, stat } = *opened;
-        let offset = offer.as_ref().map_or(0, |offer| offer.offset);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         if self.piece.is_empty() {
             self.piece = vec![0; self.out.piece_len()];
         }
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let begun = Large::begin(scope, (file, size), offer, &is_over, &mut self.piece);
-            let Some(mut large) = begun.map_err(ours)? else { return Ok(Read::OtherPart) };
-            (self.watch)(Event::Begins { path, size, offset })?;
-            let attributes = Attributes { size, mtime_ns: Some(mtime_ns(stat)), mode: Some(stat.st_mode & 0o777) };
-            self.out.sender.queue(&Message::Large { entry, offset, attributes }, &[])?;
-            let mut pieces = match known {
-                Some(known) => Pieces::Changes(Changes::new(known, self.out.piece_len())),
-                None => Pieces::All(std::mem::take(&mut self.piece)),
-            };
-            let sent = self.send_pieces(opened, &mut large, &mut pieces, said);
-            if let Pieces::All(piece) = pieces {
-                self.piece = piece;
-            }
-            is_over.store(true, Ordering::Relaxed);
-            sent
-        })
+        let mut large = match Large::begin((file, size), offset) {
+            Ok(large) => large,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Read::Changed),
+            Err(error) => return Err(ours(error)),
+        };
+        (self.watch)(Event::Begins { path, size, offset })?;
+        let attributes = Attributes { size, mtime_ns: Some(mtime_ns(stat)), mode: Some(stat.st_mode & 0o777) };
+        self.out.sender.queue(&Message::Large { entry, offset, attributes }, &[])?;
+        let mut pieces = match known {
+            Some(known) => Pieces::Changes(Changes::new(known, self.out.piece_len())),
+            None => Pieces::All(std::mem::take(&mut self.piece)),
+        };
+        let sent = self.send_pieces(opened, &mut large, &mut pieces, said);
+        if let Pieces::All(piece) = pieces {
+            self.piece = piece;
+        }
+        match sent {
+            Ok(Read::Whole) if offset > 0 => self.mend(opened, &large, said),
+            sent => sent,
+        }
     }
 
     fn send_pieces(
@@ -207,19 +209,72 @@ impl Source<'_> {
             if !self.sent.contains_key(&opened.entry) {
                 return Ok(Read::Refused);
             }
-            if large.is_checked_by_now() && !large.is_the_same_file().map_err(ours)? {
-                return Ok(Read::OtherPart);
-            }
+            self.tell_beginning(large, false)?;
         }
-        let now = rustix::fs::fstat(opened.file).map_err(|error| ours(error.into()))?;
-        if !large.is_at_the_end() || !is_same(opened.stat, &now) {
+        if !large.is_at_the_end() || !opened.is_same()? {
             return Ok(Read::Changed);
         }
-        if !large.is_the_same_file().map_err(ours)? {
-            return Ok(Read::OtherPart);
-        }
+        self.tell_beginning(large, true)?;
         self.out.sender.queue(&Message::Whole { total: large.total() }, &[])?;
         Ok(Read::Whole)
+    }
+
+    /// Tells the values of the beginning that the target has, once they are known.
+    fn tell_beginning(&mut self, large: &mut Large<'_>, waits: bool) -> Result<()> {
+        let values: Vec<ChainingValue> = large.beginning(waits).map_err(ours)?.unwrap_or_default();
+        values.chunks(BLOCKS_MAX).try_for_each(|some| self.out.sender.queue(&Message::Blocks, some.as_flattened()))
+    }
+
+    /// Waits until the target has compared a file whose beginning it had, and sends again what of that is not the same.
+    fn mend(&mut self, opened: &Opened<'_>, large: &Large<'_>, said: &Heard<'_>) -> Result<Read> {
+        self.out.sender.flush()?;
+        let mut mends = 0;
+        while self.sent.contains_key(&opened.entry) {
+            let Some(stretches) = self.mend.take_if(|(entry, _)| *entry == opened.entry) else {
+                self.hear_next(said)?;
+                continue;
+            };
+            mends += 1;
+            if mends > MENDS_MAX {
+                return Err(bad_want("it asks for the same stretches of a file again and again"));
+            }
+            let wanted: u64 = stretches.1.iter().fold(0, |sum, stretch| sum.saturating_add(stretch.size));
+            let why = format!("{wanted} bytes that an earlier attempt brought are not the same any more");
+            (self.watch)(Event::Mends { path: opened.path, why: &why })?;
+            for stretch in stretches.1 {
+                if !self.send_stretch(opened, stretch, said)? {
+                    return Ok(Read::Changed);
+                }
+            }
+            if !opened.is_same()? {
+                return Ok(Read::Changed);
+            }
+            self.out.sender.send(&Message::Whole { total: large.total() }, &[])?;
+        }
+        Ok(Read::Whole)
+    }
+
+    /// Sends a stretch of a file; `false`: it is not there.
+    fn send_stretch(&mut self, opened: &Opened<'_>, stretch: Stretch, said: &Heard<'_>) -> Result<bool> {
+        let Stretch { offset, size } = stretch;
+        self.out.sender.queue(&Message::Piece { offset, size }, &[])?;
+        let (mut at, end) = (offset, offset.saturating_add(size));
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.resize(self.out.piece_len(), 0);
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+            let read = read_at(opened.file, piece.get_mut(..wanted).unwrap_or_default(), at).map_err(ours)?;
+            if read == 0 {
+                return Ok(false);
+            }
+            let saved = self.out.data(piece.get(..read).unwrap_or_default())?;
+            (self.watch)(Event::Moved(read as u64))?;
+            (self.watch)(Event::Saves(saved))?;
+            self.hear_what_came(said)?;
+            at += read as u64;
+        }
+        self.piece = piece;
+        Ok(true)
     }
 }
 
@@ -230,6 +285,14 @@ struct Opened<'o> {
     path: &'o [u8],
     file: &'o File,
     stat: &'o Stat,
+}
+
+impl Opened<'_> {
+    /// Whether nothing has been written to it since it was opened, as far as the system says.
+    fn is_same(&self) -> Result<bool> {
+        let now = rustix::fs::fstat(self.file).map_err(|error| ours(error.into()))?;
+        Ok(is_same(self.stat, &now))
+    }
 }
 
 /// A file's error, until its name is known.

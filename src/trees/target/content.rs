@@ -1,5 +1,6 @@
 //! What comes of the files that were wanted: small ones whole, large ones piece by piece.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::time::Instant;
@@ -8,15 +9,20 @@ use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::{Expected, Turn, bad_small, too_large};
 use crate::below::split;
+use crate::digest::{BLOCK_LEN, ChainingValue};
 use crate::line::LineReceiver;
-use crate::part::{PIECE_LEN, Part, read_at};
+use crate::part::{PIECE_LEN, Part, Verified, read_at};
 use crate::trees::batch::Whole;
+use crate::trees::body::{Stretch, write_line};
 use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::HOLE_LEN_MAX;
 use crate::trees::source::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Deed, Event};
 use crate::wire::error::{ErrorCode, Refusal, Result};
-use crate::wire::message::{Attributes, Packed, Total};
+use crate::wire::message::{Attributes, Message, Packed, Total};
+
+/// Stretches of one file that are asked for again; in a frame of JSON lines there is room for them.
+const STRETCHES_MAX: usize = 16 * 1024;
 
 /// A large file that is coming.
 #[derive(Debug)]
@@ -26,11 +32,40 @@ pub(super) struct Current {
     attributes: Attributes,
     /// `None`: it could not be written, and the rest of it is passed over.
     part: Option<Part>,
+    /// What an earlier attempt had brought, in bytes.
+    offset: u64,
+    /// The source's values of that.
+    beginning: Vec<ChainingValue>,
+    /// What of it is sent again.
+    mend: VecDeque<Stretch>,
+    /// What of that is coming: where the next byte belongs, and where it ends.
+    stretch: Option<(u64, u64)>,
+    /// What came again and is to be hashed.
+    mended: Vec<Stretch>,
     /// The version that is there, once something of it was used.
     other: Option<File>,
     began: Instant,
     /// Bytes of it that came over the line.
     came: u64,
+}
+
+impl Current {
+    fn new((entry, expected): (u32, Expected), (attributes, offset): (Attributes, u64), part: Option<Part>) -> Self {
+        Self {
+            entry,
+            expected,
+            attributes,
+            part,
+            offset,
+            beginning: Vec::new(),
+            mend: VecDeque::new(),
+            stretch: None,
+            mended: Vec::new(),
+            other: None,
+            began: Instant::now(),
+            came: 0,
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -100,7 +135,7 @@ impl Turn<'_> {
         let (dir, name) = split(&path);
         let put = |turn: &mut Self| {
             let dir = turn.target.place.dir(dir)?;
-            Part::whole(dir, name, &attributes, bytes)
+            turn.target.place.parts.whole(dir, name, &attributes, bytes)
         };
         let mut written = put(self);
         if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
@@ -127,47 +162,34 @@ impl Turn<'_> {
     }
 
     pub(super) fn begin_large(&mut self, entry: u32, offset: u64, sent: Attributes) -> Result<()> {
-        let (expected, part) = match self.target.current.take() {
+        let (mut expected, part) = match self.target.current.take() {
             Some(Current { entry: same, expected, part, .. }) if same == entry => {
-                let why = "it changed, or is another one than its beginning here";
-                (self.watch)(Event::Again { path: &expected.path, why })?;
+                (self.watch)(Event::Again { path: &expected.path, why: "it changed while it was read" })?;
                 (expected, part)
             }
             Some(_) => return Err(bad_small("a large file came inside another")),
-            None => {
-                let mut expected = self.expect(entry)?;
-                let part = expected.part.take().map(|part| *part);
-                (expected, part)
-            }
+            None => (self.expect(entry)?, None),
         };
         let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
         if self.target.place.keeping.dry_run {
             self.tell(entry, Deed::Copied, &expected.path, sent.size)?;
-            self.target.current =
-                Some(Current { entry, expected, attributes, part: None, other: None, began: Instant::now(), came: 0 });
+            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None));
             return Ok(());
         }
         if self.is_too_large(sent.size) {
             let why = too_large(&self.target.place.shown(&expected.path), sent.size);
             self.fail(entry, &expected.path, &why)?;
-            self.target.current =
-                Some(Current { entry, expected, attributes, part: None, other: None, began: Instant::now(), came: 0 });
+            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None));
             return Ok(());
         }
         let (dir, name) = split(&expected.path);
-        let opened = match part {
-            Some(part) => Ok(part),
-            None => self.target.place.dir(dir).and_then(|dir| Part::open(dir, name, &attributes)),
+        let place = &mut self.target.place;
+        let begun = match (part, expected.part.take()) {
+            (Some(mut part), _) if offset == 0 => part.clear().map(|()| part),
+            (None, Some(leftover)) if offset == leftover.len() => place.parts.resume(*leftover),
+            (None, _) if offset == 0 => place.dir(dir).and_then(|dir| place.parts.create_kept(dir, name, &attributes)),
+            _ => return Err(bad_small("a large file begins where none of it was offered")),
         };
-        let begun = opened.and_then(|mut part| {
-            if !self.target.place.keeping.sync {
-                part.without_sync();
-            }
-            if offset != 0 && offset != part.size() {
-                return Err(io::Error::other(format!("{} bytes are here, {offset} are said to be", part.size())));
-            }
-            part.cut(offset).map(|()| part)
-        });
         (self.watch)(Event::Begins { path: &expected.path, size: sent.size, offset })?;
         let part = match begun {
             Ok(part) => Some(part),
@@ -176,8 +198,7 @@ impl Turn<'_> {
                 None
             }
         };
-        self.target.current =
-            Some(Current { entry, expected, attributes, part, other: None, began: Instant::now(), came: 0 });
+        self.target.current = Some(Current::new((entry, expected), (attributes, offset), part));
         Ok(())
     }
 
@@ -211,12 +232,19 @@ impl Turn<'_> {
     fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
         (self.watch)(Event::Moved(bytes.len() as u64))?;
         let Some(current) = &mut self.target.current else { return Ok(()) };
-        let Some(part) = &mut current.part else { return Ok(()) };
-        if part.size().saturating_add(bytes.len() as u64) > current.attributes.size {
-            return Err(bad_small("a large file is longer than it was said to be"));
-        }
         current.came += bytes.len() as u64;
-        let Err(error) = part.write(bytes) else { return Ok(()) };
+        let Some(part) = &mut current.part else { return Ok(()) };
+        let written = match &mut current.stretch {
+            Some((at, end)) if end.saturating_sub(*at) < bytes.len() as u64 => {
+                return Err(bad_small("a stretch of a file is longer than it was said to be"));
+            }
+            Some((at, _)) => part.mend(bytes, *at).inspect(|()| *at += bytes.len() as u64),
+            None if part.size().saturating_add(bytes.len() as u64) > current.attributes.size => {
+                return Err(bad_small("a large file is longer than it was said to be"));
+            }
+            None => part.write(bytes),
+        };
+        let Err(error) = written else { return Ok(()) };
         let (entry, path) = (current.entry, current.expected.path.clone());
         current.part = None;
         self.fail_or_stop(entry, &path, &error)
@@ -272,15 +300,78 @@ impl Turn<'_> {
         self.fail_or_stop(entry, &path, &error)
     }
 
+    /// The source's values of a beginning that was there.
+    pub(super) fn take_blocks(&mut self, receiver: &mut LineReceiver) -> Result<()> {
+        let body = receiver.body(BODY_LEN_MAX)?;
+        let Some(current) = &mut self.target.current else { return Err(bad_small("blocks came outside a file")) };
+        let (values, rest) = body.as_chunks::<{ blake3::OUT_LEN }>();
+        let len_max = usize::try_from(current.offset.div_ceil(BLOCK_LEN)).unwrap_or(usize::MAX);
+        if !rest.is_empty() || current.beginning.len() + values.len() > len_max {
+            return Err(bad_small("there are more blocks than the beginning has that was here"));
+        }
+        current.beginning.extend_from_slice(values);
+        Ok(())
+    }
+
+    /// A stretch of a beginning that was not the same comes again.
+    pub(super) fn begin_stretch(&mut self, stretch: Stretch) -> Result<()> {
+        let Some(current) = &mut self.target.current else { return Err(bad_small("a piece came outside a file")) };
+        if current.stretch.is_some_and(|(at, end)| at != end) || current.mend.pop_front() != Some(stretch) {
+            return Err(bad_small("a piece came that was not asked for, or before the last one was whole"));
+        }
+        current.stretch = Some((stretch.offset, stretch.offset + stretch.size));
+        current.mended.push(stretch);
+        Ok(())
+    }
+
     pub(super) fn end_large(&mut self, total: &Total<'_>) -> Result<()> {
-        let Some(Current { entry, expected, attributes, part, other, began, came }) = self.target.current.take() else {
+        let Some(mut current) = self.target.current.take() else {
             return Err(bad_small("the end of a large file came outside one"));
         };
+        if !current.mend.is_empty() || current.stretch.is_some_and(|(at, end)| at != end) {
+            return Err(bad_small("a large file ended before all that was asked for again has come"));
+        }
         // It failed before, and that was said.
-        let Some(part) = part else { return Ok(()) };
-        let (path, clears, size) = (expected.path, expected.clears, part.size());
-        self.target.has_come(came, began.elapsed());
-        match part.verify(total, &attributes) {
+        let Some(mut part) = current.part.take() else { return Ok(()) };
+        self.target.has_come(current.came, current.began.elapsed());
+        let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
+        let mut hashed = mended.iter().map(|stretch| part.hash_again((stretch.offset, stretch.size)));
+        let as_sent = hashed.try_for_each(|hashed| hashed);
+        let as_sent = as_sent.and_then(|()| part.is_as_sent(total));
+        if current.offset > 0 && is_first && matches!(as_sent, Ok(false)) && part.size() == total.size {
+            let stretches = part.bad_stretches(&current.beginning);
+            if !stretches.is_empty() && !current.beginning.is_empty() {
+                current.part = Some(part);
+                return self.ask_again(current, stretches);
+            }
+        }
+        let (size, is_resumed) = (part.size(), current.offset > 0);
+        let verified = as_sent.and_then(|_| part.verify(total, &current.attributes));
+        self.finish_large(current, verified, size)?;
+        // The source waits for it.
+        if is_resumed { self.commit() } else { Ok(()) }
+    }
+
+    /// Asks for what of a beginning is not what the source has.
+    fn ask_again(&mut self, mut current: Current, stretches: Vec<(u64, u64)>) -> Result<()> {
+        let stretches = stretches.into_iter().map(|(offset, size)| Stretch { offset, size });
+        // A line is short, and what does not fit into one frame would be asked for by the next attempt.
+        current.mend = stretches.take(STRETCHES_MAX).collect();
+        let mut body = Vec::new();
+        for stretch in &current.mend {
+            write_line(stretch, &mut body)?;
+        }
+        let wanted = current.mend.iter().map(|stretch| stretch.size).sum::<u64>();
+        let why = format!("{wanted} bytes that an earlier attempt brought are not the same any more");
+        (self.watch)(Event::Mends { path: &current.expected.path, why: &why })?;
+        let asked = self.sender.send(&Message::Mend { entry: current.entry }, &body);
+        self.target.current = Some(current);
+        asked
+    }
+
+    fn finish_large(&mut self, current: Current, verified: io::Result<Verified>, size: u64) -> Result<()> {
+        let Current { entry, expected: Expected { path, clears, .. }, other, .. } = current;
+        match verified {
             Ok(file) => self.target.batch.add(Whole { entry, path, size, clears, file }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData && other.is_some() => {
                 let text = "what is here changed while parts of it were used; run it again";

@@ -15,10 +15,10 @@ use self::mirroring::Room;
 use self::ranges::Ranges;
 use crate::below::split;
 use crate::line::{LineReceiver, LineSender};
-use crate::part::Part;
+use crate::part::resume::Leftover;
 use crate::trees::asked::Asked;
 use crate::trees::batch::{Batch, Fate};
-use crate::trees::body::{Kept, Wanted, lines, write_line};
+use crate::trees::body::{Kept, Stretch, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::filter::Filter;
 use crate::trees::first::{Earlier, FIRST_WINS, Groups, MET_MAX};
@@ -114,7 +114,7 @@ pub struct Target {
 struct Expected {
     path: Vec<u8>,
     mode: u32,
-    part: Option<Box<Part>>,
+    part: Option<Box<Leftover>>,
     /// Something of another kind stands in its place, and goes when the file is whole.
     clears: bool,
     /// Of a file that may be the same: what was listed.
@@ -243,6 +243,8 @@ impl Turn<'_> {
                 Message::Data { .. } => self.take_piece(receiver)?,
                 Message::Hole { size } => self.take_hole(size)?,
                 Message::Copy { offset, size } => self.take_copy(offset, size)?,
+                Message::Blocks => self.take_blocks(receiver)?,
+                Message::Piece { offset, size } => self.begin_stretch(Stretch { offset, size })?,
                 Message::Whole { total: Total { size, blake3 } } => {
                     let total = Total { size, blake3: blake3.map(|blake3| blake3.into_owned().into()) };
                     self.end_large(&total)?;
@@ -480,7 +482,7 @@ impl Turn<'_> {
                 self.target.scanned += entry.size;
                 return self.ask(number, path, entry, digest);
             }
-            Ok(There::Other(Some(dir))) => self.find_part(&dir, &path, entry),
+            Ok(There::Other(Some(dir))) => Ok(self.find_part(&dir, &path, entry)),
             Ok(There::Other(None)) => Ok(None),
             Err(error) => Err(error),
         };
@@ -490,8 +492,8 @@ impl Turn<'_> {
                 let chunks = chunks_len > 0;
                 if let Some(part) = &part {
                     self.target.parts_open += 1;
-                    let (offset, blake3) = (Some(part.size()), Some(part.so_far()));
-                    self.target.wanted.add_with(&Wanted { offset, blake3, chunks, ..Wanted::plain(number) })?;
+                    let offset = Some(part.len());
+                    self.target.wanted.add_with(&Wanted { offset, chunks, ..Wanted::plain(number) })?;
                 } else if chunks {
                     self.target.wanted.add_with(&Wanted { chunks, ..Wanted::plain(number) })?;
                 } else {
@@ -553,14 +555,12 @@ impl Turn<'_> {
     }
 
     /// What an earlier attempt has left of a file.
-    fn find_part(&self, dir: &Arc<cap_std::fs::Dir>, path: &[u8], entry: &Entry) -> io::Result<Option<Part>> {
+    fn find_part(&self, dir: &Arc<cap_std::fs::Dir>, path: &[u8], entry: &Entry) -> Option<Leftover> {
         let Target { place, parts_open, .. } = &*self.target;
         if entry.size <= SMALL_LEN_MAX || !place.keeping.resume || *parts_open >= PARTS_OPEN_MAX {
-            return Ok(None);
+            return None;
         }
-        let attributes = place.attributes(entry.size, Some(entry.mtime_ns), entry.mode);
-        let part = Part::find(dir, split(path).1, &attributes)?;
-        Ok(part.filter(|part| (1..=entry.size).contains(&part.size())))
+        place.parts.find(dir, split(path).1).filter(|part| (1..=entry.size).contains(&part.len()))
     }
 
     /// One entry failed, and the others go on; but not on a disk that is full.

@@ -1,0 +1,40 @@
+//! `fput --list-parts` and `--clean-parts`: this user's unfinished copies on a server.
+
+use super::args::{Reach, Talk};
+use super::progress::{human_size, human_time};
+use super::remote::Remote;
+use super::{Exit, connect, printable, put_json, put_out, say};
+use crate::trees::unfinished::{Unfinished, call_parts};
+
+/// Lists the unfinished copies below `remote`; with `clean`, removes those that no transfer writes to.
+///
+/// # Errors
+/// The server cannot be reached or refuses, or standard output is closed.
+pub fn main(program: &str, remote: &Remote, clean: bool, (reach, talk): (&Reach, &Talk)) -> anyhow::Result<Exit> {
+    let mut line = connect::line(program, &remote.address, reach, talk)?;
+    let found = call_parts(&mut line, remote.path.as_encoded_bytes(), clean)?;
+    line.close();
+    if talk.json {
+        put_json(&found)?;
+    } else {
+        put_out(text(&found).as_bytes())?;
+    }
+    if !talk.quiet && !talk.json && found.is_empty() {
+        say(program, &format!("{}: no unfinished copies", remote.shown()));
+    }
+    Ok(Exit::Done)
+}
+
+fn text(found: &[Unfinished]) -> String {
+    found.iter().map(line_of).collect()
+}
+
+fn line_of(copy: &Unfinished) -> String {
+    let path = copy.path.bytes().map(|path| String::from_utf8_lossy(&path).into_owned()).unwrap_or_default();
+    let what = match copy {
+        Unfinished { removed: true, .. } => "removed".to_owned(),
+        Unfinished { held: true, .. } => "being written".to_owned(),
+        copy => format!("left {} ago", human_time(copy.age())),
+    };
+    format!("{}  {}  {what}\n", printable(&path), human_size(copy.size))
+}

@@ -1,0 +1,94 @@
+//! Unfinished copies: which of them a peer has below a directory, and their removal.
+//!
+//! ```text
+//! client: parts PATH (clean)      server: data* (a copy a line), end
+//! ```
+//!
+//! A peer is shown its own, so that nothing here tells what others do. The server's own user is shown all.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::PathText;
+use crate::line::Line;
+use crate::part::records::Record;
+use crate::session::Session;
+use crate::wire::error::{Error, Refusal, Result};
+use crate::wire::message::{Message, Stream};
+
+/// A listing leaves in pieces of about this length, in bytes.
+const PIECE_LEN: usize = 64 * 1024;
+
+/// An unfinished copy, a line of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The file that it is to become, from the root on.
+    pub path: PathText,
+    /// How much of it is there, in bytes.
+    pub size: u64,
+    /// When it was last written to, in seconds since 1970.
+    pub written: u64,
+    /// Whether a transfer writes to it now.
+    pub held: bool,
+    /// Whether it was removed just now.
+    #[serde(default)]
+    pub removed: bool,
+}
+
+impl Unfinished {
+    /// How long nothing was written to it.
+    pub fn age(&self) -> Duration {
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(self.written);
+        SystemTime::now().duration_since(written).unwrap_or_default()
+    }
+}
+
+/// Serves `parts`.
+///
+/// # Errors
+/// A refusal for the client, or the connection failed.
+pub fn serve_parts(line: &mut Line, session: &mut Session, path: &[u8], clean: bool) -> Result<()> {
+    let path = session.resolve(path)?;
+    session.root.open_dir(&path)?;
+    let (mut body, mut count) = (Vec::new(), 0_u64);
+    if let Some((records, owner)) = session.parts.recorded() {
+        let refused = |error: &std::io::Error| Refusal::from_io(&path.to_string(), error);
+        let root = session.root.own_path().map_err(|error| refused(&error))?;
+        let below = root.join(std::ffi::OsStr::from_bytes(path.to_wire().strip_prefix(b"/").unwrap_or_default()));
+        let is_meant = |record: &&Record| {
+            (record.owner == owner || session.is_own()) && record.dir().starts_with(&below) && record.is_there()
+        };
+        for record in records.all().iter().filter(is_meant) {
+            let file = record.dir().join(record.target());
+            let shown = file.strip_prefix(&root).unwrap_or(&file).as_os_str().as_bytes();
+            let size = std::fs::symlink_metadata(record.dir().join(record.name())).map_or(0, |found| found.len());
+            let held = record.is_held();
+            let removed = clean && !held && records.remove_part(record);
+            let path = PathText::of(&[b"/", shown].concat());
+            let unfinished = Unfinished { path, size, written: record.written, held, removed };
+            serde_json::to_writer(&mut body, &unfinished).map_err(|error| Error::ours("JSON")(error.into()))?;
+            body.push(b'\n');
+            count += 1;
+            if body.len() >= PIECE_LEN {
+                line.sender().send(&Message::Data { stream: Stream::Main }, &std::mem::take(&mut body))?;
+            }
+        }
+    }
+    session.report.outcome = Some(format!("{count} unfinished"));
+    if !body.is_empty() {
+        line.sender().queue(&Message::Data { stream: Stream::Main }, &body)?;
+    }
+    line.sender().send(&Message::End { total: None }, &[])
+}
+
+/// Asks for the unfinished copies of this peer below `path`; with `clean`, removes those that no transfer writes to.
+///
+/// # Errors
+/// The server refused, or the connection failed.
+pub fn call_parts(line: &mut Line, path: &[u8], clean: bool) -> Result<Vec<Unfinished>> {
+    line.receiver().begin_turn();
+    line.sender().send(&Message::Parts { path: path.into(), clean }, &[])?;
+    line.listing()
+}
