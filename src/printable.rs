@@ -120,9 +120,8 @@ fn is_active(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}')
 }
 
-/// One character of each kind that may reach nobody as it is, for the tests of what prints.
-#[cfg(test)]
-pub(crate) const KINDS: &[char] = &[
+/// One character of each kind that may reach nobody as it is, for the tests of all that prints.
+pub const KINDS: &[char] = &[
     '\u{1b}',
     '\u{7}',
     '\r',

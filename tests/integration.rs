@@ -49,6 +49,8 @@ mod raw;
 mod secure;
 #[path = "integration/server.rs"]
 mod server;
+#[path = "integration/shown.rs"]
+mod shown;
 #[path = "integration/standard.rs"]
 mod standard;
 #[path = "integration/talk.rs"]

@@ -94,7 +94,7 @@ impl Chat {
             match line.split_once(' ').map_or((line.as_str(), ""), |(word, rest)| (word, rest.trim())) {
                 ("", "") => {}
                 ("/q" | "/quit" | "/exit", _) => break,
-                ("/help", _) => say("chat", HELP.trim_end()),
+                ("/help", _) => HELP.lines().for_each(|line| say("chat", line)),
                 ("/names", _) => speaker.ask_names()?,
                 ("/nick", "") => say("chat", "/nick NAME: say which"),
                 ("/nick", nick) => speaker.rename(nick)?,

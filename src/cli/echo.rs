@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{put_json, put_out};
+use super::{put_json, tell};
 use crate::echo::{Measurement, measure};
 use crate::line::Line;
 use crate::session::millis;
@@ -15,7 +15,7 @@ pub fn run(line: &mut Line, count: u32, size: u64, json: bool) -> crate::wire::R
     // The greeting's round trip is not the echo's.
     line.greeting()?;
     let report = Report::of(&measure(line, count, size)?, count, size);
-    if json { put_json(&report) } else { put_out(report.text().as_bytes()) }
+    if json { put_json(&report) } else { tell(&report.text()) }
 }
 
 #[derive(Debug, Serialize)]

@@ -97,7 +97,7 @@ pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
 /// # Errors
 /// As [`put_out`].
 pub fn tell(text: &str) -> crate::wire::Result<()> {
-    put_out(printable_lines(text).as_bytes())
+    put_out(told(text).as_bytes())
 }
 
 /// Prints one JSON value on a line of its own.
@@ -122,5 +122,30 @@ pub fn put_error(data: &[u8]) -> crate::wire::Result<()> {
 /// terminal was closed, the disk is full) it is lost, and nothing else is: `eprintln!` would panic.
 pub fn say(program: &str, remark: &str) {
     use io::Write as _;
-    drop(standard::errors().write_all(format!("{program}: {}\n", printable(remark)).as_bytes()));
+    drop(standard::errors().write_all(remark_line(program, remark).as_bytes()));
+}
+
+fn told(text: &str) -> std::borrow::Cow<'_, str> {
+    printable_lines(text)
+}
+
+fn remark_line(program: &str, remark: &str) -> String {
+    format!("{program}: {}\n", printable(remark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::printable::KINDS;
+
+    #[test]
+    fn no_kind_of_character_goes_through_what_tells_a_person() {
+        for kind in KINDS {
+            let text = format!("a{kind}b\nc");
+            let escape: String = kind.escape_default().collect();
+            assert_eq!(told(&text), format!("a{escape}b\nc"));
+            // A remark is one line, whatever a stranger's text has in it.
+            assert_eq!(remark_line("rexec", &text), format!("rexec: a{escape}b\\nc\n"));
+        }
+    }
 }

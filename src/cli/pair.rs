@@ -17,7 +17,7 @@ use super::connect::{Dialled, NotTrusted, handshake, is_address, name_for, resol
 use super::exit::usage;
 use super::peers::Rule;
 use super::tcp_server::{Bind, serve_pairing};
-use super::{Exit, home, printable, put_json, put_out, say, standard, tcp_client, tcp_server};
+use super::{Exit, home, printable, put_json, say, standard, tcp_client, tcp_server, tell};
 use crate::line::Line;
 use crate::net::Address;
 use crate::net::address::Scheme;
@@ -119,7 +119,7 @@ fn changed(before: &str, after: &str) -> String {
 const MINUTES: u64 = OFFER_TIME_MAX.as_secs() / 60;
 
 fn show(offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<()> {
-    put_out(format!("{}\n", offer.code.as_str()).as_bytes())?;
+    tell(&format!("{}\n", offer.code.as_str()))?;
     let is_local =
         |address: &&String| address.starts_with("127.") || address.starts_with("[::1]") || address.starts_with("unix:");
     let port_of = |address: &String| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
@@ -172,7 +172,7 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
 /// What the other machine is here now, what that changes, and what can be done about it.
 fn tell_paired(home: &Home, (name, key): (&str, &str), before: Option<&Before>) -> anyhow::Result<()> {
     let now = Peers::load(home)?.by_name(name).map(KnownPeer::scope).unwrap_or_default();
-    put_out(format!("paired with {name}, {key}, which may {}\n", printable(&now)).as_bytes())?;
+    tell(&format!("paired with {name}, {key}, which may {}\n", printable(&now)))?;
     if let Some(before) = before {
         let name_before = if before.name == name { String::new() } else { format!(" as {}", before.name) };
         let how = if before.scope == now { "keeps what it could do".into() } else { changed(&before.scope, &now) };
@@ -270,7 +270,7 @@ fn tell_introduced(recorded: &Recorded, granted: Option<&Granted>) -> anyhow::Re
         }
         _ => String::new(),
     };
-    put_out(format!("paired with {name}, {fingerprint}{may}\n").as_bytes())?;
+    tell(&format!("paired with {name}, {fingerprint}{may}\n"))?;
     let before = recorded.before.as_ref().and_then(|before| before.address.as_ref());
     if let (Some(before), Some(address)) = (before.filter(|before| Some(*before) != address.as_ref()), address) {
         say(tcp_client::PROGRAM, &printable(&format!("it was dialled at {before} until now, and is at {address}")));

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::usage;
-use super::{Exit, home, printable, put_json, put_out};
+use super::{Exit, home, printable, put_json, tell};
 use crate::trust::Services;
 use crate::trust::commands::{Commands, split};
 use crate::trust::peers::{Peers, PeersError, checked_root, edit};
@@ -119,7 +119,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
         Some(Peer::List { json }) => list(*json)?,
         Some(Peer::Rename { old, new }) => {
             edit(&home, |edit| edit.rename(old, new))?;
-            put_out(format!("{old} is called {new} now\n").as_bytes())?;
+            tell(&format!("{old} is called {new} now\n"))?;
         }
         Some(Peer::Allow { name, services, rule }) => {
             let rule = rule.wanted()?;
@@ -130,7 +130,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
                     Ok(())
                 })
             })?;
-            put_out(format!("{name} may {}\n", printable(&peer.scope())).as_bytes())?;
+            tell(&format!("{name} may {}\n", printable(&peer.scope())))?;
         }
         Some(Peer::Root { name, dir }) => {
             let root = checked_root(dir).map_err(PeersError::Refused)?;
@@ -141,11 +141,11 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
                     Ok(())
                 })
             })?;
-            put_out(format!("{name} is shown /{}\n", peer.root.unwrap_or_default()).as_bytes())?;
+            tell(&format!("{name} is shown /{}\n", peer.root.unwrap_or_default()))?;
         }
         Some(Peer::Revoke { name }) => {
             let peer = edit(&home, |edit| edit.remove(name))?;
-            put_out(format!("{name} is not known here any more ({})\n", peer.fingerprint).as_bytes())?;
+            tell(&format!("{name} is not known here any more ({})\n", peer.fingerprint))?;
         }
     }
     Ok(Exit::Done)
@@ -192,7 +192,7 @@ fn list(json: bool) -> anyhow::Result<()> {
     for row in &rows {
         writeln!(text, "{:names$}  {:services$}  {:50}  {}", row.name, row.services, row.fingerprint, row.rest())?;
     }
-    Ok(put_out(text.as_bytes())?)
+    Ok(tell(&text)?)
 }
 
 impl Row {

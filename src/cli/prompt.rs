@@ -7,7 +7,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter as _, Helper};
 
-use super::{put_out, standard};
+use super::{printable_lines, put_out, standard};
 use crate::wire::Error;
 
 /// What came from the person or the script.
@@ -94,7 +94,7 @@ impl<H: Helper> Prompt<H> {
         };
         let mut printer = editor.create_external_printer().map_err(terminal_error)?;
         Ok(Box::new(move |text| {
-            if let Err(error) = printer.print(text) {
+            if let Err(error) = printer.print(printable_lines(&text).into_owned()) {
                 tracing::debug!(%error, "a message could not be shown");
             }
         }))

@@ -14,7 +14,7 @@ use super::progress::{Progress, When};
 use super::prompt::{FAREWELLS, Input, Prompt};
 use super::signals::{Forwarding, Interruption, to_command};
 use super::tcp_client::PROGRAM;
-use super::{Exit, chat, fget, fput, listing, printable, put_error, put_json, put_out, say};
+use super::{Exit, chat, fget, fput, listing, printable, put_error, put_json, put_out, say, tell};
 use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
 use crate::exec::process::Work;
 use crate::exec::{Call, KILL_AFTER, call_exec};
@@ -294,7 +294,7 @@ impl Session {
             let usage = format!("{word} {words}");
             text = format!("{text}  {usage:<26} {what}{note}\n");
         }
-        put_out(text.as_bytes())?;
+        tell(&text)?;
         Ok(Exit::Done)
     }
 

@@ -16,7 +16,7 @@ use super::exit::usage;
 use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
 use super::peers::Peer;
-use super::{Exit, home, pair, peers, printable, put_out, say, signals, standard};
+use super::{Exit, home, pair, peers, printable, say, signals, standard, tell};
 use crate::audit::Audit;
 use crate::bare::{Bare, Console, OutputPolicy, REPLY_MAX_LEAST, Reply};
 use crate::exec::tree::nets;
@@ -257,7 +257,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         Some(Command::Peers { what }) => peers::main(what.as_ref()),
         Some(Command::Identity) => {
             let identity = Identity::of(&home::open()?)?;
-            put_out(format!("{}\n", identity.fingerprint()).as_bytes())?;
+            tell(&format!("{}\n", identity.fingerprint()))?;
             Ok(Exit::Done)
         }
     }
@@ -466,7 +466,7 @@ fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()
     let lines: Vec<String> =
         listeners.iter().map(|listener| format!("{PROGRAM}: ready on {}\n", listener.local())).collect();
     let lines = lines.concat();
-    put_out(lines.as_bytes())?;
+    tell(&lines)?;
     if let Some(fd) = ready_fd {
         let path = format!("/proc/self/fd/{fd}");
         let mut pipe = std::fs::OpenOptions::new()
@@ -520,7 +520,7 @@ struct Terminal {
 impl Console for Terminal {
     fn show(&self, peer: &str, text: &str) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = put_out(format!("{peer}: {}\n", printable(text.trim_end())).as_bytes()) {
+        if let Err(error) = tell(&format!("{peer}: {}\n", printable(text.trim_end()))) {
             tracing::warn!(%error, "a request could not be shown");
         }
     }
@@ -528,7 +528,7 @@ impl Console for Terminal {
     fn ask(&self, peer: &str, text: &str) -> Option<String> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            put_out(format!("{peer}: {}\n>>>: ", printable(text.trim_end())).as_bytes()).ok()?;
+            tell(&format!("{peer}: {}\n>>>: ", printable(text.trim_end()))).ok()?;
             let answer = standard::read_text_line().ok()?;
             if answer.is_empty() {
                 return None;

@@ -13,7 +13,7 @@ use super::args::{duration, one_of, rate, size};
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::signals::Interruption;
-use super::{Exit, printable, put_json, put_out};
+use super::{Exit, printable, put_json, tell};
 use crate::line::Line;
 use crate::session::millis;
 use crate::trees::delta::Delta;
@@ -475,9 +475,9 @@ impl Teller {
             }
             // What a dry run says is what it is for.
             Form::Text if self.dry_run && deed == Deed::Copied => {
-                put_out(format!("would {verb} {} -> {}\n", printable(from), printable(to)).as_bytes())
+                tell(&format!("would {verb} {} -> {}\n", printable(from), printable(to)))
             }
-            Form::Text if self.dry_run => put_out(format!("would {verb} {}\n", printable(to)).as_bytes()),
+            Form::Text if self.dry_run => tell(&format!("would {verb} {}\n", printable(to))),
             Form::Text if self.verbose => {
                 self.say(&format!("{event} {}", printable(to)));
                 Ok(())

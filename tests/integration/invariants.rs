@@ -142,6 +142,67 @@ fn nothing_moves_the_process_prints_or_exits_outside_the_programs() {
     nowhere(&words, |path| !path.starts_with("cli/") && !path.starts_with("bin/"));
 }
 
+/// Every way out to a terminal, and how often each file uses it. What a person reads goes through `tell`, `say` and
+/// `put_json`, which make it safe; what is here is data that must stay as it is, or was made safe before it.
+#[test]
+fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
+    let ways = [
+        "put_out(",
+        "stdout()",
+        "stderr()",
+        "println!",
+        "print!(",
+        ".suspend(",
+        "set_prefix(",
+        "set_message(",
+        "readline(",
+        "printer.print(",
+    ];
+    let known: &[(&str, usize, &str)] = &[
+        ("cli/mod.rs", 5, "the doors themselves"),
+        ("cli/connect.rs", 1, "a question, made safe, with a key in it"),
+        ("cli/fget.rs", 1, "a file's bytes, to -"),
+        ("cli/logging.rs", 1, "the log's own door: each field is made safe there"),
+        ("cli/pair.rs", 2, "questions, made safe"),
+        ("cli/progress.rs", 3, "numbers, and a name that was made safe"),
+        (
+            "cli/prompt.rs",
+            3,
+            "what is said in a room: made safe at a terminal, as it came in a pipe; prompts, made safe",
+        ),
+        ("cli/session.rs", 5, "names and echoes: made safe at a terminal, as they came in a pipe; a command's output"),
+        ("cli/wires.rs", 2, "a reply: made safe at a terminal, as it came in a pipe"),
+        ("cli/udp_echo/chat.rs", 2, "what is said: made safe at a terminal, as it came in a pipe"),
+        ("cli/udp_echo/input.rs", 1, "a prompt without a stranger's word in it"),
+        ("cli/udp_echo/send.rs", 1, "a reply: made safe at a terminal, as it came in a pipe"),
+        ("cli/udp_echo/serve.rs", 1, "what came: made safe at a terminal, as it came in a pipe"),
+        ("cli/rexec/bare.rs", 4, "a command's output"),
+        ("cli/rexec/many.rs", 3, "commands' output"),
+        ("cli/rexec/one.rs", 3, "a command's output, and what undoes what it has done to the terminal"),
+        ("cli/rexec/terminal.rs", 4, "the terminal's size, and texts without a stranger's word in them"),
+    ];
+    let mut found = Vec::new();
+    for (path, code) in sources() {
+        let path = relative(&path);
+        if !path.starts_with("cli/") && !path.starts_with("bin/") {
+            continue;
+        }
+        // To look whether it is a terminal is no way to it.
+        let code = code.replace("stdout().is_terminal", "").replace("stderr().is_terminal", "");
+        let count: usize = ways.iter().map(|way| code.matches(way).count()).sum();
+        let (expected, what) =
+            known.iter().find(|(file, ..)| *file == path).map_or((0, ""), |(_, count, what)| (*count, *what));
+        if count != expected {
+            found.push(format!("{path}: {count}, not {expected} ({what})"));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "ways to a terminal have changed: text for a person goes through tell, say or put_json; if it is data, or was made \
+         safe before, enter it here and in tests/integration/shown.rs: {found:#?}"
+    );
+}
+
 #[test]
 fn no_allocation_is_sized_by_a_strangers_number() {
     // Every such number is called len, size or total when it is read off the wire; what is allocated

@@ -7,7 +7,7 @@ use super::one::{Show, shown_call};
 use super::{Args, PROGRAM};
 use crate::audit::now;
 use crate::cli::signals::{Forwarding, to_leave};
-use crate::cli::{Exit, printable, put_json, put_out, say};
+use crate::cli::{Exit, printable, put_json, say, tell};
 use crate::exec::jobs::note::{Note, State};
 use crate::exec::jobs::{call_attach, call_detached, call_jobs, call_kill};
 use crate::exec::process::Work;
@@ -27,7 +27,7 @@ pub(super) fn detach(args: &Args, host: &Address, line: &mut Line, work: &Work) 
             Ok(Exit::Done)
         }
         Ok(job) => {
-            put_out(format!("{}\n", printable(&job)).as_bytes())?;
+            tell(&format!("{}\n", printable(&job)))?;
             Ok(Exit::Done)
         }
         Err(outcome) => {
@@ -99,7 +99,7 @@ pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
         let began = job.began.split('.').next().unwrap_or_default();
         writeln!(text, "{}  {:14}  {}Z  {}", printable(&job.job), printable(&how), printable(began), command)?;
     }
-    put_out(text.as_bytes())?;
+    tell(&text)?;
     Ok(Exit::Done)
 }
 

@@ -16,7 +16,7 @@ use super::one::{json_held, put_output, shown_call, shown_held, words_of};
 use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
 use crate::cli::signals::Interruption;
-use crate::cli::{Exit, connect, printable, put_error, put_json, put_out, say};
+use crate::cli::{Exit, connect, printable, put_error, put_json, put_out, say, tell};
 use crate::exec::process::Work;
 use crate::exec::{self, call_exec};
 use crate::net::Address;
@@ -207,7 +207,7 @@ fn show_groups(args: &Args, all: &[Ended]) -> crate::wire::Result<()> {
     groups.sort_by_key(|(_, hosts)| std::cmp::Reverse(hosts.len()));
     for ((stdout, stderr, how), named) in groups {
         let head = format!("{} ({}{how}):\n", printable(&hosts::fold(&named)), counted(named.len()));
-        put_out(head.as_bytes())?;
+        tell(&head)?;
         for kept in [stdout, stderr] {
             let (text, _) = text_of(args, kept);
             for line in text.split('\n').filter(|line| !line.is_empty()) {

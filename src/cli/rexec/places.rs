@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Args;
 use crate::cli::exit::usage;
-use crate::cli::{Exit, printable, put_json, put_out};
+use crate::cli::{Exit, printable, put_json, tell};
 use crate::exec::places::{Change, call_place, call_places};
 use crate::line::Line;
 
@@ -101,14 +101,15 @@ pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut text = String::new();
-    let width = places.iter().map(|place| place.place.len()).max().unwrap_or_default();
-    for place in &places {
+    let shown: Vec<_> = places.iter().map(|place| printable(&place.place)).collect();
+    let width = shown.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    for (place, name) in places.iter().zip(&shown) {
         let rest = Duration::from_secs(place.expires_ms / 1000);
         let names = place.variables.join(",");
         let with = if names.is_empty() { String::new() } else { format!(", with {names}") };
         let rest = humantime::format_duration(rest);
-        writeln!(text, "{:width$}  {}{}, for {rest} more", place.place, printable(&place.path), printable(&with))?;
+        writeln!(text, "{name:width$}  {}{}, for {rest} more", printable(&place.path), printable(&with))?;
     }
-    put_out(text.as_bytes())?;
+    tell(&text)?;
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{PROGRAM, Patience, Reach, not_asked, say_both_ends, signals};
 use crate::cli::args::{self, Talk};
 use crate::cli::exit::usage;
-use crate::cli::{Exit, put_json, put_out, say};
+use crate::cli::{Exit, put_json, say, tell};
 use crate::udp::ping::{Event, NOBODY_PAUSE, Plan, Run};
 use crate::udp::probe::PROBE_LEN_MIN;
 use crate::udp::tally::{Answer, Tally};
@@ -191,7 +191,7 @@ impl Screen<'_> {
         if self.options.talk.quiet || self.options.talk.json {
             return ControlFlow::Continue(());
         }
-        match put_out(line.as_bytes()) {
+        match tell(&line) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.failed = Some(error.into());
@@ -214,7 +214,7 @@ fn summary(options: &Ping, size: usize, peer: &str, tally: &Tally) -> Result<()>
         "--- {peer} ---\n{sent} sent, {received} received, {lost} lost ({lost_percent:.1} %), {late} late, \
          {duplicates} duplicates, {reordered} out of order, {damaged} damaged\n{times}"
     );
-    Ok(put_out(text.as_bytes())?)
+    Ok(tell(&text)?)
 }
 
 fn report(size: usize, peer: &str, tally: &Tally) -> Report {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
 use super::{Characters, PROGRAM, signals};
-use crate::cli::{Exit, args, printable, put_out, say};
+use crate::cli::{Exit, args, printable, put_out, say, tell};
 use crate::net::Address;
 use crate::udp::bind::{self, Bound};
 use crate::udp::guard::{Held, INTERVAL};
@@ -142,7 +142,7 @@ fn ready(endpoint: &Endpoint) -> String {
 fn tell_ready(options: &Serve, own: &[Endpoint]) -> Result<()> {
     let lines: Vec<String> = own.iter().map(ready).collect();
     let lines = lines.concat();
-    put_out(lines.as_bytes())?;
+    tell(&lines)?;
     if let Some(number) = options.ready_fd {
         // Without unsafe code a bare number does not become a file; the kernel's list of ours does it.
         let path = format!("/proc/self/fd/{number}");
@@ -212,7 +212,7 @@ fn serve_later(wildcards: &[SocketAddr], service: &Service<'_>, start: &mut dyn 
             };
             for (own, socket) in new {
                 service.own.write().unwrap_or_else(PoisonError::into_inner).push(own.clone());
-                put_out(ready(&own).as_bytes())?;
+                tell(&ready(&own))?;
                 start(own, socket);
             }
         }
