@@ -1,7 +1,10 @@
 //! What commands may take of a server, as its operator decides; and how many of them run now.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::net::stream::Origin;
+use crate::trust::identity::Fingerprint;
 
 /// What an operator decides.
 #[derive(Debug, Clone, Copy)]
@@ -24,51 +27,105 @@ impl Default for CommandCaps {
 /// processes and pipes bear.
 pub const RUNNING_MAX: usize = 512;
 
+/// Whose a command is, among those that share the slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// The server's own user, who gets a slot whoever else has how many.
+    Own,
+    /// A known peer.
+    Peer(Fingerprint),
+    /// The guests of one address.
+    Guests(Origin),
+}
+
 /// The caps, and who counts against them.
+///
+/// Nobody holds all slots: whoever has as many as are free gets no more, so one peer comes to half of them, a second
+/// one to a quarter, and there is one left for the next (a dynamic threshold, as switches use for their buffers). All guests together
+/// count as one peer. The own user's commands count, and are held against its own number alone.
 #[derive(Debug)]
 pub struct CommandSlots {
     caps: CommandCaps,
-    running: AtomicUsize,
+    running: Mutex<HashMap<Share, usize>>,
 }
 
 /// No command more may run now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} commands run already (--exec-max-running {0}); try again later")]
-pub struct AllRun(usize);
+pub enum NoSlot {
+    /// There is no slot.
+    #[error("{0} commands run already (--exec-max-running {0}); try again later")]
+    AllRun(usize),
+    /// There is one, for somebody else.
+    #[error(
+        "{yours} commands of yours run already, which is your share of the {limit} that may run here (--exec-max-running); \
+         try again when one has ended"
+    )]
+    Share {
+        /// What this peer runs, or all guests.
+        yours: usize,
+        /// The cap.
+        limit: usize,
+    },
+}
 
 impl CommandSlots {
     /// With these caps, and nothing running.
     pub fn new(caps: CommandCaps) -> Arc<Self> {
-        Arc::new(Self { caps, running: AtomicUsize::new(0) })
+        Arc::new(Self { caps, running: Mutex::default() })
     }
 
     /// A slot for one command.
     ///
     /// # Errors
-    /// All are taken.
-    pub fn take(self: &Arc<Self>) -> Result<CommandSlot, AllRun> {
-        let more = |running: usize| (running < self.caps.running).then_some(running + 1);
-        match self.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(CommandSlot(Arc::clone(self))),
-            Err(_) => Err(AllRun(self.caps.running)),
+    /// All are taken, or its share of them is.
+    pub fn take(self: &Arc<Self>, share: Share) -> Result<CommandSlot, NoSlot> {
+        let limit = self.caps.running;
+        let mut running = self.running();
+        let sum = |of: fn(&Share) -> bool| running.iter().filter(|(share, _)| of(share)).map(|(_, count)| count).sum();
+        let total: usize = sum(|_| true);
+        let yours = match share {
+            Share::Guests(_) => sum(|share| matches!(share, Share::Guests(_))),
+            Share::Own | Share::Peer(_) => running.get(&share).copied().unwrap_or(0),
+        };
+        match share {
+            Share::Own if yours >= limit => return Err(NoSlot::AllRun(limit)),
+            Share::Peer(_) | Share::Guests(_) if total >= limit => return Err(NoSlot::AllRun(limit)),
+            Share::Peer(_) | Share::Guests(_) if yours >= limit - total => return Err(NoSlot::Share { yours, limit }),
+            Share::Own | Share::Peer(_) | Share::Guests(_) => {}
         }
+        *running.entry(share).or_insert(0) += 1;
+        drop(running);
+        Ok(CommandSlot { slots: Arc::clone(self), share })
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Share, usize>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The slot of one command, given back when it is dropped.
 #[derive(Debug)]
-pub struct CommandSlot(Arc<CommandSlots>);
+pub struct CommandSlot {
+    slots: Arc<CommandSlots>,
+    share: Share,
+}
 
 impl CommandSlot {
     /// What the command may take.
     pub fn caps(&self) -> &CommandCaps {
-        &self.0.caps
+        &self.slots.caps
     }
 }
 
 impl Drop for CommandSlot {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        let mut running = self.slots.running();
+        if let Some(count) = running.get_mut(&self.share) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                running.remove(&self.share);
+            }
+        }
     }
 }
 
@@ -76,25 +133,70 @@ impl Drop for CommandSlot {
 mod tests {
     use super::*;
 
+    fn slots(running: usize) -> Arc<CommandSlots> {
+        CommandSlots::new(CommandCaps { running, ..CommandCaps::default() })
+    }
+
+    fn peer(name: &str) -> Share {
+        Share::Peer(Fingerprint::of_spki(name.as_bytes()))
+    }
+
+    fn all_of(slots: &Arc<CommandSlots>, share: Share) -> Vec<CommandSlot> {
+        std::iter::from_fn(|| slots.take(share).ok()).collect()
+    }
+
     #[test]
     fn so_many_run_and_no_more_until_one_has_ended() {
-        let commands = CommandSlots::new(CommandCaps { running: 2, ..CommandCaps::default() });
-        let first = commands.take().unwrap();
-        let second = commands.take().unwrap();
-        let refused = commands.take().unwrap_err().to_string();
+        let commands = slots(2);
+        let first = commands.take(Share::Own).unwrap();
+        let second = commands.take(Share::Own).unwrap();
+        let refused = commands.take(Share::Own).unwrap_err().to_string();
         assert_eq!(refused, "2 commands run already (--exec-max-running 2); try again later");
+        assert_eq!(commands.take(peer("a")).unwrap_err(), NoSlot::AllRun(2));
         drop(first);
-        let third = commands.take().unwrap();
-        assert!(commands.take().is_err());
+        let third = commands.take(Share::Own).unwrap();
+        assert!(commands.take(Share::Own).is_err());
         drop((second, third));
-        assert_eq!(commands.running.load(Ordering::Acquire), 0);
+        assert!(commands.running().is_empty());
+    }
+
+    #[test]
+    fn no_peer_holds_all_slots_and_the_own_user_always_gets_in() {
+        let commands = slots(RUNNING_MAX);
+        let mut held = Vec::new();
+        for (n, want) in [256, 128, 64, 32, 16, 8, 4, 2, 1].into_iter().enumerate() {
+            let share = peer(&n.to_string());
+            let theirs = all_of(&commands, share);
+            assert_eq!(theirs.len(), want, "peer {n}");
+            assert_eq!(commands.take(share).unwrap_err(), NoSlot::Share { yours: want, limit: RUNNING_MAX });
+            held.extend(theirs);
+        }
+        let last = commands.take(peer("the tenth")).unwrap();
+        assert_eq!(commands.take(peer("the eleventh")).unwrap_err(), NoSlot::AllRun(RUNNING_MAX));
+        assert_eq!(all_of(&commands, Share::Own).len(), RUNNING_MAX);
+        drop(last);
+        held.truncate(100);
+        assert!(commands.take(peer("the eleventh")).is_ok());
+    }
+
+    #[test]
+    fn all_guests_are_one_peer_however_many_addresses_they_have() {
+        let commands = slots(8);
+        let guest = |n: u32| Share::Guests(Origin::Network(std::net::Ipv4Addr::from_bits(n).into()));
+        let held: Vec<_> = (0..100).filter_map(|n| commands.take(guest(n)).ok()).collect();
+        assert_eq!(held.len(), 4);
+        assert_eq!(all_of(&commands, peer("a")).len(), 2);
+        // Where one command may run, anybody may run it.
+        for share in [peer("a"), guest(1), Share::Own] {
+            assert_eq!(all_of(&slots(1), share).len(), 1, "{share:?}");
+        }
     }
 
     #[test]
     fn however_many_ask_at_once() {
-        let commands = CommandSlots::new(CommandCaps { running: 3, ..CommandCaps::default() });
+        let commands = slots(3);
         let taken: Vec<_> = std::thread::scope(|scope| {
-            let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| commands.take())).collect();
+            let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| commands.take(Share::Own))).collect();
             asking.into_iter().map(|asked| asked.join().unwrap()).collect()
         });
         assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 3);

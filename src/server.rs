@@ -255,7 +255,7 @@ impl Server {
     /// # Errors
     /// The thread that turns connections away could not start.
     pub fn accept(self: &Arc<Self>, listener: &Listener) -> io::Result<()> {
-        let door = Door::open(turned_away)?;
+        let door = Door::open(self.gate.caps().turned_away, turned_away)?;
         let server = Arc::clone(self);
         let handler: Arc<Handler> = Arc::new(move |stream, place| server.serve_connection(stream, place));
         accept_loop(listener, &self.gate, &door, &handler);

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::audit::{Audit, Record, parts_of};
-use crate::limits::CommandSlots;
+use crate::limits::{CommandSlot, CommandSlots, Share};
 use crate::net::budget::Whose;
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
@@ -88,6 +88,20 @@ impl Session {
     /// Whether the peer is this server's own user.
     pub fn is_own(&self) -> bool {
         self.peer == Peer::Own
+    }
+
+    /// A slot for a command of this peer.
+    ///
+    /// # Errors
+    /// All are taken, or its share of them is.
+    pub fn take_slot(&self) -> Result<CommandSlot, Refusal> {
+        let share = match &self.peer {
+            Peer::Own => Share::Own,
+            Peer::Known { fingerprint, .. } => Share::Peer(*fingerprint),
+            // A guest has as many keys as it likes.
+            Peer::Guest { .. } => Share::Guests(self.origin),
+        };
+        self.slots.take(share).map_err(|none| Refusal::new(ErrorCode::Busy, none.to_string()))
     }
 
     /// Whether the peer may see what is there.

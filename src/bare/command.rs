@@ -56,9 +56,9 @@ pub(super) fn run(
         Ok(thread) => thread,
         Err(full) => return refused(full.to_string()),
     };
-    let slot = match session.slots.take() {
+    let slot = match session.take_slot() {
         Ok(slot) => slot,
-        Err(all_run) => return refused(all_run.to_string()),
+        Err(refusal) => return refused(refusal.message),
     };
     let streams =
         if policy == OutputPolicy::Merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };

@@ -60,7 +60,7 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =
         session.gate.take_threads(threads).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
-    let slot = session.slots.take().map_err(|all_run| Refusal::new(ErrorCode::Busy, all_run.to_string()))?;
+    let slot = session.take_slot()?;
     session.log_begin("exec");
     let streams = match terms {
         Terms { terminal: Some(size), .. } => Streams::Terminal(size),

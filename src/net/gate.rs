@@ -27,6 +27,15 @@ const THREADS_RESERVED: usize = 1_024;
 /// Descriptors kept back from connections, for files, pipes and listeners; half of them where there
 /// are not even twice as many.
 const DESCRIPTORS_RESERVED: usize = 256;
+/// Of the other descriptors, newcomers get at most this part of them, so that those who are in leave room for them and they for
+/// those.
+const NEWCOMERS_PART: usize = 4;
+/// The same for those who are turned away at one listener.
+const TURNED_AWAY_PART: usize = 16;
+/// Connections turned away at the same time at one listener that are still given their reason; more just close.
+const TURNED_AWAY_MAX: usize = 256;
+/// Listeners whose turned-away connections are counted on; a third one lives on what is kept back.
+const LISTENERS: usize = 2;
 
 /// Connections that have not said who they are; the oldest of the address that has most of them makes way
 /// for the next. One that does it properly is through in milliseconds.
@@ -48,6 +57,10 @@ pub struct Caps {
     pub per_address: usize,
     /// Threads of all kinds.
     pub threads: usize,
+    /// Connections that have not said who they are.
+    pub newcomers: usize,
+    /// Connections that are being turned away at one listener.
+    pub turned_away: usize,
 }
 
 impl Caps {
@@ -59,10 +72,17 @@ impl Caps {
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(MAX_MAP_COUNT_DEFAULT);
         let threads = maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_THREAD;
-        let descriptors = descriptor_limit();
-        let reserved = DESCRIPTORS_RESERVED.min(descriptors / 2);
-        let connections = threads.saturating_sub(THREADS_RESERVED).min(descriptors - reserved).max(1);
-        Self { connections, per_address, threads }
+        Self::of(threads, descriptor_limit(), per_address)
+    }
+
+    /// What so many threads and descriptors bear.
+    fn of(threads: usize, descriptors: usize, per_address: usize) -> Self {
+        let usable = descriptors - DESCRIPTORS_RESERVED.min(descriptors / 2);
+        let newcomers = (usable / NEWCOMERS_PART).clamp(1, NEWCOMERS_MAX);
+        let turned_away = (usable / TURNED_AWAY_PART).clamp(1, TURNED_AWAY_MAX);
+        let connections = usable.saturating_sub(newcomers + LISTENERS * turned_away);
+        let connections = threads.saturating_sub(THREADS_RESERVED).min(connections).max(1);
+        Self { connections, per_address, threads, newcomers, turned_away }
     }
 }
 
@@ -180,12 +200,32 @@ impl Gate {
         let threads = self.take_threads(1)?;
         let mut inside = self.inside();
         inside.check_penalty(origin)?;
-        if inside.newcomers.len() >= NEWCOMERS_MAX {
+        if inside.newcomers.len() >= self.caps.newcomers {
             inside.end_a_newcomer();
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         inside.newcomers.insert(id, (origin, control));
         Ok(Place { id, origin, rank: Rank::Newcomer, threads })
+    }
+
+    /// Ends the connection of somebody whom nobody here knows: no descriptor is left, and what guests have asked for may hold
+    /// many. A newcomer's first, then the oldest guest's; `false`: only known peers are here.
+    pub fn make_room(&self) -> bool {
+        let mut inside = self.inside();
+        if !inside.newcomers.is_empty() {
+            inside.end_a_newcomer();
+            return true;
+        }
+        let oldest = inside.oldest_guest(None);
+        oldest.is_some_and(|guest| {
+            inside.evict(guest);
+            true
+        })
+    }
+
+    /// What is borne here.
+    pub const fn caps(&self) -> &Caps {
+        &self.caps
     }
 
     /// Counts a failure against an address. This machine's own are not counted: its user would be
@@ -381,7 +421,35 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
-    const CAPS: Caps = Caps { connections: 2, per_address: 1_000, threads: 1_000 };
+    const CAPS: Caps = caps(2, 1_000, 1_000);
+
+    const fn caps(connections: usize, per_address: usize, threads: usize) -> Caps {
+        Caps { connections, per_address, threads, newcomers: NEWCOMERS_MAX, turned_away: TURNED_AWAY_MAX }
+    }
+
+    #[test]
+    fn newcomers_guests_and_those_turned_away_leave_descriptors_for_the_rest() {
+        for descriptors in [64, 256, 1_024, 4_096, 1 << 20] {
+            let Caps { connections, newcomers, turned_away, .. } = Caps::of(15_000, descriptors, 1_024);
+            let reserved = DESCRIPTORS_RESERVED.min(descriptors / 2);
+            assert!(connections + newcomers + LISTENERS * turned_away + reserved <= descriptors, "{descriptors}");
+            assert!(connections >= descriptors / 5 || descriptors > 50_000, "{descriptors}: {connections}");
+        }
+        let Caps { connections, newcomers, .. } = Caps::of(15_000, 1 << 20, 1_024);
+        assert_eq!((connections, newcomers), (15_000 - THREADS_RESERVED, NEWCOMERS_MAX));
+    }
+
+    #[test]
+    fn where_no_descriptor_is_left_strangers_make_room_and_nobody_else() {
+        let gate = Gate::new(CAPS);
+        let ends: Vec<_> = (0..4).map(|_| control()).collect();
+        let mut places: Vec<_> = ends.iter().map(|end| gate.enter(Origin::Local, end.0.clone()).unwrap()).collect();
+        places[0].admit(Rank::Known).unwrap();
+        places[1].admit(Rank::Guest).unwrap();
+        assert!(gate.make_room() && gate.make_room() && gate.make_room());
+        assert!(is_ended(&ends[3]) && is_ended(&ends[2]) && is_ended(&ends[1]) && !is_ended(&ends[0]));
+        assert!(!gate.make_room(), "who is known stays");
+    }
 
     /// A control, and the end that notices when it is used.
     fn control() -> (Control, UnixStream) {
@@ -396,7 +464,7 @@ mod tests {
 
     #[test]
     fn every_cap_holds_and_leaving_makes_room() {
-        let gate = Gate::new(Caps { connections: 3, per_address: 2, threads: 5 });
+        let gate = Gate::new(caps(3, 2, 5));
         let here = Origin::Local;
         let there = Origin::Network([192, 0, 2, 1].into());
         let enter = |origin, rank| {
@@ -420,7 +488,7 @@ mod tests {
 
     #[test]
     fn strangers_of_the_same_address_keep_no_known_peer_out() {
-        let gate = Gate::new(Caps { connections: 4, per_address: 2, threads: 100 });
+        let gate = Gate::new(caps(4, 2, 100));
         let there = Origin::Network([192, 0, 2, 1].into());
         let ends: Vec<_> = (0..5).map(|_| control()).collect();
         let enter = |end: usize, origin, rank| {

@@ -31,8 +31,6 @@ pub const STACK_LEN: usize = 256 * 1024;
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 /// How often the same trouble is written to the log.
 const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections turned away at the same time that are still given their reason; more just close.
-const TURNED_AWAY_MAX: usize = 256;
 /// How long a connection that was turned away may take to read why.
 const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
 
@@ -195,7 +193,7 @@ pub fn accept_loop(listener: &Listener, gate: &Arc<Gate>, door: &Door, handler: 
         match listener.accept() {
             Ok(stream) => admit(stream, gate, door, handler),
             Err(_) if listener.stopped.load(Ordering::SeqCst) => return,
-            Err(error) => trouble.survive(&listener.local, &error),
+            Err(error) => trouble.survive(&listener.local, &error, gate),
         }
     }
 }
@@ -234,7 +232,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn survive(&mut self, listener: &str, error: &io::Error) {
+    fn survive(&mut self, listener: &str, error: &io::Error, gate: &Gate) {
         use rustix::io::Errno;
         self.count += 1;
         if self.logged.is_none_or(|at| at.elapsed() >= TROUBLE_LOG_INTERVAL) {
@@ -242,6 +240,9 @@ impl Trouble {
             tracing::warn!(listener, %error, count = self.count, "a connection could not be accepted");
         }
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        if errno == Some(Errno::MFILE) {
+            gate.make_room();
+        }
         // accept(2): these pass on an error of the one connection that was in the queue.
         let only_that_one = [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::PERM, Errno::NETDOWN];
         if !errno.is_some_and(|errno| only_that_one.contains(&errno)) {
@@ -258,13 +259,15 @@ pub struct Door {
 }
 
 impl Door {
-    /// Opens the door; `say` puts the reason into the words of the wire.
+    /// Opens the door for `most` at a time; `say` puts the reason into the words of the wire.
     ///
     /// # Errors
     /// Its thread could not start.
-    pub fn open(say: fn(Full) -> Vec<u8>) -> io::Result<Self> {
-        let (queue, turned_away) = sync_channel(TURNED_AWAY_MAX);
-        thread::Builder::new().name("door".into()).stack_size(STACK_LEN).spawn(move || see_off(&turned_away))?;
+    pub fn open(most: usize, say: fn(Full) -> Vec<u8>) -> io::Result<Self> {
+        // Some wait for the thread, the others for their end.
+        let most = (most / 2).max(1);
+        let (queue, turned_away) = sync_channel(most);
+        thread::Builder::new().name("door".into()).stack_size(STACK_LEN).spawn(move || see_off(&turned_away, most))?;
         Ok(Self { queue, say })
     }
 
@@ -278,7 +281,7 @@ impl Door {
 
 /// Says the last word to each, then waits with all of them at once until they close or their time
 /// is over: closing with unread bytes would reset the connection and lose the word.
-fn see_off(turned_away: &Receiver<(Stream, Vec<u8>)>) {
+fn see_off(turned_away: &Receiver<(Stream, Vec<u8>)>, most: usize) {
     let mut leaving: Vec<(Stream, Instant)> = Vec::new();
     loop {
         let newcomer = if leaving.is_empty() {
@@ -289,7 +292,7 @@ fn see_off(turned_away: &Receiver<(Stream, Vec<u8>)>) {
         } else {
             turned_away.try_recv().ok()
         };
-        let is_full = leaving.len() >= TURNED_AWAY_MAX;
+        let is_full = leaving.len() >= most;
         if let Some((stream, word)) = newcomer.filter(|_| !is_full) {
             stream.send_last_word(&word);
             leaving.push((stream, Instant::now() + TURNED_AWAY_TIME));

@@ -2,6 +2,9 @@
 //!
 //! Everything in it is a file of its own, flat, and is written whole or not at all. Others may not
 //! even look: a looser directory is refused rather than mended, because somebody may have looked already.
+//!
+//! What was in a file that is replaced or removed is gone: the old file is emptied. It may have another name, in a directory
+//! that a server shows, and is not known for one of the home's any more.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -116,14 +119,30 @@ impl Home {
         self.read(name)
     }
 
-    /// Replaces the file `name` by these bytes, all of them or none, also when the power fails.
+    /// Replaces the file `name` by these bytes, all of them or none, also when the power fails; then the old file is
+    /// emptied.
     ///
     /// # Errors
     /// The disk refused; the old file is as it was.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
         let path = self.join(name);
-        let replaced = self.write_aside(bytes).and_then(|aside| aside.persist(&path).map_err(io::Error::from));
-        replaced.and_then(|_file| self.sync()).map_err(failed(&path))
+        let replaced = open_old(&path).and_then(|old| {
+            put_in_place(self.write_aside(bytes)?, |aside| aside.persist(&path))?;
+            // Not before: a crash in between would leave half of neither.
+            old.map_or(Ok(()), |old| old.set_len(0))
+        });
+        replaced.and_then(|()| self.sync()).map_err(failed(&path))
+    }
+
+    /// As [`replace`](Self::replace) for a secret that is better lost than left behind: the old file is emptied before. Whoever
+    /// reads it holds the [`lock`](Self::lock), or may find nothing.
+    ///
+    /// # Errors
+    /// The disk refused; there may be nothing left.
+    pub fn replace_secret(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
+        let path = self.join(name);
+        empty(&path).map_err(failed(&path))?;
+        self.replace(name, bytes)
     }
 
     /// Makes the file `name` unless there is one; returns whether it was made.
@@ -133,10 +152,10 @@ impl Home {
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<bool, HomeError> {
         let path = self.join(name);
         let aside = self.write_aside(bytes).map_err(failed(&path))?;
-        match aside.persist_noclobber(&path) {
-            Ok(_file) => self.sync().map(|()| true).map_err(failed(&path)),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(failed(&path)(error.error)),
+        match put_in_place(aside, |aside| aside.persist_noclobber(&path)) {
+            Ok(()) => self.sync().map(|()| true).map_err(failed(&path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(failed(&path)(error)),
         }
     }
 
@@ -146,10 +165,7 @@ impl Home {
     /// The disk refused.
     pub fn remove(&self, name: &str) -> Result<(), HomeError> {
         let path = self.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path)(error)),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove_file(&path).map_err(failed(&path))
     }
 
     /// Waits until no other program is changing anything in here; others wait until the returned file
@@ -180,6 +196,73 @@ impl Home {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// Empties and removes a file that belongs to a home, if it is there.
+///
+/// # Errors
+/// The disk refused.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    empty(path)?;
+    fs::remove_file(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Empties and removes all files of a directory that belongs to a home, and the directory.
+///
+/// # Errors
+/// The disk refused.
+pub fn remove_dir(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            remove_file(&entry.path())?;
+        }
+    }
+    fs::remove_dir_all(path)
+}
+
+/// Takes the bytes out of a file, so that no other name of it shows them.
+fn empty(path: &Path) -> io::Result<()> {
+    open_old(path)?.map_or(Ok(()), |old| old.set_len(0))
+}
+
+/// The file itself, to be emptied; `None` where there is none, or something else.
+fn open_old(path: &Path) -> io::Result<Option<File>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.is_file() => return Ok(None),
+        Ok(_) => {}
+    }
+    let flags = WITHOUT_WAITING | OFlags::NOFOLLOW.bits().cast_signed();
+    let open = || OpenOptions::new().write(true).custom_flags(flags).open(path);
+    let opened = open().or_else(|error| match error.kind() {
+        // Its owner has made it read-only.
+        io::ErrorKind::PermissionDenied => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            open()
+        }
+        _ => Err(error),
+    });
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a file that was written aside its name; if it gets none, nothing of it stays.
+fn put_in_place(
+    aside: tempfile::NamedTempFile,
+    persist: impl FnOnce(tempfile::NamedTempFile) -> Result<File, tempfile::PersistError>,
+) -> io::Result<()> {
+    match persist(aside) {
+        Ok(_file) => Ok(()),
+        Err(error) => {
+            drop(error.file.as_file().set_len(0));
+            Err(error.error)
+        }
     }
 }
 
@@ -270,6 +353,31 @@ mod tests {
         fs::set_permissions(home.join("secret"), fs::Permissions::from_mode(0o640)).unwrap();
         let error = home.read_secret("secret").unwrap_err().to_string();
         assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+    }
+
+    type Away = fn(&Home);
+
+    /// Whatever takes a file away leaves nothing in it for whoever has another name for it.
+    #[test]
+    fn what_was_replaced_or_removed_is_empty_by_every_other_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(&dir.path().join("home"))).unwrap();
+        let ways: [(&str, Away); 5] = [
+            ("replace", |home| home.replace("file", b"new").unwrap()),
+            ("replace_secret", |home| home.replace_secret("file", b"new").unwrap()),
+            ("remove", |home| home.remove("file").unwrap()),
+            ("remove_file", |home| remove_file(&home.join("file")).unwrap()),
+            ("remove_dir", |home| remove_dir(home.path()).unwrap()),
+        ];
+        for (way, away) in ways {
+            home.replace("file", b"a secret").unwrap();
+            let stale = dir.path().join(way);
+            fs::hard_link(home.join("file"), &stale).unwrap();
+            away(&home);
+            assert_eq!(fs::read(&stale).unwrap(), b"", "{way}");
+            let now = home.read("file").unwrap();
+            assert_eq!(now.as_deref(), way.starts_with("replace").then_some(&b"new"[..]), "{way}");
+        }
     }
 
     #[test]

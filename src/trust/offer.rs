@@ -153,7 +153,7 @@ impl Stored {
 
     fn store(&self, home: &Home) -> Result<(), HomeError> {
         let bytes = zeroize::Zeroizing::new(serde_json::to_vec(self).unwrap_or_default());
-        home.replace(FILE, &bytes)
+        home.replace_secret(FILE, &bytes)
     }
 
     fn is_expired(&self) -> bool {
@@ -273,6 +273,8 @@ impl Offer {
     /// # Errors
     /// The file cannot be read.
     pub fn standing(&self, home: &Home) -> Result<Standing, HomeError> {
+        // While it is replaced there is a moment without one.
+        let _lock = home.lock()?;
         let Some(stored) = Stored::load(home)?.filter(|stored| stored.id == self.id) else { return Ok(Standing::Gone) };
         // Claimed too: the server may have died before it could say how it ended.
         let is_open = matches!(stored.standing, Standing::Waiting { .. } | Standing::Claimed);

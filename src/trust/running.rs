@@ -36,7 +36,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        if let Err(error) = super::home::remove_file(&self.path) {
             tracing::debug!(%error, "this server's entry was gone already");
         }
     }

@@ -88,8 +88,23 @@ impl Server {
         Self::start_with(args, root, None, None)
     }
 
+    /// With a home of its own, and no more than so many descriptors.
+    pub(crate) fn with_descriptors(args: &[&str], home: &Path, descriptors: u32) -> Self {
+        let mut limited = command(Path::new("/bin/sh"));
+        limited.args(["-c", &format!("ulimit -n {descriptors} && exec \"$@\""), "sh", program("tcp-server")]);
+        Self::start_by(limited, args, tempfile::tempdir().unwrap(), (Some(home), None))
+    }
+
     fn start_with(args: &[&str], root: tempfile::TempDir, home: Option<&Path>, shown: Option<&Path>) -> Self {
-        let mut command = command(Path::new(program("tcp-server")));
+        Self::start_by(command(Path::new(program("tcp-server"))), args, root, (home, shown))
+    }
+
+    fn start_by(
+        mut command: Command,
+        args: &[&str],
+        root: tempfile::TempDir,
+        (home, shown): (Option<&Path>, Option<&Path>),
+    ) -> Self {
         command.arg("--root").arg(shown.unwrap_or(root.path())).args(args);
         if let Some(home) = home {
             command.env("LANDLINE_HOME", home);

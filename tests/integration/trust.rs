@@ -526,6 +526,29 @@ fn our_own_key_is_not_taken_for_somebody_elses() {
     desk.run("rexec").args([&here, "echo here"]).prints("here\n");
 }
 
+/// A second name for a file of the home is hidden as long as the home has that file; then there is nothing in it.
+#[test]
+fn what_was_a_secret_is_not_readable_by_a_second_name() {
+    let (desk, stranger) = (Machine::new(), Machine::new());
+    let server = desk.server(&["--guest", "read"]);
+    let (mut offering, code) = desk.offer(&[]);
+    let stale = server.root().join("stale");
+    std::fs::hard_link(desk.home_path().join("pairing.json"), &stale).unwrap();
+    assert!(std::fs::read_to_string(&stale).unwrap().contains(&code));
+    let get = || Run::new("fget").args([&format!("{}/stale", server.plain()), "-"]);
+    get().code(1).stderr("the server keeps its keys here").prints("");
+    let wrong = if code == "7-falcon-copper-lamp" { "8-falcon-copper-lamp" } else { "7-falcon-copper-lamp" };
+    let guess = stranger.run("tcp-client").args(["pair", server.address()]).stdin(format!("{wrong}\n")).code(5);
+    guess.any_stderr().prints("");
+    get().prints("");
+    // Nor is the offer that is taken back.
+    let stale = server.root().join("stale-too");
+    std::fs::hard_link(desk.home_path().join("pairing.json"), &stale).unwrap();
+    offering.signal(rustix::process::Signal::INT);
+    offering.wait();
+    assert_eq!(std::fs::read(&stale).unwrap(), b"");
+}
+
 #[test]
 fn what_the_home_lies_in_stays_where_it_is() {
     let desk = Machine::new();

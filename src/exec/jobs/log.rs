@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::exec::PIECE_LEN;
+use crate::trust::home::remove_file;
 use crate::wire::message::Stream;
 
 /// A file is full then, in bytes, with what stands before each piece: a command that writes a byte at a time fills no more.
@@ -69,7 +70,7 @@ impl Writer {
             self.file_len = 0;
             let starts = files(&self.dir)?;
             for old in starts.iter().take(starts.len().saturating_sub(FILES_MAX)) {
-                std::fs::remove_file(path(&self.dir, *old))?;
+                remove_file(&path(&self.dir, *old))?;
             }
         }
         let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;

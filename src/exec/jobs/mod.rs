@@ -40,7 +40,7 @@ use crate::net::listen::STACK_LEN;
 use crate::session::{Request, Session};
 use crate::trust::Owner;
 use crate::trust::commands::Commands;
-use crate::trust::home::{Home, HomeError};
+use crate::trust::home::{Home, HomeError, remove_dir};
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::{Outcome, Terms};
 
@@ -155,7 +155,7 @@ impl Jobs {
     ) -> Result<Result<String, Outcome<'static>>> {
         let owner = session.owner()?;
         let jobs_home = self.home()?;
-        let slot = session.slots.take().map_err(|all_run| Refusal::new(ErrorCode::Busy, all_run.to_string()))?;
+        let slot = session.take_slot()?;
         let marker = command.environment.marker.clone();
         let id: String = marker.chars().take(ID_LEN).collect();
         self.forget_oldest(&owner);
@@ -311,7 +311,7 @@ impl Jobs {
         });
         let kept = room.count();
         for (home, note) in ended.iter().take(ended.len() - kept) {
-            if let Err(error) = fs::remove_dir_all(home.path())
+            if let Err(error) = remove_dir(home.path())
                 && error.kind() != io::ErrorKind::NotFound
             {
                 tracing::warn!(%error, "an old detached command could not be forgotten");
@@ -327,7 +327,7 @@ struct Made(Option<PathBuf>);
 impl Drop for Made {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            drop(fs::remove_dir_all(path));
+            drop(remove_dir(path));
         }
     }
 }

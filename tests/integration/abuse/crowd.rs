@@ -163,3 +163,36 @@ fn failed_handshakes_lock_nobody_out_of_loopback() {
     }
     assert_well(&server);
 }
+
+/// However few descriptors there are: silent newcomers, admitted guests and those who are turned away leave room for a
+/// known peer and for what it runs.
+#[test]
+fn few_descriptors_keep_no_known_peer_out() {
+    raise_descriptor_limit();
+    for descriptors in [256, 1_024] {
+        let (desk, laptop) = (Machine::new(), Machine::new());
+        desk.knows(&[("laptop", laptop.fingerprint(), "echo,exec")]);
+        let server =
+            Server::with_descriptors(&["--guest", "echo", "--max-per-address", "100000"], &desk.home(), descriptors);
+        let mut crowd = Vec::new();
+        for n in 0..descriptors + 300 {
+            let mut socket = server.connect();
+            // Every other one is let in, or turned away.
+            if n % 2 == 0 {
+                socket.write_all(&frame(HELLO, &[])).unwrap();
+            }
+            crowd.push(socket);
+        }
+        for _ in 0..5 {
+            let mut raw = laptop.open(&server);
+            assert_echoes(&mut raw);
+            raw.send(&crate::raw::request(r#""type":"exec","form":"shell""#, b"echo runs"));
+            assert_eq!(raw.answer().body, b"runs\n", "with {descriptors} descriptors");
+            let mut socket = server.connect();
+            socket.write_all(&frame(HELLO, &[])).unwrap();
+            crowd.push(socket);
+        }
+        let log = server.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}

@@ -127,3 +127,29 @@ fn the_log_says_once_how_commands_end_and_it_is_true() {
     run.prints(if has_cgroup { "1\n" } else { "0\n" });
     assert_eq!(server.stop().1.matches("commands end with").count(), 1);
 }
+
+#[test]
+fn no_peer_holds_all_slots_and_the_own_user_always_gets_in() {
+    use crate::secure::{Machine, Over};
+    let (desk, laptop, tablet) = (Machine::new(), Machine::new(), Machine::new());
+    desk.knows(&[("laptop", laptop.fingerprint(), "exec"), ("tablet", tablet.fingerprint(), "exec")]);
+    let server = Server::at_home(&["--guest", "exec", "--exec-max-running", "4"], &desk.home());
+    let run = |raw: &mut crate::raw::Raw<crate::secure::Wire>| {
+        raw.send(&crate::raw::request(r#""type":"exec","form":"shell""#, b"echo up; cat"));
+        let answer = raw.answer();
+        if answer.kind() == "error" { answer.header["message"].as_str().unwrap().to_owned() } else { "up".to_owned() }
+    };
+    let mut lines: Vec<_> = (0..3).map(|_| laptop.open(&server)).collect();
+    let said: Vec<String> = lines.iter_mut().map(run).collect();
+    assert_eq!(said[..2], ["up", "up"]);
+    assert!(said[2].starts_with("2 commands of yours run already, which is your share of the 4"), "{}", said[2]);
+    let mut others = [tablet.open(&server), Over::Plain.open(&server), Over::Plain.open(&server)];
+    let said: Vec<String> = others.iter_mut().map(run).collect();
+    assert_eq!(said[..2], ["up", "up"]);
+    assert_eq!(said[2], "4 commands run already (--exec-max-running 4); try again later");
+    // All are taken, and still.
+    for _ in 0..4 {
+        let own = Run::new("rexec").args([server.address(), "echo mine"]).env("LANDLINE_HOME", desk.home());
+        own.prints("mine\n");
+    }
+}
