@@ -3,7 +3,7 @@
 use super::args::{Reach, Talk};
 use super::progress::{human_size, human_time};
 use super::remote::Remote;
-use super::{Exit, connect, printable, put_json, put_out, say};
+use super::{Exit, connect, printable, put_json, say, tell};
 use crate::trees::unfinished::{Unfinished, call_parts};
 
 /// Lists the unfinished copies below `remote`; with `clean`, removes those that no transfer writes to.
@@ -17,7 +17,7 @@ pub fn main(program: &str, remote: &Remote, clean: bool, (reach, talk): (&Reach,
     if talk.json {
         put_json(&found)?;
     } else {
-        put_out(text(&found).as_bytes())?;
+        tell(&text(&found))?;
     }
     if !talk.quiet && !talk.json && found.is_empty() {
         say(program, &format!("{}: no unfinished copies", remote.shown()));

@@ -148,7 +148,10 @@ fn nothing_moves_the_process_prints_or_exits_outside_the_programs() {
 fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
     let ways = [
         "put_out(",
+        "put_error(",
         "stdout()",
+        "standard::output()",
+        "errors()",
         "stderr()",
         "println!",
         "print!(",
@@ -159,11 +162,12 @@ fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
         "printer.print(",
     ];
     let known: &[(&str, usize, &str)] = &[
-        ("cli/mod.rs", 5, "the doors themselves"),
+        ("cli/mod.rs", 7, "the doors themselves"),
         ("cli/connect.rs", 1, "a question, made safe, with a key in it"),
         ("cli/fget.rs", 1, "a file's bytes, to -"),
         ("cli/logging.rs", 1, "the log's own door: each field is made safe there"),
         ("cli/pair.rs", 2, "questions, made safe"),
+        ("cli/standard.rs", 3, "the streams themselves"),
         ("cli/progress.rs", 3, "numbers, and a name that was made safe"),
         (
             "cli/prompt.rs",
