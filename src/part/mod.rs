@@ -824,14 +824,19 @@ mod tests {
         let foreign = dir.path().join(".x.12345678.part");
         std::fs::write(&foreign, "foreign").unwrap();
         // A crash: neither the part nor the note of the session is removed.
+        let notes = || -> std::collections::BTreeSet<_> {
+            let notes = std::fs::read_dir(home.path().join(records::PARTS_DIR)).unwrap();
+            let notes = notes.map(|entry| entry.unwrap().path());
+            notes.filter(|path| path.to_string_lossy().contains("writing-")).collect()
+        };
+        let before = notes();
         let crashed = recorded(&home, "ann");
         let part = crashed.create(opened(&dir), OsStr::new("lost"), &PLAIN).unwrap();
         let lost = dir.path().join(&part.name);
         records().sweep(Some(std::time::Duration::from_mins(1)), None);
         assert!(lost.exists(), "the session is still there");
-        let note = std::fs::read_dir(home.path().join(records::PARTS_DIR)).unwrap();
-        let note = note.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().contains("writing-"));
-        let (note, text) = (note.clone().unwrap(), std::fs::read(note.unwrap()).unwrap());
+        let note = notes().difference(&before).next().unwrap().clone();
+        let text = std::fs::read(&note).unwrap();
         drop(part);
         drop(crashed);
         std::fs::write(&lost, "lost").unwrap();
