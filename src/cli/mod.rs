@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod chat;
+pub mod closed;
 pub mod connect;
 pub mod echo;
 pub mod exit;
@@ -88,6 +89,7 @@ pub const STDOUT: &str = "standard output";
 /// Standard output is closed or full.
 pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
     use io::Write as _;
+    closed::check_output()?;
     standard::output().write_all(data).map_err(crate::wire::Error::ours(STDOUT))
 }
 

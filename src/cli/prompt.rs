@@ -102,6 +102,7 @@ impl<H: Helper> Prompt<H> {
 }
 
 fn read_plain() -> crate::wire::Result<Input> {
+    super::closed::check_input()?;
     let line = standard::read_line().map_err(Error::ours("standard input"))?;
     if line.is_empty() {
         return Ok(Input::End);

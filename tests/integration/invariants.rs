@@ -64,6 +64,7 @@ fn each_foreign_library_has_its_door() {
         ("hdrhistogram", &["histogram.rs"]),
         ("blake3::hazmat", &["digest.rs"]),
         ("rustyline", &["cli/prompt.rs", "cli/session.rs", "cli/udp_echo/"]),
+        ("ctor_lite", &["cli/closed.rs"]),
         ("indicatif", &["cli/progress.rs"]),
         ("jiff", &["cli/listing.rs", "cli/udp_echo/", "trust/peers.rs", "audit.rs"]),
         ("signal_hook", &["cli/signals.rs", "cli/tcp_server.rs", "cli/pair.rs", "cli/udp_echo/"]),

@@ -29,6 +29,9 @@ use crate::wire::message::{Held, Outcome, Stream, Terms};
 /// # Errors
 /// Refused, or the line was lost.
 pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+    if !args.no_stdin {
+        crate::cli::closed::check_input()?;
+    }
     let stdin = std::io::stdin();
     let (variables, terms) = (args.variables()?, args.terms());
     let (sender, control) = (line.sender().clone(), line.control().clone());

@@ -62,6 +62,7 @@ impl Input {
 }
 
 fn next_line() -> Result<Typed> {
+    crate::cli::closed::check_input()?;
     let mut line = Vec::new();
     let mut limited = io::stdin().lock().take(LINE_LEN_MAX);
     patiently(|| limited.read_until(b'\n', &mut line)).context("cannot read standard input")?;
