@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::chat::hub::Hub;
 use crate::line::Line;
 use crate::net::open::OpenLine;
+use crate::root::advised;
 use crate::session::{Report, Request, Session};
 use crate::trust::Service::{Chat, Echo, Exec, Read, Write};
 use crate::trust::home::Home;
@@ -349,7 +350,11 @@ fn turn(
         // Whoever knows the code may ask: no service is needed, and none is had before it is known.
         Message::Pair { name } => pair::serve_pair(line, session, context.home, context.own, name),
         _ => verb_for(request, session).and_then(|verb| (verb.serve)(line, session, &context.shared, request)),
-    };
+    }
+    .map_err(|error| match error {
+        Error::Refused(why) => advised(path_of(request), why).into(),
+        error => error,
+    });
     line.set_deadline(None);
     let in_step = match &result {
         Err(Error::Refused(refusal)) => line.sender().refuse(refusal),
@@ -477,6 +482,21 @@ fn verb_for(request: &Message<'_>, session: &Session) -> Result<&'static Verb> {
     }
     let granted = session.services.with(session.withheld);
     Err(policy::refusal(name, verb.services, &session.peer, (granted, session.is_narrowed)).into())
+}
+
+/// The path that a request is about, as it was written; empty: there is none.
+fn path_of<'r>(request: &'r Message<'_>) -> &'r [u8] {
+    match request {
+        Message::Cd { path }
+        | Message::Ls { path }
+        | Message::Mkdir { path, .. }
+        | Message::Rm { path, .. }
+        | Message::Get { path }
+        | Message::Put { path, .. }
+        | Message::Mv { path, .. }
+        | Message::Push { path } => path,
+        _ => &[],
+    }
 }
 
 /// What a request is about, where its header says so.

@@ -51,6 +51,8 @@ mod secure;
 mod server;
 #[path = "integration/shown.rs"]
 mod shown;
+#[path = "integration/slips.rs"]
+mod slips;
 #[path = "integration/standard.rs"]
 mod standard;
 #[path = "integration/talk.rs"]

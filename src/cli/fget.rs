@@ -135,7 +135,8 @@ fn fetch(
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
-    let lines = lines::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
+    let lines = lines::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
+    let lines = lines.map_err(|error| group.iter().fold(error, |error, source| source.not_had(error)))?;
     let Copy { recursive, follow, .. } = args.copy;
     let selected = args.copy.selection()?;
     let (out, parts) = (args.copy.out(), super::home::parts());
@@ -161,6 +162,7 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::
         return Err(usage("standard output takes one file, and nothing else"));
     }
     args.copy.check_for_a_pipe()?;
+    super::closed::check_output()?;
     let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {
         args.copy.limit_stalls(&line)?;
         let sink = args.copy.paced(Stdout(Digest::default()));
@@ -237,6 +239,9 @@ pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<P
 fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, PathBuf)> {
     let mut sources = Vec::new();
     for (at, path) in paths.iter().enumerate() {
+        if path.is_empty() {
+            return Err(usage("an argument is empty, and names nothing; for this directory write ."));
+        }
         match Remote::parse(path)? {
             Some(remote) => sources.push(remote),
             None if at + 1 == paths.len() && at > 0 => return Ok((sources, path.into())),

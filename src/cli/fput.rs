@@ -102,6 +102,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 /// What is sent, and to whom. With a file of this machine first, all that stand last with a host are targets; otherwise
 /// only the last one is, and the others are sources too.
 fn files_and_remotes(paths: &[OsString]) -> anyhow::Result<(&[OsString], Vec<Remote>)> {
+    if paths.iter().any(|path| path.is_empty()) {
+        return Err(usage("an argument is empty, and names nothing; the server's root is HOST:"));
+    }
     let all = paths.iter().map(|path| Remote::parse(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let targets = all.iter().rev().take_while(|path| path.is_some()).count();
     if targets == 0 {
@@ -174,7 +177,8 @@ fn send(
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     let Copy { recursive, follow, .. } = args.copy;
-    let lines = lines::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller))?;
+    let lines = lines::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
+    let lines = lines.map_err(|error| remote.not_had(error))?;
     let selected = args.copy.selection()?;
     lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
         let tops = files.iter().map(|file| Named::Own(file.into())).collect();
@@ -210,8 +214,10 @@ fn pass_on(
     let interruption = Interruption::watch()?;
     let attempt = |teller: &mut Teller| {
         let Copy { recursive, follow, bwlimit, compress, .. } = args.copy;
-        let mut from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk)?;
-        let mut to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk)?;
+        let from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk);
+        let mut from = from.map_err(|error| sources.iter().fold(error, |error, source| source.not_had(error)))?;
+        let to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk);
+        let mut to = to.map_err(|error| remote.not_had(error))?;
         args.copy.limit_stalls(&from)?;
         args.copy.limit_stalls(&to)?;
         let selected = args.copy.selection()?;
@@ -246,6 +252,7 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
     if remote.path.is_empty() || remote.path.as_bytes().ends_with(b"/") {
         return Err(usage("what is the file to be called? write HOST:PATH"));
     }
+    super::closed::check_input()?;
     let from = only.to_string_lossy();
     let put = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk).and_then(|mut line| {
         // Its own input may take its time: the server's silence counts while something is sent.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::exit::usage;
 use super::transfer::Names;
 use crate::net::Address;
-use crate::net::address::Scheme;
+use crate::net::address::{Scheme, begins_with_ipv6};
 use crate::trees::glob::means_contents;
 
 /// A path on another machine.
@@ -31,10 +31,17 @@ impl Remote {
             return Err(usage(format!("{scheme}: not spoken here; write HOST:PATH, or tls://HOST:PORT/PATH")));
         }
         let Some((address, path)) = split(bytes) else { return Ok(None) };
+        let shown = argument.to_string_lossy();
+        if is_bare(bytes) && begins_with_ipv6(shown.split('/').next().unwrap_or_default()) {
+            return Err(usage(format!(
+                "{shown}: an IPv6 address goes into brackets: [ADDRESS]:PATH; a file of this machine is ./{shown}"
+            )));
+        }
         let Ok(address) = std::str::from_utf8(address) else {
             return Err(usage(format!("{}: the host's name is not UTF-8", argument.to_string_lossy())));
         };
-        let address = address.parse::<Address>().map_err(|error| usage(format!("{error}; write HOST:PATH")))?;
+        let here = if is_bare(bytes) { format!("; a file of this machine is ./{shown}") } else { String::new() };
+        let address = address.parse::<Address>().map_err(|error| usage(format!("{error}; write HOST:PATH{here}")))?;
         Ok(Some(Self { address, path: OsString::from_vec(path.to_vec()) }))
     }
 
@@ -60,6 +67,23 @@ impl Remote {
     /// As it was written, for people.
     pub fn shown(&self) -> String {
         shown(&self.address, &self.path.to_string_lossy())
+    }
+
+    /// Why its host could not be had; where a file of this machine is called like the whole, that is probably what was meant.
+    pub fn not_had(&self, error: anyhow::Error) -> anyhow::Error {
+        let shown = self.shown();
+        if !is_bare(shown.as_bytes()) || !Path::new(&shown).is_symlink() && !Path::new(&shown).exists() {
+            return error;
+        }
+        error.context(format!(
+            "{shown} is {} on the host {}; the file of that name here is ./{shown}",
+            self.path_shown(),
+            self.address
+        ))
+    }
+
+    fn path_shown(&self) -> String {
+        format!("{:?}", self.path.to_string_lossy())
     }
 }
 
@@ -211,6 +235,11 @@ fn join(above: &[u8], path: &[u8]) -> Vec<u8> {
     [above, b"/", path].concat()
 }
 
+/// Whether nothing but a colon makes it a `HOST:PATH`.
+fn is_bare(bytes: &[u8]) -> bool {
+    !["tcp://", "tls://", "unix:", "["].iter().any(|sign| bytes.starts_with(sign.as_bytes()))
+}
+
 /// What stands before `://`, if it is not one of ours.
 fn foreign_scheme(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
@@ -275,7 +304,17 @@ mod tests {
             let got = (got.address.to_string(), got.path.into_string().unwrap());
             assert_eq!((got.0.as_str(), got.1.as_str()), want, "{argument}");
         }
-        assert!(Remote::parse(OsStr::new("a@b:c")).is_err());
+        for (argument, why) in [
+            ("a@b:c", "no user"),
+            ("12:00.log", "./12:00.log"),
+            ("::1:x", "[ADDRESS]:PATH"),
+            ("fe80::1:a/b", "[ADDRESS]:PATH"),
+            ("::1", "[ADDRESS]:PATH"),
+            (":x", "./:x"),
+        ] {
+            let error = Remote::parse(OsStr::new(argument)).unwrap_err().to_string();
+            assert!(error.contains(why), "{argument}: {error}");
+        }
         let name = |text: &str| Remote::parse(OsStr::new(text)).unwrap().unwrap().file_name().map(OsStr::to_owned);
         assert_eq!(name("h:a/b"), Some("b".into()));
         assert_eq!(name("h:a/"), None);

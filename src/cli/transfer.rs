@@ -413,6 +413,11 @@ impl Teller {
                 self.done(|| (names.from(path), names.to(path)), size)?;
             }
             Event::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
+            // The directory's failure was told; each of what is in it would say the same.
+            Event::FailedWithDir { path, why } => {
+                let (from, to) = (names.from(path), names.to(path));
+                self.add(Done { event: None, from, to, bytes: 0, error: Some(why.message.clone()) })?;
+            }
             Event::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
             Event::Skipped { path, why } => self.skipped(&names.from(path), why)?,
             Event::Mends { path, why } => {

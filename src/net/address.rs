@@ -2,6 +2,7 @@
 //! `tls://HOST:PORT`, `tcp://HOST:PORT`, `unix:/path`.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -123,8 +124,33 @@ impl FromStr for Address {
         if host.contains(['/', ' ']) || host.chars().any(char::is_control) {
             return Err(error("a host has no slash or space"));
         }
+        if is_number(host) {
+            return Err(error("a number is no host: an IPv4 address has four of them, as in 192.0.2.7"));
+        }
         Ok(Self::Tcp { host: host.to_owned(), port, scheme })
     }
+}
+
+/// Whether the system would take the host for an old way to write an IPv4 address: `12`, `127.1`, `0x7f.0.0.1`. What ends
+/// in a number and is none of the usual form is a slip, as the time of day in a file's name.
+fn is_number(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_hex = |digits: &str| digits.chars().all(|digit| digit.is_ascii_hexdigit());
+    let is_numeric = !last.is_empty() && last.chars().all(|digit| digit.is_ascii_digit())
+        || last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")).is_some_and(is_hex);
+    is_numeric && host.parse::<Ipv4Addr>().is_err()
+}
+
+/// Whether `text` is an IPv6 address, with a zone perhaps.
+fn is_ipv6(text: &str) -> bool {
+    text.split_once('%').map_or(text, |(address, _)| address).parse::<Ipv6Addr>().is_ok()
+}
+
+/// Whether `text` begins with an IPv6 address without brackets, behind which a colon and more may stand, so that nobody can
+/// tell where it ends.
+pub fn begins_with_ipv6(text: &str) -> bool {
+    let ends = text.match_indices(':').map(|(at, _)| at).chain([text.len()]);
+    ends.filter_map(|end| text.get(..end)).any(is_ipv6)
 }
 
 /// `[::1]:7000`, `host:7000`, `host`, and a bare IPv6 address, which has more than one colon.
@@ -138,7 +164,10 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), &'static str> {
         };
     }
     match text.split_once(':') {
-        Some((_, rest)) if rest.contains(':') => Ok((text, None)),
+        Some((_, rest)) if rest.contains(':') && is_ipv6(text) => Ok((text, None)),
+        Some((_, rest)) if rest.contains(':') => {
+            Err("it has more than one colon; an IPv6 address goes into brackets before a port or a path: [::1]:7000")
+        }
         Some((host, port)) => Ok((host, Some(port))),
         None => Ok((text, None)),
     }
@@ -181,6 +210,10 @@ mod tests {
             ("[::1]:7000", tcp("::1", Some(7000))),
             ("[::1]", tcp("::1", None)),
             ("::1", tcp("::1", None)),
+            ("fe80::1%eth0", tcp("fe80::1%eth0", None)),
+            ("192.0.2.7:80", tcp("192.0.2.7", Some(80))),
+            ("4build", tcp("4build", None)),
+            ("12.example", tcp("12.example", None)),
             ("unix:/run/a b.sock", Address::Unix("/run/a b.sock".into())),
         ] {
             assert_eq!(text.parse::<Address>(), Ok(want.clone()), "{text}");
@@ -193,7 +226,29 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_said() {
-        for text in ["", "host:70000", "host:x", ":7000", "[::1", "[::1]7000", "unix:", "a/b", "user@host", "a b"] {
+        for text in [
+            "",
+            "host:70000",
+            "host:x",
+            ":7000",
+            "[::1",
+            "[::1]7000",
+            "unix:",
+            "a/b",
+            "user@host",
+            "a b",
+            "12",
+            "12:00",
+            "0x7f.1",
+            "127.1",
+            "1.2.3",
+            "127.0.0.01",
+            "2026.",
+            "a.12",
+            "::1:x",
+            "fe80::1%eth0:7000:x",
+            "a:b:c",
+        ] {
             let error = text.parse::<Address>().expect_err(text);
             assert!(error.to_string().starts_with(&format!("{text:?} is not an address")), "{error}");
         }

@@ -267,6 +267,9 @@ pub(super) struct Kept<'a> {
     pub(super) code: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<Cow<'a, str>>,
+    /// It failed with the directory that it lies in, of which that was said.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) with_dir: bool,
     /// Of no entry: what was done, or would be, to which path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) did: Option<Deed>,
@@ -278,7 +281,7 @@ pub(super) struct Kept<'a> {
 
 impl Kept<'_> {
     pub(super) const fn of(first: u32, count: u32) -> Self {
-        Self { first, count, code: None, message: None, did: None, path: None, size: 0 }
+        Self { first, count, code: None, message: None, with_dir: false, did: None, path: None, size: 0 }
     }
 }
 

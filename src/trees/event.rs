@@ -50,6 +50,13 @@ pub enum Event<'e> {
         /// Why.
         why: &'e Refusal,
     },
+    /// An entry does not come because the directory that it lies in failed, which was told.
+    FailedWithDir {
+        /// Its path in the tree.
+        path: &'e [u8],
+        /// Why.
+        why: &'e Refusal,
+    },
     /// Something does not come, and that is no failure.
     Skipped {
         /// Its path in the tree.
@@ -120,7 +127,7 @@ impl Tally {
             Event::Saves(bytes) => self.saved = self.saved.saturating_add(*bytes),
             Event::Reuses(bytes) => self.reused = self.reused.saturating_add(*bytes),
             Event::Unchanged(_) => self.unchanged += 1,
-            Event::Failed { .. } => self.failed += 1,
+            Event::Failed { .. } | Event::FailedWithDir { .. } => self.failed += 1,
             Event::Skipped { .. } => self.skipped += 1,
             Event::Did { deed: Deed::Removed, .. } => self.removed += 1,
             _ => {}

@@ -66,6 +66,8 @@ pub(super) enum Word {
     Safe(u32, u32),
     /// An entry failed.
     Failed(u32, Refusal),
+    /// An entry failed with the directory that it lies in, of which that was said.
+    FailedWithDir(u32, Refusal),
     /// Something else was done, or would be.
     Did(u32, Deed, Vec<u8>, u64),
 }
@@ -115,12 +117,16 @@ fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
 /// The lines of a `kept`.
 pub(super) fn words_of(body: &[u8]) -> Result<Vec<Word>> {
     let words = lines(body).map(|line| {
-        let Kept { first, count, code, message, did, path, size } = read_line(line, "kept")?;
+        let Kept { first, count, code, message, with_dir, did, path, size } = read_line(line, "kept")?;
         if let (Some(deed), Some(path)) = (did, path) {
             return Ok(Word::Did(first, deed, name_of(path, "kept")?, size));
         }
         let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
-        Ok(why.map_or(Word::Safe(first, count), |why| Word::Failed(first, why)))
+        Ok(match why {
+            None => Word::Safe(first, count),
+            Some(why) if with_dir => Word::FailedWithDir(first, why),
+            Some(why) => Word::Failed(first, why),
+        })
     });
     words.collect()
 }

@@ -137,6 +137,7 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
         keeping.delta = Delta::Never;
     }
     let place = session.resolve(path)?;
+    check_home(session, path, &push)?;
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
     let shape = Shape { goes_into, is_made: push.recursive };
     let place = Place::new(Arc::clone(&session.root), place, shape, keeping).with_parts(Arc::clone(&session.parts));
@@ -158,6 +159,16 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
         Err(Error::Ours { object, source }) => Err(refusal(&object, &source).into()),
         received => received,
     }
+}
+
+/// `~/www` is written by who means a home, and not by who wants a directory of that name to be made.
+fn check_home(session: &Session, path: &[u8], push: &Push) -> Result<()> {
+    let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+    if !push.recursive || !first.starts_with(b"~") || session.root.symlink_metadata(&session.resolve(first)?).is_ok() {
+        return Ok(());
+    }
+    let text = format!("{}: no such directory", String::from_utf8_lossy(first));
+    Err(Refusal::new(ErrorCode::NotFound, text).into())
 }
 
 /// In the log, several paths stand behind one another, as far as there is room.

@@ -34,6 +34,7 @@ enum Seen {
     Saves(u64),
     Done(Vec<u8>, u64),
     Failed(Vec<u8>, Refusal),
+    FailedWithDir(Vec<u8>, Refusal),
     Did(Deed, Vec<u8>, u64),
     Unchanged(u64),
 }
@@ -265,6 +266,10 @@ fn note_word(word: Word, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
             let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
             tell(says, Seen::Failed(path, why));
         }
+        Word::FailedWithDir(entry, why) => {
+            let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
+            tell(says, Seen::FailedWithDir(path, why));
+        }
         Word::Did(entry, deed, path, size) => {
             shared.take(entry);
             tell(says, Seen::Did(deed, path, size));
@@ -303,6 +308,7 @@ impl Seen {
             Self::Saves(bytes) => watch(Event::Saves(bytes)),
             Self::Done(path, size) => watch(Event::Done { path: &path, size }),
             Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
+            Self::FailedWithDir(path, why) => watch(Event::FailedWithDir { path: &path, why: &why }),
             Self::Did(deed, path, size) => watch(Event::Did { deed, path: &path, size }),
             Self::Unchanged(size) => watch(Event::Unchanged(size)),
         }

@@ -170,16 +170,37 @@ impl Refusal {
             K::NotADirectory => (ErrorCode::NotADirectory, "not a directory"),
             K::IsADirectory => (ErrorCode::IsADirectory, "is a directory"),
             K::DirectoryNotEmpty => (ErrorCode::NotEmpty, "directory is not empty"),
+            // EPERM is said of what not even the owner may do: an immutable file, another user's.
+            K::PermissionDenied if error.raw_os_error() == Some(1) => {
+                (ErrorCode::Permission, "operation not permitted")
+            }
             K::PermissionDenied => (ErrorCode::Permission, "permission denied"),
             K::ReadOnlyFilesystem => (ErrorCode::Permission, "read-only file system"),
-            K::StorageFull | K::QuotaExceeded => (ErrorCode::NoSpace, "no space left on the device"),
+            K::StorageFull => (ErrorCode::NoSpace, "no space left on the device"),
+            K::QuotaExceeded => (ErrorCode::NoSpace, "the disk quota is exceeded"),
             K::FileTooLarge => (ErrorCode::NoSpace, "file too large for the file system"),
-            K::InvalidFilename => (ErrorCode::BadName, "file name too long or not allowed here"),
+            K::InvalidFilename => (ErrorCode::BadName, "file name too long"),
             K::InvalidInput => (ErrorCode::BadRequest, "that cannot be done with it (a directory into itself?)"),
             K::CrossesDevices => (ErrorCode::Failed, "source and target are on different file systems"),
-            _ => (ErrorCode::Failed, "input/output error"),
+            _ => return Self::in_its_words(object, error),
         };
         Self::new(code, format!("{object}: {text}"))
+    }
+
+    /// Everything else that the operating system says, as it says it: "too many open files".
+    fn in_its_words(object: &str, error: &io::Error) -> Self {
+        let said = error.to_string();
+        let Some((words, _)) = said.rsplit_once(" (os error ").filter(|_| error.raw_os_error().is_some()) else {
+            return Self::new(ErrorCode::Failed, format!("{object}: input/output error"));
+        };
+        if words.starts_with("Invalid or incomplete multibyte") {
+            let text = format!("{object}: the file system there cannot hold this name; it takes names in UTF-8");
+            return Self::new(ErrorCode::BadName, text);
+        }
+        let mut words = words.chars();
+        let first = words.next().map(|first| first.to_ascii_lowercase());
+        let text: String = first.into_iter().chain(words).collect();
+        Self::new(ErrorCode::Failed, format!("{object}: {text}"))
     }
 }
 
@@ -238,5 +259,36 @@ impl From<&str> for ErrorCode {
     /// A code that this version does not know means "failed": the message still says why.
     fn from(name: &str) -> Self {
         Self::ALL.iter().find(|(_, word, _)| *word == name).map_or(Self::Failed, |(code, ..)| *code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_passed_on_in_its_own_words() {
+        for (errno, code, text) in [
+            (1, ErrorCode::Permission, "operation not permitted"),
+            (2, ErrorCode::NotFound, "no such file or directory"),
+            (5, ErrorCode::Failed, "input/output error"),
+            (13, ErrorCode::Permission, "permission denied"),
+            (16, ErrorCode::Failed, "device or resource busy"),
+            (23, ErrorCode::Failed, "too many open files in system"),
+            (24, ErrorCode::Failed, "too many open files"),
+            (26, ErrorCode::Failed, "text file busy"),
+            (28, ErrorCode::NoSpace, "no space left on the device"),
+            (30, ErrorCode::Permission, "read-only file system"),
+            (31, ErrorCode::Failed, "too many links"),
+            (36, ErrorCode::BadName, "file name too long"),
+            (40, ErrorCode::Failed, "too many levels of symbolic links"),
+            (84, ErrorCode::BadName, "cannot hold this name; it takes names in UTF-8"),
+            (116, ErrorCode::Failed, "stale file handle"),
+            (122, ErrorCode::NoSpace, "the disk quota is exceeded"),
+        ] {
+            let refusal = Refusal::from_io("x", &io::Error::from_raw_os_error(errno));
+            assert_eq!(refusal.code, code, "{errno}: {refusal}");
+            assert!(refusal.message.starts_with("x: ") && refusal.message.ends_with(text), "{errno}: {refusal}");
+        }
     }
 }

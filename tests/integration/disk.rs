@@ -56,6 +56,22 @@ fn server_on(disk: &SmallDisk) -> Server {
     Server::with_root(&["--guest", "all"], root)
 }
 
+/// What is said to have arrived is what is there, and the other way round.
+#[test]
+fn what_is_counted_after_a_full_disk_is_there() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = server_on(&disk);
+    let here = tempfile::tempdir().unwrap();
+    for (name, size) in [("a", 50_000), ("b", 50_000), ("c", 200_000), ("d", 3 << 20), ("e", 50_000)] {
+        std::fs::write(here.path().join(name), vec![7; size]).unwrap();
+    }
+    let run = Run::new("fput").args(["--json", "a", "b", "c", "d", "e", &server.remote("")]).current_dir(here.path());
+    let summary = run.code(1).stderr("no space left on the device").output().json();
+    let there = names(server.root()).into_iter().filter(|name| !name.starts_with('.')).count() as u64;
+    assert!(there >= 3, "{:?}", names(server.root()));
+    assert_eq!(summary["files"].as_u64(), Some(there), "{summary}");
+}
+
 #[test]
 fn an_upload_that_does_not_fit_leaves_the_old_file() {
     let Some(disk) = SmallDisk::mount() else { return };

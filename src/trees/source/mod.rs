@@ -254,7 +254,12 @@ impl<'s> Source<'s> {
             }
             Said::Kept(words) => words.into_iter().try_for_each(|word| match word {
                 Word::Safe(first, count) => self.take_safe(first, count),
-                Word::Failed(entry, why) => self.take_failed(entry, &why),
+                Word::Failed(entry, why) => {
+                    self.take_failed(entry, |watch, path| watch(Event::Failed { path, why: &why }))
+                }
+                Word::FailedWithDir(entry, why) => {
+                    self.take_failed(entry, |watch, path| watch(Event::FailedWithDir { path, why: &why }))
+                }
                 Word::Did(entry, deed, path, size) => {
                     // In a dry run that was all that was asked; what is under way of it is of no use.
                     self.sent.remove(&entry);
@@ -317,14 +322,14 @@ impl<'s> Source<'s> {
         self.unanswered.get(usize::try_from(at).ok()?)
     }
 
-    fn take_failed(&mut self, entry: u32, why: &Refusal) -> Result<()> {
+    fn take_failed(&mut self, entry: u32, tell: impl FnOnce(Watch<'_>, &[u8]) -> Result<()>) -> Result<()> {
         if let Some(listed) = self.waiting(entry) {
             let path = listed.path.clone();
             self.told.insert(entry);
-            return (self.watch)(Event::Failed { path: &path, why });
+            return tell(self.watch, &path);
         }
         let path = self.sent.remove(&entry).map(|(path, _)| path).unwrap_or_default();
-        (self.watch)(Event::Failed { path: &path, why })
+        tell(self.watch, &path)
     }
 
     fn take_safe(&mut self, first: u32, count: u32) -> Result<()> {

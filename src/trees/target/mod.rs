@@ -5,7 +5,7 @@ mod content;
 mod mirroring;
 mod ranges;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,8 @@ const DIRS_MAX: usize = 1_000_000;
 /// Bytes in the paths of those directories.
 const DIRS_LEN_MAX: usize = 64 * 1024 * 1024;
 
+/// Directories that could not be made, of which that is known.
+const LOST_DIRS_MAX: usize = 10_000;
 /// Entries of one listing.
 pub const TREE_ENTRIES_MAX: u32 = 50_000_000;
 /// Bytes of one listing: what so many entries have with paths of usual length.
@@ -95,6 +97,8 @@ pub struct Target {
     has_failed: bool,
     /// Whether anything was made or removed that is no file.
     has_made: bool,
+    /// Directories that could not be made: what is in them fails with them, and is not told one by one.
+    lost_dirs: HashSet<Vec<u8>>,
     /// Directories whose mode and time are to be set.
     listed_dirs: Vec<(Vec<u8>, u32, i64)>,
     /// Bytes in their paths.
@@ -148,6 +152,7 @@ impl Target {
             names: Vec::new(),
             names_len: 0,
             listed: keeping.delete.then(mirror::Listed::default),
+            lost_dirs: HashSet::new(),
             listed_dirs: Vec::new(),
             listed_dirs_len: 0,
             has_failed: false,
@@ -213,10 +218,13 @@ impl Target {
     pub fn run(&mut self, receiver: &mut LineReceiver, sender: &LineSender, watch: Watch<'_>) -> Result<()> {
         let mut turn = Turn { target: self, sender, watch };
         let ended = turn.take_all(receiver);
-        if ended.is_err()
-            && let Err(error) = turn.commit()
-        {
-            tracing::debug!(%error, "what was whole could not be confirmed any more");
+        if let Err(why) = &ended {
+            // The source hears of it too, where it still can: on a full disk its count is to be what is there.
+            let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !turn.target.has_ended;
+            let said = turn.commit().and_then(|()| if can_hear { turn.send_kept() } else { Ok(()) });
+            if let Err(error) = said {
+                tracing::debug!(%error, "what was whole could not be confirmed any more");
+            }
         }
         ended
     }
@@ -366,20 +374,8 @@ impl Turn<'_> {
         if self.target.listed.as_ref().is_some_and(|listed| listed.kept_len() > MIRROR_LEN_MAX) {
             return Err(bad_list("it has more names than are kept for a mirror (512 MiB); mirror the tree in parts"));
         }
-        if let Some(why) = &entry.error {
-            let why = Refusal::new(ErrorCode::Failed, why.as_str());
-            self.target.has_failed = true;
-            return (self.watch)(Event::Failed { path: &entry.path, why: &why });
-        }
-        if self.target.asked.as_ref().is_some_and(|asked| !asked.holds(entry)) {
-            let why = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
-            return self.fail(number, &entry.path, &Refusal::new(ErrorCode::BadName, why));
-        }
-        if entry.kind == Kind::File && entry.skipped.is_none() && self.is_too_large(entry.size) {
-            return self.fail(number, &entry.path, &too_large(&String::from_utf8_lossy(&entry.path), entry.size));
-        }
-        if let Some(why) = &entry.skipped {
-            return (self.watch)(Event::Skipped { path: &entry.path, why });
+        if self.does_not_come(number, entry)? {
+            return Ok(());
         }
         let met = self.target.groups.as_ref().map_or(Ok(None), |groups| groups.meet(entry));
         let entry = match met {
@@ -397,6 +393,9 @@ impl Turn<'_> {
             Ok(path) => path,
             Err(why) => return self.fail(number, &entry.path, &why),
         };
+        if self.is_in_lost_dir(&path) {
+            return self.fail_with_dir(number, &path, entry.kind);
+        }
         if let Some(head) = entry.same {
             if !self.has_room_for_name(&path) {
                 let why =
@@ -412,6 +411,7 @@ impl Turn<'_> {
         // What comes twice in one listing is not to remove what it brought itself.
         let room = if is_first { self.make_room(number, &path, entry.kind, false)? } else { Room::Free };
         if room == Room::None {
+            self.lose_dir(&path, entry);
             return Ok(());
         }
         let (made, deed) = match entry.kind {
@@ -428,11 +428,63 @@ impl Turn<'_> {
             }
             // Each line lists it, and meets the same; the first one says so.
             Err(_) if self.target.helps => {
+                self.lose_dir(&path, entry);
                 self.target.has_failed = true;
                 Ok(())
             }
-            Err(error) => self.fail_or_stop(number, &path, &error),
+            Err(error) => {
+                self.lose_dir(&path, entry);
+                self.fail_or_stop(number, &path, &error)
+            }
         }
+    }
+
+    /// Notes that a directory could not be made.
+    fn lose_dir(&mut self, path: &[u8], entry: &Entry) {
+        // Beyond it each entry says for itself why it failed.
+        if entry.kind == Kind::Dir && self.target.lost_dirs.len() < LOST_DIRS_MAX {
+            self.target.lost_dirs.insert(path.to_vec());
+        }
+    }
+
+    fn is_in_lost_dir(&self, path: &[u8]) -> bool {
+        let lost = &self.target.lost_dirs;
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        !lost.is_empty() && slashes.filter_map(|(at, _)| path.get(..at)).any(|above| lost.contains(above))
+    }
+
+    fn fail_with_dir(&mut self, number: u32, path: &[u8], kind: Kind) -> Result<()> {
+        self.target.has_failed = true;
+        // Each connection lists the directories, and the first one counts them.
+        if self.target.helps && kind == Kind::Dir {
+            return Ok(());
+        }
+        let text = format!("{}: the directory above it could not be made", self.target.place.shown(path));
+        let why = Refusal::new(ErrorCode::Failed, text);
+        (self.watch)(Event::FailedWithDir { path, why: &why })?;
+        let (code, message) = (Some(why.code.as_str().into()), Some(why.message.as_str().into()));
+        write_line(&Kept { code, message, with_dir: true, ..Kept::of(number, 1) }, &mut self.target.kept)
+    }
+
+    /// Whether the source says that it does not come, or it was not requested; that is told.
+    fn does_not_come(&mut self, number: u32, entry: &Entry) -> Result<bool> {
+        if let Some(why) = &entry.error {
+            let why = Refusal::new(ErrorCode::Failed, why.as_str());
+            self.target.has_failed = true;
+            return (self.watch)(Event::Failed { path: &entry.path, why: &why }).map(|()| true);
+        }
+        if self.target.asked.as_ref().is_some_and(|asked| !asked.holds(entry)) {
+            let why = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
+            return self.fail(number, &entry.path, &Refusal::new(ErrorCode::BadName, why)).map(|()| true);
+        }
+        if entry.kind == Kind::File && entry.skipped.is_none() && self.is_too_large(entry.size) {
+            let why = too_large(&String::from_utf8_lossy(&entry.path), entry.size);
+            return self.fail(number, &entry.path, &why).map(|()| true);
+        }
+        if let Some(why) = &entry.skipped {
+            return (self.watch)(Event::Skipped { path: &entry.path, why }).map(|()| true);
+        }
+        Ok(false)
     }
 
     /// Whether a file of `size` bytes is larger than what was requested.
