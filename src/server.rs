@@ -223,7 +223,13 @@ impl Server {
         }
         self.places.forget_unless(&|owner| may_run(owner).is_some());
         let known = Ok(Arc::clone(&peers));
-        let beyond = self.holders.beyond(|held| self.grant(&known, held.proof, (&held.address, held.entrance)).ok());
+        let beyond = self.holders.beyond(|held| {
+            let now = self.grant(&known, held.proof, (&held.address, held.entrance)).ok()?;
+            // A guest that is known now has just been paired, on this line: it would lose the word that says so. It holds no
+            // more than any guest does.
+            let was_paired = matches!(held.grant.peer, Peer::Guest { .. }) && now.peer.is_known();
+            Some(if was_paired { held.grant.clone() } else { now })
+        });
         self.lines.cut(&beyond);
         for line in beyond {
             tracing::info!(line, "ended: its peer was revoked, or may do less now");
