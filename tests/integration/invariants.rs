@@ -164,6 +164,7 @@ fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
     ];
     let known: &[(&str, usize, &str)] = &[
         ("cli/mod.rs", 7, "the doors themselves"),
+        ("cli/closed.rs", 1, "whether it was open"),
         ("cli/connect.rs", 1, "a question, made safe, with a key in it"),
         ("cli/fget.rs", 1, "a file's bytes, to -"),
         ("cli/logging.rs", 1, "the log's own door: each field is made safe there"),
