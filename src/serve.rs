@@ -65,9 +65,14 @@ pub const VERBS: &[Verb] = &[
         name: "exec",
         services: &[Exec],
         serve: |line, session, shared, request| match request {
-            Message::Exec { form, path, place, terms } => {
+            Message::Exec { form, path, place, terms, modes } => {
                 let (path, place) = (path.as_deref(), place.as_deref());
-                exec::serve_exec(line, session, shared.exec, exec::Request { form: *form, path, place, terms: *terms })
+                exec::serve_exec(
+                    line,
+                    session,
+                    shared.exec,
+                    exec::Request { form: *form, path, place, terms: *terms, modes: modes.as_deref() },
+                )
             }
             other => Err(not_this_verb(other)),
         },

@@ -21,6 +21,7 @@ use crate::chat::hub::Hub;
 use crate::exec::jobs::Jobs;
 use crate::exec::leftovers::Leftovers;
 use crate::exec::places::Places;
+use crate::exec::terminal::Terminals;
 use crate::limits::{CommandCaps, CommandSlots};
 use crate::line::Line;
 use crate::net::Stream;
@@ -120,6 +121,7 @@ pub struct Server {
     leftovers: Arc<Leftovers>,
     /// Whose unfinished copies there are; `None`: nothing is written here.
     part_records: Option<Arc<Records>>,
+    terminals: Terminals,
     lines: Arc<OpenLines>,
     holders: Holders,
     idle_timeout: Option<Duration>,
@@ -163,6 +165,7 @@ impl Server {
             places: Places::default(),
             jobs,
             leftovers: Leftovers::none()?,
+            terminals: Terminals::default(),
             lines: Arc::default(),
             holders: Holders::default(),
             idle_timeout: config.idle_timeout,
@@ -274,6 +277,7 @@ impl Server {
     pub fn stop(&self, listeners: &[Listener], grace: Duration, stop_now: &dyn Fn() -> bool) -> Stopped {
         listeners.iter().for_each(Listener::stop);
         self.lines.begin_stop();
+        self.terminals.announce_stop(grace);
         let deadline = Instant::now() + grace;
         let tick = Duration::from_millis(50);
         let mut left = self.lines.len();
@@ -529,7 +533,12 @@ impl Server {
         let context = Context {
             shared: Shared {
                 hub: &self.hub,
-                exec: crate::exec::Shared { places: &self.places, jobs: &self.jobs, leftovers: &self.leftovers },
+                exec: crate::exec::Shared {
+                    places: &self.places,
+                    jobs: &self.jobs,
+                    terminals: &self.terminals,
+                    leftovers: &self.leftovers,
+                },
             },
             open: &caller.open,
             idle_timeout: self.idle_timeout,

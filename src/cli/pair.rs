@@ -323,13 +323,12 @@ fn check_chosen(home: &Home, name: &str, host: &Address, dialled: &Dialled) -> R
 fn ask_name(name: &str, said: &str) -> anyhow::Result<Option<String>> {
     let said: String = said.chars().take(NAME_LEN_MAX).collect();
     write!(
-        std::io::stderr(),
+        standard::errors(),
         "{}: it calls itself {:?}; what is it to be called here? [{name}] ",
         tcp_client::PROGRAM,
         printable(&said)
     )?;
-    let mut typed = String::new();
-    std::io::stdin().lock().read_line(&mut typed)?;
+    let typed = standard::read_text_line()?;
     Ok(Some(typed.trim().to_owned()).filter(|typed| !typed.is_empty() && typed != name))
 }
 

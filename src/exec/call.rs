@@ -38,6 +38,8 @@ pub struct Call<'c> {
     pub variables: &'c [OsString],
     /// Its deadline, and what else was agreed; how many variables there are is filled in.
     pub terms: Terms,
+    /// The modes of the terminal on this side, as [`modes`](super::modes) has them, where it gets one.
+    pub modes: Option<&'c [u8]>,
     /// What it reads; `None`: nothing.
     pub stdin: Option<BorrowedFd<'c>>,
     /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is. An empty piece is
@@ -48,7 +50,16 @@ pub struct Call<'c> {
 impl<'c> Call<'c> {
     /// This, where the session stands, with nothing to read and nothing agreed.
     pub fn of(work: &'c Work) -> Self {
-        Self { work, path: None, place: None, variables: &[], terms: Terms::default(), stdin: None, typed: None }
+        Self {
+            work,
+            path: None,
+            place: None,
+            variables: &[],
+            terms: Terms::default(),
+            modes: None,
+            stdin: None,
+            typed: None,
+        }
     }
 
     /// The request and its body.
@@ -56,7 +67,8 @@ impl<'c> Call<'c> {
         let (form, body) = self.work.to_body(self.variables);
         let variables = u32::try_from(self.variables.len()).unwrap_or(u32::MAX);
         let (path, place) = (self.path.map(Into::into), self.place.map(Into::into));
-        (Message::Exec { form, path, place, terms: Terms { variables, ..self.terms } }, body)
+        let (terms, modes) = (Terms { variables, ..self.terms }, self.modes.map(Into::into));
+        (Message::Exec { form, path, place, terms, modes }, body)
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
-//! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`]; [`running`] reads what one of
+//! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`] with its client's [`modes`]; [`running`] reads what one of
 //! them writes, [`rate`] says how fast, [`leftovers`] what becomes of output that outlives its command; a [`tree`] is all
 //! that it has started, [`ending`] who ends it when; [`rules`] hold for peers that may not run everything. [`places`] keep a
 //! directory between commands, [`jobs`] commands without a client.
@@ -17,6 +17,7 @@ pub mod ending;
 pub mod environment;
 pub mod jobs;
 pub mod leftovers;
+pub mod modes;
 pub mod places;
 pub mod process;
 pub mod rate;
@@ -35,6 +36,7 @@ pub use serve::{Request, serve_exec};
 use jobs::Jobs;
 use leftovers::Leftovers;
 use places::Places;
+use terminal::Terminals;
 
 /// What outlives a line.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,8 @@ pub struct Shared<'s> {
     pub places: &'s Places,
     /// Their detached commands.
     pub jobs: &'s Arc<Jobs>,
+    /// The terminals of commands that run.
+    pub terminals: &'s Terminals,
     /// Output that is still held by what their commands have left behind.
     pub leftovers: &'s Arc<Leftovers>,
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::environment::{Environment, login_shell};
@@ -121,19 +121,21 @@ impl Work {
         }
     }
 
-    fn reach(&self, streams: Streams) -> Reach {
+    fn reach(&self, streams: Streams<'_>) -> Reach {
         match (self, streams) {
-            (Self::Login(command), Streams::Terminal(_)) if command.is_empty() => Reach::Terminal,
+            (Self::Login(command), Streams::Terminal(..)) if command.is_empty() => Reach::Terminal,
             _ => Reach::Everybody,
         }
     }
 
+    /// What is to be executed, and the script that it reads, if it is too long for an argument.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
-    fn command(&self, environment: &Environment) -> io::Result<Command> {
+    fn command(&self, environment: &Environment) -> io::Result<(Command, Option<Script>)> {
+        let mut script = None;
         let mut command = match self {
             Self::Shell(command) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(command);
+                shell.arg("-c").arg(Script::or_itself(OsStr::new("sh"), command, &mut script)?);
                 shell
             }
             Self::Login(command) => {
@@ -145,14 +147,22 @@ impl Work {
                 dashed.push(name);
                 shell.arg0(dashed);
                 if !command.is_empty() {
-                    shell.arg("-c").arg(command);
+                    shell.arg("-c").arg(Script::or_itself(name, command, &mut script)?);
                 }
                 shell
             }
             Self::Argv(argv) => {
                 let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
                 let mut program = Command::new(environment.find(name)?);
-                program.arg0(name).args(argv.iter().skip(1));
+                program.arg0(name);
+                for (at, word) in argv.iter().enumerate().skip(1) {
+                    let is_text = at == 2 && argv.get(1).is_some_and(|option| option == "-c") && is_shell(name);
+                    if is_text {
+                        program.arg(Script::or_itself(name, word, &mut script)?);
+                    } else {
+                        program.arg(word);
+                    }
+                }
                 program
             }
         };
@@ -160,8 +170,38 @@ impl Work {
         if matches!(self, Self::Login(_)) {
             command.env("SHELL", login_shell());
         }
-        Ok(command)
+        Ok((command, script))
     }
+}
+
+/// Longest single argument of a program, in bytes, with the NUL behind it (execve(2)).
+const ARGUMENT_LEN_MAX: usize = 128 * 1024;
+
+/// A command string that is too long to be an argument: a file without a name, which its shell opens through `/proc`. It is
+/// there for as long as the command runs, and no other program inherits it.
+#[derive(Debug)]
+struct Script(#[expect(dead_code, reason = "held open for the shell that reads it")] File);
+
+impl Script {
+    /// What `shell` is to be told: the command itself, if it fits into an argument, or to read it from a file.
+    fn or_itself(shell: &OsStr, command: &OsStr, script: &mut Option<Self>) -> io::Result<OsString> {
+        if command.len() < ARGUMENT_LEN_MAX {
+            return Ok(command.to_owned());
+        }
+        let mut file = File::from(memfd_create("landline-command", MemfdFlags::CLOEXEC)?);
+        file.write_all(command.as_bytes())?;
+        let shell = Path::new(shell).file_name().unwrap_or_default();
+        let word = if ["csh", "tcsh", "fish"].iter().any(|other| shell == *other) { "source" } else { "." };
+        let told = format!("{word} /proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        *script = Some(Self(file));
+        Ok(told.into())
+    }
+}
+
+/// Whether this program's `-c` takes what `sh`'s does.
+fn is_shell(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh"].iter().any(|shell| name == *shell)
 }
 
 /// So many words with a NUL behind each, and what is behind them.
@@ -195,7 +235,7 @@ pub struct Ready {
 
 /// Where a process' input comes from and its output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Streams {
+pub enum Streams<'m> {
     /// stdin, stdout and stderr apart.
     Apart,
     /// stdin; stdout and stderr in one pipe, in the order in which they were written.
@@ -204,11 +244,11 @@ pub enum Streams {
     TogetherWithoutInput,
     /// No stdin; stdout and stderr apart.
     ApartWithoutInput,
-    /// All of them are one terminal.
-    Terminal(Size),
+    /// All of them are one terminal, of this size and with these modes.
+    Terminal(Size, &'m [u8]),
 }
 
-impl Streams {
+impl Streams<'_> {
     const fn has_input(self) -> bool {
         matches!(self, Self::Apart | Self::Together)
     }
@@ -230,6 +270,7 @@ pub struct Process {
     terminal: Option<Arc<Terminal>>,
     reaped: bool,
     slot: Option<CommandSlot>,
+    _script: Option<Script>,
 }
 
 /// Starts `work` in `cwd`.
@@ -240,13 +281,13 @@ pub struct Process {
 ///
 /// # Errors
 /// As [`could_not_start`] translates them.
-pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment) -> io::Result<Process> {
-    let mut command = work.command(environment)?;
+pub fn start(work: &Work, cwd: &Dir, streams: Streams<'_>, environment: &Environment) -> io::Result<Process> {
+    let (mut command, script) = work.command(environment)?;
     command.current_dir(format!("/proc/self/fd/{}", cwd.as_fd().as_raw_fd()));
     let mut merged = None;
     let (mut terminal, mut input) = (None, None);
-    let mut child = if let Streams::Terminal(size) = streams {
-        let (child, ours, [typed, shown]) = Terminal::spawn(command, size)?;
+    let mut child = if let Streams::Terminal(size, modes) = streams {
+        let (child, ours, [typed, shown]) = Terminal::spawn(command, size, modes)?;
         terminal = Some(Arc::new(ours));
         (input, merged) = (Some(typed), Some(shown));
         child
@@ -274,7 +315,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams, environment: &Environment
             return Err(error.into());
         }
     };
-    Ok(Process { child, tree, exit, input, merged, terminal, reaped: false, slot: None })
+    Ok(Process { child, tree, exit, input, merged, terminal, reaped: false, slot: None, _script: script })
 }
 
 impl Process {
@@ -406,7 +447,10 @@ pub fn could_not_start(work: &Work, error: &io::Error) -> Outcome<'static> {
     let (code, why) = match error.kind() {
         io::ErrorKind::NotFound => (127, "command not found"),
         io::ErrorKind::PermissionDenied => (126, "permission denied"),
-        io::ErrorKind::ArgumentListTooLong => (126, "argument list too long"),
+        io::ErrorKind::ArgumentListTooLong => (
+            126,
+            "argument list too long: there may be 128 KiB in one argument or variable, and about 2 MiB in all of them",
+        ),
         io::ErrorKind::ExecutableFileBusy => (126, "program file is being written"),
         io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => (126, "the server has no room for another process"),
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
@@ -523,6 +567,20 @@ mod tests {
         let error = begin(&missing).unwrap_err();
         let Outcome::CouldNotStart { code, why } = could_not_start(&missing, &error) else { panic!("it started") };
         assert_eq!((code, &*why), (127, "no-such-program: command not found"));
+    }
+
+    #[test]
+    fn a_terminal_has_the_modes_that_were_sent_before_its_command_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        let cwd = crate::root::Root::open_own_dir(dir.path()).unwrap();
+        let streams = Streams::Terminal(Size { columns: 80, rows: 24 }, &[5, 0, 0, 0, 0x1a, 0]);
+        let work = Work::Shell("stty -a > modes; read word".into());
+        let process = start(&work, &cwd, streams, &Environment::of("somebody")).unwrap();
+        assert_eq!(process.terminal().unwrap().end_of_input(), Some(0x1a));
+        let modes = || std::fs::read_to_string(dir.path().join("modes")).unwrap_or_default();
+        while !modes().contains("eof = ^Z") {
+            assert!(!exits_within(process.exit_fd(), Duration::ZERO), "{}", modes());
+        }
     }
 
     #[test]

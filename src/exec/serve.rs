@@ -20,7 +20,7 @@ use super::environment::Environment;
 use super::places::Places;
 use super::process::{Process, Ready, Streams, Work, could_not_start, exits_within, permitted_signal, start};
 use super::running::{Running, lost, pump};
-use super::terminal::{END_OF_INPUT, Terminal};
+use super::terminal::Terminal;
 use super::{COMMAND_LEN_MAX, KILL_AFTER, STDIN_CREDIT, Shared, VARIABLES_MAX, jobs, rules};
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::net::listen::STACK_LEN;
@@ -44,6 +44,8 @@ pub struct Request<'r> {
     pub place: Option<&'r str>,
     /// What else was asked.
     pub terms: Terms,
+    /// The modes of its client's terminal.
+    pub modes: Option<&'r [u8]>,
 }
 
 /// Serves one command.
@@ -63,13 +65,14 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let slot = session.take_slot()?;
     session.log_begin("exec");
     let streams = match terms {
-        Terms { terminal: Some(size), .. } => Streams::Terminal(size),
+        Terms { terminal: Some(size), .. } => Streams::Terminal(size, request.modes.unwrap_or_default()),
         Terms { merged: true, .. } => Streams::Together,
         _ => Streams::Apart,
     };
     let outcome = match start(&command.work, &command.cwd, streams, &command.environment) {
         Ok(mut process) => {
             process.hold(slot);
+            process.terminal().inspect(|terminal| shared.terminals.add(terminal));
             let leave = |rest| shared.leftovers.take(session.peer.owner(), rest);
             run(line, process, (terms, &session.is_cut), (&command.path, &leave))?
         }
@@ -86,7 +89,7 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
 
 /// Everything that is asked before a command is started.
 fn prepare(session: &mut Session, places: &Places, request: Request<'_>, body: &[u8]) -> Result<Ready> {
-    let Request { form, path, place, terms } = request;
+    let Request { form, path, place, terms, .. } = request;
     let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
     if terms.variables > VARIABLES_MAX {
         return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", terms.variables)).into());
@@ -129,8 +132,14 @@ fn run(
         let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
         let (stdin, stdout, stderr) = pipes;
         let busy = || Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later");
-        let is_terminal = terminal.is_some();
-        let feed = Feed { stdin, is_terminal, exit: &exit, credit: &credit, is_over: &command.is_over, sender };
+        let feed = Feed {
+            stdin,
+            terminal: terminal.as_deref(),
+            exit: &exit,
+            credit: &credit,
+            is_over: &command.is_over,
+            sender,
+        };
         if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
             return Err(busy().into());
         }
@@ -230,7 +239,7 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
 /// that it left in the background may hold the pipe and never read it.
 struct Feed<'f> {
     stdin: Option<File>,
-    is_terminal: bool,
+    terminal: Option<&'f Terminal>,
     exit: &'f OwnedFd,
     credit: &'f AtomicU32,
     is_over: &'f AtomicBool,
@@ -252,9 +261,9 @@ impl Feed<'_> {
                 return;
             }
         }
-        if self.is_terminal {
+        if let Some(end) = self.terminal.and_then(Terminal::end_of_input) {
             // A terminal has no end to be closed: it is typed, and behind a line without an end twice.
-            let typed: &[u8] = if last == b'\n' { &[END_OF_INPUT] } else { &[END_OF_INPUT; 2] };
+            let typed: &[u8] = if last == b'\n' { &[end] } else { &[end; 2] };
             write_as_taken(&mut stdin, typed, self.exit);
         }
     }
@@ -317,12 +326,12 @@ mod tests {
         }
         let runs = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let has_exited = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
-        assert!(!write_as_taken(&mut stdin, &[END_OF_INPUT], &has_exited), "nobody will read it any more");
+        assert!(!write_as_taken(&mut stdin, b"\x04", &has_exited), "nobody will read it any more");
         let reader = thread::spawn(move || {
             reading.read_exact(&mut all).unwrap();
             all
         });
-        assert!(write_as_taken(&mut stdin, &[END_OF_INPUT], &runs));
-        assert_eq!(reader.join().unwrap().last(), Some(&END_OF_INPUT));
+        assert!(write_as_taken(&mut stdin, b"\x04", &runs));
+        assert_eq!(reader.join().unwrap().last(), Some(&b'\x04'));
     }
 }

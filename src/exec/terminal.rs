@@ -2,21 +2,20 @@
 //! server the other.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
-use std::sync::{PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Pid;
-use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
+use rustix::termios::{OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcgetpgrp, tcsetattr, tcsetwinsize};
 
+use super::modes;
 use crate::wire::message::Size;
-
-/// Typed at a terminal, this ends the input (VEOF of termios(3)).
-pub const END_OF_INPUT: u8 = 0x04;
 
 /// A terminal's end is opened first and told a moment later that nobody inherits it: whatever was started in between would
 /// hold somebody else's terminal. So that is kept apart.
@@ -57,15 +56,33 @@ impl Terminal {
     ///
     /// # Errors
     /// As the standard library's `spawn`, or the system has no terminal or descriptor left.
-    pub(super) fn spawn(command: Command, size: Size) -> io::Result<(Child, Self, [File; 2])> {
+    pub(super) fn spawn(command: Command, size: Size, modes: &[u8]) -> io::Result<(Child, Self, [File; 2])> {
         let (end, others) = open_pair()?;
         let terminal = Self(File::from(OwnedFd::from(end)));
         // Whoever writes to it must not wait for a command that does not read; nor does a read, which waits elsewhere.
         fcntl_setfl(&terminal.0, OFlags::RDWR | OFlags::NONBLOCK)?;
         terminal.resize(size)?;
+        let mut termios = tcgetattr(&terminal.0)?;
+        modes::apply(modes, &mut termios);
+        if let Err(error) = tcsetattr(&terminal.0, OptionalActions::Now, &termios) {
+            // What a client sends may make no sense; a terminal as the system makes it does.
+            tracing::debug!(%error, "a terminal did not take its client's modes");
+        }
         let ends = [terminal.0.try_clone()?, terminal.0.try_clone()?];
         let child = apart(|| pty_process::blocking::Command::from(command).spawn(others)).map_err(into_io)?;
         Ok((child, terminal, ends))
+    }
+
+    /// Shows its command's reader a text, as wall(1) does: through the other end, so that it comes in order with all else. A terminal
+    /// that takes nothing (stopped with Ctrl-S, say) is passed over.
+    ///
+    /// # Errors
+    /// The terminal is gone, or takes nothing now.
+    fn tell(&self, text: &str) -> io::Result<()> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let mut other_end = File::from(ioctl_tiocgptpeer(&self.0, flags)?);
+        fcntl_setfl(&other_end, OFlags::RDWR | OFlags::NONBLOCK)?;
+        other_end.write_all(text.as_bytes())
     }
 
     /// Gives it another size; whoever is in its foreground hears of it (SIGWINCH).
@@ -76,9 +93,39 @@ impl Terminal {
         Ok(tcsetwinsize(&self.0, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?)
     }
 
+    /// The character that ends the input when it is typed now; `None`: none does.
+    pub fn end_of_input(&self) -> Option<u8> {
+        let code = tcgetattr(&self.0).ok()?.special_codes[SpecialCodeIndex::VEOF];
+        (code != 0).then_some(code)
+    }
+
     /// The process group that it belongs to at this moment.
     pub fn foreground(&self) -> Option<Pid> {
         tcgetpgrp(&self.0).ok()
+    }
+}
+
+/// The terminals of all commands that run, for what all of them should hear.
+#[derive(Debug, Default)]
+pub struct Terminals(Mutex<Vec<Weak<Terminal>>>);
+
+impl Terminals {
+    pub(super) fn add(&self, terminal: &Arc<Terminal>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|terminal| terminal.strong_count() > 0);
+        all.push(Arc::downgrade(terminal));
+    }
+
+    /// Tells all of them that they will be cut.
+    pub fn announce_stop(&self, grace: Duration) {
+        let all: Vec<_> =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+        for terminal in all {
+            let text = format!("\r\n*** the server is being stopped; this terminal is cut in {grace:?} ***\r\n");
+            if let Err(error) = terminal.tell(&text) {
+                tracing::debug!(%error, "a terminal could not be told that the server stops");
+            }
+        }
     }
 }
 

@@ -323,7 +323,10 @@ mod tests {
             encode(&Message::Hello { version: 1, program: "t".into(), verbs: vec!["a".into()] }, &[]),
             encode(&Message::Put { path: b"a\xff"[..].into(), name: b"n"[..].into(), attributes }, &[]),
             encode(&Message::Data { stream: Stream::Main }, b"hello"),
-            encode(&Message::Exec { form: Form::Shell, path: None, place: None, terms: Terms::default() }, b"ls"),
+            encode(
+                &Message::Exec { form: Form::Shell, path: None, place: None, terms: Terms::default(), modes: None },
+                b"ls",
+            ),
             encode(&Message::End { total: None }, &[]),
         ]
         .map(Result::unwrap)

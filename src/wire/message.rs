@@ -64,7 +64,14 @@ pub enum Message<'a> {
 
     /// Run a command. Body: variables, then the shell's command string, or the arguments; each with a NUL behind it,
     /// except the string.
-    Exec { form: Form, path: Option<Cow<'a, [u8]>>, place: Option<Cow<'a, str>>, terms: Terms },
+    /// `modes` are those of its client's terminal.
+    Exec {
+        form: Form,
+        path: Option<Cow<'a, [u8]>>,
+        place: Option<Cow<'a, str>>,
+        terms: Terms,
+        modes: Option<Cow<'a, [u8]>>,
+    },
     /// Send this signal to the command's process group.
     Signal { signal: Cow<'a, str> },
     /// The terminal of whoever sits before it has another size now.
@@ -427,7 +434,7 @@ impl Message<'_> {
             Self::Dropped { count } => h.count = Some(*count),
             Self::Same { entry } | Self::Mend { entry } => h.entry = Some(*entry),
             Self::Hole { size } => h.size = Some(*size),
-            Self::Exec { form, path, place, terms } => {
+            Self::Exec { form, path, place, terms, modes } => {
                 h.form = Some(*form);
                 h.place = place.as_deref().and_then(text);
                 h.detached = terms.detached;
@@ -437,6 +444,7 @@ impl Message<'_> {
                 h.merged = terms.merged;
                 h.linger_ms = terms.linger_ms;
                 terms.terminal.inspect(|size| size.fill(&mut h));
+                h.modes = modes.as_ref().map(|modes| Text(Cow::Owned(BASE64.encode(modes))));
                 (h.path, h.path_b64) = path.as_deref().map_or((None, None), name);
             }
             Self::Signal { signal } => h.signal = text(signal),
@@ -653,6 +661,8 @@ pub struct Header<'a> {
     columns: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u16>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    modes: Option<Text<'a>>,
     #[serde(skip_serializing_if = "is_default")]
     detached: bool,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -780,6 +790,7 @@ impl<'a> Fields<'a> {
                 form: self.need(self.h.form, "form")?,
                 path: self.optional_path()?,
                 place: self.h.place.take().map(|place| place.0),
+                modes: bytes(None, self.h.modes.take(), "modes")?,
                 terms: self.terms(),
             },
             "signal" => Message::Signal { signal: take(&mut self.h.signal, &self.kind, "signal")? },

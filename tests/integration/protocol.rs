@@ -56,6 +56,8 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         detached: true,
         linger_ms: Some(500),
     };
+    // Backspace erases; characters are UTF-8.
+    let modes = Some(Cow::Borrowed(&[3, 0, 0, 0, 8, 42, 0, 0, 0, 1, 0][..]));
     let terminal = Some(Size { columns: 80, rows: 24 });
     let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")), held: None };
     let held = Some(Held { name: "sleep".into(), pid: Some(4711), is_closed: true });
@@ -99,11 +101,11 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("names, asked", Message::Names, b""),
         ("names, answered", Message::Names, b"ann\nbob"),
         ("dropped", Message::Dropped { count: 3 }, b""),
-        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, place: None, terms: Terms::default() }, b"ls | wc"),
-        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), place: Some("build".into()), terms }, b"LANG=C\0printf\0%s\0a b\0"),
+        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, place: None, terms: Terms::default(), modes: None }, b"ls | wc"),
+        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), place: Some("build".into()), terms, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
         (
             "exec, a login shell on a terminal",
-            Message::Exec { form: Form::Login, path: None, place: None, terms: Terms { variables: 1, terminal, ..Terms::default() } },
+            Message::Exec { form: Form::Login, path: None, place: None, terms: Terms { variables: 1, terminal, ..Terms::default() }, modes },
             b"TERM=xterm\0",
         ),
         ("signal", Message::Signal { signal: "INT".into() }, b""),

@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, Parser};
 use super::{PROGRAM, env_file, groups, terminal};
 use crate::cli::args::{Reach, Talk, duration};
 use crate::cli::exit::usage;
-use crate::cli::home;
+use crate::cli::{home, standard};
 use crate::exec::process::Work;
 use crate::net::Address;
 use crate::net::address::AddressError;
@@ -246,6 +246,24 @@ impl Args {
         self.list_places || self.list_jobs || is_place || ids.into_iter().any(Option::is_some)
     }
 
+    /// Whether there are words, and nothing in them: an unset variable of a script, more often than not.
+    pub(super) fn has_empty_command(&self) -> bool {
+        let is_blank = |word: &OsString| word.as_bytes().trim_ascii().is_empty();
+        if self.is_argv {
+            return self.command.first().is_some_and(|program| program.is_empty());
+        }
+        !self.command.is_empty() && self.command.iter().all(is_blank)
+    }
+
+    /// The program that draws or asks and would be without a terminal, where there is one here.
+    pub(super) fn wants_terminal(&self) -> Option<String> {
+        let is_at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        if !is_at_terminal || self.has_terminal() || self.no_stdin || self.talk.json || self.json_stream {
+            return None;
+        }
+        drawing_program(&self.command)
+    }
+
     pub(super) fn has_terminal(&self) -> bool {
         self.tty || self.opens_shell()
     }
@@ -361,8 +379,11 @@ impl Args {
         self.timeout.unwrap_or(REPLY_TIME_MAX)
     }
 
-    /// For who wrote a shell's words behind `--`.
-    pub(super) fn hint_of_a_shell(&self) -> &'static str {
+    /// For who wrote a shell's words behind `--`, or too many of them.
+    pub(super) fn hint(&self, why: &str) -> &'static str {
+        if why.contains("argument list too long") {
+            return "; send what is long on standard input, as in rexec HOST sh < FILE, or as a file with fput";
+        }
         let is_shells = |program: &OsString| {
             let word = program.as_bytes();
             matches!(word, b"cd" | b"export" | b"unset" | b"source")
@@ -382,6 +403,24 @@ impl Args {
             _ => command,
         }
     }
+}
+
+/// Programs that are of little use, or none, without a terminal.
+const DRAWING: [&str; 24] = [
+    "vi", "vim", "nvim", "nano", "emacs", "micro", "joe", "mcedit", "top", "htop", "btop", "atop", "iotop", "nload",
+    "less", "more", "man", "watch", "tmux", "screen", "mc", "passwd", "sudo", "su",
+];
+
+/// The one of them that a command begins with.
+fn drawing_program(command: &[OsString]) -> Option<String> {
+    let words = command.iter().flat_map(|word| word.as_bytes().split(u8::is_ascii_whitespace));
+    let mut words = words.filter(|word| !word.is_empty());
+    let first = std::str::from_utf8(words.next()?).ok()?;
+    let name = first.rsplit('/').next()?;
+    // In a pipe a pager passes on what it reads.
+    let goes_on = words.any(|word| word.iter().any(|byte| b"|<>".contains(byte)));
+    let is_batch = name == "top" && command.iter().any(|word| word == "-b");
+    (DRAWING.contains(&name) && !goes_on && !is_batch).then(|| name.to_owned())
 }
 
 /// The variables of which only the name is said get their value from here.
@@ -431,7 +470,7 @@ fn read_limited(from: impl Read, file: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// The lists of hosts in `file`, each behind the words that say where it stands.
 fn lists_in(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let bytes = if is_stdin(file) { read_limited(std::io::stdin().lock(), file) } else { read_named(file) }?;
+    let bytes = if is_stdin(file) { read_limited(standard::input(), file) } else { read_named(file) }?;
     let shown = file.display();
     let mut lists = Vec::new();
     for (line, number) in without_bom(&bytes).split(|byte| *byte == b'\n').zip(1..) {
@@ -448,4 +487,30 @@ fn lists_in(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         }
     }
     Ok(lists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_draw_are_known_by_their_names() {
+        let found = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            drawing_program(&words)
+        };
+        for (words, name) in [
+            (&["vim"][..], Some("vim")),
+            (&["/usr/bin/top", "-d", "1"], Some("top")),
+            (&["less file"], Some("less")),
+            (&["top", "-b"], None),
+            (&["man", "ls", "|", "cat"], None),
+            (&["ls"], None),
+            (&["echo", "vim"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            assert_eq!(found(words).as_deref(), name, "{words:?}");
+        }
+    }
 }

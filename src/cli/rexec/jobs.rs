@@ -1,7 +1,13 @@
 //! `rexec --detach` and what goes with it: commands that run on without this program.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::io::IsTerminal as _;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::ioctl_fionread;
 
 use super::one::{Show, shown_call};
 use super::{Args, PROGRAM};
@@ -15,13 +21,23 @@ use crate::line::Line;
 use crate::net::Address;
 use crate::wire::message::{Outcome, Watch};
 
+/// How long input that nobody reads may take to come, to be noticed.
+const INPUT_WAIT: Duration = Duration::from_millis(100);
+
 /// Starts a command and prints what it is called.
 ///
 /// # Errors
 /// The server refused, or the line was lost.
 pub(super) fn detach(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
     let variables = args.variables()?;
-    match call_detached(line, &shown_call(args, work, &variables, args.terms()))? {
+    let begun = call_detached(line, &shown_call(args, work, &variables, args.terms()))?;
+    if begun.is_ok() && !args.no_stdin && !args.talk.quiet && has_input() {
+        say(
+            PROGRAM,
+            "a detached command gets no input: what is on standard input was not read (-n says that it is not meant for it)",
+        );
+    }
+    match begun {
         Ok(job) if args.talk.json => {
             put_json(&serde_json::json!({ "host": host.to_string(), "job": job, "command": work.shown() }))?;
             Ok(Exit::Done)
@@ -37,6 +53,26 @@ pub(super) fn detach(args: &Args, host: &Address, line: &mut Line, work: &Work) 
             Ok(Exit::of_command(&outcome))
         }
     }
+}
+
+/// Whether something waits on standard input, where that is a file or a pipe. A pipe whose writer is only about to begin is
+/// given a moment.
+fn has_input() -> bool {
+    let stdin = rustix::stdio::stdin();
+    if std::io::stdin().is_terminal() {
+        return false;
+    }
+    let moment = Timespec::try_from(INPUT_WAIT).ok();
+    let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+    let is_ready = poll(&mut polled, moment.as_ref()).is_ok_and(|ready| ready > 0);
+    let is_file = fstat(stdin).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    // A device may say that it can be read, and have nothing (/dev/null), or have no end.
+    is_ready && ioctl_fionread(stdin).is_ok_and(|waiting| waiting > 0) || is_file && !is_at_end(stdin)
+}
+
+fn is_at_end(file: BorrowedFd<'_>) -> bool {
+    let (at, size) = (rustix::fs::tell(file).unwrap_or(0), fstat(file).map_or(0, |stat| stat.st_size));
+    i64::try_from(at).is_ok_and(|at| at >= size)
 }
 
 /// Shows what a command writes, or waits for its end. Ctrl-C leaves, and the command runs on.

@@ -31,6 +31,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.is_argv && args.command.is_empty() {
         return Err(usage("nothing to run behind --"));
     }
+    if args.has_empty_command() {
+        return Err(usage("the command is empty; leave it out for a shell, or name what is to run"));
+    }
     let wish = places::wish(args)?;
     if args.is_many() && (args.is_act() || !matches!(wish, Wish::Nothing)) {
         return Err(usage("places and detached commands are asked for at one HOST"));

@@ -39,6 +39,10 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
     let message: &(dyn Fn(i32) -> Option<Message<'static>> + Sync) =
         if is_terminal { &to_terminal } else { &to_command };
     let forwarding = Forwarding::start(sender.clone(), control.clone(), args.kill_after, message)?;
+    if let Some(program) = args.wants_terminal().filter(|_| !args.talk.quiet) {
+        say(PROGRAM, &format!("{program} is at home on a terminal; give it one with -t: rexec -t {host} {program}"));
+    }
+    let modes = is_terminal.then(terminal::modes).flatten();
     // Behind the signals: while it is raw, none of them ends this program.
     let raw = if is_terminal && !args.no_stdin { Raw::enter().context("the terminal here")? } else { None };
     let escapes = raw.as_ref().map(|raw| Escapes::new(args.escape.0, raw, control, sender));
@@ -50,6 +54,7 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
         (None, None) => keys.to_vec(),
     };
     let call = Call {
+        modes: modes.as_deref(),
         stdin: (!args.no_stdin).then(|| stdin.as_fd()),
         typed: (escapes.is_some() || encoder.is_some()).then_some(&typed),
         ..shown_call(args, work, &variables, terms)
@@ -183,7 +188,7 @@ impl<'a> Show<'a> {
         match &ended.outcome {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
             Outcome::CouldNotStart { why, .. } => {
-                say(PROGRAM, &format!("{host}: {}{}", printable(why), self.args.hint_of_a_shell()));
+                say(PROGRAM, &format!("{host}: {}{}", printable(why), self.args.hint(why)));
             }
             Outcome::TimedOut => say(PROGRAM, &format!("{host}: its time was up, and it was ended")),
             Outcome::Lost { why } => say(PROGRAM, &format!("{host}: lost: {}", printable(why))),

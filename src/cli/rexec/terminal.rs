@@ -11,6 +11,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use crate::cli::signals::suspend;
 use crate::cli::standard::errors;
+use crate::exec::modes::encode;
 use crate::line::LineSender;
 use crate::net::stream::Control;
 use crate::wire::Message;
@@ -26,6 +27,11 @@ pub(super) fn size() -> Size {
     let sizes = [tcgetwinsize(stdin()), tcgetwinsize(stdout()), tcgetwinsize(stderr())];
     let size = sizes.into_iter().flatten().find(|size| size.ws_col > 0 && size.ws_row > 0);
     size.map_or(SIZE_DEFAULT, |size| Size { columns: size.ws_col, rows: size.ws_row })
+}
+
+/// The modes of the terminal here, for the one over there; `None`: there is none.
+pub(super) fn modes() -> Option<Vec<u8>> {
+    tcgetattr(stdin()).ok().map(|modes| encode(&modes))
 }
 
 /// Standard input as a terminal that hands over each key as it is. Dropping it makes the terminal what it was.

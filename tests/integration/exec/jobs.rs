@@ -259,3 +259,25 @@ fn a_flood_is_kept_within_its_bounds() {
     assert!(disk < 70_000_000, "{disk}");
     own.rexec(&["--log", &id, "--tail", "1"]).prints("last\n");
 }
+
+#[test]
+fn input_that_a_detached_command_does_not_get_is_spoken_of() {
+    let server = Server::start();
+    let detach =
+        |args: &[&str]| Run::new("rexec").args(args.iter().copied()).args(["--detach", server.address(), "cat"]);
+    let told = detach(&[]).stdin("x\n").stderr("a detached command gets no input").output();
+    Run::new("rexec").args(["--attach", told.text().trim(), server.address()]).prints("");
+    for args in [&["-n"][..], &["-q"]] {
+        detach(args).stdin("x\n").output();
+    }
+    detach(&[]).output();
+    let script = |redirect: &str| {
+        let line = format!("{} --detach {} cat {redirect}", crate::harness::program("rexec"), server.address());
+        Run::of(Path::new("/bin/sh")).args(["-c", &line])
+    };
+    server.write("file", "x");
+    let file = server.root().join("file").display().to_string();
+    script(&format!("< {file}")).stderr("a detached command gets no input").output();
+    script("< /dev/null").output();
+    script("< /dev/zero").output();
+}

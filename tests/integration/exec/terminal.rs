@@ -288,3 +288,51 @@ fn the_shell_is_chosen() {
     assert!(login.text().starts_with('-'), "{}", login.text());
     rexec(&["--shell", "no-such-shell"]).args(["true"]).code(127).stderr("no-such-shell: command not found").prints("");
 }
+
+#[test]
+fn the_modes_of_the_terminal_here_are_those_of_the_one_over_there() {
+    let server = Server::start();
+    let sets = "stty erase ^H intr ^Q start ^A kill ^X iutf8 -ixon ixany -echok tostop ocrnl";
+    server.write("shows", "stty -a | tr ';' '\\n' | sort | grep -v -e speed -e rows -e columns");
+    let script = format!(
+        "{sets}; sh $ROOT/shows > $ROOT/here; {} -t $HOST 'sh shows > there; echo do\"\"ne; head -n 1'; echo left",
+        program("rexec")
+    );
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &script]).env("TERM", "xterm").env("LANDLINE_HOME", own_home());
+    shell.env("HOST", server.address()).env("ROOT", server.root());
+    let timeout = u64::try_from(DEADLINE.as_millis()).unwrap();
+    let mut terminal = spawn_command(shell, Some(timeout)).unwrap();
+    terminal.exp_string("done").unwrap();
+    // Backspace takes a character, of however many bytes, and whatever key it is.
+    send(&mut terminal, "nö\u{8}\u{8}\u{8}yé\u{8}es\r");
+    terminal.exp_string("yes\r\n").unwrap();
+    terminal.exp_string("left").unwrap();
+    let [here, there] = ["here", "there"].map(|name| String::from_utf8(server.read(name)).unwrap());
+    assert!(here.contains("erase = ^H") && here.contains(" iutf8"), "{here}");
+    assert_eq!(here, there);
+}
+
+#[test]
+fn a_program_that_draws_gets_a_hint_and_a_terminal_hears_of_the_stop() {
+    let server = Server::with(&["--guest", "all", "--grace", "1h"]);
+    let mut terminal = at_terminal(&server, "$HOST 'less /dev/null'");
+    terminal.exp_string("less is at home on a terminal; give it one with -t: rexec -t").unwrap();
+    terminal.exp_string("restored 0").unwrap();
+    // A login shell, and any other command that has a terminal.
+    let mut login = at_terminal(&server, "$HOST");
+    send(&mut login, "echo be''gun\r");
+    login.exp_string("begun\r\n").unwrap();
+    let mut command = at_terminal(&server, "-t $HOST 'echo begun; read word'");
+    command.exp_string("begun\r\n").unwrap();
+    server.signal(Signal::TERM);
+    let told = "*** the server is being stopped; this terminal is cut in 3600s ***";
+    login.exp_string(told).unwrap();
+    command.exp_string(told).unwrap();
+    // There is time to end what is to be ended.
+    send(&mut login, "exit 4\r");
+    login.exp_string("restored 4").unwrap();
+    send(&mut command, "word\r");
+    command.exp_string("restored 0").unwrap();
+    assert!(server.stop().0.success());
+}

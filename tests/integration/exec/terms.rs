@@ -98,3 +98,51 @@ fn a_file_of_variables_is_read_as_it_is_written() {
         rexec(&["true"]).code(252).stderr(why).prints("");
     }
 }
+
+#[test]
+fn a_command_longer_than_an_argument_may_be_runs_in_every_shell() {
+    let server = Server::start();
+    let words: Vec<String> = (0..60_000).map(|n| format!("word{n}")).collect();
+    let long = |args: &[&str]| Run::new("rexec").args(args.iter().copied()).args([server.address()]);
+    let counted = |run: Run| run.args(["cat;", "echo"]).args(&words).args(["|", "wc", "-w;", "exit", "5"]);
+    for args in [&[][..], &["--shell", "bash"], &["--shell", "login"], &["--merge"]] {
+        counted(long(args)).stdin("input\n").code(5).prints("input\n60000\n");
+    }
+    counted(long(&["-t"])).stdin("").code(5).prints("60000\r\n");
+    let id = counted(long(&["--detach"])).output();
+    Run::new("rexec").args(["--wait", id.text().trim(), server.address()]).code(5).prints("");
+    // Its name is the shell's, and no descriptor of ours is left to what it starts.
+    let shows = ["echo $0; ls /proc/self/fd | wc -l;", "true"];
+    let short = long(&[]).args(shows).output();
+    assert!(short.text().starts_with("/bin/sh\n"));
+    long(&[]).args(shows).args(&words).prints(short.text());
+    // Exact arguments are what they are: one may be so long, and all of them so long.
+    let fits = "x".repeat(128 * 1024 - 1);
+    Run::new("rexec").args([server.address(), "--", "expr", "length", &fits]).prints("131071\n");
+}
+
+#[test]
+fn an_empty_command_and_a_file_that_is_not_there_are_wrong_usage() {
+    let server = Server::start();
+    let rexec = |args: &[&str]| Run::new("rexec").args(args.iter().copied());
+    let address = server.address();
+    for args in [
+        &[address, ""][..],
+        &[address, " "],
+        &[address, "", "\t\n"],
+        &[address, "--", ""],
+        &[address, "--", "", "x"],
+        &["-t", address, ""],
+        &["--detach", address, ""],
+        &["--wire", "raw", address, ""],
+        &["-H", address, ""],
+        &["--place", "here", address, ""],
+    ] {
+        rexec(args).code(252).stderr("the command is empty").prints("");
+    }
+    rexec(&[address, "--", "printf", "%s|", "", "x"]).prints("|x|");
+    for file in ["/no/such/file", "/"] {
+        rexec(&["--env-file", file, address, "true"]).code(252).stderr(file).prints("");
+        rexec(&["--hosts-file", file, "true"]).code(252).stderr(file).prints("");
+    }
+}
