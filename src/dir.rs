@@ -104,8 +104,8 @@ pub fn serve_ls(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<(
         for entry in dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
             let entry = entry.map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
             let name = entry.file_name();
-            // Unfinished copies are no part of what is there.
-            if is_part_name(name.as_bytes()) {
+            // Unfinished copies are no part of what is there, and a home directory's dot files are not shown.
+            if is_part_name(name.as_bytes()) || session.root.check_name(&dir, &name).is_err() {
                 continue;
             }
             // An entry that went away meanwhile is no longer there to list.

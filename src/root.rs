@@ -8,6 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -125,6 +126,8 @@ pub struct Root {
     dir: Dir,
     /// What is never shown, wherever it lies.
     hidden: Option<Hidden>,
+    /// The home directory of a user, whose dot names are neither shown nor accepted.
+    guarded: Option<Hidden>,
 }
 
 impl Root {
@@ -134,7 +137,7 @@ impl Root {
     /// It does not exist, or is no directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        Ok(Self { dir, hidden: None })
+        Ok(Self { dir, hidden: None, guarded: None })
     }
 
     /// Where this machine has it now.
@@ -160,6 +163,85 @@ impl Root {
         Ok(Self { hidden: Some(hidden), ..self })
     }
 
+    /// The same root, in which names that begin with a dot are neither shown nor accepted directly in `home`, a user's home
+    /// directory, nor what is below them: keys, passwords, and what a shell or desktop starts. `home` is known by device and inode.
+    ///
+    /// # Errors
+    /// `home` cannot be opened.
+    pub fn guarding(self, home: &Path) -> io::Result<Self> {
+        let home = Hidden::of(home)?;
+        let is_concerned = home.lies_in(identity_of(&self.dir)?)?;
+        Ok(Self { guarded: is_concerned.then_some(home), ..self })
+    }
+
+    /// Refuses a name in a directory that this root neither shows nor accepts: the one rule on names, for every verb. What
+    /// lists leaves such names out.
+    ///
+    /// # Errors
+    /// It is such a name, or the directory could not be looked at.
+    pub fn check_name(&self, dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+        let Some(home) = self.guarded.as_ref().filter(|_| name.as_bytes().starts_with(b".")) else { return Ok(()) };
+        let stat = rustix::fs::fstat(dir)?;
+        if (stat.st_dev, stat.st_ino) == home.directory {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, GuardedName));
+        }
+        Ok(())
+    }
+
+    /// Where `path` below `dir` leads, all symlinks followed: the directory in which that is, and its name there (none for `dir`
+    /// itself). Each step is taken without following a symlink, so that nothing that is swapped meanwhile leads past the
+    /// rule on names.
+    ///
+    /// # Errors
+    /// It does not exist, leads out, or a name on the way is not accepted.
+    pub fn resolve_in(&self, dir: &Dir, path: &Path) -> io::Result<(Dir, Option<OsString>)> {
+        let found =
+            RootPath::default().join(dir.canonicalize(path)?.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        let Some((above, name)) = found.split_last() else { return Ok((dir.try_clone()?, None)) };
+        let mut here = dir.try_clone()?;
+        for part in above.parts() {
+            here = self.step(&here, OsStr::from_bytes(part))?;
+        }
+        self.check_name(&here, &name)?;
+        Ok((here, Some(name)))
+    }
+
+    /// One directory down; it need not be readable.
+    fn step(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
+        self.check_name(dir, name)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Dir::from_std_file(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into()))
+    }
+
+    /// Opens `path` below `dir`, which lies in this root, wherever its symlinks lead below `dir`.
+    ///
+    /// # Errors
+    /// As [`resolve_in`](Self::resolve_in).
+    pub fn open_in(&self, dir: &Dir, path: &Path, flags: OFlags) -> io::Result<File> {
+        if self.guarded.is_none() {
+            let options = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).clone();
+            return dir.open_with(path, &options);
+        }
+        let (dir, name) = self.resolve_in(dir, path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
+        let name = name.as_deref().unwrap_or(OsStr::new("."));
+        Ok(File::from_std(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into()))
+    }
+
+    /// The directory `path` below `dir`, as [`open_in`](Self::open_in).
+    ///
+    /// # Errors
+    /// As [`resolve_in`](Self::resolve_in), or it is no directory.
+    pub fn open_dir_at(&self, dir: &Dir, path: &Path) -> io::Result<Dir> {
+        if self.guarded.is_none() {
+            return dir.open_dir(path);
+        }
+        match self.resolve_in(dir, path)? {
+            (dir, None) => Ok(dir),
+            (above, Some(name)) => self.step(&above, &name),
+        }
+    }
+
     /// Whether this machine's directory `path` is the root or lies in it.
     ///
     /// # Errors
@@ -173,7 +255,7 @@ impl Root {
     /// # Errors
     /// As [`open_dir`](Self::open_dir).
     pub fn below(&self, path: &RootPath) -> Result<Self, Refusal> {
-        Ok(Self { dir: self.open_dir(path)?, hidden: self.hidden.clone() })
+        Ok(Self { dir: self.open_dir(path)?, hidden: self.hidden.clone(), guarded: self.guarded.clone() })
     }
 
     /// Opens a regular file for reading.
@@ -182,11 +264,9 @@ impl Root {
     /// It does not exist, leads out of the root, or is a directory, device, pipe or socket.
     pub fn open_file(&self, path: &RootPath) -> Result<(File, Metadata), Refusal> {
         let refused = |error: &io::Error| refusal(path, error);
-        let mut options = OpenOptions::new();
         // Without NONBLOCK a fifo would hold this thread until somebody writes to it; for a
         // regular file it means nothing (open(2)).
-        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = self.dir.open_with(path.as_path(), &options).map_err(|error| refused(&error))?;
+        let file = self.open_in(&self.dir, path.as_path(), OFlags::NONBLOCK).map_err(|error| refused(&error))?;
         let metadata = file.metadata().map_err(|error| refused(&error))?;
         self.check_shown(path, (metadata.dev(), metadata.ino()))?;
         // What is kept in the home is replaced by renaming: what was there when it was opened and was not
@@ -211,7 +291,7 @@ impl Root {
     /// # Errors
     /// It does not exist, leads out of the root, or is something else.
     pub fn open_dir(&self, path: &RootPath) -> Result<Dir, Refusal> {
-        let dir = self.dir.open_dir(path.as_path()).map_err(|error| refusal(path, &error))?;
+        let dir = self.open_dir_at(&self.dir, path.as_path()).map_err(|error| refusal(path, &error))?;
         if self.hidden.is_some() {
             self.check_shown(path, identity_of(&dir).map_err(|error| refusal(path, &error))?)?;
         }
@@ -224,6 +304,7 @@ impl Root {
     /// # Errors
     /// It does not exist, is something else, or is hidden.
     pub fn open_dir_in(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
+        self.check_name(dir, name)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = Dir::from_std_file(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into());
         self.check_shows(|| identity_of(&opened))?;
@@ -249,6 +330,9 @@ impl Root {
     /// It does not exist or leads out of the root.
     pub fn canonical(&self, path: &RootPath) -> Result<RootPath, Refusal> {
         let found = self.dir.canonicalize(path.as_path()).map_err(|error| refusal(path, &error))?;
+        if self.guarded.is_some() {
+            self.resolve_in(&self.dir, &found).map_err(|error| refusal(path, &error))?;
+        }
         RootPath::default().join(found.as_os_str().as_bytes())
     }
 
@@ -263,7 +347,9 @@ impl Root {
     /// As [`open_dir`](Self::open_dir), and for the root itself.
     pub fn open_parent(&self, path: &RootPath) -> Result<(Dir, OsString), Refusal> {
         let (parent, name) = path.split_last().ok_or_else(|| the_root_itself(path))?;
-        Ok((self.open_dir(&parent)?, name))
+        let dir = self.open_dir(&parent)?;
+        self.check_name(&dir, &name).map_err(|error| refusal(path, &error))?;
+        Ok((dir, name))
     }
 
     /// What `path` is, without following a symlink at its end.
@@ -271,15 +357,19 @@ impl Root {
     /// # Errors
     /// It does not exist or leads out of the root.
     pub fn symlink_metadata(&self, path: &RootPath) -> Result<Metadata, Refusal> {
-        let Some((parent, name)) = path.split_last() else {
+        if path.is_root() {
             return self.dir.dir_metadata().map_err(|error| refusal(path, &error));
-        };
-        self.open_dir(&parent)?.symlink_metadata(name).map_err(|error| refusal(path, &error))
+        }
+        let (dir, name) = self.open_parent(path)?;
+        dir.symlink_metadata(name).map_err(|error| refusal(path, &error))
     }
 
     /// Whether `path` is a directory, or a symlink to one inside the root.
     pub fn is_dir(&self, path: &RootPath) -> bool {
-        self.dir.metadata(path.as_path()).is_ok_and(|metadata| metadata.is_dir())
+        match &self.guarded {
+            None => self.dir.metadata(path.as_path()).is_ok_and(|metadata| metadata.is_dir()),
+            Some(_) => self.open_dir_at(&self.dir, path.as_path()).is_ok(),
+        }
     }
 
     /// Whether what is to come to `path` goes into it: it is a directory, or a symlink to one inside the root. A symlink
@@ -308,6 +398,7 @@ impl Root {
         let (mut dir, there) = self.open_deepest(&parts)?;
         for (index, part) in parts.iter().enumerate().skip(there) {
             let name = OsStr::from_bytes(part);
+            self.check_name(&dir, name).map_err(|error| refusal(path, &error))?;
             let made = dir.create_dir(name);
             // Another request may have been faster.
             let is_there = made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
@@ -389,6 +480,7 @@ impl Root {
                 return Err(Refusal::new(ErrorCode::Failed, holds_a_part(path, &name)));
             }
             if !is_dir {
+                self.check_name(&*dir, OsStr::from_bytes(&name)).map_err(refused)?;
                 unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty(), true).map_err(refused)?;
                 continue;
             }
@@ -423,12 +515,15 @@ impl Root {
             let found = (moved.dev(), moved.ino());
             self.check_shown(from, found)?;
             // Whoever moves what the home lies in could put another home in its place.
-            if let Some(hidden) = &self.hidden
-                && moved.is_dir()
-                && hidden.lies_in(found).map_err(|error| refusal(from, &error))?
+            for (home, what) in [(&self.hidden, "the server keeps its keys"), (&self.guarded, "a home directory lies")]
             {
-                let text = format!("{from}: the server keeps its keys below it, and they stay where they are");
-                return Err(Refusal::new(ErrorCode::Permission, text));
+                if let Some(home) = home
+                    && moved.is_dir()
+                    && home.lies_in(found).map_err(|error| refusal(from, &error))?
+                {
+                    let text = format!("{from}: {what} there or below it, which stays where it is");
+                    return Err(Refusal::new(ErrorCode::Permission, text));
+                }
             }
         }
         let to = if self.goes_into(to)? { to.join(from_name.as_bytes())? } else { to.clone() };
@@ -555,9 +650,17 @@ pub fn advised(path: &[u8], why: Refusal) -> Refusal {
 const UNDER_THE_ROOT: &str =
     "; paths are under the root that the server shows, with or without a slash in front, and ~ is no home there";
 
+/// What was named is among the dot files of a user's home directory.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "what begins with a dot in the server's home directory is neither shown nor accepted, unless its operator says so"
+)]
+struct GuardedName;
+
 /// What to say to the other end when something below a root could not be had.
 pub fn refusal(path: &impl fmt::Display, error: &io::Error) -> Refusal {
-    if error.get_ref().and_then(|inner| inner.downcast_ref::<KeysAreHere>()).is_some() {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<KeysAreHere>() || inner.is::<GuardedName>()) {
         return Refusal::new(ErrorCode::Permission, format!("{path}: {error}"));
     }
     // cap-std's own refusal to leave the directory carries no errno, only a kind.
@@ -655,6 +758,61 @@ mod tests {
         assert!(dir.path().join("x/x/made/here").is_dir());
         assert_eq!(root.make_dir(&at("/outside/a/b"), true).unwrap_err().code, ErrorCode::OutsideRoot);
         assert_eq!(root.make_dir(&at("/dangling/a"), true).unwrap_err().code, ErrorCode::NotFound);
+    }
+
+    #[test]
+    fn dot_names_of_a_home_directory_are_neither_shown_nor_accepted_however_they_are_reached() {
+        let above = tempfile::tempdir().unwrap();
+        let home = above.path().join("ann");
+        for dir in ["ann/.ssh", "ann/sub/.git", "ann/.config/autostart", "bob/.ssh"] {
+            std::fs::create_dir_all(above.path().join(dir)).unwrap();
+        }
+        for file in ["ann/.ssh/id", "ann/.bashrc", "ann/notes", "ann/sub/.git/config", "bob/.ssh/id"] {
+            std::fs::write(above.path().join(file), "x").unwrap();
+        }
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, home.join(name)).unwrap();
+        for (target, name) in [(".ssh", "to-dir"), (".bashrc", "to-file"), ("../ann/.ssh/id", "round"), (".", "here")] {
+            link(target, name);
+        }
+        for (shown, prefix) in [(home.as_path(), ""), (above.path(), "/ann")] {
+            let root = Root::open(shown).unwrap().guarding(&home).unwrap();
+            let at = |path: &str| at(&format!("{prefix}{path}"));
+            let is_refused =
+                |refusal: Refusal| refusal.code == ErrorCode::Permission && refusal.message.contains("dot");
+            for path in
+                ["/.bashrc", "/.ssh/id", "/to-dir/id", "/to-file", "/round", "/here/.bashrc", "/here/here/to-dir/id"]
+            {
+                let leads_out = path == "/round" && prefix.is_empty();
+                for refusal in [root.open_file(&at(path)).unwrap_err(), root.canonical(&at(path)).unwrap_err()] {
+                    assert!(
+                        if leads_out { refusal.code == ErrorCode::OutsideRoot } else { is_refused(refusal) },
+                        "{path}"
+                    );
+                }
+            }
+            for path in ["/.ssh", "/to-dir", "/.config/autostart", "/here/.config"] {
+                assert!(is_refused(root.open_dir(&at(path)).unwrap_err()), "{path}");
+                assert!(!root.is_dir(&at(path)), "{path}");
+            }
+            for path in ["/.ssh", "/.profile", "/.new/deep", "/here/.new/deep", "/to-dir/new"] {
+                assert!(is_refused(root.make_dir(&at(path), true).unwrap_err()), "{path}");
+                assert!(is_refused(root.remove(&at(path), true, &|_, _| true).unwrap_err()), "{path}");
+                assert!(is_refused(root.rename(&at("/notes"), &at(path)).unwrap_err()), "{path}");
+            }
+            assert!(is_refused(root.rename(&at("/.ssh"), &at("/mine")).unwrap_err()));
+            assert!(is_refused(root.symlink_metadata(&at("/.ssh")).unwrap_err()));
+            // Elsewhere a dot is a name as any other.
+            assert!(root.open_file(&at("/sub/.git/config")).is_ok() && root.open_file(&at("/here/notes")).is_ok());
+            assert!(root.open_dir(&at("/sub/.git")).is_ok() && root.is_dir(&at("/here/sub")));
+        }
+        let root = Root::open(above.path()).unwrap().guarding(&home).unwrap();
+        assert!(root.open_file(&at("/bob/.ssh/id")).is_ok(), "another one's home is not this user's");
+        assert!(root.rename(&at("/ann"), &at("/other")).is_err(), "or another home could be put in its place");
+        assert!(root.remove(&at("/ann"), true, &|_, _| true).is_err());
+        assert!(home.join(".bashrc").exists() && home.join(".ssh/id").exists());
+        // A directory of the home that is the root itself was meant.
+        let root = Root::open(&home.join(".config")).unwrap().guarding(&home).unwrap();
+        assert!(root.open_dir(&at("/autostart")).is_ok());
     }
 
     #[test]

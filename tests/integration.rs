@@ -27,6 +27,8 @@ mod exec;
 mod files;
 #[path = "integration/fuzz.rs"]
 mod fuzz;
+#[path = "integration/home_guard.rs"]
+mod home_guard;
 #[path = "integration/hostile.rs"]
 mod hostile;
 #[path = "integration/invariants.rs"]

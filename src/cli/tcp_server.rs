@@ -84,9 +84,12 @@ pub struct Bind {
 struct ServeArgs {
     #[command(flatten)]
     bind: Bind,
-    /// Directory to show; nothing outside can be reached by file requests
-    #[arg(long, env = "LANDLINE_ROOT", default_value = ".", value_name = "DIR")]
-    pub root: PathBuf,
+    /// Directory to show; nothing outside can be reached by file requests [default: the one you are in]
+    #[arg(long, env = "LANDLINE_ROOT", value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// In your home directory, also show and accept what begins with a dot: .ssh, .config, shell start-up files
+    #[arg(long)]
+    pub hidden_home: bool,
     /// What guests (everybody who is not known here) may do: echo, chat, read, write, exec, or
     /// all, none
     #[arg(long, env = "LANDLINE_GUEST", default_value = "none", value_name = "LIST")]
@@ -306,7 +309,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         part_ttl: Some(args.part_ttl).filter(|time| !time.is_zero()),
         audit,
     })
-    .with_context(|| format!("the root {}", args.root.display()))?;
+    .with_context(|| format!("the root {}", args.root().display()))?;
     // Who was started by nohup(1) stays when its terminal goes.
     let stops = [SIGTERM, SIGINT, SIGHUP]
         .into_iter()
@@ -314,7 +317,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let mut signals = Signals::new(stops)?;
     let _running = announce(&home, &listeners)?;
     say_ready(&listeners, args.ready_fd)?;
-    tracing::info!(%key, root = %args.root.display(), home = %home.path().display(), "this server's identity");
+    tracing::info!(%key, root = %args.root().display(), home = %home.path().display(), "this server's identity");
     tracing::info!("{}", nets());
     run(&server, &listeners, &mut signals, args.grace)
 }
@@ -346,8 +349,31 @@ fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grac
     })
 }
 
+impl ServeArgs {
+    fn root(&self) -> &Path {
+        self.root.as_deref().unwrap_or(Path::new("."))
+    }
+}
+
+/// What a server that was started where a shell begins shows to others by accident.
+fn warn_of_home(args: &ServeArgs, home: &Path) {
+    let is_home = || Some(Path::new(".").canonicalize().ok()? == home.canonicalize().ok()?);
+    if args.root.is_some() || is_home() != Some(true) {
+        return;
+    }
+    let but = if args.hidden_home {
+        "with .ssh and all else that begins with a dot"
+    } else {
+        "but names that begin with a dot"
+    };
+    tracing::warn!(
+        "no --root was given, so this shows your home directory {}, {but}; name a directory with --root",
+        home.display()
+    );
+}
+
 fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
-    let root = Root::open(&args.root).with_context(|| format!("the root {}", args.root.display()))?;
+    let root = Root::open(args.root()).with_context(|| format!("the root {}", args.root().display()))?;
     if let Some(audit) = &args.audit {
         let directory = audit.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if root.holds(directory).with_context(|| format!("--audit {}", audit.display()))? {
@@ -357,7 +383,12 @@ fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
             )));
         }
     }
-    Ok(root)
+    let Some(home) = std::env::home_dir().filter(|home| home.is_dir()) else { return Ok(root) };
+    warn_of_home(args, &home);
+    if args.hidden_home {
+        return Ok(root);
+    }
+    root.guarding(&home).with_context(|| format!("the home directory {}", home.display()))
 }
 
 fn announce(home: &Home, listeners: &[Listener]) -> anyhow::Result<Running> {

@@ -47,6 +47,7 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
             let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
             let is_ours = |name: &[u8]| matcher.holds(name) && !is_part_name(name);
             let mut names: Vec<_> = names.filter(|name| is_ours(name.as_bytes())).collect();
+            names.retain(|name| session.root.check_name(&dir, name).is_ok());
             names.sort_unstable();
             for name in names {
                 next.push(path.join(name.as_bytes())?);

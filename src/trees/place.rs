@@ -257,6 +257,7 @@ impl Place {
         if self.would_be_gone(path) {
             return Ok(None);
         }
+        self.root.check_name(dir, split(path).1)?;
         looked_at(dir, split(path).1)
     }
 
@@ -382,6 +383,7 @@ impl Place {
         }
         // Until all is in it, its owner may write, whatever its mode will be.
         let mode = if self.keeping.preserve { mode & 0o777 | 0o700 } else { 0o777 };
+        self.root.check_name(&*dir, name)?;
         let is_new = match rustix::fs::mkdirat(&*dir, name, Mode::from_raw_mode(mode)) {
             Ok(()) => true,
             Err(rustix::io::Errno::EXIST) => false,
@@ -451,6 +453,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.keeping.dry_run => return Ok(true),
             dirs => dirs?,
         };
+        self.root.check_name(&*head_dir, head)?;
         let file = looked_at(&head_dir, head)?.filter(|stat| kind_of(stat) == FileType::RegularFile);
         if file.is_none() && self.keeping.dry_run {
             return Ok(true);
@@ -517,7 +520,10 @@ impl Place {
     /// # Errors
     /// It cannot be read.
     pub fn names_in(&mut self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
-        below::names_in(&*self.dir(path)?)
+        let dir = self.dir(path)?;
+        let mut names = below::names_in(&dir)?;
+        names.retain(|(name, _)| self.root.check_name(&*dir, OsStr::from_bytes(name)).is_ok());
+        Ok(names)
     }
 
     /// The same for a directory that is to be removed: its mode does not keep its owner out.
@@ -576,6 +582,7 @@ impl Place {
     pub fn remove(&mut self, path: &[u8], is_dir: bool) -> io::Result<()> {
         let (above, name) = split(path);
         let dir = self.dir(above)?;
+        self.root.check_name(&*dir, name)?;
         self.dirs.forget(path);
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match rustix::fs::unlinkat(&*dir, name, flags).map_err(io::Error::from) {

@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::Entry;
@@ -427,7 +427,8 @@ impl Walk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for entry in rustix::fs::Dir::new(rustix::fs::openat(&*dir, ".", flags, Mode::empty())?)? {
             let name = entry?.file_name().to_owned().into_bytes();
-            if name != b"." && name != b".." {
+            let is_shown = || top.ground.root.check_name(&*dir, OsStr::from_bytes(&name)).is_ok();
+            if name != b"." && name != b".." && is_shown() {
                 names.push(OsString::from_vec(name));
             }
         }
@@ -547,13 +548,13 @@ impl Place {
 
     fn followed_stat(&self) -> io::Result<Stat> {
         // With O_PATH nothing is opened that could make us wait, and openat2(2) takes no O_NONBLOCK beside it.
-        let flags = OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).clone();
-        let file = self.top.ground.dir.open_with(Path::new(OsStr::from_bytes(&self.path())), &flags)?;
-        Ok(rustix::fs::fstat(&file)?)
+        let Ground { root, dir, .. } = &*self.top.ground;
+        Ok(rustix::fs::fstat(&root.open_in(dir, Path::new(OsStr::from_bytes(&self.path())), OFlags::PATH)?)?)
     }
 
     fn followed_dir(&self) -> io::Result<Dir> {
-        let dir = self.top.ground.dir.open_dir(Path::new(OsStr::from_bytes(&self.path())))?;
+        let Ground { root, dir, .. } = &*self.top.ground;
+        let dir = root.open_dir_at(dir, Path::new(OsStr::from_bytes(&self.path())))?;
         let metadata = dir.dir_metadata()?;
         self.top.ground.root.check_shows(|| Ok((metadata.dev(), metadata.ino())))?;
         Ok(dir)
@@ -581,12 +582,12 @@ impl Opener {
     /// It is gone, cannot be read, or is no file any more.
     pub fn open(&mut self, place: &Place) -> io::Result<(File, Stat)> {
         let file: OwnedFd = if place.follow {
-            let mut options = OpenOptions::new();
-            options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-            place.top.ground.dir.open_with(Path::new(OsStr::from_bytes(&place.path())), &options)?.into_std().into()
+            let Ground { root, dir, .. } = &*place.top.ground;
+            root.open_in(dir, Path::new(OsStr::from_bytes(&place.path())), OFlags::NONBLOCK)?.into_std().into()
         } else {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let dir = self.dir(place)?;
+            place.top.ground.root.check_name(&*dir, &place.name)?;
             rustix::fs::openat(&*dir, &place.name, flags, Mode::empty())?
         };
         let stat = rustix::fs::fstat(&file)?;

@@ -109,6 +109,17 @@ impl Server {
         if let Some(home) = home {
             command.env("LANDLINE_HOME", home);
         }
+        Self::launch(command, args, root)
+    }
+
+    /// In a directory that is its user's home, and shown because nobody has named another.
+    pub(crate) fn in_home(args: &[&str], root: tempfile::TempDir) -> Self {
+        let mut command = command(Path::new(program("tcp-server")));
+        command.args(args).current_dir(root.path()).env("HOME", root.path());
+        Self::launch(command, args, root)
+    }
+
+    fn launch(mut command: Command, args: &[&str], root: tempfile::TempDir) -> Self {
         if !args.contains(&"--bind") {
             command.args(["--bind", "127.0.0.1:0"]);
         }
