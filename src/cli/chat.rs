@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::thread;
 
 use super::prompt::{Above, Input, Prompt};
-use super::{printable, put_json, say};
+use super::{Exit, printable, put_json, say};
 use crate::chat::{Event, Listener, Speaker, call_chat};
 use crate::line::Line;
 use crate::wire::error::LineLost;
@@ -30,7 +30,7 @@ const HELP: &str = "\
 what you type is said to everybody in the room; besides:
   /nick NAME   be called something else
   /names       who is here
-  /quit        leave; /q, /exit, Ctrl-D and, at a terminal, q, quit or exit alone on a line do too
+  /quit        leave; /q, /exit, Ctrl-D, Ctrl-C and, at a terminal, q, quit or exit alone on a line do too
   /help        this; to say something that begins with a slash, type two of them
 ";
 
@@ -44,11 +44,11 @@ impl Chat {
         Ok(Self { prompt: Prompt::new(())?, room: room.into(), nick: nick.into(), json })
     }
 
-    /// Enters, and stays until `/quit`, the end of input, or the end of the line.
+    /// Enters, and stays until `/quit`, the end of input, Ctrl-C, or the end of the line.
     ///
     /// # Errors
     /// The nick is taken, chat is not allowed here, or the line was lost.
-    pub fn run(mut self, line: &mut Line) -> crate::wire::Result<()> {
+    pub fn run(mut self, line: &mut Line) -> crate::wire::Result<Exit> {
         let control = line.control().clone();
         // Before entering: a terminal that cannot do this must not leave the line in the room.
         let mut above = self.prompt.printer()?;
@@ -70,12 +70,12 @@ impl Chat {
                 heard
             });
             let spoken = self.speak(&speaker, &hearing);
-            let left = spoken.and_then(|()| speaker.leave());
+            let left = spoken.and_then(|exit| speaker.leave().map(|()| exit));
             if left.is_err() {
                 control.stop();
             }
             let heard = hearing.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "end" }.into()));
-            left.and(heard)
+            left.and_then(|exit| heard.map(|()| exit))
         })
     }
 
@@ -83,12 +83,12 @@ impl Chat {
         &mut self,
         speaker: &Speaker,
         hearing: &thread::ScopedJoinHandle<'_, crate::wire::Result<()>>,
-    ) -> crate::wire::Result<()> {
+    ) -> crate::wire::Result<Exit> {
         let prompt = format!("{}> ", printable(&self.room));
         while !hearing.is_finished() {
             let line = match self.prompt.read(&prompt)? {
                 Input::Line(line) => line,
-                Input::Interrupted => continue,
+                Input::Interrupted => return Ok(Exit::Interrupted),
                 Input::End => break,
             };
             match line.split_once(' ').map_or((line.as_str(), ""), |(word, rest)| (word, rest.trim())) {
@@ -105,7 +105,7 @@ impl Chat {
                 _ => speaker.say(&line)?,
             }
         }
-        Ok(())
+        Ok(Exit::Done)
     }
 }
 

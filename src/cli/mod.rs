@@ -5,6 +5,7 @@
 //! are in the file of its name in here.
 #![expect(clippy::doc_markdown, reason = "the comments on arguments are the help text, read at a terminal")]
 
+pub mod again;
 pub mod args;
 pub mod chat;
 pub mod closed;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
+use super::again::{Opener, come_back};
 use super::args::Talk;
 use super::exit::usage;
 use super::progress::{Progress, When};
@@ -48,13 +49,15 @@ const TABLE: &[Row] = &[
 
 /// A session at the prompt.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "what opens a line has nothing to show")]
 pub struct Session {
     line: Rc<RefCell<Line>>,
+    /// Opens another line when the server has ended this one.
+    open: Opener,
     host: String,
     quiet: bool,
     json: bool,
-    cwd: String,
+    cwd: Vec<u8>,
     is_interactive: bool,
     /// Whether what is printed goes to a terminal, whoever types.
     for_terminal: bool,
@@ -62,21 +65,23 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session over `line`.
+    /// A session over a line that `open` opens, and opens again when the server has ended it because nobody typed for long.
     ///
     /// # Errors
     /// The server refused the line, or it was lost.
-    pub fn new(mut line: Line, host: &Address, talk: &Talk) -> anyhow::Result<Self> {
+    pub fn new(open: Opener, host: &Address, talk: &Talk) -> anyhow::Result<Self> {
+        let mut line = open()?;
         let greeting = line.greeting()?;
         if talk.verbose {
             say(PROGRAM, &format!("{} offers {}", printable(&greeting.program), printable(&greeting.verbs.join(" "))));
         }
         Ok(Self {
             line: Rc::new(RefCell::new(line)),
+            open,
             host: host.to_string(),
             quiet: talk.quiet,
             json: talk.json,
-            cwd: "/".into(),
+            cwd: b"/".to_vec(),
             is_interactive: false,
             for_terminal: std::io::stdout().is_terminal(),
             is_over: false,
@@ -92,11 +97,12 @@ impl Session {
         self.is_interactive = prompt.is_interactive();
         let mut first_failure = Exit::Done;
         while !self.is_over {
-            let typed = match prompt.read(&format!("{}:{}> ", self.host, printable(&self.cwd)))? {
-                Input::Line(typed) => typed,
-                Input::Interrupted => continue,
-                Input::End => break,
-            };
+            let typed =
+                match prompt.read(&format!("{}:{}> ", self.host, printable(&String::from_utf8_lossy(&self.cwd))))? {
+                    Input::Line(typed) => typed,
+                    Input::Interrupted => continue,
+                    Input::End => break,
+                };
             let exit = match self.act(typed.trim()) {
                 Ok(exit) => exit,
                 Err(error) if is_fatal(&error) => return Err(error),
@@ -121,6 +127,7 @@ impl Session {
         if typed.is_empty() || typed.starts_with('#') {
             return Ok(Exit::Done);
         }
+        come_back(PROGRAM, &mut self.line.borrow_mut(), &mut self.cwd, &self.open)?;
         if let Some(command) = typed.strip_prefix('!') {
             return self.run_command(command);
         }
@@ -149,14 +156,14 @@ impl Session {
     fn chat(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let room = words.first().copied().unwrap_or(chat::ROOM_DEFAULT);
         let nick = words.get(1).map_or_else(chat::default_nick, |nick| (*nick).to_owned());
+        // Ctrl-C leaves the room, and not the prompt.
         chat::Chat::new(room, &nick, self.json)?.run(&mut self.line.borrow_mut())?;
         Ok(Exit::Done)
     }
 
     fn cd(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let path = one("cd [DIR]", words)?.unwrap_or("/");
-        let cwd = call_cd(&mut self.line.borrow_mut(), path.as_bytes())?;
-        self.cwd = String::from_utf8_lossy(&cwd).into_owned();
+        self.cwd = call_cd(&mut self.line.borrow_mut(), path.as_bytes())?;
         Ok(Exit::Done)
     }
 

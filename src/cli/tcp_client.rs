@@ -141,9 +141,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         Some(Command::Chat { host, room, nick, reach, talk }) => {
             let mut line = connect::line(PROGRAM, host, reach, talk)?;
             let nick = nick.clone().unwrap_or_else(chat::default_nick);
-            Chat::new(room, &nick, talk.json)?.run(&mut line)?;
+            let exit = Chat::new(room, &nick, talk.json)?.run(&mut line)?;
             line.close();
-            Ok(Exit::Done)
+            Ok(exit)
         }
         None => {
             let PromptArgs { host, reach, talk, bare } = &args.prompt;
@@ -151,7 +151,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             if let Some(wire) = bare.wire {
                 return wires::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);
             }
-            Session::new(connect::line(PROGRAM, host, reach, talk)?, host, talk)?.run()
+            let (to, reach, said) = (host.clone(), reach.clone(), talk.clone());
+            let open = Box::new(move || connect::line(PROGRAM, &to, &reach, &said));
+            Session::new(open, host, talk)?.run()
         }
     }
 }

@@ -97,6 +97,52 @@ fn echo_measures_and_checks_every_byte() {
 }
 
 #[test]
+fn a_prompt_outlives_the_servers_idle_timeout_and_stands_where_it_stood() {
+    for (program, arguments) in [("tcp-client", &[][..]), ("rexec", &["--prompt"])] {
+        let server = Server::with(&["--guest", "all", "--idle-timeout", "2s"]);
+        server.write("a/b/file", "");
+        let mut client = Run::new(program).args(arguments).args([server.address()]).spawn();
+        client.say("cd a/b");
+        client.say(if program == "rexec" { "ls" } else { "!ls" });
+        client.wait_for("file");
+        server.wait_for_log("--idle-timeout");
+        client.say(if program == "rexec" { "echo still; ls" } else { "!echo still; ls" });
+        client.wait_for("still");
+        client.wait_for("file");
+        client.end_input();
+        assert!(client.wait().success(), "{program}");
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_chat() {
+    let server = Server::start();
+    let terminal = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(program("tcp-client"));
+        command.args(arguments).env("TERM", "xterm").env("COLUMNS", "200").env("USER", "ann");
+        command.env("LANDLINE_HOME", crate::harness::own_home());
+        rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
+    };
+    let mut chat = terminal(&["chat", server.address()]);
+    chat.exp_string("you are ann in lobby").unwrap();
+    chat.exp_string("lobby> ").unwrap();
+    chat.send("half a line").unwrap();
+    chat.send_control('c').unwrap();
+    chat.exp_eof().unwrap();
+    let ended = format!("{:?}", chat.process().wait());
+    assert!(ended.contains("Exited(") && ended.contains(", 130)"), "{ended}");
+
+    let mut prompt = terminal(&[server.address()]);
+    prompt.exp_string("/> ").unwrap();
+    prompt.send_line("chat").unwrap();
+    prompt.exp_string("lobby> ").unwrap();
+    prompt.send_control('c').unwrap();
+    prompt.exp_string("/> ").unwrap();
+    prompt.send_line("quit").unwrap();
+    prompt.exp_eof().unwrap();
+}
+
+#[test]
 fn at_a_terminal_there_is_a_prompt_with_completion_and_history() {
     let server = Server::start();
     server.write("some directory/x", "");

@@ -12,6 +12,7 @@ mod places;
 mod prompt;
 mod terminal;
 
+use crate::cli::again::Opener;
 use crate::cli::exit::usage;
 use crate::cli::{Exit, connect};
 use crate::line::Line;
@@ -69,7 +70,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         }
     };
     if !args.is_act() && args.work().is_none() {
-        return prompt::run(args, &host, line);
+        let (to, reach, talk) = (host.clone(), args.reach.clone(), args.talk.clone());
+        let open: Opener = Box::new(move || connect::line(PROGRAM, &to, &reach, &talk));
+        return prompt::run(args, &host, line, &open);
     }
     // A command that has failed has told so itself.
     let is_command = !args.is_act() && !args.detach && matches!(wish, Wish::Nothing);

@@ -2,6 +2,7 @@
 
 use super::one::{Show, shown_call, shown_held};
 use super::{Args, PROGRAM};
+use crate::cli::again::{Opener, come_back};
 use crate::cli::prompt::{Input, Prompt};
 use crate::cli::signals::{Forwarding, to_command};
 use crate::cli::{Exit, printable, say};
@@ -15,19 +16,20 @@ use crate::wire::message::Outcome;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
-pub(super) fn run(args: &Args, host: &Address, mut line: Line) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, host: &Address, mut line: Line, open: &Opener) -> anyhow::Result<Exit> {
     let mut input = Prompt::new(())?;
     if let Some(directory) = &args.chdir {
         call_cd(&mut line, directory.as_bytes())?;
     }
     let mut exit = Exit::Done;
     loop {
-        let cwd = String::from_utf8_lossy(&call_pwd(&mut line)?).into_owned();
-        let command = match input.read(&format!("{host}:{}> ", printable(&cwd)))? {
+        let mut cwd = call_pwd(&mut line)?;
+        let command = match input.read(&format!("{host}:{}> ", printable(&String::from_utf8_lossy(&cwd))))? {
             Input::Line(command) => command.trim().to_owned(),
             Input::Interrupted => continue,
             Input::End => break,
         };
+        come_back(PROGRAM, &mut line, &mut cwd, open)?;
         let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
             [] => continue,
             ["cd"] => cd(&mut line, "/")?,

@@ -1,0 +1,37 @@
+//! A connection at a prompt: the server ends it when nobody types for long, and with the next command it is opened again.
+
+use super::{printable, say};
+use crate::dir::call_cd;
+use crate::line::Line;
+use crate::wire::Error;
+
+/// Opens a connection as the first one was.
+pub type Opener = Box<dyn Fn() -> anyhow::Result<Line>>;
+
+/// If the server has ended `line` since its last answer, opens another with `open` and goes to where the session stood: true,
+/// with `cwd` changed if that is not there any more. Between two requests a server says nothing but why it ends, so
+/// nothing that was asked for is asked for twice.
+///
+/// # Errors
+/// No connection came about.
+pub fn come_back(program: &str, line: &mut Line, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
+    if !line.has_incoming().unwrap_or(true) {
+        return Ok(false);
+    }
+    tracing::debug!("the server has ended the connection; opening another");
+    let mut again = open()?;
+    again.greeting()?;
+    if !matches!(cwd.as_slice(), b"" | b"/") {
+        match call_cd(&mut again, cwd) {
+            Ok(found) => *cwd = found,
+            Err(Error::Refused(refusal)) => {
+                let text = format!("connected again, and now at /: {}", refusal.message);
+                say(program, &printable(&text));
+                *cwd = b"/".to_vec();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    *line = again;
+    Ok(true)
+}
