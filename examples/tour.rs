@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 fn main() -> Result<()> {
+    println!("# building the programs: some minutes the first time, nothing after that");
     build_programs()?;
     let state = tempfile::tempdir()?;
     let tour = Tour::start(state.path())?;
@@ -30,7 +31,13 @@ fn main() -> Result<()> {
     tour.datagrams()?;
     tour.refusals()?;
     tour.stop()?;
-    println!("the tour is over: everything was as it should be");
+    println!("the tour is over: everything was as it should be\n");
+    let programs = program("tcp-server")?;
+    let directory = programs.parent().context("the directory of the programs")?.display();
+    println!("the programs lie in {directory}; to have them on your PATH: cargo install --locked --path .");
+    println!("what to type next, in two terminals:");
+    println!("  {directory}/tcp-server --root /tmp");
+    println!("  {directory}/tcp-client localhost");
     Ok(())
 }
 

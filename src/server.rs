@@ -49,6 +49,10 @@ use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::http_shape::{HttpShape, OPEN_LEN_MAX};
 use crate::wire::message::Message;
 
+/// What the log says only of a connection's beginning and end: a person at a terminal sees who was let in and what was
+/// asked for without it.
+pub const FRAME_OF_REQUESTS: &str = "connections";
+
 /// What the server calls itself in `hello`.
 const PROGRAM: &str = concat!("tcp-server/", env!("CARGO_PKG_VERSION"));
 /// A client that speaks frames or TLS begins at once; one that has said nothing by then has no person
@@ -321,7 +325,15 @@ impl Server {
         self.holders.forget(id);
         if caller.is_logged {
             let ms = millis(started.elapsed());
-            tracing::info!(line = id, peer = %caller.address, wire, outcome = outcome.as_str(), ms, "disconnected");
+            tracing::info!(
+                target: FRAME_OF_REQUESTS,
+                line = id,
+                peer = %caller.address,
+                wire,
+                outcome = outcome.as_str(),
+                ms,
+                "disconnected"
+            );
         }
         // The place is given back when the line is off the list: who waits for it finds both free.
         drop(caller.open);
@@ -596,7 +608,13 @@ struct Connection {
 
 impl Connection {
     fn log_connected(&self) {
-        tracing::info!(line = self.open.id(), peer = %self.address, local = %self.local, "connected");
+        tracing::info!(
+            target: FRAME_OF_REQUESTS,
+            line = self.open.id(),
+            peer = %self.address,
+            local = %self.local,
+            "connected"
+        );
     }
 
     /// The log has every connection of those who are known, however many strangers come.

@@ -15,6 +15,8 @@ mod harness;
 
 #[path = "integration/abuse.rs"]
 mod abuse;
+#[path = "integration/completion.rs"]
+mod completion;
 #[path = "integration/copies.rs"]
 mod copies;
 #[path = "integration/disk.rs"]
@@ -25,6 +27,8 @@ mod documents;
 mod exec;
 #[path = "integration/files.rs"]
 mod files;
+#[path = "integration/first_hour.rs"]
+mod first_hour;
 #[path = "integration/fuzz.rs"]
 mod fuzz;
 #[path = "integration/home_guard.rs"]

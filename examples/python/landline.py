@@ -25,6 +25,9 @@ def receive():
     body = incoming.read(header.get("total_size", 0))
     return sys.exit(header["message"]) if header["type"] == "error" else (header, body)
 
+if len(sys.argv) < 5 or sys.argv[3] not in ("run", "get", "put") or (sys.argv[3] != "run" and len(sys.argv) != 6):
+    print("usage:", __doc__, file=sys.stderr)
+    sys.exit(2)
 where, identity, verb, *words = sys.argv[1:]
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 tls.minimum_version, tls.check_hostname, tls.verify_mode = ssl.TLSVersion.TLSv1_3, False, ssl.CERT_NONE

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use landline::cli::{self, fget};
+use landline::cli::{self, fget, old};
 
 fn main() -> ExitCode {
-    let args = fget::Args::parse();
-    cli::run(fget::PROGRAM, || fget::main(&args))
+    match old::parse_files::<fget::Args>(fget::PROGRAM) {
+        Ok(args) => cli::run(fget::PROGRAM, || fget::main(&args)),
+        Err(code) => code,
+    }
 }

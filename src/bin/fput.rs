@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use landline::cli::{self, fput};
+use landline::cli::{self, fput, old};
 
 fn main() -> ExitCode {
-    let args = fput::Args::parse();
-    cli::run(fput::PROGRAM, || fput::main(&args))
+    match old::parse_files::<fput::Args>(fput::PROGRAM) {
+        Ok(args) => cli::run(fput::PROGRAM, || fput::main(&args)),
+        Err(code) => code,
+    }
 }

@@ -99,6 +99,55 @@ pub enum NotTrusted {
     },
 }
 
+/// No connection came about, and something is known here that may help.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}; {advice}")]
+pub struct Misdialled {
+    /// Why there is no connection.
+    error: anyhow::Error,
+    /// What is known here.
+    advice: String,
+}
+
+/// Adds to an error what is known here under another name or at another port.
+fn advised(home: &Home, host: &Address, dialled: &Dialled, error: anyhow::Error) -> anyhow::Error {
+    let is_unknown = match error.downcast_ref::<ConnectError>() {
+        Some(error) => matches!(error, ConnectError::Unknown { .. }),
+        None => return error,
+    };
+    let advice = match known_elsewhere(home, host, dialled) {
+        Some(known) => known,
+        None if is_unknown => match known_names(home).as_slice() {
+            [] => return error,
+            names => format!("known here: {}", names.join(", ")),
+        },
+        None => return error,
+    };
+    Misdialled { error, advice }.into()
+}
+
+/// The names that stand for a machine here, those of `config.toml` and of known peers that can be dialled.
+pub fn known_names(home: &Home) -> Vec<String> {
+    // Advice is no reason for another error.
+    let mut names = hosts::names(home).unwrap_or_default();
+    if let Ok(peers) = Peers::load(home) {
+        let dialled = peers.iter().filter(|peer| peer.address.is_some() || peer.from.is_some());
+        names.extend(dialled.map(|peer| peer.name.clone()));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// A name that is known here was dialled at another port than its own.
+fn known_elsewhere(home: &Home, host: &Address, dialled: &Dialled) -> Option<String> {
+    let Address::Tcp { host: name, .. } = host else { return None };
+    let peers = Peers::load(home).ok()?;
+    let known = peers.by_name(name)?.address.clone()?;
+    let (own, port) = (known.parse::<Address>().ok()?.port()?, dialled.address.port()?);
+    (own != port).then(|| format!("{name} is known here at {known}; port {port} of it is another server"))
+}
+
 /// Names the usual port.
 const PORT_VARIABLE: &str = "LANDLINE_PORT";
 
@@ -237,7 +286,8 @@ fn line_to(program: &str, host: &Address, reach: &Reach, talk: &Talk, strangers:
     let own = Identity::of(&home)?;
     let mut expected = dialled.clone();
     loop {
-        let stream = connected(program, &expected.address, reach, talk)?;
+        let stream = connected(program, &expected.address, reach, talk);
+        let stream = stream.map_err(|error| advised(&home, host, &dialled, error))?;
         let offered = match encrypt(stream, &own, &expected, reach)? {
             Ok((stream, key)) => {
                 if talk.verbose {

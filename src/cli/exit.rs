@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::connect::NotTrusted;
+use super::connect::{Misdialled, NotTrusted};
 use super::signals::INT;
 use crate::exec::process::signal_number;
 use crate::net::dial::ConnectError;
@@ -73,7 +73,7 @@ impl Exit {
         if error.downcast_ref::<NotTrusted>().is_some() {
             return Self::NotTrusted;
         }
-        if error.downcast_ref::<ConnectError>().is_some() {
+        if error.downcast_ref::<ConnectError>().is_some() || error.downcast_ref::<Misdialled>().is_some() {
             return Self::NotConnected;
         }
         error.downcast_ref::<Error>().map_or(Self::Failed, Self::of_line)

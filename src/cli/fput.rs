@@ -109,7 +109,12 @@ fn files_and_remotes(paths: &[OsString]) -> anyhow::Result<(&[OsString], Vec<Rem
     let targets = all.iter().rev().take_while(|path| path.is_some()).count();
     if targets == 0 {
         let last = paths.last().map(|last| last.to_string_lossy()).unwrap_or_default();
-        return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last. To download, use fget")));
+        let host = if last.contains('/') || last.is_empty() {
+            String::new()
+        } else {
+            format!("; if the machine {last} is meant, write {last}: with its colon")
+        };
+        return Err(usage(format!("{last}: not a HOST:[PATH]; it comes last{host}. To download, use fget")));
     }
     let targets = if all.first().is_some_and(Option::is_some) { 1 } else { targets };
     let (files, _) = paths.split_at(paths.len() - targets);

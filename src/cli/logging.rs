@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::standard;
 use crate::printable::{LOGGED_LEN_MAX, cut, json_line, logged};
+use crate::server::FRAME_OF_REQUESTS;
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -40,7 +41,7 @@ pub fn start(log_format: LogFormat, quiet: bool, verbose: bool) {
         // Told on standard error, which is just what failed; and it would be told with a panic.
         .log_internal_errors(false)
         .with_writer(standard::errors)
-        .event_format(Lines(log_format))
+        .event_format(Lines { log_format, is_brief: is_terminal && !verbose })
         .try_init();
     if let Err(error) = started {
         tracing::debug!(%error, "the log was started already");
@@ -49,7 +50,11 @@ pub fn start(log_format: LogFormat, quiet: bool, verbose: bool) {
 
 /// One event, one line.
 #[derive(Debug)]
-struct Lines(LogFormat);
+struct Lines {
+    log_format: LogFormat,
+    /// A person watches: two lines a request are enough.
+    is_brief: bool,
+}
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -57,12 +62,15 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if self.is_brief && event.metadata().target() == FRAME_OF_REQUESTS {
+            return Ok(());
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = *event.metadata().level();
-        match self.0 {
+        match self.log_format {
             LogFormat::Text => write_text(&mut writer, &time, level, &fields),
             LogFormat::Json => {
                 let line = json_line(&JsonLine { time: &time, level, fields: &fields }).map_err(|_unfit| fmt::Error)?;
@@ -186,7 +194,10 @@ mod tests {
     fn written(form: LogFormat, event: impl FnOnce()) -> String {
         let sink = Sink::default();
         let to = sink.clone();
-        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).event_format(Lines(form));
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || to.clone())
+            .event_format(Lines { log_format: form, is_brief: false });
         tracing::subscriber::with_default(log.finish(), event);
         String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
     }

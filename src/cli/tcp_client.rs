@@ -8,7 +8,7 @@ use super::args::{Reach, Talk, duration, size};
 use super::chat::Chat;
 use super::exit::usage;
 use super::session::Session;
-use super::{Exit, chat, connect, echo, pair, wires};
+use super::{Exit, chat, connect, echo, home, pair, tell, wires};
 use crate::net::Address;
 use crate::text::Encoding;
 use crate::wire::tutorial::Wire;
@@ -32,6 +32,9 @@ struct PromptArgs {
     /// HOST, HOST:PORT, [::1]:7000 or unix:/path
     #[arg(value_name = "HOST")]
     host: Option<Address>,
+    /// Print the names that stand for a machine here, one a line: what completion offers
+    #[arg(long, exclusive = true)]
+    known_hosts: bool,
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
@@ -146,7 +149,14 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             Ok(exit)
         }
         None => {
-            let PromptArgs { host, reach, talk, bare } = &args.prompt;
+            let PromptArgs { host, known_hosts, reach, talk, bare } = &args.prompt;
+            if *known_hosts {
+                let names = home::existing()?.map(|home| connect::known_names(&home)).unwrap_or_default();
+                if !names.is_empty() {
+                    tell(&format!("{}\n", names.join("\n")))?;
+                }
+                return Ok(Exit::Done);
+            }
             let host = host.as_ref().ok_or_else(|| usage("name a HOST, for example: tcp-client localhost"))?;
             if let Some(wire) = bare.wire {
                 return wires::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);

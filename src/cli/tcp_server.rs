@@ -32,7 +32,7 @@ use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::offer::OFFER_TIME_MAX;
 use crate::trust::policy::Power;
-use crate::trust::running::Running;
+use crate::trust::running::{Running, running};
 use crate::trust::{Service, Services};
 use crate::wire::tutorial::Wire;
 
@@ -80,6 +80,7 @@ pub struct Bind {
 }
 
 /// The server's own arguments.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
 #[derive(Debug, clap::Args)]
 struct ServeArgs {
     #[command(flatten)]
@@ -288,7 +289,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let identity = Identity::of(&home)?;
     let root = open_root(args)?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
-    let listeners = bind_all(&args.bind, &["127.0.0.1", "::1"])?;
+    let listeners =
+        bind_all(&args.bind, &["127.0.0.1", "::1"]).map_err(|error| by_own_server(&home, &args.bind, error))?;
     warn_of_what_guests_may(args, &listeners)?;
     warn_of_root(args.exec.power(), &listeners);
     let mut caps = Caps::of_this_machine(args.max_per_address);
@@ -452,6 +454,22 @@ fn bind_all(bind: &Bind, defaults: &[&str; 2]) -> anyhow::Result<Vec<Listener>> 
         }
     }
     Ok(listeners)
+}
+
+/// Says of a port that is taken by whom, if that is a server of this user.
+fn by_own_server(home: &Home, bind: &Bind, error: anyhow::Error) -> anyhow::Error {
+    let of = |address: &Address| address.port().unwrap_or(bind.port);
+    let wanted: Vec<u16> = if bind.bind.is_empty() { vec![bind.port] } else { bind.bind.iter().map(of).collect() };
+    let has_port = |address: &String| {
+        address.parse::<Address>().ok().and_then(|address| address.port()).is_some_and(|port| wanted.contains(&port))
+    };
+    let shown = format!("{error:#}");
+    match running(home).unwrap_or_default().into_iter().find(|address| has_port(address) || shown.contains(address)) {
+        Some(address) if shown.contains("another program") => anyhow::anyhow!(
+            "{shown}; it is a tcp-server of yours that listens on {address} already: use that one, or stop it first"
+        ),
+        _ => error,
+    }
 }
 
 fn warn_of_what_guests_may(args: &ServeArgs, listeners: &[Listener]) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What `fget` and `fput` share: their options, what they say about each file, and the summary.
 
-use std::io::Read;
+use std::io::{IsTerminal as _, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +13,7 @@ use super::args::{duration, one_of, rate, size};
 use super::exit::usage;
 use super::progress::{Progress, When};
 use super::signals::Interruption;
-use super::{Exit, printable, put_json, tell};
+use super::{Exit, human, printable, put_json, tell};
 use crate::line::Line;
 use crate::session::millis;
 use crate::trees::delta::Delta;
@@ -295,6 +295,7 @@ const RESULTS_MAX: usize = 1_000;
 pub const RESULTS_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Tells people and scripts how the files of one run fare.
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 #[derive(Debug)]
 pub struct Teller {
     program: &'static str,
@@ -320,6 +321,10 @@ pub struct Teller {
     verified: &'static str,
     /// Files that arrived before the line was lost, and will be found unchanged.
     arrived_before: u64,
+    /// Whether a person reads what is said.
+    for_person: bool,
+    /// The last file that is through, for a person who copied one.
+    last: String,
 }
 
 /// What was told before a first attempt.
@@ -364,6 +369,8 @@ impl Teller {
             exit: Exit::Done,
             verified: ", verified",
             arrived_before: 0,
+            for_person: std::io::stderr().is_terminal(),
+            last: String::new(),
         }
     }
 
@@ -504,6 +511,9 @@ impl Teller {
 
     fn done(&mut self, names: impl FnOnce() -> (String, String), bytes: u64) -> crate::wire::Result<()> {
         if !self.verbose && self.form == Form::Text {
+            if self.for_person && self.tally.files <= 1 {
+                self.last = names().0;
+            }
             return Ok(());
         }
         let (from, to) = names();
@@ -620,8 +630,14 @@ impl Teller {
         let Tally { files, bytes, unchanged, failed, skipped, removed, reused, saved, .. } = self.tally;
         if self.form == Form::Text {
             let count = files + unchanged + failed + skipped + removed;
+            if (count, files) == (1, 1) && self.says_one() {
+                return Ok(self.exit);
+            }
+            let (size, pace) = self.in_words(bytes);
             if !self.quiet && (count > 1 || self.verbose || reused > 0) {
-                let kept = if reused > 0 { format!(", {reused} of them from what was there") } else { String::new() };
+                let part = |bytes| if self.for_person { human::size(bytes) } else { u64::to_string(&bytes) };
+                let kept =
+                    if reused > 0 { format!(", {} of them from what was there", part(reused)) } else { String::new() };
                 let same = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
                 let met = match self.met {
                     0 => String::new(),
@@ -631,9 +647,9 @@ impl Teller {
                 let removes = if self.dry_run { "to remove" } else { "removed" };
                 let gone = if removed > 0 { format!(", {removed} {removes}") } else { String::new() };
                 let would = if self.dry_run { "would copy " } else { "" };
-                let short = if saved > 0 { format!(", {saved} saved by compression") } else { String::new() };
+                let short = if saved > 0 { format!(", {} saved by compression", part(saved)) } else { String::new() };
                 let text = format!(
-                    "{would}{files} files, {bytes} bytes{kept}{short} in {:.1} s{same}{odd}{gone}, {failed} failed",
+                    "{would}{files} files, {size}{kept}{short} in {:.1} s{pace}{same}{odd}{gone}, {failed} failed",
                     self.started.elapsed().as_secs_f64()
                 );
                 self.say(&text);
@@ -642,6 +658,25 @@ impl Teller {
         }
         put_json(&self.summary())?;
         Ok(self.exit)
+    }
+
+    /// Tells a person of the one file that was copied; false where nobody wants to hear of it.
+    fn says_one(&self) -> bool {
+        let says = self.for_person && !self.quiet && !self.verbose && !self.dry_run;
+        if says {
+            let (size, time) = (human::size(self.tally.bytes), human::time(self.started.elapsed()));
+            self.say(&format!("{}, {size}{}, {time}", printable(&self.last), self.verified));
+        }
+        says
+    }
+
+    /// How much was copied, and how fast, as whoever reads it wants it.
+    fn in_words(&self, bytes: u64) -> (String, String) {
+        if !self.for_person {
+            return (format!("{bytes} bytes"), String::new());
+        }
+        let pace = human::rate(bytes, self.started.elapsed());
+        (human::size(bytes), pace.map(|pace| format!(", {pace}")).unwrap_or_default())
     }
 
     /// How it ended, for a program.

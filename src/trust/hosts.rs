@@ -47,6 +47,14 @@ pub fn look_up(home: &Home, name: &str) -> Result<Option<Address>, ConfigError> 
     Ok(read(home)?.hosts.remove(name))
 }
 
+/// The names for which `config.toml` gives an address.
+///
+/// # Errors
+/// As [`look_up`].
+pub fn names(home: &Home) -> Result<Vec<String>, ConfigError> {
+    Ok(read(home)?.hosts.into_keys().collect())
+}
+
 /// The lists of hosts that `config.toml` gives names to, as they stand there.
 ///
 /// # Errors
