@@ -143,7 +143,8 @@ fn is_number(host: &str) -> bool {
 
 /// Whether `text` is an IPv6 address, with a zone perhaps.
 fn is_ipv6(text: &str) -> bool {
-    text.split_once('%').map_or(text, |(address, _)| address).parse::<Ipv6Addr>().is_ok()
+    let (address, zone) = text.split_once('%').unwrap_or((text, ""));
+    !zone.contains(':') && address.parse::<Ipv6Addr>().is_ok()
 }
 
 /// Whether `text` begins with an IPv6 address without brackets, behind which a colon and more may stand, so that nobody can
