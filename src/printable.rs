@@ -43,6 +43,16 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.collect())
 }
 
+/// What came as bytes and should be text, on one line: UTF-8 made printable, other bytes as `\xff`.
+pub fn printable_bytes(bytes: &[u8]) -> String {
+    let mut safe = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        safe.push_str(&printable(chunk.valid()));
+        safe.extend(chunk.invalid().iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from));
+    }
+    safe
+}
+
 /// A file name for a person: UTF-8 made printable, other bytes as U+FFFD.
 pub fn printable_name(name: &[u8]) -> String {
     printable(&String::from_utf8_lossy(name)).into_owned()

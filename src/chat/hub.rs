@@ -3,13 +3,13 @@
 //! Its one lock is held while names are looked up and jobs are queued, so that every member hears
 //! everything in the same order; nobody sleeps under it.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fanout::{Fanout, Job};
 use super::frame;
+use super::names::{Name, Names};
 use crate::net::stream::WriteHalf;
 use crate::wire::error::{ErrorCode, Refusal, Result};
 use crate::wire::message::Message;
@@ -27,15 +27,13 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Shared {
-    rooms: Mutex<HashMap<String, Room>>,
+    rooms: Mutex<Names<Room>>,
     fanouts: Vec<Fanout>,
     next_id: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Room {
-    members: HashMap<String, u64>,
-}
+/// Who is in it, and the number that each has here.
+type Room = Names<u64>;
 
 impl Hub {
     /// A hub with no rooms; its threads wait until somebody enters one.
@@ -50,33 +48,38 @@ impl Hub {
     }
 
     /// Lets somebody into a room, which exists while anybody is in it. They and all others hear
-    /// `joined`.
+    /// `joined`. A name that looks like that of a room that is there means that room.
     ///
     /// # Errors
     /// The nick is taken, or the room is full.
-    pub fn enter(&self, room: &str, nick: &str, writer: WriteHalf) -> Result<Member, Refusal> {
-        let joined = frame(&Message::Joined { room: room.into(), nick: nick.into() }, &[])?;
+    pub fn enter(&self, room: &Name, nick: Name, writer: WriteHalf) -> Result<Member, Refusal> {
         let mut rooms = self.shared.lock();
-        let members = &mut rooms.entry(room.to_owned()).or_default().members;
-        if members.contains_key(nick) {
-            return Err(taken(nick));
-        }
-        if members.len() >= MEMBERS_MAX {
-            let text = format!("room {room} has {MEMBERS_MAX} members, which is its limit");
-            return Err(Refusal::new(ErrorCode::Busy, text));
-        }
+        let shown = rooms.like(room).unwrap_or(room.as_str()).to_owned();
+        let joined = frame(&Message::Joined { room: shown.as_str().into(), nick: nick.as_str().into() }, &[])?;
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        members.insert(nick.to_owned(), id);
+        let own = nick.as_str().to_owned();
+        match rooms.get_mut(&shown) {
+            Some(members) if members.len() >= MEMBERS_MAX => {
+                let text = format!("room {shown} has {MEMBERS_MAX} members, which is its limit");
+                return Err(Refusal::new(ErrorCode::Busy, text));
+            }
+            Some(members) => members.insert(nick, id).map_err(|other| taken(&own, other))?,
+            None => {
+                let mut members = Room::default();
+                members.insert(nick, id).map_err(|other| taken(&own, other))?;
+                rooms.insert(room.clone(), members).map_err(|other| taken(&shown, other))?;
+            }
+        }
         let member = Member {
             shared: Arc::clone(&self.shared),
             id,
-            room: room.to_owned(),
-            nick: Mutex::new(nick.to_owned()),
+            room: shown,
+            nick: Mutex::new(own),
             said: AtomicU64::new(0),
             has_left: false,
         };
         member.fanout().give(Job::Enter { id, room: member.room.as_str().into(), writer });
-        self.shared.tell_room(room, &joined, None);
+        self.shared.tell_room(&member.room, &joined, None);
         Ok(member)
     }
 }
@@ -93,6 +96,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// The room's name, as it is shown.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
     /// Says `text` to everybody else.
     ///
     /// # Errors
@@ -110,18 +118,19 @@ impl Member {
     /// Takes another nick; everybody hears it.
     ///
     /// # Errors
-    /// Somebody has it.
-    pub fn rename(&self, to: &str) -> Result<(), Refusal> {
+    /// Another member has it, or one that looks like it.
+    pub fn rename(&self, to: Name) -> Result<(), Refusal> {
         let mut rooms = self.shared.lock();
-        let Some(room) = rooms.get_mut(&self.room) else { return Ok(()) };
-        if room.members.contains_key(to) {
-            return Err(taken(to));
-        }
+        let Some(members) = rooms.get_mut(&self.room) else { return Ok(()) };
         let mut nick = self.nick.lock().unwrap_or_else(PoisonError::into_inner);
-        let renamed = frame(&Message::Renamed { nick: nick.as_str().into(), to: to.into() }, &[])?;
-        room.members.remove(nick.as_str());
-        room.members.insert(to.to_owned(), self.id);
-        to.clone_into(&mut nick);
+        // What looks like one's own old nick can be had.
+        if let Some(other) = members.like(&to).filter(|other| *other != nick.as_str()) {
+            return Err(taken(to.as_str(), other));
+        }
+        let renamed = frame(&Message::Renamed { nick: nick.as_str().into(), to: to.as_str().into() }, &[])?;
+        let new = to.as_str().to_owned();
+        members.rename(&nick, to, self.id);
+        *nick = new;
         drop(nick);
         self.shared.tell_room(&self.room, &renamed, None);
         Ok(())
@@ -133,8 +142,7 @@ impl Member {
     /// The list is too long for one frame.
     pub fn list_names(&self) -> Result<(), Refusal> {
         let rooms = self.shared.lock();
-        let mut names: Vec<&str> =
-            rooms.get(&self.room).map(|room| room.members.keys().map(String::as_str).collect()).unwrap_or_default();
+        let mut names: Vec<&str> = rooms.get(&self.room).map(|members| members.iter().collect()).unwrap_or_default();
         names.sort_unstable();
         let names = frame(&Message::Names, names.join("\n").as_bytes())?;
         self.fanout().give(Job::Tell { id: self.id, frame: names });
@@ -169,9 +177,9 @@ impl Member {
         let nick = self.nick();
         {
             let mut rooms = self.shared.lock();
-            let is_empty = rooms.get_mut(&self.room).is_none_or(|room| {
-                room.members.remove(&nick);
-                room.members.is_empty()
+            let is_empty = rooms.get_mut(&self.room).is_none_or(|members| {
+                members.remove(&nick);
+                members.is_empty()
             });
             if is_empty {
                 rooms.remove(&self.room);
@@ -198,7 +206,7 @@ impl Drop for Member {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Room>> {
+    fn lock(&self) -> MutexGuard<'_, Names<Room>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,6 +225,11 @@ impl Shared {
     }
 }
 
-fn taken(nick: &str) -> Refusal {
-    Refusal::new(ErrorCode::NameTaken, format!("{nick} is taken in this room; choose another nick"))
+fn taken(nick: &str, other: &str) -> Refusal {
+    let why = if nick == other {
+        "is taken in this room".to_owned()
+    } else {
+        format!("looks like {other}, who is in this room")
+    };
+    Refusal::new(ErrorCode::NameTaken, format!("{nick} {why}; choose another nick"))
 }

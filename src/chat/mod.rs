@@ -5,11 +5,12 @@
 //! server: joined (you), then say*, joined*, left*, renamed*, names*, dropped*, error*, end
 //! ```
 //!
-//! [`hub`] knows who is in which room, [`fanout`] delivers, and both halves of the conversation are
-//! on this page.
+//! [`hub`] knows who is in which room, [`names`] which names look the same, [`fanout`] delivers, and both halves of
+//! the conversation are on this page.
 
 pub mod fanout;
 pub mod hub;
+pub mod names;
 
 use crate::line::{Line, LineReceiver, LineSender};
 use crate::session::Session;
@@ -17,11 +18,11 @@ use crate::wire::conn::{encode, out_of_turn};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Message;
 use hub::{Hub, Member};
+pub use names::NAME_CHARS_MAX;
+use names::Name;
 
 /// Longest text said at once, in bytes; more is a file.
 pub const TEXT_LEN_MAX: u32 = 64 * 1024;
-/// Longest nick or room name, in characters.
-pub const NAME_CHARS_MAX: usize = 32;
 
 /// Serves one stay in a room. During it only the fan-out writes to this line: everything that the
 /// member is to hear, refusals included, goes through it and keeps its order.
@@ -29,12 +30,12 @@ pub const NAME_CHARS_MAX: usize = 32;
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_chat(line: &mut Line, session: &mut Session, hub: &Hub, room: &str, nick: &str) -> Result<()> {
-    checked_name(room)?;
-    checked_name(nick)?;
+    let (room, nick) = (Name::parse(room)?, Name::parse(nick)?);
     line.sender().flush()?;
     let writer = line.sender().lock().stream().clone();
-    let member = hub.enter(room, nick, writer)?;
-    session.report.about = format!("{nick} in {room}");
+    let shown = nick.as_str().to_owned();
+    let member = hub.enter(&room, nick, writer)?;
+    session.report.about = format!("{shown} in {}", member.room());
     let heard = listen(line, &member);
     let said = member.said();
     // What the fan-out had begun to send must be finished before anybody else writes.
@@ -58,7 +59,7 @@ fn listen(line: &mut Line, member: &Member) -> Result<()> {
         let refused = match receiver.expect("end") {
             Ok(Message::End { .. }) => return Ok(()),
             Ok(Message::Say { .. }) => hear(receiver, member)?,
-            Ok(Message::Nick { nick }) => checked_name(&nick).and_then(|()| member.rename(&nick)),
+            Ok(Message::Nick { nick }) => Name::parse(&nick).and_then(|nick| member.rename(nick)),
             Ok(Message::Names) => member.list_names(),
             Ok(other) => return Err(out_of_turn(&other, "say, nick, names or end")),
             Err(Error::Refused(refusal)) => Err(refusal),
@@ -77,23 +78,6 @@ fn hear(receiver: &mut LineReceiver, member: &Member) -> Result<Result<(), Refus
         Err(Error::PeerMisbehaved(what)) => Err(Refusal::new(ErrorCode::BadRequest, format!("say: {what}"))),
         Err(error) => return Err(error),
     })
-}
-
-/// A nick or a room: 1 to 32 characters that can be seen, no space, no slash in front (that is a
-/// command), so that it cannot pretend to be something else on anybody's screen.
-fn checked_name(name: &str) -> Result<(), Refusal> {
-    // What Rust would escape cannot be seen: controls, and all that has no shape of its own. A joiner
-    // has none either: "ann" with one in it looks like "ann".
-    let is_hidden = |c: char| c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}');
-    let is_quote = |c: char| matches!(c, '"' | '\'' | '\\');
-    let seen: String = name.chars().filter(|c| !is_quote(*c)).collect();
-    let is_visible = seen.escape_debug().eq(seen.chars()) && !name.chars().any(is_hidden);
-    let chars = name.chars().count();
-    if chars == 0 || chars > NAME_CHARS_MAX || !is_visible || name.starts_with('/') {
-        let text = format!("{name:?} cannot be a name: it takes 1 to {NAME_CHARS_MAX} visible characters, no space");
-        return Err(Refusal::new(ErrorCode::BadName, text));
-    }
-    Ok(())
 }
 
 /// Something that happened in the room.
@@ -125,15 +109,28 @@ pub enum Event {
     Refused(Refusal),
 }
 
-/// Enters a room: what comes from it is heard at the listener and said at the speaker, which may be
-/// on different threads.
+/// A stay in a room that has begun. What comes from it is heard at the listener and said at the speaker, which may be on
+/// different threads.
+#[derive(Debug)]
+pub struct Stay<'l> {
+    /// The room, as the server calls it: the one that was meant may have been there under a name that looks the same.
+    pub room: String,
+    /// The nick, as others see it.
+    pub nick: String,
+    /// See above.
+    pub listener: Listener<'l>,
+    /// See above.
+    pub speaker: Speaker,
+}
+
+/// Enters a room.
 ///
 /// # Errors
 /// The nick is taken or no name, chat is not allowed here, or the line failed.
-pub fn call_chat<'l>(line: &'l mut Line, room: &str, nick: &str) -> Result<(Listener<'l>, Speaker)> {
+pub fn call_chat<'l>(line: &'l mut Line, room: &str, nick: &str) -> Result<Stay<'l>> {
     line.sender().send(&Message::Chat { room: room.into(), nick: nick.into() }, &[])?;
-    match line.answer_or_refusal("joined") {
-        Ok(Message::Joined { .. }) => {}
+    let (room, nick) = match line.answer_or_refusal("joined") {
+        Ok(Message::Joined { room, nick }) => (room.into_owned(), nick.into_owned()),
         Ok(other) => return Err(out_of_turn(&other, "joined")),
         Err(Error::Refused(refusal)) => {
             // The turn is closed on this side too, so that the line can be used again.
@@ -141,9 +138,9 @@ pub fn call_chat<'l>(line: &'l mut Line, room: &str, nick: &str) -> Result<(List
             return Err(refusal.into());
         }
         Err(error) => return Err(error),
-    }
+    };
     let speaker = Speaker { sender: line.sender().clone() };
-    Ok((Listener { receiver: line.receiver() }, speaker))
+    Ok(Stay { room, nick, listener: Listener { receiver: line.receiver() }, speaker })
 }
 
 /// The listening side of a stay in a room.
@@ -230,22 +227,4 @@ impl Speaker {
 /// A message as one frame's bytes; all of ours are far below a header's limit.
 fn frame(message: &Message<'_>, body: &[u8]) -> Result<std::sync::Arc<[u8]>, Refusal> {
     encode(message, body).map(Into::into).map_err(|error| Refusal::new(ErrorCode::Failed, error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_what_is_seen() {
-        for name in ["ann", "Ünal", "收到", "e\u{301}", "o'neill", "a-b_c.d", "👋"] {
-            assert!(checked_name(name).is_ok(), "{name:?}");
-        }
-        let long = "x".repeat(NAME_CHARS_MAX + 1);
-        for name in
-            ["", "a b", "/quit", "ann\u{200b}", "\u{202e}ann", "a\nb", "\x1b[31m", "ann\u{200d}", "\u{feff}a", &long]
-        {
-            assert_eq!(checked_name(name).unwrap_err().code, ErrorCode::BadName, "{name:?}");
-        }
-    }
 }

@@ -3,9 +3,11 @@
 use std::io::IsTerminal as _;
 use std::thread;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::prompt::{Above, Input, Prompt};
 use super::{Exit, printable, put_json, say};
-use crate::chat::{Event, Listener, Speaker, call_chat};
+use crate::chat::{Event, Listener, NAME_CHARS_MAX, Speaker, Stay, call_chat, names::is_like_a_colon};
 use crate::line::Line;
 use crate::wire::error::LineLost;
 
@@ -52,12 +54,13 @@ impl Chat {
         let control = line.control().clone();
         // Before entering: a terminal that cannot do this must not leave the line in the room.
         let mut above = self.prompt.printer()?;
-        let (mut listener, speaker) = call_chat(line, &self.room, &self.nick)?;
+        let Stay { room, nick, mut listener, speaker } = call_chat(line, &self.room, &self.nick)?;
+        self.room = room;
         let json = self.json;
         if self.prompt.is_interactive() {
-            above(format!("you are {} in {}; /help says more\n", printable(&self.nick), printable(&self.room)));
+            above(format!("you are {} in {}; /help says more\n", printable(&nick), printable(&self.room)));
         } else {
-            show(&Event::Joined(self.nick.clone()), &mut above, json)?;
+            show(&Event::Joined(nick), &mut above, json)?;
         }
         thread::scope(|scope| {
             let is_interactive = self.prompt.is_interactive();
@@ -120,9 +123,47 @@ fn show(event: &Event, above: &mut Above, json: bool) -> crate::wire::Result<()>
     if json {
         return put_json(&object(event));
     }
+    // In a file or a pipe too: a message is one line, whatever is in it, or it could look like another's.
     let text = shown(event);
-    above(format!("{}\n", if std::io::stdout().is_terminal() { printable(&text).into_owned() } else { text }));
+    let text = printable(&text);
+    let columns =
+        std::io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+    match columns {
+        Some(size) if size.ws_col > 0 => above(format!("{}\n", marked(&text, size.ws_col.into()))),
+        _ => above(format!("{text}\n")),
+    }
     Ok(())
+}
+
+/// What stands in front of a row that would otherwise look like the beginning of a message.
+const CONTINUED: &str = "  | ";
+
+/// `text` as a terminal of so many columns shows it, with a mark where it would break the line in front of what looks
+/// like another message: whoever knows the width could put it there.
+fn marked(text: &str, columns: usize) -> String {
+    let mut rows = String::with_capacity(text.len());
+    let mut at = 0;
+    for (index, character) in text.char_indices() {
+        let character = if character == '\t' { ' ' } else { character };
+        let width = character.width().unwrap_or(0);
+        if at + width > columns {
+            at = 0;
+            if begins_like_a_message(text.get(index..).unwrap_or_default()) {
+                rows.push('\n');
+                rows.push_str(CONTINUED);
+                at = CONTINUED.len();
+            }
+        }
+        at += width;
+        rows.push(character);
+    }
+    rows
+}
+
+fn begins_like_a_message(text: &str) -> bool {
+    let text = text.trim_start();
+    let name = text.chars().take(NAME_CHARS_MAX + 1).take_while(|c| !c.is_whitespace());
+    text.starts_with('*') || name.last().is_some_and(is_like_a_colon)
 }
 
 fn shown(event: &Event) -> String {
@@ -148,6 +189,29 @@ fn object(event: &Event) -> serde_json::Value {
         Event::Dropped(count) => json!({ "event": "dropped", "count": count }),
         Event::Refused(refusal) => {
             json!({ "event": "refused", "code": refusal.code.as_str(), "message": refusal.message })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_of_a_message_looks_like_another_message() {
+        for (text, columns, want) in [
+            ("ann: hi", 80, "ann: hi"),
+            ("ann: aaaaabob: hi", 10, "ann: aaaaa\n  | bob: hi"),
+            ("ann: aa   bob: hi", 10, "ann: aa   \n  | bob: hi"),
+            ("ann: \t\t\t\t bob: hi", 10, "ann:      \n  | bob: hi"),
+            ("ann: aaa     bob: hi", 12, "ann: aaa    \n  |  bob: hi"),
+            ("ann: aaaaa* bob left", 10, "ann: aaaaa\n  | * bob left"),
+            ("ann: 收到bob： hi", 9, "ann: 收到\n  | bob： hi"),
+            ("ann: see http://localhost/x?y", 10, "ann: see http://localhost/x?y"),
+            ("ann: aaaaa and so on. No!", 10, "ann: aaaaa and so on. No!"),
+            ("", 10, ""),
+        ] {
+            assert_eq!(marked(text, columns), want, "{text:?}");
         }
     }
 }

@@ -243,6 +243,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),
         ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
         ("INBOX_JOBS_MAX", chat::fanout::INBOX_JOBS_MAX.to_string()),
+        ("MARKS_MAX", chat::names::MARKS_MAX.to_string()),
         ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
         ("OPEN_LEN_MAX", format!("{} B", wire::http_shape::OPEN_LEN_MAX)),
         ("REPEATS_MAX", udp::guard::REPEATS_MAX.to_string()),

@@ -122,3 +122,41 @@ fn events_are_objects_for_programs() {
     bob.end_input();
     ann.wait_for(r#"{"event":"left","nick":"bob"}"#);
 }
+
+#[test]
+fn what_looks_the_same_is_one_nick_and_one_room() {
+    let server = Server::start();
+    let ann = enter(&server, "ann");
+    for nick in ["ann", "Ann", "\u{430}nn", "\u{ff41}nn", "ann\u{200b}", "ann\u{3164}", "\u{2800}", "ann:", "*"] {
+        let run = Run::new("tcp-client").args(["chat", server.address(), "--nick", nick]).stdin("");
+        run.code(1).any_stderr().prints("");
+    }
+    // The room is the one that is there, under the name that it has.
+    let args = ["chat", server.address(), "--nick", "e\u{301}va", "--room", "L\u{43e}bby"];
+    let mut bob = Run::new("tcp-client").args(args).spawn();
+    ann.wait_for("* \u{e9}va joined");
+    bob.say("/nick Ann");
+    assert!(bob.wait_for("looks like").contains("Ann looks like ann, who is in this room"));
+    bob.say("/nick \u{c9}va");
+    ann.wait_for("* \u{e9}va is now \u{c9}va");
+    bob.say("/quit");
+    ann.wait_for("* \u{c9}va left");
+    assert!(server.log().contains("in lobby") && !server.log().contains("L\u{43e}bby"), "{}", server.log());
+}
+
+#[test]
+fn no_message_looks_like_anothers_in_a_pipe() {
+    let server = Server::start();
+    let ann = enter(&server, "ann");
+    let mut eve = server.connect();
+    let hello = encode(&Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] }, &[]).unwrap();
+    let chat = encode(&Message::Chat { room: "lobby".into(), nick: "eve".into() }, &[]).unwrap();
+    eve.write_all(&[hello, chat].concat()).unwrap();
+    ann.wait_for("* eve joined");
+    for end in ["\n", "\r", "\r\n", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}", "\x1b[2K\x1b[1G"] {
+        let text = format!("hi{end}* bob joined");
+        eve.write_all(&encode(&Message::Say { nick: None }, text.as_bytes()).unwrap()).unwrap();
+        let line = ann.wait_for("* bob joined");
+        assert!(line.starts_with("eve: hi\\"), "{end:?}: {line:?}");
+    }
+}

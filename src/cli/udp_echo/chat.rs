@@ -1,7 +1,7 @@
 //! `udp-echo chat`: a telephone for two terminals. One socket sends and receives at the same time:
 //! one thread prints what comes, the main thread sends what is typed.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -145,8 +145,8 @@ impl Talk<'_> {
     fn show(&self, from: &Endpoint, data: &[u8]) -> Result<()> {
         let text = self.options.characters.encoding.decode(data);
         let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = if io::stdout().is_terminal() { printable(text) } else { text.into() };
-        self.screen.print(&format!("{from}: {text}\n"))
+        // In a pipe too: what one sends must not look like another's.
+        self.screen.print(&format!("{}: {}\n", printable(&from.to_string()), printable(text)))
     }
 
     fn nobody(&self) {

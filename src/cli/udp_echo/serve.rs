@@ -1,7 +1,7 @@
 //! `udp-echo serve`.
 
 use std::fs::OpenOptions;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use super::{Characters, PROGRAM, signals};
 use crate::cli::{Exit, args, printable, put_out, say, tell};
 use crate::net::Address;
+use crate::printable::printable_bytes;
 use crate::udp::bind::{self, Bound};
 use crate::udp::guard::{Held, INTERVAL};
 use crate::udp::serve::{Event, NotAnswered, Reply, Service, Totals, serve};
@@ -224,7 +225,6 @@ fn serve_later(wildcards: &[SocketAddr], service: &Service<'_>, start: &mut dyn 
 #[derive(Debug)]
 struct Screen<'a> {
     options: &'a Serve,
-    terminal: bool,
     // Anybody can send what cannot be answered: the first is worth a line, the others a look with -v.
     remarked: AtomicBool,
     /// When a source was last said to be held back.
@@ -234,8 +234,7 @@ struct Screen<'a> {
 
 impl<'a> Screen<'a> {
     fn new(options: &'a Serve) -> Self {
-        let terminal = io::stdout().is_terminal();
-        Self { options, terminal, remarked: AtomicBool::new(false), held: Mutex::default(), failed: Mutex::default() }
+        Self { options, remarked: AtomicBool::new(false), held: Mutex::default(), failed: Mutex::default() }
     }
 
     fn show(&self, own: &Endpoint, event: &Event<'_>) -> ControlFlow<()> {
@@ -256,7 +255,7 @@ impl<'a> Screen<'a> {
 
     /// `127.0.0.1:40000 hello`; nothing is worth receiving if nobody can read it any more.
     fn print(&self, from: &Endpoint, data: &[u8]) -> ControlFlow<()> {
-        match put_out(&line(self.options.characters.encoding, self.terminal, from, data)) {
+        match put_out(line(self.options.characters.encoding, from, data).as_bytes()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.into());
@@ -290,21 +289,15 @@ impl Screen<'_> {
     }
 }
 
-/// A datagram as a line: text is made safe for a terminal and left as it came in a pipe.
-fn line(codec: Codec, terminal: bool, from: &Endpoint, data: &[u8]) -> Vec<u8> {
-    let mut line = from.to_string().into_bytes();
-    line.push(b' ');
-    if terminal {
-        let text = codec.decode(data);
-        line.extend_from_slice(printable(text.strip_suffix('\n').unwrap_or(&text)).as_bytes());
-    } else if codec.is_utf8() {
-        line.extend_from_slice(data.strip_suffix(b"\n").unwrap_or(data));
+/// A datagram as a line, in a pipe too: none can look like another's, whatever is in it.
+fn line(codec: Codec, from: &Endpoint, data: &[u8]) -> String {
+    let text = if codec.is_utf8() {
+        printable_bytes(data.strip_suffix(b"\n").unwrap_or(data))
     } else {
         let text = codec.decode(data);
-        line.extend_from_slice(text.strip_suffix('\n').unwrap_or(&text).as_bytes());
-    }
-    line.push(b'\n');
-    line
+        printable(text.strip_suffix('\n').unwrap_or(&text)).into_owned()
+    };
+    format!("{} {text}\n", printable(&from.to_string()))
 }
 
 #[cfg(test)]
@@ -312,12 +305,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_the_sender_and_is_safe_on_a_terminal() {
+    fn a_line_names_the_sender_and_is_one_line() {
         let from = Endpoint::Ip("127.0.0.1:40000".parse().unwrap());
         let gbk = "gbk".parse().unwrap();
-        assert_eq!(line(gbk, true, &from, b"\xca\xd5\xb5\xbd\x1b\n"), "127.0.0.1:40000 收到\\u{1b}\n".as_bytes());
-        assert_eq!(line(gbk, false, &from, b"\xca\xd5\xb5\xbd\x1b"), "127.0.0.1:40000 收到\x1b\n".as_bytes());
-        assert_eq!(line(Codec::UTF_8, false, &from, b"\xff\n\n"), b"127.0.0.1:40000 \xff\n\n");
-        assert_eq!(line(Codec::UTF_8, true, &from, b""), b"127.0.0.1:40000 \n");
+        for (codec, data, want) in [
+            (gbk, &b"\xca\xd5\xb5\xbd\x1b\n"[..], "收到\\u{1b}"),
+            (Codec::UTF_8, b"\xff\n\n", "\\xff\\n"),
+            (Codec::UTF_8, b"", ""),
+            (Codec::UTF_8, b"hi\n127.0.0.1:1 forged\n", "hi\\n127.0.0.1:1 forged"),
+            (Codec::UTF_8, b"hi\rforged", "hi\\rforged"),
+            (gbk, b"hi\n127.0.0.1:1 forged", "hi\\n127.0.0.1:1 forged"),
+            (
+                Codec::UTF_8,
+                "a\u{85}b\u{2028}c\u{2029}d\u{b}e\u{c}f".as_bytes(),
+                "a\\u{85}b\\u{2028}c\\u{2029}d\\u{b}e\\u{c}f",
+            ),
+        ] {
+            assert_eq!(line(codec, &from, data), format!("127.0.0.1:40000 {want}\n"));
+        }
     }
 }

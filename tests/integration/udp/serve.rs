@@ -46,12 +46,11 @@ fn two_servers_that_answer_each_other_fall_silent() {
 
 #[test]
 fn nothing_is_answered_that_is_longer_than_what_came() {
-    let (mut server, ready) = Program::serve(1, &["--bind=127.0.0.1:0", "--reply=upper", "--encoding=iso-2022-jp"]);
-    let (client, own) = raw();
-    // The request is cut within its shift state, and its capitals would close it: three bytes more.
-    client.send_to(b"\x1b$B$\"", &ready[0]).unwrap();
-    let line = server.stderr_line();
-    assert_eq!(line, format!("udp-echo: {own}: not answered: the answer would be longer than what came"));
+    let (_server, ready) = Program::serve(1, &["--bind=127.0.0.1:0", "--reply=upper", "--encoding=iso-2022-jp"]);
+    let (client, _) = raw();
+    // Cut within its shift state, which nothing closes; and of its letters' bytes none is one.
+    client.send_to(b"\x1b$B$b", &ready[0]).unwrap();
+    assert_eq!(receive(&client).0, b"\x1b$B$b");
     client.send_to(b"abc", &ready[0]).unwrap();
     assert_eq!(receive(&client).0, b"ABC");
 }
