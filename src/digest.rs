@@ -4,6 +4,12 @@
 //! length is a subtree of it, whose value depends on nothing outside. So what has come is remembered
 //! as one value a [`BLOCK_LEN`], and the digest of a file of 361 GB goes on where it was without its
 //! being read again. The tree itself is the crate's; here is only which subtrees are joined.
+//!
+//! One thing differs from BLAKE3. Its chunks are numbered, so zeros have another value at each place, and a hole of a
+//! terabyte would take three minutes. Here a whole block of zeros has the value of the first one wherever it is, so that holes
+//! cost nothing. A file without such a block, and one of at most a block, has its plain BLAKE3.
+
+use std::sync::OnceLock;
 
 pub use blake3::hazmat::ChainingValue;
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -23,8 +29,10 @@ pub struct Digest {
     blocks: Vec<ChainingValue>,
     /// The present block, which has at most [`BLOCK_LEN`] bytes: a full one is only left when more
     /// comes, since the last block of all is treated differently.
-    present: Hasher,
+    present: Block,
     len: u64,
+    /// Whether blocks of zeros are treated like all others: then it is BLAKE3 in any case.
+    is_plain: bool,
 }
 
 impl Default for Digest {
@@ -37,7 +45,12 @@ impl Digest {
     /// The digest of what has these blocks, so far.
     pub fn after(blocks: Vec<ChainingValue>) -> Self {
         let len = len_of(blocks.len());
-        Self { blocks, present: block_at(len), len }
+        Self { blocks, present: block_at(len), len, is_plain: false }
+    }
+
+    /// BLAKE3 itself, for those who compute no other: each zero is hashed.
+    pub fn plain() -> Self {
+        Self { present: Block { is_plain: true, ..block_at(0) }, is_plain: true, ..Self::default() }
     }
 
     /// How many blocks can be left behind if `len` bytes are there: all but the last, whole or not.
@@ -50,8 +63,7 @@ impl Digest {
         while !bytes.is_empty() {
             let mut room = len_of(self.blocks.len() + 1) - self.len;
             if room == 0 {
-                self.blocks.push(self.present.finalize_non_root());
-                self.present = block_at(self.len);
+                self.next_block();
                 room = BLOCK_LEN;
             }
             let taken = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
@@ -62,14 +74,25 @@ impl Digest {
         }
     }
 
-    /// Takes so many zeros, which need not be anywhere.
+    /// Takes so many zeros, which need not be anywhere. Whole blocks of them cost nothing but their place.
     pub fn update_zeros(&mut self, mut count: u64) {
-        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
         while count > 0 {
-            let now = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.update(ZEROS.get(..now).unwrap_or_default());
-            count -= now as u64;
+            let mut room = len_of(self.blocks.len() + 1) - self.len;
+            if room == 0 {
+                self.next_block();
+                room = BLOCK_LEN;
+            }
+            let taken = room.min(count);
+            self.present.update_zeros(taken);
+            self.len += taken;
+            count -= taken;
         }
+    }
+
+    /// The present block is full, and more comes.
+    fn next_block(&mut self) {
+        self.blocks.push(self.present.finalize_non_root());
+        self.present = Block { is_plain: self.is_plain, ..block_at(self.len) };
     }
 
     /// Bytes so far.
@@ -145,10 +168,83 @@ fn len_of(blocks: usize) -> u64 {
     u64::try_from(blocks).unwrap_or(u64::MAX).saturating_mul(BLOCK_LEN)
 }
 
-fn block_at(offset: u64) -> Hasher {
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// A block under way. As long as it is all zeros, they are only counted.
+#[derive(Debug, Clone)]
+struct Block {
+    hasher: Hasher,
+    /// Zeros at its beginning that the hasher has not got.
+    zeros: u64,
+    /// Whether anything else has come.
+    has_more: bool,
+    is_plain: bool,
+}
+
+fn block_at(offset: u64) -> Block {
     let mut hasher = Hasher::new();
     hasher.set_input_offset(offset);
-    hasher
+    Block { hasher, zeros: 0, has_more: false, is_plain: false }
+}
+
+impl Block {
+    fn update(&mut self, bytes: &[u8]) {
+        if !self.has_more && bytes.chunks(ZEROS.len()).all(|piece| ZEROS.starts_with(piece)) {
+            self.zeros += bytes.len() as u64;
+            return;
+        }
+        if !self.has_more {
+            hash_zeros(&mut self.hasher, self.zeros);
+            self.has_more = true;
+        }
+        self.hasher.update(bytes);
+    }
+
+    fn update_zeros(&mut self, count: u64) {
+        if self.has_more {
+            hash_zeros(&mut self.hasher, count);
+        } else {
+            self.zeros += count;
+        }
+    }
+
+    /// Its hasher, with all that has come.
+    fn whole(&self) -> Hasher {
+        let mut hasher = self.hasher.clone();
+        if !self.has_more {
+            hash_zeros(&mut hasher, self.zeros);
+        }
+        hasher
+    }
+
+    fn finalize_non_root(&self) -> ChainingValue {
+        if !self.has_more && !self.is_plain && self.zeros == BLOCK_LEN {
+            return zero_block();
+        }
+        self.whole().finalize_non_root()
+    }
+
+    fn finalize(&self) -> Hash {
+        self.whole().finalize()
+    }
+}
+
+fn hash_zeros(hasher: &mut Hasher, mut count: u64) {
+    while count > 0 {
+        let now = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        hasher.update(ZEROS.get(..now).unwrap_or_default());
+        count -= now as u64;
+    }
+}
+
+/// The value of a block of zeros: the one that the first block of a file has.
+fn zero_block() -> ChainingValue {
+    static VALUE: OnceLock<ChainingValue> = OnceLock::new();
+    *VALUE.get_or_init(|| {
+        let mut hasher = Hasher::new();
+        hash_zeros(&mut hasher, BLOCK_LEN);
+        hasher.finalize_non_root()
+    })
 }
 
 /// The left subtree is the largest power of two that leaves something for the right one.
@@ -192,6 +288,79 @@ mod tests {
                 assert_eq!(again.finalize(), want, "{stop} of {len}");
             }
         }
+    }
+
+    /// By the definition in PROTOCOL.md: what BLAKE3 makes of each block, but for those of zeros.
+    fn by_definition(all: &[u8]) -> Hash {
+        let block = usize::try_from(BLOCK_LEN).unwrap();
+        let values: Vec<ChainingValue> = all
+            .chunks(block)
+            .enumerate()
+            .map(|(at, bytes)| {
+                let is_zero = bytes.len() == block && bytes.iter().all(|byte| *byte == 0);
+                let mut hasher = Hasher::new();
+                hasher.set_input_offset(if is_zero { 0 } else { (at * block) as u64 });
+                hasher.update(bytes).finalize_non_root()
+            })
+            .collect();
+        let (left, right) = values.split_at(left_len(values.len()));
+        merge_subtrees_root(&joined(left), &joined(right), Mode::Hash)
+    }
+
+    #[test]
+    fn zeros_count_the_same_however_they_come() {
+        let block = usize::try_from(BLOCK_LEN).unwrap();
+        // Zeros before, between, inside and behind; and what only looks like a block of them.
+        for data in [
+            &[][..],
+            &[0],
+            &[block - 1],
+            &[block],
+            &[2 * block - 1],
+            &[3 * block + 7],
+            &[0, block, 2 * block, 3 * block],
+            &[block / 2, 3 * block + block / 2],
+        ] {
+            for len in [2 * block, 4 * block, 4 * block + 9] {
+                let mut all = vec![0; len];
+                data.iter().filter(|at| **at < len).for_each(|at| all[*at] = 7);
+                let want = by_definition(&all);
+                let (mut bytes, mut mixed) = (Digest::default(), Digest::default());
+                all.chunks(777_777).for_each(|piece| bytes.update(piece));
+                for piece in all.chunks(3_333_333) {
+                    let is_zero = piece.iter().all(|byte| *byte == 0);
+                    if is_zero { mixed.update_zeros(piece.len() as u64) } else { mixed.update(piece) }
+                }
+                assert_eq!((bytes.finalize(), mixed.finalize()), (want, want), "{data:?} of {len}");
+                let mut plain = Digest::plain();
+                all.chunks(777_777).for_each(|piece| plain.update(piece));
+                assert_eq!(plain.finalize(), blake3::hash(&all), "{data:?} of {len}");
+            }
+        }
+        // A file without a whole block of zeros has its plain BLAKE3.
+        let mut all = vec![0; 3 * block];
+        for at in [5, block + 5, 2 * block + 5] {
+            all[at] = 7;
+        }
+        let mut digest = Digest::default();
+        digest.update(&all);
+        assert_eq!(digest.finalize(), blake3::hash(&all));
+        let mut small = Digest::default();
+        small.update_zeros(BLOCK_LEN);
+        assert_eq!(small.finalize(), blake3::hash(&vec![0; block]));
+    }
+
+    #[test]
+    fn a_hole_costs_nothing() {
+        // Hashed at memory's speed it would take an hour.
+        let mut digest = Digest::default();
+        digest.update(b"first");
+        digest.update_zeros(16 << 40);
+        digest.update(b"last");
+        assert_eq!(digest.len(), (16 << 40) + 9);
+        assert_eq!(digest.blocks().len() as u64, (16 << 40) / BLOCK_LEN);
+        let (first, again) = (digest.finalize(), digest.clone().finalize());
+        assert_eq!(first, again);
     }
 
     #[test]

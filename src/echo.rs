@@ -47,6 +47,9 @@ pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Res
         line.sender().send(&Message::End { total: None }, &[])?;
         session.report.outcome = Some(format!("{echoed} bytes"));
     } else {
+        // Who sends much and takes nothing back keeps it here.
+        let budget = session.memory.budget();
+        budget.take(line.receiver().body_left() as usize).map_err(|over| over.refusal("echo"))?;
         let body = line.receiver().body(BODY_LEN_MAX)?;
         line.sender().send(&Message::Echo { streamed: false }, &body)?;
     }

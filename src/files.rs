@@ -58,6 +58,8 @@ impl Sink for Part {
 /// A refusal for the client, or the line failed.
 pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
+    let budget = session.memory.budget();
+    budget.take(PIECE_LEN).map_err(|over| over.refusal("get"))?;
     let (file, metadata) = session.root.open_file(&path)?;
     // What is appended meanwhile is not sent: nothing is longer than it was announced.
     let mut file = file.take(metadata.len());
@@ -172,6 +174,8 @@ pub fn serve_put(
     attributes: &Attributes,
 ) -> Result<()> {
     let mut target = session.resolve(path)?;
+    let budget = session.memory.budget();
+    budget.take(PIECE_LEN).map_err(|over| over.refusal("put"))?;
     if path.ends_with(b"/") || target.is_root() || session.root.goes_into(&target)? {
         session.root.open_dir(&target)?;
         target = target.join(own_name(name)?)?;

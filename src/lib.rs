@@ -67,6 +67,7 @@ pub mod files;
 pub mod histogram;
 pub mod limits;
 pub mod line;
+pub mod memory;
 pub mod net;
 pub mod pair;
 pub mod part;

@@ -82,6 +82,11 @@ impl RootPath {
         path
     }
 
+    /// Its length in bytes.
+    pub const fn byte_len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether this is the root itself.
     pub const fn is_root(&self) -> bool {
         self.0.is_empty()

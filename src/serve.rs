@@ -221,6 +221,7 @@ pub struct Context<'s> {
 pub fn serve(line: &mut Line, session: &mut Session, context: Context<'_>) -> Result<()> {
     let mut echoes = None;
     let ended = serve_turns(line, session, context, &mut echoes);
+    session.memory.settle();
     // An encrypted line whose reading was stopped looks cut: no farewell came.
     let is_cut = |error: &Error| matches!(error, Error::LineLost(LineLost::Closed { .. } | LineLost::Socket(_)));
     log_echoes(echoes.as_ref(), session);

@@ -24,6 +24,7 @@ use crate::exec::places::Places;
 use crate::exec::terminal::Terminals;
 use crate::limits::{CommandCaps, CommandSlots};
 use crate::line::Line;
+use crate::memory::{Pool, Pools};
 use crate::net::Stream;
 use crate::net::budget::{LogBudget, Unwritten, Whose};
 use crate::net::gate::{Caps, Full, Gate, Place, Rank};
@@ -118,6 +119,7 @@ pub struct Server {
     guest: Services,
     gate: Arc<Gate>,
     slots: Arc<CommandSlots>,
+    memory: Pools<Fingerprint>,
     power: Power,
     hub: Hub,
     places: Places,
@@ -164,6 +166,7 @@ impl Server {
             guest: config.guest,
             gate: Gate::new(config.caps),
             slots: CommandSlots::new(config.command_caps),
+            memory: Pools::default(),
             power: config.power,
             hub: Hub::new()?,
             places: Places::default(),
@@ -560,6 +563,14 @@ impl Server {
         serve(line, &mut session, context)
     }
 
+    fn memory_of(&self, peer: &Peer) -> Arc<Pool> {
+        match peer {
+            Peer::Own => self.memory.own(),
+            Peer::Known { fingerprint, .. } => self.memory.of(*fingerprint),
+            Peer::Guest { .. } => self.memory.guests(),
+        }
+    }
+
     fn session(&self, grant: Grant, caller: &Connection) -> Result<Session> {
         let root = match &grant.root {
             None => Arc::clone(&self.root),
@@ -575,6 +586,7 @@ impl Server {
         Ok(Session {
             parts: self.parts_of(&grant.peer),
             line: caller.open.id(),
+            memory: self.memory_of(&grant.peer),
             peer: grant.peer,
             address: caller.address.clone(),
             services: grant.services,

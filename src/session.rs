@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::audit::{Audit, Record, parts_of};
 use crate::limits::{CommandSlot, CommandSlots, Share};
+use crate::memory::Pool;
 use crate::net::budget::Whose;
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
@@ -42,6 +43,8 @@ pub struct Session {
     pub gate: Arc<Gate>,
     /// The caps of all commands that run here.
     pub slots: Arc<CommandSlots>,
+    /// The memory that its requests may hold; shared with this peer's other connections, or with all guests'.
+    pub memory: Arc<Pool>,
     /// Whether the server has cut the line.
     pub is_cut: Arc<AtomicBool>,
     /// Where its files are on their way in.

@@ -165,7 +165,7 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::
     super::closed::check_output()?;
     let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {
         args.copy.limit_stalls(&line)?;
-        let sink = args.copy.paced(Stdout(Digest::default()));
+        let sink = args.copy.paced(Stdout(Digest::plain()));
         let arrive = |attributes: &Attributes| args.copy.check_size(attributes.size).map(|()| sink);
         let got = call_get(&mut line, source.path.as_bytes(), arrive, &mut |_| Ok(()));
         let bytes = got.map_err(|error| match error {

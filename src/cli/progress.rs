@@ -42,6 +42,9 @@ pub fn ask() {
     IS_ASKED.store(true, Ordering::Release);
 }
 
+/// While files are listed, every so many of them are shown.
+const SHOWN_EVERY: u64 = 256;
+
 /// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
@@ -54,6 +57,8 @@ pub struct Progress {
     bytes_done: u64,
     /// Bytes that were there before, or are the same: no part of the rate.
     bytes_saved: u64,
+    /// Bytes that were compared, which moves none.
+    bytes_compared: u64,
     /// Of `bytes_done` and `bytes_saved`, what the present file has brought: it may begin again.
     present: (u64, u64),
     is_all_listed: bool,
@@ -88,20 +93,30 @@ impl Progress {
             bytes: 0,
             bytes_done: 0,
             bytes_saved: 0,
+            bytes_compared: 0,
             present: (0, 0),
             is_all_listed: false,
         }
     }
 
     /// A file was found.
-    pub const fn listed(&mut self, size: u64) {
+    pub fn listed(&mut self, size: u64) {
         self.files += 1;
         self.bytes = self.bytes.saturating_add(size);
+        if self.files.is_multiple_of(SHOWN_EVERY) {
+            self.show();
+        }
     }
 
     /// All were.
     pub const fn listed_all(&mut self) {
         self.is_all_listed = true;
+    }
+
+    /// So many bytes were compared, or (0) directories were looked at.
+    pub fn works(&mut self, bytes: u64) {
+        self.bytes_compared = self.bytes_compared.saturating_add(bytes);
+        self.show();
     }
 
     /// A file need not move.
@@ -205,11 +220,15 @@ impl Progress {
         if elapsed < PACE_AFTER {
             return "?/s, ? left".to_owned();
         }
+        let compared = match self.bytes_compared {
+            0 => String::new(),
+            bytes => format!(", {} compared", HumanBytes(bytes)),
+        };
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = self.bytes_done.saturating_sub(self.bytes_saved).saturating_mul(1000) / ms;
         let left = self.bytes.saturating_sub(self.bytes_done).checked_div(rate);
         let left = left.map(|seconds| HumanDuration(Duration::from_secs(seconds)).to_string());
-        format!("{}/s, {} left", HumanBytes(rate), left.as_deref().unwrap_or("?"))
+        format!("{}/s, {} left{compared}", HumanBytes(rate), left.as_deref().unwrap_or("?"))
     }
 
     /// Says something above the line.

@@ -413,6 +413,7 @@ impl Teller {
                 }
             }
             Event::Moved(bytes) => self.progress.moved(bytes),
+            Event::Works(bytes) => self.progress.works(bytes),
             Event::Saves(_) => {}
             Event::Skims(bytes) | Event::Reuses(bytes) => self.progress.skimmed(bytes),
             Event::Done { path, size } => {
@@ -436,6 +437,7 @@ impl Teller {
                     self.say(&format!("{}: {why}; they come again", printable(&from)));
                 }
             }
+            Event::Grew { path } => self.grew(&names.from(path))?,
             Event::Again { path, why } => {
                 self.progress.again();
                 let from = names.from(path);
@@ -471,6 +473,18 @@ impl Teller {
     pub fn skipped_alone(&mut self, from: &str, why: &str) -> crate::wire::Result<()> {
         self.tally.skipped += 1;
         self.skipped(from, why)
+    }
+
+    /// A file became longer while it was read.
+    fn grew(&mut self, from: &str) -> crate::wire::Result<()> {
+        if self.form == Form::JsonStream {
+            put_json(&serde_json::json!({ "event": "grew", "from": from }))?;
+        }
+        if !self.quiet {
+            let text = "grew while it was read; it is copied as it was when that began";
+            self.say(&format!("{}: {text}", printable(from)));
+        }
+        Ok(())
     }
 
     /// Something was done beside copying, or would be.

@@ -152,6 +152,16 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Whether both directions are closed: this end has shut them down, or the connection was reset.
+    pub fn is_shut(&self) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::empty())];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        poll(&mut polled, Some(&now)).is_ok() && polled.iter().any(|polled| polled.revents().intersects(gone))
+    }
+}
+
 fn unix_name(address: &std::os::unix::net::SocketAddr) -> String {
     // A client's end is usually unnamed. One that has a name chose it, and must not write our log with it.
     let shown = |path: &std::path::Path| format!("unix:{}", path.to_string_lossy().escape_debug());

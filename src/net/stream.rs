@@ -489,6 +489,12 @@ impl Control {
         self.socket.is_to_this_machine()
     }
 
+    /// Whether both directions have ended, by [`stop`](Self::stop) or because the connection was reset: how work that
+    /// neither reads nor writes hears that it is for nobody.
+    pub fn is_stopped(&self) -> bool {
+        self.socket.is_shut()
+    }
+
     /// Ends both directions: blocked reads and writes return.
     pub fn stop(&self) {
         self.socket.shutdown(Shutdown::Both);

@@ -118,7 +118,10 @@ impl Parts {
     /// The directory cannot be written, or the disk is full.
     pub fn create(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Part> {
         let mode = first_mode(mode_of(&dir, target, attributes));
-        self.make(dir, target, mode)
+        let mut part = self.make(dir, target, mode)?;
+        // Who puts a file may have BLAKE3 and nothing else.
+        part.digest = Digest::plain();
+        Ok(part)
     }
 
     /// As [`create`](Self::create); if it fails, what has come is kept for the owner's next attempt.
@@ -127,6 +130,7 @@ impl Parts {
     /// As there.
     pub fn create_kept(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, attributes: &Attributes) -> io::Result<Part> {
         let mut part = self.create(dir, target, attributes)?;
+        part.digest = Digest::default();
         part.is_kept = self.recorded().is_some();
         if part.is_kept {
             // Whoever removes what is old must see that it is held.

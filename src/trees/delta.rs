@@ -4,7 +4,6 @@
 //! chunks of the file that is there (`chunks`), the source says which of them the new one is made of (`copy`), and
 //! sends the rest (`data`). The digest of the whole decides, so that an id need not be long.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
@@ -14,13 +13,14 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use super::BODY_LEN_MAX;
-use super::large::{HOLE_LEN_MAX, Large, Piece};
+use super::event::Beat;
+use super::large::{Large, Piece};
 use crate::part::read_at;
 
 /// A shorter file is sent whole, and one in whose place a shorter one is, in bytes.
 pub const LEN_MIN: u64 = 512 * 1024;
 /// Most bytes of a `copy`: what takes longer, nobody interrupts.
-pub const COPY_LEN_MAX: u64 = HOLE_LEN_MAX;
+pub const COPY_LEN_MAX: u64 = 16 * 1024 * 1024;
 /// A line that is faster than this carries a file in less time than both ends need to cut it, in bytes a second.
 pub const FAST: u64 = 400_000_000;
 
@@ -33,6 +33,8 @@ const ID_LEN: usize = 16;
 const RECORD_LEN: usize = 4 + ID_LEN;
 /// Chunks of one file that are told; what is behind them is not known.
 const CHUNKS_MAX: usize = BODY_LEN_MAX as usize / RECORD_LEN;
+/// What a chunk takes that is known, for each byte that told it.
+const KNOWN_COST: usize = 2;
 /// About so many chunks a file has.
 const CHUNKS: u64 = 32 * 1024;
 /// Average length of a chunk, in bytes.
@@ -83,6 +85,11 @@ impl Cut {
         (self.average as usize / 4 * 3).min(MINIMUM_MAX)
     }
 
+    /// Bytes that cutting takes.
+    pub const fn memory(self) -> usize {
+        2 * self.longest() + READ_LEN
+    }
+
     const fn longest(self) -> usize {
         self.average as usize * 4
     }
@@ -99,7 +106,7 @@ struct Cutter {
 
 impl Cutter {
     fn new(cut: Cut) -> Self {
-        Self { cut, buffer: vec![0; 2 * cut.longest() + READ_LEN], start: 0, end: 0 }
+        Self { cut, buffer: vec![0; cut.memory()], start: 0, end: 0 }
     }
 
     /// Where the next bytes go.
@@ -150,14 +157,16 @@ fn id_of(chunk: &[u8]) -> Id {
     id
 }
 
-/// A stretch of zeros that take no room has this instead of an id.
+/// A stretch of zeros that take no room has this instead of an id...
 const HOLE: Id = [0; ID_LEN];
+/// ... and at most this length, in bytes.
+const HOLE_CHUNK_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
 /// The chunks of a file of `len` bytes, as `chunks` tells them.
 ///
 /// # Errors
-/// It cannot be read.
-pub fn chunks_of(file: &File, len: u64, cut: Cut) -> io::Result<Vec<u8>> {
+/// It cannot be read, or `beat` ended it.
+pub fn chunks_of(file: &File, len: u64, cut: Cut, beat: Beat<'_>) -> io::Result<Vec<u8>> {
     let mut records = Vec::new();
     let mut tell = |len: usize, id: Id| {
         let mut record = [0; RECORD_LEN];
@@ -172,7 +181,7 @@ pub fn chunks_of(file: &File, len: u64, cut: Cut) -> io::Result<Vec<u8>> {
     while at < len {
         let mut hole = rustix::fs::seek(file, SeekFrom::Data(at)).map_or(len, |data| data.min(len)) - at;
         while hole > 0 {
-            let now = hole.min(HOLE_LEN_MAX);
+            let now = hole.min(HOLE_CHUNK_LEN_MAX);
             if !tell(usize::try_from(now).unwrap_or(0), HOLE) {
                 return Ok(records);
             }
@@ -185,6 +194,7 @@ pub fn chunks_of(file: &File, len: u64, cut: Cut) -> io::Result<Vec<u8>> {
             let read = read_at(file, room.get_mut(..wanted).unwrap_or_default(), at)?;
             cutter.filled(read);
             at += read as u64;
+            beat(read as u64)?;
             // Shorter by now: nothing more of it is told.
             let is_short = read == 0;
             while let Some(chunk) = cutter.next(is_short || at >= until) {
@@ -208,8 +218,8 @@ pub struct Known {
     cut: Cut,
     /// In the order of that file.
     chunks: Vec<Chunk>,
-    /// Where in it a chunk is first.
-    places: HashMap<Id, usize>,
+    /// Where in it a chunk is first, in the order of their ids: of very many chunks a map would take twice the room.
+    places: Vec<u32>,
     /// Bytes of the `chunks` that told them.
     pub told_len: usize,
 }
@@ -218,10 +228,15 @@ pub struct Known {
 struct Chunk {
     id: Id,
     at: u64,
-    len: usize,
+    len: u32,
 }
 
 impl Known {
+    /// Bytes that it takes.
+    pub const fn memory(&self) -> usize {
+        self.told_len * KNOWN_COST
+    }
+
     /// Reads what `chunks` tells.
     ///
     /// # Errors
@@ -232,24 +247,35 @@ impl Known {
             return Err("it does not end with a chunk");
         }
         let count = records.len() / RECORD_LEN;
-        let (mut chunks, mut places) = (Vec::with_capacity(count), HashMap::with_capacity(count));
+        let mut chunks = Vec::with_capacity(count);
         let mut at = 0;
         for record in records.chunks_exact(RECORD_LEN) {
             let (len, bytes) = record.split_at(4);
             let (len, mut id) = (LittleEndian::read_u32(len), HOLE);
             id.copy_from_slice(bytes);
             if id != HOLE && (1..=cut.longest()).contains(&(len as usize)) {
-                places.entry(id).or_insert(chunks.len());
-                chunks.push(Chunk { id, at, len: len as usize });
+                chunks.push(Chunk { id, at, len });
             }
             at += u64::from(len);
         }
+        let mut places: Vec<u32> = (0..u32::try_from(chunks.len()).unwrap_or(u32::MAX)).collect();
+        let id = |place: &u32| chunks.get(*place as usize).map(|chunk: &Chunk| chunk.id);
+        places.sort_unstable_by_key(|place| (id(place), *place));
+        places.dedup_by_key(|place| id(place));
         Ok(Self { cut, chunks, places, told_len: records.len() })
     }
 
+    /// How its file was cut.
+    pub const fn cut(&self) -> Cut {
+        self.cut
+    }
+
     fn find(&self, bytes: &[u8]) -> Option<usize> {
-        let place = *self.places.get(&id_of(bytes))?;
-        self.chunks.get(place).is_some_and(|chunk| chunk.len == bytes.len()).then_some(place)
+        let id = id_of(bytes);
+        let at = |place: &u32| self.chunks.get(*place as usize).map(|chunk| chunk.id);
+        let found = self.places.binary_search_by_key(&Some(id), at).ok()?;
+        let place = *self.places.get(found)? as usize;
+        self.chunks.get(place).is_some_and(|chunk| chunk.len as usize == bytes.len()).then_some(place)
     }
 }
 
@@ -356,7 +382,7 @@ impl<'k> Changes<'k> {
 
     fn look(&mut self) -> Next {
         if let Some((place, chunk)) = self.likely.and_then(|place| Some((place, self.known.chunks.get(place)?))) {
-            match self.cutter.peek(chunk.len) {
+            match self.cutter.peek(chunk.len as usize) {
                 Some(bytes) if id_of(bytes) == chunk.id => return Next::Old(place),
                 None if self.then.is_none() => return Next::Unknown,
                 _ => self.likely = None,
@@ -372,8 +398,8 @@ impl<'k> Changes<'k> {
     fn add(&mut self, place: usize) -> Option<Piece<'static>> {
         let Chunk { at, len, .. } = *self.known.chunks.get(place)?;
         self.likely = Some(place + 1);
-        self.cutter.take(len);
-        let len = len as u64;
+        self.cutter.take(len as usize);
+        let len = u64::from(len);
         match self.run {
             Some((offset, size)) if at == offset + size && size + len <= COPY_LEN_MAX => {
                 self.run = Some((offset, size + len));
@@ -425,7 +451,7 @@ mod tests {
         for len in [1_u64 << 20, 33 << 30, 1 << 40, u64::MAX / 4] {
             let cut = Cut::for_len(len);
             assert_eq!(Cut::of_average(cut.average()), Some(cut));
-            let records = chunks_of(&file_of(&bytes), bytes.len() as u64, cut).unwrap();
+            let records = chunks_of(&file_of(&bytes), bytes.len() as u64, cut, &mut |_| Ok(())).unwrap();
             let lens: Vec<usize> =
                 records.chunks(RECORD_LEN).map(|record| LittleEndian::read_u32(record) as usize).collect();
             assert_eq!(lens.iter().sum::<usize>(), bytes.len());
@@ -438,7 +464,8 @@ mod tests {
     fn moved(old: &[u8], new: &[u8]) -> (Vec<u8>, usize) {
         let file = file_of(old);
         let cut = Cut::for_len(old.len() as u64);
-        let known = Known::read(cut.average(), &chunks_of(&file, old.len() as u64, cut).unwrap()).unwrap();
+        let known =
+            Known::read(cut.average(), &chunks_of(&file, old.len() as u64, cut, &mut |_| Ok(())).unwrap()).unwrap();
         let file = file_of(new);
         let (mut made, mut sent) = (Vec::new(), 0);
         let mut large = Large::begin((&file, new.len() as u64), 0).unwrap();
@@ -496,11 +523,11 @@ mod tests {
         let data = noise(1 << 20, 3);
         file.set_len(200 << 20).unwrap();
         file.write_all_at(&data, 100 << 20).unwrap();
-        let records = chunks_of(&file, 200 << 20, Cut::for_len(200 << 20)).unwrap();
+        let records = chunks_of(&file, 200 << 20, Cut::for_len(200 << 20), &mut |_| Ok(())).unwrap();
         let lens = records.chunks_exact(RECORD_LEN).map(|record| u64::from(LittleEndian::read_u32(record)));
         assert_eq!(lens.sum::<u64>(), 200 << 20);
         let known = Known::read(AVERAGE_MIN, &records).unwrap();
-        assert!(!known.places.contains_key(&HOLE));
+        assert!(known.chunks.iter().all(|chunk| chunk.id != HOLE));
         assert_eq!(known.chunks[0].at, 100 << 20);
     }
 

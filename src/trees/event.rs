@@ -80,6 +80,13 @@ pub enum Event<'e> {
         /// Why.
         why: &'e str,
     },
+    /// Something goes on that moves nothing: so many bytes were compared, or (0) directories were looked at.
+    Works(u64),
+    /// A file became longer while it was read: what is copied is what it was before.
+    Grew {
+        /// Its path in the tree.
+        path: &'e [u8],
+    },
     /// A file begins once more, for this reason.
     Again {
         /// Its path in the tree.
@@ -87,6 +94,14 @@ pub enum Event<'e> {
         /// Why.
         why: &'e str,
     },
+}
+
+/// Called again and again by work that takes its time, with the bytes that were read since. An error ends the work.
+pub type Beat<'b> = &'b mut dyn FnMut(u64) -> std::io::Result<()>;
+
+/// The error that ends such work when nobody waits for it any more.
+pub fn stopped() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the connection has ended meanwhile")
 }
 
 /// Whoever watches. An error of theirs ends the turn, and leaves the line in step.

@@ -17,6 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::error::{ErrorCode, Refusal};
 
+/// Patterns of one request.
+pub const PATTERNS_MAX: usize = 2_000;
+/// Bytes of one pattern: as long as a path.
+pub const PATTERN_LEN_MAX: usize = 4_096;
+/// Bytes of all patterns of one request.
+pub const PATTERNS_LEN_MAX: usize = 64 * 1024;
+/// What a pattern takes in memory once it is a program that matches it, in bytes: a plain one and each byte of it.
+const PATTERN_COST: usize = 12 * 1024;
+const PATTERN_BYTE_COST: usize = 64;
+
 /// What is meant, as it goes over the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
@@ -29,6 +39,36 @@ pub struct Selection {
     /// Files over so many bytes do not come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
+}
+
+impl Selection {
+    fn patterns(&self) -> impl Iterator<Item = &String> {
+        self.exclude.iter().chain(&self.include)
+    }
+
+    /// About what a [`Filter`] of it holds, in bytes.
+    pub fn memory(&self) -> usize {
+        self.patterns().map(|pattern| PATTERN_COST + pattern.len().saturating_mul(PATTERN_BYTE_COST)).sum()
+    }
+
+    /// Whether it is small enough to be made ready for use.
+    fn check_len(&self) -> Result<(), Refusal> {
+        let too = |text: String| Err(Refusal::new(ErrorCode::BadRequest, text));
+        let count = self.patterns().count();
+        if count > PATTERNS_MAX {
+            return too(format!("{count} patterns are over the limit of {PATTERNS_MAX}; join some with *"));
+        }
+        if let Some(long) = self.patterns().map(String::len).find(|len| *len > PATTERN_LEN_MAX) {
+            return too(format!("a pattern of {long} bytes is over the limit of {PATTERN_LEN_MAX} bytes"));
+        }
+        let len: usize = self.patterns().map(String::len).sum();
+        if len > PATTERNS_LEN_MAX {
+            return too(format!(
+                "patterns of {len} bytes are over the limit of {PATTERNS_LEN_MAX} bytes; join some with *"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The same, ready for use.
@@ -87,8 +127,9 @@ impl Filter {
     /// Reads the patterns.
     ///
     /// # Errors
-    /// One is no pattern.
+    /// One is no pattern, or they are too many or too long.
     pub fn new(selection: &Selection) -> Result<Self, Refusal> {
+        selection.check_len()?;
         let Selection { exclude, include, max_size } = selection;
         let mut builder = GitignoreBuilder::new("");
         for line in exclude {
@@ -215,5 +256,21 @@ mod tests {
             let refusal = refused(&[pattern], &[]);
             assert!(refusal.message.contains(why), "{pattern:?}: {refusal}");
         }
+    }
+
+    #[test]
+    fn too_many_patterns_are_refused_before_any_is_read() {
+        let refused = |exclude: Vec<String>| {
+            let selection = Selection { exclude, ..Selection::default() };
+            Filter::new(&selection).map_err(|why| why.message).map(|_| ())
+        };
+        let many = |count: usize| (0..count).map(|at| format!("*a{at}*.x")).collect();
+        assert_eq!(refused(many(PATTERNS_MAX)), Ok(()));
+        assert!(refused(many(PATTERNS_MAX + 1)).unwrap_err().contains("2001 patterns are over the limit of 2000"));
+        assert_eq!(refused(vec!["a".repeat(PATTERN_LEN_MAX)]), Ok(()));
+        assert!(refused(vec!["a".repeat(PATTERN_LEN_MAX + 1)]).unwrap_err().contains("over the limit of 4096 bytes"));
+        assert!(refused(vec!["a".repeat(PATTERN_LEN_MAX); 17]).unwrap_err().contains("over the limit of 65536 bytes"));
+        let both = Selection { exclude: many(PATTERNS_MAX), include: many(1), max_size: None };
+        assert!(Filter::new(&both).is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::root::{RootPath, is_part_name};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
@@ -22,21 +23,31 @@ pub fn means_contents(path: &[u8]) -> bool {
     path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
 }
 
-/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning.
+/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning. What is found
+/// and looked at on the way counts for `budget`.
 ///
 /// # Errors
-/// Nothing matches, it is no pattern, or it leads out of the root.
-pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusal> {
+/// Nothing matches, it is no pattern, it leads out of the root, or `budget` is used up.
+pub fn expand(session: &Session, pattern: &[u8], budget: &Budget) -> Result<Vec<RootPath>, Refusal> {
     let shown = String::from_utf8_lossy(pattern).into_owned();
     let start = if pattern.starts_with(b"/") { RootPath::default() } else { session.cwd.clone() };
     let mut found = vec![start];
+    let over = |over: Over| over.refusal(&shown);
+    // What the last step found, in bytes: it goes when the next one is done.
+    let mut held = 0;
     for part in pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-        let mut next = Vec::new();
+        let (mut next, mut taken) = (Vec::new(), 0);
+        let mut take = |len: usize| {
+            taken += len + ENTRY_COST;
+            budget.take(len + ENTRY_COST).map_err(over)
+        };
         let matcher = is_pattern(part).then(|| Names::of(part, &shown)).transpose()?;
         for path in found {
             let Some(matcher) = &matcher else {
                 let path = path.join(part)?;
+                budget.look(1).map_err(over)?;
                 if session.root.symlink_metadata(&path).is_ok() {
+                    take(path.byte_len())?;
                     next.push(path);
                 }
                 continue;
@@ -44,9 +55,15 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
             // What is no directory, or may not be read, has nothing that matches.
             let Ok(dir) = session.root.open_dir(&path) else { continue };
             let entries = dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
-            let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
-            let is_ours = |name: &[u8]| matcher.holds(name) && !is_part_name(name);
-            let mut names: Vec<_> = names.filter(|name| is_ours(name.as_bytes())).collect();
+            let mut names = Vec::new();
+            for entry in entries.filter_map(Result::ok) {
+                budget.look(1).map_err(over)?;
+                let name = entry.file_name();
+                if matcher.holds(name.as_bytes()) && !is_part_name(name.as_bytes()) {
+                    take(path.byte_len() + 2 * name.len())?;
+                    names.push(name);
+                }
+            }
             names.retain(|name| session.root.check_name(&dir, name).is_ok());
             names.sort_unstable();
             for name in names {
@@ -57,8 +74,10 @@ pub fn expand(session: &Session, pattern: &[u8]) -> Result<Vec<RootPath>, Refusa
                 return Err(Refusal::new(ErrorCode::BadRequest, text));
             }
         }
-        found = next;
+        budget.give_back(held);
+        (found, held) = (next, taken);
     }
+    budget.give_back(held);
     if found.is_empty() {
         return Err(Refusal::new(ErrorCode::NotFound, format!("{shown}: nothing matches")));
     }

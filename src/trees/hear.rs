@@ -8,13 +8,14 @@ use super::BODY_LEN_MAX;
 use super::body::{Deed, Kept, Stretch, Wanted, lines, name_of, read_line};
 use super::delta::Known;
 use crate::line::LineReceiver;
+use crate::memory::ENTRY_COST;
 use crate::wire::conn::out_of_turn;
 use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::wire::message::Message;
 
-/// What the target has said and this side has not looked at, in bytes: an honest one says little while nothing
-/// is sent to it.
-const UNHEARD_LEN_MAX: usize = 8 * 1024 * 1024;
+/// What the target has said and this side has not looked at, in bytes of memory: an honest one says little while
+/// nothing is sent to it.
+const UNHEARD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// What the target said, as the thread that hears it passes it on.
 pub(super) enum Said {
@@ -30,6 +31,37 @@ pub(super) enum Said {
     End,
     /// It refuses the whole, or the line failed.
     Broken(Error),
+}
+
+impl Said {
+    /// Bytes that it takes, also if it says nothing.
+    fn memory(&self) -> usize {
+        let inside = match self {
+            Self::Want { wanted, placed, .. } => {
+                let placed = placed.as_ref().map_or(0, |(path, name)| path.len() + name.as_ref().map_or(0, Vec::len));
+                let texts: usize = wanted.iter().filter_map(|wanted| wanted.blake3.as_ref()).map(String::len).sum();
+                placed + texts + wanted.capacity() * size_of::<Wanted>()
+            }
+            Self::Chunks(_, known) => known.memory(),
+            Self::Kept(words) => {
+                let texts: usize = words.iter().map(Word::text_len).sum();
+                texts + words.capacity() * size_of::<Word>()
+            }
+            Self::Mend(_, stretches) => stretches.capacity() * size_of::<Stretch>(),
+            Self::End | Self::Broken(_) => 0,
+        };
+        inside + size_of::<Self>() + ENTRY_COST
+    }
+}
+
+impl Word {
+    fn text_len(&self) -> usize {
+        match self {
+            Self::Safe(..) => 0,
+            Self::Failed(_, why) | Self::FailedWithDir(_, why) => why.message.len(),
+            Self::Did(_, _, path, _) => path.len(),
+        }
+    }
 }
 
 /// What the target has said, in order.
@@ -75,7 +107,8 @@ pub(super) enum Word {
 /// Hears what the target says until it says `end` or fails, and passes it on.
 pub(super) fn hear(receiver: &mut LineReceiver, says: &Sender<(usize, Said)>, unheard: &AtomicUsize) {
     loop {
-        let (len, mut said) = hear_one(receiver).unwrap_or_else(|error| (0, Said::Broken(error)));
+        let mut said = hear_one(receiver).unwrap_or_else(Said::Broken);
+        let len = said.memory();
         if unheard.fetch_add(len, Ordering::Relaxed) + len > UNHEARD_LEN_MAX {
             said = Said::Broken(bad_want("the target says more and more and takes nothing"));
         }
@@ -86,29 +119,29 @@ pub(super) fn hear(receiver: &mut LineReceiver, says: &Sender<(usize, Said)>, un
     }
 }
 
-fn hear_one(receiver: &mut LineReceiver) -> Result<(usize, Said)> {
+fn hear_one(receiver: &mut LineReceiver) -> Result<Said> {
     match receiver.expect("want, kept or end")? {
         Message::Want { count, path, name } => {
             let placed = path.map(|path| (path.into_owned(), name.map(std::borrow::Cow::into_owned)));
             let body = receiver.body(BODY_LEN_MAX)?;
             let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<_>>()?;
-            Ok((body.len(), Said::Want { count, wanted, placed }))
+            Ok(Said::Want { count, wanted, placed })
         }
         Message::Chunks { entry, average } => {
             let body = receiver.body(BODY_LEN_MAX)?;
             let known = Known::read(average, &body).map_err(bad_chunks)?;
-            Ok((body.len(), Said::Chunks(entry, known)))
+            Ok(Said::Chunks(entry, known))
         }
         Message::Mend { entry } => {
             let body = receiver.body(BODY_LEN_MAX)?;
             let stretches = lines(&body).map(|line| read_line(line, "mend")).collect::<Result<_>>()?;
-            Ok((body.len(), Said::Mend(entry, stretches)))
+            Ok(Said::Mend(entry, stretches))
         }
         Message::Kept => {
             let body = receiver.body(BODY_LEN_MAX)?;
-            Ok((body.len(), Said::Kept(words_of(&body)?)))
+            Ok(Said::Kept(words_of(&body)?))
         }
-        Message::End { .. } => Ok((0, Said::End)),
+        Message::End { .. } => Ok(Said::End),
         Message::Error { code, message } => Err(Refusal::new(code, message).into()),
         other => Err(out_of_turn(&other, "want, kept or end")),
     }

@@ -8,16 +8,17 @@ use std::io;
 
 use rustix::fs::SeekFrom;
 
-use crate::digest::{ChainingValue, Digest};
+use crate::digest::{BLOCK_LEN, ChainingValue, Digest};
 use crate::part::read_at;
 use crate::part::resume::Check;
+use crate::trees::event::Beat;
 use crate::wire::message::Total;
 
 /// What is read at once where a whole file is hashed, in bytes.
 const READ_LEN: usize = 256 * 1024;
 
-/// Longest hole that is sent at once, in bytes: hashing it takes ten milliseconds, in which nobody hears a signal.
-pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Longest hole that is sent at once, in bytes. It costs what its ends in two blocks do, however long it is.
+pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
 /// What comes next of a file.
 #[derive(Debug)]
@@ -37,19 +38,55 @@ pub enum Piece<'p> {
     End,
 }
 
-/// The digest of a whole file, read from its beginning.
+/// The digest of a whole file, read from its beginning. Holes are not read.
+///
+/// # Errors
+/// It cannot be read, or `beat` ended it.
+pub fn digest_of(file: &File, beat: Beat<'_>) -> io::Result<Digest> {
+    let len = file.metadata()?.len();
+    digest_of_first(file, len, beat)
+}
+
+/// The digest of the first `len` bytes of a file, or of all of it if it is shorter.
+fn digest_of_first(file: &File, len: u64, beat: Beat<'_>) -> io::Result<Digest> {
+    let mut digest = Digest::default();
+    let mut piece = vec![0; READ_LEN];
+    let mut data_until = 0;
+    while digest.len() < len {
+        let at = digest.len();
+        if at >= data_until {
+            // Where the file system has no such call, all of it is data.
+            let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => file.metadata()?.len(),
+                Err(_no_such_call) => at,
+            };
+            if data > at {
+                digest.update_zeros(data.min(len) - at);
+                beat(0)?;
+                continue;
+            }
+            data_until = rustix::fs::seek(file, SeekFrom::Hole(at)).map_or(len, |hole| hole.max(at + 1));
+        }
+        let wanted = usize::try_from(len.min(data_until) - at).unwrap_or(READ_LEN).min(READ_LEN);
+        match read_at(file, piece.get_mut(..wanted).unwrap_or_default(), at)? {
+            0 => break,
+            read => {
+                digest.update(piece.get(..read).unwrap_or_default());
+                beat(read as u64)?;
+            }
+        }
+    }
+    Ok(digest)
+}
+
+/// Whether the first `len` bytes of a file have this digest, in hexadecimal.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn digest_of(file: &File) -> io::Result<Digest> {
-    let mut digest = Digest::default();
-    let mut piece = vec![0; READ_LEN];
-    loop {
-        match read_at(file, &mut piece, digest.len())? {
-            0 => return Ok(digest),
-            read => digest.update(piece.get(..read).unwrap_or_default()),
-        }
-    }
+pub fn begins_with(file: &File, len: u64, blake3: &str, beat: Beat<'_>) -> io::Result<bool> {
+    let digest = digest_of_first(file, len, beat)?;
+    Ok(digest.len() == len && digest.finalize().to_hex().as_str() == blake3)
 }
 
 /// A large file that is being read.
@@ -109,6 +146,11 @@ impl<'f> Large<'f> {
         Ok(hole)
     }
 
+    /// Memory that so many bytes of a file take, in bytes, also if they are a hole: the values of their blocks.
+    pub fn memory_of(len: u64) -> usize {
+        usize::try_from(len / BLOCK_LEN).unwrap_or(usize::MAX).saturating_mul(size_of::<ChainingValue>())
+    }
+
     /// The next piece of it; nothing at its end, wherever that is by now.
     ///
     /// # Errors
@@ -160,5 +202,47 @@ impl<'f> Large<'f> {
         let values = check.wait()?;
         self.digest.fill_in(values.split_last().map_or(&[], |(_, whole)| whole));
         Ok(Some(values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn holes_are_hashed_without_being_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 40).unwrap();
+        file.write_all_at(b"in the middle", (1 << 39) + 7).unwrap();
+        let mut read = 0;
+        let digest = digest_of(&file, &mut |bytes| {
+            read += bytes;
+            Ok(())
+        });
+        let mut want = Digest::default();
+        want.update_zeros((1 << 39) + 7);
+        want.update(b"in the middle");
+        want.update_zeros((1 << 40) - want.len());
+        let digest = digest.unwrap();
+        assert_eq!((digest.len(), digest.finalize()), (1 << 40, want.finalize()));
+        assert!(read < 1 << 20, "{read} bytes were read");
+        let hex = want.finalize().to_hex();
+        assert!(begins_with(&file, 1 << 40, &hex, &mut |_| Ok(())).unwrap());
+        assert!(!begins_with(&file, (1 << 40) + 1, &hex, &mut |_| Ok(())).unwrap());
+    }
+
+    #[test]
+    fn whoever_is_gone_waits_for_no_digest() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![7; 10 * READ_LEN], 0).unwrap();
+        let mut beats = 0;
+        let ended = digest_of(&file, &mut |_| {
+            beats += 1;
+            if beats == 3 { Err(crate::trees::event::stopped()) } else { Ok(()) }
+        });
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(beats, 3);
     }
 }

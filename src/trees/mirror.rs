@@ -6,24 +6,30 @@
 //! this name is certain. If more goes than stays, somebody has to say that this is meant. An empty source is mostly a
 //! disk that is not there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::filter::Filter;
 use super::place::{Obstacle, Place};
 use super::walk::DEPTH_MAX;
 use crate::below::split;
+use crate::memory::{Budget, ENTRY_COST, Over};
 
-/// What a name takes beside its bytes.
-const NAME_LEN: usize = 64;
+/// What is in a directory takes so much of a [`Listed`], in bytes: its digest in a tree that is two thirds full.
+const DIGEST_COST: usize = 32;
 
-/// What the source has, by directory.
+/// What the source has. Of millions of files the names would be much: what is here is compared with their digests.
 #[derive(Debug, Default)]
 pub struct Listed {
-    names: HashMap<Vec<u8>, HashSet<Vec<u8>>>,
+    /// Directories.
+    dirs: BTreeSet<Vec<u8>>,
+    /// Digests of the paths of what is in them.
+    paths: BTreeSet<u128>,
     /// Bytes that they take, about.
     len: usize,
     /// What was named is not the place itself, but goes by its name there.
-    tops: HashSet<Vec<u8>>,
+    tops: BTreeSet<Vec<u8>>,
+    /// All of it counts here.
+    budget: Budget,
     /// Where something of another kind was: how much there was in that tree, and how much of it had to go.
     made_room: HashMap<Vec<u8>, Room>,
 }
@@ -59,33 +65,48 @@ pub struct Cleared {
 const HOLDS_LEFT_OUT: &str = "is a directory here that holds something which the patterns leave out; remove it first";
 
 impl Listed {
+    /// The same, counted for this budget.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Over> {
+        self.len += bytes;
+        self.budget.take(bytes)
+    }
+
     /// Notes an entry; `false`: something of this name was listed before.
-    pub fn add(&mut self, path: &[u8], is_dir: bool) -> bool {
-        let was_dir = self.names.contains_key(path);
-        if is_dir {
-            self.names.entry(path.to_vec()).or_default();
-            self.len += path.len() + NAME_LEN;
+    ///
+    /// # Errors
+    /// The budget is used up.
+    pub fn add(&mut self, path: &[u8], is_dir: bool) -> Result<bool, Over> {
+        let was_dir = self.has_dir(path);
+        if is_dir && !was_dir {
+            self.take(path.len() + ENTRY_COST)?;
+            self.dirs.insert(path.to_vec());
         }
         if path.is_empty() {
-            return !was_dir;
+            return Ok(!was_dir);
         }
-        let (dir, name) = split(path);
+        let dir = split(path).0;
         // What was named stands in no directory that was listed: nothing beside it is touched.
-        let is_new = match self.names.get_mut(dir) {
-            Some(names) => {
-                self.len += name.len() + NAME_LEN;
-                names.insert(name.as_encoded_bytes().to_vec())
-            }
-            None if dir.is_empty() => self.tops.insert(path.to_vec()),
+        let is_new = if self.has_dir(dir) {
+            self.take(DIGEST_COST)?;
+            self.paths.insert(digest_of(path))
+        } else if dir.is_empty() {
+            self.take(path.len() + ENTRY_COST)?;
+            self.tops.insert(path.to_vec())
+        } else {
             // It is only told why it does not come, and no directory was listed for that.
-            None => true,
+            true
         };
-        is_new && !was_dir
+        Ok(is_new && !was_dir)
     }
 
     /// Whether the source has a directory of this path.
     pub fn has_dir(&self, path: &[u8]) -> bool {
-        self.names.contains_key(path)
+        self.dirs.contains(path)
     }
 
     /// How much was removed to make room for what is of another kind.
@@ -116,7 +137,7 @@ impl Listed {
             return Ok(Ok(remove));
         }
         // Nothing beside what was named is looked at.
-        let is_whole = self.names.contains_key(&[][..]);
+        let is_whole = self.has_dir(&[]);
         let first = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
         let tree = if is_whole { &[][..] } else { path.get(..first).unwrap_or_default() };
         let room = match self.made_room.get(tree) {
@@ -173,19 +194,18 @@ impl Listed {
     /// A directory cannot be read.
     pub fn plan(&self, place: &mut Place, filter: &Filter) -> std::io::Result<Plan> {
         let mut search = Search { listed: self, place, filter, plan: Plan::default() };
-        let mut dirs: Vec<_> = self.names.iter().collect();
-        dirs.sort_unstable_by_key(|(dir, _)| *dir);
-        for (dir, listed) in dirs {
+        for dir in &self.dirs {
             let found = match search.place.names_in(dir) {
                 // In a dry run it may only be about to be made.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 found => found?,
             };
             for (name, is_dir) in found {
-                if listed.contains(&name) {
+                let path = joined(dir, &name);
+                if self.paths.contains(&digest_of(&path)) {
                     search.plan.stays += 1;
                 } else {
-                    search.add(joined(dir, &name), is_dir)?;
+                    search.add(path, is_dir)?;
                 }
             }
         }
@@ -245,7 +265,7 @@ impl Search<'_> {
             let Some(Level { path, is_empty, .. }) = levels.pop() else { break };
             goes = is_empty;
             if is_empty {
-                self.plan.remove.push((path, true));
+                self.remove(path, true)?;
             } else {
                 self.plan.stays += 1;
             }
@@ -263,13 +283,19 @@ impl Search<'_> {
             return Ok(Some(false));
         }
         if !is_dir {
-            self.plan.remove.push((path, false));
+            self.remove(path, false)?;
             return Ok(Some(true));
         }
         check_depth(&path)?;
         let names = self.place.names_to_remove(&path)?.into_iter();
         levels.push(Level { path, names, is_empty: true });
         Ok(None)
+    }
+
+    fn remove(&mut self, path: Vec<u8>, is_dir: bool) -> std::io::Result<()> {
+        self.listed.budget.take(path.len() + ENTRY_COST).map_err(std::io::Error::other)?;
+        self.plan.remove.push((path, is_dir));
+        Ok(())
     }
 }
 
@@ -310,6 +336,11 @@ pub fn too_much(removed: usize, before: usize) -> String {
     format!("--delete would remove {removed} of {before} things here, more than half; if that is meant: --force")
 }
 
+/// Half of a BLAKE3 digest: no two paths of a tree share it.
+fn digest_of(path: &[u8]) -> u128 {
+    blake3::hash(path).as_bytes().first_chunk().map_or(0, |half| u128::from_le_bytes(*half))
+}
+
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
@@ -321,12 +352,12 @@ mod tests {
     #[test]
     fn all_that_is_kept_of_a_listing_is_counted() {
         let mut listed = Listed::default();
-        listed.add(b"", true);
+        listed.add(b"", true).unwrap();
         for at in 0..1_000 {
-            listed.add(format!("d{at}").as_bytes(), true);
-            listed.add(format!("d{at}/{}", "n".repeat(200)).as_bytes(), false);
+            listed.add(format!("d{at}").as_bytes(), true).unwrap();
+            listed.add(format!("d{at}/{}", "n".repeat(200)).as_bytes(), false).unwrap();
         }
-        let least = 1_000 * (200 + 3 * NAME_LEN);
+        let least = 1_000 * (ENTRY_COST + 2 * DIGEST_COST);
         assert!((least..2 * least).contains(&listed.kept_len()), "{}", listed.kept_len());
     }
 }

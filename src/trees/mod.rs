@@ -42,6 +42,8 @@ pub mod walk;
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 pub use self::body::{Deed, Entry, Keeping, PathText, Pull, Push};
 use self::delta::Delta;
 pub use self::event::{Event, Tally, Watch};
@@ -53,6 +55,7 @@ use self::source::Source;
 use self::target::Target;
 use self::walk::{How, Named, Walk};
 use crate::line::Line;
+use crate::memory::{Budget, Over};
 use crate::root::{Root, refusal};
 use crate::session::Session;
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
@@ -72,6 +75,11 @@ pub const TOPS_MAX: usize = 300_000;
 /// at 100 ms and 160,000 files a second.
 pub const OUTSTANDING_MAX: usize = 16 * 1024;
 
+/// What a transfer's buffers take on a server, in bytes: a piece, a compressed one, and the compressor.
+const BUFFERS_LEN: usize = 2 * 1024 * 1024;
+/// What a request's JSON takes in memory while it is read, for each of its bytes: `"",` becomes a string.
+const JSON_COST: usize = 32;
+
 /// Threads that a server's source needs beside its line's own: one that reads, one that checks a part.
 const SOURCE_THREADS: usize = 2;
 
@@ -80,26 +88,31 @@ const SOURCE_THREADS: usize = 2;
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
-    let body = line.receiver().body(REQUEST_LEN_MAX)?;
-    let pull: Pull = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("pull: the body cannot be read: {error}")))?;
+    let budget = session.memory.budget();
+    let over = |over: Over| over.refusal("pull");
+    let (pull, held): (Pull, _) = request(line, "pull", &budget)?;
+    budget.take(pull.selection.memory()).map_err(over)?;
     let filter = Filter::new(&pull.selection)?;
     let mut tops = Vec::new();
     for path in &pull.paths {
         let path = path.bytes()?;
         about(session, &path);
-        tops.extend(Named::of_session(session, &path));
+        for named in Named::of_session(session, &path, &budget) {
+            budget.take(named.memory()).map_err(over)?;
+            tops.push(named);
+        }
         if tops.len() > TOPS_MAX {
             let text = format!("pull: stands for over {TOPS_MAX} paths; name their directories");
             return Err(Refusal::new(ErrorCode::BadRequest, text).into());
         }
     }
+    let Pull { recursive, follow, bwlimit, compress, share, .. } = pull;
+    budget.give_back(held);
     let _threads =
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let mut tally = Tally::default();
-    let walk = Walk::new(tops, How { recursive: pull.recursive, follow: pull.follow }, filter);
-    let out = Out { bwlimit: pull.bwlimit, compress: pull.compress };
-    let sending = Sending { walk, out, share: pull.share, last: None };
+    let walk = Walk::new(tops, How { recursive, follow }, filter).within(budget);
+    let sending = Sending { walk, out: Out { bwlimit, compress }, share, last: None };
     let sent = send(line, sending, &mut |event| {
         tally.count(&event);
         Ok(())
@@ -120,9 +133,9 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
-    let body = line.receiver().body(REQUEST_LEN_MAX)?;
-    let push: Push = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("push: the body cannot be read: {error}")))?;
+    let budget = session.memory.budget();
+    let (push, held): (Push, _) = request(line, "push", &budget)?;
+    budget.take(push.selection.memory()).map_err(|over| over.refusal("push"))?;
     let mut keeping = push.keeping;
     if !session.may_read() {
         // Who may only write learns nothing of what is there.
@@ -142,7 +155,8 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
     let shape = Shape { goes_into, is_made: push.recursive };
     let place = Place::new(Arc::clone(&session.root), place, shape, keeping).with_parts(Arc::clone(&session.parts));
     let place = if session.may_read() { place } else { place.blind() };
-    let target = Target::new(place, Filter::new(&push.selection)?);
+    let target = Target::new(place, Filter::new(&push.selection)?).within(budget.clone());
+    budget.give_back(held);
     let mut target = if push.helps { target.helping() } else { target };
     let mut tally = Tally::default();
     let received = receive(line, &mut target, &mut |event| {
@@ -169,6 +183,17 @@ fn check_home(session: &Session, path: &[u8], push: &Push) -> Result<()> {
     }
     let text = format!("{}: no such directory", String::from_utf8_lossy(first));
     Err(Refusal::new(ErrorCode::NotFound, text).into())
+}
+
+/// Reads a request's body, for which the buffers of its transfer are counted too. Returns what its JSON takes as well, for
+/// when it is done with.
+fn request<T: DeserializeOwned>(line: &mut Line, what: &str, budget: &Budget) -> Result<(T, usize)> {
+    let body = line.receiver().body(REQUEST_LEN_MAX)?;
+    let held = body.len() * JSON_COST;
+    budget.take(BUFFERS_LEN + held).map_err(|over| over.refusal(what))?;
+    let read = serde_json::from_slice(&body);
+    let bad = |error| Refusal::new(ErrorCode::BadRequest, format!("{what}: the body cannot be read: {error}"));
+    Ok((read.map_err(bad)?, held))
 }
 
 /// In the log, several paths stand behind one another, as far as there is room.
@@ -233,6 +258,7 @@ fn send(line: &mut Line, mut sending: Sending, watch: Watch<'_>) -> Result<()> {
 
 fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {
     target.over(line.control().is_to_this_machine());
+    target.heed(line.control());
     let (receiver, sender) = line.halves()?;
     target.run(receiver, sender, watch)
 }

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
+use super::event::{Beat, stopped};
 use super::large::digest_of;
 use super::times::Kept;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
 use crate::below::{self, Below, Open, split};
+use crate::net::stream::Control;
 use crate::part::{PIECE_LEN, Parts, times};
 use crate::root::{PATH_LEN_MAX, Root, RootPath, is_part_name, refusal};
 use crate::wire::error::{ErrorCode, Refusal};
@@ -35,6 +37,8 @@ pub struct Place {
     pub parts: Arc<Parts>,
     /// Whether the other end may learn nothing of what is there: all counts as different then.
     pub is_blind: bool,
+    /// The connection that it comes over: without it nothing is of use.
+    control: Option<Control>,
     /// As people know it, for errors.
     shown: String,
     base: Option<Base>,
@@ -96,6 +100,7 @@ impl Place {
             keeping,
             parts,
             is_blind: false,
+            control: None,
             shown,
             base: None,
             dirs: Below::default(),
@@ -150,6 +155,29 @@ impl Place {
         let goes_into = shape.goes_into || path.as_os_str().as_bytes().ends_with(b"/");
         let place = Self::new(root, below, Shape { goes_into, ..shape }, keeping);
         Ok(Self { shown: path.to_string_lossy().into_owned(), ..place })
+    }
+
+    /// What comes over this connection is of no use when that has ended.
+    pub fn heed(&mut self, control: Control) {
+        self.control = Some(control);
+    }
+
+    /// The connection that it comes over.
+    pub const fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
+    }
+
+    /// Whether the connection has ended meanwhile.
+    pub fn is_stopped(&self) -> bool {
+        self.control.as_ref().is_some_and(Control::is_stopped)
+    }
+
+    /// For work that takes its time.
+    ///
+    /// # Errors
+    /// The connection has ended meanwhile.
+    pub fn check(&self) -> io::Result<()> {
+        if self.is_stopped() { Err(stopped()) } else { Ok(()) }
     }
 
     /// Whether it is known where it all goes.
@@ -271,7 +299,7 @@ impl Place {
     ///
     /// # Errors
     /// Something else is in its way, or cannot be looked at.
-    pub fn compare(&mut self, path: &[u8], entry: &Entry) -> io::Result<There> {
+    pub fn compare(&mut self, path: &[u8], entry: &Entry, beat: Beat<'_>) -> io::Result<There> {
         let (dir, name) = split(path);
         let opened = match self.open(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.keeping.dry_run => {
@@ -286,7 +314,7 @@ impl Place {
         let Some(stat) = self.find_at(&dir, path)? else { return Ok(There::Other(Some(dir))) };
         match kind_of(&stat) {
             FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
-                Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?)?.finalize().to_hex().to_string()))
+                Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?, beat)?.finalize().to_hex().to_string()))
             }
             FileType::RegularFile if !self.is_blind && self.is_same(&dir, &stat, entry) => {
                 let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
@@ -520,6 +548,7 @@ impl Place {
     /// # Errors
     /// It cannot be read.
     pub fn names_in(&mut self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
+        self.check()?;
         let dir = self.dir(path)?;
         let mut names = below::names_in(&dir)?;
         names.retain(|(name, _)| self.root.check_name(&*dir, OsStr::from_bytes(name)).is_ok());

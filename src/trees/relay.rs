@@ -32,6 +32,7 @@ enum Seen {
     Skims(u64),
     Reuses(u64),
     Saves(u64),
+    Grew(Vec<u8>),
     Done(Vec<u8>, u64),
     Failed(Vec<u8>, Refusal),
     FailedWithDir(Vec<u8>, Refusal),
@@ -174,6 +175,11 @@ fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &
                     tell(says, Seen::Unchanged(size));
                 }
             }
+            Message::Grew { entry } => {
+                if let Some((path, ..)) = shared.get(*entry) {
+                    tell(says, Seen::Grew(path));
+                }
+            }
             // The target's own refusal, which was told when it came.
             Message::Lost { entry, code: ErrorCode::Stopped, .. } => drop(shared.take(*entry)),
             Message::Lost { entry, code, message } => {
@@ -306,6 +312,7 @@ impl Seen {
             Self::Skims(bytes) => watch(Event::Skims(bytes)),
             Self::Reuses(bytes) => watch(Event::Reuses(bytes)),
             Self::Saves(bytes) => watch(Event::Saves(bytes)),
+            Self::Grew(path) => watch(Event::Grew { path: &path }),
             Self::Done(path, size) => watch(Event::Done { path: &path, size }),
             Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
             Self::FailedWithDir(path, why) => watch(Event::FailedWithDir { path: &path, why: &why }),

@@ -12,6 +12,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -21,6 +23,7 @@ use super::filter::Filter;
 use super::first::{Earlier, FIRST_WINS, First, MET_MAX};
 use super::glob::{self, means_contents};
 use crate::below::Below;
+use crate::memory::{Budget, ENTRY_COST};
 use crate::root::{Root, RootPath, advised, is_part_name, refusal};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
@@ -100,8 +103,8 @@ impl Grounds {
 }
 
 impl Named {
-    /// What a peer named, as its session sees it: a path, or a pattern.
-    pub fn of_session(session: &Session, path: &[u8]) -> Vec<Self> {
+    /// What a peer named, as its session sees it: a path, or a pattern, whose expansion counts for `budget`.
+    pub fn of_session(session: &Session, path: &[u8], budget: &Budget) -> Vec<Self> {
         let missing = |why: Refusal| {
             let name = path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path);
             vec![Self::Missing { name: name.to_vec(), why: why.message }]
@@ -127,7 +130,7 @@ impl Named {
         };
         // As in a shell: with a slash behind it a pattern stands for directories only.
         let is_meant = |path: &RootPath| Some(path) != called_so.as_ref() && (!contents || session.root.is_dir(path));
-        match glob::expand(session, path) {
+        match glob::expand(session, path, budget) {
             Ok(matched) => {
                 let matched: Vec<RootPath> = matched.into_iter().filter(is_meant).collect();
                 called_so.into_iter().chain(matched).map(|path| below(path, contents)).collect()
@@ -145,6 +148,16 @@ impl Named {
             Self::Below { path, .. } => path.split_last().map(|(_, name)| name.into_vec()),
             Self::Missing { name, .. } => Some(name.clone()),
         }
+    }
+
+    /// Bytes that it takes until the walk comes to it.
+    pub fn memory(&self) -> usize {
+        let len = match self {
+            Self::Own(path) => path.as_os_str().len(),
+            Self::Below { path, .. } => path.byte_len(),
+            Self::Missing { name, why } => name.len() + why.len(),
+        };
+        len + size_of::<Self>() + ENTRY_COST
     }
 
     fn open(self, recursive: bool, grounds: &mut Grounds) -> Result<Top, (Vec<u8>, String)> {
@@ -286,6 +299,21 @@ pub struct Walk {
     ready: VecDeque<Found>,
     /// What came of earlier tops, where a later one may have the same names.
     first: Option<First>,
+    /// The names of what it has not come to yet count here.
+    budget: Budget,
+    /// Set when nobody waits for it any more.
+    is_over: Arc<AtomicBool>,
+}
+
+/// What a walk comes to.
+#[derive(Debug)]
+pub enum Step {
+    /// Something that is meant.
+    Found(Box<Found>),
+    /// What it has looked at is left out, and its time is up.
+    Later,
+    /// Nothing more.
+    End,
 }
 
 /// How a walk goes.
@@ -309,6 +337,8 @@ struct Level {
     /// The same as it is listed.
     listed: Vec<u8>,
     names: std::vec::IntoIter<OsString>,
+    /// Bytes of the budget that they hold.
+    names_len: usize,
     /// The directory, until something in it comes.
     held: Option<Found>,
 }
@@ -318,7 +348,25 @@ impl Walk {
     pub fn new(tops: Vec<Named>, how: How, filter: Filter) -> Self {
         let (levels, grounds, ready) = (Vec::new(), Grounds::default(), VecDeque::new());
         let first = may_meet(&tops).then(First::default);
-        Self { tops: tops.into_iter(), levels, grounds, how, filter, ready, first }
+        let (budget, is_over) = (Budget::own(), Arc::default());
+        Self { tops: tops.into_iter(), levels, grounds, how, filter, ready, first, budget, is_over }
+    }
+
+    /// The same for a request with this budget.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// Ends when this is set: nobody waits for it any more.
+    #[must_use]
+    pub fn until(self, is_over: Arc<AtomicBool>) -> Self {
+        Self { is_over, ..self }
+    }
+
+    /// What it holds counts here.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// What an earlier top has under this path.
@@ -422,19 +470,35 @@ impl Walk {
         if self.levels.iter().any(|level| level.id == id) {
             return Err(io::Error::other("a symlink back to a directory above it"));
         }
-        let mut names = Vec::new();
+        let (names, names_len) = self.names_in(&top.ground.root, &dir)?;
+        let (top, names) = (Arc::clone(top), names.into_iter());
+        self.levels.push(Level { top, dir, id, path, listed, names, names_len, held: None });
+        Ok(())
+    }
+
+    /// The names in a directory, in order, and the bytes of the budget that they hold.
+    fn names_in(&self, root: &Root, dir: &Dir) -> io::Result<(Vec<OsString>, usize)> {
+        let (mut names, mut held) = (Vec::new(), 0);
         // It may have been opened as a mere path (O_PATH), in which nothing can be read.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        for entry in rustix::fs::Dir::new(rustix::fs::openat(&*dir, ".", flags, Mode::empty())?)? {
-            let name = entry?.file_name().to_owned().into_bytes();
-            let is_shown = || top.ground.root.check_name(&*dir, OsStr::from_bytes(&name)).is_ok();
-            if name != b"." && name != b".." && is_shown() {
-                names.push(OsString::from_vec(name));
+        for entry in rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {
+            if self.is_over.load(Ordering::Relaxed) {
+                return Err(io::Error::other("nobody waits for it any more"));
             }
+            let name = entry?.file_name().to_owned().into_bytes();
+            if name == b"." || name == b".." || root.check_name(dir, OsStr::from_bytes(&name)).is_err() {
+                continue;
+            }
+            let len = name.len() + ENTRY_COST;
+            if let Err(over) = self.budget.take(len) {
+                self.budget.give_back(held);
+                return Err(io::Error::other(format!("the names in it: {over}")));
+            }
+            held += len;
+            names.push(OsString::from_vec(name));
         }
         names.sort_unstable();
-        self.levels.push(Level { top: Arc::clone(top), dir, id, path, listed, names: names.into_iter(), held: None });
-        Ok(())
+        Ok((names, held))
     }
 
     /// The thing called `name` in the present directory.
@@ -506,30 +570,32 @@ impl Walk {
     }
 }
 
-impl Iterator for Walk {
-    type Item = Found;
-
-    fn next(&mut self) -> Option<Found> {
+impl Walk {
+    /// What comes next, as far as that is known before `deadline`: much may be left out.
+    pub fn step(&mut self, deadline: Instant) -> Step {
         loop {
             if let Some(found) = self.ready.pop_front() {
-                return Some(found);
+                return Step::Found(Box::new(found));
             }
             let found = match self.levels.last_mut() {
                 None => {
-                    let top = self.tops.next()?;
+                    let Some(top) = self.tops.next() else { return Step::End };
                     self.enter(top)
                 }
                 Some(level) => {
                     if let Some(name) = level.names.next() {
                         self.visit(&name)
                     } else {
-                        self.levels.pop();
+                        let names_len = self.levels.pop().map_or(0, |left| left.names_len);
+                        self.budget.give_back(names_len);
                         None
                     }
                 }
             };
-            if let Some(found) = found {
-                self.release(found);
+            match found {
+                Some(found) => self.release(found),
+                None if Instant::now() >= deadline => return Step::Later,
+                None => {}
             }
         }
     }

@@ -92,6 +92,11 @@ impl<R: Read> Receiver<R> {
         Ok(filled)
     }
 
+    /// Bytes of the present body that have not been read.
+    pub fn body_left(&self) -> u32 {
+        self.frames.body_left()
+    }
+
     /// The whole present body, if it is at most `limit` bytes long. Memory grows with what comes.
     ///
     /// # Errors

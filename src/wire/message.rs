@@ -153,6 +153,9 @@ pub enum Message<'a> {
     Whole { total: Total<'a> },
     /// A file whose digest the target asked about is the same there.
     Same { entry: u32 },
+    /// A wanted file grew while it was read: what comes of it is its beginning, as long as it was said to be. Before its
+    /// `small` or `whole`.
+    Grew { entry: u32 },
     /// A wanted file does not come, or not any further.
     Lost { entry: u32, code: ErrorCode, message: Cow<'a, str> },
     /// From the target: what it has safely, and what it could not take. Body: JSON lines.
@@ -369,6 +372,7 @@ impl Message<'_> {
             Self::Piece { .. } => "piece",
             Self::Whole { .. } => "whole",
             Self::Same { .. } => "same",
+            Self::Grew { .. } => "grew",
             Self::Lost { .. } => "lost",
             Self::Kept => "kept",
         }
@@ -432,7 +436,7 @@ impl Message<'_> {
                 h.to = text(to);
             }
             Self::Dropped { count } => h.count = Some(*count),
-            Self::Same { entry } | Self::Mend { entry } => h.entry = Some(*entry),
+            Self::Same { entry } | Self::Grew { entry } | Self::Mend { entry } => h.entry = Some(*entry),
             Self::Hole { size } => h.size = Some(*size),
             Self::Exec { form, path, place, terms, modes } => {
                 h.form = Some(*form);
@@ -845,6 +849,7 @@ impl<'a> Fields<'a> {
             "mend" => Message::Mend { entry: self.need(self.h.entry, "entry")? },
             "piece" => Message::Piece { offset: self.h.offset, size: self.need(self.h.size, "size")? },
             "whole" => Message::Whole { total: self.total().ok_or_else(|| missing(&self.kind, "size"))? },
+            "grew" => Message::Grew { entry: self.need(self.h.entry, "entry")? },
             "same" => Message::Same { entry: self.need(self.h.entry, "entry")? },
             "lost" => Message::Lost {
                 entry: self.need(self.h.entry, "entry")?,

@@ -38,6 +38,157 @@ fn what_takes_no_room_takes_none_there_and_none_on_the_line() {
     }
 }
 
+/// At memory's speed it would take minutes for each end.
+#[test]
+fn a_hole_of_terabytes_is_copied_at_once() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let path = here.path().join("sparse");
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    // As large as the file systems of the tests allow.
+    let len = [8_u64 << 40, 1 << 40].into_iter().find(|len| file.set_len(*len).is_ok()).unwrap();
+    file.write_all_at(b"in the middle", len / 2 + 12_345).unwrap();
+    file.write_all_at(b"near the end", len - 5000).unwrap();
+    Run::new("fput").args(["-q", "sparse", &server.remote("")]).current_dir(here.path()).prints("");
+    Run::new("fget").args(["-q", &server.remote("sparse"), "back"]).current_dir(here.path()).prints("");
+    // What is the same is found to be without a byte being sent.
+    let again = Run::new("fput").args(["--json", "--checksum", "sparse", &server.remote("")]).current_dir(here.path());
+    let again = again.output().json();
+    assert_eq!((&again["unchanged"], &again["moved"]), (&1.into(), &0.into()), "{again}");
+    for copy in [server.root().join("sparse"), here.path().join("back")] {
+        assert!(room(&copy) < 8 << 20, "{} bytes", room(&copy));
+        let copy = std::fs::File::open(copy).unwrap();
+        assert_eq!(copy.metadata().unwrap().len(), len);
+        for at in [0, len / 2 + 12_000, len - 5100] {
+            let (mut want, mut got) = (vec![1; 5100], vec![2; 5100]);
+            file.read_exact_at(&mut want, at).unwrap();
+            copy.read_exact_at(&mut got, at).unwrap();
+            assert!(want == got, "at {at}");
+        }
+    }
+}
+
+/// Zeros that are written, and those that take no room, are the same file; and `put` knows BLAKE3 only.
+#[test]
+fn zeros_are_zeros_however_they_lie() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let len = 70 << 20;
+    let mut bytes = vec![0_u8; len];
+    bytes[60 << 20] = 7;
+    std::fs::write(here.path().join("written"), &bytes).unwrap();
+    let hole = std::fs::File::create(here.path().join("hole")).unwrap();
+    hole.set_len(len as u64).unwrap();
+    hole.write_all_at(&[7], 60 << 20).unwrap();
+    for from in ["written", "hole"] {
+        Run::new("fput").args(["-q", from, &server.remote("zeros")]).current_dir(here.path()).prints("");
+        assert!(server.read("zeros") == bytes, "{from}");
+        Run::new("fget").args(["-q", &server.remote("zeros"), from]).current_dir(here.path()).prints("");
+        // Its time is another one, and its content is not.
+        std::fs::File::options()
+            .write(true)
+            .open(here.path().join(from))
+            .unwrap()
+            .set_modified(std::time::SystemTime::now())
+            .unwrap();
+    }
+    let other = Run::new("fput").args(["--json", "--checksum", "written", &server.remote("zeros")]);
+    let json = other.current_dir(here.path()).output().json();
+    assert_eq!((&json["unchanged"], &json["moved"]), (&1.into(), &0.into()), "{json}");
+    // Standard input and output go by `put` and `get`.
+    Run::new("fput").args(["-q", "-", &server.remote("piped")]).stdin(bytes.clone()).prints("");
+    assert!(server.read("piped") == bytes);
+    let got = Run::new("fget").args(["-q", &server.remote("piped"), "-"]).output();
+    assert!(got.stdout == bytes);
+}
+
+/// A program appends to a file for as long as this lives.
+struct Appending {
+    is_over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    writing: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Appending {
+    fn to(path: &Path) -> Self {
+        use std::io::Write as _;
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (mut file, over) = (std::fs::File::options().append(true).open(path).unwrap(), is_over.clone());
+        let writing = std::thread::spawn(move || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                file.write_all(b"one more line\n").unwrap();
+                std::thread::yield_now();
+            }
+        });
+        Self { is_over, writing: Some(writing) }
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        self.is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.writing.take().unwrap().join().unwrap();
+    }
+}
+
+/// A log is what it was at some moment: a beginning of what it is later, and no failure.
+#[test]
+fn a_file_that_only_grows_is_copied_as_it_was() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    for len in [30_000, 3_000_000] {
+        let bytes: Vec<u8> = b"a line of the log\n".iter().copied().cycle().take(len).collect();
+        std::fs::write(here.path().join("log"), &bytes).unwrap();
+        let there = server.write("log", &bytes);
+        for (program, growing, copy) in
+            [("fput", here.path().join("log"), server.root().join("copy")), ("fget", there, here.path().join("copy"))]
+        {
+            let (from, to) = match program {
+                "fput" => ("log".to_owned(), server.remote("copy")),
+                _ => (server.remote("log"), "copy".to_owned()),
+            };
+            // It is read while it grows at some time or other.
+            let appending = Appending::to(&growing);
+            let mut has_grown = false;
+            for _ in 0..1_000 {
+                let run = Run::new(program).args(["--no-sync", &from, &to]).current_dir(here.path());
+                has_grown = run.any_stderr().output().stderr.contains("log: grew while it was read");
+                if has_grown {
+                    break;
+                }
+            }
+            drop(appending);
+            assert!(has_grown, "{program} of {len} bytes never said that it grew");
+            let (copy, whole) = (std::fs::read(copy).unwrap(), std::fs::read(growing).unwrap());
+            assert!(copy.len() >= len && whole.starts_with(&copy), "{program} of {len} bytes");
+        }
+    }
+}
+
+/// What is written over is another matter: it is tried once more, and then it fails.
+#[test]
+fn a_file_that_is_written_over_all_the_time_fails() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    let path = here.path().join("busy");
+    std::fs::write(&path, vec![1; 200_000_000]).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut count = 0_u64;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                count += 1;
+                file.write_all_at(&count.to_le_bytes(), 5).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let run = Run::new("fput").args(["-q", "--no-sync", "busy", &server.remote("")]).current_dir(here.path());
+        let said = run.code(1).any_stderr().output().stderr;
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(said.contains("busy: keeps changing while it is read; send it again later"), "{said}");
+    });
+}
+
 #[test]
 fn files_with_several_names_keep_them() {
     let server = Server::start();

@@ -183,7 +183,7 @@ fn the_tests_that_the_map_names_exist() {
 #[expect(clippy::too_many_lines, reason = "a line a limit")]
 fn the_limits_on_the_map_are_the_codes() {
     use landline::{
-        audit, bare, below, chat, digest, exec, limits, net, part, printable, root, serve, trees, udp, wire,
+        audit, bare, below, chat, digest, exec, limits, memory, net, part, printable, root, serve, trees, udp, wire,
     };
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
@@ -224,10 +224,20 @@ fn the_limits_on_the_map_are_the_codes() {
         ("part::PIECE_LEN", kib(part::PIECE_LEN)),
         ("SMALL_LEN_MAX", kib(usize::try_from(trees::SMALL_LEN_MAX).unwrap())),
         ("SMALL_FRAME_LEN", kib(trees::SMALL_FRAME_LEN)),
+        ("GUEST_REQUEST_MEMORY_MAX", mib(memory::GUEST_REQUEST_MEMORY_MAX)),
+        ("GUESTS_MEMORY_MAX", mib(memory::GUESTS_MEMORY_MAX)),
+        ("PEER_MEMORY_MAX", mib(memory::PEER_MEMORY_MAX)),
+        ("OWN_MEMORY_MAX", format!("{} GiB", memory::OWN_MEMORY_MAX >> 30)),
+        ("GUEST_LOOKS_MAX", memory::GUEST_LOOKS_MAX.to_string()),
+        ("LOOKS_MAX", memory::LOOKS_MAX.to_string()),
+        ("PATTERNS_MAX", trees::filter::PATTERNS_MAX.to_string()),
+        ("PATTERN_LEN_MAX", kib(trees::filter::PATTERN_LEN_MAX)),
+        ("PATTERNS_LEN_MAX", kib(trees::filter::PATTERNS_LEN_MAX)),
         ("TOPS_MAX", trees::TOPS_MAX.to_string()),
         ("OUTSTANDING_MAX", trees::OUTSTANDING_MAX.to_string()),
         ("BLOCK_LEN", mib(usize::try_from(digest::BLOCK_LEN).unwrap())),
         ("HOLE_LEN_MAX", mib(usize::try_from(trees::large::HOLE_LEN_MAX).unwrap())),
+        ("COPY_LEN_MAX", mib(usize::try_from(trees::delta::COPY_LEN_MAX).unwrap())),
         ("CHUNKS_OUT_MAX", mib(trees::delta::CHUNKS_OUT_MAX)),
         ("LINES_MAX", trees::share::LINES_MAX.to_string()),
         ("DIRS_OPEN_MAX", below::DIRS_OPEN_MAX.to_string()),

@@ -191,11 +191,11 @@ fn a_unix_socket_carries_files_as_well() {
 #[test]
 fn ctrl_c_in_a_download_leaves_the_old_file_and_what_came() {
     let server = Server::start();
-    // Sparse: it takes no disk here, and no machine downloads it before the signal comes.
-    std::fs::File::create(server.root().join("huge")).unwrap().set_len(1 << 40).unwrap();
+    // No machine downloads it at this rate before the signal comes.
+    server.write("huge", vec![7; 64 << 20]);
     let here = tempfile::tempdir().unwrap();
     std::fs::write(here.path().join("huge"), "old").unwrap();
-    let mut get = Run::new("fget").args([server.remote("huge")]).current_dir(here.path()).spawn();
+    let mut get = Run::new("fget").args(["--bwlimit", "1MiB", &server.remote("huge")]).current_dir(here.path()).spawn();
     let names = || std::fs::read_dir(here.path()).unwrap().count();
     let has_come = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().metadata().unwrap().len() > 3;
     let begun = || std::fs::read_dir(here.path()).unwrap().any(has_come);
@@ -213,10 +213,9 @@ fn ctrl_c_in_a_download_leaves_the_old_file_and_what_came() {
 #[test]
 fn a_file_that_becomes_shorter_on_its_way_begins_anew() {
     let server = Server::start();
-    let path = server.root().join("log");
-    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let path = server.write("log", vec![7; 64 << 20]);
     let here = tempfile::tempdir().unwrap();
-    let mut get = Run::new("fget").args([server.remote("log")]).current_dir(here.path()).spawn();
+    let mut get = Run::new("fget").args(["--bwlimit", "1MiB", &server.remote("log")]).current_dir(here.path()).spawn();
     crate::harness::wait_until("the download has begun", || std::fs::read_dir(here.path()).unwrap().count() == 1);
     std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
     assert_eq!(get.wait().code(), Some(0));

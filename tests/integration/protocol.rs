@@ -170,6 +170,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("piece", Message::Piece { offset: 0, size: 16_777_216 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
         ("same", Message::Same { entry: 2 }, b""),
+        ("grew", Message::Grew { entry: 2 }, b""),
         (
             "lost",
             Message::Lost { entry: 2, code: ErrorCode::Permission, message: "/site/big: permission denied".into() },

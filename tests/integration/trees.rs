@@ -24,6 +24,8 @@ mod guest;
 mod liar;
 #[path = "trees/lines.rs"]
 mod lines;
+#[path = "trees/memory.rs"]
+mod memory;
 #[path = "trees/odd.rs"]
 mod odd;
 #[path = "trees/packed.rs"]

@@ -8,8 +8,10 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::line::{LineReceiver, LineSender};
+use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::Control;
 use crate::trees::body::{Stretch, Wanted};
@@ -17,13 +19,15 @@ use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
 use crate::trees::hear::{Heard, Said, Word, bad_chunks, bad_want, hear};
 use crate::trees::outlet::Outlet;
 use crate::trees::share::{Last, Share};
-use crate::trees::walk::{self, Found, Opener, Place, Walk};
+use crate::trees::walk::{self, Found, Opener, Place, Step, Walk};
 use crate::trees::{Event, OUTSTANDING_MAX, Sending, Watch};
 use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::{Kind, Message};
 
-/// A `list` leaves when it has so many bytes.
+/// A `list` leaves when it has so many bytes...
 const LIST_FRAME_LEN: usize = 64 * 1024;
+/// ... or so long after it was begun, if everything that is met is left out.
+const LIST_TIME: Duration = Duration::from_millis(50);
 /// What stands before each file in a `small` frame: entry, size, modification time, digest.
 pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
 /// Entries that are listed ahead while there is something to send.
@@ -32,6 +36,9 @@ const AHEAD_WHILE_SENDING: usize = 2 * 1024;
 /// What is known of other versions at the target, in bytes of the `chunks` that told it: two lists of what it offers
 /// at once.
 const KNOWN_LEN_MAX: usize = 2 * CHUNKS_OUT_MAX;
+
+/// What the paths of listed entries take on which the target has not said anything yet, in bytes; then it is waited for.
+const AHEAD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Directories that are open because something in them was named: beyond it, what was listed is sent first.
 const GROUNDS_OPEN_MAX: usize = 64;
@@ -62,6 +69,8 @@ struct WantedFile {
 pub struct Source<'s> {
     out: Outlet<'s>,
     walk: Walk,
+    /// What is known of files that are under way counts here.
+    budget: Budget,
     share: Option<Share>,
     last: Option<Last>,
     watch: Watch<'s>,
@@ -73,6 +82,8 @@ pub struct Source<'s> {
     is_all_listed: bool,
     /// Entries on which the target has not said anything yet, in order; the last is the next before `next`.
     unanswered: VecDeque<Listed>,
+    /// What both hold, in bytes.
+    ahead_len: usize,
     /// Files that are wanted.
     wanted: VecDeque<WantedFile>,
     /// What the target has of other versions of what it will want, by entry.
@@ -98,9 +109,11 @@ pub struct Source<'s> {
 impl<'s> Source<'s> {
     /// Sends what was found.
     pub fn new(sender: &'s LineSender, Sending { walk, out, share, last }: Sending, watch: Watch<'s>) -> Self {
+        let out = Outlet::new(sender, out);
         Self {
-            out: Outlet::new(sender, out),
-            walk,
+            budget: walk.budget().clone(),
+            walk: walk.until(out.is_over()),
+            out,
             share,
             last,
             watch,
@@ -109,6 +122,7 @@ impl<'s> Source<'s> {
             heads: HashMap::new(),
             is_all_listed: false,
             unanswered: VecDeque::new(),
+            ahead_len: 0,
             wanted: VecDeque::new(),
             known: HashMap::new(),
             known_len: 0,
@@ -180,9 +194,10 @@ impl<'s> Source<'s> {
         loop {
             self.hear_what_came(said)?;
             let ahead = self.unanswered.len() + self.wanted.len();
+            let is_much = self.ahead_len > AHEAD_LEN_MAX;
             // While there is something to send, no more is listed than keeps the target busy.
             let limit = if self.wanted.is_empty() { OUTSTANDING_MAX } else { AHEAD_WHILE_SENDING };
-            let is_ahead = ahead >= limit || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
+            let is_ahead = ahead >= limit || is_much || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
             if !self.is_all_listed && (!is_ahead || self.is_idle()) {
                 self.list()?;
             } else if let Some(wanted) = self.wanted.pop_front() {
@@ -240,6 +255,7 @@ impl<'s> Source<'s> {
                 self.take_want(count, wanted)
             }
             Said::Chunks(entry, known) => {
+                self.take_memory(known.memory())?;
                 self.known_len += known.told_len;
                 if self.known_len > KNOWN_LEN_MAX || self.known.insert(entry, known).is_some() {
                     return Err(bad_chunks("the target tells more than is of use"));
@@ -262,7 +278,7 @@ impl<'s> Source<'s> {
                 }
                 Word::Did(entry, deed, path, size) => {
                     // In a dry run that was all that was asked; what is under way of it is of no use.
-                    self.sent.remove(&entry);
+                    self.forget(entry);
                     if self.waiting(entry).is_some() {
                         self.told.insert(entry);
                     }
@@ -288,6 +304,7 @@ impl<'s> Source<'s> {
             let listed =
                 self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
             let Listed { path, size, place } = listed;
+            let held = entry_memory(&path);
             // What lies behind is never met, and remains: see below.
             let is_in = |range: &Wanted| range.first <= entry && entry - range.first < range.count;
             if let Some(range) = wanted.peek_mut().filter(|range| is_in(range)) {
@@ -295,8 +312,12 @@ impl<'s> Source<'s> {
                 let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
                 let known = if range.chunks { self.known.remove(&entry) } else { None };
                 self.wanted.push_back(WantedFile { entry, path, size, place, offset, there, known });
-            } else if place.is_some() && !was_told {
-                (self.watch)(Event::Unchanged(size))?;
+            } else {
+                self.ahead_len -= held;
+                self.budget.give_back(held);
+                if place.is_some() && !was_told {
+                    (self.watch)(Event::Unchanged(size))?;
+                }
             }
             if wanted
                 .peek()
@@ -328,36 +349,62 @@ impl<'s> Source<'s> {
             self.told.insert(entry);
             return tell(self.watch, &path);
         }
-        let path = self.sent.remove(&entry).map(|(path, _)| path).unwrap_or_default();
+        let path = self.forget(entry).map(|(path, _)| path).unwrap_or_default();
         tell(self.watch, &path)
     }
 
     fn take_safe(&mut self, first: u32, count: u32) -> Result<()> {
         let end = first.saturating_add(count);
-        while let Some((entry, (path, size))) = self.sent.range(first..end).next().map(|(entry, sent)| (*entry, sent)) {
-            (self.watch)(Event::Done { path, size: *size })?;
-            self.sent.remove(&entry);
+        while let Some(entry) = self.sent.range(first..end).next().map(|(entry, _)| *entry) {
+            let Some((path, size)) = self.forget(entry) else { continue };
+            (self.watch)(Event::Done { path: &path, size })?;
         }
         Ok(())
+    }
+
+    /// What is known of a file that was sent is of no more use.
+    fn forget(&mut self, entry: u32) -> Option<(Vec<u8>, u64)> {
+        let sent = self.sent.remove(&entry)?;
+        self.budget.give_back(entry_memory(&sent.0));
+        Some(sent)
+    }
+
+    /// Counts what is kept of what the target may make grow.
+    fn take_memory(&mut self, bytes: usize) -> Result<()> {
+        self.budget.take(bytes).map_err(|over| self.give_up(over))
+    }
+
+    /// Tells the target that there is no memory for what it has not confirmed: it hears of a refusal, not just of an end.
+    fn give_up(&mut self, over: Over) -> Error {
+        let why = over.refusal("what was listed and sent, and not confirmed");
+        self.has_ended = true;
+        self.out.sender.refuse(&why).map_or_else(|lost| lost, |()| why.into())
     }
 
     /// Lists what is next.
     fn list(&mut self) -> Result<()> {
         let mut body = Vec::new();
+        let deadline = Instant::now() + LIST_TIME;
         while body.len() < LIST_FRAME_LEN && (body.is_empty() || self.walk.grounds_open() <= GROUNDS_OPEN_MAX) {
-            let Some(Found { mut entry, place, inode }) = self.walk.next() else {
-                self.is_all_listed = true;
-                break;
+            let Found { mut entry, place, inode } = match self.walk.step(deadline) {
+                Step::Found(found) => *found,
+                Step::Later => break,
+                Step::End => {
+                    self.is_all_listed = true;
+                    break;
+                }
             };
             if !self.share.is_none_or(|share| share.holds(&entry, inode.is_some())) {
                 continue;
             }
+            let mut is_head = false;
             if let Some(inode) = inode {
                 match self.heads.entry(inode) {
                     Slot::Occupied(head) => entry.same = Some(*head.get()),
                     Slot::Vacant(slot) => {
                         slot.insert(self.next);
                         entry.has_links = true;
+                        is_head = true;
                     }
                 }
             }
@@ -375,13 +422,25 @@ impl<'s> Source<'s> {
                 (None, None) => {}
             }
             let place = place.filter(|_| entry.same.is_none());
+            let held = entry_memory(&entry.path);
+            self.ahead_len += held;
+            self.take_memory(held + if is_head { ENTRY_COST } else { 0 })?;
             self.unanswered.push_back(Listed { path: entry.path, size: entry.size, place });
         }
         if self.is_all_listed {
             (self.watch)(Event::ListedAll)?;
         }
+        if body.is_empty() && !self.is_all_listed {
+            // What was looked at is left out. Between two looks the target is heard.
+            return (self.watch)(Event::Works(0));
+        }
         self.out.list(&body, self.is_all_listed)
     }
+}
+
+/// What an entry takes while it is under way: its path, here and as its place, and what is known of it.
+const fn entry_memory(path: &[u8]) -> usize {
+    2 * path.len() + 3 * ENTRY_COST
 }
 
 fn explained(place: &Place, error: &io::Error) -> Refusal {

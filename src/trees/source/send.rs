@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 use rustix::fs::Stat;
 
-use super::{RECORD_LEN, Source, WantedFile, explained};
+use super::{RECORD_LEN, Source, WantedFile, entry_memory, explained};
 use crate::digest::ChainingValue;
+use crate::memory::Budget;
 use crate::part::read_at;
 use crate::trees::body::Stretch;
 use crate::trees::delta::{Changes, Known, Pieces};
+use crate::trees::event::{Beat, stopped};
 use crate::trees::hear::{Heard, bad_want};
-use crate::trees::large::{Large, Piece, digest_of};
+use crate::trees::large::{Large, Piece, begins_with, digest_of};
 use crate::trees::walk::mtime_ns;
 use crate::trees::{Event, SMALL_FRAME_LEN, SMALL_LEN_MAX};
 use crate::wire::error::{Error, ErrorCode, Refusal, Result};
@@ -34,10 +37,12 @@ enum Read {
     Refused,
 }
 
-impl Source<'_> {
+impl<'s> Source<'s> {
     pub(super) fn send_file(&mut self, wanted: WantedFile, said: &Heard<'_>) -> Result<()> {
         let WantedFile { entry, path, size, place, mut offset, mut there, known } = wanted;
+        self.ahead_len -= entry_memory(&path);
         self.known_len -= known.as_ref().map_or(0, |known| known.told_len);
+        let known = KnownHere { budget: self.budget.clone(), known };
         // It is opened as late as possible, and what it is then counts.
         let (mut reads, mut is_large) = (0, false);
         self.sent.insert(entry, (path.clone(), size));
@@ -48,7 +53,8 @@ impl Source<'_> {
             };
             let size_now = u64::try_from(stat.st_size).unwrap_or(0);
             if let Some(there) = there.take() {
-                match digest_of(&file) {
+                let here = digest_of(&file, &mut self.beat());
+                match here {
                     Ok(digest) if digest.finalize().to_hex().as_str() == there => return self.pass_over(entry, size),
                     Ok(_) => {}
                     Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
@@ -68,7 +74,7 @@ impl Source<'_> {
                 self.send_small()?;
                 is_large = true;
                 let offset = Some(std::mem::take(&mut offset)).filter(|offset| *offset <= size_now);
-                self.send_large(&opened, (offset.unwrap_or(0), known.as_ref()), said)
+                self.send_large(&opened, (offset.unwrap_or(0), known.known.as_ref()), said)
             };
             let why = match read {
                 Ok(Read::Whole) => {
@@ -96,17 +102,32 @@ impl Source<'_> {
         }
     }
 
+    /// For work that takes its time: says that it goes on, and ends it when the target is gone.
+    fn beat(&mut self) -> impl FnMut(u64) -> io::Result<()> + use<'_, 's> {
+        let (is_over, watch) = (self.out.is_over(), &mut self.watch);
+        move |bytes| {
+            if is_over.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+            watch(Event::Works(bytes)).map_err(io::Error::other)
+        }
+    }
+
     /// The target has it, as its digest shows.
     fn pass_over(&mut self, entry: u32, size: u64) -> Result<()> {
         self.send_small()?;
-        self.sent.remove(&entry);
+        self.forget(entry);
         (self.watch)(Event::Unchanged(size))?;
         self.out.sender.queue(&Message::Same { entry }, &[])
     }
 
     fn lose(&mut self, entry: u32, path: &[u8], why: &Refusal) -> Result<()> {
+        if self.out.is_over().load(Ordering::Relaxed) {
+            // That is why, and whoever hears the target says so.
+            return Ok(());
+        }
         self.send_small()?;
-        self.sent.remove(&entry);
+        self.forget(entry);
         (self.watch)(Event::Failed { path, why })?;
         self.out.sender.queue(&Message::Lost { entry, code: why.code, message: why.message.as_str().into() }, &[])
     }
@@ -120,22 +141,40 @@ impl Source<'_> {
         let (_, record) = self.small.split_at_mut(start);
         let (head, bytes) = record.split_at_mut(RECORD_LEN);
         let read = read_whole(file, bytes);
-        let is_same = || rustix::fs::fstat(file).is_ok_and(|now| is_same(stat, &now));
-        if !matches!(read, Ok(true)) || !is_same() {
-            self.small.truncate(start);
-            return read.map(|_| Read::Changed).map_err(ours);
-        }
+        let digest = blake3::hash(bytes);
+        let now = match read {
+            Ok(true) => state_of(opened, &digest.to_hex(), &mut |_| Ok(())),
+            Ok(false) => Ok(State::Changed),
+            Err(error) => Err(error),
+        };
+        let has_grown = match now {
+            Ok(State::Same) => false,
+            Ok(State::Grown) => true,
+            Ok(State::Changed) | Err(_) => {
+                self.small.truncate(start);
+                return now.map(|_| Read::Changed).map_err(ours);
+            }
+        };
         let (entry_at, rest) = head.split_at_mut(4);
         let (size_at, rest) = rest.split_at_mut(4);
         let (mtime_at, digest_at) = rest.split_at_mut(8);
         LittleEndian::write_u32(entry_at, entry);
         LittleEndian::write_u32(size_at, u32::try_from(size).unwrap_or(u32::MAX));
         LittleEndian::write_i64(mtime_at, mtime_ns(stat));
-        digest_at.copy_from_slice(blake3::hash(bytes).as_bytes());
+        digest_at.copy_from_slice(digest.as_bytes());
         let moved = bytes.len() as u64;
+        if has_grown {
+            self.say_that_it_grew(opened)?;
+        }
         (self.watch)(Event::Begins { path, size: moved, offset: 0 })?;
         (self.watch)(Event::Moved(moved))?;
         Ok(Read::Whole)
+    }
+
+    /// Before the end of the file, which is told as it was.
+    fn say_that_it_grew(&mut self, opened: &Opened<'_>) -> Result<()> {
+        (self.watch)(Event::Grew { path: opened.path })?;
+        self.out.sender.queue(&Message::Grew { entry: opened.entry }, &[])
     }
 
     pub(super) fn send_small(&mut self) -> Result<()> {
@@ -159,6 +198,9 @@ impl Source<'_> {
         if self.piece.is_empty() {
             self.piece = vec![0; self.out.piece_len()];
         }
+        // The values of its blocks: of one that is mostly holes they are more than all else.
+        let held = Large::memory_of(size);
+        self.take_memory(held)?;
         let mut large = match Large::begin((file, size), offset) {
             Ok(large) => large,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Read::Changed),
@@ -167,11 +209,15 @@ impl Source<'_> {
         (self.watch)(Event::Begins { path, size, offset })?;
         let attributes = Attributes { size, mtime_ns: Some(mtime_ns(stat)), mode: Some(stat.st_mode & 0o777) };
         self.out.sender.queue(&Message::Large { entry, offset, attributes }, &[])?;
+        // Where there is no memory for finding what changed, all of it goes.
+        let cutting = known.map_or(0, |known| known.cut().memory());
+        let known = known.filter(|_| self.budget.take(cutting).is_ok());
         let mut pieces = match known {
             Some(known) => Pieces::Changes(Changes::new(known, self.out.piece_len())),
             None => Pieces::All(std::mem::take(&mut self.piece)),
         };
         let sent = self.send_pieces(opened, &mut large, &mut pieces, said);
+        self.budget.give_back(known.map_or(0, |_| cutting) + held);
         if let Pieces::All(piece) = pieces {
             self.piece = piece;
         }
@@ -211,11 +257,18 @@ impl Source<'_> {
             }
             self.tell_beginning(large, false)?;
         }
-        if !large.is_at_the_end() || !opened.is_same()? {
+        if !large.is_at_the_end() {
             return Ok(Read::Changed);
         }
         self.tell_beginning(large, true)?;
-        self.out.sender.queue(&Message::Whole { total: large.total() }, &[])?;
+        let total = large.total();
+        let state = state_of(opened, total.blake3.as_deref().unwrap_or_default(), &mut self.beat());
+        match state.map_err(ours)? {
+            State::Same => {}
+            State::Grown => self.say_that_it_grew(opened)?,
+            State::Changed => return Ok(Read::Changed),
+        }
+        self.out.sender.queue(&Message::Whole { total }, &[])?;
         Ok(Read::Whole)
     }
 
@@ -246,10 +299,12 @@ impl Source<'_> {
                     return Ok(Read::Changed);
                 }
             }
-            if !opened.is_same()? {
+            let total = large.total();
+            let state = state_of(opened, total.blake3.as_deref().unwrap_or_default(), &mut self.beat());
+            if matches!(state.map_err(ours)?, State::Changed) {
                 return Ok(Read::Changed);
             }
-            self.out.sender.send(&Message::Whole { total: large.total() }, &[])?;
+            self.out.sender.send(&Message::Whole { total }, &[])?;
         }
         Ok(Read::Whole)
     }
@@ -278,6 +333,18 @@ impl Source<'_> {
     }
 }
 
+/// What the target has of another version, for as long as it counts.
+struct KnownHere {
+    budget: Budget,
+    known: Option<Known>,
+}
+
+impl Drop for KnownHere {
+    fn drop(&mut self) {
+        self.budget.give_back(self.known.as_ref().map_or(0, Known::memory));
+    }
+}
+
 /// A file that is being sent.
 #[derive(Clone, Copy)]
 struct Opened<'o> {
@@ -285,14 +352,6 @@ struct Opened<'o> {
     path: &'o [u8],
     file: &'o File,
     stat: &'o Stat,
-}
-
-impl Opened<'_> {
-    /// Whether nothing has been written to it since it was opened, as far as the system says.
-    fn is_same(&self) -> Result<bool> {
-        let now = rustix::fs::fstat(self.file).map_err(|error| ours(error.into()))?;
-        Ok(is_same(self.stat, &now))
-    }
 }
 
 /// A file's error, until its name is known.
@@ -310,6 +369,30 @@ fn read_whole(file: &File, bytes: &mut [u8]) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// What became of a file while it was read.
+enum State {
+    /// It is what was read.
+    Same,
+    /// It begins with what was read.
+    Grown,
+    /// It is another one.
+    Changed,
+}
+
+/// Compares a file with what was read of it, all that it was when it was opened. Where the system says that it was written,
+/// that is read a second time: who only appends leaves it as it is.
+fn state_of(opened: &Opened<'_>, blake3: &str, beat: Beat<'_>) -> io::Result<State> {
+    let now = rustix::fs::fstat(opened.file)?;
+    if is_same(opened.stat, &now) {
+        return Ok(State::Same);
+    }
+    let size = u64::try_from(opened.stat.st_size).unwrap_or(0);
+    if now.st_size < opened.stat.st_size || !begins_with(opened.file, size, blake3, beat)? {
+        return Ok(State::Changed);
+    }
+    Ok(if now.st_size > opened.stat.st_size { State::Grown } else { State::Same })
 }
 
 /// Whether nobody has written in between, as far as the system says.

@@ -15,7 +15,7 @@ use crate::part::{PIECE_LEN, Part, Verified, read_at};
 use crate::trees::batch::Whole;
 use crate::trees::body::{Stretch, write_line};
 use crate::trees::delta::COPY_LEN_MAX;
-use crate::trees::large::HOLE_LEN_MAX;
+use crate::trees::large::{HOLE_LEN_MAX, Large};
 use crate::trees::source::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Deed, Event};
 use crate::wire::error::{ErrorCode, Refusal, Result};
@@ -47,6 +47,15 @@ pub(super) struct Current {
     began: Instant,
     /// Bytes of it that came over the line.
     came: u64,
+    /// What its holes take of the budget.
+    held: usize,
+}
+
+impl Current {
+    /// The file's path in the tree.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.expected.path
+    }
 }
 
 impl Current {
@@ -64,6 +73,7 @@ impl Current {
             other: None,
             began: Instant::now(),
             came: 0,
+            held: 0,
         }
     }
 }
@@ -156,6 +166,7 @@ impl Turn<'_> {
     pub(super) fn expect(&mut self, entry: u32) -> Result<Expected> {
         let expected = self.target.expected.remove(&entry);
         let expected = expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;
+        self.target.budget.give_back(expected.memory());
         self.target.parts_open -= usize::from(expected.part.is_some());
         self.target.chunks_out -= expected.chunks_len;
         Ok(expected)
@@ -260,6 +271,9 @@ impl Turn<'_> {
         if part.size().saturating_add(size) > current.attributes.size {
             return Err(bad_small("a large file is longer than it was said to be"));
         }
+        let held = Large::memory_of(size);
+        self.target.budget.take(held).map_err(|over| over.refusal("the holes of a file"))?;
+        current.held += held;
         let Err(error) = part.skip(size) else { return Ok(()) };
         let (entry, path) = (current.entry, current.expected.path.clone());
         current.part = None;
@@ -331,6 +345,7 @@ impl Turn<'_> {
         if !current.mend.is_empty() || current.stretch.is_some_and(|(at, end)| at != end) {
             return Err(bad_small("a large file ended before all that was asked for again has come"));
         }
+        self.target.budget.give_back(std::mem::take(&mut current.held));
         // It failed before, and that was said.
         let Some(mut part) = current.part.take() else { return Ok(()) };
         self.target.has_come(current.came, current.began.elapsed());

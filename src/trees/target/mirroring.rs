@@ -7,7 +7,7 @@ use super::{Target, Turn};
 use crate::trees::Deed;
 use crate::trees::batch::Fate;
 use crate::trees::mirror::{Cleared, Plan, too_much};
-use crate::wire::error::{ErrorCode, Refusal, Result};
+use crate::wire::error::{ErrorCode, LineLost, Refusal, Result};
 use crate::wire::message::Kind;
 
 /// Whether there is room for an entry.
@@ -101,6 +101,9 @@ impl Turn<'_> {
             Ok(plan) => plan,
             Err(error) => {
                 place.restore_modes();
+                if place.is_stopped() {
+                    return Err(LineLost::Closed { wanted: "the end of the tree" }.into());
+                }
                 let why = place.explained(&[], &error);
                 return self.fail(u32::MAX, &[], &why);
             }
@@ -113,6 +116,10 @@ impl Turn<'_> {
             return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));
         }
         for (path, is_dir) in remove {
+            if self.target.place.is_stopped() {
+                self.target.place.restore_modes();
+                return Err(LineLost::Closed { wanted: "the end of the tree" }.into());
+            }
             let removed: io::Result<()> =
                 if keeping.dry_run { Ok(()) } else { self.target.place.remove(&path, is_dir) };
             match removed {

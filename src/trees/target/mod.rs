@@ -15,11 +15,14 @@ use self::mirroring::Room;
 use self::ranges::Ranges;
 use crate::below::split;
 use crate::line::{LineReceiver, LineSender};
+use crate::memory::{Budget, ENTRY_COST};
+use crate::net::stream::Control;
 use crate::part::resume::Leftover;
 use crate::trees::asked::Asked;
 use crate::trees::batch::{Batch, Fate};
 use crate::trees::body::{Kept, Stretch, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
+use crate::trees::event::stopped;
 use crate::trees::filter::Filter;
 use crate::trees::first::{Earlier, FIRST_WINS, Groups, MET_MAX};
 use crate::trees::mirror;
@@ -28,7 +31,7 @@ use crate::trees::place::{Place, There};
 use crate::trees::share::Last;
 use crate::trees::{BODY_LEN_MAX, Deed, Entry, Event, OUTSTANDING_MAX, Pull, SMALL_LEN_MAX, Watch};
 use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, LineLost, Misbehaviour, Refusal, Result};
 use crate::wire::message::{Kind, Message, Total};
 
 /// Parts of earlier attempts that are kept open until their turn has come.
@@ -37,6 +40,8 @@ const PARTS_OPEN_MAX: usize = 64;
 const SCANNED_MAX: u64 = 64 * 1024 * 1024;
 /// So many bytes say how fast a line is.
 const TELLING_LEN: u64 = 16 * 1024 * 1024;
+/// What the part of an earlier attempt takes in memory, in bytes.
+const PART_COST: usize = 4 * 1024;
 /// Directories of one tree whose mode and time are set at its end.
 const DIRS_MAX: usize = 1_000_000;
 /// Bytes in the paths of those directories.
@@ -62,6 +67,8 @@ const NAME_LEN: usize = 64;
 pub struct Target {
     place: Place,
     filter: Filter,
+    /// What is known of entries counts here.
+    budget: Budget,
     /// What may come; `None`: anything.
     asked: Option<Asked>,
     /// What came from other machines before.
@@ -127,6 +134,14 @@ struct Expected {
     chunks_len: usize,
 }
 
+impl Expected {
+    /// Bytes that it takes.
+    fn memory(&self) -> usize {
+        let copies = if self.entry.is_some() { 2 } else { 1 };
+        copies * (self.path.len() + 2 * ENTRY_COST) + if self.part.is_some() { PART_COST } else { 0 }
+    }
+}
+
 impl Target {
     /// Takes trees to `place`; what `filter` leaves out stays as it is in a mirror.
     pub fn new(place: Place, filter: Filter) -> Self {
@@ -134,6 +149,7 @@ impl Target {
         Self {
             place,
             filter,
+            budget: Budget::own(),
             asked: None,
             groups: None,
             helps: false,
@@ -166,6 +182,13 @@ impl Target {
         }
     }
 
+    /// The same for a request with this budget.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        let listed = self.listed.map(|listed| listed.within(budget.clone()));
+        Self { budget, listed, ..self }
+    }
+
     /// Takes nothing but what `pull` requests.
     #[must_use]
     pub fn only(self, pull: &Pull) -> Self {
@@ -183,6 +206,11 @@ impl Target {
         if self.delta == Delta::Auto && is_to_this_machine {
             self.delta = Delta::Never;
         }
+    }
+
+    /// What takes its time ends with the connection.
+    pub fn heed(&mut self, control: &Control) {
+        self.place.heed(control.clone());
     }
 
     /// Leaves to another line what is done when all is there.
@@ -258,6 +286,7 @@ impl Turn<'_> {
                     self.end_large(&total)?;
                 }
                 Message::Same { entry } => self.take_same(entry)?,
+                Message::Grew { entry } => self.take_growth(entry)?,
                 Message::Lost { entry, code, message } => {
                     let why = Refusal::new(code, message);
                     self.take_loss(entry, &why)?;
@@ -370,7 +399,8 @@ impl Turn<'_> {
 
     fn look_at(&mut self, number: u32, entry: &Entry) -> Result<()> {
         let is_dir = entry.kind == Kind::Dir && entry.error.is_none() && entry.skipped.is_none();
-        let is_first = self.target.listed.as_mut().is_some_and(|listed| listed.add(&entry.path, is_dir));
+        let added = self.target.listed.as_mut().map(|listed| listed.add(&entry.path, is_dir)).transpose();
+        let is_first = added.map_err(|over| over.refusal("the listing"))?.unwrap_or(false);
         if self.target.listed.as_ref().is_some_and(|listed| listed.kept_len() > MIRROR_LEN_MAX) {
             return Err(bad_list("it has more names than are kept for a mirror (512 MiB); mirror the tree in parts"));
         }
@@ -495,7 +525,7 @@ impl Turn<'_> {
     /// Whether one more name of a file may be kept until all is there.
     fn has_room_for_name(&mut self, path: &[u8]) -> bool {
         let len = self.target.names_len + path.len() + NAME_LEN;
-        let has_room = len <= NAMES_LEN_MAX;
+        let has_room = len <= NAMES_LEN_MAX && self.target.budget.take(path.len() + NAME_LEN).is_ok();
         if has_room {
             self.target.names_len = len;
         }
@@ -511,6 +541,8 @@ impl Turn<'_> {
             if self.target.listed_dirs.len() >= DIRS_MAX {
                 return Err(io::Error::other(format!("over {DIRS_MAX} directories in one tree; send it in parts")));
             }
+            let held = path.len() + ENTRY_COST;
+            self.target.budget.take(held).map_err(|over| io::Error::other(format!("the directories: {over}")))?;
             self.target.listed_dirs_len += path.len();
             self.target.listed_dirs.push((path.to_vec(), entry.mode, entry.mtime_ns));
         }
@@ -519,11 +551,10 @@ impl Turn<'_> {
 
     fn look_at_file(&mut self, number: u32, path: Vec<u8>, entry: &Entry, clears: bool) -> Result<()> {
         (self.watch)(Event::Listed(entry.size))?;
-        let place = &mut self.target.place;
         let there = if clears {
-            place.dir(split(&path).0).map(|dir| There::Other(Some(dir)))
+            self.target.place.dir(split(&path).0).map(|dir| There::Other(Some(dir)))
         } else {
-            place.compare(&path, entry)
+            self.compare(&path, entry)
         };
         let part = match there {
             Ok(There::Same) => return (self.watch)(Event::Unchanged(entry.size)),
@@ -552,12 +583,16 @@ impl Turn<'_> {
                     self.target.wanted.add(number)?;
                 }
                 let part = part.map(Box::new);
-                let expected = Expected { path, mode: entry.mode, part, clears, entry: None, chunks_len };
-                self.target.expected.insert(number, expected);
-                Ok(())
+                self.await_file(number, Expected { path, mode: entry.mode, part, clears, entry: None, chunks_len })
             }
             Err(error) => self.fail_or_stop(number, &path, &error),
         }
+    }
+
+    fn compare(&mut self, path: &[u8], entry: &Entry) -> io::Result<There> {
+        let (watch, control) = (&mut *self.watch, self.target.place.control().cloned());
+        let mut beat = |bytes| works(watch, control.as_ref(), bytes);
+        self.target.place.compare(path, entry, &mut beat)
     }
 
     /// Asks the source whether its file has this digest too.
@@ -567,13 +602,19 @@ impl Turn<'_> {
         self.target.wanted.add_with(&Wanted { blake3, chunks, ..Wanted::plain(number) })?;
         let entry = Some(entry.clone());
         let mode = entry.as_ref().map_or(0, |entry| entry.mode);
-        self.target.expected.insert(number, Expected { path, mode, part: None, clears: false, entry, chunks_len });
+        self.await_file(number, Expected { path, mode, part: None, clears: false, entry, chunks_len })
+    }
+
+    /// Notes that a file is to come.
+    fn await_file(&mut self, number: u32, expected: Expected) -> Result<()> {
+        self.target.budget.take(expected.memory()).map_err(|over| over.refusal("what was listed and did not come"))?;
+        self.target.expected.insert(number, expected);
         Ok(())
     }
 
     /// Tells what is there of another version of a file; how many bytes that took.
     fn tell_chunks(&mut self, entry: u32, path: &[u8], listed: &Entry) -> Result<usize> {
-        let Target { place, delta, chunks_out, scanned, is_mute, .. } = &mut *self.target;
+        let Target { place, delta, chunks_out, scanned, is_mute, budget, .. } = &mut *self.target;
         if *delta == Delta::Never
             || listed.size < delta::LEN_MIN
             || *chunks_out >= CHUNKS_OUT_MAX
@@ -588,7 +629,13 @@ impl Turn<'_> {
             return Ok(0);
         }
         let cut = Cut::for_len(len.max(listed.size));
-        let Ok(records) = chunks_of(&file, len, cut) else { return Ok(0) };
+        if budget.take(cut.memory()).is_err() {
+            return Ok(0);
+        }
+        let (watch, control) = (&mut *self.watch, place.control());
+        let records = chunks_of(&file, len, cut, &mut |bytes| works(watch, control, bytes));
+        budget.give_back(cut.memory());
+        let Ok(records) = records else { return Ok(0) };
         *chunks_out += records.len();
         *scanned += len;
         let sent = self.sender.queue(&Message::Chunks { entry, average: cut.average() }, &records);
@@ -606,6 +653,15 @@ impl Turn<'_> {
         }
     }
 
+    /// What comes of a file is its beginning: it grew while it was read.
+    fn take_growth(&mut self, number: u32) -> Result<()> {
+        let Target { expected, current, .. } = &*self.target;
+        let coming = current.as_ref().filter(|current| current.entry == number).map(Current::path);
+        let path = coming.or_else(|| expected.get(&number).map(|expected| &*expected.path));
+        let path = path.ok_or_else(|| bad_small("a file grew that was not wanted"))?.to_vec();
+        (self.watch)(Event::Grew { path: &path })
+    }
+
     /// What an earlier attempt has left of a file.
     fn find_part(&self, dir: &Arc<cap_std::fs::Dir>, path: &[u8], entry: &Entry) -> Option<Leftover> {
         let Target { place, parts_open, .. } = &*self.target;
@@ -617,6 +673,9 @@ impl Turn<'_> {
 
     /// One entry failed, and the others go on; but not on a disk that is full.
     fn fail_or_stop(&mut self, entry: u32, path: &[u8], error: &io::Error) -> Result<()> {
+        if self.target.place.is_stopped() {
+            return Err(LineLost::Closed { wanted: "the rest of the tree" }.into());
+        }
         let why = self.target.place.explained(path, error);
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             let text = format!("{}; what came is kept: make room and run the same command again", why.message);
@@ -725,6 +784,14 @@ impl Turn<'_> {
 
 fn too_large(shown: &str, size: u64) -> Refusal {
     Refusal::new(ErrorCode::Failed, format!("{shown}: {size} bytes, over --max-size"))
+}
+
+/// Work goes on: says so, and ends it with the connection.
+fn works(watch: Watch<'_>, control: Option<&Control>, bytes: u64) -> io::Result<()> {
+    if control.is_some_and(Control::is_stopped) {
+        return Err(stopped());
+    }
+    watch(Event::Works(bytes)).map_err(io::Error::other)
 }
 
 fn bad_list(why: &str) -> Error {
