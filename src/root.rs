@@ -200,8 +200,15 @@ impl Root {
     /// # Errors
     /// It does not exist, leads out, or a name on the way is not accepted.
     pub fn resolve_in(&self, dir: &Dir, path: &Path) -> io::Result<(Dir, Option<OsString>)> {
-        let found =
-            RootPath::default().join(dir.canonicalize(path)?.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        let found = match dir.canonicalize(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.check_missing(dir, path)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let found = RootPath::default().join(found.as_os_str().as_bytes()).map_err(io::Error::other)?;
         let Some((above, name)) = found.split_last() else { return Ok((dir.try_clone()?, None)) };
         let mut here = dir.try_clone()?;
         for part in above.parts() {
@@ -209,6 +216,21 @@ impl Root {
         }
         self.check_name(&here, &name)?;
         Ok((here, Some(name)))
+    }
+
+    /// Refuses the first part of `path` that is not there, if its name is not accepted: a name that is there and one that
+    /// is not get the same answer.
+    fn check_missing(&self, dir: &Dir, path: &Path) -> io::Result<()> {
+        let parts: Vec<&OsStr> = path.iter().collect();
+        let first = |count: usize| parts.iter().take(count).collect::<PathBuf>();
+        // Halving finds it, as in `open_deepest`.
+        let (mut there, mut missing) = (0, parts.len());
+        while missing - there > 1 {
+            let middle = there.midpoint(missing);
+            if dir.canonicalize(first(middle)).is_ok() { there = middle } else { missing = middle }
+        }
+        let deepest = if there == 0 { dir.try_clone()? } else { self.open_dir_at(dir, &first(there))? };
+        parts.get(there).map_or(Ok(()), |name| self.check_name(&deepest, name))
     }
 
     /// One directory down; it need not be readable.

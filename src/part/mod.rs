@@ -399,6 +399,14 @@ impl Part {
         self.is_kept = false;
     }
 
+    /// Waits until the beginning that was there is hashed; `beat` is called meanwhile, and may end it.
+    ///
+    /// # Errors
+    /// `beat` ended it.
+    pub fn wait_for_beginning(&self, beat: &mut dyn FnMut(u64) -> io::Result<()>) -> io::Result<()> {
+        self.check.as_ref().map_or(Ok(()), |check| check.wait_with(beat))
+    }
+
     /// Whether it has the digest of what was sent. Waits until the beginning that was there is hashed.
     ///
     /// # Errors

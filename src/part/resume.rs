@@ -11,9 +11,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use cap_std::fs::Dir;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SeekFrom};
 
 use super::records::{FileId, Record};
 use super::{is_own, lock, read_at};
@@ -21,6 +22,10 @@ use crate::digest::{BLOCK_LEN, ChainingValue, Digest};
 
 /// What the hashing thread reads at once, in bytes.
 const READ_LEN: usize = 256 * 1024;
+/// How often it is seen whether the hashing thread is done, by those who wait for it: a signal is heard as soon.
+const STEP: Duration = Duration::from_millis(20);
+/// Lists of a beginning's values that are held at once: in two digests, on their way, and the other end's.
+const LISTS: usize = 4;
 
 /// What an earlier attempt left, locked.
 #[derive(Debug)]
@@ -87,13 +92,14 @@ impl Check {
     pub fn begin(file: &File, len: u64) -> io::Result<(Digest, Self)> {
         let count = Digest::blocks_behind(len);
         let mut digest = Digest::after(vec![ChainingValue::default(); count]);
+        let file = reopened(file)?;
         // What is behind the last whole block is little.
-        read_into(&mut digest, file, len, &AtomicBool::new(false))?;
+        hash_up_to(&mut digest, &file, len, &mut |_| Ok(()))?;
         let is_over = Arc::new(AtomicBool::new(false));
         let blocks = if count == 0 {
             None
         } else {
-            let (file, is_over) = (file.try_clone()?, Arc::clone(&is_over));
+            let is_over = Arc::clone(&is_over);
             let hash = move || first_blocks(&file, count, &is_over);
             Some(thread::Builder::new().name("check".into()).spawn(hash)?)
         };
@@ -104,6 +110,24 @@ impl Check {
     /// Whether [`wait`](Self::wait) would return at once.
     pub fn is_done(&self) -> bool {
         self.blocks.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it is done; `beat` is called meanwhile, and may end it.
+    ///
+    /// # Errors
+    /// `beat` ended it.
+    pub fn wait_with(&self, beat: &mut dyn FnMut(u64) -> io::Result<()>) -> io::Result<()> {
+        while !self.is_done() {
+            beat(0)?;
+            thread::sleep(STEP);
+        }
+        Ok(())
+    }
+
+    /// Memory that a beginning of this length takes while it is compared, in bytes.
+    pub fn memory_of(len: u64) -> usize {
+        let blocks = usize::try_from(len / BLOCK_LEN).unwrap_or(usize::MAX);
+        blocks.saturating_mul(LISTS * size_of::<ChainingValue>())
     }
 
     /// The values of the whole blocks, and last that of what is behind them.
@@ -130,26 +154,59 @@ impl Drop for Check {
 fn first_blocks(file: &File, count: usize, is_over: &AtomicBool) -> io::Result<Vec<ChainingValue>> {
     let len = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(BLOCK_LEN);
     let mut digest = Digest::default();
-    read_into(&mut digest, file, len, is_over)?;
+    hash_up_to(&mut digest, file, len, &mut |_| {
+        if is_over.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    })?;
     let mut values = digest.blocks().to_vec();
     values.push(digest.present_value());
     Ok(values)
 }
 
-/// Hashes a file up to `len`, from where the digest is.
-fn read_into(digest: &mut Digest, file: &File, len: u64, is_over: &AtomicBool) -> io::Result<()> {
+/// Hashes a file up to `len`, from where the digest is. Holes are not read: the descriptor's position moves. `beat` is
+/// called with the bytes of each step, and may end it.
+///
+/// # Errors
+/// It cannot be read, is shorter (`UnexpectedEof`), or `beat` ended it.
+pub fn hash_up_to(
+    digest: &mut Digest,
+    file: &File,
+    len: u64,
+    beat: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
     let mut piece = vec![0; READ_LEN];
+    let mut data_until = 0;
     while digest.len() < len {
-        if is_over.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
+        let at = digest.len();
+        if at >= data_until {
+            // Where the file system has no such call, all of it is data.
+            let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => file.metadata()?.len(),
+                Err(_no_such_call) => at,
+            };
+            if data > at {
+                digest.update_zeros(data.min(len) - at);
+                beat(0)?;
+                continue;
+            }
+            data_until = rustix::fs::seek(file, SeekFrom::Hole(at)).map_or(len, |hole| hole.max(at + 1));
         }
-        let wanted = usize::try_from(len - digest.len()).unwrap_or(READ_LEN).min(READ_LEN);
-        match read_at(file, piece.get_mut(..wanted).unwrap_or_default(), digest.len())? {
+        let wanted = usize::try_from(len.min(data_until) - at).unwrap_or(READ_LEN).min(READ_LEN);
+        match read_at(file, piece.get_mut(..wanted).unwrap_or_default(), at)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => digest.update(piece.get(..read).unwrap_or_default()),
+            read => {
+                digest.update(piece.get(..read).unwrap_or_default());
+                beat(read as u64)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The same file through a descriptor of its own, whose position moves by itself.
+fn reopened(file: &File) -> io::Result<File> {
+    use std::os::fd::AsRawFd as _;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Where two beginnings differ, as their values say, one a block: offset and length of each stretch, of at most
@@ -184,6 +241,21 @@ mod tests {
         let size = 4 * BLOCK_LEN + 7;
         assert_eq!(bad_stretches(&own, &sent, size), [(BLOCK_LEN, 2 * BLOCK_LEN), (4 * BLOCK_LEN, 7)]);
         assert_eq!(bad_stretches(&own, &[], size), [(0, size)]);
+    }
+
+    /// Nothing of it is read, or the test would take minutes; and the writer's position stays.
+    #[test]
+    fn a_beginning_that_is_a_hole_is_not_read() {
+        use std::io::Seek as _;
+        let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
+        file.set_len(1 << 40).unwrap();
+        file.seek(io::SeekFrom::Start(5)).unwrap();
+        let (mut digest, check) = Check::begin(&file, 1 << 40).unwrap();
+        digest.fill_in(check.wait().unwrap().split_last().unwrap().1);
+        let mut want = Digest::default();
+        want.update_zeros(1 << 40);
+        assert_eq!(digest.finalize(), want.finalize());
+        assert_eq!(file.stream_position().unwrap(), 5);
     }
 
     #[test]

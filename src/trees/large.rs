@@ -10,12 +10,9 @@ use rustix::fs::SeekFrom;
 
 use crate::digest::{BLOCK_LEN, ChainingValue, Digest};
 use crate::part::read_at;
-use crate::part::resume::Check;
+use crate::part::resume::{Check, hash_up_to};
 use crate::trees::event::Beat;
 use crate::wire::message::Total;
-
-/// What is read at once where a whole file is hashed, in bytes.
-const READ_LEN: usize = 256 * 1024;
 
 /// Longest hole that is sent at once, in bytes. It costs what its ends in two blocks do, however long it is.
 pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024 * 1024;
@@ -50,34 +47,10 @@ pub fn digest_of(file: &File, beat: Beat<'_>) -> io::Result<Digest> {
 /// The digest of the first `len` bytes of a file, or of all of it if it is shorter.
 fn digest_of_first(file: &File, len: u64, beat: Beat<'_>) -> io::Result<Digest> {
     let mut digest = Digest::default();
-    let mut piece = vec![0; READ_LEN];
-    let mut data_until = 0;
-    while digest.len() < len {
-        let at = digest.len();
-        if at >= data_until {
-            // Where the file system has no such call, all of it is data.
-            let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-                Ok(data) => data,
-                Err(rustix::io::Errno::NXIO) => file.metadata()?.len(),
-                Err(_no_such_call) => at,
-            };
-            if data > at {
-                digest.update_zeros(data.min(len) - at);
-                beat(0)?;
-                continue;
-            }
-            data_until = rustix::fs::seek(file, SeekFrom::Hole(at)).map_or(len, |hole| hole.max(at + 1));
-        }
-        let wanted = usize::try_from(len.min(data_until) - at).unwrap_or(READ_LEN).min(READ_LEN);
-        match read_at(file, piece.get_mut(..wanted).unwrap_or_default(), at)? {
-            0 => break,
-            read => {
-                digest.update(piece.get(..read).unwrap_or_default());
-                beat(read as u64)?;
-            }
-        }
+    match hash_up_to(&mut digest, file, len, beat) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(digest),
+        hashed => hashed.map(|()| digest),
     }
-    Ok(digest)
 }
 
 /// Whether the first `len` bytes of a file have this digest, in hexadecimal.
@@ -192,6 +165,14 @@ impl<'f> Large<'f> {
         Total { size: self.size, blake3: Some(self.digest.finalize().to_hex().to_string().into()) }
     }
 
+    /// Waits until the values of what is before the offset are known; `beat` is called meanwhile, and may end it.
+    ///
+    /// # Errors
+    /// `beat` ended it.
+    pub fn wait_for_beginning(&self, beat: Beat<'_>) -> io::Result<()> {
+        self.check.as_ref().map_or(Ok(()), |check| check.wait_with(beat))
+    }
+
     /// The values of what is before the offset, one a block, for the target to compare; once, when they are known.
     /// Unless `waits`, only if that is now.
     ///
@@ -236,7 +217,7 @@ mod tests {
     #[test]
     fn whoever_is_gone_waits_for_no_digest() {
         let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&vec![7; 10 * READ_LEN], 0).unwrap();
+        file.write_all_at(&vec![7; 10 * 256 * 1024], 0).unwrap();
         let mut beats = 0;
         let ended = digest_of(&file, &mut |_| {
             beats += 1;

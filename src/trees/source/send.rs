@@ -11,6 +11,7 @@ use super::{RECORD_LEN, Source, WantedFile, entry_memory, explained};
 use crate::digest::ChainingValue;
 use crate::memory::Budget;
 use crate::part::read_at;
+use crate::part::resume::Check;
 use crate::trees::body::Stretch;
 use crate::trees::delta::{Changes, Known, Pieces};
 use crate::trees::event::{Beat, stopped};
@@ -199,7 +200,7 @@ impl<'s> Source<'s> {
             self.piece = vec![0; self.out.piece_len()];
         }
         // The values of its blocks: of one that is mostly holes they are more than all else.
-        let held = Large::memory_of(size);
+        let held = Large::memory_of(size).saturating_add(Check::memory_of(offset));
         self.take_memory(held)?;
         let mut large = match Large::begin((file, size), offset) {
             Ok(large) => large,
@@ -260,6 +261,7 @@ impl<'s> Source<'s> {
         if !large.is_at_the_end() {
             return Ok(Read::Changed);
         }
+        large.wait_for_beginning(&mut self.beat()).map_err(ours)?;
         self.tell_beginning(large, true)?;
         let total = large.total();
         let state = state_of(opened, total.blake3.as_deref().unwrap_or_default(), &mut self.beat());

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
-use super::{Expected, Turn, bad_small, too_large};
+use super::{Expected, Turn, bad_small, too_large, works};
 use crate::below::split;
 use crate::digest::{BLOCK_LEN, ChainingValue};
 use crate::line::LineReceiver;
+use crate::part::resume::Check;
 use crate::part::{PIECE_LEN, Part, Verified, read_at};
 use crate::trees::batch::Whole;
 use crate::trees::body::{Stretch, write_line};
@@ -18,7 +19,7 @@ use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::{HOLE_LEN_MAX, Large};
 use crate::trees::source::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Deed, Event};
-use crate::wire::error::{ErrorCode, Refusal, Result};
+use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::{Attributes, Message, Packed, Total};
 
 /// Stretches of one file that are asked for again; in a frame of JSON lines there is room for them.
@@ -194,6 +195,8 @@ impl Turn<'_> {
             return Ok(());
         }
         let (dir, name) = split(&expected.path);
+        let held = Check::memory_of(offset);
+        self.target.budget.take(held).map_err(|over| over.refusal("the beginning of a file"))?;
         let place = &mut self.target.place;
         let begun = match (part, expected.part.take()) {
             (Some(mut part), _) if offset == 0 => part.clear().map(|()| part),
@@ -209,7 +212,7 @@ impl Turn<'_> {
                 None
             }
         };
-        self.target.current = Some(Current::new((entry, expected), (attributes, offset), part));
+        self.target.current = Some(Current { held, ..Current::new((entry, expected), (attributes, offset), part) });
         Ok(())
     }
 
@@ -350,6 +353,9 @@ impl Turn<'_> {
         let Some(mut part) = current.part.take() else { return Ok(()) };
         self.target.has_come(current.came, current.began.elapsed());
         let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
+        let (watch, control) = (&mut *self.watch, self.target.place.control().cloned());
+        part.wait_for_beginning(&mut |bytes| works(watch, control.as_ref(), bytes))
+            .map_err(Error::ours("the beginning of a file"))?;
         let mut hashed = mended.iter().map(|stretch| part.hash_again((stretch.offset, stretch.size)));
         let as_sent = hashed.try_for_each(|hashed| hashed);
         let as_sent = as_sent.and_then(|()| part.is_as_sent(total));
