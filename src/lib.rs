@@ -34,6 +34,7 @@
 //!     idle_timeout: Some(Duration::from_secs(60)),
 //!     stall_timeout: None,
 //!     bare: None,
+//!     part_ttl: None,
 //!     audit: None,
 //! };
 //! let server = server::Server::new(config)?;

@@ -150,8 +150,7 @@ impl Root {
     /// # Errors
     /// The system does not say.
     pub fn own_path(&self) -> io::Result<PathBuf> {
-        use std::os::fd::AsRawFd as _;
-        std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
+        path_of(&self.dir)
     }
 
     /// The same root, through which the directory `home` and what is in it cannot be reached: not by
@@ -646,6 +645,15 @@ fn lies_in(dir: &Dir, wanted: (u64, u64)) -> io::Result<bool> {
 fn identity_of(dir: &Dir) -> io::Result<(u64, u64)> {
     let metadata = dir.dir_metadata()?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Where an open directory is on this machine now.
+///
+/// # Errors
+/// The system does not say.
+pub fn path_of(dir: &impl AsFd) -> io::Result<PathBuf> {
+    use std::os::fd::AsRawFd as _;
+    std::fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
 }
 
 /// Modification time in nanoseconds since 1970, as the wire has it.

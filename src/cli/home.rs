@@ -1,5 +1,6 @@
 //! The home that all programs of one user share.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,8 +32,14 @@ pub fn existing() -> Result<Option<Home>, HomeError> {
 /// Where what this program receives is on its way in: on record in the home, so that the next attempt goes on with it.
 /// Without a home nothing is kept.
 pub fn parts() -> Arc<Parts> {
-    let records = open().ok().and_then(|home| Records::open(home.join(PARTS_DIR)).ok());
-    let Some(records) = records else { return Parts::unrecorded() };
+    let opened = open().map_err(io::Error::other).and_then(|home| Records::open(home.join(PARTS_DIR)));
+    let records = match opened {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::debug!(%error, "what is interrupted will not be gone on with");
+            return Parts::unrecorded();
+        }
+    };
     let owner = Owner::Own.to_string();
     records.sweep(Some(PART_TTL), Some(&owner));
     Parts::new(Some(Arc::new(records)), Some(owner))

@@ -114,9 +114,15 @@ struct CallState {
     interrupts: u32,
     /// TERM and HUP: whoever sends them does not mean to stay.
     ends: u32,
+    /// Signals that are on their way to the server.
+    sending: u32,
     is_over: bool,
     ended_by: Option<i32>,
 }
+
+/// How long the connection is kept for a signal that is on its way when the next one ends it: the server would take the end
+/// without it for a lost connection, and let live what the command has left behind.
+const SENDING_TIME_MAX: Duration = Duration::from_millis(250);
 
 impl ForwardedCall {
     fn state(&self) -> MutexGuard<'_, CallState> {
@@ -125,7 +131,8 @@ impl ForwardedCall {
 
     /// Ends the connection, if the call still needs it.
     fn end(&self, signal: i32) {
-        let mut state = self.state();
+        let waited = self.changed.wait_timeout_while(self.state(), SENDING_TIME_MAX, |state| state.sending > 0);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         if !state.is_over {
             state.ended_by.get_or_insert(signal);
             drop(state);
@@ -203,10 +210,27 @@ fn forward(
         return call.end(signal);
     }
     let Some(message) = message(signal) else { return };
-    let sender = sender.clone();
+    let (sender, call) = (sender.clone(), Arc::clone(call));
+    call.state().sending += 1;
+    let is_sent = {
+        let call = Arc::clone(&call);
+        move || {
+            call.state().sending -= 1;
+            call.changed.notify_all();
+        }
+    };
     // On a thread of its own: a connection that takes nothing must not keep the next signal waiting.
-    let sending = thread::Builder::new().spawn(move || sender.send(&message, &[]));
-    drop(sending);
+    let sending = thread::Builder::new().spawn({
+        let is_sent = is_sent.clone();
+        move || {
+            // A connection that takes no signal any more is about to end.
+            drop(sender.send(&message, &[]));
+            is_sent();
+        }
+    });
+    if sending.is_err() {
+        is_sent();
+    }
 }
 
 /// Stops this program, as Ctrl-Z would; returns when it goes on. The signal is the calling thread's own, which stops before

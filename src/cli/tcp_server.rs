@@ -385,7 +385,9 @@ fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
             )));
         }
     }
-    let Some(home) = std::env::home_dir().filter(|home| home.is_dir()) else { return Ok(root) };
+    // One that this user may not open is another one's: HOME is sometimes left as it was.
+    let may_open = |home: &PathBuf| home.is_dir() && std::fs::read_dir(home).is_ok();
+    let Some(home) = std::env::home_dir().filter(may_open) else { return Ok(root) };
     warn_of_home(args, &home);
     if args.hidden_home {
         return Ok(root);

@@ -47,7 +47,7 @@ const RECORDED_LEN: u64 = 4 * 1024 * 1024;
 pub struct Parts {
     /// `None`: there is no home, and nothing is kept.
     records: Option<Arc<Records>>,
-    /// Whose its parts are; `None`: nobody's who could be told from another, so that none is kept.
+    /// The owner of its parts. `None`: a guest, of whom none is kept.
     owner: Option<String>,
     session: Mutex<Session>,
 }

@@ -25,16 +25,23 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{is_named, is_own, lock, random_token};
-use crate::root::is_part_name;
+use crate::root::{is_part_name, path_of};
 
 /// Parts that are kept at the same time, of all peers; each has a record of some hundred bytes.
 pub const PARTS_KEPT_MAX: usize = 10_000;
+
+/// Parts of one owner that are kept at the same time: one peer does not take the room of the others.
+pub const PARTS_KEPT_PER_OWNER_MAX: usize = 1_000;
 
 /// How long a part is kept that nothing goes on with, unless the operator says otherwise.
 pub const PART_TTL: Duration = Duration::from_hours(7 * 24);
 
 /// The directory of the records, in a home.
 pub const PARTS_DIR: &str = "parts";
+
+/// What a record's file begins with until it has its name, and how long that may take.
+const ASIDE: &str = ".new-";
+const ASIDE_TIME_MAX: Duration = Duration::from_hours(1);
 
 /// What the files of sessions that write begin with.
 const WRITING: &str = "writing-";
@@ -89,8 +96,8 @@ pub struct Record {
     name_b64: String,
     /// The name of the file that it is to become, in base64.
     target_b64: String,
-    /// When it was last written to, in seconds since 1970.
-    pub written: u64,
+    /// When the record was made, in seconds since 1970.
+    written: u64,
 }
 
 impl Record {
@@ -167,10 +174,10 @@ impl Records {
         let key = record.key();
         match self.read(&key) {
             Some(other) if other.file != record.file && other.is_there() => return Ok(false),
-            None if fs::read_dir(&self.path)?.count() >= PARTS_KEPT_MAX => return Ok(false),
+            None if !self.has_room(&record.owner) => return Ok(false),
             _ => {}
         }
-        let aside = self.path.join(format!(".new-{}", random_token()));
+        let aside = self.path.join(format!("{ASIDE}{}", random_token()));
         let json = serde_json::to_vec(record).map_err(io::Error::from)?;
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
         let written = file.write_all(&json).and_then(|()| fs::rename(&aside, self.path.join(key)));
@@ -178,6 +185,16 @@ impl Records {
             remove(&aside);
         }
         written.map(|()| true)
+    }
+
+    /// Whether one more part of `owner` may be kept.
+    fn has_room(&self, owner: &str) -> bool {
+        if self.record_names().count() < PARTS_KEPT_PER_OWNER_MAX {
+            return true;
+        }
+        let all = self.all();
+        let of_owner = all.iter().filter(|record| record.owner == owner).count();
+        all.len() < PARTS_KEPT_MAX && of_owner < PARTS_KEPT_PER_OWNER_MAX
     }
 
     /// Forgets a part that has become its file, or was removed.
@@ -190,7 +207,7 @@ impl Records {
 
     /// Whether there is any record.
     pub(super) fn has_any(&self) -> bool {
-        self.names().iter().any(|name| !name.starts_with('.') && !name.starts_with(WRITING))
+        self.record_names().next().is_some()
     }
 
     /// Whether `name` in `dir` is a part on record that nothing holds.
@@ -203,11 +220,7 @@ impl Records {
 
     /// All records.
     pub fn all(&self) -> Vec<Record> {
-        self.names()
-            .iter()
-            .filter(|name| !name.starts_with('.') && !name.starts_with(WRITING))
-            .filter_map(|name| self.read(name))
-            .collect()
+        self.record_names().filter_map(|name| self.read(&name)).collect()
     }
 
     /// Removes what a crash has left, and parts of `owner` (`None`: of all) that nothing has gone on with for longer than
@@ -223,10 +236,20 @@ impl Records {
                 tracing::debug!(%error, name, "what a session left could not be removed");
             }
         }
+        for name in self.names().iter().filter(|name| name.starts_with(ASIDE)) {
+            // One that is being written is renamed within a moment.
+            let path = self.path.join(name);
+            let is_old = fs::metadata(&path)
+                .and_then(|found| found.modified())
+                .is_ok_and(|made| now.duration_since(made).is_ok_and(|age| age > ASIDE_TIME_MAX));
+            if is_old {
+                remove(&path);
+            }
+        }
         let Some(ttl) = ttl else { return };
         let now = seconds_of(now);
         let is_due = |record: &&Record| {
-            now.saturating_sub(record.written) > ttl.as_secs() && owner.is_none_or(|owner| record.owner == owner)
+            now.saturating_sub(record.last_written()) > ttl.as_secs() && owner.is_none_or(|owner| record.owner == owner)
         };
         for record in self.all().iter().filter(is_due) {
             if record.is_there() && !self.remove_part(record) {
@@ -248,25 +271,27 @@ impl Records {
 
     /// Removes the parts of a session that ended in a crash.
     fn sweep_writing(&self, log: &Path) -> io::Result<()> {
-        let file = OwnedFd::from(File::open(log)?);
+        // Locked until it is removed.
+        let file = File::open(log)?;
         if !lock(&file) {
             return Ok(());
         }
+        let mut is_swept = true;
         let kept: HashSet<(u64, u64)> = self.all().iter().map(|record| (record.file.dev, record.file.ino)).collect();
-        for line in io::BufReader::new(File::from(file)).lines() {
+        for line in io::BufReader::new(&file).lines() {
             let line = line?;
             let Some((token, dir)) = line.split_once(' ') else { continue };
-            let Ok(dir) = open_dir(Path::new(&decoded(dir))) else { continue };
-            let end = format!(".{token}.part");
-            for entry in rustix::fs::Dir::read_from(&dir)? {
-                let entry = entry?;
-                let name = entry.file_name().to_bytes();
-                if name.ends_with(end.as_bytes()) && is_part_name(name) {
-                    remove_left(&dir, OsStr::from_bytes(name), &kept);
-                }
-            }
+            // One that is gone has nothing of it; one that cannot be read now is looked at again later.
+            is_swept &= match open_dir(Path::new(&decoded(dir))) {
+                Ok(dir) => remove_all_left(&dir, token, &kept).is_ok(),
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
         }
-        fs::remove_file(log)
+        if is_swept { fs::remove_file(log) } else { Ok(()) }
+    }
+
+    fn record_names(&self) -> impl Iterator<Item = String> {
+        self.names().into_iter().filter(|name| !name.starts_with('.') && !name.starts_with(WRITING))
     }
 
     fn names(&self) -> Vec<String> {
@@ -280,6 +305,13 @@ impl Records {
 }
 
 impl Record {
+    /// When the part was last written to, in seconds since 1970: as its file says, or when the record was made if that is
+    /// later or the file is not there.
+    pub fn last_written(&self) -> u64 {
+        let found = fs::symlink_metadata(self.dir().join(self.name())).and_then(|found| found.modified());
+        found.map_or(self.written, |time| seconds_of(time).max(self.written))
+    }
+
     /// Whether the part is where it was written, held or not.
     pub fn is_there(&self) -> bool {
         let found = open_dir(&self.dir()).and_then(|dir| {
@@ -295,7 +327,20 @@ impl Record {
     }
 }
 
-/// Removes a file of this user that nothing holds and that is not kept.
+/// Removes what a session left in a directory.
+fn remove_all_left(dir: &OwnedFd, token: &str, kept: &HashSet<(u64, u64)>) -> io::Result<()> {
+    let end = format!(".{token}.part");
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name.ends_with(end.as_bytes()) && is_part_name(name) {
+            remove_left(dir, OsStr::from_bytes(name), kept);
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file or symlink of this user that is not kept. What made it is gone: its note was not locked.
 fn remove_left(dir: &OwnedFd, name: &OsStr, kept: &HashSet<(u64, u64)>) {
     let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
     let kind = FileType::from_raw_mode(stat.st_mode);
@@ -375,12 +420,6 @@ fn key(owner: &str, (dev, ino): (u64, u64), target: &OsStr) -> String {
 pub(super) fn id_of_dir(dir: &impl AsFd) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(dir)?;
     Ok((stat.st_dev, stat.st_ino))
-}
-
-/// Where an open directory is.
-fn path_of(dir: &impl AsFd) -> io::Result<PathBuf> {
-    use std::os::fd::AsRawFd as _;
-    fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {

@@ -48,8 +48,11 @@ impl Leftover {
             Ok(file) => file,
             // It had its final mode already, in which its owner may not write.
             Err(rustix::io::Errno::ACCESS) => {
-                let read = open(flags | OFlags::RDONLY).ok().filter(is_this)?;
+                // Locked first: one that is about to get its name keeps its mode.
+                let read = open(flags | OFlags::RDONLY).ok().filter(is_this).filter(lock)?;
                 rustix::fs::fchmod(&read, Mode::from_raw_mode(0o600)).ok()?;
+                // The lock is this opening's, and goes with it.
+                drop(read);
                 open(flags | OFlags::RDWR).ok()?
             }
             Err(_) => return None,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::PathText;
 use crate::line::Line;
 use crate::part::records::Record;
+use crate::root::path_of;
 use crate::session::Session;
 use crate::wire::error::{Error, Refusal, Result};
 use crate::wire::message::{Message, Stream};
@@ -51,12 +52,11 @@ impl Unfinished {
 /// A refusal for the client, or the connection failed.
 pub fn serve_parts(line: &mut Line, session: &mut Session, path: &[u8], clean: bool) -> Result<()> {
     let path = session.resolve(path)?;
-    session.root.open_dir(&path)?;
     let (mut body, mut count) = (Vec::new(), 0_u64);
     if let Some((records, owner)) = session.parts.recorded() {
         let refused = |error: &std::io::Error| Refusal::from_io(&path.to_string(), error);
         let root = session.root.own_path().map_err(|error| refused(&error))?;
-        let below = root.join(std::ffi::OsStr::from_bytes(path.to_wire().strip_prefix(b"/").unwrap_or_default()));
+        let below = path_of(&session.root.open_dir(&path)?).map_err(|error| refused(&error))?;
         let is_meant = |record: &&Record| {
             (record.owner == owner || session.is_own()) && record.dir().starts_with(&below) && record.is_there()
         };
@@ -67,7 +67,7 @@ pub fn serve_parts(line: &mut Line, session: &mut Session, path: &[u8], clean: b
             let held = record.is_held();
             let removed = clean && !held && records.remove_part(record);
             let path = PathText::of(&[b"/", shown].concat());
-            let unfinished = Unfinished { path, size, written: record.written, held, removed };
+            let unfinished = Unfinished { path, size, written: record.last_written(), held, removed };
             serde_json::to_writer(&mut body, &unfinished).map_err(|error| Error::ours("JSON")(error.into()))?;
             body.push(b'\n');
             count += 1;

@@ -311,7 +311,7 @@ impl Message<'_> {
         "hello", "error", "ok", "data", "eof", "credit", "end", "pair", "confirm", "echo", "chat", "say", "joined",
         "left", "nick", "renamed", "names", "dropped", "exec", "signal", "window", "outcome", "job", "jobs", "attach",
         "kill", "place", "places", "cd", "pwd", "cwd", "ls", "mkdir", "rm", "mv", "parts", "get", "file", "put",
-        "pull", "push", "list", "want", "chunks", "small", "large", "packed", "hole", "copy", "blocks", "mend",
+        "pull", "push", "list", "want", "chunks", "small", "large", "packed", "hole", "copy", "grew", "blocks", "mend",
         "piece", "whole", "same", "lost", "kept",
     ];
 
