@@ -25,6 +25,11 @@ pub const PATH_LEN_MAX: usize = 4_096;
 /// Directories inside one another that a removal goes down: as many as a copy goes.
 pub const REMOVE_DEPTH_MAX: usize = 512;
 
+/// Symlinks that are followed on the way of one path in a guarded root: as many as Linux follows.
+pub const LINKS_MAX: usize = 40;
+/// Parts of such a path, with those of the symlinks on its way.
+pub const STEPS_MAX: usize = 8_192;
+
 /// Whether a file of this name could be another one's part, on its way in: `.NAME.1a2b3c4d.part`, or what earlier
 /// versions kept beside it. Such names are reserved: no peer makes, reads, moves or removes what is called so. Whether
 /// it is one, only a record in the home says.
@@ -192,63 +197,75 @@ impl Root {
         Ok(())
     }
 
-    /// Where `path` below `dir` leads, all symlinks followed: the directory in which that is, and its name there (none for `dir`
-    /// itself). Each step is taken without following a symlink, so that nothing that is swapped meanwhile leads past the
-    /// rule on names.
+    /// Where `path` below `dir` leads, all symlinks followed one by one. Each step is taken without following a symlink, and
+    /// each name is looked at by the rule on names before the system is asked for it: nothing that is swapped meanwhile leads
+    /// past the rule, and a name that is there and one that is not get the same answer, also at the end of a symlink.
     ///
     /// # Errors
     /// It does not exist, leads out, or a name on the way is not accepted.
-    pub fn resolve_in(&self, dir: &Dir, path: &Path) -> io::Result<(Dir, Option<OsString>)> {
-        let found = match dir.canonicalize(path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.check_missing(dir, path)?;
-                return Err(error);
+    fn resolve_in(&self, dir: &Dir, path: &Path) -> io::Result<Resolved> {
+        let mut way = Way::from(dir)?;
+        let mut rest: Vec<Vec<u8>> = path.iter().rev().map(|part| part.as_bytes().to_vec()).collect();
+        let (mut links, mut steps) = (0, 0);
+        while let Some(part) = rest.pop() {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(rustix::io::Errno::LOOP.into());
             }
-            Err(error) => return Err(error),
-        };
-        let found = RootPath::default().join(found.as_os_str().as_bytes()).map_err(io::Error::other)?;
-        let Some((above, name)) = found.split_last() else { return Ok((dir.try_clone()?, None)) };
-        let mut here = dir.try_clone()?;
-        for part in above.parts() {
-            here = self.step(&here, OsStr::from_bytes(part))?;
+            let name = match part.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    way.up()?;
+                    continue;
+                }
+                name => OsStr::from_bytes(name),
+            };
+            self.check_name(&way.here, name)?;
+            if is_part_name(&part) {
+                return Err(io::Error::other(reserved(&part)));
+            }
+            let is_last = rest.is_empty();
+            if !is_last && way.down(name)? {
+                continue;
+            }
+            match rustix::fs::readlinkat(&way.here, name, Vec::new()) {
+                Ok(target) if links < LINKS_MAX => {
+                    links += 1;
+                    let target = target.as_bytes();
+                    if target.starts_with(b"/") {
+                        return Err(leads_out());
+                    }
+                    // A slash at its end leaves an empty part behind it: what is in front of that has to be a directory.
+                    rest.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
+                }
+                Ok(_) => return Err(rustix::io::Errno::LOOP.into()),
+                // No symlink.
+                Err(rustix::io::Errno::INVAL) if is_last => {
+                    return Ok(Resolved { dir: way.here, above: way.names, name: Some(name.to_owned()) });
+                }
+                Err(rustix::io::Errno::INVAL) => return Err(rustix::io::Errno::NOTDIR.into()),
+                Err(error) => return Err(error.into()),
+            }
         }
-        self.check_name(&here, &name)?;
-        Ok((here, Some(name)))
-    }
-
-    /// Refuses the first part of `path` that is not there, if its name is not accepted: a name that is there and one that
-    /// is not get the same answer.
-    fn check_missing(&self, dir: &Dir, path: &Path) -> io::Result<()> {
-        let parts: Vec<&OsStr> = path.iter().collect();
-        let first = |count: usize| parts.iter().take(count).collect::<PathBuf>();
-        // Halving finds it, as in `open_deepest`.
-        let (mut there, mut missing) = (0, parts.len());
-        while missing - there > 1 {
-            let middle = there.midpoint(missing);
-            if dir.canonicalize(first(middle)).is_ok() { there = middle } else { missing = middle }
-        }
-        let deepest = if there == 0 { dir.try_clone()? } else { self.open_dir_at(dir, &first(there))? };
-        parts.get(there).map_or(Ok(()), |name| self.check_name(&deepest, name))
+        Ok(Resolved { dir: way.here, above: way.names, name: None })
     }
 
     /// One directory down; it need not be readable.
     fn step(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
         self.check_name(dir, name)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Dir::from_std_file(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into()))
+        Ok(step(dir, name)?)
     }
 
     /// Opens `path` below `dir`, which lies in this root, wherever its symlinks lead below `dir`.
     ///
     /// # Errors
-    /// As [`resolve_in`](Self::resolve_in).
+    /// It does not exist, leads out, or a name on the way is not accepted.
     pub fn open_in(&self, dir: &Dir, path: &Path, flags: OFlags) -> io::Result<File> {
         if self.guarded.is_none() {
             let options = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).clone();
             return dir.open_with(path, &options);
         }
-        let (dir, name) = self.resolve_in(dir, path)?;
+        let Resolved { dir, name, .. } = self.resolve_in(dir, path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
         let name = name.as_deref().unwrap_or(OsStr::new("."));
         Ok(File::from_std(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into()))
@@ -257,14 +274,14 @@ impl Root {
     /// The directory `path` below `dir`, as [`open_in`](Self::open_in).
     ///
     /// # Errors
-    /// As [`resolve_in`](Self::resolve_in), or it is no directory.
+    /// As [`open_in`](Self::open_in), or it is no directory.
     pub fn open_dir_at(&self, dir: &Dir, path: &Path) -> io::Result<Dir> {
         if self.guarded.is_none() {
             return dir.open_dir(path);
         }
         match self.resolve_in(dir, path)? {
-            (dir, None) => Ok(dir),
-            (above, Some(name)) => self.step(&above, &name),
+            Resolved { dir, name: None, .. } => Ok(dir),
+            Resolved { dir, name: Some(name), .. } => self.step(&dir, &name),
         }
     }
 
@@ -355,10 +372,11 @@ impl Root {
     /// # Errors
     /// It does not exist or leads out of the root.
     pub fn canonical(&self, path: &RootPath) -> Result<RootPath, Refusal> {
-        let found = self.dir.canonicalize(path.as_path()).map_err(|error| refusal(path, &error))?;
-        if self.guarded.is_some() {
-            self.resolve_in(&self.dir, &found).map_err(|error| refusal(path, &error))?;
-        }
+        let found = match &self.guarded {
+            None => self.dir.canonicalize(path.as_path()),
+            Some(_) => self.resolve_in(&self.dir, path.as_path()).map(|found| found.path()),
+        };
+        let found = found.map_err(|error| refusal(path, &error))?;
         RootPath::default().join(found.as_os_str().as_bytes())
     }
 
@@ -404,8 +422,12 @@ impl Root {
     /// # Errors
     /// It leads out of the root, or it cannot be told where it leads: it may be somebody's directory.
     pub fn goes_into(&self, path: &RootPath) -> Result<bool, Refusal> {
-        match self.dir.metadata(path.as_path()) {
-            Ok(metadata) => Ok(metadata.is_dir()),
+        let is_dir = match &self.guarded {
+            None => self.dir.metadata(path.as_path()).map(|metadata| metadata.is_dir()),
+            Some(_) => self.open_dir_at(&self.dir, path.as_path()).map(|_| true),
+        };
+        match is_dir {
+            Ok(is_dir) => Ok(is_dir),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
             Err(error) => Err(refusal(path, &error)),
         }
@@ -622,6 +644,83 @@ impl Hidden {
     }
 }
 
+/// Where a path leads.
+#[derive(Debug)]
+struct Resolved {
+    /// The directory in which it is...
+    dir: Dir,
+    /// ... the names that lead to that...
+    above: Vec<OsString>,
+    /// ... and its name there; `None`: it is that directory.
+    name: Option<OsString>,
+}
+
+impl Resolved {
+    fn path(&self) -> PathBuf {
+        self.above.iter().chain(&self.name).collect()
+    }
+}
+
+/// How far a path has been followed.
+#[derive(Debug)]
+struct Way {
+    here: Dir,
+    /// The names that lead here.
+    names: Vec<OsString>,
+    /// The directories in which those names are. They are not kept open: a path may have more parts than there are
+    /// descriptors.
+    above: Vec<(u64, u64)>,
+}
+
+impl Way {
+    fn from(dir: &Dir) -> io::Result<Self> {
+        Ok(Self { here: dir.try_clone()?, names: Vec::new(), above: Vec::new() })
+    }
+
+    /// Goes down into a directory; `false`: it is none, and may be a symlink.
+    fn down(&mut self, name: &OsStr) -> io::Result<bool> {
+        let below = match step(&self.here, name) {
+            Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => return Ok(false),
+            below => below?,
+        };
+        self.above.push(identity_of(&self.here)?);
+        self.names.push(name.to_owned());
+        self.here = below;
+        Ok(true)
+    }
+
+    /// Goes back up.
+    fn up(&mut self) -> io::Result<()> {
+        let above = self.above.pop().ok_or_else(leads_out)?;
+        self.names.pop();
+        let up = open_up(&self.here)?;
+        // A directory that was moved meanwhile has another one above it, which may lie outside.
+        if identity_of(&up)? != above {
+            return Err(io::Error::other("a directory on the way was moved just now; ask again"));
+        }
+        self.here = up;
+        Ok(())
+    }
+}
+
+/// The directory `name` of `dir`, as a mere path; a symlink is none.
+fn step(dir: &Dir, name: &OsStr) -> rustix::io::Result<Dir> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(Dir::from_std_file(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into()))
+}
+
+/// The directory above `dir`, as a mere path. It may lie outside the root: nothing may be opened through it before it
+/// was found to be inside.
+fn open_up(dir: &Dir) -> rustix::io::Result<Dir> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(Dir::from_std_file(rustix::fs::openat(dir, "..", flags, rustix::fs::Mode::empty())?.into()))
+}
+
+/// The refusal to leave a directory, as cap-std has it: a kind and no errno.
+fn leads_out() -> io::Error {
+    io::ErrorKind::PermissionDenied.into()
+}
+
 /// Whether `dir` is the directory `wanted`, or lies in it, however deep.
 fn lies_in(dir: &Dir, wanted: (u64, u64)) -> io::Result<bool> {
     let mut above = dir.try_clone()?;
@@ -635,10 +734,8 @@ fn lies_in(dir: &Dir, wanted: (u64, u64)) -> io::Result<bool> {
         if last.replace(here) == Some(here) {
             return Ok(false);
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // The server's own way up, not a stranger's: nothing is opened through it.
-        let up = rustix::fs::openat(&above, "..", flags, rustix::fs::Mode::empty())?;
-        above = Dir::from_std_file(up.into());
+        above = open_up(&above)?;
     }
 }
 
@@ -848,6 +945,123 @@ mod tests {
         // A directory of the home that is the root itself was meant.
         let root = Root::open(&home.join(".config")).unwrap().guarding(&home).unwrap();
         assert!(root.open_dir(&at("/autostart")).is_ok());
+    }
+
+    #[test]
+    fn a_symlink_does_not_tell_which_dot_names_of_a_home_directory_are_there() {
+        let above = tempfile::tempdir().unwrap();
+        let home = above.path().join("ann");
+        std::fs::create_dir_all(home.join("sub")).unwrap();
+        std::fs::create_dir_all(home.join(".ssh/keys")).unwrap();
+        for file in [".ssh/id", ".bashrc", "notes"] {
+            std::fs::write(home.join(file), "x").unwrap();
+        }
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, home.join(name)).unwrap();
+        // The first of each pair is there, the second is not.
+        let pairs = [
+            (".bashrc", ".zshrc"),
+            (".ssh/id", ".ssh/id2"),
+            (".ssh/keys", ".ssh/other"),
+            (".ssh", ".gnupg"),
+            ("sub/../.ssh/id", "sub/../.ssh/id2"),
+            (".ssh/id", ".gnupg/id"),
+            (".ssh/id/x", ".ssh/id2/x"),
+            (".ssh/", ".gnupg/"),
+        ];
+        for (number, (there, missing)) in pairs.iter().enumerate() {
+            for (target, which) in [(there, "there"), (missing, "missing")] {
+                link(target, &format!("{which}-{number}"));
+                link(&format!("{which}-{number}"), &format!("chain-{which}-{number}"));
+                link(&format!("../{target}"), &format!("sub/{which}-{number}"));
+            }
+        }
+        let codes = |root: &Root, path: &RootPath| {
+            let notes = path.join(b"/notes").unwrap();
+            let code = |refusal: Refusal| refusal.code;
+            [
+                root.open_file(path).map(drop).map_err(code),
+                root.open_dir(path).map(drop).map_err(code),
+                root.canonical(path).map(drop).map_err(code),
+                root.goes_into(path).map(drop).map_err(code),
+                root.symlink_metadata(&path.join(b"x").unwrap()).map(drop).map_err(code),
+                root.make_dir(&path.join(b"x").unwrap(), true).map_err(code),
+                root.rename(&notes, path).map(drop).map_err(code),
+                root.remove(&path.join(b"x").unwrap(), true, &|_, _| true).map_err(code),
+            ]
+        };
+        let refused = [const { Err(ErrorCode::Permission) }; 8];
+        for (shown, prefix) in [(home.as_path(), ""), (above.path(), "/ann")] {
+            let root = Root::open(shown).unwrap().guarding(&home).unwrap();
+            for number in 0..pairs.len() {
+                for form in ["", "/chain-", "/sub/"] {
+                    for which in ["there", "missing"] {
+                        let path = at(&format!("{prefix}/{}{which}-{number}", form.trim_start_matches('/')));
+                        assert_eq!(codes(&root, &path), refused, "{path}");
+                        assert!(!root.is_dir(&path), "{path}");
+                    }
+                }
+            }
+        }
+        assert!(home.join("notes").exists());
+    }
+
+    #[test]
+    fn symlinks_in_a_guarded_root_are_followed_as_the_system_follows_them() {
+        let home = tempfile::tempdir().unwrap();
+        let plain = Root::open(home.path()).unwrap();
+        let root = Root::open(home.path()).unwrap().guarding(home.path()).unwrap();
+        std::fs::create_dir_all(home.path().join("a/b/c")).unwrap();
+        std::fs::write(home.path().join("a/file"), "x").unwrap();
+        let mut names = vec!["a/b".to_owned(), "a/file".to_owned(), "a/file/x".to_owned(), "no/such".to_owned()];
+        let targets = [
+            "a",
+            "a/",
+            "a/.",
+            "a/file",
+            "a/file/",
+            "a/file/.",
+            "a/b/../file",
+            "a/b/c/../..",
+            "..",
+            "a/../..",
+            "/etc",
+            ".",
+            "nowhere",
+            "nowhere/..",
+            "self",
+            "a/b/c/../../../a/b",
+            "./a//b",
+            "a/b/up",
+            "l0/b",
+            "l3/x",
+        ];
+        std::os::unix::fs::symlink("../../a/file", home.path().join("a/b/up")).unwrap();
+        for (number, target) in targets.iter().enumerate() {
+            let name = format!("l{number}");
+            std::os::unix::fs::symlink(if *target == "self" { &name } else { *target }, home.path().join(&name))
+                .unwrap();
+            names.extend([format!("{name}/b"), format!("{name}/file"), name]);
+        }
+        let mut last = "a".to_owned();
+        for number in 0..=LINKS_MAX {
+            let name = format!("chain{number}");
+            std::os::unix::fs::symlink(&last, home.path().join(&name)).unwrap();
+            names.push(name.clone());
+            last = name;
+        }
+        for name in names {
+            let path = at(&name);
+            let ended = |root: &Root| {
+                let code = |refusal: Refusal| refusal.code;
+                (
+                    root.open_file(&path).map(drop).map_err(code),
+                    root.open_dir(&path).map(drop).map_err(code),
+                    root.canonical(&path).map_err(code),
+                    root.goes_into(&path).map_err(code),
+                )
+            };
+            assert_eq!(ended(&root), ended(&plain), "{name}");
+        }
     }
 
     #[test]

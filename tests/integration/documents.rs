@@ -249,6 +249,8 @@ fn the_limits_on_the_map_are_the_codes() {
         ("RESULTS_LEN_MAX", mib(landline::cli::transfer::RESULTS_LEN_MAX)),
         ("DEPTH_MAX", trees::walk::DEPTH_MAX.to_string()),
         ("REMOVE_DEPTH_MAX", root::REMOVE_DEPTH_MAX.to_string()),
+        ("LINKS_MAX", root::LINKS_MAX.to_string()),
+        ("STEPS_MAX", root::STEPS_MAX.to_string()),
         ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),
         ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),
         ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
