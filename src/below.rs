@@ -13,6 +13,8 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
+/// Directories inside one another that a copy, a mirror and a removal go down.
+pub const DEPTH_MAX: usize = 512;
 /// Directories that one tree keeps open.
 pub const DIRS_OPEN_MAX: usize = 128;
 

@@ -16,14 +16,11 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, OFlags};
 
-use crate::below::{self, Below, split};
+use crate::below::{self, Below, DEPTH_MAX, split};
 use crate::wire::error::{ErrorCode, Refusal};
 
 /// Longest path that is looked at, in bytes: Linux' `PATH_MAX`.
 pub const PATH_LEN_MAX: usize = 4_096;
-
-/// Directories inside one another that a removal goes down: as many as a copy goes.
-pub const REMOVE_DEPTH_MAX: usize = 512;
 
 /// Symlinks that are followed on the way of one path in a guarded root: as many as Linux follows.
 pub const LINKS_MAX: usize = 40;
@@ -533,8 +530,8 @@ impl Root {
                 continue;
             }
             let inner = [here.as_slice(), b"/", &name].concat();
-            if levels.len() >= REMOVE_DEPTH_MAX {
-                let text = format!("{path}: is over {REMOVE_DEPTH_MAX} directories deep; remove the inner ones first");
+            if levels.len() >= DEPTH_MAX {
+                let text = format!("{path}: is over {DEPTH_MAX} directories deep; remove the inner ones first");
                 return Err(Refusal::new(ErrorCode::Failed, text));
             }
             let names = below::names_in(&open(&inner)?.dir).map_err(refused)?;

@@ -10,8 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::filter::Filter;
 use super::place::{Obstacle, Place};
-use super::walk::DEPTH_MAX;
-use crate::below::split;
+use crate::below::{DEPTH_MAX, split};
 use crate::memory::{Budget, ENTRY_COST, Over};
 
 /// What is in a directory takes so much of a [`Listed`], in bytes: its digest in a tree that is two thirds full.

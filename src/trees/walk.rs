@@ -22,15 +22,12 @@ use super::Entry;
 use super::filter::Filter;
 use super::first::{Earlier, FIRST_WINS, First, MET_MAX};
 use super::glob::{self, means_contents};
-use crate::below::Below;
+use crate::below::{Below, DEPTH_MAX};
 use crate::memory::{Budget, ENTRY_COST};
 use crate::root::{Root, RootPath, advised, is_part_name, refusal};
 use crate::session::Session;
 use crate::wire::error::{ErrorCode, Refusal};
 use crate::wire::message::Kind;
-
-/// Directories inside one another that a walk goes down, with an open descriptor each.
-pub const DEPTH_MAX: usize = 512;
 
 /// Directories that are kept at hand for the files in them.
 const DIRS_AT_HAND: usize = 64;
