@@ -3,8 +3,8 @@
 //! of environment variables.
 //!
 //! When the file is full it becomes `FILE.1`, what was that `FILE.2`, and so on: [`GENERATIONS_MAX`] of them are kept. What
-//! guests are refused is not in it, and of a peer's refusals so many in an interval: nobody erases what was done by
-//! flooding it with what was not.
+//! guests are refused is not in it; of a peer's refusals, and of what is done for guests, so many in an interval, and the
+//! rest counted: nobody erases what was done by flooding it with what was not, nor a guest what peers did.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::printable::{AUDITED_LEN_MAX, cut, json_line};
+use crate::printable::{AUDITED_LEN_MAX, LOGGED_LEN_MAX, cut, json_line};
 use crate::trust::Peer;
 use crate::trust::home::{HomeError, check_private_file};
 use crate::trust::identity::Fingerprint;
@@ -41,14 +41,16 @@ struct Open {
     complained: Option<Instant>,
 }
 
+/// A guest's `kind`.
+const GUEST: &str = "guest";
 /// How often that is said.
 const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// One line of it.
 #[derive(Debug, Default, Serialize)]
 pub struct Record<'r> {
-    /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (refusals like
-    /// others before them, counted).
+    /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (refusals, or requests of
+    /// guests, like others before them, counted).
     pub event: &'r str,
     /// The line's number in the server's log.
     pub line: u64,
@@ -83,10 +85,16 @@ impl<'r> Record<'r> {
         Self { event: "summed", kind: "known", name: Some(name), fingerprint, outcome, ..Self::default() }
     }
 
-    /// No text of it longer than the log keeps.
+    /// What was done for guests of `address` that was counted and has no lines of its own.
+    pub fn summed_of_guests(address: &'r str, outcome: &'r str) -> Self {
+        Self { event: "summed", kind: GUEST, address, outcome, ..Self::default() }
+    }
+
+    /// No text of it longer than the log keeps; a guest's are as short as in the server's log.
     fn cut(&self) -> Cut<'_> {
+        let limit = if self.kind == GUEST { LOGGED_LEN_MAX } else { AUDITED_LEN_MAX };
         let [address, cwd, about, outcome] =
-            [self.address, self.cwd, self.about, self.outcome].map(|text| cut(text, AUDITED_LEN_MAX));
+            [self.address, self.cwd, self.about, self.outcome].map(|text| cut(text, limit));
         Cut { address, cwd, about, outcome }
     }
 }
@@ -192,7 +200,7 @@ pub fn parts_of(peer: &Peer) -> (&'static str, Option<&str>, Option<String>) {
     match peer {
         Peer::Own => ("own", None, None),
         Peer::Known { name, fingerprint } => ("known", Some(name), Some(fingerprint.to_string())),
-        Peer::Guest { fingerprint, .. } => ("guest", None, fingerprint.as_ref().map(ToString::to_string)),
+        Peer::Guest { fingerprint, .. } => (GUEST, None, fingerprint.as_ref().map(ToString::to_string)),
     }
 }
 
@@ -271,5 +279,8 @@ mod tests {
         let added = fs::metadata(&path).unwrap().len() - before;
         assert!(added < 3 * AUDITED_LEN_MAX as u64 + 1_000, "{added}");
         assert!(lines(&path).last().unwrap()["about"].as_str().unwrap().ends_with("... (60000 bytes in all)"));
+        audit.record(&Record { kind: GUEST, about: &long, outcome: &long, cwd: &long, ..Record::default() });
+        let added = fs::metadata(&path).unwrap().len() - before - added;
+        assert!(added < 3 * LOGGED_LEN_MAX as u64 + 1_000, "{added}");
     }
 }

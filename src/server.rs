@@ -26,7 +26,7 @@ use crate::limits::{CommandCaps, CommandSlots};
 use crate::line::Line;
 use crate::memory::{Pool, Pools};
 use crate::net::Stream;
-use crate::net::budget::{LogBudget, Unwritten, Whose};
+use crate::net::budget::{Counted, Kind, LogBudget, Unwritten};
 use crate::net::gate::{Caps, Full, Gate, Place, Rank};
 use crate::net::listen::{Door, Handler, Listener, STACK_LEN, accept_loop};
 use crate::net::open::{OpenLine, OpenLines};
@@ -248,18 +248,20 @@ impl Server {
 
     /// Tells of the lines that were not written to the logs, when their interval is over or at the `end`.
     fn tell_unwritten(&self, end: bool) {
-        for Unwritten { whose, label, count } in self.gate.log_budget().take_unwritten(end) {
+        for Unwritten { kind, label, count } in self.gate.log_budget().take_unwritten(end) {
             let who = label.as_str();
-            match whose {
-                Some(Whose::Guest(_)) => tracing::info!(who, count, "requests of guests: and {count} more like it"),
-                Some(Whose::Key(key)) => {
-                    tracing::info!(who, count, "refused requests: and {count} more like it");
-                    if let Some(audit) = &self.audit {
-                        let outcome = format!("refused: {count} more like those before");
-                        audit.record(&Record::summed(who, &Fingerprint::of_bytes(key), &outcome));
-                    }
+            let record = |record: &Record<'_>| self.audit.as_ref().map_or((), |audit| audit.record(record));
+            match kind {
+                Kind::Guests => {
+                    tracing::info!(who, count, "requests of guests: and {count} more like it");
+                    record(&Record::summed_of_guests(who, &format!("{count} more like those before")));
                 }
-                Some(Whose::Address(_)) | None => {
+                Kind::Peer(key) => {
+                    tracing::info!(who, count, "refused requests: and {count} more like it");
+                    let outcome = format!("refused: {count} more like those before");
+                    record(&Record::summed(who, &Fingerprint::of_bytes(key), &outcome));
+                }
+                Kind::Strangers => {
                     tracing::info!(who, count, "strangers and what they were refused: and {count} more like it");
                 }
             }
@@ -314,8 +316,10 @@ impl Server {
         let user = stream.peer_user().map_or(String::new(), |user| format!("user {user}"));
         let (id, address) = (open.id(), stream.peer_address() + &user);
         let entrance = if stream.is_at_loopback() { Entrance::Loopback } else { Entrance::Network };
-        let is_logged = self.gate.log_budget().allows(Whose::Address(place.origin()), || place.origin().to_string());
-        let mut caller = Connection { open, place, address, local: stream.local_address(), entrance, is_logged };
+        let counted = self.gate.log_budget().count_stranger(place.origin());
+        let is_logged = counted.is_allowed;
+        let mut caller =
+            Connection { open, place, address, local: stream.local_address(), entrance, counted, is_logged };
         if is_logged {
             caller.log_connected();
         }
@@ -614,6 +618,8 @@ struct Connection {
     /// This end's address.
     local: String,
     entrance: Entrance,
+    /// How it was counted as a stranger's.
+    counted: Counted,
     /// Whether the log has it: strangers write only so many lines.
     is_logged: bool,
 }
@@ -631,7 +637,7 @@ impl Connection {
 
     /// The log has every connection of those who are known, however many strangers come.
     fn note_known(&mut self, budget: &LogBudget) {
-        budget.forgive(Whose::Address(self.place.origin()), self.is_logged);
+        budget.forgive(&self.counted);
         if !std::mem::replace(&mut self.is_logged, true) {
             self.log_connected();
         }

@@ -132,11 +132,10 @@ impl Session {
     /// Writes the log's line for one request. Text is logged as text and never as a finished line: the
     /// log puts it in quotes, cuts it and escapes what is odd in it, each format in its own way.
     pub fn log(&self, request: &Request<'_>) {
-        // What was done for a guest is on record, as long as the log's share of it is not used up.
-        if let Peer::Guest { .. } = self.peer
-            && !self.budgeted(Whose::Guest(self.origin))
-        {
-            return self.audit("ended", request);
+        // What was done for a guest is on record, as long as the guests' share of the logs is not used up: the audit log
+        // would keep nothing of what peers did otherwise.
+        if self.is_guest() && !self.budgeted(Whose::Guest(self.origin)) {
+            return;
         }
         self.write(request);
         self.audit("ended", request);
@@ -154,9 +153,13 @@ impl Session {
             return;
         }
         self.write(request);
-        if self.report.is_rare || !matches!(self.peer, Peer::Guest { .. }) {
+        if self.report.is_rare || !self.is_guest() {
             self.audit("ended", request);
         }
+    }
+
+    fn is_guest(&self) -> bool {
+        matches!(self.peer, Peer::Guest { .. })
     }
 
     fn budgeted(&self, whose: Whose) -> bool {
@@ -182,6 +185,10 @@ impl Session {
 
     /// Records that something begins which may end the server before it ends itself: a command.
     pub fn log_begin(&self, verb: &str) {
+        // Its end will be counted.
+        if self.is_guest() && !self.gate.log_budget().has_room_for_guest(self.origin) {
+            return;
+        }
         let begun = Request { verb, elapsed: Duration::ZERO, received: 0, sent: 0, outcome: "" };
         self.audit("began", &begun);
     }

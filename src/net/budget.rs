@@ -20,7 +20,9 @@ pub const PEER_LINES_MAX: u32 = 100;
 pub const GUEST_LINES_MAX: u32 = 1_000;
 /// See [`GUEST_LINES_MAX`].
 pub const GUESTS_LINES_MAX: u32 = 5_000;
-/// Addresses and peers whose lines are counted by themselves in one interval; those beyond are counted together.
+/// Addresses of strangers, and of guests, whose lines are counted by themselves in one interval; those beyond are counted
+/// together. Known peers have a table of their own, which is as long as the list of peers at most: no number of strangers
+/// takes a peer's lines.
 const COUNTED_MAX: usize = 256;
 
 /// Whose lines are counted.
@@ -34,15 +36,36 @@ pub enum Whose {
     Key([u8; 32]),
 }
 
+/// What kind of lines were counted and not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Connections of strangers, and what they were refused.
+    Strangers,
+    /// What was done for guests.
+    Guests,
+    /// What a known peer was refused, by its key.
+    Peer([u8; 32]),
+}
+
 /// What was counted and not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwritten {
-    /// Whose; `None`: of all those that were not counted by themselves.
-    pub whose: Option<Whose>,
-    /// What it is called in the log.
+    /// Of what kind.
+    pub kind: Kind,
+    /// Whose, as the log calls it.
     pub label: String,
     /// How many lines.
     pub count: u64,
+}
+
+/// One connection that was counted as a stranger's, until it is known to be no stranger's.
+#[derive(Debug)]
+pub struct Counted {
+    /// Whether its line may be written.
+    pub is_allowed: bool,
+    origin: Origin,
+    /// The interval in which it was counted.
+    interval: u64,
 }
 
 /// The counts of the present interval.
@@ -53,14 +76,22 @@ pub struct LogBudget {
 
 #[derive(Debug, Default)]
 struct Spent {
+    /// How many intervals were before this one.
+    interval: u64,
     /// When the interval began: with its first line.
     since: Option<Instant>,
-    by: HashMap<Whose, Lines>,
-    /// Of all strangers.
+    strangers: Crowd,
+    guests: Crowd,
+    peers: HashMap<[u8; 32], Lines>,
+}
+
+/// Those who share a limit.
+#[derive(Debug, Default)]
+struct Crowd {
+    by: HashMap<Origin, Lines>,
+    /// Lines of all of them.
     written: u32,
-    /// Of all guests that were served.
-    served: u32,
-    /// Of those that are not counted by themselves.
+    /// Lines of those that are not counted by themselves, none of them written.
     others: u64,
 }
 
@@ -71,6 +102,75 @@ struct Lines {
     unwritten: u64,
 }
 
+impl Lines {
+    fn called(label: String) -> Self {
+        Self { label, ..Self::default() }
+    }
+
+    fn count(&mut self, is_allowed: bool) {
+        self.written += u32::from(is_allowed);
+        self.unwritten += u64::from(!is_allowed);
+    }
+}
+
+impl Crowd {
+    /// Whether one more line may be written for `origin`, of which `limit` may be, and `limit_all` of all.
+    fn has_room(&self, origin: Origin, (limit, limit_all): (u32, u32)) -> bool {
+        let is_below = match self.by.get(&origin) {
+            Some(lines) => lines.written < limit,
+            None => self.by.len() < COUNTED_MAX,
+        };
+        is_below && self.written < limit_all
+    }
+
+    fn count(&mut self, origin: Origin, label: impl FnOnce() -> String, limits: (u32, u32)) -> bool {
+        let is_allowed = self.has_room(origin, limits);
+        if self.by.len() >= COUNTED_MAX && !self.by.contains_key(&origin) {
+            self.others += 1;
+        } else {
+            self.by.entry(origin).or_insert_with(|| Lines::called(label())).count(is_allowed);
+            self.written += u32::from(is_allowed);
+        }
+        is_allowed
+    }
+
+    fn forgive(&mut self, origin: Origin, was_allowed: bool) {
+        match self.by.get_mut(&origin) {
+            Some(lines) if was_allowed => {
+                lines.written = lines.written.saturating_sub(1);
+                self.written = self.written.saturating_sub(1);
+            }
+            Some(lines) => lines.unwritten = lines.unwritten.saturating_sub(1),
+            None => self.others = self.others.saturating_sub(1),
+        }
+    }
+
+    /// What is told of it does not grow with those who come either.
+    fn tell(self, kind: Kind, told: &mut Vec<Unwritten>) {
+        let mut unwritten = unwritten(self.by.into_values().map(|lines| (kind, lines)));
+        let beyond = unwritten.split_off(unwritten.len().min(TOLD_MAX));
+        let rest = self.others + beyond.iter().map(|one| one.count).sum::<u64>();
+        told.extend(unwritten);
+        if rest > 0 {
+            told.push(Unwritten { kind, label: "other addresses".into(), count: rest });
+        }
+    }
+}
+
+/// Addresses that are told of by themselves at the end of an interval, of strangers and of guests.
+const TOLD_MAX: usize = 20;
+
+fn unwritten(lines: impl Iterator<Item = (Kind, Lines)>) -> Vec<Unwritten> {
+    let lines = lines.filter(|(_, lines)| lines.unwritten > 0);
+    let mut unwritten: Vec<_> =
+        lines.map(|(kind, Lines { label, unwritten: count, .. })| Unwritten { kind, label, count }).collect();
+    unwritten.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.label.cmp(&b.label)));
+    unwritten
+}
+
+const STRANGER_LIMITS: (u32, u32) = (STRANGER_LINES_MAX, STRANGERS_LINES_MAX);
+const GUEST_LIMITS: (u32, u32) = (GUEST_LINES_MAX, GUESTS_LINES_MAX);
+
 impl LogBudget {
     /// Whether one more line may be written for `whose`, which the log calls `label`; if not, it was counted.
     pub fn allows(&self, whose: Whose, label: impl FnOnce() -> String) -> bool {
@@ -80,39 +180,37 @@ impl LogBudget {
     fn allows_at(&self, whose: Whose, label: impl FnOnce() -> String, now: Instant) -> bool {
         let mut spent = self.spent();
         spent.since.get_or_insert(now);
-        if spent.by.len() >= COUNTED_MAX && !spent.by.contains_key(&whose) {
-            spent.others += 1;
-            return false;
-        }
-        let Spent { by, written, served, .. } = &mut *spent;
-        let lines = by.entry(whose).or_insert_with(|| Lines { label: label(), ..Lines::default() });
-        let (limit, all) = match whose {
-            Whose::Address(_) => (STRANGER_LINES_MAX, Some((written, STRANGERS_LINES_MAX))),
-            Whose::Guest(_) => (GUEST_LINES_MAX, Some((served, GUESTS_LINES_MAX))),
-            Whose::Key(_) => (PEER_LINES_MAX, None),
-        };
-        let is_allowed = lines.written < limit && all.as_ref().is_none_or(|(written, limit)| **written < *limit);
-        if is_allowed {
-            lines.written += 1;
-            if let Some((written, _)) = all {
-                *written += 1;
+        match whose {
+            Whose::Address(origin) => spent.strangers.count(origin, label, STRANGER_LIMITS),
+            Whose::Guest(origin) => spent.guests.count(origin, label, GUEST_LIMITS),
+            Whose::Key(key) => {
+                let lines = spent.peers.entry(key).or_insert_with(|| Lines::called(label()));
+                let is_allowed = lines.written < PEER_LINES_MAX;
+                lines.count(is_allowed);
+                is_allowed
             }
-        } else {
-            lines.unwritten += 1;
         }
-        is_allowed
     }
 
-    /// Takes back what [`allows`](Self::allows) has counted: it was no stranger.
-    pub fn forgive(&self, whose: Whose, was_allowed: bool) {
+    /// Whether one more line of what is done for a guest of `origin` may be written; it is not counted.
+    pub fn has_room_for_guest(&self, origin: Origin) -> bool {
+        self.spent().guests.has_room(origin, GUEST_LIMITS)
+    }
+
+    /// Counts a connection as a stranger's, until it says who it is.
+    pub fn count_stranger(&self, origin: Origin) -> Counted {
         let mut spent = self.spent();
-        let Spent { by, written, .. } = &mut *spent;
-        let Some(lines) = by.get_mut(&whose) else { return };
-        if was_allowed {
-            lines.written = lines.written.saturating_sub(1);
-            *written = written.saturating_sub(u32::from(matches!(whose, Whose::Address(_))));
-        } else {
-            lines.unwritten = lines.unwritten.saturating_sub(1);
+        spent.since.get_or_insert_with(Instant::now);
+        let is_allowed = spent.strangers.count(origin, || origin.to_string(), STRANGER_LIMITS);
+        Counted { is_allowed, origin, interval: spent.interval }
+    }
+
+    /// Takes back what [`count_stranger`](Self::count_stranger) has counted: it was no stranger. What was told with its
+    /// interval is not taken from the next one.
+    pub fn forgive(&self, counted: &Counted) {
+        let mut spent = self.spent();
+        if spent.interval == counted.interval {
+            spent.strangers.forgive(counted.origin, counted.is_allowed);
         }
     }
 
@@ -127,27 +225,14 @@ impl LogBudget {
         if !is_over {
             return Vec::new();
         }
-        let Spent { by, others, .. } = std::mem::take(&mut *spent);
+        let next = Spent { interval: spent.interval + 1, ..Spent::default() };
+        let Spent { strangers, guests, peers, .. } = std::mem::replace(&mut *spent, next);
         drop(spent);
-        let mut unwritten: Vec<Unwritten> = by
-            .into_iter()
-            .filter(|(_, lines)| lines.unwritten > 0)
-            .map(|(whose, lines)| Unwritten { whose: Some(whose), label: lines.label, count: lines.unwritten })
-            .collect();
-        unwritten.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.label.cmp(&b.label)));
-        // What is told of it does not grow with those who come either; who is known is told by name.
-        let mut told = 0;
-        let mut rest = others;
-        unwritten.retain(|one| {
-            let is_told = matches!(one.whose, Some(Whose::Key(_))) || told < STRANGER_LINES_MAX;
-            told += 1;
-            rest += if is_told { 0 } else { one.count };
-            is_told
-        });
-        if rest > 0 {
-            unwritten.push(Unwritten { whose: None, label: "other addresses".into(), count: rest });
-        }
-        unwritten
+        // Who is known is told by name.
+        let mut told = unwritten(peers.into_iter().map(|(key, lines)| (Kind::Peer(key), lines)));
+        guests.tell(Kind::Guests, &mut told);
+        strangers.tell(Kind::Strangers, &mut told);
+        told
     }
 
     fn spent(&self) -> MutexGuard<'_, Spent> {
@@ -169,39 +254,81 @@ mod tests {
         (0..times).map(|_| u32::from(budget.allows_at(whose, || format!("{whose:?}"), now))).sum()
     }
 
+    fn origin(n: u32) -> Origin {
+        Origin::Network(std::net::Ipv4Addr::from_bits(n + 0x0a00_0000).into())
+    }
+
     #[test]
     fn each_address_has_its_lines_and_the_rest_is_told_in_one() {
         let budget = LogBudget::default();
         let start = Instant::now();
         assert_eq!(allowed(&budget, address(1), 12_345 + STRANGER_LINES_MAX, start), STRANGER_LINES_MAX);
         assert_eq!(allowed(&budget, address(2), 3, start), 3, "another address is heard all the same");
-        // Whoever turns out to be known is not counted.
-        allowed(&budget, address(1), 1, start);
-        budget.forgive(address(1), false);
+        // A peer that turns out to be known is not counted.
+        budget.forgive(&budget.count_stranger(origin(1)));
         assert_eq!(budget.take_unwritten_at(false, start + NO_TIME), []);
         let told = budget.take_unwritten_at(false, start + LOG_INTERVAL);
-        assert_eq!((told.len(), told[0].count, told[0].whose), (1, 12_345, Some(address(1))));
+        assert_eq!((told.len(), told[0].count, told[0].kind), (1, 12_345, Kind::Strangers));
         assert_eq!(allowed(&budget, address(1), 2, start + LOG_INTERVAL), 2, "the next interval has begun");
         assert_eq!(budget.take_unwritten_at(true, start + LOG_INTERVAL), []);
     }
 
     #[test]
-    fn many_addresses_write_no_more_together_and_keep_no_peer_silent() {
+    fn what_is_taken_back_is_taken_from_the_interval_in_which_it_was_counted() {
+        let budget = LogBudget::default();
+        let now = Instant::now();
+        let [written, late] = [budget.count_stranger(origin(1)), {
+            allowed(&budget, address(1), STRANGER_LINES_MAX, now);
+            budget.count_stranger(origin(1))
+        }];
+        assert!(written.is_allowed && !late.is_allowed);
+        budget.take_unwritten_at(true, now);
+        // In the next interval the same address has used up its lines, with one beyond.
+        assert_eq!(allowed(&budget, address(1), STRANGER_LINES_MAX + 1, now), STRANGER_LINES_MAX);
+        for counted in [written, late] {
+            budget.forgive(&counted);
+        }
+        assert_eq!(allowed(&budget, address(1), 1, now), 0, "no line of this interval was given back");
+        assert_eq!(budget.take_unwritten_at(true, now)[0].count, 2);
+        // One that was counted with the others is taken from them.
+        for n in 0..300 {
+            allowed(&budget, address(n), 1, now);
+        }
+        let before = budget.spent().strangers.others;
+        budget.forgive(&budget.count_stranger(origin(1_000)));
+        assert_eq!(budget.spent().strangers.others, before);
+    }
+
+    #[test]
+    fn many_addresses_write_no_more_together_and_keep_no_peer_and_no_guest_silent() {
         let budget = LogBudget::default();
         let now = Instant::now();
         let written: u32 = (0..1_000).map(|n| allowed(&budget, address(n), 2, now)).sum();
         assert_eq!(written, STRANGERS_LINES_MAX);
-        assert!(budget.spent().by.len() <= COUNTED_MAX);
+        assert!(budget.spent().strangers.by.len() <= COUNTED_MAX);
         let told = budget.take_unwritten_at(true, now);
-        assert!(told.len() <= usize::try_from(STRANGER_LINES_MAX).unwrap() + 1, "{}", told.len());
+        assert!(told.len() <= TOLD_MAX + 1, "{}", told.len());
         assert_eq!(told.iter().map(|one| one.count).sum::<u64>(), 2_000 - u64::from(STRANGERS_LINES_MAX));
-        // A peer has lines of its own, whoever else makes noise.
-        for n in 0..100 {
+        // A peer has lines of its own, and guests theirs, whoever else makes noise.
+        for n in 0..1_000 {
             allowed(&budget, address(n), 100, now);
         }
-        assert_eq!(allowed(&budget, Whose::Key([1; 32]), 1_000, now), PEER_LINES_MAX);
+        assert_eq!(budget.spent().strangers.by.len(), COUNTED_MAX, "the table is full");
+        assert_eq!(allowed(&budget, Whose::Guest(origin(2_000)), 10, now), 10);
+        for n in 0..1_000 {
+            allowed(&budget, Whose::Guest(origin(n)), 10, now);
+        }
+        assert!(!budget.has_room_for_guest(origin(3_000)) && budget.spent().guests.by.len() == COUNTED_MAX);
+        for n in 1..=2 {
+            assert_eq!(allowed(&budget, Whose::Key([n; 32]), 1_000, now), PEER_LINES_MAX);
+        }
         let told = budget.take_unwritten_at(true, now);
-        let peer = told.iter().find(|one| one.whose == Some(Whose::Key([1; 32]))).unwrap();
-        assert_eq!(peer.count, 1_000 - u64::from(PEER_LINES_MAX));
+        for n in 1..=2 {
+            let peer = told.iter().find(|one| one.kind == Kind::Peer([n; 32])).unwrap();
+            assert_eq!(peer.count, 1_000 - u64::from(PEER_LINES_MAX));
+        }
+        let guests: u64 = told.iter().filter(|one| one.kind == Kind::Guests).map(|one| one.count).sum();
+        let counted_by_itself = u64::try_from(COUNTED_MAX).unwrap() - 1;
+        assert_eq!(guests, (1_000 - counted_by_itself) * 10, "those beyond the table are told together");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use landline::net::budget::{PEER_LINES_MAX, STRANGER_LINES_MAX};
+use landline::net::budget::{GUEST_LINES_MAX, PEER_LINES_MAX, STRANGER_LINES_MAX};
 use landline::serve::{PEER_REFUSALS_MAX, REFUSALS_MAX};
 
 use super::{assert_well, is_timeout, rest_of};
@@ -110,6 +110,38 @@ fn a_known_peers_refusals_are_counted_too_and_erase_nothing() {
         .map(|record| record["outcome"].as_str().unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap())
         .sum();
     assert_eq!(refused + summed, u64::from(2 * PEER_REFUSALS_MAX));
+}
+
+#[test]
+fn what_is_done_for_guests_is_counted_too_and_does_not_turn_the_audit_log_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = dir.path().join("audit");
+    let server = Server::with(&["--guest", "read", "--audit", audit.to_str().unwrap()]);
+    let sent = 3 * usize::try_from(GUEST_LINES_MAX).unwrap();
+    let mut raw = Raw::open(&server);
+    let mut writer = raw.stream.try_clone().unwrap();
+    let path = "./".repeat(300);
+    let all = request(&format!(r#""type":"cd","path":"{path}""#), &[]).repeat(sent);
+    let writing = std::thread::spawn(move || writer.write_all(&all).unwrap());
+    for n in 0..sent {
+        assert_eq!(raw.answer().kind(), "cwd", "{n}");
+    }
+    writing.join().unwrap();
+    drop(raw);
+    assert_well(&server);
+    server.stop();
+    let text = std::fs::read_to_string(&audit).unwrap();
+    assert!(text.lines().all(|line| line.len() < 2_000));
+    let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |event: &'static str| records.iter().filter(move |one| one["kind"] == "guest" && one["event"] == event);
+    // The flood may have taken longer than one interval.
+    let written = of("ended").count();
+    assert!((usize::try_from(GUEST_LINES_MAX).unwrap()..sent).contains(&written), "{written}");
+    let count = |one: &serde_json::Value| one["outcome"].as_str().unwrap().split(' ').next().unwrap().parse::<usize>();
+    assert_eq!(written + of("summed").map(|one| count(one).unwrap()).sum::<usize>(), sent);
+    assert!(of("summed").all(|one| one["address"] != ""), "{text}");
+    // The own user is on record all the same.
+    assert!(records.iter().any(|one| one["kind"] == "own"), "{text}");
 }
 
 /// Whoever is served now and then may be refused as often as it likes.
