@@ -94,11 +94,27 @@ impl Home {
     /// # Errors
     /// It cannot be read.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, HomeError> {
+        self.read_with(name, || ())
+    }
+
+    /// As [`read`](Self::read); `opened` is called between opening and reading.
+    fn read_with(&self, name: &str, opened: impl Fn()) -> Result<Option<Vec<u8>>, HomeError> {
         let path = self.join(name);
-        match open_regular(&path).and_then(|file| contents(&file)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(&path)(error)),
+        let read = || -> io::Result<Option<Vec<u8>>> {
+            let file = open_regular(&path)?;
+            opened();
+            let bytes = contents(&file)?;
+            Ok(is_still_at(&file, &path)?.then_some(bytes))
+        };
+        loop {
+            match read() {
+                Ok(Some(bytes)) => return Ok(Some(bytes)),
+                // It was replaced meanwhile, and emptied: what was read may be its beginning, or nothing. Each new start is
+                // another replacement's, which waits for the disk.
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(&path)(error)),
+            }
         }
     }
 
@@ -293,6 +309,12 @@ fn only_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(special()) }
 }
 
+/// Whether the open `file` is what its path names now. Its number cannot be another file's while it is open.
+fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (ours, now) = (file.metadata()?, fs::metadata(path)?);
+    Ok((ours.dev(), ours.ino()) == (now.dev(), now.ino()))
+}
+
 fn special() -> io::Error {
     io::Error::other("is no regular file; remove what is there, or put a file there")
 }
@@ -378,6 +400,48 @@ mod tests {
             let now = home.read("file").unwrap();
             assert_eq!(now.as_deref(), way.starts_with("replace").then_some(&b"new"[..]), "{way}");
         }
+    }
+
+    /// The old file is emptied as soon as the new one has its name: a program that has opened it by then must not take it
+    /// for an empty list.
+    #[test]
+    fn what_is_replaced_while_it_is_read_is_read_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(&dir.path().join("home"))).unwrap();
+        for keeps_a_second_name in [false, true] {
+            home.replace("file", b"old").unwrap();
+            if keeps_a_second_name {
+                fs::hard_link(home.join("file"), dir.path().join("link")).unwrap();
+            }
+            let left = std::cell::Cell::new(3);
+            let read = home.read_with("file", || {
+                if left.get() > 0 {
+                    left.set(left.get() - 1);
+                    home.replace("file", format!("new {left:?}").as_bytes()).unwrap();
+                }
+            });
+            assert_eq!(read.unwrap().unwrap(), format!("new {left:?}").as_bytes());
+            assert_eq!(left.get(), 0);
+        }
+    }
+
+    #[test]
+    fn a_reader_beside_a_writer_never_finds_the_file_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(&dir.path().join("home"))).unwrap();
+        home.replace("file", &[b'x'; 10_000]).unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    home.replace("file", &[b'x'; 10_000]).unwrap();
+                }
+                is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                assert_eq!(home.read("file").unwrap().map(|bytes| bytes.len()), Some(10_000));
+            }
+        });
     }
 
     #[test]
