@@ -16,6 +16,7 @@ use super::signals::Interruption;
 use super::{Exit, human, printable, put_json, tell};
 use crate::line::Line;
 use crate::session::millis;
+use crate::text::without_bom;
 use crate::trees::delta::Delta;
 use crate::trees::filter::{Chosen, Filter, Selection};
 use crate::trees::first::FIRST_WINS;
@@ -170,9 +171,8 @@ impl Copy {
     pub fn selection(&self) -> anyhow::Result<Selected> {
         let mut exclude = Vec::new();
         for file in &self.exclude_from {
-            let text = std::fs::read_to_string(file).map_err(Error::ours(file.display().to_string()))?;
-            // Editors that write a byte order mark do not mean it.
-            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            let text = std::fs::read(file).and_then(|bytes| std::io::read_to_string(without_bom(&bytes)));
+            let text = text.map_err(Error::ours(file.display().to_string()))?;
             exclude.extend(text.lines().map(str::to_owned));
         }
         exclude.extend(self.exclude.iter().cloned());
