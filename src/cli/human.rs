@@ -16,14 +16,18 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS.get(unit).unwrap_or(&"B"))
 }
 
-/// `3 ms`, `1.0 s`, `75 s`.
+/// `3 ms`, `1.0 s`, `75 s`, `2.5 min`, `14 h`, `3.0 days`: two digits or more.
 pub fn time(time: Duration) -> String {
+    const UNITS: [(&str, f64); 3] = [("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)];
     let seconds = time.as_secs_f64();
-    match seconds {
-        ..0.9995 => format!("{:.0} ms", seconds * 1e3),
-        ..9.95 => format!("{seconds:.1} s"),
-        _ => format!("{seconds:.0} s"),
+    if seconds < 0.9995 {
+        return format!("{:.0} ms", seconds * 1e3);
     }
+    // Below two of the next unit, the smaller one says more.
+    let (unit, length) = UNITS.into_iter().find(|(_, length)| seconds >= 2.0 * length - 0.5).unwrap_or(("s", 1.0));
+    let value = seconds / length;
+    let digits = usize::from(value < 9.95);
+    format!("{value:.digits$} {unit}")
 }
 
 /// `90 MB/s`, if the time is long enough to say so.
@@ -58,7 +62,21 @@ mod tests {
         ] {
             assert_eq!(size(bytes), want);
         }
-        for (ms, want) in [(3, "3 ms"), (999, "999 ms"), (1_000, "1.0 s"), (9_949, "9.9 s"), (75_400, "75 s")] {
+        for (ms, want) in [
+            (3, "3 ms"),
+            (999, "999 ms"),
+            (1_000, "1.0 s"),
+            (9_949, "9.9 s"),
+            (75_400, "75 s"),
+            (119_400, "119 s"),
+            (119_600, "2.0 min"),
+            (150_000, "2.5 min"),
+            (7_199_000, "120 min"),
+            (7_200_000, "2.0 h"),
+            (50_400_000, "14 h"),
+            (259_200_000, "3.0 days"),
+            (8_640_000_000, "100 days"),
+        ] {
             assert_eq!(time(Duration::from_millis(ms)), want);
         }
         assert_eq!(rate(90_000_000, Duration::from_secs(1)).unwrap(), "90 MB/s");

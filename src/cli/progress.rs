@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{printable, say};
+use super::{human, printable, say};
 
 /// When to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -201,7 +201,8 @@ impl Progress {
                 let count =
                     if self.files > 1 { format!(" {}/{}{more}", self.files_done, self.files) } else { String::new() };
                 bar.set_prefix(format!("{}{count}", self.name));
-                bar.set_message(pace);
+                let (done, all) = (human::size(self.bytes_done), human::size(self.bytes));
+                bar.set_message(format!("{done}/{all} {pace}"));
             }
         }
     }
@@ -222,13 +223,13 @@ impl Progress {
         }
         let compared = match self.bytes_compared {
             0 => String::new(),
-            bytes => format!(", {} compared", HumanBytes(bytes)),
+            bytes => format!(", {} compared", human::size(bytes)),
         };
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = self.bytes_done.saturating_sub(self.bytes_saved).saturating_mul(1000) / ms;
         let left = self.bytes.saturating_sub(self.bytes_done).checked_div(rate);
-        let left = left.map(|seconds| HumanDuration(Duration::from_secs(seconds)).to_string());
-        format!("{}/s, {} left{compared}", HumanBytes(rate), left.as_deref().unwrap_or("?"))
+        let left = left.map(|seconds| human::time(Duration::from_secs(seconds)));
+        format!("{}/s, {} left{compared}", human::size(rate), left.as_deref().unwrap_or("?"))
     }
 
     /// Says something above the line.
@@ -251,19 +252,9 @@ impl Progress {
 
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAW_RATE_HZ));
-    let template = "{prefix} {percent:>3}% {bytes}/{total_bytes} {msg} [{wide_bar}]";
+    let template = "{prefix} {percent:>3}% {msg} [{wide_bar}]";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
     bar
-}
-
-/// A size for people: "12.58 MB".
-pub fn human_size(bytes: u64) -> String {
-    HumanBytes(bytes).to_string()
-}
-
-/// A time for people: "3 minutes".
-pub fn human_time(time: Duration) -> String {
-    HumanDuration(time).to_string()
 }

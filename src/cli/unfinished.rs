@@ -1,9 +1,8 @@
 //! `fput --list-parts` and `--clean-parts`: this user's unfinished copies on a server.
 
 use super::args::{Reach, Talk};
-use super::progress::{human_size, human_time};
 use super::remote::Remote;
-use super::{Exit, connect, printable, put_json, say, tell};
+use super::{Exit, connect, human, printable, put_json, say, tell};
 use crate::trees::unfinished::{Unfinished, call_parts};
 
 /// Lists the unfinished copies below `remote`; with `clean`, removes those that no transfer writes to.
@@ -34,7 +33,24 @@ fn line_of(copy: &Unfinished) -> String {
     let what = match copy {
         Unfinished { removed: true, .. } => "removed".to_owned(),
         Unfinished { held: true, .. } => "being written".to_owned(),
-        copy => format!("left {} ago", human_time(copy.age())),
+        copy => format!("left {} ago", human::time(copy.age())),
     };
-    format!("{}  {}  {what}\n", printable(&path), human_size(copy.size))
+    format!("{}  {}  {what}\n", printable(&path), human::size(copy.size))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::trees::PathText;
+
+    #[test]
+    fn sizes_and_ages_are_said_as_everywhere() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let written = now.as_secs() - 9_000;
+        let path = PathText::of(b"/big");
+        let copy = Unfinished { path, size: 12_580_000, written, held: false, removed: false };
+        assert_eq!(line_of(&copy), "/big  13 MB  left 2.5 h ago\n");
+    }
 }
