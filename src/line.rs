@@ -274,7 +274,7 @@ impl Line {
         Ok(self.receiver.buffered() > 0 || self.receiver.stream().ready()?)
     }
 
-    /// How long a wait for the other end may last; `None`: for ever.
+    /// How long a wait for the other end may last; `None`: without limit.
     ///
     /// # Errors
     /// The socket is gone.

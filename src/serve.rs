@@ -206,7 +206,7 @@ pub struct Context<'s> {
     pub shared: Shared<'s>,
     /// The line's entry among the open ones.
     pub open: &'s OpenLine,
-    /// How long the line may be silent between two turns; `None`: for ever.
+    /// How long the line may be silent between two turns; `None`: without limit.
     pub idle_timeout: Option<Duration>,
     /// The server's own key, and where it keeps whom it knows, for somebody who wants to be introduced.
     pub own: Fingerprint,

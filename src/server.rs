@@ -95,9 +95,9 @@ pub struct Config {
     pub command_caps: CommandCaps,
     /// What commands can do.
     pub power: Power,
-    /// How long a line between two turns may be silent; `None`: for ever.
+    /// How long a line between two turns may be silent; `None`: without limit.
     pub idle_timeout: Option<Duration>,
-    /// How long a client may take nothing of what is sent to it; `None`: for ever.
+    /// How long a client may take nothing of what is sent to it; `None`: without limit.
     pub stall_timeout: Option<Duration>,
     /// A tutorial's wire beside the frames.
     pub bare: Option<Bare>,

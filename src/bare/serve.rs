@@ -33,7 +33,7 @@ pub struct Caller<'c> {
     pub first: &'c [u8],
     /// Its entry among the open lines.
     pub open: &'c OpenLine,
-    /// How long it may be silent; `None`: for ever.
+    /// How long it may be silent; `None`: without limit.
     pub idle: Option<Duration>,
 }
 

@@ -104,10 +104,10 @@ struct ServeArgs {
     /// Connections from one address at the same time
     #[arg(long, env = "LANDLINE_MAX_PER_ADDRESS", default_value_t = 1024, value_name = "N")]
     pub max_per_address: usize,
-    /// How long a line may be silent between two requests; 0: for ever
+    /// How long a line may be silent between two requests; 0: without limit
     #[arg(long, env = "LANDLINE_IDLE_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it; 0: for ever
+    /// How long a client may take nothing of what is sent to it; 0: without limit
     #[arg(long, env = "LANDLINE_STALL_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub stall_timeout: Duration,
     /// How long an unfinished copy is kept that no transfer goes on with; 0: without limit

@@ -1,4 +1,4 @@
-//! The server: takes every datagram, at once and for ever, and answers it or not.
+//! The server: takes every datagram at once, until it is stopped, and answers it or not.
 //!
 //! A socket that nobody reads fills up and loses good data, so the loop does nothing that could wait.
 
@@ -54,7 +54,7 @@ pub enum NotAnswered {
     /// A Unix client that has not bound a path, or a forged port 0.
     #[error("the sender has no address to answer to; a Unix client has to bind a path of its own")]
     NoAddress,
-    /// Answering would go round for ever.
+    /// Answering would never end.
     #[error("the sender claims to be this server")]
     Ourselves,
     /// Only the beginning came; an answer would be a lie.

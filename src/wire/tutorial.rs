@@ -79,7 +79,7 @@ impl FromStr for Wire {
 
 /// A stream whose reads can be given a time limit; one that runs out is `WouldBlock` or `TimedOut`.
 pub trait Patient: Read {
-    /// How long the next reads may wait; `None`: for ever.
+    /// How long the next reads may wait; `None`: without limit.
     ///
     /// # Errors
     /// The stream is gone.
