@@ -138,6 +138,9 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
             Some(clock) => clock.explain(error),
             None => error,
         });
+        // Whatever came: the next request has a limit of its own, or none.
+        let reset = clock.map_or(Ok(()), |_| receiver.stream().set_timeout(None));
+        let ended = ended.and_then(|ended| reset.map(|()| ended).map_err(Error::from));
         if matches!(ended, Err(Error::LineLost(_))) {
             // Whoever still writes to it would wait for as long as it takes nothing.
             control.stop();
@@ -230,9 +233,6 @@ fn listen(
             Message::End { .. } => break,
             other => return Err(out_of_turn(&other, "output or outcome")),
         }
-    }
-    if clock.is_some() {
-        receiver.stream().set_timeout(None)?;
     }
     if let Some(error) = failed {
         return Err(error);
@@ -388,5 +388,37 @@ impl Stop {
                 Err(_) => return false,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::net::Stream as Socket;
+    use crate::wire::error::ErrorCode;
+
+    #[test]
+    fn a_commands_time_limit_ends_with_it_also_if_it_was_refused() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let socket = here.try_clone().unwrap();
+        let server = thread::spawn(move || {
+            let mut line = Line::await_hello(Socket::from(there), &[], None).unwrap().unwrap();
+            line.welcome("test", &["exec"]).unwrap();
+            while !matches!(line.recv().unwrap().unwrap(), Message::Exec { .. }) {}
+            let refusal = Message::Error { code: ErrorCode::NotAllowed, message: "no".into() };
+            line.sender().send(&refusal, &[]).unwrap();
+            while !matches!(line.recv().unwrap().unwrap(), Message::End { .. }) {}
+            line.close();
+        });
+        let mut line = Line::open(Socket::from(here), "test").unwrap();
+        line.greeting().unwrap();
+        let work = Work::Shell("true".into());
+        let terms = Terms { timeout_ms: Some(60_000), ..Terms::default() };
+        let refused = call_exec(&mut line, &Call { terms, ..Call::of(&work) }, &mut |_, _| Ok(()));
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        assert_eq!(socket.read_timeout().unwrap(), None);
+        server.join().unwrap();
     }
 }
