@@ -1,6 +1,6 @@
 //! The prompt of `tcp-client`: one session, and a table of what can be typed.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -127,7 +127,6 @@ impl Session {
         if typed.is_empty() || typed.starts_with('#') {
             return Ok(Exit::Done);
         }
-        come_back(PROGRAM, &mut self.line.borrow_mut(), &mut self.cwd, &self.open)?;
         if let Some(command) = typed.strip_prefix('!') {
             return self.run_command(command);
         }
@@ -146,8 +145,15 @@ impl Session {
         act(self, &words)
     }
 
+    /// The connection for a request, opened again if the server has ended it: only a word that sends one takes it from here.
+    fn connection(&mut self) -> anyhow::Result<RefMut<'_, Line>> {
+        let mut line = self.line.borrow_mut();
+        come_back(PROGRAM, &mut line, &mut self.cwd, &self.open)?;
+        Ok(line)
+    }
+
     fn echo(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
-        let back = crate::echo::call_echo(&mut self.line.borrow_mut(), words.join(" ").as_bytes())?;
+        let back = crate::echo::call_echo(&mut *self.connection()?, words.join(" ").as_bytes())?;
         let text = String::from_utf8_lossy(&back);
         put_out(format!("{}\n", if self.for_terminal { printable(&text) } else { text }).as_bytes())?;
         Ok(Exit::Done)
@@ -157,18 +163,19 @@ impl Session {
         let room = words.first().copied().unwrap_or(chat::ROOM_DEFAULT);
         let nick = words.get(1).map_or_else(chat::default_nick, |nick| (*nick).to_owned());
         // Ctrl-C leaves the room, and not the prompt.
-        chat::Chat::new(room, &nick, self.json)?.run(&mut self.line.borrow_mut())?;
+        chat::Chat::new(room, &nick, self.json)?.run(&mut *self.connection()?)?;
         Ok(Exit::Done)
     }
 
     fn cd(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let path = one("cd [DIR]", words)?.unwrap_or("/");
-        self.cwd = call_cd(&mut self.line.borrow_mut(), path.as_bytes())?;
+        let cwd = call_cd(&mut *self.connection()?, path.as_bytes())?;
+        self.cwd = cwd;
         Ok(Exit::Done)
     }
 
     fn pwd(&mut self, _: &[&str]) -> anyhow::Result<Exit> {
-        let cwd = call_pwd(&mut self.line.borrow_mut())?;
+        let cwd = call_pwd(&mut *self.connection()?)?;
         put_out(format!("{}\n", self.shown(&String::from_utf8_lossy(&cwd))).as_bytes())?;
         Ok(Exit::Done)
     }
@@ -184,7 +191,7 @@ impl Session {
             }
         }
         let path = one("ls [-l] [--json] [PATH]", &paths)?.unwrap_or("");
-        let entries = call_ls(&mut self.line.borrow_mut(), path.as_bytes())?;
+        let entries = call_ls(&mut *self.connection()?, path.as_bytes())?;
         if json {
             put_json(&entries)?;
         } else {
@@ -195,19 +202,19 @@ impl Session {
 
     fn mkdir(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let (parents, path) = flag_and_path("-p", "mkdir [-p] DIR", words)?;
-        call_mkdir(&mut self.line.borrow_mut(), path.as_bytes(), parents)?;
+        call_mkdir(&mut *self.connection()?, path.as_bytes(), parents)?;
         Ok(Exit::Done)
     }
 
     fn rm(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let (recursive, path) = flag_and_path("-r", "rm [-r] PATH", words)?;
-        call_rm(&mut self.line.borrow_mut(), path.as_bytes(), recursive)?;
+        call_rm(&mut *self.connection()?, path.as_bytes(), recursive)?;
         Ok(Exit::Done)
     }
 
     fn mv(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let [from, to] = words else { return Err(usage("usage: mv FROM TO")) };
-        call_mv(&mut self.line.borrow_mut(), from.as_bytes(), to.as_bytes())?;
+        call_mv(&mut *self.connection()?, from.as_bytes(), to.as_bytes())?;
         Ok(Exit::Done)
     }
 
@@ -225,9 +232,10 @@ impl Session {
         };
         let progress = RefCell::new(Progress::new(When::Auto, self.quiet));
         let mut last = 0;
-        let interruption = Interruption::ask_first(self.line.borrow().control().clone())?;
+        let mut line = self.connection()?;
+        let interruption = Interruption::ask_first(line.control().clone())?;
         let bytes = call_get(
-            &mut self.line.borrow_mut(),
+            &mut line,
             remote.as_bytes(),
             |attributes| {
                 begin(&mut progress.borrow_mut(), remote, attributes.size);
@@ -238,6 +246,7 @@ impl Session {
                 interruption.check()
             },
         );
+        drop(line);
         progress.into_inner().clear();
         self.tell(&format!("{remote} -> {}: {} bytes, verified", target.display(), bytes?));
         Ok(Exit::Done)
@@ -256,11 +265,13 @@ impl Session {
         begin(&mut progress, &shown, attributes.size);
         let mut last = 0;
         let upload = Upload { source, shown: &shown, attributes, path: remote.as_bytes(), name };
-        let interruption = Interruption::ask_first(self.line.borrow().control().clone())?;
-        let there = call_put(&mut self.line.borrow_mut(), upload, &mut |bytes| {
+        let mut line = self.connection()?;
+        let interruption = Interruption::ask_first(line.control().clone())?;
+        let there = call_put(&mut line, upload, &mut |bytes| {
             progress.moved(bytes - std::mem::replace(&mut last, bytes));
             interruption.check()
         });
+        drop(line);
         progress.clear();
         self.tell(&format!("{shown} -> {}: stored and verified", String::from_utf8_lossy(&there?)));
         Ok(Exit::Done)
@@ -275,13 +286,14 @@ impl Session {
         if command.trim().is_empty() {
             return Err(usage("usage: run COMMAND"));
         }
-        let mut line = self.line.borrow_mut();
         let work = Work::Shell(command.into());
+        let mut line = self.connection()?;
         let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), KILL_AFTER, &to_command)?;
         let ended = call_exec(&mut line, &Call::of(&work), &mut |stream, bytes| {
             if stream == Stream::Main { put_out(bytes) } else { put_error(bytes) }
         });
         drop(forwarding);
+        drop(line);
         let outcome = ended?.outcome;
         match &outcome {
             Outcome::Exited(0) => {}

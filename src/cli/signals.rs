@@ -184,13 +184,18 @@ impl Drop for Forwarding {
     }
 }
 
+/// Whether a person sent this from the keyboard, to end a command and not this program.
+pub const fn is_interrupt(signal: i32) -> bool {
+    matches!(signal, SIGINT | SIGQUIT)
+}
+
 fn forward(
     call: &Arc<ForwardedCall>,
     sender: &LineSender,
     (signal, kill_after): (i32, Duration),
     message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
 ) {
-    let (is_interrupt, is_end) = (matches!(signal, SIGINT | SIGQUIT), matches!(signal, SIGTERM | SIGHUP));
+    let (is_interrupt, is_end) = (is_interrupt(signal), matches!(signal, SIGTERM | SIGHUP));
     let (is_second, is_first_end) = {
         let mut state = call.state();
         let is_second = (is_interrupt && state.interrupts + state.ends > 0) || (is_end && state.ends > 0);

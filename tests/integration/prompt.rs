@@ -115,6 +115,50 @@ fn a_prompt_outlives_the_servers_idle_timeout_and_stands_where_it_stood() {
 }
 
 #[test]
+fn what_needs_no_connection_opens_none() {
+    let server = Server::start();
+    let address = server.address().to_owned();
+    let mut client = Run::new("tcp-client").args([&address]).spawn();
+    client.say("echo here");
+    client.wait_for("here");
+    // Gone: every attempt to connect again fails.
+    server.stop();
+    for line in ["# a remark", "fly", "mv one", "ls --long", "put nowhere", "ls 'open", "help"] {
+        client.say(line);
+    }
+    client.wait_for("this list");
+    client.say("quit");
+    assert_eq!(client.wait().code(), Some(2));
+}
+
+#[test]
+fn ctrl_c_at_a_prompt_whose_connection_was_ended_changes_nothing() {
+    let server = Server::with(&["--guest", "all", "--idle-timeout", "2s"]);
+    server.write("a/file", "");
+    let mut terminal = at_a_terminal("rexec", &["--prompt", server.address()]);
+    terminal.exp_string(":/> ").unwrap();
+    terminal.send_line("cd a").unwrap();
+    terminal.exp_string(":/a> ").unwrap();
+    server.wait_for_log("--idle-timeout");
+    terminal.send_control('c').unwrap();
+    terminal.exp_string(":/a> ").unwrap();
+    terminal.send_line("ls").unwrap();
+    terminal.exp_regex("file\r\n").unwrap();
+    terminal.exp_string(":/a> ").unwrap();
+    // A command that does not care is given up together with its connection, and the prompt stays.
+    terminal.send_line("trap 'echo still; echo here' INT; echo wait''ing; while :; do sleep 1; done").unwrap();
+    terminal.exp_string("waiting").unwrap();
+    terminal.send_control('c').unwrap();
+    terminal.exp_regex("still\r\nhere").unwrap();
+    terminal.send_control('c').unwrap();
+    terminal.exp_string(":/a> ").unwrap();
+    terminal.send_line("ls").unwrap();
+    terminal.exp_regex("file\r\n").unwrap();
+    terminal.send_line("exit").unwrap();
+    terminal.exp_eof().unwrap();
+}
+
+#[test]
 fn ctrl_c_leaves_chat() {
     let server = Server::start();
     let terminal = |arguments: &[&str]| {

@@ -4,7 +4,7 @@ use super::one::{Show, shown_call, shown_held};
 use super::{Args, PROGRAM};
 use crate::cli::again::{Opener, come_back};
 use crate::cli::prompt::{Input, Prompt};
-use crate::cli::signals::{Forwarding, to_command};
+use crate::cli::signals::{Forwarding, is_interrupt, to_command};
 use crate::cli::{Exit, printable, say};
 use crate::dir::{call_cd, call_pwd};
 use crate::exec::process::Work;
@@ -18,23 +18,31 @@ use std::os::unix::ffi::OsStrExt as _;
 /// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
 pub(super) fn run(args: &Args, host: &Address, mut line: Line, open: &Opener) -> anyhow::Result<Exit> {
     let mut input = Prompt::new(())?;
-    if let Some(directory) = &args.chdir {
-        call_cd(&mut line, directory.as_bytes())?;
-    }
+    // Kept here: the server may end the connection between any two requests, and then the next one leads back to it.
+    let mut cwd = match &args.chdir {
+        Some(directory) => call_cd(&mut line, directory.as_bytes())?,
+        None => call_pwd(&mut line)?,
+    };
     let mut exit = Exit::Done;
     loop {
-        let mut cwd = call_pwd(&mut line)?;
         let command = match input.read(&format!("{host}:{}> ", printable(&String::from_utf8_lossy(&cwd))))? {
             Input::Line(command) => command.trim().to_owned(),
             Input::Interrupted => continue,
             Input::End => break,
         };
+        if command.is_empty() {
+            continue;
+        }
         come_back(PROGRAM, &mut line, &mut cwd, open)?;
         let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
-            [] => continue,
-            ["cd"] => cd(&mut line, "/")?,
-            ["cd", path] => cd(&mut line, path)?,
-            _ => run_line(args, &mut line, command)?,
+            ["cd"] => cd(&mut line, &mut cwd, "/")?,
+            ["cd", path] => cd(&mut line, &mut cwd, path)?,
+            _ => match run_line(args, &mut line, command)? {
+                Ran::Ended(code) => code,
+                // The connection was given up with the command; a person gets another one with the next command.
+                Ran::GivenUp(signal) if input.is_interactive() && is_interrupt(signal) => Exit::of_signal(signal),
+                Ran::GivenUp(signal) => return Ok(Exit::of_signal(signal)),
+            },
         };
         if exit == Exit::Done {
             exit = code;
@@ -45,9 +53,12 @@ pub(super) fn run(args: &Args, host: &Address, mut line: Line, open: &Opener) ->
     Ok(if input.is_interactive() { Exit::Done } else { exit })
 }
 
-fn cd(line: &mut Line, path: &str) -> anyhow::Result<Exit> {
+fn cd(line: &mut Line, cwd: &mut Vec<u8>, path: &str) -> anyhow::Result<Exit> {
     match call_cd(line, path.as_bytes()) {
-        Ok(_) => Ok(Exit::Done),
+        Ok(found) => {
+            *cwd = found;
+            Ok(Exit::Done)
+        }
         Err(Error::Refused(refusal)) => {
             say(PROGRAM, &printable(&refusal.message));
             Ok(Exit::Failed)
@@ -56,7 +67,14 @@ fn cd(line: &mut Line, path: &str) -> anyhow::Result<Exit> {
     }
 }
 
-fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exit> {
+/// What became of a command.
+enum Ran {
+    Ended(Exit),
+    /// This signal ended the connection, and with it the command.
+    GivenUp(i32),
+}
+
+fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Ran> {
     let work = Work::Shell(args.encoded(command.into()));
     let variables = args.variables()?;
     let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.terms()) };
@@ -65,7 +83,7 @@ fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exi
     let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
     let ended_by = forwarding.stop();
     match ended {
-        Err(Error::LineLost(_)) if let Some(signal) = ended_by => Ok(Exit::of_signal(signal)),
+        Err(Error::LineLost(_)) if let Some(signal) = ended_by => Ok(Ran::GivenUp(signal)),
         Ok(Ended { outcome, held, .. }) => {
             show.finish()?;
             if let Some(held) = held.filter(|_| !args.talk.quiet) {
@@ -74,11 +92,11 @@ fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Exi
             if let Outcome::Killed(signal) = &outcome {
                 say(PROGRAM, &format!("killed by signal {}", printable(signal)));
             }
-            Ok(Exit::of_command(&outcome))
+            Ok(Ran::Ended(Exit::of_command(&outcome)))
         }
         Err(Error::Refused(refusal)) => {
             say(PROGRAM, &printable(&refusal.message));
-            Ok(Exit::Failed)
+            Ok(Ran::Ended(Exit::Failed))
         }
         Err(error) => Err(error.into()),
     }
