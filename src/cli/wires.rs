@@ -58,14 +58,17 @@ impl<'a> Requests<'a> {
         Ok(self.line()?.say(request)?)
     }
 
-    /// Sends a request and gives its reply to `sink`. What was missing of the last one goes to `late` before.
+    /// Sends a request and gives its reply to `sink`. What was missing of the last one goes to `late` before; then an empty piece,
+    /// since nothing more of it can come.
     ///
     /// # Errors
     /// It cannot be sent, or the line was lost.
     pub fn ask(&mut self, request: &[u8], late: Sink<'_>, sink: Sink<'_>) -> anyhow::Result<Ended> {
         let (program, idle) = (self.program, self.waits.idle);
         let line = self.line()?;
-        let bytes = line.drain(late)?;
+        let drained = line.drain(late);
+        late(&[])?;
+        let bytes = drained?;
         if bytes > 0 {
             say(program, &format!("{bytes} bytes more of the last reply came after {idle:?} of silence (--idle)"));
         }
@@ -125,6 +128,8 @@ pub fn run(
     let waits = Waits { reply: Some(args.timeout), idle: args.idle };
     let mut requests = Requests::open(PROGRAM, connect, (wire, waits), input.is_interactive())?;
     let mut exit = Exit::Done;
+    // A reply that ended by silence may go on, and in the middle of a character.
+    let mut last = None;
     while requests.goes_on() {
         let text = match input.read(&format!("{host}> "))? {
             Input::Line(text) if text.is_empty() => continue,
@@ -140,9 +145,18 @@ pub fn run(
             requests.tell(&request)?;
             continue;
         }
-        let (mut late, mut reply) = (Shown::new(args), Shown::new(args));
-        let ended = requests.ask(&request, &mut |piece| late.show(piece), &mut |piece| reply.show(piece))?;
-        reply.finish()?;
+        let mut late = |piece: &[u8]| match piece {
+            [] => last.take().map_or(Ok(()), Shown::finish),
+            _ => last.get_or_insert_with(|| Shown::new(args)).show(piece),
+        };
+        let mut reply = Shown::new(args);
+        let ended = requests.ask(&request, &mut late, &mut |piece| reply.show(piece))?;
+        if ended == Ended::Idle {
+            reply.end_line()?;
+            last = Some(reply);
+        } else {
+            reply.finish()?;
+        }
         if ended == Ended::Nothing {
             let (waited, then) = (args.timeout, requests.after_no_reply());
             say(
@@ -155,10 +169,10 @@ pub fn run(
         }
     }
     if let (Some(line), true) = (requests.into_line(), args.bye) {
-        let mut reply = Shown::new(args);
+        let reply = last.get_or_insert_with(|| Shown::new(args));
         line.say_bye(&mut |piece| reply.show(piece))?;
-        reply.finish()?;
     }
+    last.map_or(Ok(()), Shown::finish)?;
     Ok(exit)
 }
 
@@ -191,9 +205,17 @@ impl Shown {
         put_out(text.as_bytes())
     }
 
-    fn finish(&mut self) -> crate::wire::Result<()> {
+    fn end_line(&mut self) -> crate::wire::Result<()> {
+        if self.ends_line {
+            return Ok(());
+        }
+        self.ends_line = true;
+        put_out(b"\n")
+    }
+
+    fn finish(mut self) -> crate::wire::Result<()> {
         let rest = self.decoder.finish();
         self.put(&rest)?;
-        if self.ends_line { Ok(()) } else { put_out(b"\n") }
+        self.end_line()
     }
 }

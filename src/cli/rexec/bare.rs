@@ -25,11 +25,14 @@ pub(super) fn run(args: &Args, host: &Address, wire: Wire) -> anyhow::Result<Exi
     let connect = || connect::stream(PROGRAM, host, &args.reach, &args.talk);
     if let Some(Work::Shell(command)) = args.work() {
         let mut requests = Requests::open(PROGRAM, &connect, (wire, waits), false)?;
-        return ask_bare(args, &mut requests, command.as_bytes(), "");
+        let mut last = None;
+        let exit = ask_bare(args, &mut requests, (command.as_bytes(), ""), &mut last)?;
+        finish(last)?;
+        return Ok(exit);
     }
     let mut input = Prompt::new(())?;
     let mut requests = Requests::open(PROGRAM, &connect, (wire, waits), input.is_interactive())?;
-    let mut exit = Exit::Done;
+    let (mut exit, mut last) = (Exit::Done, None);
     while requests.goes_on() {
         let command = match input.read(&format!("{host}> "))? {
             Input::Line(command) => command.trim().to_owned(),
@@ -40,26 +43,46 @@ pub(super) fn run(args: &Args, host: &Address, wire: Wire) -> anyhow::Result<Exi
             continue;
         }
         let then = requests.after_no_reply();
-        let code = ask_bare(args, &mut requests, args.encoded(command.into()).as_bytes(), then)?;
+        let code = ask_bare(args, &mut requests, (args.encoded(command.into()).as_bytes(), then), &mut last)?;
         if exit == Exit::Done {
             exit = code;
         }
     }
+    finish(last)?;
     Ok(exit)
 }
 
-/// `then` says what becomes of those that follow if there is no reply.
-fn ask_bare(args: &Args, requests: &mut Requests<'_>, command: &[u8], then: &str) -> anyhow::Result<Exit> {
-    let (mut late, mut reply) = (Decoder::new(args.encoding), Decoder::new(args.encoding));
+/// What is left of a character that never ended.
+fn finish(reply: Option<Decoder>) -> crate::wire::Result<()> {
+    reply.map_or(Ok(()), |mut reply| put_out(reply.finish().as_bytes()))
+}
+
+/// `then` says what becomes of those that follow if there is no reply. A reply that ended by silence stays in `last`: it may go on,
+/// and in the middle of a character.
+fn ask_bare(
+    args: &Args,
+    requests: &mut Requests<'_>,
+    (command, then): (&[u8], &str),
+    last: &mut Option<Decoder>,
+) -> anyhow::Result<Exit> {
+    let mut reply = Decoder::new(args.encoding);
     let mut ends_line = true;
     let show = |decoder: &mut Decoder, piece: &[u8]| {
         if args.encoding.is_utf8() { put_out(piece) } else { put_out(decoder.decode(piece).as_bytes()) }
     };
-    let ended = requests.ask(command, &mut |piece| show(&mut late, piece), &mut |piece| {
+    let mut late = |piece: &[u8]| match piece {
+        [] => finish(last.take()),
+        _ => show(last.get_or_insert_with(|| Decoder::new(args.encoding)), piece),
+    };
+    let ended = requests.ask(command, &mut late, &mut |piece| {
         ends_line = piece.ends_with(b"\n");
         show(&mut reply, piece)
     })?;
-    put_out(reply.finish().as_bytes())?;
+    if ended == Ended::Idle {
+        *last = Some(reply);
+    } else {
+        finish(Some(reply))?;
+    }
     if !ends_line && std::io::stdout().is_terminal() {
         put_out(b"\n")?;
     }

@@ -241,10 +241,43 @@ fn what_is_missing_of_a_reply_is_not_the_next_ones() {
     sender.send(()).unwrap();
     is_sent.recv_timeout(DEADLINE).unwrap();
     run.say("two");
-    assert_eq!(run.wait_for("another"), " moreanother");
+    assert_eq!(run.wait_for("more"), " more");
+    assert_eq!(run.wait_for("another"), "another");
     assert!(run.stderr.recv_timeout(DEADLINE).unwrap().contains("5 bytes more of the last reply came after 50ms"));
     run.end_input();
     assert!(run.wait().success());
+}
+
+#[test]
+fn a_character_is_whole_also_if_its_end_is_late() {
+    let (sender, more) = std::sync::mpsc::channel::<()>();
+    let (told, is_sent) = std::sync::mpsc::channel();
+    let script = answering(move |client, request| match request {
+        b"one" => {
+            client.send(b"half\n\xca");
+            more.recv().unwrap();
+            client.send(b"\xd5\n");
+            told.send(()).unwrap();
+        }
+        _ => client.send(b"cut\n\xca"),
+    });
+    for program in ["tcp-client", "rexec"] {
+        let gbk = ["--wire", "raw", "--encoding", "gbk", "--idle", "50ms", &script.address];
+        let mut run = Run::new(program).args(gbk).spawn();
+        run.say("one");
+        run.wait_for("half");
+        sender.send(()).unwrap();
+        is_sent.recv_timeout(DEADLINE).unwrap();
+        run.say("two");
+        assert_eq!(run.wait_for("收"), "收", "{program}");
+        run.wait_for("cut");
+        // What never ends is one such mark, behind the next request or the last.
+        run.say("three");
+        assert!(run.wait_for("\u{fffd}").starts_with('\u{fffd}'), "{program}");
+        run.end_input();
+        assert_eq!(run.wait_for("\u{fffd}"), "\u{fffd}", "{program}");
+        assert!(run.wait().success(), "{program}");
+    }
 }
 
 #[test]
