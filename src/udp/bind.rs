@@ -76,18 +76,59 @@ pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
 pub struct Bound {
     /// A socket for each address.
     pub sockets: Vec<Socket>,
-    /// `0.0.0.0` and `[::]`, with the port of their sockets: of these addresses may come later, see [`bind_new`].
+    /// `0.0.0.0` and `[::]`, with the port of their sockets: of these addresses may come and go, see [`Watch`].
     pub wildcards: Vec<SocketAddr>,
 }
 
-/// Binds the addresses of `wildcard` that this machine has by now and that are not `known`. Those that cannot be bound, since they
-/// are gone again or taken, are left for the next time.
-///
-/// # Errors
-/// The kernel's list cannot be read.
-pub fn bind_new(wildcard: SocketAddr, known: &[Endpoint]) -> io::Result<Vec<(Endpoint, Socket)>> {
-    let found = local::addresses(wildcard)?.into_iter().map(Endpoint::Ip).filter(|address| !known.contains(address));
-    Ok(found.filter_map(|address| Some((address.clone(), Socket::bind(&address).ok()?))).collect())
+/// How many times in a row an address must be missing before its socket is let go: one that comes back sooner keeps it.
+const ABSENCES_MAX: u32 = 60;
+
+/// The addresses that are served for the wildcards, as they come and go.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Those that are missing, and how many times in a row; none has [`ABSENCES_MAX`].
+    absent: Vec<(Endpoint, u32)>,
+}
+
+/// What has changed for a wildcard.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// New addresses, bound.
+    pub new: Vec<(Endpoint, Socket)>,
+    /// Addresses that this machine has not had for a while.
+    pub gone: Vec<Endpoint>,
+}
+
+impl Watch {
+    /// Binds the addresses of `wildcard` that this machine has by now and that are not `known`, and names those of `known` that
+    /// it has no longer. Those that cannot be bound, since they are gone again or taken, are left for the next time.
+    ///
+    /// # Errors
+    /// The kernel's list cannot be read.
+    pub fn look(&mut self, wildcard: SocketAddr, known: &[Endpoint]) -> io::Result<Change> {
+        let found: Vec<_> = local::addresses(wildcard)?.into_iter().map(Endpoint::Ip).collect();
+        let gone = self.gone(wildcard, &found, known);
+        let new = found.into_iter().filter(|address| !known.contains(address));
+        let new = new.filter_map(|address| Some((address.clone(), Socket::bind(&address).ok()?))).collect();
+        Ok(Change { new, gone })
+    }
+
+    fn gone(&mut self, wildcard: SocketAddr, found: &[Endpoint], known: &[Endpoint]) -> Vec<Endpoint> {
+        let is_of = |address: &Endpoint| {
+            address.ip().is_some_and(|ip| ip.port() == wildcard.port() && ip.is_ipv4() == wildcard.is_ipv4())
+        };
+        self.absent.retain(|(address, _)| !found.contains(address));
+        let mut gone = Vec::new();
+        for address in known.iter().filter(|address| is_of(address) && !found.contains(address)) {
+            match self.absent.iter_mut().find(|(absent, _)| absent == address) {
+                Some((_, times)) if *times + 1 >= ABSENCES_MAX => gone.push(address.clone()),
+                Some((_, times)) => *times += 1,
+                None => self.absent.push((address.clone(), 1)),
+            }
+        }
+        self.absent.retain(|(address, _)| !gone.contains(address));
+        gone
+    }
 }
 
 /// Binds both loopback addresses at one port; a machine without IPv6 gets the one it has.
@@ -173,11 +214,30 @@ mod tests {
         let own: Vec<Endpoint> = bound.sockets.iter().map(|socket| socket.local().unwrap()).collect();
         assert!(own.iter().all(|address| !address.is_wildcard()));
         // What is known is not bound again; what was forgotten is.
-        assert!(bind_new(bound.wildcards[0], &own).unwrap().is_empty());
+        let (wildcard, mut watch) = (bound.wildcards[0], Watch::default());
+        assert!(watch.look(wildcard, &own).unwrap().new.is_empty());
         drop(bound.sockets);
-        let wildcard = bound.wildcards[0];
-        let again = bind_new(wildcard, &own[1..]).unwrap();
-        assert_eq!(again.len(), 1);
-        assert_eq!(again[0].0, own[0]);
+        let again = watch.look(wildcard, &own[1..]).unwrap();
+        assert_eq!(again.new.len(), 1);
+        assert_eq!(again.new[0].0, own[0]);
+    }
+
+    #[test]
+    fn an_address_is_gone_once_it_was_missing_for_long() {
+        let ip = |text: &str| Endpoint::Ip(text.parse().unwrap());
+        let wildcard = "0.0.0.0:7000".parse().unwrap();
+        let found = [ip("127.0.0.1:7000")];
+        // The last three are served for another reason.
+        let [lost, back] = ["10.0.0.1:7000", "10.0.0.2:7000"].map(ip);
+        let [other_port, other_family] = ["10.0.0.1:7001", "[fd00::1]:7000"].map(ip);
+        let known = [found[0].clone(), lost.clone(), back.clone(), other_port, other_family];
+        let mut watch = Watch::default();
+        for times in 1..ABSENCES_MAX {
+            let with_back = [found[0].clone(), back.clone()];
+            let found = if times == ABSENCES_MAX / 2 { &with_back[..] } else { &found };
+            assert_eq!(watch.gone(wildcard, found, &known), [], "{times}");
+        }
+        assert_eq!(watch.gone(wildcard, &found, &known), [lost]);
+        assert_eq!(watch.absent.len(), 1);
     }
 }

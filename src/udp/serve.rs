@@ -107,8 +107,10 @@ pub struct Service<'a> {
     pub limit: Option<u64>,
     /// Ends every socket's loop.
     pub stop: &'a Stop,
-    /// The addresses of all the sockets, more of which may come: a datagram from one of them is forged, and not answered.
+    /// The addresses of all the sockets, which may come and go: a datagram from one of them is forged, and not answered.
     pub own: &'a RwLock<Vec<Endpoint>>,
+    /// How often an idle socket looks whether its address is still among [`own`](Self::own), and ends its loop if not; `None`: none goes.
+    pub look: Option<Duration>,
     /// What was done so far.
     pub totals: &'a Totals,
     /// What holds replies back that others may have asked for in somebody's name.
@@ -124,10 +126,12 @@ pub fn serve<S>(socket: &Socket, service: &Service<'_>, see: S) -> io::Result<()
 where
     S: Fn(Event<'_>) -> ControlFlow<()>,
 {
+    let here = socket.local()?;
     let mut buffer = receive_buffer();
     let mut failures = 0;
     loop {
-        match socket.receive(&mut buffer, None, Some(service.stop)) {
+        let until = service.look.map(|pause| Instant::now() + pause);
+        match socket.receive(&mut buffer, until, Some(service.stop)) {
             Ok(Arrival::Datagram { len, from }) => {
                 failures = 0;
                 if service.take(socket, &from, &buffer[..len], &see).is_break() {
@@ -135,6 +139,7 @@ where
                     return Ok(());
                 }
             }
+            Ok(Arrival::TimedOut) if service.owns(&here) => {}
             Ok(Arrival::Stopped | Arrival::TimedOut) => return Ok(()),
             // An earlier answer found nobody any more: that client's business.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -148,6 +153,10 @@ where
 }
 
 impl Service<'_> {
+    fn owns(&self, address: &Endpoint) -> bool {
+        self.own.read().unwrap_or_else(PoisonError::into_inner).contains(address)
+    }
+
     fn take<S>(&self, socket: &Socket, from: &Endpoint, data: &[u8], see: S) -> ControlFlow<()>
     where
         S: Fn(Event<'_>) -> ControlFlow<()>,
@@ -184,7 +193,7 @@ impl Service<'_> {
         if !to.can_be_answered() {
             return Err(NotAnswered::NoAddress);
         }
-        if self.own.read().unwrap_or_else(PoisonError::into_inner).contains(to) {
+        if self.owns(to) {
             return Err(NotAnswered::Ourselves);
         }
         let reply = match self.reply {

@@ -16,7 +16,7 @@ use super::{Characters, PROGRAM, signals};
 use crate::cli::{Exit, args, printable, put_out, say, tell};
 use crate::net::Address;
 use crate::printable::printable_bytes;
-use crate::udp::bind::{self, Bound};
+use crate::udp::bind::{self, Bound, Change, Watch};
 use crate::udp::guard::{Held, INTERVAL};
 use crate::udp::serve::{Event, NotAnswered, Reply, Service, Totals, serve};
 use crate::udp::{Codec, Endpoint, Socket};
@@ -53,7 +53,8 @@ const BIND_HELP: &str = "Where to receive: HOST, HOST:PORT, [::1]:7000 or unix:/
 
 const EXAMPLES: &str = "\
 0.0.0.0 and [::] mean one socket for each of this machine's addresses of that family, those that come \
-later too, so that a reply leaves from the address that was asked. A line says which.
+later too, so that a reply leaves from the address that was asked. A line says which, and which are no \
+longer served since the machine has lost them for a minute.
 
 A sender can be forged, so no reply is longer than its request, an address that is not loopback gets at \
 most 1,000 replies a second, and a source that sends the last replies back 100 times within a second is \
@@ -89,6 +90,8 @@ impl From<ReplyWord> for Reply {
 
 /// How often this machine's addresses are looked at again, where all of them are served.
 const ADDRESSES_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an idle socket looks whether its address is still served, where it may go.
+const GONE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn run(options: &Serve) -> Result<Exit> {
     let stop = signals::stop_on_signals()?;
@@ -105,6 +108,7 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
         limit: options.count,
         stop: &stop,
         own: &own,
+        look: (!wildcards.is_empty()).then_some(GONE_INTERVAL),
         totals: &totals,
         guard: &guard,
     };
@@ -173,7 +177,13 @@ fn serve_all(
                 served.with_context(|| format!("{own}: cannot receive any more"))
             };
             match thread::Builder::new().name(name).spawn_scoped(scope, work) {
-                Ok(thread) => threads.push(thread),
+                Ok(thread) => {
+                    // Those of addresses that are gone.
+                    for ended in threads.extract_if(.., |thread| thread.is_finished()) {
+                        outcome = std::mem::replace(&mut outcome, Ok(())).and(result_of(ended));
+                    }
+                    threads.push(thread);
+                }
                 Err(error) => {
                     service.stop.trigger();
                     outcome = Err(error).context("cannot start a thread");
@@ -183,42 +193,70 @@ fn serve_all(
         for (own, socket) in sockets {
             start(own, socket);
         }
-        let watched = serve_later(wildcards, service, &mut start);
+        let watched = serve_later(wildcards, service, &mut start, &mut |text| screen.say(text));
         if watched.is_err() {
             service.stop.trigger();
         }
         for thread in threads {
-            let served = thread.join().unwrap_or_else(|_panic| Err(anyhow!("a socket's thread broke down")));
-            outcome = outcome.and(served);
+            outcome = outcome.and(result_of(thread));
         }
         outcome.and(watched)
     })
 }
 
-/// Serves the addresses that come while the server runs (a network that is plugged in, a container's bridge), until it is stopped.
-/// One that goes keeps its socket: it may come back.
-fn serve_later(wildcards: &[SocketAddr], service: &Service<'_>, start: &mut dyn FnMut(Endpoint, Socket)) -> Result<()> {
+fn result_of(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|_panic| Err(anyhow!("a socket's thread broke down")))
+}
+
+/// Serves the addresses that come while the server runs (a network that is plugged in, a container's bridge), until it is stopped,
+/// and no longer those that have gone.
+fn serve_later(
+    wildcards: &[SocketAddr],
+    service: &Service<'_>,
+    start: &mut dyn FnMut(Endpoint, Socket),
+    remark: &mut dyn FnMut(&str),
+) -> Result<()> {
     if wildcards.is_empty() {
         return Ok(());
     }
+    let (mut watch, mut is_remarked) = (Watch::default(), false);
     while !service.stop.wait(ADDRESSES_INTERVAL).context("cannot wait for addresses")? {
         for wildcard in wildcards {
             let known = service.own.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let new = match bind::bind_new(*wildcard, &known) {
-                Ok(new) => new,
-                Err(error) => {
-                    say(PROGRAM, &format!("cannot look for new addresses: {error}; those that are there are served"));
-                    return Ok(());
-                }
-            };
-            for (own, socket) in new {
-                service.own.write().unwrap_or_else(PoisonError::into_inner).push(own.clone());
+            let seen = watch.look(*wildcard, &known);
+            for (own, socket) in change(service, seen, &mut is_remarked, remark) {
                 tell(&ready(&own))?;
                 start(own, socket);
             }
         }
     }
     Ok(())
+}
+
+/// Changes the addresses of `service` to what was `seen` and returns what begins to be served. A look may fail, for example when the
+/// machine has too many open files: that is remarked once, and the next look may succeed.
+fn change(
+    service: &Service<'_>,
+    seen: io::Result<Change>,
+    is_remarked: &mut bool,
+    remark: &mut dyn FnMut(&str),
+) -> Vec<(Endpoint, Socket)> {
+    let Change { new, gone } = seen.unwrap_or_else(|error| {
+        if !std::mem::replace(is_remarked, true) {
+            remark(&format!(
+                "cannot look for new addresses: {error}; those that are there are served, and it is tried again"
+            ));
+        }
+        Change::default()
+    });
+    let mut own = service.own.write().unwrap_or_else(PoisonError::into_inner);
+    own.retain(|address| !gone.contains(address));
+    own.extend(new.iter().map(|(address, _)| address.clone()));
+    drop(own);
+    for address in gone {
+        remark(&format!("{address}: is no longer served, since this machine has lost it"));
+    }
+    new
 }
 
 /// What a person sees of it.
@@ -264,6 +302,12 @@ impl<'a> Screen<'a> {
         }
     }
 
+    fn say(&self, text: &str) {
+        if !self.options.quiet {
+            say(PROGRAM, text);
+        }
+    }
+
     fn remark(&self, from: &Endpoint, why: &NotAnswered) {
         let again = match why {
             NotAnswered::Held(Held::Silenced | Held::RateAgain) => true,
@@ -303,6 +347,40 @@ fn line(codec: Codec, from: &Endpoint, data: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::Stop;
+
+    #[test]
+    fn addresses_come_and_go_also_after_a_look_that_failed() {
+        let socket = || {
+            let socket = Socket::bind(&Endpoint::Ip("127.0.0.1:0".parse().unwrap())).unwrap();
+            (socket.local().unwrap(), socket)
+        };
+        let ((first, first_socket), (second, second_socket)) = (socket(), socket());
+        let (stop, own) = (Stop::new().unwrap(), RwLock::new(vec![first.clone()]));
+        let (totals, guard) = (Totals::default(), Mutex::default());
+        let service = Service {
+            reply: Reply::Echo,
+            codec: Codec::UTF_8,
+            limit: None,
+            stop: &stop,
+            own: &own,
+            look: Some(Duration::ZERO),
+            totals: &totals,
+            guard: &guard,
+        };
+        let (mut is_remarked, mut said) = (false, Vec::new());
+        let mut change = |seen| change(&service, seen, &mut is_remarked, &mut |text| said.push(text.to_owned()));
+        for _ in 0..2 {
+            assert!(change(Err(io::Error::from_raw_os_error(23))).is_empty());
+            assert_eq!(*own.read().unwrap(), std::slice::from_ref(&first));
+        }
+        let seen = Change { new: vec![(second.clone(), second_socket)], gone: vec![first.clone()] };
+        assert_eq!(change(Ok(seen)).len(), 1);
+        assert_eq!(*own.read().unwrap(), [second]);
+        assert_eq!(said.len(), 2, "{said:?}");
+        // The socket of an address that is gone ends its loop.
+        serve(&first_socket, &service, |_| ControlFlow::Continue(())).unwrap();
+    }
 
     #[test]
     fn a_line_names_the_sender_and_is_one_line() {
