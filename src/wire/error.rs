@@ -139,6 +139,11 @@ impl LineLost {
 /// Longest message of a refusal, in bytes: JSON may escape each as six, and a header takes 65,535.
 const MESSAGE_LEN_MAX: usize = 8 * 1024;
 
+/// Of the errors of Linux (errno(3)) those that [`io::ErrorKind`] does not tell apart: what not even the owner may do,
+const EPERM: i32 = 1;
+/// and a name that the file system cannot hold.
+const EILSEQ: i32 = 84;
+
 /// A polite "no": a closed code for programs, a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -171,7 +176,7 @@ impl Refusal {
             K::IsADirectory => (ErrorCode::IsADirectory, "is a directory"),
             K::DirectoryNotEmpty => (ErrorCode::NotEmpty, "directory is not empty"),
             // EPERM is said of what not even the owner may do: an immutable file, another user's.
-            K::PermissionDenied if error.raw_os_error() == Some(1) => {
+            K::PermissionDenied if error.raw_os_error() == Some(EPERM) => {
                 (ErrorCode::Permission, "operation not permitted")
             }
             K::PermissionDenied => (ErrorCode::Permission, "permission denied"),
@@ -193,7 +198,7 @@ impl Refusal {
         let Some((words, _)) = said.rsplit_once(" (os error ").filter(|_| error.raw_os_error().is_some()) else {
             return Self::new(ErrorCode::Failed, format!("{object}: input/output error"));
         };
-        if words.starts_with("Invalid or incomplete multibyte") {
+        if error.raw_os_error() == Some(EILSEQ) {
             let text = format!("{object}: the file system there cannot hold this name; it takes names in UTF-8");
             return Self::new(ErrorCode::BadName, text);
         }

@@ -379,9 +379,9 @@ impl Args {
         self.timeout.unwrap_or(REPLY_TIME_MAX)
     }
 
-    /// For who wrote a shell's words behind `--`, or too many of them.
-    pub(super) fn hint(&self, why: &str) -> &'static str {
-        if why.contains("argument list too long") {
+    /// What may help if a command could not be started, with this code: for a shell's words behind `--`, or too many of them.
+    pub(super) fn hint(&self, code: i32) -> &'static str {
+        if code == CODE_NOT_EXECUTABLE && self.is_long() {
             return "; send what is long on standard input, as in rexec HOST sh < FILE, or as a file with fput";
         }
         let is_shells = |program: &OsString| {
@@ -396,6 +396,15 @@ impl Args {
         }
     }
 
+    /// Whether the command alone is too long to be started on Linux.
+    fn is_long(&self) -> bool {
+        let lens = self.command.iter().map(|word| word.len() + 1);
+        let sum: usize = lens.clone().sum();
+        // What is a shell's is one argument.
+        let longest = if self.is_argv { lens.max().unwrap_or(0) } else { sum };
+        longest > ARGUMENT_LEN_MAX || sum > ARGUMENTS_LEN_MIN
+    }
+
     /// A command string in the encoding of the machine over there.
     pub(super) fn encoded(&self, command: OsString) -> OsString {
         match command.to_str() {
@@ -404,6 +413,13 @@ impl Args {
         }
     }
 }
+
+/// How a shell and our server say that a program was found and could not be executed.
+const CODE_NOT_EXECUTABLE: i32 = 126;
+/// The longest single argument that Linux takes (execve(2)), with the zero byte behind it,
+const ARGUMENT_LEN_MAX: usize = 128 * 1024;
+/// and what all of them may have together at least, less some room for the environment: a quarter of the usual stack of 8 MiB.
+const ARGUMENTS_LEN_MIN: usize = 1024 * 1024;
 
 /// Programs that are of little use, or none, without a terminal.
 const DRAWING: [&str; 24] = [
@@ -492,6 +508,29 @@ fn lists_in(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_is_given_by_what_was_sent() {
+        let args = |words: &[&str]| {
+            Args::from_command_line(["rexec", "host"].iter().chain(words).map(OsString::from)).unwrap()
+        };
+        let (long, most) = ("x".repeat(ARGUMENT_LEN_MAX), "x".repeat(ARGUMENT_LEN_MAX - 1));
+        for (words, is_long) in [
+            (vec![&*long], true),
+            (vec![&most], false),
+            (vec!["echo", &most], true),
+            (vec!["--", "echo", &most], false),
+            (vec!["--", "echo", &long], true),
+            ([&["--"][..], &[&*most; 9]].concat(), true),
+        ] {
+            let args = args(&words);
+            assert_eq!(args.hint(126).contains("standard input"), is_long, "{}", words.len());
+            assert_eq!(args.hint(127), "");
+        }
+        // Whatever the server's message says.
+        assert_eq!(args(&["argument list too long"]).hint(126), "");
+        assert!(args(&["--", "cd", "x"]).hint(127).contains("leave -- out"));
+    }
 
     #[test]
     fn programs_that_draw_are_known_by_their_names() {

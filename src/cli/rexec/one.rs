@@ -187,8 +187,8 @@ impl<'a> Show<'a> {
     ) -> crate::wire::Result<()> {
         match &ended.outcome {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
-            Outcome::CouldNotStart { why, .. } => {
-                say(PROGRAM, &format!("{host}: {}{}", printable(why), self.args.hint(why)));
+            Outcome::CouldNotStart { code, why } => {
+                say(PROGRAM, &format!("{host}: {}{}", printable(why), self.args.hint(*code)));
             }
             Outcome::TimedOut => say(PROGRAM, &format!("{host}: its time was up, and it was ended")),
             Outcome::Lost { why } => say(PROGRAM, &format!("{host}: lost: {}", printable(why))),
