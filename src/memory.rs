@@ -145,6 +145,36 @@ impl Budget {
     }
 }
 
+/// Bytes of a budget that go back when this is dropped.
+#[derive(Debug)]
+pub struct Taken {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Taken {
+    /// Nothing yet, of this budget.
+    pub fn of(budget: &Budget) -> Self {
+        Self { budget: budget.clone(), bytes: 0 }
+    }
+
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// As [`Budget::take`].
+    pub fn take(&mut self, bytes: usize) -> Result<(), Over> {
+        self.budget.take(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Self::own()
@@ -225,6 +255,18 @@ mod tests {
         drop(second);
         assert_eq!(pool.held(), 15, "a clone holds it still");
         drop((first, clone));
+        assert_eq!(pool.held(), 0);
+    }
+
+    #[test]
+    fn what_was_taken_goes_back_with_what_it_was_taken_for() {
+        let pool = Arc::new(Pool::new(10, 15, 0));
+        let budget = pool.budget();
+        let mut taken = Taken::of(&budget);
+        taken.take(4).unwrap();
+        taken.take(5).unwrap();
+        assert_eq!((taken.take(2), pool.held()), (Err(Over::Request(10)), 9));
+        drop(taken);
         assert_eq!(pool.held(), 0);
     }
 

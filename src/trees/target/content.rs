@@ -11,6 +11,7 @@ use super::{Expected, Turn, bad_small, too_large, works};
 use crate::below::split;
 use crate::digest::{BLOCK_LEN, ChainingValue};
 use crate::line::LineReceiver;
+use crate::memory::Taken;
 use crate::part::resume::Check;
 use crate::part::{PIECE_LEN, Part, Verified, read_at};
 use crate::trees::batch::Whole;
@@ -48,8 +49,8 @@ pub(super) struct Current {
     began: Instant,
     /// Bytes of it that came over the line.
     came: u64,
-    /// What its holes take of the budget.
-    held: usize,
+    /// What its beginning and its holes take of the budget.
+    held: Taken,
 }
 
 impl Current {
@@ -60,7 +61,12 @@ impl Current {
 }
 
 impl Current {
-    fn new((entry, expected): (u32, Expected), (attributes, offset): (Attributes, u64), part: Option<Part>) -> Self {
+    fn new(
+        (entry, expected): (u32, Expected),
+        (attributes, offset): (Attributes, u64),
+        part: Option<Part>,
+        held: Taken,
+    ) -> Self {
         Self {
             entry,
             expected,
@@ -74,7 +80,7 @@ impl Current {
             other: None,
             began: Instant::now(),
             came: 0,
-            held: 0,
+            held,
         }
     }
 }
@@ -183,20 +189,20 @@ impl Turn<'_> {
             None => (self.expect(entry)?, None),
         };
         let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
+        let mut held = Taken::of(&self.target.budget);
         if self.target.place.keeping.dry_run {
             self.tell(entry, Deed::Copied, &expected.path, sent.size)?;
-            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None));
+            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
             return Ok(());
         }
         if self.is_too_large(sent.size) {
             let why = too_large(&self.target.place.shown(&expected.path), sent.size);
             self.fail(entry, &expected.path, &why)?;
-            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None));
+            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
             return Ok(());
         }
         let (dir, name) = split(&expected.path);
-        let held = Check::memory_of(offset);
-        self.target.budget.take(held).map_err(|over| over.refusal("the beginning of a file"))?;
+        held.take(Check::memory_of(offset)).map_err(|over| over.refusal("the beginning of a file"))?;
         let place = &mut self.target.place;
         let begun = match (part, expected.part.take()) {
             (Some(mut part), _) if offset == 0 => part.clear().map(|()| part),
@@ -212,7 +218,7 @@ impl Turn<'_> {
                 None
             }
         };
-        self.target.current = Some(Current { held, ..Current::new((entry, expected), (attributes, offset), part) });
+        self.target.current = Some(Current::new((entry, expected), (attributes, offset), part, held));
         Ok(())
     }
 
@@ -274,9 +280,7 @@ impl Turn<'_> {
         if part.size().saturating_add(size) > current.attributes.size {
             return Err(bad_small("a large file is longer than it was said to be"));
         }
-        let held = Large::memory_of(size);
-        self.target.budget.take(held).map_err(|over| over.refusal("the holes of a file"))?;
-        current.held += held;
+        current.held.take(Large::memory_of(size)).map_err(|over| over.refusal("the holes of a file"))?;
         let Err(error) = part.skip(size) else { return Ok(()) };
         let (entry, path) = (current.entry, current.expected.path.clone());
         current.part = None;
@@ -348,7 +352,6 @@ impl Turn<'_> {
         if !current.mend.is_empty() || current.stretch.is_some_and(|(at, end)| at != end) {
             return Err(bad_small("a large file ended before all that was asked for again has come"));
         }
-        self.target.budget.give_back(std::mem::take(&mut current.held));
         // It failed before, and that was said.
         let Some(mut part) = current.part.take() else { return Ok(()) };
         self.target.has_come(current.came, current.began.elapsed());

@@ -3,9 +3,9 @@
 
 use std::net::TcpStream;
 
-use super::words::{dir, end, list_of, want};
+use super::words::{dir, end, file, large, list, list_of, push, want};
 use crate::harness::{Server, wait_until};
-use crate::raw::{Answer, Raw, request};
+use crate::raw::{Answer, Raw, frame, request};
 
 /// What a server may hold of one guest's request, and what it may grow by beside that, in KiB.
 const REQUEST_KIB_MAX: u64 = 64 * 1024;
@@ -181,6 +181,25 @@ fn what_a_target_says_and_nobody_hears_is_counted_too() {
     }
     watched.assert_never_held(REQUEST_KIB_MAX + BESIDE_KIB_MAX);
     watched.assert_goes_back();
+}
+
+/// A source may begin a file again; what the holes of its last attempt took is free then.
+#[test]
+fn a_file_that_begins_again_holds_what_one_attempt_takes() {
+    let watched = Watched::start();
+    let mut raw = Raw::open(&watched.server);
+    let size = 1_u64 << 36;
+    raw.send(&push("x"));
+    raw.send(&list(&[file("big", size)]));
+    // In all they would take more than a request may hold.
+    let begins = [large(0, 0, size), frame(&format!(r#"{{"type":"hole","size":{size}}}"#), &[])].concat();
+    for _ in 0..600 {
+        raw.send_what_goes(&begins);
+    }
+    raw.send_what_goes(&frame(r#"{"type":"lost","code":"failed","message":"m","entry":0}"#, &[]));
+    raw.send_what_goes(&end());
+    let answer = last(&mut raw).unwrap();
+    assert_eq!(answer.kind(), "end", "{}", answer.header);
 }
 
 /// Guests share what there is, and a known peer has its own.
