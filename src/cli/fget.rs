@@ -22,7 +22,7 @@ use crate::files::{Sink, call_get};
 use crate::net::Address;
 use crate::part::Part;
 use crate::root::Root;
-use crate::trees::first::{FIRST_WINS, Groups};
+use crate::trees::first::Groups;
 use crate::trees::outlet::Out;
 use crate::trees::place::{Place, Shape};
 use crate::trees::share::Share;
@@ -307,7 +307,7 @@ fn fetch_bare(
         let target = destination.path_for(source)?;
         let shown = (source.shown(), target.to_string_lossy().into_owned());
         if !targets.insert(target.clone()) {
-            teller.skipped_alone(&shown.0, FIRST_WINS)?;
+            teller.met_alone(&shown.0)?;
             continue;
         }
         let mut line = open.take().filter(|(last, _)| **last == source.address).map(|(_, line)| line);

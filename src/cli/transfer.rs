@@ -427,7 +427,7 @@ impl Teller {
                 self.add(Done { event: None, from, to, bytes: 0, error: Some(why.message.clone()) })?;
             }
             Event::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
-            Event::Skipped { path, why } => self.skipped(&names.from(path), why)?,
+            Event::Skipped { path, why, has_met } => self.skipped(&names.from(path), why, has_met)?,
             Event::Mends { path, why } => {
                 let from = names.from(path);
                 if self.form == Form::JsonStream {
@@ -452,11 +452,10 @@ impl Teller {
         Ok(())
     }
 
-    fn skipped(&mut self, from: &str, why: &str) -> crate::wire::Result<()> {
+    fn skipped(&mut self, from: &str, why: &str, has_met: bool) -> crate::wire::Result<()> {
         if self.form == Form::JsonStream {
             put_json(&serde_json::json!({ "event": "skipped", "from": from, "why": why }))?;
         }
-        let has_met = why == FIRST_WINS;
         self.met += u64::from(has_met);
         // Of those that meet there may be many; the summary has their number.
         if !self.quiet && (!has_met || self.verbose) {
@@ -466,13 +465,13 @@ impl Teller {
         Ok(())
     }
 
-    /// A file is skipped that no tree's event tells of.
+    /// A file is skipped since an earlier source has it too, and no tree's event tells of it.
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn skipped_alone(&mut self, from: &str, why: &str) -> crate::wire::Result<()> {
+    pub fn met_alone(&mut self, from: &str) -> crate::wire::Result<()> {
         self.tally.skipped += 1;
-        self.skipped(from, why)
+        self.skipped(from, FIRST_WINS, true)
     }
 
     /// A file became longer while it was read.

@@ -153,6 +153,8 @@ pub struct Entry {
     pub error: Option<String>,
     /// Why it does not come, if that is none.
     pub skipped: Option<String>,
+    /// The reason is that an earlier source has something of this path.
+    pub has_met: bool,
 }
 
 /// An entry as JSON has it.
@@ -176,6 +178,8 @@ struct EntryLine<'a> {
     error: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skipped: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    met: bool,
 }
 
 impl Entry {
@@ -191,6 +195,7 @@ impl Entry {
             links: self.has_links,
             error: self.error.as_deref().map(Cow::Borrowed),
             skipped: self.skipped.as_deref().map(Cow::Borrowed),
+            met: self.has_met,
         };
         write_line(&line, to)
     }
@@ -208,6 +213,7 @@ impl Entry {
             has_links: line.links,
             error: line.error.map(Cow::into_owned),
             skipped: line.skipped.map(Cow::into_owned),
+            has_met: line.met,
         })
     }
 }

@@ -63,6 +63,8 @@ pub enum Event<'e> {
         path: &'e [u8],
         /// Why.
         why: &'e str,
+        /// The reason is that an earlier source has something of this path.
+        has_met: bool,
     },
     /// The target did something else, or in a dry run would do it.
     Did {

@@ -3,14 +3,16 @@
 //! Directories come together, with the first one's mode and time; of everything else what comes later is passed over.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::{Mutex, PoisonError};
 
 use super::Entry;
+use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::wire::message::Kind;
 
 /// Why something of a later source does not come.
 pub const FIRST_WINS: &str = "an earlier source has it too, and the first wins";
-/// Paths that are kept of sources that may meet a later one: about 60 bytes each.
+/// Paths that are kept of sources that may meet a later one, of all machines together: about 60 bytes each.
 pub const MET_MAX: usize = 1_000_000;
 
 /// What was there first under a name.
@@ -22,10 +24,23 @@ pub enum Earlier {
     Other,
 }
 
+/// There is no room for more paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// There are too many.
+    #[error("over {MET_MAX} paths of sources that may meet")]
+    Paths,
+    /// The request holds too much.
+    #[error("the paths of sources that may meet: {0}")]
+    Memory(#[from] Over),
+}
+
 /// The paths of earlier sources, by half of their digest.
 #[derive(Debug, Default)]
 pub struct First {
     seen: HashMap<[u8; 16], Earlier>,
+    /// They count here.
+    budget: Budget,
 }
 
 impl First {
@@ -34,16 +49,31 @@ impl First {
         if self.seen.is_empty() { None } else { self.seen.get(&key(path)).copied() }
     }
 
-    /// Notes what comes; `false`: there is no room for more.
+    /// The same, counted for this budget.
     #[must_use]
-    pub fn note(&mut self, entry: &Entry) -> bool {
-        if self.seen.len() >= MET_MAX {
-            return false;
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// Notes what comes.
+    ///
+    /// # Errors
+    /// There is no room for more.
+    pub fn note(&mut self, entry: &Entry) -> Result<(), Full> {
+        self.note_beside(0, entry, MET_MAX)
+    }
+
+    /// The same where so many paths are kept elsewhere, and `max` may be in all.
+    fn note_beside(&mut self, others: usize, entry: &Entry, max: usize) -> Result<(), Full> {
+        let is_full = others + self.seen.len() >= max;
+        let Slot::Vacant(slot) = self.seen.entry(key(&entry.path)) else { return Ok(()) };
+        if is_full {
+            return Err(Full::Paths);
         }
+        self.budget.take(ENTRY_COST)?;
         let is_dir = entry.kind == Kind::Dir && entry.error.is_none() && entry.skipped.is_none();
-        let earlier = if is_dir { Earlier::Dir(entry.mode, entry.mtime_ns) } else { Earlier::Other };
-        self.seen.entry(key(&entry.path)).or_insert(earlier);
-        true
+        slot.insert(if is_dir { Earlier::Dir(entry.mode, entry.mtime_ns) } else { Earlier::Other });
+        Ok(())
     }
 }
 
@@ -61,19 +91,27 @@ impl Groups {
     /// The machine from which all has come is an earlier source for the next.
     pub fn next(&self) {
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = std::mem::take(&mut both.now);
+        // What counts for them stays counted: the two share the budget.
+        let now = std::mem::take(&mut both.now.seen);
         if both.earlier.seen.is_empty() {
-            both.earlier = now;
+            both.earlier.seen = now;
         } else {
-            for (key, earlier) in now.seen {
+            for (key, earlier) in now {
                 both.earlier.seen.entry(key).or_insert(earlier);
             }
         }
     }
 
     /// What an earlier machine had under `entry`'s path, or a file in place of a directory above it; if nothing, it is
-    /// noted. `Err`: there is no room for more.
-    pub(super) fn meet(&self, entry: &Entry) -> Result<Option<Earlier>, ()> {
+    /// noted.
+    ///
+    /// # Errors
+    /// There is no room for more.
+    pub(super) fn meet(&self, entry: &Entry) -> Result<Option<Earlier>, Full> {
+        self.meet_within(entry, MET_MAX)
+    }
+
+    fn meet_within(&self, entry: &Entry, max: usize) -> Result<Option<Earlier>, Full> {
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slashes = entry.path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut above = slashes.filter_map(|(at, _)| entry.path.get(..at));
@@ -83,10 +121,63 @@ impl Groups {
         if let Some(earlier) = both.earlier.earlier(&entry.path) {
             return Ok(Some(earlier));
         }
-        if both.now.note(entry) { Ok(None) } else { Err(()) }
+        let others = both.earlier.seen.len();
+        both.now.note_beside(others, entry, max).map(|()| None)
     }
 }
 
 fn key(path: &[u8]) -> [u8; 16] {
     blake3::hash(path).as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str) -> Entry {
+        let (kind, path) = (Kind::File, path.as_bytes().to_vec());
+        let (target, same, error, skipped) = (None, None, None, None);
+        Entry {
+            path,
+            kind,
+            size: 1,
+            mtime_ns: 0,
+            mode: 0o644,
+            target,
+            same,
+            has_links: false,
+            error,
+            skipped,
+            has_met: false,
+        }
+    }
+
+    #[test]
+    fn the_paths_of_all_machines_count_together() {
+        let groups = Groups::default();
+        let mut fits = 0;
+        for machine in 0..10 {
+            for file in 0..3 {
+                let met = groups.meet_within(&entry(&format!("{machine}/{file}")), 10);
+                fits += usize::from(met == Ok(None));
+                assert_eq!(met.is_err(), machine * 3 + file >= 10, "{machine} {file}");
+            }
+            groups.next();
+        }
+        assert_eq!(fits, 10);
+        assert_eq!(groups.meet_within(&entry("0/0"), 10), Ok(Some(Earlier::Other)), "what was there is known still");
+    }
+
+    #[test]
+    fn what_is_kept_of_earlier_sources_counts_for_the_request() {
+        let pool = crate::memory::Pools::<u8>::default().of(1);
+        let mut first = First::default().within(pool.budget());
+        for file in 0..100 {
+            first.note(&entry(&file.to_string())).unwrap();
+            first.note(&entry(&file.to_string())).unwrap();
+        }
+        assert_eq!(pool.held(), 100 * ENTRY_COST);
+        drop(first);
+        assert_eq!(pool.held(), 0);
+    }
 }

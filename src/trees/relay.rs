@@ -26,7 +26,7 @@ enum Seen {
     Placed(Vec<u8>, Option<Vec<u8>>),
     Listed(u64),
     ListedAll,
-    Skipped(Vec<u8>, String),
+    Skipped(Vec<u8>, String, bool),
     Begins(Vec<u8>, u64, u64),
     Moved(u64),
     Skims(u64),
@@ -214,7 +214,7 @@ fn note_entry(entry: Entry, shared: &Shared, says: &Sender<Seen>) {
     if let Some(why) = entry.error {
         tell(says, Seen::Failed(entry.path.clone(), Refusal::new(ErrorCode::Failed, why)));
     } else if let Some(why) = entry.skipped {
-        tell(says, Seen::Skipped(entry.path.clone(), why));
+        tell(says, Seen::Skipped(entry.path.clone(), why, entry.has_met));
     } else if is_file {
         tell(says, Seen::Listed(entry.size));
     }
@@ -306,7 +306,7 @@ impl Seen {
             Self::Placed(path, name) => watch(Event::Placed { path: &path, name: name.as_deref() }),
             Self::Listed(size) => watch(Event::Listed(size)),
             Self::ListedAll => watch(Event::ListedAll),
-            Self::Skipped(path, why) => watch(Event::Skipped { path: &path, why: &why }),
+            Self::Skipped(path, why, has_met) => watch(Event::Skipped { path: &path, why: &why, has_met }),
             Self::Begins(path, size, offset) => watch(Event::Begins { path: &path, size, offset }),
             Self::Moved(bytes) => watch(Event::Moved(bytes)),
             Self::Skims(bytes) => watch(Event::Skims(bytes)),

@@ -98,7 +98,19 @@ mod tests {
     fn entry(path: &str, kind: Kind) -> Entry {
         let path = path.as_bytes().to_vec();
         let (target, same, error, skipped) = (None, None, None, None);
-        Entry { path, kind, size: 1, mtime_ns: 0, mode: 0o644, target, same, has_links: false, error, skipped }
+        Entry {
+            path,
+            kind,
+            size: 1,
+            mtime_ns: 0,
+            mode: 0o644,
+            target,
+            same,
+            has_links: false,
+            error,
+            skipped,
+            has_met: false,
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::Entry;
 use super::filter::Filter;
-use super::first::{Earlier, FIRST_WINS, First, MET_MAX};
+use super::first::{Earlier, FIRST_WINS, First};
 use super::glob::{self, means_contents};
 use crate::below::{Below, DEPTH_MAX};
 use crate::memory::{Budget, ENTRY_COST};
@@ -259,7 +259,8 @@ fn may_meet(tops: &[Named]) -> bool {
 
 /// What does not come, because an earlier source has something of that name.
 fn passed_over(path: Vec<u8>, kind: Kind) -> Found {
-    let entry = Entry { kind, error: None, skipped: Some(FIRST_WINS.to_owned()), ..failed(path, String::new()) };
+    let skipped = Some(FIRST_WINS.to_owned());
+    let entry = Entry { kind, error: None, skipped, has_met: true, ..failed(path, String::new()) };
     Found { entry, place: None, inode: None }
 }
 
@@ -352,7 +353,8 @@ impl Walk {
     /// The same for a request with this budget.
     #[must_use]
     pub fn within(self, budget: Budget) -> Self {
-        Self { budget, ..self }
+        let first = self.first.map(|first| first.within(budget.clone()));
+        Self { first, budget, ..self }
     }
 
     /// Ends when this is set: nobody waits for it any more.
@@ -443,14 +445,9 @@ impl Walk {
         self.ready.push_back(found);
         let is_last = self.tops.as_slice().is_empty();
         let Some(first) = self.first.as_mut().filter(|_| !is_last) else { return };
-        if !self
-            .ready
-            .iter()
-            .all(|found| found.entry.skipped.as_deref() == Some(FIRST_WINS) || first.note(&found.entry))
-        {
-            let why = format!(
-                "over {MET_MAX} paths of sources that may meet; copy them one after the other, the one that is to win last"
-            );
+        let mut comes = self.ready.iter().filter(|found| !found.entry.has_met);
+        if let Err(full) = comes.try_for_each(|found| first.note(&found.entry)) {
+            let why = format!("{full}; copy them one after the other, the one that is to win last");
             self.ready.push_back(Found { entry: failed(Vec::new(), why), place: None, inode: None });
             self.levels.clear();
             self.tops = Vec::new().into_iter();
@@ -703,6 +700,7 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
         has_links: false,
         error: None,
         skipped: None,
+        has_met: false,
     }
 }
 
@@ -731,6 +729,7 @@ fn failed(path: Vec<u8>, why: String) -> Entry {
         has_links: false,
         error: Some(why),
         skipped: None,
+        has_met: false,
     }
 }
 

@@ -415,7 +415,9 @@ impl<'s> Source<'s> {
                     let why = Refusal::new(ErrorCode::Failed, why.as_str());
                     (self.watch)(Event::Failed { path: &entry.path, why: &why })?;
                 }
-                (None, Some(why)) => (self.watch)(Event::Skipped { path: &entry.path, why })?,
+                (None, Some(why)) => {
+                    (self.watch)(Event::Skipped { path: &entry.path, why, has_met: entry.has_met })?;
+                }
                 (None, None) if entry.kind == Kind::File && entry.same.is_none() => {
                     (self.watch)(Event::Listed(entry.size))?;
                 }

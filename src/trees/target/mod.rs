@@ -24,7 +24,7 @@ use crate::trees::body::{Kept, Stretch, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::event::stopped;
 use crate::trees::filter::Filter;
-use crate::trees::first::{Earlier, FIRST_WINS, Groups, MET_MAX};
+use crate::trees::first::{Earlier, FIRST_WINS, Groups};
 use crate::trees::mirror;
 use crate::trees::pack::Unpacker;
 use crate::trees::place::{Place, There};
@@ -414,10 +414,10 @@ impl Turn<'_> {
             Ok(Some(Earlier::Dir(mode, mtime_ns))) if entry.kind == Kind::Dir => {
                 &Entry { mtime_ns, mode, ..entry.clone() }
             }
-            Ok(Some(_)) => return (self.watch)(Event::Skipped { path: &entry.path, why: FIRST_WINS }),
-            Err(()) => {
-                return Err(bad_list(&format!("it and earlier ones have over {MET_MAX} paths; copy them one by one")));
+            Ok(Some(_)) => {
+                return (self.watch)(Event::Skipped { path: &entry.path, why: FIRST_WINS, has_met: true });
             }
+            Err(full) => return Err(over_limit(format!("{full}; copy them one after the other"))),
         };
         let path = match self.target.place.path_of(entry, number == 0) {
             Ok(path) => path,
@@ -512,7 +512,7 @@ impl Turn<'_> {
             return self.fail(number, &entry.path, &why).map(|()| true);
         }
         if let Some(why) = &entry.skipped {
-            return (self.watch)(Event::Skipped { path: &entry.path, why }).map(|()| true);
+            return (self.watch)(Event::Skipped { path: &entry.path, why, has_met: entry.has_met }).map(|()| true);
         }
         Ok(false)
     }
@@ -792,6 +792,11 @@ fn works(watch: Watch<'_>, control: Option<&Control>, bytes: u64) -> io::Result<
         return Err(stopped());
     }
     watch(Event::Works(bytes)).map_err(io::Error::other)
+}
+
+/// A limit of this side, which the other one could not know.
+fn over_limit(text: String) -> Error {
+    Refusal::new(ErrorCode::Failed, text).into()
 }
 
 fn bad_list(why: &str) -> Error {
