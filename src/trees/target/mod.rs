@@ -340,7 +340,8 @@ impl Turn<'_> {
         }
         self.target.listing_len += body.len() as u64;
         if self.target.listing_len > TREE_LISTING_LEN_MAX {
-            return Err(bad_list("it is over the limit of 8 GiB; copy the tree in parts"));
+            let text = format!("the listing is over {} GiB; copy the tree in parts", TREE_LISTING_LEN_MAX >> 30);
+            return Err(over_limit(text));
         }
         let mut count = 0;
         for line in lines(body) {
@@ -353,7 +354,7 @@ impl Turn<'_> {
             }
             let number = self.target.next;
             if number >= TREE_ENTRIES_MAX {
-                return Err(bad_list(&format!("it has over {TREE_ENTRIES_MAX} entries; copy the tree in parts")));
+                return Err(over_limit(format!("the tree has over {TREE_ENTRIES_MAX} entries; copy it in parts")));
             }
             self.target.next = number + 1;
             count += 1;
@@ -365,7 +366,8 @@ impl Turn<'_> {
                 return Err(bad_list("the source lists on and on without sending what is wanted"));
             }
             if self.target.listed_dirs_len > DIRS_LEN_MAX {
-                return Err(bad_list("the paths of its directories are over 64 MiB together; send it in parts"));
+                let limit = DIRS_LEN_MAX >> 20;
+                return Err(over_limit(format!("the paths of its directories are over {limit} MiB; copy it in parts")));
             }
         }
         if is_last {
@@ -402,7 +404,9 @@ impl Turn<'_> {
         let added = self.target.listed.as_mut().map(|listed| listed.add(&entry.path, is_dir)).transpose();
         let is_first = added.map_err(|over| over.refusal("the listing"))?.unwrap_or(false);
         if self.target.listed.as_ref().is_some_and(|listed| listed.kept_len() > MIRROR_LEN_MAX) {
-            return Err(bad_list("it has more names than are kept for a mirror (512 MiB); mirror the tree in parts"));
+            let limit = MIRROR_LEN_MAX >> 20;
+            let text = format!("the tree has more names than are kept for a mirror ({limit} MiB); mirror it in parts");
+            return Err(over_limit(text));
         }
         if self.does_not_come(number, entry)? {
             return Ok(());
