@@ -3,7 +3,7 @@
 //! A path is never looked up as a whole, so a deep directory costs an open for each directory above it. Whoever goes
 //! through a tree mostly stays near the last place, and finds the nearest directory open already.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -11,12 +11,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
 /// Directories inside one another that a copy, a mirror and a removal go down.
 pub const DEPTH_MAX: usize = 512;
 /// Directories that one tree keeps open.
 pub const DIRS_OPEN_MAX: usize = 128;
+
+/// Directories whose modes are changed at the same time to remove what is in them.
+pub const EASED_MAX: usize = 100_000;
 
 /// What the owner of a directory needs in it: to read, write and search it.
 const OWNERS_MODE: u32 = 0o700;
@@ -136,28 +139,98 @@ pub fn split(path: &[u8]) -> (&[u8], &OsStr) {
     (dir, OsStr::from_bytes(name))
 }
 
-/// Lets the owner of a directory read, write and search it; returns the mode that it had, or `None` if nothing was to
-/// be changed, or it is another user's.
-///
-/// # Errors
-/// The system refuses.
-pub fn ease(dir: &impl AsFd) -> io::Result<Option<u32>> {
-    let stat = rustix::fs::fstat(dir)?;
-    let mode = stat.st_mode & 0o7777;
-    if mode & OWNERS_MODE == OWNERS_MODE || stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Ok(None);
-    }
-    set_mode(dir, mode | OWNERS_MODE)?;
-    Ok(Some(mode))
+/// Directories that their owner may use for a while, by their path below one directory. They get back the modes that
+/// they had when this is dropped, however the work on them ended.
+#[derive(Debug, Default)]
+pub struct Eased {
+    base: Option<Arc<Dir>>,
+    /// A directory stands before what is in it.
+    before: BTreeMap<Vec<u8>, Before>,
 }
 
-/// The same for the directory `name` in `dir`, which its mode may not let anybody open.
+/// What a directory was before.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    id: (u64, u64),
+    mode: u32,
+}
+
+impl Eased {
+    /// Lets the owner of `dir`, which is `path` below `base`, read, write and search it; `false`: nothing was to be
+    /// changed, or it is another user's.
+    ///
+    /// # Errors
+    /// The system refuses, or there are too many.
+    pub fn ease(&mut self, base: &Arc<Dir>, path: &[u8], dir: &impl AsFd) -> io::Result<bool> {
+        let stat = rustix::fs::fstat(dir)?;
+        let mode = stat.st_mode & 0o7777;
+        if !keeps_owner_out(&stat) {
+            return Ok(false);
+        }
+        if self.before.len() >= EASED_MAX {
+            let text =
+                format!("over {EASED_MAX} directories here keep their owner out; let the owner in first (chmod)");
+            return Err(io::Error::other(text));
+        }
+        set_mode(dir, mode | OWNERS_MODE)?;
+        self.base.get_or_insert_with(|| Arc::clone(base));
+        self.before.entry(path.to_vec()).or_insert(Before { id: (stat.st_dev, stat.st_ino), mode });
+        Ok(true)
+    }
+
+    /// The same for the directory `name` in `dir`, which its mode may not let anybody open.
+    ///
+    /// # Errors
+    /// It is no directory, the system refuses, or there are too many.
+    pub fn ease_in(&mut self, base: &Arc<Dir>, path: &[u8], (dir, name): (&Dir, &OsStr)) -> io::Result<bool> {
+        let opened = open_path(dir, name)?;
+        self.ease(base, path, &opened)
+    }
+
+    /// Forgets a directory that is removed.
+    pub fn forget(&mut self, path: &[u8]) {
+        self.before.remove(path);
+    }
+
+    /// Gives those that are still there the modes that they had.
+    pub fn restore(&mut self) {
+        let Some(base) = self.base.take() else { return };
+        let mut dirs = Below::default();
+        // What is in a directory comes first: its mode may keep its owner out again.
+        for (path, Before { id, mode }) in std::mem::take(&mut self.before).into_iter().rev() {
+            let restored = dirs.at(&base, &path, open_path).and_then(|open| {
+                let stat = rustix::fs::fstat(&*open.dir)?;
+                // Another one of the same name has its own mode.
+                if (stat.st_dev, stat.st_ino) == id { set_mode(&*open.dir, mode) } else { Ok(()) }
+            });
+            match restored {
+                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    tracing::warn!(%error, "a directory stays usable to its owner, as its mode was not");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Eased {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+/// Whether the mode of a directory that is ours keeps us out of some use of it.
+pub fn keeps_owner_out(stat: &Stat) -> bool {
+    stat.st_mode & OWNERS_MODE != OWNERS_MODE && stat.st_uid == rustix::process::geteuid().as_raw()
+}
+
+/// The directory `name` in `dir` as a mere path (`O_PATH`), which no mode of its own forbids; a symlink is none.
 ///
 /// # Errors
 /// It is no directory, or the system refuses.
-pub fn ease_in(dir: &Dir, name: &OsStr) -> io::Result<Option<u32>> {
+pub fn open_path(dir: &Dir, name: &OsStr) -> io::Result<Dir> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    ease(&rustix::fs::openat(dir, name, flags, Mode::empty())?)
+    Ok(Dir::from_std_file(rustix::fs::openat(dir, name, flags, Mode::empty())?.into()))
 }
 
 /// Whether the mode of something forbids it, which its owner may change.
@@ -209,6 +282,41 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn directories_get_back_their_modes_however_the_work_on_them_ends() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let set = |name: &str, mode| std::fs::set_permissions(path(name), PermissionsExt::from_mode(mode)).unwrap();
+        let mode = |name: &str| path(name).metadata().unwrap().permissions().mode() & 0o7777;
+        std::fs::create_dir_all(path("a/b/c")).unwrap();
+        std::fs::create_dir_all(path("other")).unwrap();
+        std::fs::create_dir_all(path("open")).unwrap();
+        for (name, bits) in [("a/b/c", 0o000), ("a/b", 0o2555), ("a", 0o111), ("other", 0o500), ("open", 0o777)] {
+            set(name, bits);
+        }
+        let base = Arc::new(Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).unwrap());
+        let mut eased = Eased::default();
+        let mut ease = |name: &str| {
+            let (above, last) = split(name.as_bytes());
+            let above = base.open_dir(OsStr::from_bytes(if above.is_empty() { b"." } else { above })).unwrap();
+            eased.ease_in(&base, name.as_bytes(), (&above, last)).unwrap()
+        };
+        assert!(["a", "a/b", "a/b/c", "other"].map(&mut ease).iter().all(|eased| *eased));
+        assert!(!ease("a/b") && !ease("open"));
+        assert_eq!(["a", "a/b", "a/b/c", "other"].map(mode), [0o711, 0o2755, 0o700, 0o700]);
+        // Another one is put in its place, and another is gone.
+        std::fs::rename(path("other"), path("moved")).unwrap();
+        std::fs::create_dir(path("other")).unwrap();
+        set("other", 0o750);
+        drop(eased);
+        assert_eq!(["a", "other", "moved"].map(mode), [0o111, 0o750, 0o700]);
+        set("a", 0o700);
+        assert_eq!(mode("a/b"), 0o2555);
+        set("a/b", 0o700);
+        assert_eq!(mode("a/b/c"), 0);
+    }
 
     #[test]
     fn the_way_back_up_a_deep_tree_is_not_opened_from_the_top_each_time() {

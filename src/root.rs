@@ -16,7 +16,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, OFlags};
 
-use crate::below::{self, Below, DEPTH_MAX, split};
+use crate::below::{self, Below, DEPTH_MAX, Eased, split};
 use crate::wire::error::{ErrorCode, Refusal};
 
 /// Longest path that is looked at, in bytes: Linux' `PATH_MAX`.
@@ -250,7 +250,7 @@ impl Root {
     /// One directory down; it need not be readable.
     fn step(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
         self.check_name(dir, name)?;
-        Ok(step(dir, name)?)
+        below::open_path(dir, name)
     }
 
     /// Opens `path` below `dir`, which lies in this root, wherever its symlinks lead below `dir`.
@@ -506,19 +506,20 @@ impl Root {
         (path, is_idle): (&RootPath, IsIdle<'_>),
     ) -> Result<(), Refusal> {
         let refused = |error: io::Error| refusal(path, &error);
-        let mut dirs = Below::default();
-        let mut open = |at: &[u8]| dirs.at(parent, at, |dir, name| self.open_for_removal(dir, name)).map_err(refused);
-        let names = below::names_in(&open(name.as_bytes())?.dir).map_err(refused)?;
+        let (mut dirs, mut eased) = (Below::default(), Eased::default());
+        let open = |dir: &Dir, name: &OsStr| self.open_dir_in(dir, name);
+        let names = self.enter_for_removal(parent, name.as_bytes(), (&mut dirs, &mut eased)).map_err(refused)?;
         // What is below `parent` on the way down, and what of it is still there.
         let mut levels = vec![(name.into_vec(), names.into_iter())];
         while let Some((here, names)) = levels.last_mut() {
-            let dir = open(here)?.dir;
+            let dir = dirs.at(parent, here, open).map_err(refused)?.dir;
             let Some((name, is_dir)) = names.next() else {
                 let Some((here, _)) = levels.pop() else { break };
                 drop(dir);
                 let (above, name) = split(&here);
-                let dir = if levels.is_empty() { std::sync::Arc::clone(parent) } else { open(above)?.dir };
-                unlink(&dir, name, AtFlags::REMOVEDIR, !levels.is_empty()).map_err(refused)?;
+                let dir = dirs.at(parent, above, open).map_err(refused)?.dir;
+                unlink(&dir, name, AtFlags::REMOVEDIR).map_err(refused)?;
+                eased.forget(&here);
                 continue;
             };
             if is_part_name(&name) && !is_idle(&dir, OsStr::from_bytes(&name)) {
@@ -526,7 +527,7 @@ impl Root {
             }
             if !is_dir {
                 self.check_name(&*dir, OsStr::from_bytes(&name)).map_err(refused)?;
-                unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty(), true).map_err(refused)?;
+                unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty()).map_err(refused)?;
                 continue;
             }
             let inner = [here.as_slice(), b"/", &name].concat();
@@ -534,20 +535,29 @@ impl Root {
                 let text = format!("{path}: is over {DEPTH_MAX} directories deep; remove the inner ones first");
                 return Err(Refusal::new(ErrorCode::Failed, text));
             }
-            let names = below::names_in(&open(&inner)?.dir).map_err(refused)?;
+            let names = self.enter_for_removal(parent, &inner, (&mut dirs, &mut eased)).map_err(refused)?;
             levels.push((inner, names.into_iter()));
         }
         Ok(())
     }
 
-    /// Opens a directory that is to be removed with all that is in it, also if its mode keeps its owner out.
-    fn open_for_removal(&self, dir: &Dir, name: &OsStr) -> io::Result<Dir> {
-        match self.open_dir_in(dir, name) {
-            Err(error) if below::is_forbidden(&error) && below::ease_in(dir, name)?.is_some() => {
-                self.open_dir_in(dir, name)
-            }
-            opened => opened,
+    /// Opens a directory that is to be removed with all that is in it, `at` below `parent`, also if its mode keeps its
+    /// owner out; the names in it.
+    fn enter_for_removal(
+        &self,
+        parent: &std::sync::Arc<Dir>,
+        at: &[u8],
+        (dirs, eased): (&mut Below, &mut Eased),
+    ) -> io::Result<Vec<(Vec<u8>, bool)>> {
+        let (above, name) = split(at);
+        let open = |dir: &Dir, name: &OsStr| self.open_dir_in(dir, name);
+        let above = dirs.at(parent, above, open)?.dir;
+        let found = self.step(&above, name)?;
+        if below::keeps_owner_out(&rustix::fs::fstat(&found)?) {
+            self.check_shows(|| identity_of(&found))?;
+            eased.ease(parent, at, &found)?;
         }
+        below::names_in(&dirs.at(parent, at, open)?.dir)
     }
 
     /// Renames `from` to `to`, or into `to` if that is a directory; returns where it is now.
@@ -586,13 +596,9 @@ impl Root {
     }
 }
 
-/// Removes something in a directory, if it is still there; where the directory `goes` too, its mode is no hindrance to
-/// its owner.
-fn unlink(dir: &Dir, name: &OsStr, flags: AtFlags, goes: bool) -> io::Result<()> {
+/// Removes something in a directory, if it is still there.
+fn unlink(dir: &Dir, name: &OsStr, flags: AtFlags) -> io::Result<()> {
     match rustix::fs::unlinkat(dir, name, flags).map_err(io::Error::from) {
-        Err(error) if goes && below::is_forbidden(&error) && below::ease(dir)?.is_some() => {
-            Ok(rustix::fs::unlinkat(dir, name, flags)?)
-        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
@@ -676,8 +682,8 @@ impl Way {
 
     /// Goes down into a directory; `false`: it is none, and may be a symlink.
     fn down(&mut self, name: &OsStr) -> io::Result<bool> {
-        let below = match step(&self.here, name) {
-            Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => return Ok(false),
+        let below = match below::open_path(&self.here, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(false),
             below => below?,
         };
         self.above.push(identity_of(&self.here)?);
@@ -698,12 +704,6 @@ impl Way {
         self.here = up;
         Ok(())
     }
-}
-
-/// The directory `name` of `dir`, as a mere path; a symlink is none.
-fn step(dir: &Dir, name: &OsStr) -> rustix::io::Result<Dir> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(Dir::from_std_file(rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?.into()))
 }
 
 /// The directory above `dir`, as a mere path. It may lie outside the root: nothing may be opened through it before it
@@ -1059,6 +1059,26 @@ mod tests {
             };
             assert_eq!(ended(&root), ended(&plain), "{name}");
         }
+    }
+
+    #[test]
+    fn a_removal_that_fails_leaves_modes_as_they_were() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(path("tree/a/b")).unwrap();
+        std::fs::write(path("tree/a/.x.1a2b3c4d.part"), "").unwrap();
+        std::fs::write(path("tree/a/b/file"), "").unwrap();
+        for (name, mode) in [("tree/a/b", 0o500), ("tree/a", 0o555), ("tree", 0o2111)] {
+            std::fs::set_permissions(path(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let mode = |name: &str| path(name).metadata().unwrap().permissions().mode() & 0o7777;
+        let root = Root::open(dir.path()).unwrap();
+        let refused = root.remove(&at("/tree"), true, &|_, _| false).unwrap_err();
+        assert!(refused.message.contains("unfinished"), "{refused}");
+        assert_eq!([mode("tree"), mode("tree/a")], [0o2111, 0o555]);
+        root.remove(&at("/tree"), true, &|_, _| true).unwrap();
+        assert!(!path("tree").exists());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::large::digest_of;
 use super::times::Kept;
 use super::walk::{self, mtime_ns};
 use super::{Entry, Keeping, own_root};
-use crate::below::{self, Below, Open, split};
+use crate::below::{self, Below, Eased, Open, split};
 use crate::net::stream::Control;
 use crate::part::{PIECE_LEN, Parts, times};
 use crate::root::{PATH_LEN_MAX, Root, RootPath, is_part_name, refusal};
@@ -46,8 +46,8 @@ pub struct Place {
     dirs: Below,
     /// In a dry run: what would be removed, since something of another kind comes.
     gone: HashSet<Vec<u8>>,
-    /// Directories that were made usable to remove what is in them, with the modes that they had.
-    eased: Vec<(Vec<u8>, u32)>,
+    /// Directories that were made usable to remove what is in them.
+    eased: Eased,
 }
 
 /// What it may be.
@@ -105,7 +105,7 @@ impl Place {
             base: None,
             dirs: Below::default(),
             gone: HashSet::new(),
-            eased: Vec::new(),
+            eased: Eased::default(),
         }
     }
 
@@ -269,8 +269,13 @@ impl Place {
         if self.would_be_gone(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let base = self.base.as_ref().and_then(|base| base.dir.as_ref()).ok_or(io::ErrorKind::NotFound)?;
-        self.dirs.at(base, path, |dir, name| self.root.open_dir_in(dir, name))
+        let base = self.base_dir()?;
+        self.dirs.at(&base, path, |dir, name| self.root.open_dir_in(dir, name))
+    }
+
+    fn base_dir(&self) -> io::Result<Arc<Dir>> {
+        let dir = self.base.as_ref().and_then(|base| base.dir.as_ref());
+        Ok(Arc::clone(dir.ok_or(io::ErrorKind::NotFound)?))
     }
 
     /// Whether this would be removed, or what it is in.
@@ -568,8 +573,9 @@ impl Place {
                 names => names,
             };
         }
-        if let Some(mode) = below::ease_in(&*self.dir(above)?, name)? {
-            self.eased.push((path.to_vec(), mode));
+        let dir = self.dir(above)?;
+        let base = self.base_dir()?;
+        if self.eased.ease_in(&base, path, (&dir, name))? {
             self.dirs.forget(path);
         }
         self.names_in(path)
@@ -616,25 +622,21 @@ impl Place {
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match rustix::fs::unlinkat(&*dir, name, flags).map_err(io::Error::from) {
             Err(error) if below::is_forbidden(&error) => {
-                let mode = below::ease(&*dir)?.ok_or(error)?;
-                self.eased.push((above.to_vec(), mode));
-                Ok(rustix::fs::unlinkat(&*dir, name, flags)?)
+                let base = self.base_dir()?;
+                if !self.eased.ease(&base, above, &*dir)? {
+                    return Err(error);
+                }
+                rustix::fs::unlinkat(&*dir, name, flags)?;
             }
-            removed => removed,
+            removed => removed?,
         }
+        self.eased.forget(path);
+        Ok(())
     }
 
     /// Gives directories that were made usable, and are still there, the modes that they had.
     pub fn restore_modes(&mut self) {
-        for (path, mode) in std::mem::take(&mut self.eased).into_iter().rev() {
-            let restored = self.dir(&path).and_then(|dir| below::set_mode(&*dir, mode));
-            if let Err(error) = restored.or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            }) {
-                tracing::warn!(%error, "a directory stays usable to its owner, as its mode was not");
-            }
-        }
+        self.eased.restore();
     }
 }
 
@@ -698,4 +700,44 @@ fn make_writable(dir: &Dir) -> io::Result<()> {
 
 fn in_the_way(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::trees::delta::Delta;
+
+    #[test]
+    fn a_mirror_that_ends_early_leaves_modes_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("closed/in")).unwrap();
+        for name in ["closed/file", "closed/in/file"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        for (name, mode) in [("closed/in", 0o000), ("closed", 0o500)] {
+            std::fs::set_permissions(dir.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let (preserve, sync, resume, checksum, dry_run) = (false, false, false, false, false);
+        let (delta, delete, force) = (Delta::Never, true, true);
+        let keeping = Keeping { preserve, sync, resume, checksum, delta, dry_run, delete, force };
+        let shape = Shape { goes_into: true, is_made: false };
+        let root = Arc::new(Root::open(dir.path()).unwrap());
+        let mut place = Place::new(root, RootPath::default(), shape, keeping);
+        let (path, kind, (target, same, error, skipped)) = (Vec::new(), Kind::Dir, (None, None, None, None));
+        let (has_links, has_met, size, mtime_ns, mode) = (false, false, 0, 0, 0o755);
+        place
+            .settle(&Entry { path, kind, size, mtime_ns, mode, target, same, has_links, error, skipped, has_met })
+            .unwrap();
+        assert_eq!(place.names_to_remove(b"closed").unwrap().len(), 2);
+        assert_eq!(place.names_to_remove(b"closed/in").unwrap().len(), 1);
+        place.remove(b"closed/in/file", false).unwrap();
+        let mode = |name: &str| dir.path().join(name).metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!([mode("closed"), mode("closed/in")], [0o700, 0o700]);
+        drop(place);
+        assert_eq!(mode("closed"), 0o500);
+        std::fs::set_permissions(dir.path().join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
+        assert_eq!(mode("closed/in"), 0);
+    }
 }

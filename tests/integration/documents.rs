@@ -248,6 +248,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("LISTING_LINES_MAX", landline::line::LISTING_LINES_MAX.to_string()),
         ("RESULTS_LEN_MAX", mib(landline::cli::transfer::RESULTS_LEN_MAX)),
         ("DEPTH_MAX", below::DEPTH_MAX.to_string()),
+        ("EASED_MAX", below::EASED_MAX.to_string()),
         ("LINKS_MAX", root::LINKS_MAX.to_string()),
         ("STEPS_MAX", root::STEPS_MAX.to_string()),
         ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),

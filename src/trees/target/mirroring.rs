@@ -88,6 +88,12 @@ impl Turn<'_> {
 
     /// Removes what the source does not have, if that is asked for, and is safe.
     pub(super) fn mirror(&mut self) -> Result<()> {
+        let mirrored = self.remove_unlisted();
+        self.target.place.restore_modes();
+        mirrored
+    }
+
+    fn remove_unlisted(&mut self) -> Result<()> {
         let Some(listed) = self.target.listed.take() else { return Ok(()) };
         let keeping = self.target.place.keeping;
         if self.target.has_failed {
@@ -100,7 +106,6 @@ impl Turn<'_> {
         let Plan { remove, stays } = match planned {
             Ok(plan) => plan,
             Err(error) => {
-                place.restore_modes();
                 if place.is_stopped() {
                     return Err(LineLost::Closed { wanted: "the end of the tree" }.into());
                 }
@@ -111,13 +116,11 @@ impl Turn<'_> {
         // What had to go for something of another kind counts too.
         let removed = remove.len() + listed.made_room();
         if !remove.is_empty() && removed > stays && !keeping.force {
-            place.restore_modes();
             let text = too_much(removed, removed + stays);
             return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));
         }
         for (path, is_dir) in remove {
             if self.target.place.is_stopped() {
-                self.target.place.restore_modes();
                 return Err(LineLost::Closed { wanted: "the end of the tree" }.into());
             }
             let removed: io::Result<()> =
@@ -130,7 +133,6 @@ impl Turn<'_> {
                 }
             }
         }
-        self.target.place.restore_modes();
         Ok(())
     }
 }
