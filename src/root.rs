@@ -764,12 +764,12 @@ fn the_root_itself(path: &RootPath) -> Refusal {
 #[error("the server keeps its keys here, and never shows them")]
 struct KeysAreHere;
 
-/// The same refusal, which says what a path is where `path` was written as on the machine itself: with a slash in front,
+/// The same refusal of a request for `path`, which says what a path is where `path` was written as on the machine itself: with a slash in front,
 /// or `~`.
 pub fn advised(path: &[u8], why: Refusal) -> Refusal {
     let is_foreign = path.starts_with(b"/") && path != b"/" || path.starts_with(b"~");
     let is_missing = matches!(why.code, ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::OutsideRoot);
-    if !is_foreign || !is_missing || why.message.ends_with(UNDER_THE_ROOT) {
+    if !is_foreign || !is_missing {
         return why;
     }
     Refusal::new(why.code, format!("{}{UNDER_THE_ROOT}", why.message))
