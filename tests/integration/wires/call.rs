@@ -259,24 +259,30 @@ fn a_character_is_whole_also_if_its_end_is_late() {
             client.send(b"\xd5\n");
             told.send(()).unwrap();
         }
+        b"two" => client.send("another\n"),
         _ => client.send(b"cut\n\xca"),
     });
     for program in ["tcp-client", "rexec"] {
         let gbk = ["--wire", "raw", "--encoding", "gbk", "--idle", "50ms", &script.address];
-        let mut run = Run::new(program).args(gbk).spawn();
-        run.say("one");
-        run.wait_for("half");
+        // At a terminal one sees by the prompt that the reply was taken to have ended.
+        let mut terminal = at_a_terminal(program, &gbk);
+        terminal.exp_string("> ").unwrap();
+        terminal.send_line("one").unwrap();
+        terminal.exp_string("half").unwrap();
+        terminal.exp_string("> ").unwrap();
         sender.send(()).unwrap();
         is_sent.recv_timeout(DEADLINE).unwrap();
-        run.say("two");
-        assert_eq!(run.wait_for("收"), "收", "{program}");
-        run.wait_for("cut");
-        // What never ends is one such mark, behind the next request or the last.
-        run.say("three");
-        assert!(run.wait_for("\u{fffd}").starts_with('\u{fffd}'), "{program}");
-        run.end_input();
-        assert_eq!(run.wait_for("\u{fffd}"), "\u{fffd}", "{program}");
-        assert!(run.wait().success(), "{program}");
+        terminal.send_line("two").unwrap();
+        // Each byte that comes is a character to this terminal.
+        let character: String = "收".bytes().map(char::from).collect();
+        terminal.exp_string(&character).unwrap();
+        terminal.exp_string("another").unwrap();
+        terminal.send_line("quit").unwrap();
+        terminal.exp_eof().unwrap();
+        // What never ends is one mark, before the next reply or at the end.
+        let run = Run::new(program).args(gbk).stdin("cut\ncut\n");
+        let end = if program == "rexec" { "" } else { "\n" };
+        run.prints(&format!("cut\n\u{fffd}{end}cut\n\u{fffd}{end}"));
     }
 }
 
