@@ -101,8 +101,7 @@ impl Session {
         let share = match &self.peer {
             Peer::Own => Share::Own,
             Peer::Known { fingerprint, .. } => Share::Peer(*fingerprint),
-            // A guest has as many keys as it likes.
-            Peer::Guest { .. } => Share::Guests(self.origin),
+            Peer::Guest { .. } => Share::Guests,
         };
         self.slots.take(share).map_err(|none| Refusal::new(ErrorCode::Busy, none.to_string()))
     }
