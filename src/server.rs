@@ -433,18 +433,20 @@ impl Server {
     /// As [`judge`](Self::judge), and notes it, so that whoever may do less later is found.
     fn judge_and_note(&self, proof: Proof, caller: &Connection) -> Result<Grant, Refusal> {
         let mut granted = self.judge(proof, caller)?;
-        let is_own = granted.peer == Peer::Own;
-        while let (Proof::Key(_), false) = (proof, is_own) {
+        // No list takes anything from a connection without a key, nor from the own identity.
+        if !matches!(proof, Proof::Key(_)) || granted.peer == Peer::Own {
+            return Ok(granted);
+        }
+        loop {
             let (address, grant) = (caller.address.clone(), granted.clone());
             self.holders.note(caller.open.id(), Held { proof, address, entrance: caller.entrance, grant });
             // Once more: a list that changed before this was noted was not held against it.
             let again = self.judge(proof, caller)?;
             if again == granted {
-                break;
+                return Ok(granted);
             }
             granted = again;
         }
-        Ok(granted)
     }
 
     /// What the list of peers `known` allows.
