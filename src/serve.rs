@@ -497,6 +497,7 @@ fn path_of<'r>(request: &'r Message<'_>) -> &'r [u8] {
         | Message::Ls { path }
         | Message::Mkdir { path, .. }
         | Message::Rm { path, .. }
+        | Message::Parts { path, .. }
         | Message::Get { path }
         | Message::Put { path, .. }
         | Message::Mv { path, .. }
@@ -512,19 +513,11 @@ fn about(request: &Message<'_>) -> String {
         Message::Put { path, name, .. } if path.is_empty() || path.ends_with(b"/") => {
             shown(&[path, &name[..]].concat())
         }
-        Message::Cd { path }
-        | Message::Ls { path }
-        | Message::Mkdir { path, .. }
-        | Message::Rm { path, .. }
-        | Message::Parts { path, .. }
-        | Message::Get { path }
-        | Message::Put { path, .. }
-        | Message::Push { path } => shown(path),
         Message::Mv { path, to } => format!("{} -> {}", shown(path), shown(to)),
         Message::Chat { room, nick } => format!("{nick} in {room}"),
         Message::Place { place, .. } => place.clone().into_owned(),
         Message::Pair { name } => format!("calls itself {name}"),
-        _ => String::new(),
+        other => shown(path_of(other)),
     }
 }
 
@@ -551,6 +544,27 @@ mod tests {
         for verb in VERBS {
             assert!(Message::NAMES.contains(&verb.name), "{} is no message", verb.name);
             assert!(!verb.services.is_empty(), "{} could be asked by anybody", verb.name);
+        }
+    }
+
+    /// What the log says of a request and what its refusal advises are of the same path.
+    #[test]
+    fn every_request_with_a_path_is_about_it() {
+        let headers = [
+            r#"{"type":"cd","path":"/x"}"#,
+            r#"{"type":"ls","path":"/x"}"#,
+            r#"{"type":"get","path":"/x"}"#,
+            r#"{"type":"put","path":"/x","name":"n","size":0}"#,
+            r#"{"type":"push","path":"/x"}"#,
+            r#"{"type":"mkdir","path":"/x","parents":true}"#,
+            r#"{"type":"rm","path":"/x","recursive":true}"#,
+            r#"{"type":"mv","path":"/x","to":"y"}"#,
+            r#"{"type":"parts","path":"/x","clean":true}"#,
+        ];
+        for header in headers {
+            let request = crate::wire::message::Header::parse(header.as_bytes()).unwrap().message().unwrap();
+            assert_eq!(path_of(&request), b"/x", "{header}");
+            assert!(about(&request).starts_with("/x"), "{header}");
         }
     }
 
