@@ -217,7 +217,7 @@ impl Line {
             listing.push(serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?);
             Ok(())
         };
-        let (mut listing, mut rest, mut came) = (Vec::new(), Vec::new(), 0);
+        let (mut listing, mut lines, mut came) = (Vec::new(), WholeLines::default(), 0);
         loop {
             match self.answer_or_refusal("data or end")? {
                 Message::Data { .. } => {}
@@ -229,15 +229,9 @@ impl Line {
             if came > LISTING_LEN_MAX {
                 return Err(bad(format!("it is over the limit of {LISTING_LEN_MAX} bytes")));
             }
-            rest.extend_from_slice(&piece);
-            // What is read is not kept beside what was read from it.
-            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            for line in rest.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
-                add(line, &mut listing)?;
-            }
-            rest.drain(..whole);
+            lines.push(&piece, |line| add(line, &mut listing))?;
         }
-        add(&rest, &mut listing)?;
+        add(&lines.rest, &mut listing)?;
         Ok(listing)
     }
 
@@ -329,9 +323,72 @@ impl Line {
     }
 }
 
+/// Bytes that come in pieces, cut into lines.
+#[derive(Debug, Default)]
+struct WholeLines {
+    /// The beginning of a line whose end did not come yet: there is no line end in it.
+    rest: Vec<u8>,
+}
+
+impl WholeLines {
+    /// Takes a piece, and hands on the lines that it completes. What was handed on is not kept. Each byte is looked at
+    /// once, however small the pieces and long the lines.
+    ///
+    /// # Errors
+    /// That of `add`.
+    fn push(&mut self, piece: &[u8], mut add: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut parts = piece.split(|byte| *byte == b'\n');
+        self.rest.extend_from_slice(parts.next().unwrap_or_default());
+        for part in parts {
+            add(&self.rest)?;
+            self.rest.clear();
+            self.rest.extend_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Line {
     /// Whoever gives up in the middle says so, or it would look like a cut to the other end.
     fn drop(&mut self) {
         self.sender.lock().stream().abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(pieces: impl Iterator<Item = Vec<u8>>) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let (mut whole, mut found) = (WholeLines::default(), Vec::new());
+        for piece in pieces {
+            let add = |line: &[u8]| {
+                found.push(line.to_vec());
+                Ok(())
+            };
+            whole.push(&piece, add).unwrap();
+        }
+        (found, whole.rest)
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_are_cut_into_pieces() {
+        let text = b"one\n\nthree\nfour";
+        let want = (vec![b"one".to_vec(), vec![], b"three".to_vec()], b"four".to_vec());
+        for len in 1..=text.len() {
+            assert_eq!(lines(text.chunks(len).map(<[u8]>::to_vec)), want, "{len}");
+        }
+        assert_eq!(
+            lines([b"a\n".to_vec(), Vec::new(), b"\n".to_vec()].into_iter()),
+            (vec![b"a".to_vec(), vec![]], vec![])
+        );
+    }
+
+    /// A sender may take a list's limit for one line, a byte at a time: looking at all of it for every byte would last days.
+    #[test]
+    fn a_long_line_that_comes_a_byte_at_a_time_is_looked_at_once() {
+        let len = 1 << 20;
+        let (found, rest) = lines(std::iter::repeat_n(vec![b'x'], len).chain([b"\ny".to_vec()]));
+        assert_eq!((found.len(), found[0].len(), rest), (1, len, b"y".to_vec()));
     }
 }
