@@ -17,12 +17,12 @@ pub const AUDITED_LEN_MAX: usize = 4096;
 /// For a person: `text` with every character that acts on a terminal, or on the text around it, written as
 /// `\u{1b}`, `\u{202e}` and so on.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_active) {
+    if !characters(text).any(|(_, is_active)| is_active) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if is_active(character) {
+    for (character, is_active) in characters(text) {
+        if is_active {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -33,7 +33,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// As [`printable`], keeping line ends: for whole texts.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(|character| is_active(character) && character != '\n') {
+    if !characters(text).any(|(character, is_active)| is_active && character != '\n') {
         return Cow::Borrowed(text);
     }
     let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
@@ -67,8 +67,8 @@ pub fn logged(text: &str, limit: usize) -> String {
 /// long it was.
 pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     let mut taken = 0_usize;
-    for (at, character) in text.char_indices() {
-        taken = taken.saturating_add(logged_len(character));
+    for ((at, _), (character, is_active)) in text.char_indices().zip(characters(text)) {
+        taken = taken.saturating_add(logged_len(character, is_active));
         if taken > limit {
             let head = text.get(..at).unwrap_or_default();
             return Cow::Owned(format!("{head}... ({} bytes in all)", text.len()));
@@ -78,8 +78,8 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 /// Bytes that a character takes of a log, in whichever form takes more.
-fn logged_len(character: char) -> usize {
-    if is_active(character) {
+fn logged_len(character: char, is_active: bool) -> usize {
+    if is_active {
         character.escape_default().len().max(6 * character.len_utf16())
     } else {
         character.len_utf8() + usize::from(matches!(character, '"' | '\\' | '\t'))
@@ -104,11 +104,11 @@ struct Escaped;
 
 impl Formatter for Escaped {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if !fragment.chars().any(is_active) {
+        if !characters(fragment).any(|(_, is_active)| is_active) {
             return writer.write_all(fragment.as_bytes());
         }
-        for character in fragment.chars() {
-            if is_active(character) {
+        for (character, is_active) in characters(fragment) {
+            if is_active {
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     write!(writer, "\\u{unit:04x}")?;
                 }
@@ -120,14 +120,50 @@ impl Formatter for Escaped {
     }
 }
 
-/// C0, DEL and C1 controls except the tab; what ends a line or a paragraph (U+2028, U+2029); what reorders text
-/// (UAX 9, 2); and what takes no room and means nothing, so that two texts look alike. The joiners
-/// (U+200C, U+200D) are left alone: words of Persian and Hindi, and emoji, are written with them.
-fn is_active(character: char) -> bool {
-    (character.is_control() && character != '\t')
-        || matches!(character,
-            '\u{061c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}')
+/// Each character of a text, and whether it is active: C0, DEL and C1 controls except the tab; what ends a line or a
+/// paragraph (U+2028, U+2029); what annotates text (U+FFF9 to U+FFFB); and what is invisible, so that it reorders text (UAX
+/// 9, 2) or makes two texts look alike.
+///
+/// Some invisible characters are left alone because text is written with them: joiners (words of Persian and Hindi, emoji),
+/// variation selectors (emoji, Han and Mongolian letters), and the tags of one flag.
+fn characters(text: &str) -> impl Iterator<Item = (char, bool)> + '_ {
+    // Tags that the flag before them may still have.
+    let mut tags = 0;
+    text.chars().map(move |character| {
+        let is_tag = matches!(character, TAG_FIRST..=TAG_LAST);
+        let is_in_flag = is_tag && tags > 0;
+        tags = match character {
+            FLAG => FLAG_TAGS_MAX,
+            TAG_LAST => 0,
+            _ if is_tag => tags.saturating_sub(1),
+            _ => 0,
+        };
+        let is_written_with = matches!(character,
+            '\u{200c}' | '\u{200d}' | '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{e0100}'..='\u{e01ef}');
+        let is_active = (character.is_control() && character != '\t')
+            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}')
+            || (is_invisible(character) && !is_written_with && !is_in_flag);
+        (character, is_active)
+    })
+}
+
+/// A black flag, which tags make that of a region, such as Scotland (UTS 51, 1.4.9)...
+const FLAG: char = '\u{1f3f4}';
+const TAG_FIRST: char = '\u{e0020}';
+/// ... with this one at the end.
+const TAG_LAST: char = '\u{e007f}';
+/// Tags behind one flag: a region's code has six letters at most. More of them would be a hidden text.
+const FLAG_TAGS_MAX: u32 = 7;
+
+/// Whether a character takes no room and has no shape: Unicode's `Default_Ignorable_Code_Point` (UAX 44, 5.3). The one list
+/// for all that is printed, named or typed here; what is written with some of them, see [`characters`].
+pub const fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// One character of each kind that may reach nobody as it is, for the tests of all that prints.
@@ -149,6 +185,16 @@ pub const KINDS: &[char] = &[
     '\u{feff}',
     '\u{fff9}',
     '\u{e0001}',
+    '\u{ad}',
+    '\u{34f}',
+    '\u{115f}',
+    '\u{1160}',
+    '\u{17b4}',
+    '\u{3164}',
+    '\u{ffa0}',
+    '\u{1bca0}',
+    '\u{1d173}',
+    '\u{e0041}',
 ];
 
 #[cfg(test)]
@@ -163,11 +209,30 @@ mod tests {
             ("ok\rforged", "ok\\rforged"),
             ("a\u{9b}31m", "a\\u{9b}31m"),
             ("exe.\u{202e}gpj", "exe.\\u{202e}gpj"),
+            // Words of Persian, an emoji of two, one with a colour, a flag.
+            ("می\u{200c}خواهم 👩\u{200d}💻 ❤\u{fe0f}", "می\u{200c}خواهم 👩\u{200d}💻 ❤\u{fe0f}"),
+            (SCOTLAND, SCOTLAND),
+            ("\u{e0067}", "\\u{e0067}"),
         ] {
             assert_eq!(printable(text), want);
         }
         assert_eq!(printable_lines("a\x1b\nb\n"), "a\\u{1b}\nb\n");
         assert_eq!(printable_name(b"a\xff\n"), "a\u{fffd}\\n");
+    }
+
+    const SCOTLAND: &str = "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}";
+
+    #[test]
+    fn a_flag_hides_no_text() {
+        let hidden: String =
+            "rm -rf everything".chars().filter_map(|c| char::from_u32(0xe0000 + u32::from(c))).collect();
+        let (kept, rest) = hidden.split_at(7 * 4);
+        let escapes: String = rest.chars().flat_map(char::escape_default).collect();
+        assert_eq!(printable(&format!("{FLAG}{hidden}")), format!("{FLAG}{kept}{escapes}"));
+        // What follows a flag that has ended is no part of it.
+        let escapes: String = hidden.chars().flat_map(char::escape_default).collect();
+        assert_eq!(printable(&format!("{SCOTLAND}{hidden}")), format!("{SCOTLAND}{escapes}"));
+        assert_eq!(printable(&format!("{FLAG}x{hidden}")), format!("{FLAG}x{escapes}"));
     }
 
     #[test]

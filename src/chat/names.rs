@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::confusable_detection::skeleton;
 
+use crate::printable::is_invisible;
 use crate::wire::error::{ErrorCode, Refusal};
 
 /// Longest nick or room name, in characters.
@@ -144,8 +145,8 @@ pub fn is_like_a_colon(character: char) -> bool {
     look(&character.to_string()) == ":"
 }
 
-/// Whether a character has a shape of its own. What has none (controls, joiners, fillers, variation selectors) leaves
-/// no skeleton, and what is blank is a space there.
+/// Whether a character has a shape of its own, unlike joiners, fillers and variation selectors. What is blank is a space in
+/// its skeleton.
 fn is_seen(character: char) -> bool {
     let text = character.to_string();
     let is_mark = is_combining_mark(character);
@@ -154,7 +155,7 @@ fn is_seen(character: char) -> bool {
     let has_shape = skeleton(&text).any(|c| !c.is_whitespace());
     // Blank although they are letters or symbols: a null notehead, hieroglyphs' blanks, Khitan's filler, a placeholder.
     let is_blank = matches!(character, '\u{1d159}' | '\u{13441}' | '\u{13442}' | '\u{16fe4}' | '\u{fffc}');
-    has_shape && !is_escaped && !is_blank && !character.is_whitespace()
+    has_shape && !is_invisible(character) && !is_escaped && !is_blank && !character.is_whitespace()
 }
 
 /// Whether marks stand on letters, and few on each.
@@ -235,6 +236,19 @@ mod tests {
             "\u{e000}",
         ] {
             assert_eq!(Name::parse(name).unwrap_err().code, ErrorCode::BadName, "{name:?}");
+        }
+    }
+
+    /// The list of what is invisible is held against the library's tables.
+    #[test]
+    fn what_leaves_no_skeleton_is_invisible_and_no_name() {
+        for character in '\0'..=char::MAX {
+            if skeleton(&character.to_string()).next().is_none() {
+                assert!(is_invisible(character), "{character:?}");
+            }
+            if is_invisible(character) {
+                assert!(Name::parse(&format!("ann{character}")).is_err(), "{character:?}");
+            }
         }
     }
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use crate::printable::is_invisible;
+
 /// Numbers that a code may begin with: 1 to this.
 const NUMBER_MAX: u32 = 999;
 /// A number of 999 (9.96 bits) and three words of 256 (8 bits each) are 33.96 bits: three guesses find
@@ -119,15 +121,13 @@ impl FromStr for Code {
     }
 }
 
-/// A character as a keyboard has it; `None` for what nobody sees (a zero-width space, a mark of direction, the hint that a
+/// A character as a keyboard has it; `None` for what is invisible (a zero-width space, a mark of direction, the hint that a
 /// word may be broken after a dash).
 fn as_typed(character: char) -> Option<char> {
     match character {
-        '\u{200b}'..='\u{200f}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' => None,
+        // A soft hyphen between two words stands for the dash; where a line is broken it is seen.
+        '\u{ad}' => Some('-'),
+        invisible if is_invisible(invisible) => None,
         // Full-width forms, in the order of ASCII.
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(character) - 0xfee0),
         other => Some(other),
@@ -137,11 +137,12 @@ fn as_typed(character: char) -> Option<char> {
 /// The only word that is so near that it was meant. They are told apart by their first four letters.
 fn nearest(word: &str) -> Option<&'static str> {
     let distance = |candidate: &str| {
-        let is_begun = word.len() >= 4 && candidate.starts_with(word.get(..4)?);
+        // The words are ASCII: a word whose fourth byte is half a character begins none of them.
+        let is_begun = word.get(..4).is_some_and(|beginning| candidate.starts_with(beginning));
         let distance = strsim::osa_distance(word, candidate);
-        Some(if is_begun { distance.min(1) } else { distance })
+        if is_begun { distance.min(1) } else { distance }
     };
-    let near = WORDS.iter().filter_map(|candidate| Some((distance(candidate)?, *candidate)));
+    let near = WORDS.iter().map(|candidate| (distance(candidate), *candidate));
     let mut near: Vec<_> = near.filter(|(distance, _)| *distance <= SLIPS_MAX).collect();
     near.sort_unstable();
     match near.as_slice() {
@@ -188,6 +189,8 @@ mod tests {
             ("-", "\u{201c}"),
             ("-", "**"),
             ("-", "\u{202a}"),
+            ("-\u{34f}", "\u{3164}"),
+            ("-\u{e0041}", "\u{ffa0}"),
         ] {
             let typed = format!("{around}{}{around}", words.join(between));
             assert_eq!(typed.parse::<Code>(), Ok(code.clone()), "{typed:?}");
@@ -213,6 +216,11 @@ mod tests {
             ("7-falc-copper-lamp", word("falc", Some("falcon"))),
             ("7-falcon-coppers-lamp", word("coppers", Some("copper"))),
             ("7-f\u{e4}lcon-copper-lamp", word("f\u{e4}lcon", Some("falcon"))),
+            // Wherever the letter of two or three bytes stands.
+            ("7-fal\u{e7}on-copper-lamp", word("fal\u{e7}on", Some("falcon"))),
+            ("7-falcon-coppe\u{158}-lamp", word("coppe\u{159}", Some("copper"))),
+            ("7-falcon-copper-la\u{4e00}p", word("la\u{4e00}p", Some("lamp"))),
+            ("7-falcon-copper-lam\u{4e00}", word("lam\u{4e00}", Some("lamp"))),
             ("7-falconcopper-lamp", word("falconcopper", Some("falcon"))),
             ("7-xyzzy-b-c", word("xyzzy", None)),
             (&format!("7-{}", "x".repeat(1000)), word(&"x".repeat(SAID_BACK_LEN_MAX), None)),
