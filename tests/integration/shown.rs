@@ -42,6 +42,8 @@ fn odd_server(answer: Vec<u8>) -> String {
                 landline::serve::VERBS.iter().map(|verb| verb.name.to_owned()).chain([odd()]).collect();
             let hello = json!({ "type": "hello", "version": 1, "program": odd(), "verbs": verbs });
             raw.send_what_goes(&frame(&hello.to_string(), &[]));
+            // An answer before its request would be why the connection ends, and the client would open another.
+            let _request = raw.next();
             raw.send_what_goes(&answer);
             say_no_more(&mut raw);
         }
