@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use cap_std::fs::{Metadata, MetadataExt};
 
 use crate::line::Line;
+use crate::memory::Buffer;
 use crate::part::{PIECE_LEN, Part};
 use crate::root::mtime_ns;
 use crate::session::Session;
@@ -64,7 +65,7 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
     // What is appended meanwhile is not sent: nothing is longer than it was announced.
     let mut file = file.take(metadata.len());
     line.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
-    let mut sending = Sending::new();
+    let mut sending = Sending::new().map_err(Error::ours("memory"))?;
     while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
         if line.has_incoming()? {
             return Err(match line.receiver().recv()? {
@@ -247,7 +248,7 @@ pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progr
     let Upload { mut source, shown, attributes, path, name } = upload;
     let request = Message::Put { path: path.into(), name: name.as_bytes().into(), attributes };
     line.sender().queue(&request, &[])?;
-    let mut sending = Sending::new();
+    let mut sending = Sending::new().map_err(Error::ours("memory"))?;
     let mut is_whole = false;
     loop {
         // A refusal is seen at once, not after the last byte of a file that nobody keeps.
@@ -300,14 +301,14 @@ fn attributes_of(metadata: &Metadata) -> Attributes {
 
 /// A file on its way out: read a piece, hash it, count it.
 struct Sending {
-    piece: Vec<u8>,
+    piece: Buffer,
     hasher: blake3::Hasher,
     size: u64,
 }
 
 impl Sending {
-    fn new() -> Self {
-        Self { piece: vec![0; PIECE_LEN], hasher: blake3::Hasher::new(), size: 0 }
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { piece: Buffer::of(PIECE_LEN)?, hasher: blake3::Hasher::new(), size: 0 })
     }
 
     fn read(&mut self, source: &mut impl Read) -> std::io::Result<Option<&[u8]>> {

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use memmap2::MmapMut;
+
 use crate::wire::error::{ErrorCode, Refusal};
 
 /// What one request of a guest may hold, in bytes.
@@ -71,6 +73,35 @@ impl Pool {
     /// Bytes that its requests hold now.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
+    }
+}
+
+/// A large buffer, straight from the system and back to it when it is dropped. A block of the allocator's (glibc's) stays with
+/// the process as long as a small one behind it is used.
+#[derive(Debug, Default)]
+pub struct Buffer(Option<MmapMut>);
+
+impl Buffer {
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// The system has no memory, or no map, left.
+    pub fn of(len: usize) -> std::io::Result<Self> {
+        Ok(Self(if len == 0 { None } else { Some(MmapMut::map_anon(len)?) }))
+    }
+}
+
+impl std::ops::Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl std::ops::DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0.as_deref_mut().unwrap_or_default()
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::BODY_LEN_MAX;
 use super::event::Beat;
 use super::large::{Large, Piece};
+use crate::memory::Buffer;
 use crate::part::read_at;
 
 /// A shorter file is sent whole, and one in whose place a shorter one is, in bytes.
@@ -283,7 +284,7 @@ impl Known {
 #[derive(Debug)]
 pub enum Pieces<'k> {
     /// All of it, read into this.
-    All(Vec<u8>),
+    All(Buffer),
     /// What differs from what the target has.
     Changes(Changes<'k>),
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::line::{LineReceiver, LineSender};
-use crate::memory::{Budget, ENTRY_COST, Over};
+use crate::memory::{Budget, Buffer, ENTRY_COST, Over};
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::Control;
 use crate::trees::body::{Stretch, Wanted};
@@ -99,7 +99,7 @@ pub struct Source<'s> {
     /// The `small` frame that is being filled.
     small: Vec<u8>,
     /// What a piece of a large file is read into.
-    piece: Vec<u8>,
+    piece: Buffer,
     /// Whether this side has said `end`.
     has_ended: bool,
     /// Whether the target says nothing more.
@@ -130,7 +130,7 @@ impl<'s> Source<'s> {
             sent: BTreeMap::new(),
             mend: None,
             small: Vec::new(),
-            piece: Vec::new(),
+            piece: Buffer::default(),
             has_ended: false,
             is_heard_out: false,
         }

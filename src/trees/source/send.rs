@@ -9,7 +9,7 @@ use rustix::fs::Stat;
 
 use super::{RECORD_LEN, Source, WantedFile, entry_memory, explained};
 use crate::digest::ChainingValue;
-use crate::memory::Budget;
+use crate::memory::{Budget, Buffer};
 use crate::part::read_at;
 use crate::part::resume::Check;
 use crate::trees::body::Stretch;
@@ -197,7 +197,7 @@ impl<'s> Source<'s> {
         let Opened { entry, path, file, stat } = *opened;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         if self.piece.is_empty() {
-            self.piece = vec![0; self.out.piece_len()];
+            self.piece = Buffer::of(self.out.piece_len()).map_err(ours)?;
         }
         // The values of its blocks: of one that is mostly holes they are more than all else.
         let held = Large::memory_of(size).saturating_add(Check::memory_of(offset));
@@ -317,7 +317,9 @@ impl<'s> Source<'s> {
         self.out.sender.queue(&Message::Piece { offset, size }, &[])?;
         let (mut at, end) = (offset, offset.saturating_add(size));
         let mut piece = std::mem::take(&mut self.piece);
-        piece.resize(self.out.piece_len(), 0);
+        if piece.is_empty() {
+            piece = Buffer::of(self.out.piece_len()).map_err(ours)?;
+        }
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
             let read = read_at(opened.file, piece.get_mut(..wanted).unwrap_or_default(), at).map_err(ours)?;
