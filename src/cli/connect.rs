@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::args::{DEFAULT_PORT, Reach, Talk};
 use super::exit::usage;
-use super::{home, printable, say, standard};
+use super::{home, printable_lines, say, standard};
 use crate::line::Line;
 use crate::net::dial::{ConnectError, dial};
 use crate::net::tls::{HandshakeError, Verdict};
@@ -472,7 +472,7 @@ const PASTED_LEN_MIN: usize = 20;
 /// Asks until it is answered: yes, once, no, or the fingerprint itself, pasted from the other machine.
 fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<Answer> {
     loop {
-        write!(standard::errors(), "{program}: {} [yes/once/no/fingerprint] ", printable(question))?;
+        write!(standard::errors(), "{program}: {} [yes/once/no/fingerprint] ", printable_lines(question))?;
         let answer = standard::read_text_line()?;
         if answer.is_empty() {
             return Ok(Answer::No);

@@ -292,6 +292,10 @@ impl Parts {
         let link = |name: &OsStr| rustix::fs::linkat(from_dir, from, to_dir, name, AtFlags::empty());
         let (name, ()) = self.with_name(to_dir, to, link)?;
         let put = rustix::fs::renameat(to_dir, &name, to_dir, to);
+        if put.is_ok() {
+            // Two names of one file: then renaming does nothing (rename(2)).
+            remove(to_dir, &name);
+        }
         self.put(to_dir, &name, put)
     }
 

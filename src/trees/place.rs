@@ -459,7 +459,8 @@ impl Place {
         };
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
-                FileType::Symlink if !self.is_blind || !dry_run => {
+                // For another end that may not read each is made anew: an equal one must not answer otherwise.
+                FileType::Symlink if !self.is_blind => {
                     if rustix::fs::readlinkat(&*dir, name, Vec::new())?.as_bytes() == to.as_bytes() {
                         return Ok(false);
                     }
@@ -494,9 +495,11 @@ impl Place {
         let file = file.ok_or_else(|| io::Error::other("the file whose other name it is did not arrive"))?;
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
-                // For another end that may not read it is as if it had been made.
-                FileType::RegularFile if (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => {
-                    return Ok(self.is_blind);
+                // As with symlinks, for an end that may not read it is made anew.
+                FileType::RegularFile
+                    if !self.is_blind && (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) =>
+                {
+                    return Ok(false);
                 }
                 FileType::RegularFile | FileType::Symlink => {}
                 _ => return Err(in_the_way("is no file here; remove it first")),
@@ -537,10 +540,10 @@ impl Place {
         let dir = self.dir(path)?;
         let stat = rustix::fs::fstat(&*dir)?;
         // The time first: of a directory that may not be entered it could not be set any more.
-        if mtime_ns(&stat) != wanted_ns {
+        if self.is_blind || mtime_ns(&stat) != wanted_ns {
             rustix::fs::utimensat(&*dir, ".", &times(wanted_ns), AtFlags::empty())?;
         }
-        if stat.st_mode & 0o777 != mode & 0o777 {
+        if self.is_blind || stat.st_mode & 0o777 != mode & 0o777 {
             // Whether new files in it get its group (set-group-id, which is inherited) is this side's business.
             let mode = mode & 0o777 | stat.st_mode & 0o7000;
             rustix::fs::chmodat(&*dir, ".", Mode::from_raw_mode(mode), AtFlags::empty())?;
