@@ -47,10 +47,14 @@ fn ignored_in(mask: &str) -> Vec<i32> {
     (1..=64).filter(|number| mask >> (number - 1) & 1 == 1).filter(is_wanted).collect()
 }
 
-/// Takes back what this process was started with ignored: an ignored signal stays ignored in every program that is started, and
+/// Takes back what this process was started with blocked or ignored; before any other thread is started. As for the ignored: an ignored signal stays ignored in every program that is started, and
 /// with CHLD ignored no end of a command can be waited for. One that is handled, if only by nothing, is reset when a program
 /// is executed (`signal(7)`); so is every other one that we handle.
 pub fn take_back_ignored() {
+    // What was blocked would be in each command too, and a server with TERM blocked could not be stopped.
+    if let Err(error) = nix::sys::signal::SigSet::empty().thread_set_mask() {
+        tracing::warn!(%error, "signals that were blocked at the start stay blocked in all commands");
+    }
     for signal in ignored().iter().filter(|signal| !FORBIDDEN.contains(signal)) {
         let flag: Arc<AtomicBool> = Arc::default();
         if let Err(error) = flag::register(*signal, flag) {

@@ -496,9 +496,7 @@ impl Place {
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
                 // As with symlinks, for an end that may not read it is made anew.
-                FileType::RegularFile
-                    if !self.is_blind && (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) =>
-                {
+                FileType::RegularFile if !self.is_blind && (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => {
                     return Ok(false);
                 }
                 FileType::RegularFile | FileType::Symlink => {}

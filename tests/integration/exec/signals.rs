@@ -81,7 +81,8 @@ fn a_frozen_server_holds_nobody() {
 fn server_with_ignored(signals: &str) -> (crate::harness::Background, String, tempfile::TempDir) {
     let root = tempfile::tempdir().unwrap();
     let server = Run::of(Path::new("/usr/bin/env"))
-        .args([&format!("--ignore-signal={signals}"), program("tcp-server"), "--bind", "127.0.0.1:0", "--root"])
+        .args([&format!("--ignore-signal={signals}"), "--block-signal=TERM,HUP,USR2", program("tcp-server")])
+        .args(["--bind", "127.0.0.1:0", "--root"])
         .args([root.path()])
         .env("LANDLINE_HOME", own_home())
         .spawn();
