@@ -69,6 +69,12 @@ impl Asked {
             Top::Contents if entry.path.is_empty() => self.recursive && is_dir,
             Top::Contents => self.recursive && self.takes(&entry.path, is_dir),
             Top::Named(..) if !top.is_called(first) => false,
+            // A directory that was named is meant; one that a pattern stands for may be left out.
+            Top::Named(name, _)
+                if (is_dir || !inside.is_empty()) && name != first && self.filter.leaves_out(first, true) =>
+            {
+                false
+            }
             // What was named is what a symlink of that name leads to, and the patterns are about what is in it.
             Top::Named(..) if inside.is_empty() && is_dir => self.recursive,
             Top::Named(..) if inside.is_empty() => entry.kind != Kind::Link && self.takes(first, false),

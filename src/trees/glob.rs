@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::filter::Filter;
 use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::root::{RootPath, is_part_name};
 use crate::session::Session;
@@ -23,18 +24,20 @@ pub fn means_contents(path: &[u8]) -> bool {
     path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
 }
 
-/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning. What is found
-/// and looked at on the way counts for `budget`.
+/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning. It stands for no
+/// directory that `filter` leaves out; one that is named literally is meant. What is found and looked at on the way
+/// counts for `budget`.
 ///
 /// # Errors
 /// Nothing matches, it is no pattern, it leads out of the root, or `budget` is used up.
-pub fn expand(session: &Session, pattern: &[u8], budget: &Budget) -> Result<Vec<RootPath>, Refusal> {
+pub fn expand(session: &Session, pattern: &[u8], filter: &Filter, budget: &Budget) -> Result<Vec<RootPath>, Refusal> {
     let shown = String::from_utf8_lossy(pattern).into_owned();
     let start = if pattern.starts_with(b"/") { RootPath::default() } else { session.cwd.clone() };
     let mut found = vec![start];
     let over = |over: Over| over.refusal(&shown);
     // What the last step found, in bytes: it goes when the next one is done.
     let mut held = 0;
+    let mut is_left_out = false;
     for part in pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
         let (mut next, mut taken) = (Vec::new(), 0);
         let mut take = |len: usize| {
@@ -67,7 +70,12 @@ pub fn expand(session: &Session, pattern: &[u8], budget: &Budget) -> Result<Vec<
             names.retain(|name| session.root.check_name(&dir, name).is_ok());
             names.sort_unstable();
             for name in names {
-                next.push(path.join(name.as_bytes())?);
+                let path = path.join(name.as_bytes())?;
+                if filter.leaves_out(name.as_bytes(), true) && session.root.is_dir(&path) {
+                    is_left_out = true;
+                } else {
+                    next.push(path);
+                }
             }
             if next.len() > MATCHES_MAX {
                 let text = format!("{shown}: stands for over {MATCHES_MAX} paths; name their directory");
@@ -78,7 +86,7 @@ pub fn expand(session: &Session, pattern: &[u8], budget: &Budget) -> Result<Vec<
         (found, held) = (next, taken);
     }
     budget.give_back(held);
-    if found.is_empty() {
+    if found.is_empty() && !is_left_out {
         return Err(Refusal::new(ErrorCode::NotFound, format!("{shown}: nothing matches")));
     }
     Ok(found)

@@ -157,7 +157,8 @@ impl Listed {
     /// A directory cannot be read.
     pub fn all_in(&self, (place, filter): (&mut Place, &Filter), path: &[u8]) -> std::io::Result<Option<Vec<Found>>> {
         let mut search = Search { listed: self, place, filter, plan: Plan::default() };
-        let goes = search.add(path.to_vec(), true)?;
+        // The source has something of this name: that chooses it, if there is nothing in it too.
+        let goes = search.add(path.to_vec(), true, true)?;
         Ok(goes.then_some(search.plan.remove))
     }
 
@@ -204,7 +205,7 @@ impl Listed {
                 if self.paths.contains(&digest_of(&path)) {
                     search.plan.stays += 1;
                 } else {
-                    search.add(path, is_dir)?;
+                    search.add(path, is_dir, !filter.chooses())?;
                 }
             }
         }
@@ -235,17 +236,22 @@ struct Level {
     names: std::vec::IntoIter<(Vec<u8>, bool)>,
     /// Whether all that was in it so far is to go.
     is_empty: bool,
+    /// Whether it goes once it is empty. Where patterns choose what is meant, a directory is chosen by what is in it.
+    is_chosen: bool,
 }
 
 impl Search<'_> {
     /// Adds a path with all that is in it; `false`: something in it stays, and it with that. Not by recursion: a peer
     /// decides how deep a tree is, and a thread's stack is small.
-    fn add(&mut self, path: Vec<u8>, is_dir: bool) -> std::io::Result<bool> {
+    fn add(&mut self, path: Vec<u8>, is_dir: bool, is_chosen: bool) -> std::io::Result<bool> {
         let mut levels = Vec::new();
-        match self.enter(path, is_dir, &mut levels)? {
-            Some(goes) => Ok(goes),
-            None => self.leave_all(levels),
+        if let Some(goes) = self.enter(path, is_dir, &mut levels)? {
+            return Ok(goes);
         }
+        if let Some(level) = levels.last_mut() {
+            level.is_chosen = is_chosen;
+        }
+        self.leave_all(levels)
     }
 
     /// Goes through the directories that were entered.
@@ -258,18 +264,20 @@ impl Search<'_> {
                     && let Some(level) = levels.last_mut()
                 {
                     level.is_empty &= goes;
+                    level.is_chosen |= goes;
                 }
                 continue;
             }
-            let Some(Level { path, is_empty, .. }) = levels.pop() else { break };
-            goes = is_empty;
-            if is_empty {
+            let Some(Level { path, is_empty, is_chosen, .. }) = levels.pop() else { break };
+            goes = is_empty && is_chosen;
+            if goes {
                 self.remove(path, true)?;
             } else {
                 self.plan.stays += 1;
             }
             if let Some(above) = levels.last_mut() {
                 above.is_empty &= goes;
+                above.is_chosen |= goes;
             }
         }
         Ok(goes)
@@ -287,7 +295,7 @@ impl Search<'_> {
         }
         check_depth(&path)?;
         let names = self.place.names_to_remove(&path)?.into_iter();
-        levels.push(Level { path, names, is_empty: true });
+        levels.push(Level { path, names, is_empty: true, is_chosen: !self.filter.chooses() });
         Ok(None)
     }
 

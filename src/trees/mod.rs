@@ -97,7 +97,7 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
     for path in &pull.paths {
         let path = path.bytes()?;
         about(session, &path);
-        for named in Named::of_session(session, &path, &budget) {
+        for named in Named::of_session(session, &path, &filter, &budget) {
             budget.take(named.memory()).map_err(over)?;
             tops.push(named);
         }

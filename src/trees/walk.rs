@@ -100,8 +100,9 @@ impl Grounds {
 }
 
 impl Named {
-    /// What a peer named, as its session sees it: a path, or a pattern, whose expansion counts for `budget`.
-    pub fn of_session(session: &Session, path: &[u8], budget: &Budget) -> Vec<Self> {
+    /// What a peer named, as its session sees it: a path, or a pattern, whose expansion counts for `budget`, and stands for
+    /// no directory that `filter` leaves out.
+    pub fn of_session(session: &Session, path: &[u8], filter: &Filter, budget: &Budget) -> Vec<Self> {
         let missing = |why: Refusal| {
             let name = path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path);
             vec![Self::Missing { name: name.to_vec(), why: why.message }]
@@ -127,7 +128,7 @@ impl Named {
         };
         // As in a shell: with a slash behind it a pattern stands for directories only.
         let is_meant = |path: &RootPath| Some(path) != called_so.as_ref() && (!contents || session.root.is_dir(path));
-        match glob::expand(session, path, budget) {
+        match glob::expand(session, path, filter, budget) {
             Ok(matched) => {
                 let matched: Vec<RootPath> = matched.into_iter().filter(is_meant).collect();
                 called_so.into_iter().chain(matched).map(|path| below(path, contents)).collect()

@@ -186,6 +186,53 @@ fn a_pattern_that_selects_nothing_says_so() {
     }
 }
 
+/// What --include does not choose is left alone by --delete, also a directory in which nothing was chosen.
+#[test]
+fn a_mirror_of_what_is_included_leaves_other_directories_alone() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(&here.path().join("ph"), &["a.jpg", "b.jpg", "c.jpg"]);
+    std::fs::create_dir_all(here.path().join("ph/empty/inner")).unwrap();
+    let put = |options: &[&str], to: &str| {
+        let put = Run::new("fput").args(["-qr"]).args(options).args(["ph/", &server.remote(to)]);
+        put.current_dir(here.path()).prints("");
+    };
+    put(&[], "pp");
+    make(server.root(), &["pp/old/x.jpg", "pp/mixed/x.jpg", "pp/mixed/y.txt"]);
+    std::fs::create_dir(server.root().join("pp/mixed/none")).unwrap();
+    put(&["--include", "*.jpg", "--delete"], "pp");
+    let want = ["a.jpg", "b.jpg", "c.jpg", "empty/", "empty/inner/", "mixed/", "mixed/none/", "mixed/y.txt"];
+    assert_eq!(paths(&server.root().join("pp")), want);
+    // Without --include an empty directory that the source lacks goes.
+    std::fs::create_dir(server.root().join("pp/gone")).unwrap();
+    put(&["--delete", "--force"], "pp");
+    assert_eq!(paths(&server.root().join("pp")), ["a.jpg", "b.jpg", "c.jpg", "empty/", "empty/inner/"]);
+}
+
+#[test]
+fn a_pattern_stands_for_no_directory_that_is_excluded() {
+    let server = Server::start();
+    let here = tempfile::tempdir().unwrap();
+    make(server.root(), &["srv/private/a", "srv/public/b", "srv/public/private/c"]);
+    for (at, (source, want)) in [
+        ("srv/*", &["public/", "public/b"][..]),
+        ("srv/*/", &["b"]),
+        ("srv/*/a", &[]),
+        ("srv/private", &["private/", "private/a"]),
+        ("s*/private", &["private/", "private/a"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let to = format!("o{at}");
+        let to = to.as_str();
+        std::fs::create_dir(here.path().join(to)).unwrap();
+        let get = Run::new("fget").args(["-qr", "--exclude", "private/", &server.remote(source), to]);
+        get.current_dir(here.path()).prints("");
+        assert_eq!(paths(&here.path().join(to)), want, "{source}");
+    }
+}
+
 #[test]
 fn a_dry_run_says_what_would_happen_and_does_nothing() {
     let server = Server::start();

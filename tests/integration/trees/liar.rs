@@ -182,6 +182,7 @@ fn nothing_comes_that_was_left_out() {
         ("a file in an excluded directory", &["-r", "--exclude", "private/"], nested),
         ("a file that is not included", &["-r", "--include", "*.jpg"], in_tree(&["evil"])),
         ("a file that is included and excluded", &["-r", "--include", "*.jpg", "--exclude", "e*"], in_tree(&["e.jpg"])),
+        ("a directory that is excluded, of a pattern", &["-r", "--exclude", "x/"], in_tree(&["evil"])),
         ("a named file that is excluded", &["--exclude", "x"], {
             [list(&[file("x", 4)]), small(&[record(0, b"evil")]), end()].concat()
         }),
@@ -190,7 +191,8 @@ fn nothing_comes_that_was_left_out() {
         ("a file that is larger than it was listed", &["--max-size", "1000"], grows_small.concat()),
     ] {
         let sandbox = Sandbox::new();
-        let (code, said) = Liar::says(lie).serve(&sandbox, &[options, &["-q", "--no-sync"]].concat(), "x", ".");
+        let path = if name.ends_with("pattern") { "*" } else { "x" };
+        let (code, said) = Liar::says(lie).serve(&sandbox, &[options, &["-q", "--no-sync"]].concat(), path, ".");
         assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
         assert_sentence(&said, name);
         let files = snapshot(&sandbox.inside());
