@@ -14,6 +14,7 @@ use super::args::{Reach, Talk, duration};
 use super::exit::usage;
 use super::remote::{FromRemote, Remote};
 use super::signals::Interruption;
+use super::standard::Descriptor;
 use super::transfer::{Copy, Paced, Show, Teller, with_retries};
 use super::{Exit, connect, lines, say, standard};
 use crate::bare::BareLine;
@@ -29,6 +30,8 @@ use crate::trees::share::Share;
 use crate::trees::target::Target;
 use crate::trees::{PathText, Pull, call_pull, glob};
 use crate::wire::Error;
+use crate::wire::detect::{First, first_bytes};
+use crate::wire::frame::LENGTH_LEN;
 use crate::wire::message::{Attributes, Total};
 use crate::wire::tutorial::{Ended, Waits, Wire};
 
@@ -76,10 +79,18 @@ Examples:
 /// # Errors
 /// Wrong usage, or standard output is closed; what happens to a file is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
-    let (mut sources, destination) = sources_and_destination(&args.paths)?;
-    if args.wire.is_some() {
-        sources = sources.into_iter().map(Remote::with_port_of_wire).collect();
-    }
+    let (sources, destination) = sources_and_destination(&args.paths)?;
+    let of_wire =
+        |source: Remote| if args.wire.is_some() { Ok(source.with_port_of_wire()) } else { source.without_port() };
+    let sources = sources.into_iter().map(of_wire).collect::<anyhow::Result<Vec<_>>>()?;
+    let destination = match standard::descriptor(&destination) {
+        None => destination,
+        Some(Descriptor::Output) => PathBuf::from("-"),
+        Some(Descriptor::Other) => {
+            let shown = destination.display();
+            return Err(usage(format!("{shown}: is an open descriptor, and no file; for standard output write -")));
+        }
+    };
     let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
     if destination.as_os_str() == "-" {
@@ -219,6 +230,10 @@ impl Sink for Stdout {
 /// # Errors
 /// Its directory is missing or cannot be written, or the target is a directory.
 pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<Part> {
+    if standard::descriptor(target).is_some() {
+        let why = std::io::Error::other("is an open descriptor, and no file");
+        return Err(Error::ours(target.to_string_lossy())(why));
+    }
     // A link of one's own is followed: what it leads to is replaced, and not the link.
     let followed = target.is_symlink().then(|| target.canonicalize().ok()).flatten();
     let target = followed.as_deref().unwrap_or(target);
@@ -246,7 +261,13 @@ fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, P
             Some(remote) => sources.push(remote),
             None if at + 1 == paths.len() && at > 0 => return Ok((sources, path.into())),
             None => {
-                return Err(usage(format!("{}: not a HOST:PATH; to upload, use fput", path.to_string_lossy())));
+                let shown = path.to_string_lossy();
+                let host = if shown.contains('/') || matches!(&*shown, "." | ".." | "-") {
+                    String::new()
+                } else {
+                    format!("; if the machine {shown} is meant, write {shown}:PATH")
+                };
+                return Err(usage(format!("{shown}: not a HOST:PATH; to upload, use fput{host}")));
             }
         }
     }
@@ -322,6 +343,11 @@ fn fetch_bare(
     Ok(teller.finish()?)
 }
 
+/// How a frame's header begins; other files may have a brace at its place.
+const HEADER_BEGIN: &[u8] = br#"{"type":"#;
+/// Bytes of a reply that show whether it is a frame.
+const FRAME_BEGIN_LEN: usize = LENGTH_LEN + HEADER_BEGIN.len();
+
 /// Fetches one file over `open`, if that is a line, or over a new one, and leaves in it what can be
 /// asked again (`None`: a signal came): their `size` server ends when its client leaves, so there all files share a line.
 fn fetch_one_bare(
@@ -343,7 +369,10 @@ fn fetch_one_bare(
     line.say(source.path.as_bytes())?;
     let interruption = Interruption::watch()?;
     interruption.add(&line.control());
+    let mut begin = Vec::new();
     let ended = line.hear(&mut |piece| {
+        let missing = FRAME_BEGIN_LEN.saturating_sub(begin.len()).min(piece.len());
+        begin.extend_from_slice(piece.get(..missing).unwrap_or_default());
         args.copy.check_size(part.size().saturating_add(piece.len() as u64))?;
         part.write(piece).map_err(Error::ours(target.to_string_lossy()))
     });
@@ -357,6 +386,9 @@ fn fetch_one_bare(
         line.close();
     }
     let size = part.size();
+    if first_bytes(&begin) == First::Frame && begin.ends_with(HEADER_BEGIN) {
+        anyhow::bail!("the reply is a frame: this is a tcp-server that does not speak this wire; leave --wire out");
+    }
     // Whatever is not surely an empty file leaves nothing behind.
     match ended {
         Ended::Missing => anyhow::bail!("no such file there: the server says so"),

@@ -105,7 +105,8 @@ fn files_and_remotes(paths: &[OsString]) -> anyhow::Result<(&[OsString], Vec<Rem
     if paths.iter().any(|path| path.is_empty()) {
         return Err(usage("an argument is empty, and names nothing; the server's root is HOST:"));
     }
-    let all = paths.iter().map(|path| Remote::parse(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let parse = |path: &OsString| Remote::parse(path)?.map(Remote::without_port).transpose();
+    let all = paths.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
     let targets = all.iter().rev().take_while(|path| path.is_some()).count();
     if targets == 0 {
         let last = paths.last().map(|last| last.to_string_lossy()).unwrap_or_default();

@@ -45,6 +45,27 @@ impl Remote {
         Ok(Some(Self { address, path: OsString::from_vec(path.to_vec()) }))
     }
 
+    /// The same, where a port is part of a URL only.
+    ///
+    /// # Errors
+    /// The path begins as `HOST:PORT:PATH` would go on: it is not known which is meant.
+    pub fn without_port(self) -> anyhow::Result<Self> {
+        let Address::Tcp { host, port: None, scheme: Scheme::Unsaid } = &self.address else { return Ok(self) };
+        let path = self.path.to_string_lossy();
+        match path.split_once(':') {
+            Some((port, rest)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let address = &self.address;
+                let with_port = Address::Tcp { host: host.clone(), port: port.parse().ok(), scheme: Scheme::Unsaid };
+                Err(usage(format!(
+                    "{}: a port goes into a URL: {}; for a file that is called so: {address}:./{path}",
+                    self.shown(),
+                    shown(&with_port, rest)
+                )))
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// The same, for a tutorial's wire, whose servers have any port: `HOST:PORT:PATH` and `HOST:PORT/PATH` name one.
     /// A path that begins so is written behind `tcp://HOST/`.
     #[must_use]
@@ -303,6 +324,19 @@ mod tests {
             let got = Remote::parse(OsStr::new(argument)).unwrap().unwrap().with_port_of_wire();
             let got = (got.address.to_string(), got.path.into_string().unwrap());
             assert_eq!((got.0.as_str(), got.1.as_str()), want, "{argument}");
+        }
+        for (argument, url, literal) in [
+            ("build:7000:", "tls://build:7000/", "build:./7000:"),
+            ("build:7000:a/b", "tls://build:7000/a/b", "build:./7000:a/b"),
+            ("build:7000:/a", "tls://build:7000/a", "build:./7000:/a"),
+            ("[::1]:7000:a", "tls://[::1]:7000/a", "[::1]:./7000:a"),
+        ] {
+            let error = Remote::parse(OsStr::new(argument)).unwrap().unwrap().without_port().unwrap_err().to_string();
+            assert!(error.contains(&format!("{url};")) && error.ends_with(literal), "{argument}: {error}");
+        }
+        for argument in ["build:7000", "build:7000/a:b", "build:a:7000", "build:./7000:a", "build::a", "tls://b:1/2:a"]
+        {
+            assert!(Remote::parse(OsStr::new(argument)).unwrap().unwrap().without_port().is_ok(), "{argument}");
         }
         for (argument, why) in [
             ("a@b:c", "no user"),

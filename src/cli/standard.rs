@@ -3,9 +3,13 @@
 
 use std::io::{self, BufRead as _, Read, StderrLock, StdinLock, StdoutLock, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+
+/// Symlinks that are followed for one path, as Linux does.
+const LINKS_MAX: usize = 40;
 
 /// One of the three.
 #[derive(Debug)]
@@ -24,6 +28,31 @@ pub fn output() -> Standard<StdoutLock<'static>> {
 /// Standard error.
 pub fn errors() -> Standard<StderrLock<'static>> {
     Standard(io::stderr().lock())
+}
+
+/// An open descriptor that a path stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptor {
+    /// Our standard output.
+    Output,
+    /// Another one, or another process's.
+    Other,
+}
+
+/// The descriptor that `path` stands for (`/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`); `None`: it is a path like others.
+/// A file that is renamed to such a path would replace the file that is open there.
+pub fn descriptor(path: &Path) -> Option<Descriptor> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let above = path.parent()?.canonicalize().ok()?;
+        let name = path.file_name()?;
+        if above.starts_with("/proc") && above.file_name().is_some_and(|name| name == "fd") {
+            let is_own = above.starts_with(format!("/proc/{}", std::process::id()));
+            return Some(if is_own && name == "1" { Descriptor::Output } else { Descriptor::Other });
+        }
+        path = above.join(above.join(name).read_link().ok()?);
+    }
+    None
 }
 
 /// The next line of standard input, its end included; nothing: there is none.
@@ -99,6 +128,25 @@ mod tests {
     use rustix::fs::{OFlags, fcntl_setfl};
 
     use super::*;
+
+    #[test]
+    fn paths_of_descriptors_are_told_from_paths_of_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let [link, file] = ["link", "fd"].map(|name| dir.path().join(name));
+        std::os::unix::fs::symlink("/dev/stdout", &link).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let of = |path: &str| descriptor(Path::new(path));
+        for path in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", link.to_str().unwrap()] {
+            assert_eq!(of(path), Some(Descriptor::Output), "{path}");
+        }
+        for path in ["/dev/stderr", "/dev/fd/0", "/proc/1/fd/1"] {
+            // What belongs to others may be hidden.
+            assert!(of(path).is_none_or(|found| found == Descriptor::Other), "{path}");
+        }
+        for path in ["/dev/null", "x", "/", ".", "..", "/nowhere/fd/1", file.to_str().unwrap()] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn what_finds_no_room_waits_for_it() {
