@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use landline::cli::{self, tcp_client};
 
 fn main() -> ExitCode {
-    let args = tcp_client::Args::parse();
-    cli::run(tcp_client::PROGRAM, || tcp_client::main(&args))
+    match tcp_client::Args::from_command_line(std::env::args_os()) {
+        Ok(args) => cli::run(tcp_client::PROGRAM, || tcp_client::main(&args)),
+        Err(error) => cli::refuse_usage(&error).into(),
+    }
 }

@@ -6,6 +6,8 @@ use clap::Parser as _;
 use landline::cli::{self, tcp_server};
 
 fn main() -> ExitCode {
-    let args = tcp_server::Args::parse();
-    cli::run(tcp_server::PROGRAM, || tcp_server::main(&args))
+    match tcp_server::Args::try_parse() {
+        Ok(args) => cli::run(tcp_server::PROGRAM, || tcp_server::main(&args)),
+        Err(error) => cli::refuse_usage(&error).into(),
+    }
 }

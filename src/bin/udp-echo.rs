@@ -6,6 +6,8 @@ use clap::Parser as _;
 use landline::cli::{self, udp_echo};
 
 fn main() -> ExitCode {
-    let args = udp_echo::Args::parse();
-    cli::run("udp-echo", || udp_echo::main(args))
+    match udp_echo::Args::try_parse() {
+        Ok(args) => cli::run("udp-echo", || udp_echo::main(args)),
+        Err(error) => cli::refuse_usage(&error).into(),
+    }
 }

@@ -118,7 +118,7 @@ fn advised(home: &Home, host: &Address, dialled: &Dialled, error: anyhow::Error)
     let advice = match known_elsewhere(home, host, dialled) {
         Some(known) => known,
         None if is_unknown => match known_names(home).as_slice() {
-            [] => return error,
+            [] => "no machine is known here by name yet; tcp-client pair HOST introduces one".to_owned(),
             names => format!("known here: {}", names.join(", ")),
         },
         None => return error,

@@ -36,6 +36,7 @@ pub mod udp_echo;
 pub mod unfinished;
 pub mod wires;
 
+use std::borrow::Cow;
 use std::io;
 use std::process::ExitCode;
 
@@ -53,13 +54,30 @@ pub fn run_beside_a_command(program: &str, body: impl FnOnce() -> anyhow::Result
     end(program, body()).beside_a_command().into()
 }
 
-/// What clap says of a command line, with `rexec`'s code for wrong usage.
-pub fn refuse_usage_beside_a_command(error: &clap::Error) -> ExitCode {
-    if let Err(unheard) = error.print() {
+/// Prints what clap says of a command line, and returns how that ends. An error holds words of the command line, which may
+/// be anything: each line of it is made safe.
+pub fn refuse_usage(error: &clap::Error) -> Exit {
+    use io::Write as _;
+    let plain = error.render().to_string();
+    let printed = match printable_lines(&plain) {
+        // Help and version are ours alone, and colours only where nothing has to be escaped.
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(safe) => standard::errors().write_all(safe.as_bytes()),
+    };
+    if let Err(unheard) = printed {
         tracing::debug!(%unheard, "wrong usage could not be explained");
     }
     // Help and version are no errors.
-    if error.exit_code() == 0 { Exit::Done.into() } else { Exit::Usage.beside_a_command().into() }
+    if error.exit_code() == 0 { Exit::Done } else { Exit::Usage }
+}
+
+/// As [`refuse_usage`], with `rexec`'s code for wrong usage, and a word on what ssh has.
+pub fn refuse_usage_beside_a_command(error: &clap::Error) -> ExitCode {
+    let exit = refuse_usage(error);
+    if let Some(word) = old::word_of_ssh(error) {
+        say(rexec::PROGRAM, &format!("from ssh: {word}"));
+    }
+    exit.beside_a_command().into()
 }
 
 fn end(program: &str, result: anyhow::Result<Exit>) -> Exit {
@@ -130,7 +148,7 @@ pub fn say(program: &str, remark: &str) {
     drop(standard::errors().write_all(remark_line(program, remark).as_bytes()));
 }
 
-fn told(text: &str) -> std::borrow::Cow<'_, str> {
+fn told(text: &str) -> Cow<'_, str> {
     printable_lines(text)
 }
 

@@ -1,11 +1,11 @@
-//! Options that people know from scp and rsync: each is told what takes its place.
+//! Options that people know from scp, rsync and ssh: each is told what takes its place.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{Exit, say};
+use super::{refuse_usage, say};
 
 /// What takes the place of an option of scp or rsync; the same letter may mean something else here.
 const FILES: &[(&str, &str)] = &[
@@ -19,8 +19,60 @@ const FILES: &[(&str, &str)] = &[
     ("-i", "there are no key files to name; tcp-client pair HOST introduces this machine once"),
     ("-e", "there is no remote shell below it"),
     ("--archive", "modes and times are kept anyway, symlinks too; -r copies directories"),
+    ("-3", NOTHING_BETWEEN),
+    ("-R", "between two other machines all goes through this one: fput HOST:PATH OTHER:PATH"),
+    ("-o", "there is no ssh below it; what is set stands in --help"),
+    ("-F", "there is no ssh below it; hosts have names in config.toml, in [hosts]"),
+    ("-c", "a copy by content is --checksum; ciphers are those of TLS 1.3, and not chosen"),
+    ("-J", "there is no jump host; connect to the machine itself"),
+    ("-x", "to leave something out: --exclude PATTERN; file systems are not told apart"),
+    ("-H", "files with several names are linked over there too where they come together"),
+    ("-S", "there is no program below it; holes of files need no option"),
+    ("-b", "there are no backups of what is replaced"),
+    ("-L", "instead of symlinks what they lead to: --follow"),
+    ("-T", "what is unfinished lies beside its target; there is no other directory for it"),
+    ("-E", "modes are kept anyway; --no-preserve leaves them out"),
+    ("-g", "files belong to the user that runs the other side; owners and groups are not kept"),
+    ("-W", "whole files are --delta never"),
+    ("--partial", "what was interrupted is kept anyway, and goes on when the same command runs again"),
+    ("--append", "what was interrupted goes on when the same command runs again"),
+    ("--times", "modification times are kept anyway; --no-preserve leaves them out"),
+    ("--inplace", "a file is replaced only when it is whole; of a changed one --delta always sends what changed"),
+    ("--owner", "files belong to the user that runs the other side; owners and groups are not kept"),
+    ("--update", "a file of the same size and time is not sent again; there is no other test of age"),
+    ("--stats", "numbers are at the end of -v, or in --json"),
     ("--progress", "progress is shown at a terminal; --progress takes auto, always or never"),
 ];
+
+/// What takes the place of an option of ssh.
+const SSH: &[(&str, &str)] = &[
+    ("-l", NO_USER),
+    ("-p", "-p takes the port's number: rexec -p PORT HOST COMMAND"),
+    ("-P", "the port is -p PORT, or stands in the address: HOST:PORT"),
+    ("-o", "there is no ssh below it; what is set stands in --help"),
+    ("-F", "there is no ssh below it; hosts have names in config.toml, in [hosts]"),
+    ("-L", NO_FORWARDING),
+    ("-R", NO_FORWARDING),
+    ("-D", NO_FORWARDING),
+    ("-W", NO_FORWARDING),
+    ("-w", NO_FORWARDING),
+    ("-J", "there is no jump host; connect to the machine itself"),
+    ("-A", "there is no agent to forward"),
+    ("-X", "X11 is not forwarded"),
+    ("-Y", "X11 is not forwarded"),
+    ("-i", "there are no key files to name; tcp-client pair HOST introduces this machine once"),
+    ("-f", "to let a command run on by itself: -d, then --attach ID"),
+    ("-N", "a connection is for a command; ports are not forwarded"),
+    ("-T", "there is no terminal unless -t requests one"),
+    ("-4", "for one kind of address write the address itself: 127.0.0.1 or [::1]"),
+    ("-6", "for one kind of address write the address itself: 127.0.0.1 or [::1]"),
+    ("-m", "ciphers are those of TLS 1.3, and not chosen"),
+    ("-c", "ciphers are those of TLS 1.3, and not chosen"),
+];
+
+const NOTHING_BETWEEN: &str = "between two other machines all goes through this one anyway: fput HOST:PATH OTHER:PATH";
+const NO_USER: &str = "commands run as the user that runs the server; who you are is this machine's key";
+const NO_FORWARDING: &str = "ports are not forwarded here";
 
 /// Parses a command line of `fget` or `fput`; what is wrong with it is printed, with a word on an option of scp or rsync.
 ///
@@ -28,20 +80,24 @@ const FILES: &[(&str, &str)] = &[
 /// The exit code, of help and version too.
 pub fn parse_files<A: Parser>(program: &str) -> Result<A, ExitCode> {
     A::try_parse().map_err(|error| {
-        if let Err(unheard) = error.print() {
-            tracing::debug!(%unheard, "wrong usage could not be explained");
-        }
-        if error.exit_code() == 0 {
-            return Exit::Done.into();
-        }
+        let exit = refuse_usage(&error);
         if let Some(word) = word_for(&error) {
             say(program, &format!("from scp or rsync: {word}"));
         }
-        Exit::Usage.into()
+        exit.into()
     })
 }
 
 fn word_for(error: &clap::Error) -> Option<&'static str> {
+    word_in(FILES, error)
+}
+
+/// What takes the place of the option of ssh that is wrong for `rexec`.
+pub fn word_of_ssh(error: &clap::Error) -> Option<&'static str> {
+    word_in(SSH, error)
+}
+
+fn word_in(words: &[(&'static str, &'static str)], error: &clap::Error) -> Option<&'static str> {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return None };
     let option = match error.kind() {
         ErrorKind::UnknownArgument => option.as_str(),
@@ -50,13 +106,34 @@ fn word_for(error: &clap::Error) -> Option<&'static str> {
         ErrorKind::InvalidValue if option.starts_with("--progress") => "--progress",
         _ => return None,
     };
-    FILES.iter().find_map(|(old, word)| (*old == option).then_some(*word))
+    words.iter().find_map(|(old, word)| (*old == option).then_some(*word))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::fput::Args;
+    use crate::cli::rexec;
+
+    #[test]
+    fn options_of_ssh_get_a_word() {
+        for (option, _) in SSH.iter().filter(|(option, _)| *option != "-p") {
+            let error = rexec::Args::try_parse_from(["rexec", option, "host", "ls"]).unwrap_err();
+            assert!(word_of_ssh(&error).is_some(), "{option}: {error}");
+        }
+        let error = rexec::Args::try_parse_from(["rexec", "-p", "localhost", "ls"]).unwrap_err();
+        assert!(word_of_ssh(&error).unwrap().contains("rexec -p PORT HOST"), "{error}");
+        let error = rexec::Args::try_parse_from(["rexec", "--frobnicate", "host"]).unwrap_err();
+        assert_eq!(word_of_ssh(&error), None);
+    }
+
+    #[test]
+    fn each_option_that_has_a_word_is_none_here() {
+        for (option, _) in FILES.iter().filter(|(option, _)| !matches!(*option, "-p" | "--progress")) {
+            let error = Args::try_parse_from(["fput", option, "x", "h:"]).unwrap_err();
+            assert!(word_for(&error).is_some(), "{option}: {error}");
+        }
+    }
 
     #[test]
     fn options_of_scp_and_rsync_get_a_word() {

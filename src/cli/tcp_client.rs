@@ -1,8 +1,10 @@
 //! `tcp-client`: one prompt over one session, for a person or for a script.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::args::{Reach, Talk, duration, size};
 use super::chat::Chat;
@@ -24,6 +26,22 @@ pub struct Args {
     command: Option<Command>,
     #[command(flatten)]
     prompt: PromptArgs,
+}
+
+impl Args {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// Wrong usage, or a request for help.
+    pub fn from_command_line(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.collect();
+        if words.len() != 2 || words.last().is_none_or(|word| word != "--known-hosts") {
+            return Self::try_parse_from(words);
+        }
+        // Completion needs an answer whatever is in the variables: for clap they are options too, which exclude this one.
+        let command = Self::command().mut_args(|arg| arg.env(Resettable::Reset));
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
 }
 
 /// The prompt's own arguments.
