@@ -647,7 +647,7 @@ impl Teller {
                 return Ok(self.exit);
             }
             let (size, pace) = self.in_words(bytes);
-            if !self.quiet && (count > 1 || self.verbose || reused > 0) {
+            if !self.quiet && (count > 1 || self.verbose || reused > 0 || skipped > 0) {
                 let part = |bytes| if self.for_person { human::size(bytes) } else { u64::to_string(&bytes) };
                 let kept =
                     if reused > 0 { format!(", {} of them from what was there", part(reused)) } else { String::new() };

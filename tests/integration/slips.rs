@@ -147,3 +147,93 @@ fn a_directory_that_fails_is_told_once() {
         assert_eq!((files, failed), (Some(1), Some(6)), "{args:?}: {}", output.text());
     }
 }
+
+#[test]
+fn standard_output_by_its_path_is_standard_output() {
+    let server = Server::start();
+    server.write("notes", "notes\n");
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    for (path, code, want) in [
+        ("/dev/stdout", 0, "old\nnotes\n"),
+        ("/dev/fd/1", 0, "old\nnotes\n"),
+        ("/proc/self/fd/1", 0, "old\nnotes\n"),
+        ("/dev/fd/5", 2, "old\n"),
+    ] {
+        std::fs::write(&log, "old\n").unwrap();
+        let script = "exec \"$0\" -q \"$@\" >>log 5>>log";
+        let run = Run::of(Path::new("/bin/sh")).args(["-c", script, program("fget"), &server.remote("notes"), path]);
+        run.current_dir(dir.path()).code(code).any_stderr().prints("");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), want, "{path}");
+    }
+}
+
+#[test]
+fn a_port_as_scp_would_not_have_it_is_wrong_usage() {
+    let fput = |to: &str| Run::new("fput").args(["/etc/hostname", to]).code(2);
+    fput("localhost:7000:").stderr("tls://localhost:7000/").prints("");
+    fput("localhost:7000:dir").stderr("localhost:./7000:dir").prints("");
+    let fget = Run::new("fget").args(["build:27312:notes.txt"]).code(2);
+    fget.stderr("tls://build:27312/notes.txt").prints("");
+    Run::new("fget").args(["build", "notes.txt"]).code(2).stderr("write build:PATH").prints("");
+}
+
+#[test]
+fn known_hosts_are_listed_whatever_variables_are_set() {
+    let variables = ["PORT", "CONNECT_TIMEOUT", "ENCODING", "WIRE"].map(|name| format!("LANDLINE_{name}"));
+    for value in ["7000", "no such value"] {
+        for variable in &variables {
+            Run::new("tcp-client").args(["--known-hosts"]).env(variable, value).prints("");
+        }
+    }
+    Run::new("tcp-client").args(["--known-hosts", "localhost"]).code(2).stderr("--known-hosts").prints("");
+}
+
+#[test]
+fn wrong_usage_shows_no_character_that_acts_on_a_terminal() {
+    let value = "a\u{9b}31m\u{202e}b";
+    for (name, args, code) in [
+        ("fget", &["--max-size", value, "x:y", "."][..], 2),
+        ("fput", &["--max-size", value, "x", "y:"], 2),
+        ("rexec", &["--timeout", value, "localhost", "ls"], 252),
+        ("tcp-client", &["--port", value, "localhost"], 2),
+        ("tcp-server", &["--bind", "127.0.0.1:0", value], 2),
+        ("udp-echo", &[value], 2),
+    ] {
+        let output = Run::new(name).args(args).code(code).stderr("a\\u{9b}31m\\u{202e}b").output();
+        assert!(output.stderr.lines().count() > 1, "{}", output.stderr);
+        assert!(!output.stderr.contains(['\u{9b}', '\u{202e}']), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_variable_whose_name_shells_drop_is_wrong_usage() {
+    for variable in ["A-B=x", "1A=y", "A B=z", "=x", "A.B"] {
+        let run = Run::new("rexec").args(["-e", variable, "localhost", "true"]).code(252);
+        run.stderr("is no name; write NAME=VALUE").prints("");
+    }
+}
+
+#[test]
+fn a_frame_is_no_file_of_a_tutorials_server() {
+    let server = Server::start();
+    server.write("notes", "notes");
+    let dir = tempfile::tempdir().unwrap();
+    let remote = format!("tcp://{}/notes", server.address());
+    let get = Run::new("fget").args(["--wire", "close", &remote, "ww"]).current_dir(dir.path()).code(1);
+    get.stderr("the reply is a frame").prints("");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_source_that_is_passed_over_is_told_though_nothing_was_copied() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["s1", "s2"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("x", dir.path().join("s1/l")).unwrap();
+    std::fs::write(dir.path().join("s2/l"), "file").unwrap();
+    let put = Run::new("fput").args(["-r", "s1/", "s2/", &server.remote("to")]).current_dir(dir.path());
+    put.stderr("1 skipped").prints("");
+}

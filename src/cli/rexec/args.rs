@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) linger: Duration,
     /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
-    #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire")]
+    #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire", value_parser = env_file::variable_parser())]
     pub(super) env: Vec<OsString>,
     /// Set the variables that stand in FILE, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "wire")]
@@ -360,10 +360,7 @@ impl Args {
             variable.push(term);
             variables.push(variable);
         }
-        match variables.iter().find(|variable| variable.as_bytes().starts_with(b"=")) {
-            Some(nameless) => Err(usage(format!("{}: has no name; write NAME=VALUE", nameless.to_string_lossy()))),
-            None => Ok(variables),
-        }
+        Ok(variables)
     }
 
     pub(super) fn terms(&self) -> Terms {

@@ -8,8 +8,10 @@
 //! ```
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::args::{read_named, with_value};
 use crate::cli::exit::usage;
@@ -48,16 +50,36 @@ fn variable(line: &[u8]) -> Result<Option<OsString>, String> {
         Some(rest) if rest.first().is_some_and(u8::is_ascii_whitespace) => rest.trim_ascii_start(),
         _ => line,
     };
-    let (name, value) = match line.iter().position(|byte| *byte == b'=') {
-        Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..)),
-        None => (line, None),
-    };
-    if !is_name(name) {
-        let name = String::from_utf8_lossy(name);
-        return Err(format!("{name:?} is no name; write NAME=VALUE, with letters, digits and _ in the name"));
-    }
+    let (name, value) = halves(line);
+    check_name(line)?;
     let value = value.map(|value| [&b"="[..], without_quotes(value)].concat());
     Ok(Some(OsString::from_vec([name, &value.unwrap_or_default()].concat())))
+}
+
+/// The name of a variable, and its value if there is one.
+fn halves(variable: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match variable.iter().position(|byte| *byte == b'=') {
+        Some(at) => (variable.get(..at).unwrap_or_default(), variable.get(at + 1..)),
+        None => (variable, None),
+    }
+}
+
+/// Whether `NAME=VALUE` or `NAME` has a name that shells pass on; they drop others without a word.
+///
+/// # Errors
+/// It has none.
+fn check_name(variable: &[u8]) -> Result<(), String> {
+    let (name, _) = halves(variable);
+    if is_name(name) {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(name);
+    Err(format!("{name:?} is no name; write NAME=VALUE, with letters, digits and _ in the name"))
+}
+
+/// Reads the value of `--env`, whose names are the same.
+pub(super) fn variable_parser() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|variable| check_name(variable.as_bytes()).map(|()| variable))
 }
 
 /// As POSIX has it (XBD, 8.1), and as shells and programs can use it.

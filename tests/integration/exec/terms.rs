@@ -25,7 +25,7 @@ fn a_command_has_a_clean_environment_and_what_its_client_sends() {
     rexec(&server, &["-e", "A=a b", "--env", "B=$x=y", "-e", "A=c", "echo \"$A|$B\""]).prints("c|$x=y\n");
     rexec(&server, &["-e", "FROM_HERE", "echo $FROM_HERE"]).env("FROM_HERE", "here").prints("here\n");
     rexec(&server, &["-e", "NOT_HERE", "true"]).code(252).stderr("NOT_HERE: is not set here").prints("");
-    rexec(&server, &["-e", "=x", "true"]).code(252).stderr("=x: has no name").prints("");
+    rexec(&server, &["-e", "=x", "true"]).code(252).stderr("\"\" is no name").prints("");
     let ours = rexec(&server, &["-e", "LANDLINE_PEER=root", "true"]);
     ours.code(251).stderr("LANDLINE_PEER is set by the server").prints("");
     // Programs are looked for where the variable says.
