@@ -63,7 +63,7 @@ fn each_foreign_library_has_its_door() {
         ("ignore::", &["trees/filter.rs"]),
         ("hdrhistogram", &["histogram.rs"]),
         ("memmap2", &["memory.rs"]),
-        ("nix::", &["cli/signals.rs"]),
+        ("nix::sys::", &["cli/signals.rs"]),
         ("blake3::hazmat", &["digest.rs"]),
         ("rustyline", &["cli/prompt.rs", "cli/session.rs", "cli/udp_echo/"]),
         ("ctor_lite", &["cli/closed.rs"]),
