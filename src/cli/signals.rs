@@ -47,8 +47,8 @@ fn ignored_in(mask: &str) -> Vec<i32> {
     (1..=64).filter(|number| mask >> (number - 1) & 1 == 1).filter(is_wanted).collect()
 }
 
-/// Takes back what this process was started with blocked or ignored; before any other thread is started. As for the ignored: an ignored signal stays ignored in every program that is started, and
-/// with CHLD ignored no end of a command can be waited for. One that is handled, if only by nothing, is reset when a program
+/// Takes back what this process was started with blocked or ignored, before it starts another thread. Both stay so in every
+/// program that is started, and with CHLD ignored no end of a command can be waited for. One that is handled, if only by nothing, is reset when a program
 /// is executed (`signal(7)`); so is every other one that we handle.
 pub fn take_back_ignored() {
     // What was blocked would be in each command too, and a server with TERM blocked could not be stopped.
