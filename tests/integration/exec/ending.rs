@@ -244,7 +244,7 @@ fn a_peers_leftovers_are_counted_and_its_next_command_runs() {
 fn output_without_end_does_not_hold_a_call_beyond_its_deadline() {
     let server = Server::start();
     let endless = "(while [ ! -e stop ]; do echo more; sleep 0.05; done) & exit 5";
-    let run = Run::new("rexec").args(["--timeout", "1s", server.address(), endless]);
+    let run = Run::new("rexec").args(["--timeout", "5s", server.address(), endless]);
     let output = run.code(5).stderr("still runs and holds the output").output();
     assert!(output.text().starts_with("more\n"));
     server.write("stop", "");
