@@ -157,7 +157,7 @@ const TAG_LAST: char = '\u{e007f}';
 const FLAG_TAGS_MAX: u32 = 7;
 
 /// Whether a character takes no room and has no shape: Unicode's `Default_Ignorable_Code_Point` (UAX 44, 5.3). The one list
-/// for all that is printed, named or typed here; what is written with some of them, see [`characters`].
+/// for all that is printed, named or typed here; what is written with some of them, see `characters`.
 pub const fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
