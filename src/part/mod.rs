@@ -398,11 +398,6 @@ impl Part {
         self.digest.len()
     }
 
-    /// Leaves nothing behind, should it fail: what has come is no use to another attempt.
-    pub const fn discard(&mut self) {
-        self.is_kept = false;
-    }
-
     /// Waits until the beginning that was there is hashed; `beat` is called meanwhile, and may end it.
     ///
     /// # Errors
