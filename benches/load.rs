@@ -1,4 +1,4 @@
-//! The load generator behind the scripts in `bench/`: the same one for our server and for those it
+//! The load generator behind the scripts in `benches/compare/`: the same one for our server and for those it
 //! is measured against, so that what it costs itself is the same for all. It has no measurement of
 //! its own under `cargo bench`.
 //!
@@ -145,7 +145,7 @@ enum Wire {
 
 fn main() -> anyhow::Result<()> {
     let Some(job) = Args::parse().job else {
-        println!("load: the generator for the scripts in bench/; run those");
+        println!("load: the generator for the scripts in benches/compare/; run those");
         return Ok(());
     };
     raise_descriptor_limit();

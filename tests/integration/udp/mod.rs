@@ -3,13 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the tests start the program")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
-#[path = "udp/chat.rs"]
 mod chat;
-#[path = "udp/ping.rs"]
 mod ping;
-#[path = "udp/send.rs"]
 mod send;
-#[path = "udp/serve.rs"]
 mod serve;
 
 use std::io::{BufReader, Write as _};

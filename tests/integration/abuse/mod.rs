@@ -9,19 +9,12 @@ use crate::harness::{DEADLINE, Server};
 use crate::raw::{Raw, request};
 use crate::secure::Over;
 
-#[path = "abuse/crowd.rs"]
 mod crowd;
-#[path = "abuse/cut.rs"]
 mod cut;
-#[path = "abuse/duplex.rs"]
 mod duplex;
-#[path = "abuse/flood.rs"]
 mod flood;
-#[path = "abuse/handshake.rs"]
 mod handshake;
-#[path = "abuse/peers.rs"]
 mod peers;
-#[path = "abuse/users.rs"]
 mod users;
 
 /// The server lives, has not panicked, and serves its own user.

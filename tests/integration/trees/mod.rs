@@ -14,29 +14,17 @@ use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use crate::harness::Background;
 
-#[path = "trees/changes.rs"]
 mod changes;
-#[path = "trees/cuts.rs"]
 mod cuts;
-#[path = "trees/guest.rs"]
 mod guest;
-#[path = "trees/liar.rs"]
 mod liar;
-#[path = "trees/lines.rs"]
 mod lines;
-#[path = "trees/memory.rs"]
 mod memory;
-#[path = "trees/odd.rs"]
 mod odd;
-#[path = "trees/packed.rs"]
 mod packed;
-#[path = "trees/parts.rs"]
 mod parts;
-#[path = "trees/resume.rs"]
 mod resume;
-#[path = "trees/same.rs"]
 mod same;
-#[path = "trees/words.rs"]
 mod words;
 
 /// All that two copies of a tree are to have in common; what it is called at the top is left out.

@@ -4,25 +4,15 @@ use rustix::process::Signal;
 
 use crate::harness::{Run, Server, wait_until};
 
-#[path = "exec/ending.rs"]
 mod ending;
-#[path = "exec/jobs.rs"]
 mod jobs;
-#[path = "exec/limits.rs"]
 mod limits;
-#[path = "exec/many.rs"]
 mod many;
-#[path = "exec/places.rs"]
 mod places;
-#[path = "exec/root.rs"]
 mod root;
-#[path = "exec/rules.rs"]
 mod rules;
-#[path = "exec/signals.rs"]
 mod signals;
-#[path = "exec/terminal.rs"]
 mod terminal;
-#[path = "exec/terms.rs"]
 mod terms;
 
 #[test]

@@ -3,19 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails fails its test")]
 
-#[path = "wires/browser.rs"]
 mod browser;
-#[path = "wires/call.rs"]
 mod call;
-#[path = "wires/exec.rs"]
 mod exec;
-#[path = "wires/fetch.rs"]
 mod fetch;
-#[path = "wires/files.rs"]
 mod files;
-#[path = "wires/manners.rs"]
 mod manners;
-#[path = "wires/replies.rs"]
 mod replies;
 
 use std::io::{ErrorKind, Read, Write};

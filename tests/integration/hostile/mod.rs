@@ -26,15 +26,10 @@ macro_rules! over_both {
     };
 }
 
-#[path = "hostile/disk.rs"]
 mod disk;
-#[path = "hostile/frames.rs"]
 mod frames;
-#[path = "hostile/gone.rs"]
 mod gone;
-#[path = "hostile/greed.rs"]
 mod greed;
-#[path = "hostile/words.rs"]
 mod words;
 
 over_both! {

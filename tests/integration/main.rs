@@ -1,0 +1,43 @@
+//! The one integration target: the real programs, started on port 0, awaited by their ready line.
+#![expect(clippy::disallowed_methods, reason = "tests start programs, and connect where the kernel answers at once")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::let_underscore_must_use,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may end it"
+)]
+
+mod harness;
+
+mod abuse;
+mod completion;
+mod copies;
+mod disk;
+mod documents;
+mod exec;
+mod files;
+mod first_hour;
+mod fuzz;
+mod home_guard;
+mod hostile;
+mod invariants;
+mod meet;
+mod mirror;
+mod prompt;
+mod protocol;
+mod proxied;
+mod proxy;
+mod raw;
+mod secure;
+mod server;
+mod shown;
+mod slips;
+mod standard;
+mod talk;
+mod trees;
+mod trust;
+mod udp;
+mod wires;
