@@ -32,7 +32,7 @@ use landline::wire::{Message, Receiver};
 use rustix::event::epoll;
 use serde_json::json;
 
-#[path = "../tests/integration/proxy.rs"]
+#[path = "../tests/integration/harness/proxy.rs"]
 #[expect(dead_code, reason = "only tests cut lines")]
 #[expect(clippy::unwrap_used, clippy::panic, clippy::let_underscore_must_use, reason = "shared with the tests")]
 #[expect(clippy::indexing_slicing, reason = "shared with the tests")]

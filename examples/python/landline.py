@@ -5,8 +5,7 @@ server's fingerprint (its `tcp-server identity`). Sizes are checked, digests are
 import base64, hashlib, json, os, socket, ssl, struct, sys
 
 def fingerprint(der, at=0):
-    """Of the public key: two levels deep in a certificate, behind six other elements (RFC 5280, 4.1). To search
-    for its bytes would not do: a false certificate may hold anybody's key in a name."""
+    """Of the public key in a certificate (RFC 5280, 4.1). A search could find a key that a false one has in a name."""
     for enter in (True, True, False, False, False, False, False, False, False):
         start, length, at = at, der[at + 1], at + 2
         if length >= 0x80:  # the length of the length; DER knows no unknown one, which would lead astray
@@ -17,26 +16,24 @@ def fingerprint(der, at=0):
 
 def send(kind, body=b"", **fields):
     header = json.dumps({"type": kind, "total_size": len(body), **fields}).encode()
-    line.sendall(struct.pack("<i", len(header)) + header + body)
+    connection.sendall(struct.pack("<i", len(header)) + header + body)
 
 def receive():
-    length = incoming.read(4) or sys.exit("the server closed the line")
-    header = json.loads(incoming.read(*struct.unpack("<i", length)))
-    body = incoming.read(header.get("total_size", 0))
-    return sys.exit(header["message"]) if header["type"] == "error" else (header, body)
+    length = incoming.read(4) or sys.exit("the server closed the connection")
+    header = {"total_size": 0} | json.loads(incoming.read(*struct.unpack("<i", length)))
+    return sys.exit(header["message"]) if header["type"] == "error" else (header, incoming.read(header["total_size"]))
 
 if len(sys.argv) < 5 or sys.argv[3] not in ("run", "get", "put") or (sys.argv[3] != "run" and len(sys.argv) != 6):
-    print("usage:", __doc__, file=sys.stderr)
-    sys.exit(2)
+    sys.exit(print("usage:", __doc__, file=sys.stderr) or 2)
 where, identity, verb, *words = sys.argv[1:]
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 tls.minimum_version, tls.check_hostname, tls.verify_mode = ssl.TLSVersion.TLSv1_3, False, ssl.CERT_NONE
 tls.set_alpn_protocols(["landline/1"])
 tls.load_cert_chain(identity)
-line = tls.wrap_socket(socket.create_connection(where.rsplit(":", 1)))
-if (key := fingerprint(line.getpeercert(binary_form=True))) != os.environ.get("LANDLINE_PIN"):
+connection = tls.wrap_socket(socket.create_connection(where.rsplit(":", 1)))
+if (key := fingerprint(connection.getpeercert(binary_form=True))) != os.environ.get("LANDLINE_PIN"):
     sys.exit(f"the server has the key {key}, which is not LANDLINE_PIN; nothing was sent")
-incoming, out, code = line.makefile("rb"), sys.stdout.buffer, 0
+incoming, out, code = connection.makefile("rb"), sys.stdout.buffer, 0
 send("hello", version=1, program="landline.py")  # the request may follow at once
 if verb == "run":
     send("exec", " ".join(words).encode(), form="shell")
@@ -58,6 +55,6 @@ for header, body in iter(receive, None):
 if verb == "get":
     assert out.tell() == header.get("size"), "the server gave up before the end"
     os.replace(out.name, words[1])
-send("end")  # closes a command's turn; behind others it is ignored
-line.unwrap()
+send("end")  # closes a command's exchange; behind others it is ignored
+connection.unwrap()
 sys.exit(code)

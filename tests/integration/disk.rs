@@ -6,8 +6,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::harness::frames::{Raw, put, request};
 use crate::harness::{Run, Server, wait_until};
-use crate::raw::{Raw, put, request};
 
 /// A file system of 1 MiB; unmounted when the test ends.
 struct SmallDisk {

@@ -1,425 +1,218 @@
-//! A line that a test can cut or make long: a TCP proxy that counts what it passes on, cuts at a
-//! byte, and delays. `benches/load.rs` is the same as a program of its own.
-//!
-//! It owns no protocol: bytes are passed on as they are, and so are ends and resets. A direction is
-//! a thread, a queue and a poll, so nothing in here ever sleeps in a read or a write, and a cut is
-//! seen at once. What it holds is bounded: `buffer_len` a direction in its own queue and, unless it
-//! delays, about `KERNEL_BUFFER_LEN` in each of its sockets' buffers, so that a test that cuts knows
-//! what can have been under way.
-//!
-//! A delay is the line's and not the proxy's: every byte arrives that much later than it was sent,
-//! and the next ones are sent meanwhile. The buffer is the line's window; at most `buffer_len` pass in
-//! one delay.
-#![expect(clippy::disallowed_types, reason = "a proxy listens, and is no server of ours")]
+//! The proxy itself: what other tests believe of it.
+#![expect(clippy::disallowed_types, reason = "a server at the other end that does as the test wants")]
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use socket2::{Domain, SockRef, Socket, Type};
+use crate::harness::proxy::{Cut, Proxy, Toward};
+use crate::harness::{DEADLINE, wait_until};
 
-/// What one read takes at most, in bytes.
-const READ_LEN: usize = 256 * 1024;
-/// What a proxy without a delay holds in each direction at most, in bytes.
-const DIRECT_BUFFER_LEN: usize = 64 * 1024;
-/// What its sockets hold at most, in bytes; the kernel doubles it for its own books.
-const KERNEL_BUFFER_LEN: usize = 64 * 1024;
-/// Upstream is on this machine: it answers at once or not at all.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// More than all buffers on the way hold.
+const LEN: usize = 3_000_000;
+/// How many bytes came, and with what error they ended, if with one.
+type Taken = (usize, Option<ErrorKind>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Toward {
-    Server,
-    Client,
-}
-
-/// How a line ends that is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// Both ends see a reset; what was under way is lost.
-    Reset,
-    /// What was passed on still arrives, then the end of the stream. (An end whose bytes were not
-    /// all taken sees a reset here too: that is how the kernel closes.)
-    Close,
-}
-
-/// A running proxy; dropped, it resets its lines.
-#[derive(Debug)]
-pub(crate) struct Proxy {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
-}
-
-impl Proxy {
-    /// Passes everything on at once.
-    pub(crate) fn start(upstream: &str) -> Self {
-        Self::with(upstream, None, DIRECT_BUFFER_LEN)
-    }
-
-    /// Passes everything on `delay` later, at most `buffer_len` bytes under way in each direction.
-    /// A line's first byte is another round trip late, which is what connecting would have taken.
-    pub(crate) fn delayed(upstream: &str, delay: Duration, buffer_len: usize) -> Self {
-        Self::with(upstream, Some(delay), buffer_len)
-    }
-
-    fn with(upstream: &str, delay: Option<Duration>, buffer_len: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let shared = Arc::new(Shared {
-            upstream: upstream.parse().unwrap(),
-            delay,
-            buffer_len,
-            toward_server: Mutex::default(),
-            toward_client: Mutex::default(),
-            lines: Mutex::default(),
-            cuts: AtomicUsize::new(0),
-            stop: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
-        });
-        if delay.is_none() {
-            // Those that it accepts inherit them.
-            shared.bound(&SockRef::from(&listener)).unwrap();
+/// Echoes on each of so many lines until its end.
+fn echo(lines: usize) -> (String, JoinHandle<Vec<()>>) {
+    serve(lines, |mut stream| {
+        let mut back = stream.try_clone().unwrap();
+        // A line that was cut is the test's business.
+        if std::io::copy(&mut stream, &mut back).is_ok() {
+            let _ = back.shutdown(Shutdown::Write);
         }
-        let address = listener.local_addr().unwrap();
-        let accepting = Some(thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.accept(&listener).unwrap()
-        }));
-        Self { address, shared, accepting }
-    }
-
-    /// Where to connect instead of to the server.
-    pub(crate) fn address(&self) -> String {
-        self.address.to_string()
-    }
-
-    /// Cuts all lines once `total` bytes have passed in this direction, on all lines since the start
-    /// together: exactly so many, not one more. Lines that come later are not cut by it. A later call
-    /// takes the place of this one.
-    pub(crate) fn cut_after(&self, toward: Toward, total: u64, how: Cut) {
-        let mut passed = self.shared.passed(toward).lock().unwrap();
-        passed.cut = Some((total, how));
-        self.shared.cut_if_due(&mut passed);
-    }
-
-    /// Cuts all lines now.
-    pub(crate) fn cut(&self, how: Cut) {
-        self.shared.cut(how);
-    }
-
-    /// How often lines were cut.
-    pub(crate) fn cuts(&self) -> usize {
-        self.shared.cuts.load(Ordering::SeqCst)
-    }
-
-    /// Bytes that were passed on in this direction, on all lines together.
-    pub(crate) fn passed(&self, toward: Toward) -> u64 {
-        self.shared.passed(toward).lock().unwrap().bytes
-    }
+    })
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        raise(&self.shared.stop);
-        self.shared.cut(Cut::Reset);
-        if let Some(accepting) = self.accepting.take()
-            && accepting.join().is_err()
-            && !thread::panicking()
-        {
-            panic!("the proxy failed");
+/// Takes what comes on each of so many lines; how much, and how it ended.
+fn sink(lines: usize) -> (String, JoinHandle<Vec<Taken>>) {
+    serve(lines, |stream| take(&stream))
+}
+
+fn serve<T: Send + 'static>(
+    lines: usize,
+    each: impl Fn(TcpStream) -> T + Send + Copy + 'static,
+) -> (String, JoinHandle<Vec<T>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = thread::spawn(move || {
+        let lines: Vec<_> = (0..lines)
+            .map(|_| {
+                let (stream, _) = listener.accept().unwrap();
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                thread::spawn(move || each(stream))
+            })
+            .collect();
+        lines.into_iter().map(|line| line.join().unwrap()).collect()
+    });
+    (address, serving)
+}
+
+fn take(mut stream: &TcpStream) -> Taken {
+    let (mut count, mut buffer) = (0, vec![0; 65_536]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (count, None),
+            Ok(len) => count += len,
+            Err(error) => return (count, Some(error.kind())),
         }
     }
 }
 
-#[derive(Debug)]
-struct Shared {
-    upstream: SocketAddr,
-    delay: Option<Duration>,
-    buffer_len: usize,
-    toward_server: Mutex<Passed>,
-    toward_client: Mutex<Passed>,
-    lines: Mutex<Vec<Weak<Line>>>,
-    cuts: AtomicUsize,
-    /// Readable from when the proxy is to end.
-    stop: OwnedFd,
+fn connect(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
-#[derive(Debug, Default)]
-struct Passed {
-    bytes: u64,
-    /// At how many of them to cut; `bytes` is never more.
-    cut: Option<(u64, Cut)>,
+fn bytes() -> Vec<u8> {
+    (0..LEN).map(|at| u8::try_from((at ^ (at >> 8) ^ (at >> 16)) & 0xff).unwrap()).collect()
 }
 
-#[derive(Debug)]
-struct Line {
-    client: TcpStream,
-    server: TcpStream,
-    /// Readable from when the line is to be dropped.
-    end: OwnedFd,
-    has_ended: AtomicBool,
+/// Sends all of it and ends; what the other end does meanwhile is read elsewhere.
+fn send(stream: &TcpStream, bytes: Vec<u8>) -> JoinHandle<std::io::Result<()>> {
+    let mut stream = stream.try_clone().unwrap();
+    thread::spawn(move || {
+        stream.write_all(&bytes)?;
+        stream.shutdown(Shutdown::Write)
+    })
 }
 
-impl Line {
-    /// Where bytes of this direction come from, and where they go.
-    fn ends(&self, toward: Toward) -> (&TcpStream, &TcpStream) {
-        match toward {
-            Toward::Server => (&self.client, &self.server),
-            Toward::Client => (&self.server, &self.client),
-        }
-    }
+fn there_and_back(proxy: &Proxy) {
+    let stream = connect(proxy);
+    let sending = send(&stream, bytes());
+    let mut back = vec![0; LEN];
+    (&stream).read_exact(&mut back).unwrap();
+    assert!(back == bytes(), "what came back is not what was sent");
+    assert_eq!((&stream).read(&mut [0]).unwrap(), 0, "the end is passed on too");
+    sending.join().unwrap().unwrap();
+}
 
-    fn end(&self, how: Cut) {
-        self.has_ended.store(true, Ordering::SeqCst);
-        if how == Cut::Reset {
-            for stream in [&self.client, &self.server] {
-                // It resets when it is closed, by whoever lets go of it last. An end that is gone
-                // needs no reset.
-                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            }
+#[test]
+fn proxy_passes_bytes_and_ends_and_counts() {
+    let (address, server) = echo(2);
+    let proxy = Proxy::start(&address);
+    there_and_back(&proxy);
+    there_and_back(&proxy);
+    server.join().unwrap();
+    let both = u64::try_from(LEN).unwrap() * 2;
+    assert_eq!((proxy.passed(Toward::Server), proxy.passed(Toward::Client), proxy.cuts()), (both, both, 0));
+}
+
+#[test]
+fn proxy_cuts_at_the_byte_toward_the_server() {
+    for how in [Cut::Close, Cut::Reset] {
+        let (address, server) = sink(1);
+        let proxy = Proxy::start(&address);
+        proxy.cut_after(Toward::Server, 1_000_001, how);
+        let stream = connect(&proxy);
+        let sending = send(&stream, bytes());
+        let (count, end) = server.join().unwrap().remove(0);
+        match how {
+            Cut::Close => assert_eq!((count, end), (1_000_001, None)),
+            // Some of it was still in the proxy's socket.
+            Cut::Reset => assert!(count <= 1_000_001 && end == Some(ErrorKind::ConnectionReset), "{count}, {end:?}"),
         }
-        raise(&self.end);
+        let sent = sending.join().unwrap();
+        let (_, end) = take(&stream);
+        // The kernel tells a reset once: to who writes or to who reads.
+        assert!(sent.is_err() || matches!(end, None | Some(ErrorKind::ConnectionReset)), "{end:?}");
+        assert!(how == Cut::Close || sent.is_err() || end.is_some(), "no reset came to the client");
+        assert_eq!((proxy.passed(Toward::Server), proxy.cuts()), (1_000_001, 1));
     }
 }
 
-impl Shared {
-    fn passed(&self, toward: Toward) -> &Mutex<Passed> {
-        match toward {
-            Toward::Server => &self.toward_server,
-            Toward::Client => &self.toward_client,
-        }
-    }
+#[test]
+fn proxy_cuts_all_lines_and_lets_later_ones_pass() {
+    let (address, server) = echo(4);
+    let proxy = Proxy::start(&address);
+    proxy.cut_after(Toward::Client, 2_000_000, Cut::Reset);
+    let lines = [connect(&proxy), connect(&proxy), connect(&proxy)];
+    // Two are busy; the third has nothing on the way and is cut all the same.
+    (&lines[2]).write_all(b"x").unwrap();
+    (&lines[2]).read_exact(&mut [0]).unwrap();
+    let sending = [send(&lines[0], bytes()), send(&lines[1], bytes())];
+    let taking = lines.map(|line| thread::spawn(move || take(&line)));
+    let taken = taking.map(|taking| taking.join().unwrap());
+    // A reset is told once; on the busy lines the sender may have heard of it.
+    let sent = sending.map(|sending| sending.join().unwrap().is_ok());
+    assert!(!sent[0] || taken[0].1 == Some(ErrorKind::ConnectionReset), "{taken:?}");
+    assert!(!sent[1] || taken[1].1 == Some(ErrorKind::ConnectionReset), "{taken:?}");
+    assert_eq!(taken[2], (0, Some(ErrorKind::ConnectionReset)));
+    assert!(taken.iter().map(|(count, _)| count).sum::<usize>() < 2_000_000, "{taken:?}");
+    assert_eq!((proxy.passed(Toward::Client), proxy.cuts()), (2_000_000, 1));
+    there_and_back(&proxy);
+    server.join().unwrap();
+}
 
-    fn cut(&self, how: Cut) {
-        self.cuts.fetch_add(1, Ordering::SeqCst);
-        for line in self.lines.lock().unwrap().drain(..) {
-            if let Some(line) = line.upgrade() {
-                line.end(how);
-            }
-        }
-    }
-
-    fn cut_if_due(&self, passed: &mut Passed) {
-        if let Some((_, how)) = passed.cut.take_if(|(total, _)| *total <= passed.bytes) {
-            self.cut(how);
-        }
-    }
-
-    /// Keeps what the kernel holds small.
-    fn bound(&self, socket: &Socket) -> io::Result<()> {
-        if self.delay.is_none() {
-            socket.set_recv_buffer_size(KERNEL_BUFFER_LEN)?;
-            socket.set_send_buffer_size(KERNEL_BUFFER_LEN)?;
-        }
-        Ok(())
-    }
-
-    fn accept(&self, listener: &TcpListener) -> io::Result<()> {
-        thread::scope(|scope| {
-            loop {
-                if wait(&self.stop, &[Some((listener.as_fd(), PollFlags::IN))], None)? {
-                    return Ok(());
-                }
-                match listener.accept() {
-                    // A line that cannot be carried is reset; whoever opened it notices.
-                    Ok((client, _)) => _ = scope.spawn(|| self.carry(client)),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        })
-    }
-
-    fn carry(&self, client: TcpStream) -> io::Result<()> {
-        SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-        let opened = Instant::now();
-        let delay = self.delay.unwrap_or_default();
-        // What connecting takes on the way there.
-        if wait(&self.stop, &[], Some(delay))? {
-            return Ok(());
-        }
-        let server = Socket::new(Domain::for_address(self.upstream), Type::STREAM, None)?;
-        self.bound(&server)?;
-        server.connect_timeout(&self.upstream.into(), CONNECT_TIME_MAX)?;
-        let server = TcpStream::from(server);
-        for stream in [&client, &server] {
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-        }
-        SockRef::from(&client).set_linger(None)?;
-        let end = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let line = Arc::new(Line { client, server, end, has_ended: AtomicBool::new(false) });
-        {
-            let mut lines = self.lines.lock().unwrap();
-            lines.retain(|line| line.strong_count() > 0);
-            lines.push(Arc::downgrade(&line));
-        }
-        // The proxy may have stopped while this line was not in the list.
-        if wait(&self.stop, &[], Some(Duration::ZERO))? {
-            line.end(Cut::Reset);
-        }
-        thread::scope(|scope| {
-            // The client knew only then that it is connected, and had nothing sent before.
-            scope.spawn(|| self.pump(&line, Toward::Server, opened + delay * 2));
-            self.pump(&line, Toward::Client, opened)
-        })
-    }
-
-    /// Passes bytes on in one direction until their end has been passed on too, or the line is cut.
-    /// No byte counts as sent before `sent_from`.
-    fn pump(&self, line: &Line, toward: Toward, sent_from: Instant) -> io::Result<()> {
-        let (mut source, sink) = line.ends(toward);
-        let mut queue = Queue::default();
-        let mut buffer = vec![0; READ_LEN];
+#[test]
+fn proxy_cuts_a_quiet_line_and_one_that_nobody_reads() {
+    let (address, server) = serve(2, |stream| stream);
+    let proxy = Proxy::start(&address);
+    let (quiet, mut full) = (connect(&proxy), connect(&proxy));
+    let unread = server.join().unwrap();
+    full.set_nonblocking(true).unwrap();
+    wait_until("the line is full", || {
         loop {
-            let now = Instant::now();
-            let due = queue.due();
-            if let Some(End { at, reset }) = queue.end
-                && queue.pieces.is_empty()
-                && at <= now
-            {
-                if reset {
-                    line.end(Cut::Reset);
-                    return Ok(());
-                }
-                return sink.shutdown(Shutdown::Write);
-            }
-            let room = self.buffer_len - queue.len;
-            let reads = queue.end.is_none() && room > 0;
-            let writes = !queue.pieces.is_empty() && due.is_some_and(|due| due <= now);
-            let wanted =
-                [reads.then(|| (source.as_fd(), PollFlags::IN)), writes.then(|| (sink.as_fd(), PollFlags::OUT))];
-            let time = if writes { None } else { due.map(|due| due - now) };
-            if wait(&line.end, &wanted, time)? {
-                return Ok(());
-            }
-            if reads {
-                let arrives = || Instant::now().max(sent_from) + self.delay.unwrap_or_default();
-                let most = room.min(buffer.len());
-                match source.read(&mut buffer[..most]) {
-                    Ok(0) => queue.end = Some(End { at: arrives(), reset: false }),
-                    Ok(len) => queue.push(arrives(), &mut buffer, len),
-                    Err(error) if is_for_later(&error) => {}
-                    Err(_) => queue.end = Some(End { at: arrives(), reset: true }),
-                }
-            }
-            if writes {
-                match self.pass(line, toward, queue.front()) {
-                    Ok(len) => queue.took(len),
-                    Err(error) if is_for_later(&error) => {}
-                    // The other direction will read why, after what that end said before.
-                    Err(_) => return Ok(()),
-                }
+            let before = proxy.passed(Toward::Server);
+            match (&full).write(&[0; 4096]) {
+                Ok(len) => assert!(len > 0),
+                // Full only if nothing moves behind it either.
+                Err(error) => break error.kind() == ErrorKind::WouldBlock && proxy.passed(Toward::Server) == before,
             }
         }
-    }
-
-    /// The count is right also while several lines pass bytes on: the lock is held during the write,
-    /// which never sleeps, and nobody who waited for it writes after a cut.
-    fn pass(&self, line: &Line, toward: Toward, bytes: &[u8]) -> io::Result<usize> {
-        let mut passed = self.passed(toward).lock().unwrap();
-        if line.has_ended.load(Ordering::SeqCst) {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
-        let left = passed.cut.map_or(u64::MAX, |(total, _)| total - passed.bytes);
-        let most = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let len = line.ends(toward).1.write(&bytes[..most])?;
-        passed.bytes += u64::try_from(len).unwrap();
-        self.cut_if_due(&mut passed);
-        Ok(len)
-    }
+    });
+    proxy.cut(Cut::Reset);
+    full.set_nonblocking(false).unwrap();
+    assert_eq!(take(&quiet).1, Some(ErrorKind::ConnectionReset));
+    assert_eq!(full.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(unread.iter().all(|stream| take(stream).1 == Some(ErrorKind::ConnectionReset)));
 }
 
-/// Bytes under way in one direction, each piece with the time of its arrival.
-#[derive(Debug, Default)]
-struct Queue {
-    pieces: VecDeque<Piece>,
-    /// Bytes of the first piece that have been passed on: fewer than it has.
-    taken: usize,
-    /// Bytes in all pieces, also those of the first that have been passed on.
-    len: usize,
-    /// Buffers that are empty again. A long line holds more than a cache does; taking new memory for
-    /// each piece would make it half as fast.
-    spare: Vec<Vec<u8>>,
-    end: Option<End>,
+#[test]
+fn proxy_passes_a_reset_on() {
+    let (address, server) = serve(1, |mut stream| {
+        stream.write_all(b"no").unwrap();
+        // Closed with something unread, it resets.
+        assert!(stream.peek(&mut [0]).unwrap() > 0);
+    });
+    let proxy = Proxy::start(&address);
+    let mut stream = connect(&proxy);
+    stream.write_all(b"request").unwrap();
+    server.join().unwrap();
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"no", "what was said before the reset still comes");
+    assert_eq!(take(&stream).1, Some(ErrorKind::ConnectionReset));
 }
 
-#[derive(Debug)]
-struct Piece {
-    at: Instant,
-    bytes: Vec<u8>,
-    /// How many of `bytes` are its own.
-    len: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct End {
-    at: Instant,
-    reset: bool,
-}
-
-impl Queue {
-    fn due(&self) -> Option<Instant> {
-        self.pieces.front().map(|piece| piece.at).or(self.end.map(|end| end.at))
-    }
-
-    /// Takes a full buffer as it is and leaves another; copies out of one that is mostly empty.
-    fn push(&mut self, at: Instant, buffer: &mut Vec<u8>, len: usize) {
-        let bytes = if len * 2 < buffer.len() {
-            buffer[..len].to_vec()
-        } else {
-            let next = self.spare.pop().unwrap_or_else(|| vec![0; READ_LEN]);
-            std::mem::replace(buffer, next)
-        };
-        self.len += len;
-        self.pieces.push_back(Piece { at, bytes, len });
-    }
-
-    fn front(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| &piece.bytes[self.taken..piece.len])
-    }
-
-    fn took(&mut self, len: usize) {
-        self.taken += len;
-        if self.front().is_empty()
-            && let Some(piece) = self.pieces.pop_front()
-        {
-            self.len -= piece.len;
-            self.taken = 0;
-            if piece.bytes.len() == READ_LEN {
-                self.spare.push(piece.bytes);
-            }
-        }
-    }
-}
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-fn raise(event: &OwnedFd) {
-    rustix::io::write(event, &1_u64.to_ne_bytes()).unwrap();
-}
-
-/// Until one of these is ready, the time is over, or `end` is raised: then true.
-fn wait(
-    end: &OwnedFd,
-    wanted: &[Option<(rustix::fd::BorrowedFd<'_>, PollFlags)>],
-    time: Option<Duration>,
-) -> io::Result<bool> {
-    let mut fds = vec![PollFd::new(end, PollFlags::IN)];
-    // One that is not wanted is left out: it would say that it has ended, again and again.
-    fds.extend(wanted.iter().flatten().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
-    let time = time.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
-    match poll(&mut fds, time.as_ref()) {
-        Ok(_) => Ok(!fds[0].revents().is_empty()),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+#[test]
+fn proxy_delays_both_ways_and_is_no_narrower_for_it() {
+    let delay = Duration::from_millis(100);
+    let (address, server) = echo(1);
+    let proxy = Proxy::delayed(&address, delay, 16 << 20);
+    let begun = Instant::now();
+    let mut stream = connect(&proxy);
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let first = begun.elapsed();
+    assert!(first >= delay * 4, "connecting and a round trip took {first:?}");
+    let begun = Instant::now();
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let second = begun.elapsed();
+    assert!(second >= delay * 2, "a round trip took {second:?}");
+    // In steps of what a read takes, each waiting for the one before, it would be 25 seconds.
+    let begun = Instant::now();
+    let sending = send(&stream, vec![7; 32 << 20]);
+    let mut back = vec![0; 32 << 20];
+    stream.read_exact(&mut back).unwrap();
+    let all = begun.elapsed();
+    assert!(back.iter().all(|byte| *byte == 7), "what came back is not what was sent");
+    assert!(all >= delay * 2 && all < delay * 120, "all of it took {all:?}");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    sending.join().unwrap().unwrap();
+    server.join().unwrap();
 }

@@ -12,17 +12,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::harness::frames::{HELLO, Raw, frame, put, request};
+use crate::harness::process::is_running;
 use crate::harness::{DEADLINE, Run, Server, program, wait, wait_until};
-use crate::raw::{HELLO, Raw, frame, put, request};
 
 fn ping<S: Read + std::io::Write>(raw: &mut Raw<S>) {
     raw.send(&request(r#""type":"echo""#, b"hello"));
     assert_eq!(raw.answer().body, b"hello");
-}
-
-fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Starts a command that prints its shell's process id first.

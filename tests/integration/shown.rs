@@ -9,9 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use landline::printable::KINDS;
 use serde_json::json;
 
+use crate::harness::frames::{Raw, frame, request};
+use crate::harness::tls::Machine;
 use crate::harness::{Run, Server};
-use crate::raw::{Raw, frame, request};
-use crate::secure::Machine;
 
 /// Text with one character of each kind, and a line end, in it.
 fn odd() -> String {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use landline::net::gate::{FAILURES_MAX, NEWCOMERS_MAX, raise_descriptor_limit};
 
 use super::{assert_echoes, assert_well, codes, is_closed, rest_of};
+use crate::harness::frames::{HELLO, Raw, frame};
+use crate::harness::tls::{Client, Machine, Over};
 use crate::harness::{Run, Server, outer_address, wait_until};
-use crate::raw::{HELLO, Raw, frame};
-use crate::secure::{Client, Machine, Over};
 
 #[test]
 fn among_a_thousand_silent_ones_a_known_peer_gets_in_at_once() {
@@ -186,7 +186,7 @@ fn few_descriptors_keep_no_known_peer_out() {
         for _ in 0..5 {
             let mut raw = laptop.open(&server);
             assert_echoes(&mut raw);
-            raw.send(&crate::raw::request(r#""type":"exec","form":"shell""#, b"echo runs"));
+            raw.send(&crate::harness::frames::request(r#""type":"exec","form":"shell""#, b"echo runs"));
             assert_eq!(raw.answer().body, b"runs\n", "with {descriptors} descriptors");
             let mut socket = server.connect();
             socket.write_all(&frame(HELLO, &[])).unwrap();

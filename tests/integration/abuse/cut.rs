@@ -1,9 +1,9 @@
 //! An encrypted line that is cut: an end without a farewell is never taken for one.
 
 use super::assert_well;
+use crate::harness::frames::{put, request};
+use crate::harness::tls::Over;
 use crate::harness::{Server, wait_until};
-use crate::raw::{put, request};
-use crate::secure::Over;
 
 #[test]
 fn a_cut_upload_never_appears() {

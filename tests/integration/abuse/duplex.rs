@@ -11,9 +11,9 @@ use landline::trust::home::Home;
 use landline::trust::identity::Identity;
 
 use super::{assert_echoes, assert_well, is_timeout};
+use crate::harness::frames::{HELLO, Raw, frame, request};
+use crate::harness::tls::{Over, Wire, change_keys};
 use crate::harness::{DEADLINE, Server, own_home};
-use crate::raw::{HELLO, Raw, frame, request};
-use crate::secure::{Over, Wire, change_keys};
 
 /// Bytes of one `data` frame.
 const PIECE_LEN: usize = 256 * 1024;
@@ -47,7 +47,7 @@ fn halves(server: &Server) -> (Raw<ReadHalf>, Raw<WriteHalf>) {
     (Raw { stream: read }, Raw { stream: write })
 }
 
-fn encrypted(raw: &mut Raw<Wire>) -> &mut crate::secure::Tls {
+fn encrypted(raw: &mut Raw<Wire>) -> &mut crate::harness::tls::Tls {
     match &mut raw.stream {
         Wire::Tls(tls) => tls,
         Wire::Plain(_) => panic!("a plain line has no keys"),

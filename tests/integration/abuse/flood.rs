@@ -7,9 +7,9 @@ use landline::net::budget::{GUEST_LINES_MAX, PEER_LINES_MAX, STRANGER_LINES_MAX}
 use landline::serve::{PEER_REFUSALS_MAX, REFUSALS_MAX};
 
 use super::{assert_well, is_timeout, rest_of};
+use crate::harness::frames::{HELLO, Raw, frame, request};
+use crate::harness::tls::{Machine, Over};
 use crate::harness::{DEADLINE, Server};
-use crate::raw::{HELLO, Raw, frame, request};
-use crate::secure::{Machine, Over};
 
 /// What a server's logs may weigh after a flood, in bytes: a few dozen lines of two cut texts each.
 const LOG_LEN_MAX: usize = 128 * 1024;

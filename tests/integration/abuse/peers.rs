@@ -4,19 +4,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{assert_echoes, codes};
+use crate::harness::frames::{HELLO, Raw, frame, request};
+use crate::harness::process::is_running;
+use crate::harness::tls::{Machine, Over, Wire};
 use crate::harness::{Run, Server, wait_until};
-use crate::raw::{HELLO, Raw, frame, request};
-use crate::secure::{Machine, Over, Wire};
 
 /// Starts a command that would run for a long time; returns its process.
 fn long_command(raw: &mut Raw<Wire>) -> u32 {
     raw.send(&request(r#""type":"exec","form":"shell""#, b"echo $$; exec sleep 1000"));
     String::from_utf8(raw.answer().body).unwrap().trim().parse().unwrap()
-}
-
-fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 #[test]

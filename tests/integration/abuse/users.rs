@@ -4,8 +4,8 @@
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
+use crate::harness::tls::Machine;
 use crate::harness::{Background, Run, Server, program, wait_until};
-use crate::secure::Machine;
 
 /// Who is nobody on Linux.
 const NOBODY: u32 = 65_534;

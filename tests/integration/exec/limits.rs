@@ -130,12 +130,12 @@ fn the_log_says_once_how_commands_end_and_it_is_true() {
 
 #[test]
 fn no_peer_holds_all_slots_and_the_own_user_always_gets_in() {
-    use crate::secure::{Machine, Over};
+    use crate::harness::tls::{Machine, Over};
     let (desk, laptop, tablet) = (Machine::new(), Machine::new(), Machine::new());
     desk.knows(&[("laptop", laptop.fingerprint(), "exec"), ("tablet", tablet.fingerprint(), "exec")]);
     let server = Server::at_home(&["--guest", "exec", "--exec-max-running", "4"], &desk.home());
-    let run = |raw: &mut crate::raw::Raw<crate::secure::Wire>| {
-        raw.send(&crate::raw::request(r#""type":"exec","form":"shell""#, b"echo up; cat"));
+    let run = |raw: &mut crate::harness::frames::Raw<crate::harness::tls::Wire>| {
+        raw.send(&crate::harness::frames::request(r#""type":"exec","form":"shell""#, b"echo up; cat"));
         let answer = raw.answer();
         if answer.kind() == "error" { answer.header["message"].as_str().unwrap().to_owned() } else { "up".to_owned() }
     };

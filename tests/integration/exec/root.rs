@@ -2,8 +2,8 @@
 
 use std::net::TcpStream;
 
+use crate::harness::frames::{HELLO, Raw, frame, request};
 use crate::harness::{DEADLINE, Run, Server, outer_address};
-use crate::raw::{HELLO, Raw, frame, request};
 
 /// A server that everybody can reach, at loopback and at this machine's own address; `None` is said.
 fn reachable(args: &[&str]) -> Option<(Server, String, String)> {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::words::{data, end, file, large, list, pull, want, whole};
 use super::{ended, noise, set_mtime, strays};
+use crate::harness::frames::{Raw, frame, request};
+use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Run, Server};
-use crate::proxy::{Cut, Proxy, Toward};
-use crate::raw::{Raw, frame, request};
 
 const LEN: usize = 20 << 20;
 

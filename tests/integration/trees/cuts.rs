@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::{Snapshot, assert_same, ended, noise, set_mode, set_mtime, snapshot, strays, with};
+use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Background, Run, Server, own_home, wait_until};
-use crate::proxy::{Cut, Proxy, Toward};
 
 /// Copies in each run of the tests; `LANDLINE_TEST_CUTS` says more.
 const COPIES: u64 = 40;

@@ -9,8 +9,8 @@ use super::words::{dir, end, file, large, lies, link, list, list_of, pull, push,
 use super::{
     Sandbox, assert_same, digest, is_stray, names_in, noise, peak_kib, set_mode, set_mtime, snapshot, swap_with, with,
 };
+use crate::harness::frames::{Answer, Raw, request};
 use crate::harness::{Run, Server, own_home, wait_until};
-use crate::raw::{Answer, Raw, request};
 
 /// A guest's server whose root is the sandbox's inner directory.
 fn server_in(sandbox: &Sandbox) -> Server {

@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 
 use super::words::{data, dir, end, file, large, lies, link, list, list_of, record, small, want, whole};
 use super::{Sandbox, ended, is_stray, peak_kib, set_mode, snapshot, strays, swap_with};
+use crate::harness::frames::{Answer, Raw, frame, request};
 use crate::harness::{Background, DEADLINE, Run, Server};
-use crate::raw::{Answer, Raw, frame, request};
 
 const HELLO: &str = r#"{"type":"hello","version":1,"program":"liar","verbs":["pull","push","get"]}"#;
 

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::words::{end, file, list};
 use super::{assert_same, ended, noise, set_mode, set_mtime, snapshot, strays};
+use crate::harness::frames::{Raw, request};
+use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Run, Server, wait_until};
-use crate::proxy::{Cut, Proxy, Toward};
-use crate::raw::{Raw, request};
 
 /// Directories that nobody may write to, symlinks, files with several names, and sizes of all kinds.
 fn make_tree(dir: &Path) {

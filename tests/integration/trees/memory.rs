@@ -4,8 +4,8 @@
 use std::net::TcpStream;
 
 use super::words::{dir, end, file, large, list, list_of, push, want};
+use crate::harness::frames::{Answer, Raw, frame, request};
 use crate::harness::{Server, wait_until};
-use crate::raw::{Answer, Raw, frame, request};
 
 /// What a server may hold of one guest's request, and what it may grow by beside that, in KiB.
 const REQUEST_KIB_MAX: u64 = 64 * 1024;

@@ -2,8 +2,8 @@
 
 use super::words::{data, end, file, large, list, push, record, whole};
 use super::{noise, snapshot};
+use crate::harness::frames::{Raw, request};
 use crate::harness::{Run, Server};
-use crate::raw::{Raw, request};
 
 const LEN: usize = 5 << 20;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{noise, part_in, strays};
+use crate::harness::frames::{Raw, put, request};
 use crate::harness::{Run, Server, wait_until};
-use crate::raw::{Raw, put, request};
 use crate::trees::words::{end, file, list, push};
 use crate::trust::Machine;
 

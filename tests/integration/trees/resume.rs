@@ -4,8 +4,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{noise, part_in, strays};
+use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Run, Server, wait_until};
-use crate::proxy::{Cut, Proxy, Toward};
 
 const MIB: u64 = 1 << 20;
 /// Over two blocks of 16 MiB.

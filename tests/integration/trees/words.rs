@@ -1,6 +1,6 @@
 //! The frames of `pull` and `push` made by hand, for peers that lie.
 
-use crate::raw::{frame, request};
+use crate::harness::frames::{frame, request};
 
 /// A line of a `list`; `path` is JSON.
 pub(crate) fn entry(path: &str, kind: &str, size: u64) -> String {

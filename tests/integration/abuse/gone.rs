@@ -1,9 +1,10 @@
 //! Clients that vanish in the middle of things, in every way there is.
 
-use super::{assert_well, is_running, server};
+use super::{assert_well_for_guests, server};
+use crate::harness::frames::{Raw, frame, request};
+use crate::harness::process::is_running;
+use crate::harness::tls::{Over, Wire};
 use crate::harness::wait_until;
-use crate::raw::{Raw, frame, request};
-use crate::secure::{Over, Wire};
 
 over_both! {
     an_upload_whose_sender_vanishes_leaves_nothing,
@@ -57,7 +58,7 @@ fn an_upload_whose_sender_vanishes_leaves_nothing(over: Over) {
             drop(kept);
         }
     }
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn a_command_whose_client_vanishes_is_ended_with_its_group(over: Over) {
@@ -81,7 +82,7 @@ fn a_command_whose_client_vanishes_is_ended_with_its_group(over: Over) {
             drop(kept);
         }
     }
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn the_room_hears_that_somebody_vanished(over: Over) {
@@ -98,5 +99,5 @@ fn the_room_hears_that_somebody_vanished(over: Over) {
         assert_eq!((left.kind(), left.header["nick"].as_str()), ("left", Some("goes")), "{how:?}");
         drop(kept);
     }
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }

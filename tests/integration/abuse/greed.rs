@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
-use super::{assert_well, is_running, server};
+use super::{assert_well_for_guests, server};
+use crate::harness::frames::{Answer, HELLO, Raw, frame, request};
+use crate::harness::process::is_running;
+use crate::harness::tls::{Over, Wire};
 use crate::harness::{Server, wait_until};
-use crate::raw::{Answer, HELLO, Raw, frame, request};
-use crate::secure::{Over, Wire};
 
 /// What a server may weigh at most while clients misbehave, in KiB; idle it is about 8 MiB.
 const RSS_MAX_KIB: u64 = 64 * 1024;
@@ -59,7 +60,7 @@ fn more_stdin_than_was_granted_ends_the_command(over: Over) {
     let answers = raw.rest();
     assert!(answers.iter().any(|answer| answer.kind() == "error" && answer.code() == "bad-frame"), "{answers:?}");
     wait_until("the command is gone", || !is_running(pid));
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 /// Credit counts bytes, and a piece of none costs none: it must not cost the server anything either.
@@ -121,7 +122,7 @@ fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
             }
         }
         deaf.push(raw);
-        assert_well(&server);
+        assert_well_for_guests(&server);
     }
     let mut speaker = over.open(&server);
     speaker.send(&request(r#""type":"chat","room":"lobby","nick":"speaker""#, &[]));
@@ -133,7 +134,7 @@ fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
     speaker.send(&request(r#""type":"end""#, &[]));
     while speaker.answer().kind() != "end" {}
     for _ in 0..20 {
-        assert_well(&server);
+        assert_well_for_guests(&server);
     }
     let rss = rss_kib(server.pid());
     assert!(rss < RSS_MAX_KIB, "the server takes {rss} KiB");

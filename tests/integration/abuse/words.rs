@@ -1,9 +1,9 @@
 //! Frames that lie about themselves, or come where they have no place.
 
-use super::{assert_well, server};
+use super::{assert_well_for_guests, server};
 use crate::harness::Server;
-use crate::raw::{Answer, HELLO, frame, put, request};
-use crate::secure::Over;
+use crate::harness::frames::{Answer, HELLO, frame, put, request};
+use crate::harness::tls::Over;
 
 over_both! {
     lengths_that_lie_are_refused,
@@ -56,7 +56,7 @@ fn lengths_that_lie_are_refused(over: Over) {
         raw.rest()
     };
     assert!(answers.is_empty(), "{answers:?}");
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn headers_that_are_bombs_or_no_json_are_refused(over: Over) {
@@ -104,7 +104,7 @@ fn headers_that_are_bombs_or_no_json_are_refused(over: Over) {
     }
     guest.send(&frame(&format!(r#"{{"type":"{}"}}"#, "n".repeat(65_000)), &[]));
     assert_eq!(guest.answer().code(), "unknown-type");
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 /// The first frame's length may have any last byte, also the one with which TLS begins.
@@ -141,7 +141,7 @@ fn a_greeting_may_have_any_length(over: Over) {
         let why = format!("frame {part} of {len} bytes before hello was accepted, where at most 4096 are taken");
         assert_eq!(answers[0].header["message"], why.as_str());
     }
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn fields_of_the_wrong_type_are_refused(over: Over) {
@@ -188,7 +188,7 @@ fn fields_of_the_wrong_type_are_refused(over: Over) {
             &format!("{field}: {value}"),
         );
     }
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn what_can_be_skipped_leaves_the_line_in_step(over: Over) {
@@ -235,7 +235,7 @@ fn what_can_be_skipped_leaves_the_line_in_step(over: Over) {
     refused(&request(r#""type":"get","path_b64":"not base64!""#, &[]), "bad-request");
     refused(&request(r#""type":"get","path_b64":"YQBi""#, &[]), "bad-name");
     refused(&request(r#""type":"get","path":"../../etc/passwd""#, &[]), "outside-root");
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn a_first_word_that_is_no_greeting_is_refused(over: Over) {
@@ -257,7 +257,7 @@ fn a_first_word_that_is_no_greeting_is_refused(over: Over) {
         assert_eq!(codes.len(), 1, "{answers:?}");
     }
     assert_eq!(server.names("."), ["dir", "file"]);
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 fn a_request_inside_an_upload_ends_the_line_and_the_upload(over: Over) {
@@ -270,5 +270,5 @@ fn a_request_inside_an_upload_ends_the_line_and_the_upload(over: Over) {
     assert_eq!(answers.iter().map(Answer::code).collect::<Vec<_>>(), ["bad-frame"]);
     assert_eq!(server.read("file"), b"content");
     assert_eq!(server.names("."), ["dir", "file"]);
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }

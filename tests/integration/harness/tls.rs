@@ -16,8 +16,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
 use socket2::SockRef;
 
+use crate::harness::frames::{HELLO, Raw, frame};
 use crate::harness::{Server, own_home};
-use crate::raw::{HELLO, Raw, frame};
 
 /// An encrypted connection of a test.
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;

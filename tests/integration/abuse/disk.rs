@@ -3,10 +3,10 @@
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use super::{assert_well, server};
+use super::{assert_well_for_guests, server};
 use crate::harness::Run;
-use crate::raw::request;
-use crate::secure::Over;
+use crate::harness::frames::request;
+use crate::harness::tls::Over;
 
 over_both! {
     trees_may_be_deeper_than_any_stack,
@@ -45,7 +45,7 @@ fn special_files_are_refused_in_a_sentence() {
     }
     let is_fifo = |path: &Path| std::fs::symlink_metadata(path).unwrap().file_type().is_fifo();
     assert!(is_fifo(&local) && is_fifo(&server.root().join("fifo")));
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
 
 /// A line's stack is small, and a guest decides how deep a tree is.
@@ -78,7 +78,7 @@ fn trees_may_be_deeper_than_any_stack(over: Over) {
     assert_eq!(ask(r#""type":"rm","path":"e","recursive":true"#).kind(), "ok");
     assert_eq!(server.names("."), ["dir", "file", "tree"]);
     assert_eq!(server.names("dir"), ["inner"]);
-    assert_well(&server);
+    assert_well_for_guests(&server);
     // The test's own removal of the root goes down by recursion as well.
     let swept = std::process::Command::new("rm").arg("-rf").arg(server.root().join("tree")).status().unwrap();
     assert!(swept.success());

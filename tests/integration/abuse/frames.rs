@@ -1,9 +1,9 @@
 //! The valid conversations, cut, reset, bent and trickled.
 
-use super::{assert_ends, assert_well, conversations, lines_open, server};
+use super::{assert_ends, assert_well_for_guests, conversations, lines_open, server};
+use crate::harness::frames::{HELLO, frame};
+use crate::harness::tls::Over;
 use crate::harness::wait_until;
-use crate::raw::{HELLO, frame};
-use crate::secure::Over;
 
 over_both! {
     a_conversation_may_end_at_every_byte,
@@ -23,7 +23,7 @@ fn a_conversation_may_end_at_every_byte(over: Over) {
             let answers = raw.rest();
             assert!(cut < frame(HELLO, &[]).len() || answers[0].kind() == "hello", "{name} cut at {cut}: {answers:?}");
         }
-        assert_well(&server);
+        assert_well_for_guests(&server);
     }
     assert_eq!(server.names("."), ["dir", "file", "pushed"], "no half of a file is left");
     assert_eq!(server.read("pushed"), b"hello", "it was whole before the cut");
@@ -37,7 +37,7 @@ fn a_conversation_may_be_reset_at_every_byte(over: Over) {
             raw.send(&bytes[..cut]);
             raw.reset();
         }
-        assert_well(&server);
+        assert_well_for_guests(&server);
     }
     wait_until("every line has ended", || lines_open(&server) == 0);
     let left: Vec<String> = server.names(".").into_iter().filter(|name| name.contains("part")).collect();
@@ -63,7 +63,7 @@ fn every_byte_of_a_conversation_may_be_bent(over: Over) {
                 }
             }
         }
-        assert_well(&server);
+        assert_well_for_guests(&server);
     }
 }
 
@@ -76,5 +76,5 @@ fn a_conversation_may_come_one_byte_at_a_time(over: Over) {
         }
         assert_ends(&mut raw, name, last);
     }
-    assert_well(&server);
+    assert_well_for_guests(&server);
 }
