@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use landline::wire::message::Stream;
+use landline::wire::message::Channel;
 use landline::wire::{Message, Receiver, Sender};
 
 /// Frames that leave in one write while more are waiting: what a busy line sends.
@@ -24,7 +24,7 @@ const MEASURED_FOR: Duration = Duration::from_millis(500);
 /// The long body, in bytes.
 const LONG_LEN: usize = 64 * 1024;
 
-const DATA: Message<'static> = Message::Data { stream: Stream::Main };
+const DATA: Message<'static> = Message::Data { stream: Channel::Main };
 const ECHO: Message<'static> = Message::Echo { streamed: false };
 const SMALL_BODY: &[u8; 16] = b"sixteen bytes ..";
 

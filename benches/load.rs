@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use landline::connection::Connection;
 use landline::dir::call_pwd;
 use landline::exec::process::Work;
 use landline::exec::{Call, call_exec};
-use landline::line::Line;
 use landline::net::gate::raise_descriptor_limit;
 use landline::net::stream::Stream;
 use landline::trust::home::Home;
 use landline::trust::identity::Identity;
-use landline::wire::conn::encode;
+use landline::wire::channel::encode;
 use landline::wire::message::{Outcome, VERSION};
 use landline::wire::{Message, Receiver};
 use rustix::event::epoll;
@@ -434,13 +434,13 @@ fn hear(mut line: &TcpStream, wanted: &[u8]) -> anyhow::Result<()> {
 }
 
 /// A line of the library's, encrypted if there is an identity to show; the server must have it too.
-fn open(address: SocketAddr, identity: Option<&Identity>) -> anyhow::Result<Line> {
+fn open(address: SocketAddr, identity: Option<&Identity>) -> anyhow::Result<Connection> {
     let stream = Stream::from(TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?);
     stream.tune(Some(ANSWER_TIME_MAX), None)?;
-    let Some(identity) = identity else { return Ok(Line::open(stream, "load")?) };
+    let Some(identity) = identity else { return Ok(Connection::open(stream, "load")?) };
     let own = identity.credentials().spki().to_vec();
     let verdict = Arc::new(move |spki: &[u8]| spki == own);
-    Ok(Line::open(stream.connect_tls(identity.credentials(), verdict, ANSWER_TIME_MAX)?, "load")?)
+    Ok(Connection::open(stream.connect_tls(identity.credentials(), verdict, ANSWER_TIME_MAX)?, "load")?)
 }
 
 fn identity(home: &Path) -> anyhow::Result<Identity> {
@@ -502,7 +502,7 @@ fn delay(upstream: SocketAddr, delay: Duration, buffer_len: usize) -> anyhow::Re
 /// Runs `true` over and over.
 fn exec(address: SocketAddr, count: usize, same_line: bool) -> anyhow::Result<serde_json::Value> {
     let work = Work::Argv(vec!["true".into()]);
-    let run = |line: &mut Line| -> anyhow::Result<()> {
+    let run = |line: &mut Connection| -> anyhow::Result<()> {
         let ended = call_exec(line, &Call::of(&work), &mut |_, _| Ok(()))?;
         ensure!(ended.outcome == Outcome::Exited(0), "true ended with {ended:?}");
         Ok(())

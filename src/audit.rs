@@ -31,11 +31,11 @@ pub const GENERATIONS_MAX: u32 = 8;
 pub struct Audit {
     path: PathBuf,
     len_max: u64,
-    open: Mutex<Open>,
+    open: Mutex<AuditFile>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct AuditFile {
     file: File,
     /// When the server's log last heard that something is wrong with it.
     complained: Option<Instant>,
@@ -48,7 +48,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// One line of it.
 #[derive(Debug, Default, Serialize)]
-pub struct Record<'r> {
+pub struct AuditRecord<'r> {
     /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (refusals, or requests of
     /// guests, like others before them, counted).
     pub event: &'r str,
@@ -78,7 +78,7 @@ pub struct Record<'r> {
     pub sent: u64,
 }
 
-impl<'r> Record<'r> {
+impl<'r> AuditRecord<'r> {
     /// Refusals of a known peer that were counted and have no lines of their own.
     pub fn summed(name: &'r str, key: &Fingerprint, outcome: &'r str) -> Self {
         let fingerprint = Some(key.to_string());
@@ -91,15 +91,15 @@ impl<'r> Record<'r> {
     }
 
     /// No text of it longer than the log keeps; a guest's are as short as in the server's log.
-    fn cut(&self) -> Cut<'_> {
+    fn cut(&self) -> Shortened<'_> {
         let limit = if self.kind == GUEST { LOGGED_LEN_MAX } else { AUDITED_LEN_MAX };
         let [address, cwd, about, outcome] =
             [self.address, self.cwd, self.about, self.outcome].map(|text| cut(text, limit));
-        Cut { address, cwd, about, outcome }
+        Shortened { address, cwd, about, outcome }
     }
 }
 
-struct Cut<'r> {
+struct Shortened<'r> {
     address: std::borrow::Cow<'r, str>,
     cwd: std::borrow::Cow<'r, str>,
     about: std::borrow::Cow<'r, str>,
@@ -110,7 +110,7 @@ struct Cut<'r> {
 struct Stamped<'r> {
     time: String,
     #[serde(flatten)]
-    record: Record<'r>,
+    record: AuditRecord<'r>,
 }
 
 impl Audit {
@@ -128,17 +128,17 @@ impl Audit {
         let path = std::path::absolute(path).map_err(failed)?;
         let file = open_file(&path).map_err(failed)?;
         check_private_file(&path, &file.metadata().map_err(failed)?, 0o600)?;
-        Ok(Self { path, len_max, open: Mutex::new(Open { file, complained: None }) })
+        Ok(Self { path, len_max, open: Mutex::new(AuditFile { file, complained: None }) })
     }
 
     /// Appends one line. A disk that is full is said in the server's log; requests go on.
-    pub fn record(&self, record: &Record<'_>) {
-        let Cut { address, cwd, about, outcome } = &record.cut();
+    pub fn record(&self, record: &AuditRecord<'_>) {
+        let Shortened { address, cwd, about, outcome } = &record.cut();
         let fingerprint = record.fingerprint.clone();
-        let record = Record { fingerprint, address, cwd, about, outcome, ..*record };
+        let record = AuditRecord { fingerprint, address, cwd, about, outcome, ..*record };
         let line = json_line(&Stamped { time: now(), record });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Open { file, complained } = &mut *open;
+        let AuditFile { file, complained } = &mut *open;
         let mut complain = |error: &io::Error, what: &str| {
             if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
                 *complained = Some(Instant::now());
@@ -226,7 +226,7 @@ mod tests {
         let mut line = 0;
         while lines(&audit.generation(GENERATIONS_MAX)).first().is_none_or(|first| first["line"] == 0) {
             for log in [&audit, &other] {
-                log.record(&Record { event: "ended", line, ..Record::default() });
+                log.record(&AuditRecord { event: "ended", line, ..AuditRecord::default() });
                 line += 1;
             }
         }
@@ -252,7 +252,7 @@ mod tests {
         // Nothing can take the place of a directory that is not empty.
         fs::create_dir_all(audit.generation(GENERATIONS_MAX).join("x")).unwrap();
         fs::create_dir_all(audit.generation(GENERATIONS_MAX - 1).join("x")).unwrap();
-        (0..10).for_each(|line| audit.record(&Record { line, ..Record::default() }));
+        (0..10).for_each(|line| audit.record(&AuditRecord { line, ..AuditRecord::default() }));
         assert_eq!(lines(&path).len(), 10);
     }
 
@@ -264,7 +264,16 @@ mod tests {
         for kind in KINDS.iter().chain(&['\n']) {
             let text = &*format!("a{kind}b");
             let [address, cwd, about, outcome, verb, event] = [text; 6];
-            audit.record(&Record { address, cwd, about, outcome, verb, event, name: Some(text), ..Record::default() });
+            audit.record(&AuditRecord {
+                address,
+                cwd,
+                about,
+                outcome,
+                verb,
+                event,
+                name: Some(text),
+                ..AuditRecord::default()
+            });
             let written = fs::read_to_string(&path).unwrap();
             let line = written.lines().last().unwrap();
             assert!(!line.contains(*kind), "{line:?}");
@@ -275,11 +284,11 @@ mod tests {
         }
         let long = "x".repeat(60_000);
         let before = fs::metadata(&path).unwrap().len();
-        audit.record(&Record { about: &long, outcome: &long, cwd: &long, ..Record::default() });
+        audit.record(&AuditRecord { about: &long, outcome: &long, cwd: &long, ..AuditRecord::default() });
         let added = fs::metadata(&path).unwrap().len() - before;
         assert!(added < 3 * AUDITED_LEN_MAX as u64 + 1_000, "{added}");
         assert!(lines(&path).last().unwrap()["about"].as_str().unwrap().ends_with("... (60000 bytes in all)"));
-        audit.record(&Record { kind: GUEST, about: &long, outcome: &long, cwd: &long, ..Record::default() });
+        audit.record(&AuditRecord { kind: GUEST, about: &long, outcome: &long, cwd: &long, ..AuditRecord::default() });
         let added = fs::metadata(&path).unwrap().len() - before - added;
         assert!(added < 3 * LOGGED_LEN_MAX as u64 + 1_000, "{added}");
     }

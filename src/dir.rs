@@ -14,19 +14,19 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use cap_std::fs::{Metadata, MetadataExt};
 use serde::{Deserialize, Serialize};
 
-use crate::line::Line;
-use crate::root::{RootPath, is_part_name, mtime_ns};
+use crate::connection::Connection;
+use crate::error::{Error, Refusal, Result};
+use crate::fs::root::{RootPath, is_part_name, mtime_ns};
 use crate::session::Session;
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, Refusal, Result};
-use crate::wire::message::{Kind, Message, Stream};
+use crate::wire::channel::unexpected;
+use crate::wire::message::{Channel, EntryKind, Message};
 
 /// A listing leaves in pieces of about so many bytes.
 const PIECE_LEN: usize = 64 * 1024;
 
 /// One entry of a listing, a line of JSON on the wire and with `ls --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct DirEntry {
     /// The name, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -34,7 +34,7 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_b64: Option<String>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Size in bytes.
     pub size: u64,
     /// Modification time in nanoseconds since 1970 UTC.
@@ -46,13 +46,13 @@ pub struct Entry {
     pub target: Option<String>,
 }
 
-impl Entry {
+impl DirEntry {
     fn new(name: &[u8], metadata: &Metadata, target: Option<String>) -> Self {
         let kind = match metadata.file_type() {
-            kind if kind.is_file() => Kind::File,
-            kind if kind.is_dir() => Kind::Dir,
-            kind if kind.is_symlink() => Kind::Link,
-            _ => Kind::Other,
+            kind if kind.is_file() => EntryKind::File,
+            kind if kind.is_dir() => EntryKind::Dir,
+            kind if kind.is_symlink() => EntryKind::Link,
+            _ => EntryKind::Other,
         };
         let (name, name_b64) = match std::str::from_utf8(name) {
             Ok(name) => (Some(name.to_owned()), None),
@@ -76,7 +76,7 @@ impl Entry {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_cd(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+pub fn serve_cd(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.open_dir(&path)?;
     session.cwd = path;
@@ -87,7 +87,7 @@ pub fn serve_cd(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<(
 ///
 /// # Errors
 /// The line failed.
-pub fn serve_pwd(line: &mut Line, session: &mut Session) -> Result<()> {
+pub fn serve_pwd(line: &mut Connection, session: &mut Session) -> Result<()> {
     session.report.outcome = Some(session.cwd.to_string());
     line.sender().send(&Message::Cwd { path: session.cwd.to_wire().into() }, &[])
 }
@@ -96,7 +96,7 @@ pub fn serve_pwd(line: &mut Line, session: &mut Session) -> Result<()> {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_ls(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+pub fn serve_ls(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
     let mut listing = Listing { line, waiting: Vec::new(), count: 0 };
     if path.is_root() || session.root.is_dir(&path) {
@@ -111,13 +111,13 @@ pub fn serve_ls(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<(
             // An entry that went away meanwhile is no longer there to list.
             let Ok(metadata) = entry.metadata() else { continue };
             let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
-            listing.add(&Entry::new(name.as_bytes(), &metadata, target))?;
+            listing.add(&DirEntry::new(name.as_bytes(), &metadata, target))?;
         }
     } else {
         let metadata = session.root.symlink_metadata(&path)?;
         let (dir, name) = session.root.open_parent(&path)?;
         let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
-        listing.add(&Entry::new(name.as_bytes(), &metadata, target))?;
+        listing.add(&DirEntry::new(name.as_bytes(), &metadata, target))?;
     }
     let count = listing.finish()?;
     session.report.outcome = Some(format!("{count} entries"));
@@ -130,18 +130,18 @@ fn link_target(dir: &cap_std::fs::Dir, name: &std::ffi::OsStr) -> Option<String>
 
 /// A listing on its way out.
 struct Listing<'l> {
-    line: &'l mut Line,
+    line: &'l mut Connection,
     waiting: Vec<u8>,
     count: u64,
 }
 
 impl Listing<'_> {
-    fn add(&mut self, entry: &Entry) -> Result<()> {
+    fn add(&mut self, entry: &DirEntry) -> Result<()> {
         serde_json::to_writer(&mut self.waiting, entry).map_err(|error| Error::ours("listing")(error.into()))?;
         self.waiting.push(b'\n');
         self.count += 1;
         if self.waiting.len() >= PIECE_LEN {
-            self.line.sender().send(&Message::Data { stream: Stream::Main }, &self.waiting)?;
+            self.line.sender().send(&Message::Data { stream: Channel::Main }, &self.waiting)?;
             self.waiting.clear();
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Listing<'_> {
 
     fn finish(self) -> Result<u64> {
         if !self.waiting.is_empty() {
-            self.line.sender().queue(&Message::Data { stream: Stream::Main }, &self.waiting)?;
+            self.line.sender().queue(&Message::Data { stream: Channel::Main }, &self.waiting)?;
         }
         self.line.sender().send(&Message::End { total: None }, &[])?;
         Ok(self.count)
@@ -160,7 +160,7 @@ impl Listing<'_> {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_mkdir(line: &mut Line, session: &mut Session, path: &[u8], parents: bool) -> Result<()> {
+pub fn serve_mkdir(line: &mut Connection, session: &mut Session, path: &[u8], parents: bool) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.make_dir(&path, parents)?;
     line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
@@ -170,7 +170,7 @@ pub fn serve_mkdir(line: &mut Line, session: &mut Session, path: &[u8], parents:
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_rm(line: &mut Line, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
+pub fn serve_rm(line: &mut Connection, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.remove(&path, recursive, &|dir, name| session.parts.is_idle(dir, name))?;
     line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
@@ -180,7 +180,7 @@ pub fn serve_rm(line: &mut Line, session: &mut Session, path: &[u8], recursive: 
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_mv(line: &mut Line, session: &mut Session, path: &[u8], to: &[u8]) -> Result<()> {
+pub fn serve_mv(line: &mut Connection, session: &mut Session, path: &[u8], to: &[u8]) -> Result<()> {
     let (path, to): (RootPath, RootPath) = (session.resolve(path)?, session.resolve(to)?);
     let now = session.root.rename(&path, &to)?;
     line.sender().send(&Message::Ok { path: Some(now.to_wire().into()) }, &[])
@@ -190,7 +190,7 @@ pub fn serve_mv(line: &mut Line, session: &mut Session, path: &[u8], to: &[u8]) 
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_cd(line: &mut Line, path: &[u8]) -> Result<Vec<u8>> {
+pub fn call_cd(line: &mut Connection, path: &[u8]) -> Result<Vec<u8>> {
     line.sender().send(&Message::Cd { path: path.into() }, &[])?;
     expect_cwd(line)
 }
@@ -199,15 +199,15 @@ pub fn call_cd(line: &mut Line, path: &[u8]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_pwd(line: &mut Line) -> Result<Vec<u8>> {
+pub fn call_pwd(line: &mut Connection) -> Result<Vec<u8>> {
     line.sender().send(&Message::Pwd, &[])?;
     expect_cwd(line)
 }
 
-fn expect_cwd(line: &mut Line) -> Result<Vec<u8>> {
+fn expect_cwd(line: &mut Connection) -> Result<Vec<u8>> {
     match line.answer_or_refusal("cwd")? {
         Message::Cwd { path } => Ok(path.into_owned()),
-        other => Err(out_of_turn(&other, "cwd")),
+        other => Err(unexpected(&other, "cwd")),
     }
 }
 
@@ -215,10 +215,10 @@ fn expect_cwd(line: &mut Line) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// The server refused, the listing is over 128 MiB or no JSON, or the line failed.
-pub fn call_ls(line: &mut Line, path: &[u8]) -> Result<Vec<Entry>> {
+pub fn call_ls(line: &mut Connection, path: &[u8]) -> Result<Vec<DirEntry>> {
     line.sender().send(&Message::Ls { path: path.into() }, &[])?;
-    let mut entries: Vec<Entry> = line.listing()?;
-    entries.sort_by_cached_key(Entry::name_bytes);
+    let mut entries: Vec<DirEntry> = line.listing()?;
+    entries.sort_by_cached_key(DirEntry::name_bytes);
     Ok(entries)
 }
 
@@ -226,7 +226,7 @@ pub fn call_ls(line: &mut Line, path: &[u8]) -> Result<Vec<Entry>> {
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_mkdir(line: &mut Line, path: &[u8], parents: bool) -> Result<()> {
+pub fn call_mkdir(line: &mut Connection, path: &[u8], parents: bool) -> Result<()> {
     line.request_ok(&Message::Mkdir { path: path.into(), parents }).map(drop)
 }
 
@@ -234,7 +234,7 @@ pub fn call_mkdir(line: &mut Line, path: &[u8], parents: bool) -> Result<()> {
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_rm(line: &mut Line, path: &[u8], recursive: bool) -> Result<()> {
+pub fn call_rm(line: &mut Connection, path: &[u8], recursive: bool) -> Result<()> {
     line.request_ok(&Message::Rm { path: path.into(), recursive }).map(drop)
 }
 
@@ -242,7 +242,7 @@ pub fn call_rm(line: &mut Line, path: &[u8], recursive: bool) -> Result<()> {
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_mv(line: &mut Line, path: &[u8], to: &[u8]) -> Result<Vec<u8>> {
+pub fn call_mv(line: &mut Connection, path: &[u8], to: &[u8]) -> Result<Vec<u8>> {
     let now = line.request_ok(&Message::Mv { path: path.into(), to: to.into() })?;
     Ok(now.unwrap_or_else(|| to.to_vec()))
 }

@@ -10,13 +10,13 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::connection::Connection;
+use crate::error::{ConnectionLost, Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::histogram::Histogram;
-use crate::line::Line;
 use crate::session::Session;
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, LineLost, Misbehaviour, Refusal, Result};
+use crate::wire::channel::unexpected;
 use crate::wire::frame::BODY_LEN_MAX;
-use crate::wire::message::{Message, Stream};
+use crate::wire::message::{Channel, Message};
 
 /// A streamed echo moves in pieces of so many bytes: larger ones fall out of the cache.
 pub const PIECE_LEN: usize = 256 * 1024;
@@ -25,7 +25,7 @@ pub const PIECE_LEN: usize = 256 * 1024;
 ///
 /// # Errors
 /// The line failed.
-pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Result<()> {
+pub fn serve_echo(line: &mut Connection, session: &mut Session, streamed: bool) -> Result<()> {
     if streamed {
         let mut echoed = 0_u64;
         let mut piece = Vec::new();
@@ -34,13 +34,13 @@ pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Res
             match receiver.expect("data or end")? {
                 Message::Data { .. } => {}
                 Message::End { .. } => break,
-                other => return Err(out_of_turn(&other, "data or end")),
+                other => return Err(unexpected(&other, "data or end")),
             }
             piece.resize(PIECE_LEN, 0);
             loop {
                 let len = receiver.fill_from_body(&mut piece)?;
                 let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-                sender.send(&Message::Data { stream: Stream::Main }, bytes)?;
+                sender.send(&Message::Data { stream: Channel::Main }, bytes)?;
                 echoed += len as u64;
             }
         }
@@ -60,7 +60,7 @@ pub fn serve_echo(line: &mut Line, session: &mut Session, streamed: bool) -> Res
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_echo(line: &mut Line, body: &[u8]) -> Result<Vec<u8>> {
+pub fn call_echo(line: &mut Connection, body: &[u8]) -> Result<Vec<u8>> {
     if body.len() > BODY_LEN_MAX as usize {
         let text = format!("echo of {} bytes is over the limit of {BODY_LEN_MAX} bytes for one frame", body.len());
         return Err(Refusal::new(ErrorCode::BadRequest, text).into());
@@ -68,7 +68,7 @@ pub fn call_echo(line: &mut Line, body: &[u8]) -> Result<Vec<u8>> {
     line.sender().send(&Message::Echo { streamed: false }, body)?;
     match line.answer_or_refusal("echo")? {
         Message::Echo { .. } => line.receiver().body(BODY_LEN_MAX),
-        other => Err(out_of_turn(&other, "echo")),
+        other => Err(unexpected(&other, "echo")),
     }
 }
 
@@ -77,7 +77,7 @@ pub fn call_echo(line: &mut Line, body: &[u8]) -> Result<Vec<u8>> {
 /// # Errors
 /// The server refused, the source or the sink failed, or the line did.
 pub fn call_echo_stream(
-    line: &mut Line,
+    line: &mut Connection,
     source: &mut (impl Read + Send),
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
@@ -86,7 +86,7 @@ pub fn call_echo_stream(
     let (receiver, sender) = line.halves()?;
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
-            let sent = send_all(source, &|piece| sender.send(&Message::Data { stream: Stream::Main }, piece));
+            let sent = send_all(source, &|piece| sender.send(&Message::Data { stream: Channel::Main }, piece));
             // The turn is closed even if the source failed, so that the line stays in step.
             sender.send(&Message::End { total: None }, &[]).and(sent)
         });
@@ -97,7 +97,7 @@ pub fn call_echo_stream(
                 Message::Data { .. } => {}
                 Message::End { .. } => return Ok(echoed),
                 Message::Error { code, message } => return Err(Refusal::new(code, message).into()),
-                other => return Err(out_of_turn(&other, "data or end")),
+                other => return Err(unexpected(&other, "data or end")),
             }
             loop {
                 let len = receiver.fill_from_body(&mut piece)?;
@@ -107,11 +107,11 @@ pub fn call_echo_stream(
             }
         };
         let received = receive();
-        if matches!(received, Err(Error::Ours { .. } | Error::PeerMisbehaved(_) | Error::LineLost(_))) {
+        if matches!(received, Err(Error::Ours { .. } | Error::PeerMisbehaved(_) | Error::ConnectionLost(_))) {
             // Nobody reads any more: without this the sender would wait for room for ever.
             control.stop();
         }
-        let sent = sending.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the sender's end" }.into()));
+        let sent = sending.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "the sender's end" }.into()));
         let echoed = received?;
         sent?;
         Ok(echoed)
@@ -144,7 +144,7 @@ pub struct Measurement {
 ///
 /// # Errors
 /// The server refused, the line failed, or what came back is not what was sent.
-pub fn measure(line: &mut Line, count: u32, size: u64) -> Result<Measurement> {
+pub fn measure(line: &mut Connection, count: u32, size: u64) -> Result<Measurement> {
     let mut round_trips = Histogram::default();
     let started = Instant::now();
     if size <= u64::from(BODY_LEN_MAX) {
@@ -169,7 +169,7 @@ pub fn measure(line: &mut Line, count: u32, size: u64) -> Result<Measurement> {
     Ok(Measurement { round_trips, elapsed, bytes: size.saturating_mul(count.into()) })
 }
 
-fn stream_and_check(line: &mut Line, size: u64) -> Result<()> {
+fn stream_and_check(line: &mut Connection, size: u64) -> Result<()> {
     let mut wanted = Pattern { at: 0, left: size };
     let mut expected = vec![0; PIECE_LEN];
     let echoed = call_echo_stream(line, &mut Pattern { at: 0, left: size }, &mut |bytes| {

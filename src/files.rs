@@ -13,23 +13,23 @@ use std::os::unix::ffi::OsStrExt;
 
 use cap_std::fs::{Metadata, MetadataExt};
 
-use crate::line::Line;
+use crate::connection::Connection;
+use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
+use crate::fs::part::{PIECE_LEN, Part};
+use crate::fs::root::mtime_ns;
 use crate::memory::Buffer;
-use crate::part::{PIECE_LEN, Part};
-use crate::root::mtime_ns;
 use crate::session::Session;
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Attributes, Message, Stream, Total};
+use crate::wire::channel::unexpected;
+use crate::wire::message::{Attributes, Channel, Message, Total};
 
-const PIECE: Message<'static> = Message::Data { stream: Stream::Main };
+const PIECE: Message<'static> = Message::Data { stream: Channel::Main };
 
 /// What a transfer tells whoever watches: bytes so far. An error of theirs ends the transfer, and leaves
 /// the line in step.
-pub type Progress<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
+pub type OnProgress<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
 
 /// Where a download goes.
-pub trait Sink {
+pub trait DownloadSink {
     /// Takes the next piece.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ pub trait Sink {
     fn finish(self, sent: &Total<'_>, attributes: &Attributes) -> std::io::Result<()>;
 }
 
-impl Sink for Part {
+impl DownloadSink for Part {
     fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
         self.write(piece)
     }
@@ -57,7 +57,7 @@ impl Sink for Part {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+pub fn serve_get(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
     let budget = session.memory.budget();
     budget.take(PIECE_LEN).map_err(|over| over.refusal("get"))?;
@@ -65,15 +65,15 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
     // What is appended meanwhile is not sent: nothing is longer than it was announced.
     let mut file = file.take(metadata.len());
     line.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
-    let mut sending = Sending::new().map_err(Error::ours("memory"))?;
+    let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
     while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
         if line.has_incoming()? {
             return Err(match line.receiver().recv()? {
                 Some(Message::End { .. }) => {
                     Refusal::new(ErrorCode::Stopped, format!("{path}: stopped by the receiver")).into()
                 }
-                Some(other) => out_of_turn(&other, "silence or end"),
-                None => LineLost::Closed { wanted: "somebody who takes the file" }.into(),
+                Some(other) => unexpected(&other, "silence or end"),
+                None => ConnectionLost::Closed { wanted: "somebody who takes the file" }.into(),
             });
         }
         line.sender().queue(&PIECE, piece)?;
@@ -96,17 +96,17 @@ pub fn serve_get(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<
 /// # Errors
 /// The server refused, this machine could not store it (the line is in step in both cases), the
 /// digest did not match, or the line failed. Unless all went well, the target is as it was.
-pub fn call_get<S: Sink>(
-    line: &mut Line,
+pub fn call_get<S: DownloadSink>(
+    line: &mut Connection,
     path: &[u8],
     arrive: impl FnOnce(&Attributes) -> Result<S>,
-    progress: Progress<'_>,
+    progress: OnProgress<'_>,
 ) -> Result<u64> {
     line.receiver().begin_turn();
     line.sender().send(&Message::Get { path: path.into() }, &[])?;
     let attributes = match line.answer_or_refusal("file")? {
         Message::File(attributes) => attributes,
-        other => return Err(out_of_turn(&other, "file")),
+        other => return Err(unexpected(&other, "file")),
     };
     let received = arrive(&attributes).and_then(|part| receive_file(line, part, &attributes, progress));
     if let Err(Error::Ours { .. }) = &received {
@@ -115,7 +115,12 @@ pub fn call_get<S: Sink>(
     received
 }
 
-fn receive_file<S: Sink>(line: &mut Line, mut sink: S, attributes: &Attributes, progress: Progress<'_>) -> Result<u64> {
+fn receive_file<S: DownloadSink>(
+    line: &mut Connection,
+    mut sink: S,
+    attributes: &Attributes,
+    progress: OnProgress<'_>,
+) -> Result<u64> {
     let mut piece = vec![0; PIECE_LEN];
     let mut size = 0;
     progress(0)?;
@@ -132,7 +137,7 @@ fn receive_file<S: Sink>(line: &mut Line, mut sink: S, attributes: &Attributes, 
             Message::End { .. } => {
                 return Err(Refusal::new(ErrorCode::Stopped, "the server gave up before the end of the file").into());
             }
-            other => return Err(out_of_turn(&other, "data or end")),
+            other => return Err(unexpected(&other, "data or end")),
         }
         loop {
             let len = line.receiver().fill_from_body(&mut piece)?;
@@ -149,7 +154,7 @@ fn receive_file<S: Sink>(line: &mut Line, mut sink: S, attributes: &Attributes, 
 }
 
 /// Tells the server that the rest is not wanted, and reads on until it has heard.
-fn stop_sender(line: &mut Line) -> Result<()> {
+fn stop_sender(line: &mut Connection) -> Result<()> {
     if line.receiver().peer_ended() {
         return Ok(());
     }
@@ -168,7 +173,7 @@ fn stop_sender(line: &mut Line) -> Result<()> {
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_put(
-    line: &mut Line,
+    line: &mut Connection,
     session: &mut Session,
     path: &[u8],
     name: &[u8],
@@ -198,7 +203,7 @@ pub fn serve_put(
             Message::End { total: None } => {
                 return Err(Refusal::new(ErrorCode::Stopped, format!("{target}: stopped by the sender")).into());
             }
-            other => return Err(out_of_turn(&other, "data or end")),
+            other => return Err(unexpected(&other, "data or end")),
         }
         loop {
             let len = line.receiver().fill_from_body(&mut piece)?;
@@ -244,11 +249,11 @@ pub struct Upload<'u, R> {
 /// # Errors
 /// The server refused, the source could not be read (the line is in step in both cases), or the
 /// line failed. Unless all went well, the old file over there is as it was.
-pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progress<'_>) -> Result<Vec<u8>> {
+pub fn call_put<R: Read>(line: &mut Connection, upload: Upload<'_, R>, progress: OnProgress<'_>) -> Result<Vec<u8>> {
     let Upload { mut source, shown, attributes, path, name } = upload;
     let request = Message::Put { path: path.into(), name: name.as_bytes().into(), attributes };
     line.sender().queue(&request, &[])?;
-    let mut sending = Sending::new().map_err(Error::ours("memory"))?;
+    let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
     let mut is_whole = false;
     loop {
         // A refusal is seen at once, not after the last byte of a file that nobody keeps.
@@ -276,12 +281,12 @@ pub fn call_put<R: Read>(line: &mut Line, upload: Upload<'_, R>, progress: Progr
     }
     match line.answer_or_refusal("ok")? {
         Message::Ok { path } if is_whole => Ok(path.map(std::borrow::Cow::into_owned).unwrap_or_default()),
-        other => Err(out_of_turn(&other, "ok for the whole file")),
+        other => Err(unexpected(&other, "ok for the whole file")),
     }
 }
 
 /// Ends an upload that cannot be finished; the line is in step again if the server agrees.
-fn give_up(line: &mut Line, why: Error) -> Result<Vec<u8>> {
+fn give_up(line: &mut Connection, why: Error) -> Result<Vec<u8>> {
     line.sender().send(&Message::End { total: None }, &[])?;
     match line.answer_or_refusal("error") {
         Ok(_) | Err(Error::Refused(_)) => Err(why),
@@ -290,7 +295,7 @@ fn give_up(line: &mut Line, why: Error) -> Result<Vec<u8>> {
 }
 
 /// What has come may be just the server's `hello`, which is no reason to stop.
-fn is_greeting_only(line: &mut Line) -> Result<bool> {
+fn is_greeting_only(line: &mut Connection) -> Result<bool> {
     line.greeting()?;
     Ok(!line.has_incoming()?)
 }
@@ -300,13 +305,13 @@ fn attributes_of(metadata: &Metadata) -> Attributes {
 }
 
 /// A file on its way out: read a piece, hash it, count it.
-struct Sending {
+struct FileReader {
     piece: Buffer,
     hasher: blake3::Hasher,
     size: u64,
 }
 
-impl Sending {
+impl FileReader {
     fn new() -> std::io::Result<Self> {
         Ok(Self { piece: Buffer::of(PIECE_LEN)?, hasher: blake3::Hasher::new(), size: 0 })
     }

@@ -56,29 +56,26 @@
 //! ```
 
 pub mod audit;
-pub mod bare;
-pub mod below;
 pub mod chat;
 pub mod cli;
-pub mod digest;
+pub mod connection;
 pub mod dir;
 pub mod echo;
+pub mod error;
 pub mod exec;
 pub mod files;
+pub mod fs;
 pub mod histogram;
-pub mod limits;
-pub mod line;
 pub mod memory;
 pub mod net;
 pub mod pair;
-pub mod part;
 pub mod printable;
-pub mod root;
-pub mod serve;
 pub mod server;
 pub mod session;
+pub mod slots;
 pub mod text;
 pub mod trees;
 pub mod trust;
+pub mod tutorial;
 pub mod udp;
 pub mod wire;

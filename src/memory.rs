@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use memmap2::MmapMut;
 
-use crate::wire::error::{ErrorCode, Refusal};
+use crate::error::{ErrorCode, Refusal};
 
 /// What one request of a guest may hold, in bytes.
 pub const GUEST_REQUEST_MEMORY_MAX: usize = 64 * 1024 * 1024;
@@ -59,7 +59,7 @@ impl Pool {
 
     /// A budget for one request.
     pub fn budget(self: &Arc<Self>) -> Budget {
-        Budget(Arc::new(Held { pool: Arc::clone(self), bytes: AtomicUsize::new(0), looks: AtomicU64::new(0) }))
+        Budget(Arc::new(PoolState { pool: Arc::clone(self), bytes: AtomicUsize::new(0), looks: AtomicU64::new(0) }))
     }
 
     /// Lets the system have what a heavy request of this thread has held. The allocator (glibc's) looks at the end of its
@@ -129,10 +129,10 @@ impl Over {
 
 /// What one request holds; its clones count together. All of it goes back with the last of them.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Held>);
+pub struct Budget(Arc<PoolState>);
 
 #[derive(Debug)]
-struct Held {
+struct PoolState {
     pool: Arc<Pool>,
     bytes: AtomicUsize,
     looks: AtomicU64,
@@ -149,7 +149,7 @@ impl Budget {
     /// # Errors
     /// The request, or all of its kind together, would hold too much. Nothing is taken then.
     pub fn take(&self, bytes: usize) -> Result<(), Over> {
-        let Held { pool, bytes: held, .. } = &*self.0;
+        let PoolState { pool, bytes: held, .. } = &*self.0;
         if add(held, bytes, pool.request_max).map_err(Over::Request)? > HEAVY_LEN {
             pool.was_heavy.store(true, Ordering::Relaxed);
         }
@@ -212,7 +212,7 @@ impl Default for Budget {
     }
 }
 
-impl Drop for Held {
+impl Drop for PoolState {
     fn drop(&mut self) {
         self.pool.held.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }

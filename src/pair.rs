@@ -14,18 +14,18 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::line::Line;
+use crate::connection::Connection;
+use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::session::Session;
 use crate::trust::code::Code;
 use crate::trust::commands::Commands;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
-use crate::trust::offer::{Before, NoOffer, Offer, Standing, Wish};
+use crate::trust::offer::{NoOffer, Offer, PairingOptions, PeerBefore, Standing};
 use crate::trust::pake::{Binding, EXPORTER_LABEL, Exchange, Role};
 use crate::trust::peers::{self, KnownPeer, PeersError};
 use crate::trust::{Peer, Services};
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, Refusal, Result};
+use crate::wire::channel::unexpected;
 use crate::wire::message::Message;
 
 /// Longest body of this conversation, in bytes: SPAKE2's message is 33, a MAC 32.
@@ -45,7 +45,13 @@ const OWN_NAME_LEN_MAX: usize = 256;
 ///
 /// # Errors
 /// A refusal for the client (no pairing is open, the code is wrong), or the line failed.
-pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fingerprint, name: &str) -> Result<()> {
+pub fn serve_pair(
+    line: &mut Connection,
+    session: &mut Session,
+    home: &Home,
+    own: Fingerprint,
+    name: &str,
+) -> Result<()> {
     let body = line.receiver().body(BODY_LEN_MAX)?;
     let client = match &session.peer {
         Peer::Own => return Err(refused("this is the server's own identity: there is nobody to introduce")),
@@ -83,7 +89,7 @@ pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fing
         Ok((peer, before)) => Standing::Paired {
             name: peer.name.clone(),
             fingerprint: client.to_string(),
-            before: before.as_ref().map(Before::of),
+            before: before.as_ref().map(PeerBefore::of),
         },
         Err(error) => Standing::Failed { why: error.to_string() },
     };
@@ -95,7 +101,7 @@ pub fn serve_pair(line: &mut Line, session: &mut Session, home: &Home, own: Fing
 }
 
 /// Exchanges messages and MACs; an error means that the other end does not know the code.
-fn prove(line: &mut Line, offer: &Offer, binding: Binding, message: &[u8]) -> Result<()> {
+fn prove(line: &mut Connection, offer: &Offer, binding: Binding, message: &[u8]) -> Result<()> {
     let (exchange, answer) = Exchange::begin(Role::Server, &offer.code, binding);
     let confirmation = exchange.finish(message).map_err(|error| refused(error.to_string()))?;
     line.sender().queue(&Message::Pair { name: own_name().into() }, &answer)?;
@@ -104,7 +110,7 @@ fn prove(line: &mut Line, offer: &Offer, binding: Binding, message: &[u8]) -> Re
     line.set_deadline(Some(Instant::now() + CONFIRM_TIME_MAX));
     let mac = match line.receiver().expect("confirm")? {
         Message::Confirm { .. } => line.receiver().body(BODY_LEN_MAX)?,
-        other => return Err(out_of_turn(&other, "confirm")),
+        other => return Err(unexpected(&other, "confirm")),
     };
     line.set_deadline(None);
     if confirmation.accepts(&mac) {
@@ -154,7 +160,7 @@ impl Granted {
 /// Records the client as the offer says, and returns it as it is now and as it was. What nobody said stays as it was.
 fn record(
     home: &Home,
-    wish: &Wish,
+    wish: &PairingOptions,
     key: Fingerprint,
     said: &str,
     from: &str,
@@ -206,19 +212,19 @@ pub struct Introduced {
 ///
 /// # Errors
 /// The code is wrong, somebody is in between, no pairing is open, or the line failed.
-pub fn call_pair(line: &mut Line, code: &Code, client: Fingerprint, server: Fingerprint) -> Result<Introduced> {
+pub fn call_pair(line: &mut Connection, code: &Code, client: Fingerprint, server: Fingerprint) -> Result<Introduced> {
     let exported = line.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain line cannot be paired over"))?;
     let (exchange, message) = Exchange::begin(Role::Client, code, Binding { client, server, exported });
     line.sender().send(&Message::Pair { name: own_name().into() }, &message)?;
     let name = match line.answer_or_refusal("pair")? {
         Message::Pair { name } => name.into_owned(),
-        other => return Err(out_of_turn(&other, "pair")),
+        other => return Err(unexpected(&other, "pair")),
     };
     let answer = line.receiver().body(BODY_LEN_MAX)?;
     let confirmation = exchange.finish(&answer).map_err(|error| refused(error.to_string()))?;
     let guesses_left = match line.answer_or_refusal("confirm")? {
         Message::Confirm { guesses_left } => guesses_left,
-        other => return Err(out_of_turn(&other, "confirm")),
+        other => return Err(unexpected(&other, "confirm")),
     };
     let mac = line.receiver().body(BODY_LEN_MAX)?;
     if !confirmation.accepts(&mac) {
@@ -230,7 +236,7 @@ pub fn call_pair(line: &mut Line, code: &Code, client: Fingerprint, server: Fing
     line.sender().send(&Message::Confirm { guesses_left: None }, &confirmation.mac())?;
     match line.answer_or_refusal("ok")? {
         Message::Ok { .. } => {}
-        other => return Err(out_of_turn(&other, "ok")),
+        other => return Err(unexpected(&other, "ok")),
     }
     let granted = line.receiver().body(GRANTED_LEN_MAX)?;
     Ok(Introduced { name, granted: serde_json::from_slice(&granted).ok() })
@@ -247,7 +253,7 @@ pub struct Recorded {
 
 /// What is known of a server that was dialled.
 #[derive(Debug, Clone, Copy)]
-pub struct Server<'s> {
+pub struct DialledServer<'s> {
     /// Its key.
     pub key: Fingerprint,
     /// `HOST:PORT` as it was dialled.
@@ -263,11 +269,11 @@ pub struct Server<'s> {
 /// Another machine has the name, or the disk refused.
 pub fn record_server(
     home: &Home,
-    server: Server<'_>,
+    server: DialledServer<'_>,
     wish: Option<&str>,
     dialled: &str,
 ) -> Result<Recorded, PeersError> {
-    let Server { key, address, there } = server;
+    let DialledServer { key, address, there } = server;
     peers::edit(home, |edit| {
         let before = edit.peers().by_key(&key).cloned();
         let name = match (wish, &before) {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::audit::{Audit, Record, parts_of};
-use crate::limits::{CommandSlot, CommandSlots, Share};
+use crate::audit::{Audit, AuditRecord, parts_of};
+use crate::error::{ErrorCode, Refusal};
+use crate::fs::part::Parts;
+use crate::fs::root::{Root, RootPath};
 use crate::memory::Pool;
 use crate::net::budget::Whose;
 use crate::net::gate::Gate;
 use crate::net::stream::Origin;
-use crate::part::Parts;
-use crate::root::{Root, RootPath};
+use crate::slots::{CommandSlot, CommandSlots, SlotShare};
 use crate::trust::commands::Commands;
 use crate::trust::{Owner, Peer, Service, Services};
-use crate::wire::error::{ErrorCode, Refusal};
 
 /// One line's memory. It never touches the process: `cd` moves a session and nothing else.
 #[derive(Debug, Clone)]
@@ -52,12 +52,12 @@ pub struct Session {
     /// Where what is done here is recorded, if it is.
     pub audit: Option<Arc<Audit>>,
     /// What the log says about the present turn.
-    pub report: Report,
+    pub report: RequestReport,
 }
 
 /// What one request was about and how it ended, for the log.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct RequestReport {
     /// The path, room or command, as the peer sent it.
     pub about: String,
     /// Where a command runs, if not where the session stands.
@@ -99,9 +99,9 @@ impl Session {
     /// All are taken, or its share of them is.
     pub fn take_slot(&self) -> Result<CommandSlot, Refusal> {
         let share = match &self.peer {
-            Peer::Own => Share::Own,
-            Peer::Known { fingerprint, .. } => Share::Peer(*fingerprint),
-            Peer::Guest { .. } => Share::Guests,
+            Peer::Own => SlotShare::Own,
+            Peer::Known { fingerprint, .. } => SlotShare::Peer(*fingerprint),
+            Peer::Guest { .. } => SlotShare::Guests,
         };
         self.slots.take(share).map_err(|none| Refusal::new(ErrorCode::Busy, none.to_string()))
     }
@@ -114,7 +114,7 @@ impl Session {
 
 /// One request, as the log has it.
 #[derive(Debug)]
-pub struct Request<'r> {
+pub struct RequestRecord<'r> {
     /// What was asked.
     pub verb: &'r str,
     /// How long it took.
@@ -130,7 +130,7 @@ pub struct Request<'r> {
 impl Session {
     /// Writes the log's line for one request. Text is logged as text and never as a finished line: the
     /// log puts it in quotes, cuts it and escapes what is odd in it, each format in its own way.
-    pub fn log(&self, request: &Request<'_>) {
+    pub fn log(&self, request: &RequestRecord<'_>) {
         // What was done for a guest is on record, as long as the guests' share of the logs is not used up: the audit log
         // would keep nothing of what peers did otherwise.
         if self.is_guest() && !self.budgeted(Whose::Guest(self.origin)) {
@@ -142,7 +142,7 @@ impl Session {
 
     /// As [`log`](Self::log), for a request that was refused: nothing was done, and however many there are, the logs
     /// take so many of them. What guests are refused is not in the audit log.
-    pub fn log_refused(&self, request: &Request<'_>) {
+    pub fn log_refused(&self, request: &RequestRecord<'_>) {
         let whose = match &self.peer {
             Peer::Known { fingerprint, .. } => Some(Whose::Key(*fingerprint.as_bytes())),
             Peer::Guest { .. } => Some(Whose::Address(self.origin)),
@@ -168,7 +168,7 @@ impl Session {
         })
     }
 
-    fn write(&self, request: &Request<'_>) {
+    fn write(&self, request: &RequestRecord<'_>) {
         tracing::info!(
             line = self.line,
             peer = %self.peer,
@@ -188,15 +188,15 @@ impl Session {
         if self.is_guest() && !self.gate.log_budget().has_room_for_guest(self.origin) {
             return;
         }
-        let begun = Request { verb, elapsed: Duration::ZERO, received: 0, sent: 0, outcome: "" };
+        let begun = RequestRecord { verb, elapsed: Duration::ZERO, received: 0, sent: 0, outcome: "" };
         self.audit("began", &begun);
     }
 
-    fn audit(&self, event: &str, request: &Request<'_>) {
+    fn audit(&self, event: &str, request: &RequestRecord<'_>) {
         let Some(audit) = &self.audit else { return };
         let (kind, name, fingerprint) = parts_of(&self.peer);
         let cwd = self.report.place.clone().unwrap_or_else(|| self.cwd.to_string());
-        audit.record(&Record {
+        audit.record(&AuditRecord {
             event,
             line: self.line,
             kind,

@@ -9,15 +9,15 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::time::Duration;
 
+use landline::error::{ConnectionLost, Error, ErrorCode, Misbehaviour, Refusal, Result};
 use landline::trust::peers::{Peers, check_name, check_scope, checked_root};
-use landline::wire::conn::{Receiver, encode};
+use landline::tutorial::codec::{Patient, REQUEST_LEN_MAX, ReplyEnd, Waits, Wire, read_reply, send_reply};
+use landline::wire::channel::{Receiver, encode};
 use landline::wire::detect::{First, first_bytes};
-use landline::wire::error::{Error, ErrorCode, LineLost, Misbehaviour, Refusal, Result};
 use landline::wire::frame::{
     BODY_LEN_MAX, BUFFER_LEN_BUSY, BUFFER_LEN_IDLE, FrameReader, HEADER_LEN_MAX, HEADER_LEN_MIN, LENGTH_LEN,
 };
 use landline::wire::message::{Header, Message};
-use landline::wire::tutorial::{Ended, Patient, REQUEST_LEN_MAX, Waits, Wire, read_reply, send_reply};
 
 /// A target: it panics on a finding.
 pub type Target = fn(&[u8]);
@@ -346,7 +346,7 @@ fn take_frames(bytes: &[u8], first: &[u8], manner: Manner, bodies: Bodies) -> Se
             Err(error) => {
                 assert_no_other_end(&error);
                 seen.end = Some(error.with_cause());
-                if let Error::LineLost(LineLost::InsideFrame { missing }) = error {
+                if let Error::ConnectionLost(ConnectionLost::InsideFrame { missing }) = error {
                     seen.missing = Some(missing);
                 }
                 return seen;
@@ -457,7 +457,7 @@ fn assert_sayable(refusal: &Refusal) {
 
 /// Neither a signal nor a socket's error: the network here has only ends and pauses.
 fn assert_no_other_end(error: &Error) {
-    assert!(!matches!(error, Error::LineLost(LineLost::Socket(_)) | Error::Ours { .. }), "{error:?}");
+    assert!(!matches!(error, Error::ConnectionLost(ConnectionLost::Socket(_)) | Error::Ours { .. }), "{error:?}");
 }
 
 // The tutorials' wires.
@@ -465,7 +465,7 @@ fn assert_no_other_end(error: &Error) {
 /// How a reply was read: its end or the error, the bytes that were delivered, those that were read
 /// from the network, and what the client wrote.
 struct Reply {
-    ended: Result<Ended>,
+    ended: Result<ReplyEnd>,
     delivered: Vec<u8>,
     given: usize,
     written: Vec<u8>,
@@ -527,7 +527,7 @@ fn assert_delivered(wire: Wire, bytes: &[u8], reply: &Reply) {
     let Reply { ended, delivered, given, written } = reply;
     assert!(written.is_empty() || wire == Wire::Ack && written == b"ok", "{wire:?} wrote {written:?}");
     let ended = match ended {
-        Ok(Ended::Nothing | Ended::Closed) => {
+        Ok(ReplyEnd::Nothing | ReplyEnd::Closed) => {
             assert!(delivered.is_empty() && *given == 0, "{wire:?}: {given} bytes are not nothing");
             return;
         }
@@ -556,14 +556,14 @@ fn assert_delivered(wire: Wire, bytes: &[u8], reply: &Reply) {
         };
         match (&reply.ended, missing) {
             (Ok(_), missing) => assert_eq!(missing, Some(0), "whole, and nothing beyond"),
-            (Err(Error::LineLost(LineLost::InsideFrame { missing: said })), Some(missing)) => {
+            (Err(Error::ConnectionLost(ConnectionLost::InsideFrame { missing: said })), Some(missing)) => {
                 assert_eq!(usize::try_from(*said).ok(), Some(missing), "bytes short");
             }
-            (Err(Error::LineLost(LineLost::TimedOut(_))), _) | (Err(Error::PeerMisbehaved(_)), None) => {}
+            (Err(Error::ConnectionLost(ConnectionLost::TimedOut(_))), _) | (Err(Error::PeerMisbehaved(_)), None) => {}
             (Err(error), missing) => panic!("{error:?}, and {missing:?} bytes are missing"),
         }
     }
-    if ended == Some(Ended::Whole) && matches!(wire, Wire::Raw | Wire::Close) {
+    if ended == Some(ReplyEnd::Whole) && matches!(wire, Wire::Raw | Wire::Close) {
         assert_eq!(*delivered, bytes, "{wire:?} to the end of the stream");
     }
 }
@@ -581,7 +581,7 @@ fn send_and_read(wire: Wire, bytes: &[u8], at: usize) {
     if let Err(error) = sent {
         // On `ack` the request's bytes stand for the client's word.
         assert!(wire == Wire::Ack && request.is_empty(), "{wire:?}: {error:?}");
-        assert!(matches!(error, Error::LineLost(LineLost::Closed { .. })), "{error:?}");
+        assert!(matches!(error, Error::ConnectionLost(ConnectionLost::Closed { .. })), "{error:?}");
         assert_eq!(client.written, size.as_bytes());
         return;
     }
@@ -596,7 +596,7 @@ fn send_and_read(wire: Wire, bytes: &[u8], at: usize) {
         };
         let read = Reply::read(wire, network);
         let is_bare = matches!(wire, Wire::Raw | Wire::Close);
-        let ended = if is_bare && reply.is_empty() { Ended::Closed } else { Ended::Whole };
+        let ended = if is_bare && reply.is_empty() { ReplyEnd::Closed } else { ReplyEnd::Whole };
         assert_eq!(read.ended.unwrap_or_else(|error| panic!("{wire:?}: {error:?}")), ended, "{wire:?}");
         assert_eq!(read.delivered, reply, "{wire:?}");
     }

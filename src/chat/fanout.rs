@@ -29,7 +29,7 @@ const BATCH_FRAMES_MAX: usize = 64;
 
 /// Something to do for a fan-out thread.
 #[derive(Debug)]
-pub enum Job {
+pub enum FanoutJob {
     /// From now on this member is written to by this thread, and by nobody else.
     Enter {
         /// The member.
@@ -72,7 +72,7 @@ pub struct Fanout {
 
 #[derive(Debug)]
 struct Inbox {
-    jobs: Mutex<Vec<Job>>,
+    jobs: Mutex<Vec<FanoutJob>>,
     taken: Condvar,
     wake: OwnedFd,
 }
@@ -91,7 +91,7 @@ impl Fanout {
     }
 
     /// Gives the thread something to do; never waits.
-    pub fn give(&self, job: Job) {
+    pub fn give(&self, job: FanoutJob) {
         let mut jobs = self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = jobs.is_empty();
         jobs.push(job);
@@ -114,7 +114,7 @@ impl Fanout {
     /// Takes a member out; returns what was not yet sent to it.
     pub fn take_out(&self, id: u64) -> Vec<u8> {
         let (leftover, answer) = sync_channel(1);
-        self.give(Job::TakeOut { id, leftover });
+        self.give(FanoutJob::TakeOut { id, leftover });
         answer.recv().unwrap_or_default()
     }
 }
@@ -141,7 +141,7 @@ struct Reader {
 }
 
 /// A frame for a room, but for whoever said it.
-struct Told {
+struct RoomFrame {
     frame: Arc<[u8]>,
     except: Option<u64>,
 }
@@ -155,14 +155,14 @@ impl Worker {
             std::mem::swap(&mut jobs, &mut *self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner));
             self.inbox.taken.notify_all();
             // What is told to one room in a row is told together: a member is looked up once for all of it.
-            let mut told: Option<(Arc<str>, Vec<Told>)> = None;
+            let mut told: Option<(Arc<str>, Vec<RoomFrame>)> = None;
             for job in jobs.drain(..) {
                 match (job, &mut told) {
-                    (Job::TellRoom { room, frame, except }, Some((same, frames))) if room == *same => {
-                        frames.push(Told { frame, except });
+                    (FanoutJob::TellRoom { room, frame, except }, Some((same, frames))) if room == *same => {
+                        frames.push(RoomFrame { frame, except });
                     }
-                    (Job::TellRoom { room, frame, except }, told) => {
-                        self.tell_room(told.replace((room, vec![Told { frame, except }])), &mut touched);
+                    (FanoutJob::TellRoom { room, frame, except }, told) => {
+                        self.tell_room(told.replace((room, vec![RoomFrame { frame, except }])), &mut touched);
                     }
                     (job, told) => {
                         self.tell_room(told.take(), &mut touched);
@@ -212,7 +212,7 @@ impl Worker {
         }
     }
 
-    fn tell_room(&mut self, told: Option<(Arc<str>, Vec<Told>)>, touched: &mut Vec<u64>) {
+    fn tell_room(&mut self, told: Option<(Arc<str>, Vec<RoomFrame>)>, touched: &mut Vec<u64>) {
         let Some((room, frames)) = told else { return };
         for id in self.rooms.get(&room).into_iter().flatten() {
             let Some(member) = self.members.get_mut(id) else { continue };
@@ -223,22 +223,22 @@ impl Worker {
         }
     }
 
-    fn carry_out(&mut self, job: Job, touched: &mut Vec<u64>) {
+    fn carry_out(&mut self, job: FanoutJob, touched: &mut Vec<u64>) {
         match job {
-            Job::Enter { id, room, writer } => {
+            FanoutJob::Enter { id, room, writer } => {
                 self.rooms.entry(Arc::clone(&room)).or_default().insert(id);
                 self.members.insert(id, Reader::new(room, writer));
             }
-            Job::TellRoom { room, frame, except } => {
-                self.tell_room(Some((room, vec![Told { frame, except }])), touched);
+            FanoutJob::TellRoom { room, frame, except } => {
+                self.tell_room(Some((room, vec![RoomFrame { frame, except }])), touched);
             }
-            Job::Tell { id, frame } => {
+            FanoutJob::Tell { id, frame } => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.add(&frame);
                     member.touch(id, touched);
                 }
             }
-            Job::TakeOut { id, leftover } => {
+            FanoutJob::TakeOut { id, leftover } => {
                 let member = self.members.remove(&id);
                 if let Some(member) = &member
                     && let Some(room) = self.rooms.get_mut(&member.room)

@@ -7,11 +7,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::fanout::{Fanout, Job};
+use super::fanout::{Fanout, FanoutJob};
 use super::frame;
 use super::names::{Name, Names};
+use crate::error::{ErrorCode, Refusal, Result};
 use crate::net::stream::WriteHalf;
-use crate::wire::error::{ErrorCode, Refusal, Result};
 use crate::wire::message::Message;
 
 /// Members of one room. A join is told to all, so a room's cost grows with the square of its members.
@@ -22,18 +22,18 @@ const FANOUT_THREADS_MAX: usize = 2;
 /// All rooms of one server.
 #[derive(Debug)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    shared: Arc<HubState>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    rooms: Mutex<Names<Room>>,
+struct HubState {
+    rooms: Mutex<Names<Members>>,
     fanouts: Vec<Fanout>,
     next_id: AtomicU64,
 }
 
 /// Who is in it, and the number that each has here.
-type Room = Names<u64>;
+type Members = Names<u64>;
 
 impl Hub {
     /// A hub with no rooms; its threads wait until somebody enters one.
@@ -43,7 +43,7 @@ impl Hub {
     pub fn new() -> io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(FANOUT_THREADS_MAX);
         let fanouts = (0..threads).map(|_| Fanout::start()).collect::<io::Result<_>>()?;
-        let shared = Shared { rooms: Mutex::default(), fanouts, next_id: AtomicU64::new(0) };
+        let shared = HubState { rooms: Mutex::default(), fanouts, next_id: AtomicU64::new(0) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -65,7 +65,7 @@ impl Hub {
             }
             Some(members) => members.insert(nick, id).map_err(|other| taken(&own, other))?,
             None => {
-                let mut members = Room::default();
+                let mut members = Members::default();
                 members.insert(nick, id).map_err(|other| taken(&own, other))?;
                 rooms.insert(room.clone(), members).map_err(|other| taken(&shown, other))?;
             }
@@ -78,7 +78,7 @@ impl Hub {
             said: AtomicU64::new(0),
             has_left: false,
         };
-        member.fanout().give(Job::Enter { id, room: member.room.as_str().into(), writer });
+        member.fanout().give(FanoutJob::Enter { id, room: member.room.as_str().into(), writer });
         self.shared.tell_room(&member.room, &joined, None);
         Ok(member)
     }
@@ -87,7 +87,7 @@ impl Hub {
 /// Somebody's stay in a room; dropping it is leaving.
 #[derive(Debug)]
 pub struct Member {
-    shared: Arc<Shared>,
+    shared: Arc<HubState>,
     id: u64,
     room: String,
     nick: Mutex<String>,
@@ -145,7 +145,7 @@ impl Member {
         let mut names: Vec<&str> = rooms.get(&self.room).map(|members| members.iter().collect()).unwrap_or_default();
         names.sort_unstable();
         let names = frame(&Message::Names, names.join("\n").as_bytes())?;
-        self.fanout().give(Job::Tell { id: self.id, frame: names });
+        self.fanout().give(FanoutJob::Tell { id: self.id, frame: names });
         Ok(())
     }
 
@@ -154,7 +154,7 @@ impl Member {
     /// # Errors
     /// The message is too long for a frame.
     pub fn tell(&self, message: &Message<'_>, body: &[u8]) -> Result<(), Refusal> {
-        self.fanout().give(Job::Tell { id: self.id, frame: frame(message, body)? });
+        self.fanout().give(FanoutJob::Tell { id: self.id, frame: frame(message, body)? });
         Ok(())
     }
 
@@ -205,15 +205,15 @@ impl Drop for Member {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Names<Room>> {
+impl HubState {
+    fn lock(&self) -> MutexGuard<'_, Names<Members>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For callers that hold the lock: that is what gives every member the same order.
     fn tell_room(&self, room: &str, frame: &Arc<[u8]>, except: Option<u64>) {
         for fanout in &self.fanouts {
-            fanout.give(Job::TellRoom { room: room.into(), frame: Arc::clone(frame), except });
+            fanout.give(FanoutJob::TellRoom { room: room.into(), frame: Arc::clone(frame), except });
         }
     }
 

@@ -12,10 +12,10 @@ pub mod fanout;
 pub mod hub;
 pub mod names;
 
-use crate::line::{Line, LineReceiver, LineSender};
+use crate::connection::{Connection, ConnectionReceiver, ConnectionSender};
+use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
 use crate::session::Session;
-use crate::wire::conn::{encode, out_of_turn};
-use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
+use crate::wire::channel::{encode, unexpected};
 use crate::wire::message::Message;
 use hub::{Hub, Member};
 pub use names::NAME_CHARS_MAX;
@@ -29,7 +29,7 @@ pub const TEXT_LEN_MAX: u32 = 64 * 1024;
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_chat(line: &mut Line, session: &mut Session, hub: &Hub, room: &str, nick: &str) -> Result<()> {
+pub fn serve_chat(line: &mut Connection, session: &mut Session, hub: &Hub, room: &str, nick: &str) -> Result<()> {
     let (room, nick) = (Name::parse(room)?, Name::parse(nick)?);
     line.sender().flush()?;
     let writer = line.sender().lock().stream().clone();
@@ -53,7 +53,7 @@ pub fn serve_chat(line: &mut Line, session: &mut Session, hub: &Hub, room: &str,
 }
 
 /// Hears the member out until `end`.
-fn listen(line: &mut Line, member: &Member) -> Result<()> {
+fn listen(line: &mut Connection, member: &Member) -> Result<()> {
     let receiver = line.receiver();
     loop {
         let refused = match receiver.expect("end") {
@@ -61,7 +61,7 @@ fn listen(line: &mut Line, member: &Member) -> Result<()> {
             Ok(Message::Say { .. }) => hear(receiver, member)?,
             Ok(Message::Nick { nick }) => Name::parse(&nick).and_then(|nick| member.rename(nick)),
             Ok(Message::Names) => member.list_names(),
-            Ok(other) => return Err(out_of_turn(&other, "say, nick, names or end")),
+            Ok(other) => return Err(unexpected(&other, "say, nick, names or end")),
             Err(Error::Refused(refusal)) => Err(refusal),
             Err(error) => return Err(error),
         };
@@ -72,7 +72,7 @@ fn listen(line: &mut Line, member: &Member) -> Result<()> {
     }
 }
 
-fn hear(receiver: &mut LineReceiver, member: &Member) -> Result<Result<(), Refusal>> {
+fn hear(receiver: &mut ConnectionReceiver, member: &Member) -> Result<Result<(), Refusal>> {
     Ok(match receiver.body_text(TEXT_LEN_MAX) {
         Ok(text) => member.say(&text),
         Err(Error::PeerMisbehaved(what)) => Err(Refusal::new(ErrorCode::BadRequest, format!("say: {what}"))),
@@ -82,7 +82,7 @@ fn hear(receiver: &mut LineReceiver, member: &Member) -> Result<Result<(), Refus
 
 /// Something that happened in the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ChatEvent {
     /// Somebody said something.
     Said {
         /// Who.
@@ -118,7 +118,7 @@ pub struct Stay<'l> {
     /// The nick, as others see it.
     pub nick: String,
     /// See above.
-    pub listener: Listener<'l>,
+    pub listener: ChatEvents<'l>,
     /// See above.
     pub speaker: Speaker,
 }
@@ -127,11 +127,11 @@ pub struct Stay<'l> {
 ///
 /// # Errors
 /// The nick is taken or no name, chat is not allowed here, or the line failed.
-pub fn call_chat<'l>(line: &'l mut Line, room: &str, nick: &str) -> Result<Stay<'l>> {
+pub fn call_chat<'l>(line: &'l mut Connection, room: &str, nick: &str) -> Result<Stay<'l>> {
     line.sender().send(&Message::Chat { room: room.into(), nick: nick.into() }, &[])?;
     let (room, nick) = match line.answer_or_refusal("joined") {
         Ok(Message::Joined { room, nick }) => (room.into_owned(), nick.into_owned()),
-        Ok(other) => return Err(out_of_turn(&other, "joined")),
+        Ok(other) => return Err(unexpected(&other, "joined")),
         Err(Error::Refused(refusal)) => {
             // The turn is closed on this side too, so that the line can be used again.
             line.sender().send(&Message::End { total: None }, &[])?;
@@ -140,41 +140,41 @@ pub fn call_chat<'l>(line: &'l mut Line, room: &str, nick: &str) -> Result<Stay<
         Err(error) => return Err(error),
     };
     let speaker = Speaker { sender: line.sender().clone() };
-    Ok(Stay { room, nick, listener: Listener { receiver: line.receiver() }, speaker })
+    Ok(Stay { room, nick, listener: ChatEvents { receiver: line.receiver() }, speaker })
 }
 
 /// The listening side of a stay in a room.
 #[derive(Debug)]
-pub struct Listener<'l> {
-    receiver: &'l mut LineReceiver,
+pub struct ChatEvents<'l> {
+    receiver: &'l mut ConnectionReceiver,
 }
 
-impl Listener<'_> {
+impl ChatEvents<'_> {
     /// Waits for the next event; `None` when the stay is over, which [`Speaker::leave`] asks for.
     ///
     /// # Errors
     /// The line failed.
-    pub fn hear(&mut self) -> Result<Option<Event>> {
+    pub fn hear(&mut self) -> Result<Option<ChatEvent>> {
         loop {
             let event = match self.receiver.recv() {
                 Ok(Some(Message::End { .. })) => return Ok(None),
-                Ok(None) => return Err(LineLost::Closed { wanted: "end" }.into()),
+                Ok(None) => return Err(ConnectionLost::Closed { wanted: "end" }.into()),
                 Ok(Some(Message::Say { nick })) => {
                     let nick = nick.map(std::borrow::Cow::into_owned).unwrap_or_default();
-                    Event::Said { nick, text: self.receiver.body_text(TEXT_LEN_MAX)? }
+                    ChatEvent::Said { nick, text: self.receiver.body_text(TEXT_LEN_MAX)? }
                 }
-                Ok(Some(Message::Joined { nick, .. })) => Event::Joined(nick.into_owned()),
-                Ok(Some(Message::Left { nick })) => Event::Left(nick.into_owned()),
+                Ok(Some(Message::Joined { nick, .. })) => ChatEvent::Joined(nick.into_owned()),
+                Ok(Some(Message::Left { nick })) => ChatEvent::Left(nick.into_owned()),
                 Ok(Some(Message::Renamed { nick, to })) => {
-                    Event::Renamed { from: nick.into_owned(), to: to.into_owned() }
+                    ChatEvent::Renamed { from: nick.into_owned(), to: to.into_owned() }
                 }
                 Ok(Some(Message::Names)) => {
                     let names = self.receiver.body_text(crate::wire::frame::BODY_LEN_MAX)?;
-                    Event::Names(names.lines().map(str::to_owned).collect())
+                    ChatEvent::Names(names.lines().map(str::to_owned).collect())
                 }
-                Ok(Some(Message::Dropped { count })) => Event::Dropped(count),
-                Ok(Some(Message::Error { code, message })) => Event::Refused(Refusal::new(code, message)),
-                Ok(Some(other)) => return Err(out_of_turn(&other, "something said in the room")),
+                Ok(Some(Message::Dropped { count })) => ChatEvent::Dropped(count),
+                Ok(Some(Message::Error { code, message })) => ChatEvent::Refused(Refusal::new(code, message)),
+                Ok(Some(other)) => return Err(unexpected(&other, "something said in the room")),
                 // A newer server may tell more; what is not understood is not shown.
                 Err(Error::Refused(_)) => continue,
                 Err(error) => return Err(error),
@@ -187,7 +187,7 @@ impl Listener<'_> {
 /// The speaking side of a stay in a room.
 #[derive(Debug, Clone)]
 pub struct Speaker {
-    sender: LineSender,
+    sender: ConnectionSender,
 }
 
 impl Speaker {

@@ -10,8 +10,8 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::confusable_detection::skeleton;
 
+use crate::error::{ErrorCode, Refusal};
 use crate::printable::is_invisible;
-use crate::wire::error::{ErrorCode, Refusal};
 
 /// Longest nick or room name, in characters.
 pub const NAME_CHARS_MAX: usize = 32;

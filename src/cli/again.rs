@@ -1,12 +1,12 @@
 //! A connection at a prompt: the server ends it when nobody types for long, and with the next command it is opened again.
 
 use super::{printable, say};
+use crate::connection::Connection;
 use crate::dir::call_cd;
-use crate::line::Line;
-use crate::wire::Error;
+use crate::error::Error;
 
 /// Opens a connection as the first one was.
-pub type Opener = Box<dyn Fn() -> anyhow::Result<Line>>;
+pub type Opener = Box<dyn Fn() -> anyhow::Result<Connection>>;
 
 /// If the server has ended `line` since its last answer, opens another with `open` and goes to where the session stood: true,
 /// with `cwd` changed if that is not there any more. Between two requests a server says nothing but why it ends, so
@@ -14,7 +14,7 @@ pub type Opener = Box<dyn Fn() -> anyhow::Result<Line>>;
 ///
 /// # Errors
 /// No connection came about.
-pub fn come_back(program: &str, line: &mut Line, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
+pub fn come_back(program: &str, line: &mut Connection, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
     if !line.has_incoming().unwrap_or(true) {
         return Ok(false);
     }

@@ -10,7 +10,7 @@ pub const DEFAULT_PORT: u16 = 5263;
 
 /// How to reach the other end.
 #[derive(Debug, Clone, Args)]
-pub struct Reach {
+pub struct ConnectArgs {
     /// Port to use where HOST names none
     #[arg(short, long, env = "LANDLINE_PORT", default_value_t = DEFAULT_PORT, value_name = "PORT")]
     pub port: u16,
@@ -21,7 +21,7 @@ pub struct Reach {
 
 /// How much to say, and in which form.
 #[derive(Debug, Clone, Args)]
-pub struct Talk {
+pub struct OutputArgs {
     /// Print one JSON object at the end instead of text
     #[arg(long)]
     pub json: bool,

@@ -7,9 +7,9 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::prompt::{Above, Input, Prompt};
 use super::{Exit, printable, put_json, say};
-use crate::chat::{Event, Listener, NAME_CHARS_MAX, Speaker, Stay, call_chat, names::is_like_a_colon};
-use crate::line::Line;
-use crate::wire::error::LineLost;
+use crate::chat::{ChatEvent, ChatEvents, NAME_CHARS_MAX, Speaker, Stay, call_chat, names::is_like_a_colon};
+use crate::connection::Connection;
+use crate::error::ConnectionLost;
 
 /// The room where nobody names one.
 pub const ROOM_DEFAULT: &str = "lobby";
@@ -42,7 +42,7 @@ impl Chat {
     ///
     /// # Errors
     /// The terminal cannot be used.
-    pub fn new(room: &str, nick: &str, json: bool) -> crate::wire::Result<Self> {
+    pub fn new(room: &str, nick: &str, json: bool) -> crate::error::Result<Self> {
         Ok(Self { prompt: Prompt::new(())?, room: room.into(), nick: nick.into(), json })
     }
 
@@ -50,7 +50,7 @@ impl Chat {
     ///
     /// # Errors
     /// The nick is taken, chat is not allowed here, or the line was lost.
-    pub fn run(mut self, line: &mut Line) -> crate::wire::Result<Exit> {
+    pub fn run(mut self, line: &mut Connection) -> crate::error::Result<Exit> {
         let control = line.control().clone();
         // Before entering: a terminal that cannot do this must not leave the line in the room.
         let mut above = self.prompt.printer()?;
@@ -60,7 +60,7 @@ impl Chat {
         if self.prompt.is_interactive() {
             above(format!("you are {} in {}; /help says more\n", printable(&nick), printable(&self.room)));
         } else {
-            show(&Event::Joined(nick), &mut above, json)?;
+            show(&ChatEvent::Joined(nick), &mut above, json)?;
         }
         thread::scope(|scope| {
             let is_interactive = self.prompt.is_interactive();
@@ -77,7 +77,7 @@ impl Chat {
             if left.is_err() {
                 control.stop();
             }
-            let heard = hearing.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "end" }.into()));
+            let heard = hearing.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "end" }.into()));
             left.and_then(|exit| heard.map(|()| exit))
         })
     }
@@ -85,8 +85,8 @@ impl Chat {
     fn speak(
         &mut self,
         speaker: &Speaker,
-        hearing: &thread::ScopedJoinHandle<'_, crate::wire::Result<()>>,
-    ) -> crate::wire::Result<Exit> {
+        hearing: &thread::ScopedJoinHandle<'_, crate::error::Result<()>>,
+    ) -> crate::error::Result<Exit> {
         let prompt = format!("{}> ", printable(&self.room));
         while !hearing.is_finished() {
             let line = match self.prompt.read(&prompt)? {
@@ -112,14 +112,14 @@ impl Chat {
     }
 }
 
-fn hear(listener: &mut Listener<'_>, above: &mut Above, json: bool) -> crate::wire::Result<()> {
+fn hear(listener: &mut ChatEvents<'_>, above: &mut Above, json: bool) -> crate::error::Result<()> {
     while let Some(event) = listener.hear()? {
         show(&event, above, json)?;
     }
     Ok(())
 }
 
-fn show(event: &Event, above: &mut Above, json: bool) -> crate::wire::Result<()> {
+fn show(event: &ChatEvent, above: &mut Above, json: bool) -> crate::error::Result<()> {
     if json {
         return put_json(&object(event));
     }
@@ -166,28 +166,28 @@ fn begins_like_a_message(text: &str) -> bool {
     text.starts_with('*') || name.last().is_some_and(is_like_a_colon)
 }
 
-fn shown(event: &Event) -> String {
+fn shown(event: &ChatEvent) -> String {
     match event {
-        Event::Said { nick, text } => format!("{nick}: {text}"),
-        Event::Joined(nick) => format!("* {nick} joined"),
-        Event::Left(nick) => format!("* {nick} left"),
-        Event::Renamed { from, to } => format!("* {from} is now {to}"),
-        Event::Names(names) => format!("* here: {}", names.join(" ")),
-        Event::Dropped(count) => format!("* {count} messages were dropped: this end reads too slowly"),
-        Event::Refused(refusal) => format!("* {refusal}"),
+        ChatEvent::Said { nick, text } => format!("{nick}: {text}"),
+        ChatEvent::Joined(nick) => format!("* {nick} joined"),
+        ChatEvent::Left(nick) => format!("* {nick} left"),
+        ChatEvent::Renamed { from, to } => format!("* {from} is now {to}"),
+        ChatEvent::Names(names) => format!("* here: {}", names.join(" ")),
+        ChatEvent::Dropped(count) => format!("* {count} messages were dropped: this end reads too slowly"),
+        ChatEvent::Refused(refusal) => format!("* {refusal}"),
     }
 }
 
-fn object(event: &Event) -> serde_json::Value {
+fn object(event: &ChatEvent) -> serde_json::Value {
     use serde_json::json;
     match event {
-        Event::Said { nick, text } => json!({ "event": "said", "nick": nick, "text": text }),
-        Event::Joined(nick) => json!({ "event": "joined", "nick": nick }),
-        Event::Left(nick) => json!({ "event": "left", "nick": nick }),
-        Event::Renamed { from, to } => json!({ "event": "renamed", "nick": from, "to": to }),
-        Event::Names(names) => json!({ "event": "names", "names": names }),
-        Event::Dropped(count) => json!({ "event": "dropped", "count": count }),
-        Event::Refused(refusal) => {
+        ChatEvent::Said { nick, text } => json!({ "event": "said", "nick": nick, "text": text }),
+        ChatEvent::Joined(nick) => json!({ "event": "joined", "nick": nick }),
+        ChatEvent::Left(nick) => json!({ "event": "left", "nick": nick }),
+        ChatEvent::Renamed { from, to } => json!({ "event": "renamed", "nick": from, "to": to }),
+        ChatEvent::Names(names) => json!({ "event": "names", "names": names }),
+        ChatEvent::Dropped(count) => json!({ "event": "dropped", "count": count }),
+        ChatEvent::Refused(refusal) => {
             json!({ "event": "refused", "code": refusal.code.as_str(), "message": refusal.message })
         }
     }

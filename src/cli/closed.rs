@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::wire::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Bit 0: standard input was closed. Bit 1: standard output was.
 static CLOSED: AtomicU8 = AtomicU8::new(0);

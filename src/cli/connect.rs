@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
-use super::args::{DEFAULT_PORT, Reach, Talk};
+use super::args::{ConnectArgs, DEFAULT_PORT, OutputArgs};
 use super::exit::usage;
 use super::{home, printable_lines, say, standard};
-use crate::line::Line;
+use crate::connection::Connection;
+use crate::error::Refusal;
 use crate::net::dial::{ConnectError, dial};
-use crate::net::tls::{HandshakeError, Verdict};
+use crate::net::tls::{HandshakeError, KeyCheck};
 use crate::net::{Address, Stream};
-use crate::pair::{Server, record_server};
+use crate::pair::{DialledServer, record_server};
 use crate::trust::home::Home;
 use crate::trust::hosts;
 use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::peers::Peers;
-use crate::wire::conn::Receiver;
-use crate::wire::error::Refusal;
+use crate::wire::channel::Receiver;
 use crate::wire::message::Message;
 
 /// The other end is not, or not surely, the one that was meant.
@@ -228,14 +228,14 @@ pub fn address(host: &Address, default_port: u16) -> anyhow::Result<Address> {
 ///
 /// # Errors
 /// HOST is no address, or no connection came about.
-pub fn stream(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
+pub fn stream(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Stream> {
     if host.is_tls() {
         return Err(usage(format!("tls://{host}: the tutorials' wires are not encrypted; write tcp://{host}")));
     }
     connected(program, &address(host, reach.port)?, reach, talk)
 }
 
-fn connected(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Stream> {
+fn connected(program: &str, address: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Stream> {
     let stream = dial(address, reach.connect_timeout)?;
     if talk.verbose {
         say(program, &format!("connected from {} to {}", stream.local_address(), stream.peer_address()));
@@ -248,7 +248,7 @@ fn connected(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> an
 ///
 /// # Errors
 /// As [`stream`], or the server is not trusted ([`NotTrusted`]).
-pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
+pub fn line(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
     line_to(program, host, reach, talk, Strangers::AskedAbout)
 }
 
@@ -257,7 +257,12 @@ pub fn line(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow
 ///
 /// # Errors
 /// As [`line()`].
-pub fn line_of_many(program: &str, host: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
+pub fn line_of_many(
+    program: &str,
+    host: &Address,
+    reach: &ConnectArgs,
+    talk: &OutputArgs,
+) -> anyhow::Result<Connection> {
     line_to(program, host, reach, talk, Strangers::Refused)
 }
 
@@ -268,7 +273,13 @@ enum Strangers {
     Refused,
 }
 
-fn line_to(program: &str, host: &Address, reach: &Reach, talk: &Talk, strangers: Strangers) -> anyhow::Result<Line> {
+fn line_to(
+    program: &str,
+    host: &Address,
+    reach: &ConnectArgs,
+    talk: &OutputArgs,
+    strangers: Strangers,
+) -> anyhow::Result<Connection> {
     if host.is_plain() {
         return open(program, stream(program, host, reach, talk)?);
     }
@@ -303,15 +314,15 @@ fn line_to(program: &str, host: &Address, reach: &Reach, talk: &Talk, strangers:
     }
 }
 
-fn open_unix(program: &str, address: &Address, reach: &Reach, talk: &Talk) -> anyhow::Result<Line> {
+fn open_unix(program: &str, address: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
     let stream = connected(program, address, reach, talk)?;
     check_user(&stream, address)?;
     open(program, stream)
 }
 
-fn open(program: &str, stream: Stream) -> anyhow::Result<Line> {
+fn open(program: &str, stream: Stream) -> anyhow::Result<Connection> {
     let greeting = format!("{program}/{}", env!("CARGO_PKG_VERSION"));
-    Line::open(stream, &greeting).context("the line could not be opened")
+    Connection::open(stream, &greeting).context("the line could not be opened")
 }
 
 /// Shakes hands and checks the pin; the other key if it is not the one that is expected.
@@ -319,7 +330,7 @@ fn encrypt(
     stream: Stream,
     own: &Identity,
     dialled: &Dialled,
-    reach: &Reach,
+    reach: &ConnectArgs,
 ) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
     let pin = dialled.pin.as_ref().map(|(_, key)| *key);
     // Whoever has our own key is ourselves; but not on another machine's address, or where a name stands for
@@ -338,11 +349,11 @@ pub fn handshake(
     stream: Stream,
     own: &Identity,
     dialled: &Dialled,
-    reach: &Reach,
+    reach: &ConnectArgs,
     is_expected: impl Fn(Fingerprint) -> bool + Send + Sync + 'static,
 ) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
     let seen = Arc::new(Mutex::new(None));
-    let verdict: Verdict = {
+    let verdict: KeyCheck = {
         let seen = Arc::clone(&seen);
         Arc::new(move |spki| {
             let key = Fingerprint::of_spki(spki);
@@ -357,7 +368,7 @@ pub fn handshake(
         (Ok(stream), Some(key)) => Ok(Ok((stream, key))),
         (Err(HandshakeError::Untrusted), Some(key)) => Ok(Err(key)),
         (Err(HandshakeError::NotTls(bytes)), _) => Err(match plain_refusal(&bytes) {
-            Some(refusal) => crate::wire::Error::from(refusal).into(),
+            Some(refusal) => crate::error::Error::from(refusal).into(),
             None => ConnectError::NotTls { address, began: began(&bytes) }.into(),
         }),
         (Err(HandshakeError::Socket(source)), _) => Err(ConnectError::Failed { address, source }.into()),
@@ -421,15 +432,15 @@ fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers:
         ),
     };
     match ask(program, &question, offered)? {
-        Answer::Yes => {
-            let server = Server { key: offered, address: &address, there: None };
+        KeyAnswer::Yes => {
+            let server = DialledServer { key: offered, address: &address, there: None };
             let name = record_server(home, server, None, &name_for(host, dialled))?.peer.name;
             say(program, &format!("remembered as {name}; from now on nothing is asked"));
             Ok(())
         }
-        Answer::Once => Ok(()),
-        Answer::No => Err(NotTrusted::Unknown { host: shown, dialled: address, offered }.into()),
-        Answer::OtherKey => Err(NotTrusted::OtherKey { host: shown, offered }.into()),
+        KeyAnswer::Once => Ok(()),
+        KeyAnswer::No => Err(NotTrusted::Unknown { host: shown, dialled: address, offered }.into()),
+        KeyAnswer::OtherKey => Err(NotTrusted::OtherKey { host: shown, offered }.into()),
     }
 }
 
@@ -455,7 +466,7 @@ pub fn is_address(host: &Address) -> bool {
 }
 
 /// What a person decides about a key.
-enum Answer {
+enum KeyAnswer {
     /// It is the right one, from now on.
     Yes,
     /// It is the right one, this time.
@@ -470,21 +481,21 @@ enum Answer {
 const PASTED_LEN_MIN: usize = 20;
 
 /// Asks until it is answered: yes, once, no, or the fingerprint itself, pasted from the other machine.
-fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<Answer> {
+fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<KeyAnswer> {
     loop {
         write!(standard::errors(), "{program}: {} [yes/once/no/fingerprint] ", printable_lines(question))?;
         let answer = standard::read_text_line()?;
         if answer.is_empty() {
-            return Ok(Answer::No);
+            return Ok(KeyAnswer::No);
         }
         return Ok(match answer.trim() {
-            "yes" => Answer::Yes,
-            "once" => Answer::Once,
-            "no" | "n" => Answer::No,
+            "yes" => KeyAnswer::Yes,
+            "once" => KeyAnswer::Once,
+            "no" | "n" => KeyAnswer::No,
             pasted if pasted.len() >= PASTED_LEN_MIN => {
                 let digest = pasted.strip_prefix("SHA256:").unwrap_or(pasted);
                 let is_same = format!("SHA256:{digest}").parse() == Ok(offered);
-                if is_same { Answer::Yes } else { Answer::OtherKey }
+                if is_same { KeyAnswer::Yes } else { KeyAnswer::OtherKey }
             }
             _ => {
                 say(program, "please type yes, once or no, or paste the fingerprint");

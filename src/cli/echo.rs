@@ -3,15 +3,15 @@
 use serde::Serialize;
 
 use super::{put_json, tell};
+use crate::connection::Connection;
 use crate::echo::{Measurement, measure};
-use crate::line::Line;
 use crate::session::millis;
 
 /// Makes `count` round trips of `size` bytes and prints what they took.
 ///
 /// # Errors
 /// The server refused, the line was lost, or what came back was not what was sent.
-pub fn run(line: &mut Line, count: u32, size: u64, json: bool) -> crate::wire::Result<()> {
+pub fn run(line: &mut Connection, count: u32, size: u64, json: bool) -> crate::error::Result<()> {
     // The greeting's round trip is not the echo's.
     line.greeting()?;
     let report = Report::of(&measure(line, count, size)?, count, size);

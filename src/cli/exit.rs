@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use super::connect::{Misdialled, NotTrusted};
 use super::signals::INT;
+use crate::error::Error;
 use crate::exec::process::signal_number;
 use crate::net::dial::ConnectError;
-use crate::wire::Error;
 use crate::wire::message::Outcome;
 
 /// How a program of ours ended.
@@ -101,7 +101,7 @@ impl Exit {
     /// The code for an error on a line.
     pub const fn of_line(error: &Error) -> Self {
         match error {
-            Error::LineLost(_) | Error::PeerMisbehaved(_) => Self::LineLost,
+            Error::ConnectionLost(_) | Error::PeerMisbehaved(_) => Self::LineLost,
             Error::Refused(_) | Error::Ours { .. } => Self::Failed,
         }
     }

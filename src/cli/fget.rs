@@ -10,30 +10,30 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 
-use super::args::{Reach, Talk, duration};
+use super::args::{ConnectArgs, OutputArgs, duration};
 use super::exit::usage;
 use super::remote::{FromRemote, Remote};
 use super::signals::Interruption;
 use super::standard::Descriptor;
-use super::transfer::{Copy, Paced, Show, Teller, with_retries};
-use super::{Exit, connect, lines, say, standard};
-use crate::bare::BareLine;
-use crate::digest::Digest;
-use crate::files::{Sink, call_get};
+use super::transfer::{CopyArgs, Paced, Reporter, Show, with_retries};
+use super::{Exit, connect, connections, say, standard};
+use crate::error::Error;
+use crate::files::{DownloadSink, call_get};
+use crate::fs::digest::Digest;
+use crate::fs::part::Part;
+use crate::fs::root::Root;
 use crate::net::Address;
-use crate::part::Part;
-use crate::root::Root;
-use crate::trees::first::Groups;
-use crate::trees::outlet::Out;
-use crate::trees::place::{Place, Shape};
-use crate::trees::share::Share;
-use crate::trees::target::Target;
+use crate::trees::data::DataOptions;
+use crate::trees::destination::{Destination, Shape};
+use crate::trees::first::MeetGroups;
+use crate::trees::receiver::TreeReceiver;
+use crate::trees::shard::Shard;
 use crate::trees::{PathText, Pull, call_pull, glob};
-use crate::wire::Error;
+use crate::tutorial::TutorialConnection;
+use crate::tutorial::codec::{ReplyEnd, Waits, Wire};
 use crate::wire::detect::{First, first_bytes};
 use crate::wire::frame::LENGTH_LEN;
 use crate::wire::message::{Attributes, Total};
-use crate::wire::tutorial::{Ended, Waits, Wire};
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "fget";
@@ -47,11 +47,11 @@ pub struct Args {
     #[arg(required = true, value_name = "HOST:PATH")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
-    copy: Copy,
+    copy: CopyArgs,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectArgs,
     #[command(flatten)]
-    talk: Talk,
+    talk: OutputArgs,
     #[command(flatten)]
     show: Show,
     /// Fetch from one of the tutorials' file servers: size or close
@@ -91,13 +91,13 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             return Err(usage(format!("{shown}: is an open descriptor, and no file; for standard output write -")));
         }
     };
-    let mut teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
+    let mut teller = Reporter::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
     args.copy.selection()?;
     if destination.as_os_str() == "-" {
         let [source] = sources.as_slice() else { return Err(usage("one file at a time goes to standard output")) };
         return fetch_to_stdout(args, source, teller);
     }
-    let destination = Destination::new(destination, &sources, args.copy.recursive)?;
+    let destination = LocalPath::new(destination, &sources, args.copy.recursive)?;
     if let Some(wire) = args.wire {
         return fetch_bare(args, wire, &sources, &destination, teller.without_digests());
     }
@@ -109,13 +109,13 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             "--delete makes DEST what one machine has; fetch from each by itself, to a place of its own",
         ));
     }
-    let groups = (!is_one).then(|| Arc::new(Groups::default()));
+    let groups = (!is_one).then(|| Arc::new(MeetGroups::default()));
     while let Some(first) = rest.first() {
         let same = rest.iter().take_while(|source| source.address == first.address).count();
         let (group, others) = rest.split_at(same);
         rest = others;
         let mut names = FromRemote::new(group, destination.path.clone());
-        let attempt = |teller: &mut Teller| {
+        let attempt = |teller: &mut Reporter| {
             fetch((args, &interruption), (group, groups.as_ref()), &destination, &mut names, teller)
         };
         let shown = (names_of(group), destination.path.to_string_lossy().into_owned());
@@ -140,26 +140,26 @@ fn names_of(group: &[Remote]) -> String {
 /// Fetches from one machine.
 fn fetch(
     (args, interruption): (&Args, &Interruption),
-    (group, groups): (&[Remote], Option<&Arc<Groups>>),
-    destination: &Destination,
+    (group, groups): (&[Remote], Option<&Arc<MeetGroups>>),
+    destination: &LocalPath,
     names: &mut FromRemote,
-    teller: &mut Teller,
+    teller: &mut Reporter,
 ) -> anyhow::Result<()> {
     let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
-    let lines = lines::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
+    let lines = connections::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
     let lines = lines.map_err(|error| group.iter().fold(error, |error, source| source.not_had(error)))?;
-    let Copy { recursive, follow, .. } = args.copy;
+    let CopyArgs { recursive, follow, .. } = args.copy;
     let selected = args.copy.selection()?;
     let (out, parts) = (args.copy.out(), super::home::parts());
-    lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
+    connections::side_by_side(lines, teller, names, &|line, share, last, watch| {
         let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
-        let place = Place::of_own(&destination.path, shape, args.copy.keeping());
+        let place = Destination::of_own(&destination.path, shape, args.copy.keeping());
         let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
         let place = place.with_parts(Arc::clone(&parts));
-        let target = Target::new(place, selected.filter.clone()).after(last).behind(groups.cloned());
-        let target = if share.is_some_and(Share::is_help) { target.helping() } else { target };
+        let target = TreeReceiver::new(place, selected.filter.clone()).after(last).behind(groups.cloned());
+        let target = if share.is_some_and(Shard::is_help) { target.helping() } else { target };
         let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
-        let Out { bwlimit, compress } = out;
+        let DataOptions { bwlimit, compress } = out;
         let pull = Pull { paths, recursive, follow, selection: selected.selection.clone(), bwlimit, compress, share };
         call_pull(line, &pull, target, watch)
     })?;
@@ -168,7 +168,7 @@ fn fetch(
 }
 
 /// One file to standard output. Its bytes are out before its digest is known: who reads them looks at the exit code.
-fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::Result<Exit> {
+fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Reporter) -> anyhow::Result<Exit> {
     if args.talk.json || args.show.json_stream || args.copy.recursive || args.copy.dry_run || args.wire.is_some() {
         return Err(usage("standard output takes one file, and nothing else"));
     }
@@ -197,7 +197,7 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Teller) -> anyhow::
 /// Standard output, and the digest of what went there.
 struct Stdout(Digest);
 
-impl Sink for Paced<Stdout> {
+impl DownloadSink for Paced<Stdout> {
     fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
         self.keep(piece.len());
         self.inner.take(piece)
@@ -208,7 +208,7 @@ impl Sink for Paced<Stdout> {
     }
 }
 
-impl Sink for Stdout {
+impl DownloadSink for Stdout {
     fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
         use std::io::Write as _;
         self.0.update(piece);
@@ -229,7 +229,7 @@ impl Sink for Stdout {
 ///
 /// # Errors
 /// Its directory is missing or cannot be written, or the target is a directory.
-pub fn part_for(target: &Path, attributes: &Attributes) -> crate::wire::Result<Part> {
+pub fn part_for(target: &Path, attributes: &Attributes) -> crate::error::Result<Part> {
     if standard::descriptor(target).is_some() {
         let why = std::io::Error::other("is an open descriptor, and no file");
         return Err(Error::ours(target.to_string_lossy())(why));
@@ -275,13 +275,13 @@ fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, P
 }
 
 /// Where downloads go.
-struct Destination {
+struct LocalPath {
     path: PathBuf,
     /// It is a directory; otherwise a single file gets this name.
     goes_into: bool,
 }
 
-impl Destination {
+impl LocalPath {
     fn new(path: PathBuf, sources: &[Remote], recursive: bool) -> anyhow::Result<Self> {
         let is_dir = path.is_dir();
         let is_one = |source: &Remote| !glob::is_pattern(source.path.as_bytes());
@@ -309,8 +309,8 @@ fn fetch_bare(
     args: &Args,
     wire: Wire,
     sources: &[Remote],
-    destination: &Destination,
-    mut teller: Teller,
+    destination: &LocalPath,
+    mut teller: Reporter,
 ) -> anyhow::Result<Exit> {
     if !wire.carries_files() {
         return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
@@ -322,7 +322,7 @@ fn fetch_bare(
             source.shown()
         )));
     }
-    let mut open: Option<(&Address, BareLine)> = None;
+    let mut open: Option<(&Address, TutorialConnection)> = None;
     let mut targets = HashSet::new();
     for source in sources {
         let target = destination.path_for(source)?;
@@ -355,7 +355,7 @@ fn fetch_one_bare(
     wire: Wire,
     source: &Remote,
     target: &Path,
-    open: &mut Option<BareLine>,
+    open: &mut Option<TutorialConnection>,
 ) -> anyhow::Result<Option<u64>> {
     let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
     // Before anything is asked for: a target that cannot be written is no business of the server's.
@@ -364,7 +364,7 @@ fn fetch_one_bare(
         line
     } else {
         let stream = connect::stream(PROGRAM, &source.address, &args.reach, &args.talk)?;
-        BareLine::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.timeout })
+        TutorialConnection::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.timeout })
     };
     line.say(source.path.as_bytes())?;
     let interruption = Interruption::watch()?;
@@ -380,7 +380,7 @@ fn fetch_one_bare(
         return Ok(None);
     }
     let ended = ended?;
-    if wire == Wire::Size && ended != Ended::Closed {
+    if wire == Wire::Size && ended != ReplyEnd::Closed {
         *open = Some(line);
     } else {
         line.close();
@@ -391,14 +391,14 @@ fn fetch_one_bare(
     }
     // Whatever is not surely an empty file leaves nothing behind.
     match ended {
-        Ended::Missing => anyhow::bail!("no such file there: the server says so"),
-        Ended::Closed if wire == Wire::Size => anyhow::bail!("no such file there: the server has closed the line"),
-        Ended::Closed => {
+        ReplyEnd::Missing => anyhow::bail!("no such file there: the server says so"),
+        ReplyEnd::Closed if wire == Wire::Size => anyhow::bail!("no such file there: the server has closed the line"),
+        ReplyEnd::Closed => {
             anyhow::bail!("the server sent nothing: the file is missing there, or empty; this wire cannot say which")
         }
-        Ended::Whole | Ended::Idle | Ended::Nothing | Ended::SizeGuessed => {}
+        ReplyEnd::Whole | ReplyEnd::Idle | ReplyEnd::Nothing | ReplyEnd::SizeGuessed => {}
     }
-    if ended == Ended::SizeGuessed && !args.talk.quiet {
+    if ended == ReplyEnd::SizeGuessed && !args.talk.quiet {
         say(PROGRAM, "size and bytes came in one piece: the size was guessed from the leading digits; check the file");
     }
     // Nothing on this wire says what was sent.

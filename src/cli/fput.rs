@@ -8,18 +8,18 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::args::{Reach, Talk};
+use super::args::{ConnectArgs, OutputArgs};
 use super::exit::usage;
 use super::remote::{Between, Remote, ToRemote};
 use super::signals::Interruption;
-use super::transfer::{Copy, Ended, GO_ON, Show, Teller, with_retries};
-use super::{Exit, connect, lines, standard};
+use super::transfer::{CopyArgs, GO_ON, Reporter, Show, TransferEnd, with_retries};
+use super::{Exit, connect, connections, standard};
+use crate::error::Error;
 use crate::files::{Upload, call_put};
 use crate::trees::relay::relay;
-use crate::trees::share::Share;
-use crate::trees::walk::{How, Named, Walk};
-use crate::trees::{PathText, Pull, Push, Sending, call_push, glob};
-use crate::wire::Error;
+use crate::trees::shard::Shard;
+use crate::trees::walk::{Named, Walk, WalkOptions};
+use crate::trees::{PathText, Pull, Push, TreeUpload, call_push, glob};
 use crate::wire::message::Attributes;
 
 /// The program's name, in messages.
@@ -40,11 +40,11 @@ pub struct Args {
     #[arg(long)]
     clean_parts: bool,
     #[command(flatten)]
-    copy: Copy,
+    copy: CopyArgs,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectArgs,
     #[command(flatten)]
-    talk: Talk,
+    talk: OutputArgs,
     #[command(flatten)]
     show: Show,
 }
@@ -80,7 +80,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     }
     let (remote, teller) = match &remotes[..] {
         [] => return Err(usage("name a file and HOST:[PATH]")),
-        [only] => (only, Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run)),
+        [only] => (only, Reporter::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run)),
         _ if files.iter().any(|file| file == "-") => {
             return Err(usage("standard input is read once; send it to one machine, and from there to the others"));
         }
@@ -127,10 +127,10 @@ fn send_to(
     (args, interruption): (&Args, &Interruption),
     files: &[OsString],
     remote: &Remote,
-    mut teller: Teller,
-) -> anyhow::Result<(Teller, Ended)> {
+    mut teller: Reporter,
+) -> anyhow::Result<(Reporter, TransferEnd)> {
     let mut names = ToRemote::new(files, remote);
-    let attempt = |teller: &mut Teller| send((args, interruption), files, remote, &mut names, teller);
+    let attempt = |teller: &mut Reporter| send((args, interruption), files, remote, &mut names, teller);
     let (from, to) = (names_of(files), remote.shown());
     let ended = with_retries(&mut teller, (&args.copy, interruption), (&from, &to), attempt)?;
     Ok((teller, ended))
@@ -140,7 +140,7 @@ fn send_to(
 fn fan_out(args: &Args, files: &[OsString], remotes: &[Remote]) -> anyhow::Result<Exit> {
     let interruption = &Interruption::watch()?;
     let to_one = |remote: &Remote| {
-        let teller = Teller::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
+        let teller = Reporter::new(PROGRAM, &args.talk, &args.show).in_a_dry_run(args.copy.dry_run);
         let teller = teller.of_host(remote.address.to_string());
         let (teller, ended) = send_to((args, interruption), files, remote, teller)?;
         Ok::<_, anyhow::Error>(teller.finish_host(ended)?)
@@ -180,17 +180,18 @@ fn send(
     files: &[OsString],
     remote: &Remote,
     names: &mut ToRemote,
-    teller: &mut Teller,
+    teller: &mut Reporter,
 ) -> anyhow::Result<()> {
-    let Copy { recursive, follow, .. } = args.copy;
-    let lines = lines::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
+    let CopyArgs { recursive, follow, .. } = args.copy;
+    let lines =
+        connections::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
     let lines = lines.map_err(|error| remote.not_had(error))?;
     let selected = args.copy.selection()?;
-    lines::side_by_side(lines, teller, names, &|line, share, last, watch| {
+    connections::side_by_side(lines, teller, names, &|line, share, last, watch| {
         let tops = files.iter().map(|file| Named::Own(file.into())).collect();
-        let walk = Walk::new(tops, How { recursive, follow }, selected.filter.clone());
-        let sending = Sending { walk, out: args.copy.out(), share, last };
-        let helps = share.is_some_and(Share::is_help);
+        let walk = Walk::new(tops, WalkOptions { recursive, follow }, selected.filter.clone());
+        let sending = TreeUpload { walk, out: args.copy.out(), share, last };
+        let helps = share.is_some_and(Shard::is_help);
         let (single, keeping) = (files.len() == 1, args.copy.keeping());
         let push = Push { single, recursive, helps, keeping, selection: selected.selection.clone() };
         call_push(line, remote.path.as_bytes(), &push, sending, watch)
@@ -205,7 +206,7 @@ fn pass_on(
     sources: &[Remote],
     files: &[OsString],
     remote: &Remote,
-    mut teller: Teller,
+    mut teller: Reporter,
 ) -> anyhow::Result<Exit> {
     let Some(first) = sources.first().filter(|_| sources.len() == files.len()) else {
         return Err(usage("the sources are either all on this machine, or all on another"));
@@ -218,8 +219,8 @@ fn pass_on(
     }
     let mut names = Between::new(sources, remote);
     let interruption = Interruption::watch()?;
-    let attempt = |teller: &mut Teller| {
-        let Copy { recursive, follow, bwlimit, compress, .. } = args.copy;
+    let attempt = |teller: &mut Reporter| {
+        let CopyArgs { recursive, follow, bwlimit, compress, .. } = args.copy;
         let from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk);
         let mut from = from.map_err(|error| sources.iter().fold(error, |error, source| source.not_had(error)))?;
         let to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk);
@@ -249,7 +250,7 @@ fn pass_on(
 }
 
 /// Standard input as a file: of a size that nobody knows, and not resumed.
-fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Teller) -> anyhow::Result<Exit> {
+fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Reporter) -> anyhow::Result<Exit> {
     let [only] = files else { return Err(usage("standard input goes alone")) };
     if args.copy.recursive || args.copy.dry_run {
         return Err(usage("standard input is one file, which is read once"));
@@ -296,7 +297,7 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Tell
 ///
 /// # Errors
 /// It is missing, unreadable, or no regular file.
-pub fn open(path: &Path) -> crate::wire::Result<(File, Attributes)> {
+pub fn open(path: &Path) -> crate::error::Result<(File, Attributes)> {
     let ours = || Error::ours(path.to_string_lossy());
     // Without NONBLOCK a fifo would wait for a writer; for a regular file it means nothing.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

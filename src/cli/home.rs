@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::part::Parts;
-use crate::part::records::{PART_TTL, PARTS_DIR, Records};
+use crate::fs::part::Parts;
+use crate::fs::part::records::{PART_TTL, PARTS_DIR, Records};
 use crate::trust::Owner;
 use crate::trust::home::{Home, HomeError};
 

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::printable_name;
-use crate::dir::Entry;
-use crate::wire::message::Kind;
+use crate::dir::DirEntry;
+use crate::wire::message::EntryKind;
 
 /// The entries as text, one a line; names as they are, or made printable for a terminal.
-pub fn text(entries: &[Entry], long: bool, for_terminal: bool) -> Vec<u8> {
+pub fn text(entries: &[DirEntry], long: bool, for_terminal: bool) -> Vec<u8> {
     let zone = TimeZone::system();
     let width = entries.iter().map(|entry| entry.size.to_string().len()).max().unwrap_or(0);
     let mut out = Vec::new();
@@ -27,8 +27,8 @@ pub fn text(entries: &[Entry], long: bool, for_terminal: bool) -> Vec<u8> {
         let name = if for_terminal { printable_name(&name).into_bytes() } else { name };
         out.extend_from_slice(&name);
         match (entry.kind, &entry.target) {
-            (Kind::Dir, _) => out.push(b'/'),
-            (Kind::Link, Some(target)) if long => {
+            (EntryKind::Dir, _) => out.push(b'/'),
+            (EntryKind::Link, Some(target)) if long => {
                 let target = if for_terminal { printable_name(target.as_bytes()) } else { target.clone() };
                 out.extend_from_slice(format!(" -> {target}").as_bytes());
             }
@@ -45,12 +45,12 @@ fn local_time(mtime_ns: i64, zone: &TimeZone) -> String {
 }
 
 /// `drwxr-xr-x`, as `ls -l` has it.
-fn mode(entry: &Entry) -> String {
+fn mode(entry: &DirEntry) -> String {
     let kind = match entry.kind {
-        Kind::File => '-',
-        Kind::Dir => 'd',
-        Kind::Link => 'l',
-        Kind::Other => '?',
+        EntryKind::File => '-',
+        EntryKind::Dir => 'd',
+        EntryKind::Link => 'l',
+        EntryKind::Other => '?',
     };
     let bits = (0..9).map(|at| if entry.mode >> (8 - at) & 1 == 1 { ['r', 'w', 'x'][at % 3] } else { '-' });
     std::iter::once(kind).chain(bits).collect()
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_long_listing_has_mode_size_time_and_name() {
-        let entry = |name: &str, kind, size, mode, target: Option<&str>| Entry {
+        let entry = |name: &str, kind, size, mode, target: Option<&str>| DirEntry {
             name: Some(name.into()),
             name_b64: None,
             kind,
@@ -72,9 +72,9 @@ mod tests {
             target: target.map(str::to_owned),
         };
         let entries = [
-            entry("a\x1b", Kind::File, 5, 0o640, None),
-            entry("d", Kind::Dir, 4096, 0o755, None),
-            entry("l", Kind::Link, 1, 0o777, Some("a")),
+            entry("a\x1b", EntryKind::File, 5, 0o640, None),
+            entry("d", EntryKind::Dir, 4096, 0o755, None),
+            entry("l", EntryKind::Link, 1, 0o777, Some("a")),
         ];
         let lines = String::from_utf8(text(&entries, true, true)).unwrap();
         let lines: Vec<&str> = lines.lines().collect();

@@ -10,13 +10,13 @@ pub mod args;
 pub mod chat;
 pub mod closed;
 pub mod connect;
+pub mod connections;
 pub mod echo;
 pub mod exit;
 pub mod fget;
 pub mod fput;
 pub mod home;
 pub mod human;
-pub mod lines;
 pub mod listing;
 pub mod logging;
 pub mod old;
@@ -26,15 +26,15 @@ pub mod progress;
 pub mod prompt;
 pub mod remote;
 pub mod rexec;
-pub mod session;
+pub mod shell;
 pub mod signals;
 pub mod standard;
 pub mod tcp_client;
 pub mod tcp_server;
 pub mod transfer;
+pub mod tutorial;
 pub mod udp_echo;
 pub mod unfinished;
-pub mod wires;
 
 use std::borrow::Cow;
 use std::io;
@@ -93,8 +93,8 @@ fn end(program: &str, result: anyhow::Result<Exit>) -> Exit {
 }
 
 fn is_closed_stdout(error: &anyhow::Error) -> bool {
-    match error.downcast_ref::<crate::wire::Error>() {
-        Some(crate::wire::Error::Ours { object, source }) => {
+    match error.downcast_ref::<crate::error::Error>() {
+        Some(crate::error::Error::Ours { object, source }) => {
             object == STDOUT && source.kind() == io::ErrorKind::BrokenPipe
         }
         _ => false,
@@ -108,10 +108,10 @@ pub const STDOUT: &str = "standard output";
 ///
 /// # Errors
 /// Standard output is closed or full.
-pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
+pub fn put_out(data: &[u8]) -> crate::error::Result<()> {
     use io::Write as _;
     closed::check_output()?;
-    standard::output().write_all(data).map_err(crate::wire::Error::ours(STDOUT))
+    standard::output().write_all(data).map_err(crate::error::Error::ours(STDOUT))
 }
 
 /// Prints text that a person reads, each of its lines made safe: a list, a line that says what was done. What is data
@@ -119,7 +119,7 @@ pub fn put_out(data: &[u8]) -> crate::wire::Result<()> {
 ///
 /// # Errors
 /// As [`put_out`].
-pub fn tell(text: &str) -> crate::wire::Result<()> {
+pub fn tell(text: &str) -> crate::error::Result<()> {
     put_out(told(text).as_bytes())
 }
 
@@ -127,17 +127,17 @@ pub fn tell(text: &str) -> crate::wire::Result<()> {
 ///
 /// # Errors
 /// As [`put_out`].
-pub fn put_json(value: &impl serde::Serialize) -> crate::wire::Result<()> {
-    put_out(&crate::printable::json_line(value).map_err(crate::wire::Error::ours("JSON output"))?)
+pub fn put_json(value: &impl serde::Serialize) -> crate::error::Result<()> {
+    put_out(&crate::printable::json_line(value).map_err(crate::error::Error::ours("JSON output"))?)
 }
 
 /// What a command has written to its standard error, on ours.
 ///
 /// # Errors
 /// It is closed or full.
-pub fn put_error(data: &[u8]) -> crate::wire::Result<()> {
+pub fn put_error(data: &[u8]) -> crate::error::Result<()> {
     use io::Write as _;
-    standard::errors().write_all(data).map_err(crate::wire::Error::ours("standard error"))
+    standard::errors().write_all(data).map_err(crate::error::Error::ours("standard error"))
 }
 
 /// A remark to the person at the terminal, on standard error, one line of it, made safe whatever

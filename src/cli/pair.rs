@@ -12,25 +12,25 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::{DEFAULT_PORT, Reach, Talk};
+use super::args::{ConnectArgs, DEFAULT_PORT, OutputArgs};
 use super::connect::{Dialled, NotTrusted, handshake, is_address, name_for, resolve};
 use super::exit::usage;
 use super::peers::Rule;
 use super::tcp_server::{Bind, serve_pairing};
 use super::{Exit, home, printable, put_json, say, standard, tcp_client, tcp_server, tell};
-use crate::line::Line;
+use crate::connection::Connection;
+use crate::error::Error;
 use crate::net::Address;
 use crate::net::address::Scheme;
 use crate::net::dial::dial;
-use crate::pair::{Granted, Recorded, Server, call_pair, left, record_server};
+use crate::pair::{DialledServer, Granted, Recorded, call_pair, left, record_server};
 use crate::trust::code::Code;
 use crate::trust::home::Home;
 use crate::trust::identity::{Fingerprint, Identity};
-use crate::trust::offer::{Before, OFFER_TIME_MAX, Offer, Standing, Wish};
+use crate::trust::offer::{OFFER_TIME_MAX, Offer, PairingOptions, PeerBefore, Standing};
 use crate::trust::peers::{KnownPeer, NAME_LEN_MAX, Peers, check_name, checked_root};
-use crate::trust::running::running;
+use crate::trust::servers::running;
 use crate::trust::{Service, Services, hosts};
-use crate::wire::Error;
 
 /// How often the command that shows a code looks how it stands.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let home = home::open()?;
     let own = Identity::of(&home)?;
     let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?;
-    let wish = Wish { allow: args.allow, commands: args.rule.wanted()?, name: args.name.clone(), root };
+    let wish = PairingOptions { allow: args.allow, commands: args.rule.wanted()?, name: args.name.clone(), root };
     check_wish(&home, &wish)?;
     // A list that cannot be read could not take anybody; better said now than to the other person.
     Peers::load(&home)?;
@@ -92,7 +92,7 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
 }
 
 /// Refuses, before there is a code, what could not be recorded; and says what becomes of a machine that is known.
-fn check_wish(home: &Home, wish: &Wish) -> anyhow::Result<()> {
+fn check_wish(home: &Home, wish: &PairingOptions) -> anyhow::Result<()> {
     let checked = |peer: &KnownPeer| peer.check().map_err(|why| usage(why.to_string()));
     let unknown = KnownPeer::new("the new peer", Fingerprint::of_spki(&[]));
     let Some(name) = &wish.name else {
@@ -170,7 +170,7 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
 }
 
 /// What the other machine is here now, what that changes, and what can be done about it.
-fn tell_paired(home: &Home, (name, key): (&str, &str), before: Option<&Before>) -> anyhow::Result<()> {
+fn tell_paired(home: &Home, (name, key): (&str, &str), before: Option<&PeerBefore>) -> anyhow::Result<()> {
     let now = Peers::load(home)?.by_name(name).map(KnownPeer::scope).unwrap_or_default();
     tell(&format!("paired with {name}, {key}, which may {}\n", printable(&now)))?;
     if let Some(before) = before {
@@ -197,7 +197,7 @@ struct Paired<'p> {
 ///
 /// # Errors
 /// The code is wrong, somebody is in between, the key on record is another, or no connection came about.
-pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk) -> anyhow::Result<Exit> {
+pub fn introduce(host: &Address, name: Option<&str>, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Exit> {
     if host.is_plain() || matches!(host, Address::Unix(_)) {
         return Err(usage(format!("{host}: only an encrypted line over a network can be paired over")));
     }
@@ -222,7 +222,7 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk)
     if key == own_key {
         return Err(usage(format!("{host}: this is your own identity there too: no pairing is needed")));
     }
-    let mut line = Line::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
+    let mut line = Connection::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
     // The server has said hello, and a changed key was noticed, before anybody fetches a code.
     line.greeting()?;
     let code = ask_code()?;
@@ -233,7 +233,7 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &Reach, talk: &Talk)
     line.close();
     let address = dialled.recorded_address();
     let there = introduced.granted.as_ref().and_then(|granted| granted.services.parse().ok());
-    let server = Server { key, address: &address, there };
+    let server = DialledServer { key, address: &address, there };
     let mut recorded = record_server(&home, server, name, &name_for(host, &dialled))?;
     // Recorded first: whoever leaves the question has a name for it all the same.
     if recorded.before.is_none() && name.is_none() && is_address(host) && std::io::stdin().is_terminal() {

@@ -9,12 +9,12 @@ use super::exit::usage;
 use super::{Exit, home, printable, put_json, tell};
 use crate::trust::Services;
 use crate::trust::commands::{Commands, split};
+use crate::trust::last_seen;
 use crate::trust::peers::{Peers, PeersError, checked_root, edit};
-use crate::trust::seen;
 
 /// What to do with the list; nothing: show it.
 #[derive(Debug, Subcommand)]
-pub enum Peer {
+pub enum PeersCommand {
     /// Show the list
     List {
         /// Print one JSON array
@@ -112,16 +112,16 @@ struct Row {
 ///
 /// # Errors
 /// The list is broken, or nobody has that name.
-pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
+pub fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
     let home = home::open()?;
     match what {
         None => list(false)?,
-        Some(Peer::List { json }) => list(*json)?,
-        Some(Peer::Rename { old, new }) => {
+        Some(PeersCommand::List { json }) => list(*json)?,
+        Some(PeersCommand::Rename { old, new }) => {
             edit(&home, |edit| edit.rename(old, new))?;
             tell(&format!("{old} is called {new} now\n"))?;
         }
-        Some(Peer::Allow { name, services, rule }) => {
+        Some(PeersCommand::Allow { name, services, rule }) => {
             let rule = rule.wanted()?;
             let peer = edit(&home, |edit| {
                 edit.change(name, |peer| {
@@ -132,7 +132,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
             })?;
             tell(&format!("{name} may {}\n", printable(&peer.scope())))?;
         }
-        Some(Peer::Root { name, dir }) => {
+        Some(PeersCommand::Root { name, dir }) => {
             let root = checked_root(dir).map_err(PeersError::Refused)?;
             let root = Some(root).filter(|root| !root.is_empty());
             let peer = edit(&home, |edit| {
@@ -143,7 +143,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
             })?;
             tell(&format!("{name} is shown /{}\n", peer.root.unwrap_or_default()))?;
         }
-        Some(Peer::Revoke { name }) => {
+        Some(PeersCommand::Revoke { name }) => {
             let peer = edit(&home, |edit| edit.remove(name))?;
             tell(&format!("{name} is not known here any more ({})\n", peer.fingerprint))?;
         }
@@ -154,7 +154,7 @@ pub fn main(what: Option<&Peer>) -> anyhow::Result<Exit> {
 fn list(json: bool) -> anyhow::Result<()> {
     let home = home::open()?;
     let peers = Peers::load(&home)?;
-    let seen = seen::load(&home)?;
+    let seen = last_seen::load(&home)?;
     let rows = peers.iter().map(|peer| {
         let rule = (peer.commands != Commands::Any).then(|| peer.commands.to_string());
         let (commands, forced) = match peer.commands.clone() {

@@ -48,7 +48,7 @@ const SHOWN_EVERY: u64 = 256;
 /// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
-    form: Form,
+    form: BarForm,
     started: Instant,
     name: String,
     files: u64,
@@ -65,7 +65,7 @@ pub struct Progress {
 }
 
 #[derive(Debug)]
-enum Form {
+enum BarForm {
     None,
     /// A line now and then; when the next is due.
     Lines(Instant),
@@ -78,11 +78,11 @@ impl Progress {
     pub fn new(when: When, quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let form = match when {
-            _ if quiet => Form::None,
-            When::Never => Form::None,
-            When::Auto if !is_terminal => Form::None,
-            When::Always if !is_terminal => Form::Lines(Instant::now()),
-            When::Auto | When::Always => Form::Bar(None),
+            _ if quiet => BarForm::None,
+            When::Never => BarForm::None,
+            When::Auto if !is_terminal => BarForm::None,
+            When::Always if !is_terminal => BarForm::Lines(Instant::now()),
+            When::Auto | When::Always => BarForm::Bar(None),
         };
         Self {
             form,
@@ -130,7 +130,7 @@ impl Progress {
     /// A file of `size` bytes begins, of which so many are there already.
     pub fn begin(&mut self, name: impl FnOnce() -> String, size: u64, there: u64) {
         // Nobody can ask for the name of a file that is through before they hear the answer.
-        if !matches!(self.form, Form::None) || size >= NAMED_LEN_MIN {
+        if !matches!(self.form, BarForm::None) || size >= NAMED_LEN_MIN {
             self.name = printable(&name()).into_owned();
         }
         self.present = (0, 0);
@@ -179,19 +179,19 @@ impl Progress {
             self.say("progress", &self.line());
         }
         let pace = match self.form {
-            Form::Bar(_) if self.started.elapsed() >= BAR_AFTER => self.pace(),
+            BarForm::Bar(_) if self.started.elapsed() >= BAR_AFTER => self.pace(),
             _ => String::new(),
         };
         match &mut self.form {
-            Form::None => {}
-            Form::Lines(next) => {
+            BarForm::None => {}
+            BarForm::Lines(next) => {
                 if Instant::now() >= *next {
                     *next = Instant::now() + LINE_INTERVAL;
                     say("progress", &self.line());
                 }
             }
-            Form::Bar(None) if self.started.elapsed() < BAR_AFTER => {}
-            Form::Bar(bar) => {
+            BarForm::Bar(None) if self.started.elapsed() < BAR_AFTER => {}
+            BarForm::Bar(bar) => {
                 let bar = bar.get_or_insert_with(new_bar);
                 if self.is_all_listed {
                     bar.set_length(self.bytes);
@@ -235,14 +235,14 @@ impl Progress {
     /// Says something above the line.
     pub fn say(&self, program: &str, remark: &str) {
         match &self.form {
-            Form::Bar(Some(bar)) => bar.suspend(|| say(program, remark)),
+            BarForm::Bar(Some(bar)) => bar.suspend(|| say(program, remark)),
             _ => say(program, remark),
         }
     }
 
     /// Takes the line away; what there is to say is said after it.
     pub fn clear(&mut self) {
-        if let Form::Bar(bar) = &mut self.form
+        if let BarForm::Bar(bar) = &mut self.form
             && let Some(bar) = bar.take()
         {
             bar.finish_and_clear();

@@ -8,7 +8,7 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter as _, Helper};
 
 use super::{printable_lines, put_out, standard};
-use crate::wire::Error;
+use crate::error::Error;
 
 /// What came from the person or the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl<H: Helper> Prompt<H> {
     ///
     /// # Errors
     /// The terminal cannot be used.
-    pub fn new(helper: H) -> crate::wire::Result<Self> {
+    pub fn new(helper: H) -> crate::error::Result<Self> {
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Ok(Self { editor: None });
         }
@@ -68,7 +68,7 @@ impl<H: Helper> Prompt<H> {
     ///
     /// # Errors
     /// The terminal or the pipe failed.
-    pub fn read(&mut self, prompt: &str) -> crate::wire::Result<Input> {
+    pub fn read(&mut self, prompt: &str) -> crate::error::Result<Input> {
         let Some(editor) = &mut self.editor else { return read_plain() };
         match editor.readline(prompt) {
             Ok(line) if is_farewell(&line) => Ok(Input::End),
@@ -83,7 +83,7 @@ impl<H: Helper> Prompt<H> {
     ///
     /// # Errors
     /// The terminal cannot do that.
-    pub fn printer(&mut self) -> crate::wire::Result<Above> {
+    pub fn printer(&mut self) -> crate::error::Result<Above> {
         let Some(editor) = &mut self.editor else {
             return Ok(Box::new(|text| {
                 // Whoever read our output has left: the next line of input will notice.
@@ -101,7 +101,7 @@ impl<H: Helper> Prompt<H> {
     }
 }
 
-fn read_plain() -> crate::wire::Result<Input> {
+fn read_plain() -> crate::error::Result<Input> {
     super::closed::check_input()?;
     let line = standard::read_line().map_err(Error::ours("standard input"))?;
     if line.is_empty() {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::exit::usage;
-use super::transfer::Names;
+use super::transfer::NamePair;
 use crate::net::Address;
 use crate::net::address::{Scheme, begins_with_ipv6};
 use crate::trees::glob::means_contents;
@@ -134,7 +134,7 @@ impl FromRemote {
     }
 }
 
-impl Names for FromRemote {
+impl NamePair for FromRemote {
     fn from(&self, path: &[u8]) -> String {
         if let (true, Some(source)) = (self.is_renamed, self.sources.first()) {
             return source.shown();
@@ -182,7 +182,7 @@ impl ToRemote {
     }
 }
 
-impl Names for ToRemote {
+impl NamePair for ToRemote {
     fn from(&self, path: &[u8]) -> String {
         let (top, rest) = split_top(path);
         let is_top = |source: &&OsString| Path::new(source).file_name().map(OsStr::as_bytes) == Some(top);
@@ -229,7 +229,7 @@ impl Between {
     }
 }
 
-impl Names for Between {
+impl NamePair for Between {
     fn from(&self, path: &[u8]) -> String {
         self.from.from(path)
     }

@@ -13,7 +13,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, raise};
 
-use crate::line::LineSender;
+use crate::connection::ConnectionSender;
 use crate::net::stream::{Control, WeakControl};
 use crate::wire::Message;
 
@@ -160,7 +160,7 @@ impl Forwarding {
     /// # Errors
     /// The handlers could not be installed.
     pub fn start(
-        sender: LineSender,
+        sender: ConnectionSender,
         control: Control,
         kill_after: Duration,
         message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
@@ -195,7 +195,7 @@ pub const fn is_interrupt(signal: i32) -> bool {
 
 fn forward(
     call: &Arc<ForwardedCall>,
-    sender: &LineSender,
+    sender: &ConnectionSender,
     (signal, kill_after): (i32, Duration),
     message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
 ) {
@@ -352,9 +352,9 @@ impl Interruption {
     ///
     /// # Errors
     /// A signal has come.
-    pub fn check(&self) -> crate::wire::Result<()> {
+    pub fn check(&self) -> crate::error::Result<()> {
         if self.has_come() {
-            return Err(crate::wire::Error::ours("interrupted")(std::io::Error::other("nothing half is left behind")));
+            return Err(crate::error::Error::ours("interrupted")(std::io::Error::other("nothing half is left behind")));
         }
         Ok(())
     }

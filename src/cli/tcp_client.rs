@@ -6,14 +6,14 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use super::args::{Reach, Talk, duration, size};
+use super::args::{ConnectArgs, OutputArgs, duration, size};
 use super::chat::Chat;
 use super::exit::usage;
-use super::session::Session;
-use super::{Exit, chat, connect, echo, home, pair, tell, wires};
+use super::shell::Shell;
+use super::{Exit, chat, connect, echo, home, pair, tell, tutorial};
 use crate::net::Address;
 use crate::text::Encoding;
-use crate::wire::tutorial::Wire;
+use crate::tutorial::codec::Wire;
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "tcp-client";
@@ -54,17 +54,17 @@ struct PromptArgs {
     #[arg(long, exclusive = true)]
     known_hosts: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectArgs,
     #[command(flatten)]
-    talk: Talk,
+    talk: OutputArgs,
     #[command(flatten)]
-    bare: BareArgs,
+    bare: TutorialArgs,
 }
 
 /// How to talk to one of the tutorials' servers.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The tutorials' wires")]
-pub struct BareArgs {
+pub struct TutorialArgs {
     /// Send each line as a bare request to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     pub wire: Option<Wire>,
@@ -98,9 +98,9 @@ enum Command {
         #[arg(short, long, default_value = "64", value_name = "SIZE", value_parser = size)]
         size: u64,
         #[command(flatten)]
-        reach: Reach,
+        reach: ConnectArgs,
         #[command(flatten)]
-        talk: Talk,
+        talk: OutputArgs,
     },
     /// Introduce this machine to a server, with the code that tcp-server pair shows there
     Pair {
@@ -110,9 +110,9 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
-        reach: Reach,
+        reach: ConnectArgs,
         #[command(flatten)]
-        talk: Talk,
+        talk: OutputArgs,
     },
     /// Talk in a room
     Chat {
@@ -125,9 +125,9 @@ enum Command {
         #[arg(short, long, env = "LANDLINE_NICK")]
         nick: Option<String>,
         #[command(flatten)]
-        reach: Reach,
+        reach: ConnectArgs,
         #[command(flatten)]
-        talk: Talk,
+        talk: OutputArgs,
     },
 }
 
@@ -177,11 +177,11 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             }
             let host = host.as_ref().ok_or_else(|| usage("name a HOST, for example: tcp-client localhost"))?;
             if let Some(wire) = bare.wire {
-                return wires::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);
+                return tutorial::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);
             }
             let (to, reach, said) = (host.clone(), reach.clone(), talk.clone());
             let open = Box::new(move || connect::line(PROGRAM, &to, &reach, &said));
-            Session::new(open, host, talk)?.run()
+            Shell::new(open, host, talk)?.run()
         }
     }
 }

@@ -15,26 +15,26 @@ use super::args::{DEFAULT_PORT, at_least_one, duration, rate, size};
 use super::exit::usage;
 use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
-use super::peers::Peer;
+use super::peers::PeersCommand;
 use super::{Exit, home, pair, peers, printable, say, signals, standard, tell};
 use crate::audit::Audit;
-use crate::bare::{Bare, Console, OutputPolicy, REPLY_MAX_LEAST, Reply};
-use crate::exec::tree::nets;
-use crate::limits::{CommandCaps, RUNNING_MAX};
+use crate::exec::descendants::nets;
+use crate::fs::root::Root;
 use crate::net::Address;
 use crate::net::address::Scheme;
 use crate::net::gate::{Caps, raise_descriptor_limit};
 use crate::net::listen::Listener;
-use crate::root::Root;
 use crate::server::{Config, Server, accept_on_all};
+use crate::slots::{CommandCaps, RUNNING_MAX};
 use crate::text::Encoding;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::offer::OFFER_TIME_MAX;
 use crate::trust::policy::Power;
-use crate::trust::running::{Running, running};
+use crate::trust::servers::{RunningServer, running};
 use crate::trust::{Service, Services};
-use crate::wire::tutorial::Wire;
+use crate::tutorial::codec::Wire;
+use crate::tutorial::{Console, OutputPolicy, REPLY_MAX_LEAST, Tutorial, TutorialReply};
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "tcp-server";
@@ -61,7 +61,7 @@ enum Command {
     /// Show, rename, narrow and revoke the machines that are known here
     Peers {
         #[command(subcommand)]
-        what: Option<Peer>,
+        what: Option<PeersCommand>,
     },
     /// Print this user's fingerprint, for somebody who compares it
     Identity,
@@ -134,7 +134,7 @@ struct ServeArgs {
     #[command(flatten)]
     exec: ExecArgs,
     #[command(flatten)]
-    tutorial: Tutorial,
+    tutorial: TutorialArgs,
 }
 
 /// What commands may take.
@@ -181,7 +181,7 @@ impl ExecArgs {
 /// A tutorial's wire beside our own frames, on the same port.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The tutorials' wires")]
-struct Tutorial {
+struct TutorialArgs {
     /// Also take bare requests, and frame replies so: raw, len, json, ack, size, close
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
@@ -395,9 +395,9 @@ fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
     root.guarding(&home).with_context(|| format!("the home directory {}", home.display()))
 }
 
-fn announce(home: &Home, listeners: &[Listener]) -> anyhow::Result<Running> {
+fn announce(home: &Home, listeners: &[Listener]) -> anyhow::Result<RunningServer> {
     let addresses: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
-    Ok(Running::announce(home, &addresses)?)
+    Ok(RunningServer::announce(home, &addresses)?)
 }
 
 /// Serves nothing but pairings, for as long as `wait` waits; it is told where.
@@ -529,8 +529,8 @@ fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()
     Ok(())
 }
 
-impl Tutorial {
-    fn bare(&self) -> anyhow::Result<Option<Bare>> {
+impl TutorialArgs {
+    fn bare(&self) -> anyhow::Result<Option<Tutorial>> {
         let Some(wire) = self.wire else { return Ok(None) };
         let default = if wire.carries_files() { ReplyKind::Files } else { ReplyKind::Echo };
         let kind = self.reply.unwrap_or(default);
@@ -545,19 +545,19 @@ impl Tutorial {
             return Err(usage(format!("--reply-max begins at {REPLY_MAX_LEAST}")));
         }
         let reply = match kind {
-            ReplyKind::Print => Reply::Print,
-            ReplyKind::Echo => Reply::Echo(self.prefix.clone()),
-            ReplyKind::Upper => Reply::Upper,
-            ReplyKind::Fixed => Reply::Fixed { text: self.text.clone(), bye: self.bye.clone() },
-            ReplyKind::Talk => Reply::Talk,
-            ReplyKind::Exec => Reply::Exec(match self.output {
+            ReplyKind::Print => TutorialReply::Print,
+            ReplyKind::Echo => TutorialReply::Echo(self.prefix.clone()),
+            ReplyKind::Upper => TutorialReply::Upper,
+            ReplyKind::Fixed => TutorialReply::Fixed { text: self.text.clone(), bye: self.bye.clone() },
+            ReplyKind::Talk => TutorialReply::Talk,
+            ReplyKind::Exec => TutorialReply::Exec(match self.output {
                 Output::Merged => OutputPolicy::Merged,
                 Output::StderrFirst => OutputPolicy::StderrFirst,
                 Output::Stdout => OutputPolicy::Stdout,
             }),
-            ReplyKind::Files => Reply::Files,
+            ReplyKind::Files => TutorialReply::Files,
         };
-        Ok(Some(Bare { wire, reply, reply_max, encoding: self.encoding, console: Arc::new(Terminal::default()) }))
+        Ok(Some(Tutorial { wire, reply, reply_max, encoding: self.encoding, console: Arc::new(Terminal::default()) }))
     }
 }
 

@@ -14,22 +14,22 @@ use super::exit::usage;
 use super::progress::{Progress, When};
 use super::signals::Interruption;
 use super::{Exit, human, printable, put_json, tell};
-use crate::line::Line;
+use crate::connection::Connection;
+use crate::error::{Error, Refusal};
 use crate::session::millis;
 use crate::text::without_bom;
+use crate::trees::data::{DataOptions, Pace};
 use crate::trees::delta::Delta;
 use crate::trees::filter::{Chosen, Filter, Selection};
 use crate::trees::first::FIRST_WINS;
-use crate::trees::outlet::{Out, Pace};
 use crate::trees::pack::Compress;
-use crate::trees::share::LINES_MAX;
-use crate::trees::{Deed, Event, Keeping, Tally};
-use crate::wire::error::{Error, Refusal};
+use crate::trees::shard::CONNECTIONS_MAX;
+use crate::trees::{Change, Tally, TreeEvent, WriteOptions};
 
 /// What is copied, and how.
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
 #[derive(Debug, Clone, Args)]
-pub struct Copy {
+pub struct CopyArgs {
     /// Directories too, with all that is in them; with a slash behind its name, what is in it
     #[arg(short, long)]
     pub recursive: bool,
@@ -81,7 +81,7 @@ pub struct Copy {
     #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = rate)]
     pub bwlimit: Option<u64>,
     /// With -r: move a tree over N lines at once, which over a long distance carry more than one; not with --delete
-    #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(LINES_MAX)))]
+    #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub lines: u32,
     /// When nothing moves for so long, neither in nor out, the line counts as lost; 0: wait without limit
     #[arg(long, env = "LANDLINE_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = duration)]
@@ -92,10 +92,10 @@ pub struct Copy {
     pub retry: Option<Duration>,
 }
 
-impl Copy {
+impl CopyArgs {
     /// How a target is to write.
-    pub const fn keeping(&self) -> Keeping {
-        Keeping {
+    pub const fn keeping(&self) -> WriteOptions {
+        WriteOptions {
             preserve: !self.no_preserve,
             sync: !self.no_sync,
             resume: !self.no_resume,
@@ -108,9 +108,9 @@ impl Copy {
     }
 
     /// How a source sends over one line.
-    pub fn out(&self) -> Out {
+    pub fn out(&self) -> DataOptions {
         let lines = self.lines().try_into().unwrap_or(1);
-        Out { bwlimit: self.bwlimit.map(|all| all / lines), compress: self.compress }
+        DataOptions { bwlimit: self.bwlimit.map(|all| all / lines), compress: self.compress }
     }
 
     /// What goes through a pipe, at the rate that was asked for.
@@ -138,7 +138,7 @@ impl Copy {
     ///
     /// # Errors
     /// It is larger than what may.
-    pub fn check_size(&self, size: u64) -> crate::wire::Result<()> {
+    pub fn check_size(&self, size: u64) -> crate::error::Result<()> {
         match self.max_size {
             Some(max) if size > max => {
                 let text = format!("{size} bytes or more, over --max-size");
@@ -152,7 +152,7 @@ impl Copy {
     ///
     /// # Errors
     /// The line is gone.
-    pub fn limit_stalls(&self, line: &Line) -> anyhow::Result<()> {
+    pub fn limit_stalls(&self, line: &Connection) -> anyhow::Result<()> {
         let limit = (!self.stall_timeout.is_zero()).then_some(self.stall_timeout);
         Ok(line.set_stall(limit).map_err(Error::from)?)
     }
@@ -230,7 +230,7 @@ pub struct Show {
 }
 
 /// Both names of a file, as a person writes them.
-pub trait Names {
+pub trait NamePair {
     /// Where the file at `path` of the tree comes from.
     fn from(&self, path: &[u8]) -> String;
     /// Where it goes.
@@ -297,9 +297,9 @@ pub const RESULTS_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Tells people and scripts how the files of one run fare.
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 #[derive(Debug)]
-pub struct Teller {
+pub struct Reporter {
     program: &'static str,
-    form: Form,
+    form: ReportForm,
     quiet: bool,
     verbose: bool,
     dry_run: bool,
@@ -329,7 +329,7 @@ pub struct Teller {
 
 /// What was told before a first attempt.
 #[derive(Debug, Clone, Copy)]
-struct Before {
+struct FirstAttempt {
     tally: Tally,
     met: u64,
     results: usize,
@@ -337,19 +337,19 @@ struct Before {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum ReportForm {
     Text,
     Json,
     JsonStream,
 }
 
-impl Teller {
+impl Reporter {
     /// A teller for one run.
-    pub fn new(program: &'static str, talk: &super::args::Talk, show: &Show) -> Self {
+    pub fn new(program: &'static str, talk: &super::args::OutputArgs, show: &Show) -> Self {
         let form = match (talk.json, show.json_stream) {
-            (true, _) => Form::Json,
-            (_, true) => Form::JsonStream,
-            _ => Form::Text,
+            (true, _) => ReportForm::Json,
+            (_, true) => ReportForm::JsonStream,
+            _ => ReportForm::Text,
         };
         Self {
             program,
@@ -392,56 +392,56 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn event(&mut self, event: Event<'_>, names: &mut dyn Names) -> crate::wire::Result<()> {
-        if matches!(event, Event::Unchanged(_)) && self.arrived_before > 0 {
+    pub fn event(&mut self, event: TreeEvent<'_>, names: &mut dyn NamePair) -> crate::error::Result<()> {
+        if matches!(event, TreeEvent::Unchanged(_)) && self.arrived_before > 0 {
             self.arrived_before -= 1;
         } else {
             self.tally.count(&event);
         }
         match event {
-            Event::Placed { path, name } => names.placed(path, name),
-            Event::Listed(size) => self.progress.listed(size),
-            Event::ListedAll => self.progress.listed_all(),
-            Event::Unchanged(size) => self.progress.done_without(size),
-            Event::Begins { path, size, offset } => {
+            TreeEvent::Placed { path, name } => names.placed(path, name),
+            TreeEvent::Listed(size) => self.progress.listed(size),
+            TreeEvent::ListedAll => self.progress.listed_all(),
+            TreeEvent::Unchanged(size) => self.progress.done_without(size),
+            TreeEvent::Begins { path, size, offset } => {
                 self.progress.begin(|| names.from(path), size, offset);
-                if self.form == Form::JsonStream {
+                if self.form == ReportForm::JsonStream {
                     let (from, to) = (names.from(path), names.to(path));
                     put_json(&serde_json::json!(
                         { "event": "start", "from": from, "to": to, "size": size, "offset": offset }
                     ))?;
                 }
             }
-            Event::Moved(bytes) => self.progress.moved(bytes),
-            Event::Works(bytes) => self.progress.works(bytes),
-            Event::Saves(_) => {}
-            Event::Skims(bytes) | Event::Reuses(bytes) => self.progress.skimmed(bytes),
-            Event::Done { path, size } => {
+            TreeEvent::Moved(bytes) => self.progress.moved(bytes),
+            TreeEvent::Works(bytes) => self.progress.works(bytes),
+            TreeEvent::Saves(_) => {}
+            TreeEvent::Skims(bytes) | TreeEvent::Reuses(bytes) => self.progress.skimmed(bytes),
+            TreeEvent::Done { path, size } => {
                 self.progress.done();
                 self.done(|| (names.from(path), names.to(path)), size)?;
             }
-            Event::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
+            TreeEvent::Failed { path, why } => self.failed_file((names.from(path), names.to(path)), why)?,
             // The directory's failure was told; each of what is in it would say the same.
-            Event::FailedWithDir { path, why } => {
+            TreeEvent::FailedWithDir { path, why } => {
                 let (from, to) = (names.from(path), names.to(path));
                 self.add(Done { event: None, from, to, bytes: 0, error: Some(why.message.clone()) })?;
             }
-            Event::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
-            Event::Skipped { path, why, has_met } => self.skipped(&names.from(path), why, has_met)?,
-            Event::Mends { path, why } => {
+            TreeEvent::Did { deed, path, .. } => self.deed(deed, &names.from(path), &names.to(path))?,
+            TreeEvent::Skipped { path, why, has_met } => self.skipped(&names.from(path), why, has_met)?,
+            TreeEvent::Mends { path, why } => {
                 let from = names.from(path);
-                if self.form == Form::JsonStream {
+                if self.form == ReportForm::JsonStream {
                     put_json(&serde_json::json!({ "event": "mends", "from": from, "why": why }))?;
                 }
                 if !self.quiet {
                     self.say(&format!("{}: {why}; they come again", printable(&from)));
                 }
             }
-            Event::Grew { path } => self.grew(&names.from(path))?,
-            Event::Again { path, why } => {
+            TreeEvent::Grew { path } => self.grew(&names.from(path))?,
+            TreeEvent::Again { path, why } => {
                 self.progress.again();
                 let from = names.from(path);
-                if self.form == Form::JsonStream {
+                if self.form == ReportForm::JsonStream {
                     put_json(&serde_json::json!({ "event": "again", "from": from, "why": why }))?;
                 }
                 if !self.quiet {
@@ -452,8 +452,8 @@ impl Teller {
         Ok(())
     }
 
-    fn skipped(&mut self, from: &str, why: &str, has_met: bool) -> crate::wire::Result<()> {
-        if self.form == Form::JsonStream {
+    fn skipped(&mut self, from: &str, why: &str, has_met: bool) -> crate::error::Result<()> {
+        if self.form == ReportForm::JsonStream {
             put_json(&serde_json::json!({ "event": "skipped", "from": from, "why": why }))?;
         }
         self.met += u64::from(has_met);
@@ -469,14 +469,14 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn met_alone(&mut self, from: &str) -> crate::wire::Result<()> {
+    pub fn met_alone(&mut self, from: &str) -> crate::error::Result<()> {
         self.tally.skipped += 1;
         self.skipped(from, FIRST_WINS, true)
     }
 
     /// A file became longer while it was read.
-    fn grew(&mut self, from: &str) -> crate::wire::Result<()> {
-        if self.form == Form::JsonStream {
+    fn grew(&mut self, from: &str) -> crate::error::Result<()> {
+        if self.form == ReportForm::JsonStream {
             put_json(&serde_json::json!({ "event": "grew", "from": from }))?;
         }
         if !self.quiet {
@@ -487,27 +487,27 @@ impl Teller {
     }
 
     /// Something was done beside copying, or would be.
-    fn deed(&mut self, deed: Deed, from: &str, to: &str) -> crate::wire::Result<()> {
+    fn deed(&mut self, deed: Change, from: &str, to: &str) -> crate::error::Result<()> {
         let (verb, event) = match deed {
-            Deed::Copied => ("copy", "copied"),
-            Deed::Made => ("make", "made"),
-            Deed::Linked => ("link", "linked"),
-            Deed::Removed => ("remove", "removed"),
+            Change::Copied => ("copy", "copied"),
+            Change::Made => ("make", "made"),
+            Change::Linked => ("link", "linked"),
+            Change::Removed => ("remove", "removed"),
         };
         match self.form {
-            Form::JsonStream => {
+            ReportForm::JsonStream => {
                 put_json(&serde_json::json!({ "event": event, "from": from, "to": to, "dry_run": self.dry_run }))
             }
             // What a dry run says is what it is for.
-            Form::Text if self.dry_run && deed == Deed::Copied => {
+            ReportForm::Text if self.dry_run && deed == Change::Copied => {
                 tell(&format!("would {verb} {} -> {}\n", printable(from), printable(to)))
             }
-            Form::Text if self.dry_run => tell(&format!("would {verb} {}\n", printable(to))),
-            Form::Text if self.verbose => {
+            ReportForm::Text if self.dry_run => tell(&format!("would {verb} {}\n", printable(to))),
+            ReportForm::Text if self.verbose => {
                 self.say(&format!("{event} {}", printable(to)));
                 Ok(())
             }
-            Form::Text | Form::Json => Ok(()),
+            ReportForm::Text | ReportForm::Json => Ok(()),
         }
     }
 
@@ -515,15 +515,15 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn done_alone(&mut self, from: &str, to: &str, bytes: u64) -> crate::wire::Result<()> {
+    pub fn done_alone(&mut self, from: &str, to: &str, bytes: u64) -> crate::error::Result<()> {
         self.tally.files += 1;
         self.tally.bytes += bytes;
         self.tally.moved += bytes;
         self.done(|| (from.to_owned(), to.to_owned()), bytes)
     }
 
-    fn done(&mut self, names: impl FnOnce() -> (String, String), bytes: u64) -> crate::wire::Result<()> {
-        if !self.verbose && self.form == Form::Text {
+    fn done(&mut self, names: impl FnOnce() -> (String, String), bytes: u64) -> crate::error::Result<()> {
+        if !self.verbose && self.form == ReportForm::Text {
             if self.for_person && self.tally.files <= 1 {
                 self.last = names().0;
             }
@@ -537,7 +537,7 @@ impl Teller {
         self.add(Done { event: None, from, to, bytes, error: None })
     }
 
-    fn failed_file(&mut self, (from, to): (String, String), why: &Refusal) -> crate::wire::Result<()> {
+    fn failed_file(&mut self, (from, to): (String, String), why: &Refusal) -> crate::error::Result<()> {
         let text = if why.message.starts_with(&format!("{from}: ")) {
             why.message.clone()
         } else {
@@ -554,7 +554,7 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn failed(&mut self, from: &str, to: &str, error: &anyhow::Error) -> crate::wire::Result<()> {
+    pub fn failed(&mut self, from: &str, to: &str, error: &anyhow::Error) -> crate::error::Result<()> {
         let text = format!("{error:#}");
         self.tally.failed += 1;
         self.say(&format!("{}: {}", printable(from), printable(&text)));
@@ -565,13 +565,13 @@ impl Teller {
     }
 
     /// Attempts begin.
-    const fn begin(&mut self) -> Before {
+    const fn begin(&mut self) -> FirstAttempt {
         self.arrived_before = 0;
-        Before { tally: self.tally, met: self.met, results: self.results.len(), exit: self.exit }
+        FirstAttempt { tally: self.tally, met: self.met, results: self.results.len(), exit: self.exit }
     }
 
     /// A line was lost, and another is tried after `wait`. What arrived counts; all else is met again.
-    fn retrying(&mut self, error: &anyhow::Error, wait: Duration, before: &Before) {
+    fn retrying(&mut self, error: &anyhow::Error, wait: Duration, before: &FirstAttempt) {
         if !self.quiet {
             let text = format!("{}; connecting again in {} s", printable(&format!("{error:#}")), wait.as_secs());
             self.say(&text);
@@ -611,18 +611,18 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn interrupted(mut self, left: &str) -> crate::wire::Result<Exit> {
+    pub fn interrupted(mut self, left: &str) -> crate::error::Result<Exit> {
         self.say(&format!("interrupted; {left}"));
         self.exit = Exit::Interrupted;
         self.finish()
     }
 
-    fn add(&mut self, mut done: Done) -> crate::wire::Result<()> {
-        if self.form == Form::JsonStream {
+    fn add(&mut self, mut done: Done) -> crate::error::Result<()> {
+        if self.form == ReportForm::JsonStream {
             done.event = Some(if done.error.is_some() { "failed" } else { "done" });
             return put_json(&done);
         }
-        if self.form == Form::Json && (done.error.is_some() || self.results.len() < RESULTS_MAX) {
+        if self.form == ReportForm::Json && (done.error.is_some() || self.results.len() < RESULTS_MAX) {
             let len = done.from.len() + done.to.len() + done.error.as_ref().map_or(0, String::len) + size_of::<Done>();
             if self.results_len + len > RESULTS_LEN_MAX {
                 self.results_left_out += 1;
@@ -638,10 +638,10 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn finish(mut self) -> crate::wire::Result<Exit> {
+    pub fn finish(mut self) -> crate::error::Result<Exit> {
         self.progress.clear();
         let Tally { files, bytes, unchanged, failed, skipped, removed, reused, saved, .. } = self.tally;
-        if self.form == Form::Text {
+        if self.form == ReportForm::Text {
             let count = files + unchanged + failed + skipped + removed;
             if (count, files) == (1, 1) && self.says_one() {
                 return Ok(self.exit);
@@ -695,7 +695,7 @@ impl Teller {
     /// How it ended, for a program.
     fn summary(&self) -> Summary<'_> {
         let Tally { files, bytes, moved, unchanged, failed, skipped, removed, reused, saved } = self.tally;
-        let is_stream = self.form == Form::JsonStream;
+        let is_stream = self.form == ReportForm::JsonStream;
         Summary {
             event: is_stream.then_some("summary"),
             host: self.host.as_deref(),
@@ -722,11 +722,11 @@ impl Teller {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn finish_host(mut self, ended: Ended) -> crate::wire::Result<(Exit, Option<serde_json::Value>)> {
+    pub fn finish_host(mut self, ended: TransferEnd) -> crate::error::Result<(Exit, Option<serde_json::Value>)> {
         if ended.is_interrupted() {
             self.exit = Exit::Interrupted;
         }
-        if self.form != Form::Json {
+        if self.form != ReportForm::Json {
             return Ok((self.finish()?, None));
         }
         let summary = serde_json::to_value(self.summary()).map_err(|error| Error::ours("JSON")(error.into()))?;
@@ -755,14 +755,14 @@ pub const GO_ON: &str = "to go on where it was, run the same command again";
 
 /// How a transfer ended that was not given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum TransferEnd {
     /// What happened was told.
     Told,
     /// A signal came.
     Interrupted,
 }
 
-impl Ended {
+impl TransferEnd {
     /// Whether nothing more is to be begun.
     pub const fn is_interrupted(self) -> bool {
         matches!(self, Self::Interrupted)
@@ -775,19 +775,19 @@ impl Ended {
 /// # Errors
 /// Standard output is closed.
 pub fn with_retries(
-    teller: &mut Teller,
-    (copy, interruption): (&Copy, &Interruption),
+    teller: &mut Reporter,
+    (copy, interruption): (&CopyArgs, &Interruption),
     (from, to): (&str, &str),
-    mut attempt: impl FnMut(&mut Teller) -> anyhow::Result<()>,
-) -> anyhow::Result<Ended> {
+    mut attempt: impl FnMut(&mut Reporter) -> anyhow::Result<()>,
+) -> anyhow::Result<TransferEnd> {
     let mut retries = Retries::new(copy);
     let begun = teller.begin();
     loop {
         let before = teller.tally.moved;
         let error = match attempt(teller) {
-            Ok(()) => return Ok(Ended::Told),
+            Ok(()) => return Ok(TransferEnd::Told),
             // What was whole by then is kept, and was said to be.
-            Err(_) if interruption.has_come() => return Ok(Ended::Interrupted),
+            Err(_) if interruption.has_come() => return Ok(TransferEnd::Interrupted),
             Err(error) if super::is_closed_stdout(&error) => return Err(error),
             Err(error) => error,
         };
@@ -796,16 +796,16 @@ pub fn with_retries(
         }
         let Some(wait) = retries.next(&error) else {
             teller.failed(from, to, &error)?;
-            if matches!(error.downcast_ref(), Some(Error::LineLost(_))) {
+            if matches!(error.downcast_ref(), Some(Error::ConnectionLost(_))) {
                 teller.remark(&format!("{GO_ON}, or with --retry"));
             }
-            return Ok(Ended::Told);
+            return Ok(TransferEnd::Told);
         };
         teller.retrying(&error, wait, &begun);
         let until = Instant::now() + wait;
         while Instant::now() < until {
             if interruption.has_come() {
-                return Ok(Ended::Interrupted);
+                return Ok(TransferEnd::Interrupted);
             }
             std::thread::sleep(WAIT_STEP);
         }
@@ -827,7 +827,7 @@ pub struct Retries {
 
 impl Retries {
     /// As many as `copy` says.
-    pub const fn new(copy: &Copy) -> Self {
+    pub const fn new(copy: &CopyArgs) -> Self {
         Self { limit: copy.retry, wait: Duration::from_secs(1), since: None }
     }
 

@@ -15,7 +15,7 @@ use clap::{Args as ArgGroup, Parser, Subcommand};
 
 use super::{Exit, args, say};
 use crate::net::Address;
-use crate::udp::{Client, ClientError, Codec};
+use crate::udp::{ClientError, Codec, UdpClient};
 
 const PROGRAM: &str = "udp-echo";
 
@@ -50,7 +50,7 @@ enum Command {
 
 /// Whom to ask.
 #[derive(Debug, Clone, ArgGroup)]
-struct Reach {
+struct UdpConnectArgs {
     #[arg(value_name = "HOST", help = "HOST, HOST:PORT, [::1]:7000, unix:/path, or a name from config.toml")]
     host: Address,
     /// Port to use where HOST names none
@@ -58,7 +58,7 @@ struct Reach {
     port: u16,
 }
 
-impl Reach {
+impl UdpConnectArgs {
     /// Whom a name from `config.toml` or of a known peer means.
     fn address(&self) -> Result<Address> {
         super::connect::address(&self.host, self.port)
@@ -67,7 +67,7 @@ impl Reach {
 
 /// How long to wait for a reply.
 #[derive(Debug, Clone, ArgGroup)]
-struct Patience {
+struct WaitArgs {
     /// How long to wait for each reply
     #[arg(long, env = "LANDLINE_UDP_TIMEOUT", default_value = "1s", value_name = "DURATION", value_parser = args::duration)]
     timeout: Duration,
@@ -95,7 +95,7 @@ pub fn main(args: Args) -> Result<Exit> {
 }
 
 /// What `-v` says first.
-fn say_both_ends(client: &Client) {
+fn say_both_ends(client: &UdpClient) {
     let own = client.local().map_or_else(|error| format!("unknown: {error}"), |own| own.to_string());
     say(PROGRAM, &format!("from {own} to {}", client.peer()));
 }

@@ -1,6 +1,6 @@
 //! `fput --list-parts` and `--clean-parts`: this user's unfinished copies on a server.
 
-use super::args::{Reach, Talk};
+use super::args::{ConnectArgs, OutputArgs};
 use super::remote::Remote;
 use super::{Exit, connect, human, printable, put_json, say, tell};
 use crate::trees::unfinished::{Unfinished, call_parts};
@@ -9,7 +9,12 @@ use crate::trees::unfinished::{Unfinished, call_parts};
 ///
 /// # Errors
 /// The server cannot be reached or refuses, or standard output is closed.
-pub fn main(program: &str, remote: &Remote, clean: bool, (reach, talk): (&Reach, &Talk)) -> anyhow::Result<Exit> {
+pub fn main(
+    program: &str,
+    remote: &Remote,
+    clean: bool,
+    (reach, talk): (&ConnectArgs, &OutputArgs),
+) -> anyhow::Result<Exit> {
     let mut line = connect::line(program, &remote.address, reach, talk)?;
     let found = call_parts(&mut line, remote.path.as_encoded_bytes(), clean)?;
     line.close();

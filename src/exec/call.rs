@@ -13,10 +13,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::process::Work;
 use super::{KILL_AFTER, PIECE_LEN, STDIN_CREDIT};
-use crate::line::{Line, LineReceiver};
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, LineLost, Refusal, Result};
-use crate::wire::message::{Held, Message, Outcome, Stream, Terms};
+use crate::connection::{Connection, ConnectionReceiver};
+use crate::error::{ConnectionLost, Error, Refusal, Result};
+use crate::wire::channel::unexpected;
+use crate::wire::message::{Channel, ExecOptions, Message, Outcome, OutputHolder};
 
 /// What is typed is read in pieces of so many bytes,
 const KEYS_LEN: usize = 4 * 1024;
@@ -37,7 +37,7 @@ pub struct Call<'c> {
     /// `NAME=VALUE` for its environment.
     pub variables: &'c [OsString],
     /// Its deadline, and what else was agreed; how many variables there are is filled in.
-    pub terms: Terms,
+    pub terms: ExecOptions,
     /// The modes of the terminal on this side, as [`modes`](super::modes) has them, where it gets one.
     pub modes: Option<&'c [u8]>,
     /// What it reads; `None`: nothing.
@@ -55,7 +55,7 @@ impl<'c> Call<'c> {
             path: None,
             place: None,
             variables: &[],
-            terms: Terms::default(),
+            terms: ExecOptions::default(),
             modes: None,
             stdin: None,
             typed: None,
@@ -67,7 +67,7 @@ impl<'c> Call<'c> {
         let (form, body) = self.work.to_body(self.variables);
         let variables = u32::try_from(self.variables.len()).unwrap_or(u32::MAX);
         let (path, place) = (self.path.map(Into::into), self.place.map(Into::into));
-        let (terms, modes) = (Terms { variables, ..self.terms }, self.modes.map(Into::into));
+        let (terms, modes) = (ExecOptions { variables, ..self.terms }, self.modes.map(Into::into));
         (Message::Exec { form, path, place, terms, modes }, body)
     }
 }
@@ -77,31 +77,35 @@ pub type Typed<'t> = dyn Fn(&[u8]) -> Vec<u8> + Sync + 't;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct CommandEnd {
     /// How.
     pub outcome: Outcome<'static>,
     /// Where it ran, under the server's root.
     pub path: Option<Vec<u8>>,
     /// What has outlived it and still holds its output.
-    pub held: Option<Held<'static>>,
+    pub held: Option<OutputHolder<'static>>,
 }
 
-impl Ended {
+impl CommandEnd {
     /// What the server says of the end.
-    pub(super) fn of(outcome: Outcome<'_>, path: Option<Cow<'_, [u8]>>, held: Option<Held<'_>>) -> Self {
-        Self { outcome: outcome.into_owned(), path: path.map(Cow::into_owned), held: held.map(Held::into_owned) }
+    pub(super) fn of(outcome: Outcome<'_>, path: Option<Cow<'_, [u8]>>, held: Option<OutputHolder<'_>>) -> Self {
+        Self {
+            outcome: outcome.into_owned(),
+            path: path.map(Cow::into_owned),
+            held: held.map(OutputHolder::into_owned),
+        }
     }
 }
 
 /// Takes what a command writes: which stream, which bytes.
-pub type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>;
+pub type OutputSink<'o> = &'o mut dyn FnMut(Channel, &[u8]) -> Result<()>;
 
 /// Runs a command and gives its output to `output` as it comes; returns how it ended.
 ///
 /// # Errors
 /// The server refused (then nothing ran), `output` failed (then the command was ended), or the line
 /// was lost (then its fate is unknown here; the server ends it).
-pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result<Ended> {
+pub fn call_exec(line: &mut Connection, call: &Call<'_>, output: OutputSink<'_>) -> Result<CommandEnd> {
     let (request, body) = call.request();
     line.sender().queue(&request, &body)?;
     if call.stdin.is_none() {
@@ -141,7 +145,7 @@ pub fn call_exec(line: &mut Line, call: &Call<'_>, output: Output<'_>) -> Result
         // Whatever came: the next request has a limit of its own, or none.
         let reset = clock.map_or(Ok(()), |_| receiver.stream().set_timeout(None));
         let ended = ended.and_then(|ended| reset.map(|()| ended).map_err(Error::from));
-        if matches!(ended, Err(Error::LineLost(_))) {
+        if matches!(ended, Err(Error::ConnectionLost(_))) {
             // Whoever still writes to it would wait for as long as it takes nothing.
             control.stop();
         }
@@ -160,7 +164,7 @@ struct Clock {
 
 impl Clock {
     /// `None`: it may run for any time.
-    fn of(terms: &Terms) -> Option<Self> {
+    fn of(terms: &ExecOptions) -> Option<Self> {
         let limit = Duration::from_millis(terms.timeout_ms?);
         let grace = terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
         let deadline = Instant::now().checked_add(limit)?.checked_add(grace)?;
@@ -174,10 +178,10 @@ impl Clock {
 
     fn explain(self, error: Error) -> Error {
         match error {
-            Error::LineLost(LineLost::TimedOut(_)) => {
+            Error::ConnectionLost(ConnectionLost::TimedOut(_)) => {
                 let limit = self.limit;
                 let text = format!("the server is silent, {ANSWER_TIME_MAX:?} after the command's {limit:?} were up");
-                LineLost::TimedOut(text).into()
+                ConnectionLost::TimedOut(text).into()
             }
             other => other,
         }
@@ -187,9 +191,9 @@ impl Clock {
 /// Gives a `data` frame's body to `output`. Once that has failed nobody wants the rest: then the turn is ended, and with it
 /// the command, and what still comes is passed over.
 pub(super) fn pass_on(
-    receiver: &mut LineReceiver,
-    (stream, piece): (Stream, &mut [u8]),
-    (output, failed): (Output<'_>, &mut Option<Error>),
+    receiver: &mut ConnectionReceiver,
+    (stream, piece): (Channel, &mut [u8]),
+    (output, failed): (OutputSink<'_>, &mut Option<Error>),
     end: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
     loop {
@@ -206,11 +210,11 @@ pub(super) fn pass_on(
 
 /// Reads until the server has said `end`, and says so too: then the turn is over on both sides.
 fn listen(
-    receiver: &mut LineReceiver,
+    receiver: &mut ConnectionReceiver,
     end: &dyn Fn() -> Result<()>,
     (window, clock): (&Window, Option<Clock>),
-    output: Output<'_>,
-) -> Result<Ended> {
+    output: OutputSink<'_>,
+) -> Result<CommandEnd> {
     let mut ended = None;
     let mut failed = None;
     let mut piece = vec![0; PIECE_LEN];
@@ -221,7 +225,7 @@ fn listen(
         match receiver.expect("the command's outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), end)?,
             Message::Credit { bytes } => window.widen(bytes),
-            Message::Outcome { outcome, path, held } => ended = Some(Ended::of(outcome, path, held)),
+            Message::Outcome { outcome, path, held } => ended = Some(CommandEnd::of(outcome, path, held)),
             Message::Error { code, message } => {
                 // Refused before it ran: the server discards up to our `end`.
                 let refusal = Refusal::new(code, message);
@@ -231,14 +235,14 @@ fn listen(
                 return Err(failed.unwrap_or_else(|| refusal.into()));
             }
             Message::End { .. } => break,
-            other => return Err(out_of_turn(&other, "output or outcome")),
+            other => return Err(unexpected(&other, "output or outcome")),
         }
     }
     if let Some(error) = failed {
         return Err(error);
     }
     end()?;
-    ended.ok_or_else(|| LineLost::Closed { wanted: "the command's outcome" }.into())
+    ended.ok_or_else(|| ConnectionLost::Closed { wanted: "the command's outcome" }.into())
 }
 
 /// Sends stdin against credit until its end, or until the command has ended.
@@ -334,7 +338,7 @@ impl Window {
             let Some(room) = self.wait() else { break };
             let (piece, behind) = rest.split_at(rest.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
             self.narrow(piece.len());
-            send(&Message::Data { stream: Stream::Main }, piece)?;
+            send(&Message::Data { stream: Channel::Main }, piece)?;
             rest = behind;
         }
         Ok(())
@@ -396,15 +400,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::error::ErrorCode;
     use crate::net::Stream as Socket;
-    use crate::wire::error::ErrorCode;
 
     #[test]
     fn a_commands_time_limit_ends_with_it_also_if_it_was_refused() {
         let (here, there) = UnixStream::pair().unwrap();
         let socket = here.try_clone().unwrap();
         let server = thread::spawn(move || {
-            let mut line = Line::await_hello(Socket::from(there), &[], None).unwrap().unwrap();
+            let mut line = Connection::await_hello(Socket::from(there), &[], None).unwrap().unwrap();
             line.welcome("test", &["exec"]).unwrap();
             while !matches!(line.recv().unwrap().unwrap(), Message::Exec { .. }) {}
             let refusal = Message::Error { code: ErrorCode::NotAllowed, message: "no".into() };
@@ -412,10 +416,10 @@ mod tests {
             while !matches!(line.recv().unwrap().unwrap(), Message::End { .. }) {}
             line.close();
         });
-        let mut line = Line::open(Socket::from(here), "test").unwrap();
+        let mut line = Connection::open(Socket::from(here), "test").unwrap();
         line.greeting().unwrap();
         let work = Work::Shell("true".into());
-        let terms = Terms { timeout_ms: Some(60_000), ..Terms::default() };
+        let terms = ExecOptions { timeout_ms: Some(60_000), ..ExecOptions::default() };
         let refused = call_exec(&mut line, &Call { terms, ..Call::of(&work) }, &mut |_, _| Ok(()));
         assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
         assert_eq!(socket.read_timeout().unwrap(), None);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::tree::Tree;
+use super::descendants::Descendants;
 
 /// With these one ends a command.
 const ENDS: [Signal; 5] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::KILL, Signal::TERM];
@@ -23,14 +23,14 @@ pub struct Ending {
 #[derive(Debug)]
 struct State {
     /// `None`: it is over.
-    tree: Option<Arc<Tree>>,
+    tree: Option<Arc<Descendants>>,
     is_ending: bool,
     was_signalled: bool,
 }
 
 impl Ending {
     /// For all that a command has started. Once `is_hurried` is set, whatever time its client has asked for is over soon.
-    pub fn new(tree: Arc<Tree>, is_hurried: Arc<AtomicBool>) -> Self {
+    pub fn new(tree: Arc<Descendants>, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
             is_hurried,
             state: Mutex::new(State { tree: Some(tree), is_ending: false, was_signalled: false }),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-use super::tree::MARKER_NAME;
+use super::descendants::MARKER_NAME;
 
 /// What is passed on of the server's own environment, if it is there: nothing that is the server's business alone.
 pub const PASSED: [&str; 4] = ["PATH", "HOME", "USER", "LANG"];

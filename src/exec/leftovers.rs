@@ -13,10 +13,10 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::PIECE_LEN;
-use super::tree::processes;
+use super::descendants::processes;
 use crate::net::listen::STACK_LEN;
 use crate::trust::Owner;
-use crate::wire::message::Held;
+use crate::wire::message::OutputHolder;
 
 /// Commands of one peer whose output is read on after their end. What is left by one more is closed; guests without a key count
 /// as one peer.
@@ -63,7 +63,7 @@ impl Leftovers {
     }
 
     /// Takes the reading ends of a command's outputs after its end. What still holds them, if anything does.
-    pub fn take(&self, owner: Option<Owner>, pipes: [Option<File>; 2]) -> Option<Held<'static>> {
+    pub fn take(&self, owner: Option<Owner>, pipes: [Option<File>; 2]) -> Option<OutputHolder<'static>> {
         let pipes: Vec<File> = pipes.into_iter().flatten().filter(is_held).collect();
         if pipes.is_empty() {
             return None;
@@ -73,7 +73,7 @@ impl Leftovers {
         let pid = holder.as_ref().and_then(|(pid, _)| u32::try_from(*pid).ok());
         let name = holder.map(|(_, name)| name).unwrap_or_default();
         tracing::info!(name, pid, closed = is_closed, "a command has ended, and something holds its output");
-        Some(Held { name: name.into(), pid, is_closed })
+        Some(OutputHolder { name: name.into(), pid, is_closed })
     }
 
     /// `false`: there is no room for it, and it was closed.

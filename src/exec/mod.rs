@@ -13,6 +13,7 @@
 //! directory between commands, [`jobs`] commands without a client.
 
 pub mod call;
+pub mod descendants;
 pub mod ending;
 pub mod environment;
 pub mod jobs;
@@ -25,13 +26,12 @@ pub mod rules;
 pub mod running;
 pub mod serve;
 pub mod terminal;
-pub mod tree;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use call::{Call, Ended, Output, call_exec};
-pub use serve::{Request, serve_exec};
+pub use call::{Call, CommandEnd, OutputSink, call_exec};
+pub use serve::{ExecRequest, serve_exec};
 
 use jobs::Jobs;
 use leftovers::Leftovers;
@@ -40,7 +40,7 @@ use terminal::Terminals;
 
 /// What outlives a line.
 #[derive(Debug, Clone, Copy)]
-pub struct Shared<'s> {
+pub struct ExecState<'s> {
     /// The peers' places.
     pub places: &'s Places,
     /// Their detached commands.

@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 use super::environment::check_name;
 use super::process::split_words;
 use super::{COMMAND_LEN_MAX, VARIABLES_MAX};
-use crate::line::Line;
-use crate::root::RootPath;
+use crate::connection::Connection;
+use crate::error::{ErrorCode, Refusal, Result};
+use crate::fs::root::RootPath;
 use crate::session::Session;
 use crate::trust::Owner;
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{ErrorCode, Refusal, Result};
+use crate::wire::channel::unexpected;
 use crate::wire::message::Message;
 
 /// How long a place is kept after its last use, where its owner does not say.
@@ -41,7 +41,7 @@ const NAME_LEN_MAX: usize = 64;
 
 /// One place, a line of JSON on the wire and with `--list-places --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct PlaceEntry {
     /// Its name.
     pub place: String,
     /// Where it is, under the server's root.
@@ -53,14 +53,14 @@ pub struct Listed {
 }
 
 #[derive(Debug)]
-struct Place {
+struct StoredPlace {
     path: RootPath,
     variables: Vec<OsString>,
     ttl: Duration,
     used: Instant,
 }
 
-impl Place {
+impl StoredPlace {
     fn rest(&self) -> Duration {
         self.ttl.saturating_sub(self.used.elapsed())
     }
@@ -81,7 +81,7 @@ impl Place {
 
 /// All peers' places.
 #[derive(Debug, Default)]
-pub struct Places(Mutex<HashMap<Owner, HashMap<String, Place>>>);
+pub struct Places(Mutex<HashMap<Owner, HashMap<String, StoredPlace>>>);
 
 impl Places {
     /// Where a place is, and its variables; it counts as used.
@@ -105,9 +105,9 @@ impl Places {
         self.lock().retain(|owner, _| may_stay(owner));
     }
 
-    fn list(&self, owner: &Owner) -> Vec<Listed> {
+    fn list(&self, owner: &Owner) -> Vec<PlaceEntry> {
         let all = self.lock();
-        let listed = all.get(owner).into_iter().flatten().map(|(name, place)| Listed {
+        let listed = all.get(owner).into_iter().flatten().map(|(name, place)| PlaceEntry {
             place: name.clone(),
             path: place.path.to_string(),
             variables: place.variables.iter().map(|variable| name_of(variable)).collect(),
@@ -119,7 +119,7 @@ impl Places {
     }
 
     /// All places, but those whose time is up.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, HashMap<String, Place>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, HashMap<String, StoredPlace>>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for places in all.values_mut() {
             places.retain(|_, place| !place.rest().is_zero());
@@ -134,7 +134,7 @@ fn name_of(variable: &OsStr) -> String {
     variable.to_string_lossy().split('=').next().unwrap_or_default().to_owned()
 }
 
-fn unknown(name: &str, places: &HashMap<String, Place>) -> Refusal {
+fn unknown(name: &str, places: &HashMap<String, StoredPlace>) -> Refusal {
     let mut names: Vec<&str> = places.keys().map(String::as_str).collect();
     names.sort_unstable();
     let others = if names.is_empty() { String::new() } else { format!(", but {}", names.join(", ")) };
@@ -155,7 +155,7 @@ fn check(name: &str) -> Result<(), Refusal> {
 
 /// What is to be changed of a place; nothing: it is only looked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Change<'c> {
+pub struct PlaceChange<'c> {
     /// Move it there, from where it is.
     pub path: Option<&'c [u8]>,
     /// Keep it so long after its last use; 0: forget it.
@@ -169,7 +169,7 @@ pub struct Change<'c> {
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_place(
-    line: &mut Line,
+    line: &mut Connection,
     session: &mut Session,
     places: &Places,
     name: &str,
@@ -207,9 +207,12 @@ pub fn serve_place(
             let text = format!("you have {PLACES_MAX} places here, which is the most; --place-ttl 0 forgets one");
             return Err(Refusal::new(ErrorCode::Busy, text).into());
         }
-        Entry::Vacant(vacant) => {
-            vacant.insert(Place { path: moved.clone(), variables: Vec::new(), ttl: TTL_DEFAULT, used: Instant::now() })
-        }
+        Entry::Vacant(vacant) => vacant.insert(StoredPlace {
+            path: moved.clone(),
+            variables: Vec::new(),
+            ttl: TTL_DEFAULT,
+            used: Instant::now(),
+        }),
         Entry::Occupied(occupied) => occupied.into_mut(),
     };
     let before = place.variables.clone();
@@ -228,7 +231,7 @@ pub fn serve_place(
     say_path(line, session, &moved)
 }
 
-fn say_path(line: &mut Line, session: &mut Session, path: &RootPath) -> Result<()> {
+fn say_path(line: &mut Connection, session: &mut Session, path: &RootPath) -> Result<()> {
     session.report.outcome = Some(path.to_string());
     line.sender().send(&Message::Cwd { path: path.to_wire().into() }, &[])
 }
@@ -237,7 +240,7 @@ fn say_path(line: &mut Line, session: &mut Session, path: &RootPath) -> Result<(
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_places(line: &mut Line, session: &Session, places: &Places) -> Result<()> {
+pub fn serve_places(line: &mut Connection, session: &Session, places: &Places) -> Result<()> {
     let listed = places.list(&session.owner()?);
     line.send_listing(&listed)
 }
@@ -246,7 +249,7 @@ pub fn serve_places(line: &mut Line, session: &Session, places: &Places) -> Resu
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_place(line: &mut Line, name: &str, change: Change<'_>) -> Result<Vec<u8>> {
+pub fn call_place(line: &mut Connection, name: &str, change: PlaceChange<'_>) -> Result<Vec<u8>> {
     let body: Vec<u8> =
         change.variables.iter().flat_map(|variable| variable.as_bytes().iter().copied().chain([0])).collect();
     let variables = u32::try_from(change.variables.len()).unwrap_or(u32::MAX);
@@ -254,7 +257,7 @@ pub fn call_place(line: &mut Line, name: &str, change: Change<'_>) -> Result<Vec
     line.sender().send(&Message::Place { place: name.into(), path, ttl_ms, variables }, &body)?;
     match line.answer_or_refusal("cwd")? {
         Message::Cwd { path } => Ok(path.into_owned()),
-        other => Err(out_of_turn(&other, "cwd")),
+        other => Err(unexpected(&other, "cwd")),
     }
 }
 
@@ -262,7 +265,7 @@ pub fn call_place(line: &mut Line, name: &str, change: Change<'_>) -> Result<Vec
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_places(line: &mut Line) -> Result<Vec<Listed>> {
+pub fn call_places(line: &mut Connection) -> Result<Vec<PlaceEntry>> {
     line.sender().send(&Message::Places, &[])?;
     line.listing()
 }
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn a_place_keeps_the_last_value_of_each_variable() {
         let mut place =
-            Place { path: RootPath::default(), variables: Vec::new(), ttl: TTL_DEFAULT, used: Instant::now() };
+            StoredPlace { path: RootPath::default(), variables: Vec::new(), ttl: TTL_DEFAULT, used: Instant::now() };
         for variable in ["A=1", "B=2", "A=3=4", "AB=5", "B", "C"] {
             place.set(variable.into());
         }
@@ -285,7 +288,7 @@ mod tests {
     #[test]
     fn a_place_whose_time_is_up_is_gone_and_nobody_sees_those_of_others() {
         let places = Places::default();
-        let place = |ttl| Place { path: RootPath::default(), variables: Vec::new(), ttl, used: Instant::now() };
+        let place = |ttl| StoredPlace { path: RootPath::default(), variables: Vec::new(), ttl, used: Instant::now() };
         let other = Owner::Key(crate::trust::identity::Fingerprint::of_spki(b"other"));
         places
             .0

@@ -18,13 +18,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 
+use super::descendants::{Descendants, KillScope};
 use super::environment::{Environment, login_shell};
 use super::terminal::{self, Terminal};
-use super::tree::{Reach, Tree};
-use crate::limits::CommandSlot;
-use crate::root::RootPath;
+use crate::fs::root::RootPath;
+use crate::slots::CommandSlot;
 use crate::trust::commands::joined;
-use crate::wire::message::{Form, Outcome, Size};
+use crate::wire::message::{CommandForm, Outcome, TerminalSize};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +56,14 @@ impl Work {
     ///
     /// # Errors
     /// It is empty, or its NULs are not where they belong.
-    pub fn from_body(form: Form, variables: u32, body: &[u8]) -> Result<(Vec<OsString>, Self), BadWork> {
+    pub fn from_body(form: CommandForm, variables: u32, body: &[u8]) -> Result<(Vec<OsString>, Self), BadWork> {
         let (before, rest) = split_words(variables, body)?;
         let work = match form {
-            Form::Shell if rest.is_empty() => return Err(BadWork::Empty),
-            Form::Shell | Form::Login if rest.contains(&0) => return Err(BadWork::Nul),
-            Form::Shell => Self::Shell(OsStr::from_bytes(rest).to_owned()),
-            Form::Login => Self::Login(OsStr::from_bytes(rest).to_owned()),
-            Form::Argv => {
+            CommandForm::Shell if rest.is_empty() => return Err(BadWork::Empty),
+            CommandForm::Shell | CommandForm::Login if rest.contains(&0) => return Err(BadWork::Nul),
+            CommandForm::Shell => Self::Shell(OsStr::from_bytes(rest).to_owned()),
+            CommandForm::Login => Self::Login(OsStr::from_bytes(rest).to_owned()),
+            CommandForm::Argv => {
                 let words = match rest.strip_suffix(&[0]) {
                     Some(words) => words,
                     None if rest.is_empty() => return Err(BadWork::Empty),
@@ -81,7 +81,7 @@ impl Work {
     }
 
     /// The body of `exec` for this, with these variables.
-    pub fn to_body(&self, variables: &[OsString]) -> (Form, Vec<u8>) {
+    pub fn to_body(&self, variables: &[OsString]) -> (CommandForm, Vec<u8>) {
         let ended = |words: &[OsString]| -> Vec<u8> {
             words.iter().flat_map(|word| word.as_bytes().iter().copied().chain([0])).collect()
         };
@@ -89,15 +89,15 @@ impl Work {
         match self {
             Self::Shell(command) => {
                 body.extend_from_slice(command.as_bytes());
-                (Form::Shell, body)
+                (CommandForm::Shell, body)
             }
             Self::Login(command) => {
                 body.extend_from_slice(command.as_bytes());
-                (Form::Login, body)
+                (CommandForm::Login, body)
             }
             Self::Argv(argv) => {
                 body.extend(ended(argv));
-                (Form::Argv, body)
+                (CommandForm::Argv, body)
             }
         }
     }
@@ -121,10 +121,10 @@ impl Work {
         }
     }
 
-    fn reach(&self, streams: Streams<'_>) -> Reach {
+    fn reach(&self, streams: Streams<'_>) -> KillScope {
         match (self, streams) {
-            (Self::Login(command), Streams::Terminal(..)) if command.is_empty() => Reach::Terminal,
-            _ => Reach::Everybody,
+            (Self::Login(command), Streams::Terminal(..)) if command.is_empty() => KillScope::Terminal,
+            _ => KillScope::Everybody,
         }
     }
 
@@ -245,7 +245,7 @@ pub enum Streams<'m> {
     /// No stdin; stdout and stderr apart.
     ApartWithoutInput,
     /// All of them are one terminal, of this size and with these modes.
-    Terminal(Size, &'m [u8]),
+    Terminal(TerminalSize, &'m [u8]),
 }
 
 impl Streams<'_> {
@@ -262,7 +262,7 @@ impl Streams<'_> {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    tree: Arc<Tree>,
+    tree: Arc<Descendants>,
     exit: OwnedFd,
     merged: Option<File>,
     /// Where a terminal's keys go.
@@ -304,7 +304,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams<'_>, environment: &Environ
         terminal::apart(move || command.spawn())?
     };
     let leader = Pid::from_child(&child);
-    let tree = Tree::new((leader, work.reach(streams)), environment.marker.clone(), terminal.clone());
+    let tree = Descendants::new((leader, work.reach(streams)), environment.marker.clone(), terminal.clone());
     let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {
@@ -334,7 +334,7 @@ impl Process {
     }
 
     /// All that it starts.
-    pub const fn tree(&self) -> &Arc<Tree> {
+    pub const fn tree(&self) -> &Arc<Descendants> {
         &self.tree
     }
 
@@ -544,11 +544,11 @@ mod tests {
             }
         }
         for (form, body, why) in [
-            (Form::Shell, &b""[..], BadWork::Empty),
-            (Form::Shell, b"a\0b", BadWork::Nul),
-            (Form::Argv, b"", BadWork::Empty),
-            (Form::Argv, b"\0", BadWork::Empty),
-            (Form::Argv, b"ls", BadWork::Unended),
+            (CommandForm::Shell, &b""[..], BadWork::Empty),
+            (CommandForm::Shell, b"a\0b", BadWork::Nul),
+            (CommandForm::Argv, b"", BadWork::Empty),
+            (CommandForm::Argv, b"\0", BadWork::Empty),
+            (CommandForm::Argv, b"ls", BadWork::Unended),
         ] {
             assert_eq!(Work::from_body(form, 0, body), Err(why), "{form:?} {body:?}");
         }
@@ -557,7 +557,7 @@ mod tests {
     #[test]
     fn a_process_starts_in_its_directory_and_says_how_it_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let cwd = crate::root::Root::open_own_dir(dir.path()).unwrap();
+        let cwd = crate::fs::root::Root::open_own_dir(dir.path()).unwrap();
         let begin = |work: &Work| start(work, &cwd, Streams::ApartWithoutInput, &Environment::of("somebody"));
         let run = |script: &str| begin(&Work::Shell(script.into())).unwrap().wait().unwrap();
         assert_eq!(run("echo x > here; exit 7"), Outcome::Exited(7));
@@ -572,8 +572,8 @@ mod tests {
     #[test]
     fn a_terminal_has_the_modes_that_were_sent_before_its_command_starts() {
         let dir = tempfile::tempdir().unwrap();
-        let cwd = crate::root::Root::open_own_dir(dir.path()).unwrap();
-        let streams = Streams::Terminal(Size { columns: 80, rows: 24 }, &[5, 0, 0, 0, 0x1a, 0]);
+        let cwd = crate::fs::root::Root::open_own_dir(dir.path()).unwrap();
+        let streams = Streams::Terminal(TerminalSize { columns: 80, rows: 24 }, &[5, 0, 0, 0, 0x1a, 0]);
         let work = Work::Shell("stty -a > modes; read word".into());
         let process = start(&work, &cwd, streams, &Environment::of("somebody")).unwrap();
         assert_eq!(process.terminal().unwrap().end_of_input(), Some(0x1a));

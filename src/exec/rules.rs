@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use super::environment::Environment;
 use super::process::Work;
-use crate::root::RootPath;
+use crate::error::Refusal;
+use crate::fs::root::RootPath;
 use crate::session::Session;
-use crate::trust::commands::{Asked, Verdict};
-use crate::wire::error::Refusal;
+use crate::trust::commands::{CommandRequest, Verdict};
 
 /// What runs for `session`'s peer when it asks for `work` with these variables in `cwd`. Where that
 /// is something else, the environment and the log say what was asked for.
@@ -23,7 +23,7 @@ pub fn decide(
 ) -> Result<Work, Refusal> {
     let argv = if let Work::Argv(argv) = &work { Some(argv.as_slice()) } else { None };
     let shown = work.shown();
-    let asked = Asked { argv, shown: &shown, variables, cwd };
+    let asked = CommandRequest { argv, shown: &shown, variables, cwd };
     match session.commands.decide(&session.peer, &asked)? {
         Verdict::AsAsked => Ok(work),
         Verdict::Instead(argv) => {

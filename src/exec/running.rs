@@ -13,8 +13,8 @@ use super::ending::Ending;
 use super::process::{Process, exits_within};
 use super::rate::Throttle;
 use super::{KILL_AFTER, LINGER, PIECE_LEN};
-use crate::wire::error::{Error, Result};
-use crate::wire::message::{Outcome, Stream, Terms};
+use crate::error::{Error, Result};
+use crate::wire::message::{Channel, ExecOptions, Outcome};
 
 /// What is left of a command that was ended (at its deadline, by its client's signal) may still write for so long after
 /// the last byte,
@@ -44,7 +44,7 @@ pub struct Running {
 
 impl Running {
     /// It has just been started; see [`Ending::new`].
-    pub fn new(process: &Process, terms: &Terms, is_hurried: Arc<AtomicBool>) -> Self {
+    pub fn new(process: &Process, terms: &ExecOptions, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
             ending: Ending::new(Arc::clone(process.tree()), is_hurried),
             kill_after: terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis),
@@ -126,7 +126,7 @@ pub fn pump(
     process: &Process,
     outputs: [Option<File>; 2],
     command: &Running,
-    take: &mut dyn FnMut(Stream, &[u8]) -> Result<()>,
+    take: &mut dyn FnMut(Channel, &[u8]) -> Result<()>,
 ) -> Pumped {
     let [mut stdout, mut stderr] = outputs;
     let exits = |wait| exits_within(process.exit_fd(), wait);
@@ -150,7 +150,7 @@ pub fn pump(
             drain = Some(Drain { last: Instant::now(), len: 0 });
         }
         for (pipe, is_ready, stream) in
-            [(&mut stdout, ready.stdout, Stream::Main), (&mut stderr, ready.stderr, Stream::Stderr)]
+            [(&mut stdout, ready.stdout, Channel::Main), (&mut stderr, ready.stderr, Channel::Stderr)]
         {
             if !is_ready {
                 continue;

@@ -21,29 +21,29 @@ use super::places::Places;
 use super::process::{Process, Ready, Streams, Work, could_not_start, exits_within, permitted_signal, start};
 use super::running::{Running, lost, pump};
 use super::terminal::Terminal;
-use super::{COMMAND_LEN_MAX, KILL_AFTER, STDIN_CREDIT, Shared, VARIABLES_MAX, jobs, rules};
-use crate::line::{Line, LineReceiver, LineSender};
+use super::{COMMAND_LEN_MAX, ExecState, KILL_AFTER, STDIN_CREDIT, VARIABLES_MAX, jobs, rules};
+use crate::connection::{Connection, ConnectionReceiver, ConnectionSender};
+use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
+use crate::fs::root::RootPath;
 use crate::net::listen::STACK_LEN;
-use crate::root::RootPath;
 use crate::session::Session;
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Form, Held, Message, Outcome, Terms};
+use crate::wire::channel::unexpected;
+use crate::wire::message::{CommandForm, ExecOptions, Message, Outcome, OutputHolder};
 
 /// Threads that a command needs beside its line's own.
 const THREADS: usize = 2;
 
 /// What a client asks for, its command aside.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'r> {
+pub struct ExecRequest<'r> {
     /// How the body is to be read.
-    pub form: Form,
+    pub form: CommandForm,
     /// Where to run it, from where the session or the place stands.
     pub path: Option<&'r [u8]>,
     /// The place whose directory and variables it gets.
     pub place: Option<&'r str>,
     /// What else was asked.
-    pub terms: Terms,
+    pub terms: ExecOptions,
     /// The modes of its client's terminal.
     pub modes: Option<&'r [u8]>,
 }
@@ -52,7 +52,12 @@ pub struct Request<'r> {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed; the command's own failures are its outcome.
-pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, request: Request<'_>) -> Result<()> {
+pub fn serve_exec(
+    line: &mut Connection,
+    session: &mut Session,
+    shared: ExecState<'_>,
+    request: ExecRequest<'_>,
+) -> Result<()> {
     let body = line.receiver().body(COMMAND_LEN_MAX)?;
     let command = prepare(session, shared.places, request, &body)?;
     let terms = request.terms;
@@ -65,8 +70,8 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
     let slot = session.take_slot()?;
     session.log_begin("exec");
     let streams = match terms {
-        Terms { terminal: Some(size), .. } => Streams::Terminal(size, request.modes.unwrap_or_default()),
-        Terms { merged: true, .. } => Streams::Together,
+        ExecOptions { terminal: Some(size), .. } => Streams::Terminal(size, request.modes.unwrap_or_default()),
+        ExecOptions { merged: true, .. } => Streams::Together,
         _ => Streams::Apart,
     };
     let outcome = match start(&command.work, &command.cwd, streams, &command.environment) {
@@ -88,8 +93,8 @@ pub fn serve_exec(line: &mut Line, session: &mut Session, shared: Shared<'_>, re
 }
 
 /// Everything that is asked before a command is started.
-fn prepare(session: &mut Session, places: &Places, request: Request<'_>, body: &[u8]) -> Result<Ready> {
-    let Request { form, path, place, terms, .. } = request;
+fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, body: &[u8]) -> Result<Ready> {
+    let ExecRequest { form, path, place, terms, .. } = request;
     let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
     if terms.variables > VARIABLES_MAX {
         return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", terms.variables)).into());
@@ -114,9 +119,9 @@ fn prepare(session: &mut Session, places: &Places, request: Request<'_>, body: &
 }
 
 fn run(
-    line: &mut Line,
+    line: &mut Connection,
     mut process: Process,
-    (terms, is_cut): (Terms, &Arc<AtomicBool>),
+    (terms, is_cut): (ExecOptions, &Arc<AtomicBool>),
     (path, leave): (&RootPath, &Leave<'_>),
 ) -> Result<Outcome<'static>> {
     let control = line.control().clone();
@@ -172,7 +177,7 @@ fn run(
         let Ok(pumping) = pumping else { return Err(busy().into()) };
         let heard =
             listen(receiver, pieces, &credit, &Reached { ending: &command.ending, terminal: terminal.as_deref() });
-        if matches!(heard, Err(Error::LineLost(_))) {
+        if matches!(heard, Err(Error::ConnectionLost(_))) {
             // The client is gone, and whoever still writes to it would wait for its stall limit.
             control.stop();
         }
@@ -185,7 +190,8 @@ fn run(
             // It broke the protocol and would be told, but takes nothing of what it is sent.
             control.stop();
         }
-        let outcome = pumping.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
+        let outcome =
+            pumping.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "the output's end" }.into()));
         heard.and(outcome)
     })
 }
@@ -197,7 +203,12 @@ struct Reached<'r> {
 }
 
 /// Reads what the client says until it says `end`; returns early only if the line is lost.
-fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU32, to: &Reached<'_>) -> Result<()> {
+fn listen(
+    receiver: &mut ConnectionReceiver,
+    pieces: Sender<Vec<u8>>,
+    credit: &AtomicU32,
+    to: &Reached<'_>,
+) -> Result<()> {
     let mut pieces = Some(pieces);
     loop {
         match receiver.expect("end") {
@@ -227,7 +238,7 @@ fn listen(receiver: &mut LineReceiver, pieces: Sender<Vec<u8>>, credit: &AtomicU
                     drop(pieces.send(piece));
                 }
             }
-            Ok(other) => return Err(out_of_turn(&other, "stdin, a signal or end")),
+            Ok(other) => return Err(unexpected(&other, "stdin, a signal or end")),
             // An unknown message in the turn is not ours to answer: its body is skipped.
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
@@ -243,7 +254,7 @@ struct Feed<'f> {
     exit: &'f OwnedFd,
     credit: &'f AtomicU32,
     is_over: &'f AtomicBool,
-    sender: &'f LineSender,
+    sender: &'f ConnectionSender,
 }
 
 impl Feed<'_> {
@@ -293,12 +304,12 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
 }
 
 /// Takes what is left of a command's outputs, and says what holds them.
-type Leave<'l> = dyn Fn([Option<File>; 2]) -> Option<Held<'static>> + Sync + 'l;
+type Leave<'l> = dyn Fn([Option<File>; 2]) -> Option<OutputHolder<'static>> + Sync + 'l;
 
 /// The outcome, what has outlived it, and where it ran; and `end`.
 pub(super) fn say_outcome(
-    sender: &LineSender,
-    (outcome, held): (&Outcome<'_>, Option<Held<'_>>),
+    sender: &ConnectionSender,
+    (outcome, held): (&Outcome<'_>, Option<OutputHolder<'_>>),
     cwd: &RootPath,
 ) -> Result<()> {
     let path = Some(cwd.to_wire().into());

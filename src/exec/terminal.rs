@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcgetpgrp, tcsetattr, tcsetwinsize};
 
 use super::modes;
-use crate::wire::message::Size;
+use crate::wire::message::TerminalSize;
 
 /// A terminal's end is opened first and told a moment later that nobody inherits it: whatever was started in between would
 /// hold somebody else's terminal. So that is kept apart.
@@ -56,7 +56,7 @@ impl Terminal {
     ///
     /// # Errors
     /// As the standard library's `spawn`, or the system has no terminal or descriptor left.
-    pub(super) fn spawn(command: Command, size: Size, modes: &[u8]) -> io::Result<(Child, Self, [File; 2])> {
+    pub(super) fn spawn(command: Command, size: TerminalSize, modes: &[u8]) -> io::Result<(Child, Self, [File; 2])> {
         let (end, others) = open_pair()?;
         let terminal = Self(File::from(OwnedFd::from(end)));
         // Whoever writes to it must not wait for a command that does not read; nor does a read, which waits elsewhere.
@@ -89,7 +89,7 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn resize(&self, Size { columns, rows }: Size) -> io::Result<()> {
+    pub fn resize(&self, TerminalSize { columns, rows }: TerminalSize) -> io::Result<()> {
         Ok(tcsetwinsize(&self.0, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?)
     }
 

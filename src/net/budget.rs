@@ -38,7 +38,7 @@ pub enum Whose {
 
 /// What kind of lines were counted and not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CountedKind {
     /// Connections of strangers, and what they were refused.
     Strangers,
     /// What was done for guests.
@@ -51,7 +51,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwritten {
     /// Of what kind.
-    pub kind: Kind,
+    pub kind: CountedKind,
     /// Whose, as the log calls it.
     pub label: String,
     /// How many lines.
@@ -82,13 +82,13 @@ struct Spent {
     since: Option<Instant>,
     strangers: Crowd,
     guests: Crowd,
-    peers: HashMap<[u8; 32], Lines>,
+    peers: HashMap<[u8; 32], LineCount>,
 }
 
 /// Those who share a limit.
 #[derive(Debug, Default)]
 struct Crowd {
-    by: HashMap<Origin, Lines>,
+    by: HashMap<Origin, LineCount>,
     /// Lines of all of them.
     written: u32,
     /// Lines of those that are not counted by themselves, none of them written.
@@ -96,13 +96,13 @@ struct Crowd {
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct LineCount {
     label: String,
     written: u32,
     unwritten: u64,
 }
 
-impl Lines {
+impl LineCount {
     fn called(label: String) -> Self {
         Self { label, ..Self::default() }
     }
@@ -128,7 +128,7 @@ impl Crowd {
         if self.by.len() >= COUNTED_MAX && !self.by.contains_key(&origin) {
             self.others += 1;
         } else {
-            self.by.entry(origin).or_insert_with(|| Lines::called(label())).count(is_allowed);
+            self.by.entry(origin).or_insert_with(|| LineCount::called(label())).count(is_allowed);
             self.written += u32::from(is_allowed);
         }
         is_allowed
@@ -146,7 +146,7 @@ impl Crowd {
     }
 
     /// What is told of it does not grow with those who come either.
-    fn tell(self, kind: Kind, told: &mut Vec<Unwritten>) {
+    fn tell(self, kind: CountedKind, told: &mut Vec<Unwritten>) {
         let mut unwritten = unwritten(self.by.into_values().map(|lines| (kind, lines)));
         let beyond = unwritten.split_off(unwritten.len().min(TOLD_MAX));
         let rest = self.others + beyond.iter().map(|one| one.count).sum::<u64>();
@@ -160,10 +160,10 @@ impl Crowd {
 /// Addresses that are told of by themselves at the end of an interval, of strangers and of guests.
 const TOLD_MAX: usize = 20;
 
-fn unwritten(lines: impl Iterator<Item = (Kind, Lines)>) -> Vec<Unwritten> {
+fn unwritten(lines: impl Iterator<Item = (CountedKind, LineCount)>) -> Vec<Unwritten> {
     let lines = lines.filter(|(_, lines)| lines.unwritten > 0);
     let mut unwritten: Vec<_> =
-        lines.map(|(kind, Lines { label, unwritten: count, .. })| Unwritten { kind, label, count }).collect();
+        lines.map(|(kind, LineCount { label, unwritten: count, .. })| Unwritten { kind, label, count }).collect();
     unwritten.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.label.cmp(&b.label)));
     unwritten
 }
@@ -184,7 +184,7 @@ impl LogBudget {
             Whose::Address(origin) => spent.strangers.count(origin, label, STRANGER_LIMITS),
             Whose::Guest(origin) => spent.guests.count(origin, label, GUEST_LIMITS),
             Whose::Key(key) => {
-                let lines = spent.peers.entry(key).or_insert_with(|| Lines::called(label()));
+                let lines = spent.peers.entry(key).or_insert_with(|| LineCount::called(label()));
                 let is_allowed = lines.written < PEER_LINES_MAX;
                 lines.count(is_allowed);
                 is_allowed
@@ -229,9 +229,9 @@ impl LogBudget {
         let Spent { strangers, guests, peers, .. } = std::mem::replace(&mut *spent, next);
         drop(spent);
         // Who is known is told by name.
-        let mut told = unwritten(peers.into_iter().map(|(key, lines)| (Kind::Peer(key), lines)));
-        guests.tell(Kind::Guests, &mut told);
-        strangers.tell(Kind::Strangers, &mut told);
+        let mut told = unwritten(peers.into_iter().map(|(key, lines)| (CountedKind::Peer(key), lines)));
+        guests.tell(CountedKind::Guests, &mut told);
+        strangers.tell(CountedKind::Strangers, &mut told);
         told
     }
 
@@ -268,7 +268,7 @@ mod tests {
         budget.forgive(&budget.count_stranger(origin(1)));
         assert_eq!(budget.take_unwritten_at(false, start + NO_TIME), []);
         let told = budget.take_unwritten_at(false, start + LOG_INTERVAL);
-        assert_eq!((told.len(), told[0].count, told[0].kind), (1, 12_345, Kind::Strangers));
+        assert_eq!((told.len(), told[0].count, told[0].kind), (1, 12_345, CountedKind::Strangers));
         assert_eq!(allowed(&budget, address(1), 2, start + LOG_INTERVAL), 2, "the next interval has begun");
         assert_eq!(budget.take_unwritten_at(true, start + LOG_INTERVAL), []);
     }
@@ -324,10 +324,10 @@ mod tests {
         }
         let told = budget.take_unwritten_at(true, now);
         for n in 1..=2 {
-            let peer = told.iter().find(|one| one.kind == Kind::Peer([n; 32])).unwrap();
+            let peer = told.iter().find(|one| one.kind == CountedKind::Peer([n; 32])).unwrap();
             assert_eq!(peer.count, 1_000 - u64::from(PEER_LINES_MAX));
         }
-        let guests: u64 = told.iter().filter(|one| one.kind == Kind::Guests).map(|one| one.count).sum();
+        let guests: u64 = told.iter().filter(|one| one.kind == CountedKind::Guests).map(|one| one.count).sum();
         let counted_by_itself = u64::try_from(COUNTED_MAX).unwrap() - 1;
         assert_eq!(guests, (1_000 - counted_by_itself) * 10, "those beyond the table are told together");
     }

@@ -109,14 +109,14 @@ pub fn descriptor_limit() -> usize {
 pub struct Gate {
     caps: Caps,
     threads: AtomicUsize,
-    inside: Mutex<Inside>,
+    inside: Mutex<Admitted>,
     next_id: AtomicUsize,
     log: LogBudget,
 }
 
 /// Who is inside; the numbers go up, so the smallest is the oldest.
 #[derive(Debug, Default)]
-struct Inside {
+struct Admitted {
     /// Those who are admitted.
     by_origin: HashMap<Origin, usize>,
     newcomers: BTreeMap<usize, (Origin, Control)>,
@@ -145,7 +145,7 @@ pub enum Rank {
 
 /// Why somebody has to stay outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+pub enum TurnedAway {
     /// All places are taken.
     #[error("the server has {0} connections, which is its limit (--max-connections); try again later")]
     Connections(usize),
@@ -196,7 +196,7 @@ impl Gate {
     ///
     /// # Errors
     /// Which cap it would break.
-    pub fn enter(self: &Arc<Self>, origin: Origin, control: Control) -> Result<Place, Full> {
+    pub fn enter(self: &Arc<Self>, origin: Origin, control: Control) -> Result<Ticket, TurnedAway> {
         let threads = self.take_threads(1)?;
         let mut inside = self.inside();
         inside.check_penalty(origin)?;
@@ -205,7 +205,7 @@ impl Gate {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         inside.newcomers.insert(id, (origin, control));
-        Ok(Place { id, origin, rank: Rank::Newcomer, threads })
+        Ok(Ticket { id, origin, rank: Rank::Newcomer, threads })
     }
 
     /// Ends the connection of somebody whom nobody here knows: no descriptor is left, and what guests have asked for may hold
@@ -257,7 +257,7 @@ impl Gate {
         }
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    fn inside(&self) -> MutexGuard<'_, Admitted> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -265,10 +265,10 @@ impl Gate {
     ///
     /// # Errors
     /// There are not so many left.
-    pub fn take_threads(self: &Arc<Self>, count: usize) -> Result<Threads, Full> {
+    pub fn take_threads(self: &Arc<Self>, count: usize) -> Result<Threads, TurnedAway> {
         let before = self.threads.fetch_add(count, Ordering::Relaxed);
         let permit = Threads { gate: Arc::clone(self), count };
-        if before + count > self.caps.threads { Err(Full::Threads(before)) } else { Ok(permit) }
+        if before + count > self.caps.threads { Err(TurnedAway::Threads(before)) } else { Ok(permit) }
     }
 }
 
@@ -285,7 +285,7 @@ impl Drop for Threads {
     }
 }
 
-impl Inside {
+impl Admitted {
     /// Ends the oldest newcomer of the address that has most of them: a flood from one place is paid for
     /// there.
     fn end_a_newcomer(&mut self) {
@@ -322,12 +322,12 @@ impl Inside {
         }
     }
 
-    fn check_penalty(&self, origin: Origin) -> Result<(), Full> {
+    fn check_penalty(&self, origin: Origin) -> Result<(), TurnedAway> {
         let Some(offender) = self.offenders.get(&origin).filter(|offender| offender.failures >= FAILURES_MAX) else {
             return Ok(());
         };
         match PENALTY_TIME.checked_sub(offender.since.elapsed()) {
-            Some(left) => Err(Full::Penalty { failures: offender.failures, left }),
+            Some(left) => Err(TurnedAway::Penalty { failures: offender.failures, left }),
             None => Ok(()),
         }
     }
@@ -335,21 +335,21 @@ impl Inside {
 
 /// A connection's place inside, its thread included; dropping it makes room for the next.
 #[derive(Debug)]
-pub struct Place {
+pub struct Ticket {
     id: usize,
     origin: Origin,
     rank: Rank,
     threads: Threads,
 }
 
-impl Place {
+impl Ticket {
     /// Admits a newcomer that has said who it is. A known peer takes the oldest guest's place if there
     /// is no other, be it of all or of its address: strangers behind the same router keep nobody out.
     /// Once admitted, a place stays what it is.
     ///
     /// # Errors
     /// All places are taken, or this one was given to somebody else meanwhile.
-    pub fn admit(&mut self, rank: Rank) -> Result<(), Full> {
+    pub fn admit(&mut self, rank: Rank) -> Result<(), TurnedAway> {
         if self.rank != Rank::Newcomer || rank == Rank::Newcomer {
             return Ok(());
         }
@@ -358,13 +358,13 @@ impl Place {
         let total = inside.guests.len() + inside.known;
         // Nobody makes way for somebody who is not in any more.
         if !inside.newcomers.contains_key(&self.id) {
-            return Err(Full::MadeWay);
+            return Err(TurnedAway::MadeWay);
         }
         let of_origin = inside.by_origin.get(&self.origin).copied().unwrap_or(0);
         let is_full_for = if of_origin >= gate.caps.per_address {
-            Some((Some(self.origin), Full::PerAddress(of_origin)))
+            Some((Some(self.origin), TurnedAway::PerAddress(of_origin)))
         } else if total >= gate.caps.connections {
-            Some((None, Full::Connections(total)))
+            Some((None, TurnedAway::Connections(total)))
         } else {
             None
         };
@@ -373,7 +373,7 @@ impl Place {
             let oldest = (rank == Rank::Known).then(|| inside.oldest_guest(origin)).flatten();
             inside.evict(oldest.ok_or(full)?);
         }
-        let (origin, control) = inside.newcomers.remove(&self.id).ok_or(Full::MadeWay)?;
+        let (origin, control) = inside.newcomers.remove(&self.id).ok_or(TurnedAway::MadeWay)?;
         *inside.by_origin.entry(origin).or_insert(0) += 1;
         match rank {
             Rank::Known => inside.known += 1,
@@ -395,7 +395,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inside = self.threads.gate.inside();
         match self.rank {
@@ -473,14 +473,14 @@ mod tests {
         };
         let first = enter(here, Rank::Guest).unwrap();
         let _second = enter(here, Rank::Guest).unwrap();
-        assert_eq!(enter(here, Rank::Guest).unwrap_err(), Full::PerAddress(2));
+        assert_eq!(enter(here, Rank::Guest).unwrap_err(), TurnedAway::PerAddress(2));
         let _third = enter(there, Rank::Guest).unwrap();
-        assert_eq!(enter(there, Rank::Guest).unwrap_err(), Full::Connections(3));
+        assert_eq!(enter(there, Rank::Guest).unwrap_err(), TurnedAway::Connections(3));
         drop(first);
         let _fourth = enter(here, Rank::Guest).unwrap();
         let commands = gate.take_threads(2).unwrap();
-        assert_eq!(gate.take_threads(1).unwrap_err(), Full::Threads(5));
-        assert_eq!(enter(there, Rank::Guest).unwrap_err(), Full::Threads(5));
+        assert_eq!(gate.take_threads(1).unwrap_err(), TurnedAway::Threads(5));
+        assert_eq!(enter(there, Rank::Guest).unwrap_err(), TurnedAway::Threads(5));
         drop(commands);
         assert!(gate.take_threads(1).is_ok());
         assert_eq!(gate.connections(), 3);
@@ -501,7 +501,7 @@ mod tests {
         assert!(is_ended(&ends[1]) && !is_ended(&ends[0]) && !is_ended(&ends[2]));
         let _also_known = enter(4, there, Rank::Known).unwrap();
         assert!(is_ended(&ends[2]));
-        assert_eq!(enter(0, there, Rank::Known).unwrap_err(), Full::PerAddress(2));
+        assert_eq!(enter(0, there, Rank::Known).unwrap_err(), TurnedAway::PerAddress(2));
     }
 
     #[test]
@@ -509,14 +509,14 @@ mod tests {
         let gate = Gate::new(CAPS);
         let ends: Vec<_> = (0..=NEWCOMERS_MAX).map(|_| control()).collect();
         let enter = |end: &(Control, UnixStream)| gate.enter(Origin::Local, end.0.clone()).unwrap();
-        let mut places: Vec<Place> = ends.iter().take(NEWCOMERS_MAX).map(enter).collect();
+        let mut places: Vec<Ticket> = ends.iter().take(NEWCOMERS_MAX).map(enter).collect();
         places[0].admit(Rank::Guest).unwrap();
         let one_more = control();
         let _more = enter(&one_more);
         assert!(!ends.iter().any(is_ended), "the admitted one had made room");
         let _last = enter(&ends[NEWCOMERS_MAX]);
         assert!(is_ended(&ends[1]) && !is_ended(&ends[0]) && !is_ended(&ends[2]));
-        assert_eq!(places[1].admit(Rank::Guest).unwrap_err(), Full::MadeWay, "its place is gone");
+        assert_eq!(places[1].admit(Rank::Guest).unwrap_err(), TurnedAway::MadeWay, "its place is gone");
     }
 
     #[test]
@@ -525,7 +525,7 @@ mod tests {
         let quiet = Origin::Network([192, 0, 2, 1].into());
         let ends: Vec<_> = (0..=NEWCOMERS_MAX).map(|_| control()).collect();
         let _first = gate.enter(quiet, ends[0].0.clone()).unwrap();
-        let _flood: Vec<Place> =
+        let _flood: Vec<Ticket> =
             ends.iter().skip(1).map(|end| gate.enter(Origin::Local, end.0.clone()).unwrap()).collect();
         assert!(!is_ended(&ends[0]) && is_ended(&ends[1]) && !is_ended(&ends[2]));
     }
@@ -537,13 +537,13 @@ mod tests {
         let mut places: Vec<_> = ends.iter().map(|end| gate.enter(Origin::Local, end.0.clone()).unwrap()).collect();
         places[0].admit(Rank::Guest).unwrap();
         places[1].admit(Rank::Guest).unwrap();
-        assert_eq!(places[2].admit(Rank::Guest).unwrap_err(), Full::Connections(2));
+        assert_eq!(places[2].admit(Rank::Guest).unwrap_err(), TurnedAway::Connections(2));
         places[3].admit(Rank::Known).unwrap();
         assert!(is_ended(&ends[0]) && !is_ended(&ends[1]));
         places[4].admit(Rank::Known).unwrap();
         assert_eq!(
             places[5].admit(Rank::Known).unwrap_err(),
-            Full::Connections(2),
+            TurnedAway::Connections(2),
             "known peers do not evict each other"
         );
         drop(places);
@@ -560,7 +560,7 @@ mod tests {
         }
         assert_eq!(enter(there), Ok(()));
         gate.note_failure(there, 1);
-        assert!(matches!(enter(there), Err(Full::Penalty { failures: FAILURES_MAX, .. })));
+        assert!(matches!(enter(there), Err(TurnedAway::Penalty { failures: FAILURES_MAX, .. })));
         assert_eq!(enter(Origin::Network([192, 0, 2, 2].into())), Ok(()));
         for own in [
             Origin::Local,

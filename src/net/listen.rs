@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::address::Address;
 use super::budget::Whose;
-use super::gate::{Full, Gate, Place};
+use super::gate::{Gate, Ticket, TurnedAway};
 use super::stream::Stream;
 
 /// Connections the kernel keeps for us while the accept thread is busy; std's 128 overflows when a
@@ -184,7 +184,7 @@ fn bind_reason(error: &io::Error) -> String {
 }
 
 /// What is done with every connection that is let in, on a thread of its own.
-pub type Handler = dyn Fn(Stream, Place) + Send + Sync;
+pub type Handler = dyn Fn(Stream, Ticket) + Send + Sync;
 
 /// Accepts until [`Listener::stop`], a thread per connection; who is beyond the caps is shown the door.
 pub fn accept_loop(listener: &Listener, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) {
@@ -255,7 +255,7 @@ impl Trouble {
 #[derive(Debug)]
 pub struct Door {
     queue: SyncSender<(Stream, Vec<u8>)>,
-    say: fn(Full) -> Vec<u8>,
+    say: fn(TurnedAway) -> Vec<u8>,
 }
 
 impl Door {
@@ -263,7 +263,7 @@ impl Door {
     ///
     /// # Errors
     /// Its thread could not start.
-    pub fn open(most: usize, say: fn(Full) -> Vec<u8>) -> io::Result<Self> {
+    pub fn open(most: usize, say: fn(TurnedAway) -> Vec<u8>) -> io::Result<Self> {
         // Some wait for the thread, the others for their end.
         let most = (most / 2).max(1);
         let (queue, turned_away) = sync_channel(most);
@@ -271,7 +271,7 @@ impl Door {
         Ok(Self { queue, say })
     }
 
-    fn turn_away(&self, stream: Stream, full: Full) {
+    fn turn_away(&self, stream: Stream, full: TurnedAway) {
         let word = (self.say)(full);
         if self.queue.try_send((stream, word)).is_err() {
             tracing::debug!("too many are being turned away: one was closed without a word");

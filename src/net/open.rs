@@ -10,7 +10,7 @@ use super::stream::Control;
 
 /// All open lines of one server.
 #[derive(Debug, Default)]
-pub struct OpenLines {
+pub struct OpenConnections {
     stopping: AtomicBool,
     next_id: AtomicU64,
     lines: Mutex<HashMap<u64, Entry>>,
@@ -32,9 +32,9 @@ impl Entry {
     }
 }
 
-impl OpenLines {
+impl OpenConnections {
     /// Registers a line for as long as the returned value lives.
-    pub fn register(self: &Arc<Self>, control: &Control) -> OpenLine {
+    pub fn register(self: &Arc<Self>, control: &Control) -> OpenConnection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let in_turn = Arc::new(AtomicBool::new(false));
         let is_cut = Arc::new(AtomicBool::new(false));
@@ -45,7 +45,7 @@ impl OpenLines {
         if self.stopping() {
             control.stop_reading();
         }
-        OpenLine { id, lines: Arc::clone(self), in_turn, is_cut }
+        OpenConnection { id, lines: Arc::clone(self), in_turn, is_cut }
     }
 
     /// Whether a stop has begun.
@@ -107,14 +107,14 @@ impl OpenLines {
 
 /// One open line's entry; dropping it takes the line off the list.
 #[derive(Debug)]
-pub struct OpenLine {
+pub struct OpenConnection {
     id: u64,
-    lines: Arc<OpenLines>,
+    lines: Arc<OpenConnections>,
     in_turn: Arc<AtomicBool>,
     is_cut: Arc<AtomicBool>,
 }
 
-impl OpenLine {
+impl OpenConnection {
     /// The line's number in the log.
     pub const fn id(&self) -> u64 {
         self.id
@@ -138,7 +138,7 @@ impl OpenLine {
     }
 }
 
-impl Drop for OpenLine {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.lines.lock().remove(&self.id);
         self.lines.one_left.notify_all();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::socket::{LINGER_LEN_MAX, Socket};
-use super::tls::{self, Credentials, HandshakeError, Incoming, Tls, Verdict};
+use super::tls::{self, Credentials, HandshakeError, Incoming, KeyCheck, Tls};
 
 /// Silence after which the kernel asks whether the other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -132,7 +132,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`HandshakeError`].
-    pub fn connect_tls(self, own: &Credentials, verdict: Verdict, limit: Duration) -> Result<Self, HandshakeError> {
+    pub fn connect_tls(self, own: &Credentials, verdict: KeyCheck, limit: Duration) -> Result<Self, HandshakeError> {
         let (tls, incoming) = tls::connect(&self.socket, own, verdict, limit)?;
         Ok(Self { encrypted: Some(Encrypted { tls: Arc::new(tls), incoming }), ..self })
     }

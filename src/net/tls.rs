@@ -73,7 +73,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Whether the key at the other end (its SPKI in DER: RFC 5280, 4.1.2.7) is the right one.
-pub type Verdict = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub type KeyCheck = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// The text is no key and certificate that belong together.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ impl Credentials {
         &self.spki
     }
 
-    fn client_config(&self, verdict: Verdict) -> Result<ClientConfig, Error> {
+    fn client_config(&self, verdict: KeyCheck) -> Result<ClientConfig, Error> {
         let verifier = Arc::new(KeyOnly { verdict: Some(verdict), provider: Arc::clone(&self.provider) });
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -146,7 +146,7 @@ fn spki_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
 /// Checks that the other end owns the key in its certificate, and asks the verdict about that key.
 /// A server asks nothing here: its policy decides afterwards, so that a refusal can be polite.
 struct KeyOnly {
-    verdict: Option<Verdict>,
+    verdict: Option<KeyCheck>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -407,7 +407,7 @@ pub fn accept(
 pub fn connect(
     socket: &Socket,
     credentials: &Credentials,
-    verdict: Verdict,
+    verdict: KeyCheck,
     limit: Duration,
 ) -> Result<(Tls, Incoming), HandshakeError> {
     let config = credentials.client_config(verdict).map_err(failed)?;

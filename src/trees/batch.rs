@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::part::Verified;
+use crate::fs::part::Verified;
 
 /// Files in a batch; each holds a descriptor, which is what keeps others away from it.
 const FILES_MAX: u64 = 1_000;
@@ -54,7 +54,7 @@ pub struct Whole {
 
 /// What became of one of them.
 #[derive(Debug)]
-pub struct Fate {
+pub struct Committed {
     /// Its number in the listing.
     pub entry: u32,
     /// Its path in the tree.
@@ -94,7 +94,7 @@ impl Batch {
     }
 
     /// Gives all of them their names; `clear` removes what stands in the place of one that [clears](Whole::clears) it.
-    pub fn commit(&mut self, clear: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Vec<Fate> {
+    pub fn commit(&mut self, clear: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Vec<Committed> {
         let files = std::mem::take(&mut self.files);
         (self.bytes, self.since) = (0, None);
         let few = files.len() <= FEW;
@@ -108,7 +108,7 @@ impl Batch {
             let ready = ready.as_ref().map_err(again).copied();
             let ready = ready.and_then(|()| if clears { clear(&path) } else { Ok(()) });
             let result = ready.and_then(|()| file.rename());
-            fates.push(Fate { entry, path, size, result });
+            fates.push(Committed { entry, path, size, result });
         }
         let renamed = Instant::now();
         let sync = |directory| if few { rustix::fs::fsync(directory) } else { rustix::fs::syncfs(directory) };

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::delta::Delta;
 use super::filter::Selection;
 use super::pack::Compress;
-use super::share::Share;
-use crate::wire::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
-use crate::wire::message::Kind;
+use super::shard::Shard;
+use crate::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::wire::message::EntryKind;
 
 /// What a `pull` asks for: the body of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct Pull {
     pub compress: Compress,
     /// This part of them, if there are several lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub share: Option<Share>,
+    pub share: Option<Shard>,
 }
 
 /// How a `push` is to be taken: the body of the request.
@@ -51,7 +51,7 @@ pub struct Push {
     pub helps: bool,
     /// How to write.
     #[serde(flatten)]
-    pub keeping: Keeping,
+    pub keeping: WriteOptions,
     /// What of it is meant: in a mirror, what is left out stays.
     #[serde(flatten)]
     pub selection: Selection,
@@ -60,7 +60,7 @@ pub struct Push {
 /// How a target writes.
 #[expect(clippy::struct_excessive_bools, reason = "switches, each on its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keeping {
+pub struct WriteOptions {
     /// Modes and times are the source's.
     pub preserve: bool,
     /// What is confirmed survives a power cut.
@@ -132,11 +132,11 @@ impl PathText {
 
 /// One thing in a tree, a line of `list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct TreeEntry {
     /// Where it goes, from the target's place on; empty is that place itself.
     pub path: Vec<u8>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Size in bytes.
     pub size: u64,
     /// Modification time in nanoseconds since 1970 UTC.
@@ -161,7 +161,7 @@ pub struct Entry {
 #[derive(Serialize, Deserialize)]
 struct EntryLine<'a> {
     path: PathText,
-    kind: Kind,
+    kind: EntryKind,
     #[serde(default)]
     size: u64,
     #[serde(default)]
@@ -182,7 +182,7 @@ struct EntryLine<'a> {
     met: bool,
 }
 
-impl Entry {
+impl TreeEntry {
     pub(super) fn write(&self, to: &mut Vec<u8>) -> Result<()> {
         let line = EntryLine {
             path: PathText::of(&self.path),
@@ -264,7 +264,7 @@ pub(super) struct Stretch {
 
 /// Entries that are safe or failed, a line of `kept`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Kept<'a> {
+pub(super) struct KeptLine<'a> {
     pub(super) first: u32,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(super) count: u32,
@@ -278,14 +278,14 @@ pub(super) struct Kept<'a> {
     pub(super) with_dir: bool,
     /// Of no entry: what was done, or would be, to which path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) did: Option<Deed>,
+    pub(super) did: Option<Change>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<PathText>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) size: u64,
 }
 
-impl Kept<'_> {
+impl KeptLine<'_> {
     pub(super) const fn of(first: u32, count: u32) -> Self {
         Self { first, count, code: None, message: None, with_dir: false, did: None, path: None, size: 0 }
     }
@@ -294,7 +294,7 @@ impl Kept<'_> {
 /// What a target does beside taking files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deed {
+pub enum Change {
     /// A file comes; said in a dry run only.
     Copied,
     /// A directory is made; said in a dry run only.

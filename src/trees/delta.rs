@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::BODY_LEN_MAX;
 use super::event::Beat;
 use super::large::{Large, Piece};
+use crate::fs::part::read_at;
 use crate::memory::Buffer;
-use crate::part::read_at;
 
 /// A shorter file is sent whole, and one in whose place a shorter one is, in bytes.
 pub const LEN_MIN: u64 = 512 * 1024;

@@ -1,11 +1,11 @@
 //! What happens while a tree moves, and how it went in numbers.
 
-use super::body::Deed;
-use crate::wire::error::{Refusal, Result};
+use super::body::Change;
+use crate::error::{Refusal, Result};
 
 /// What happens while a tree moves, for whoever watches.
 #[derive(Debug, Clone, Copy)]
-pub enum Event<'e> {
+pub enum TreeEvent<'e> {
     /// Where it goes: into the directory `path`, or as `name` in there.
     Placed {
         /// The directory, as the target knows it.
@@ -69,7 +69,7 @@ pub enum Event<'e> {
     /// The target did something else, or in a dry run would do it.
     Did {
         /// What.
-        deed: Deed,
+        deed: Change,
         /// To which path in the tree.
         path: &'e [u8],
         /// A file's size in bytes.
@@ -107,7 +107,7 @@ pub fn stopped() -> std::io::Error {
 }
 
 /// Whoever watches. An error of theirs ends the turn, and leaves the line in step.
-pub type Watch<'w> = &'w mut dyn FnMut(Event<'_>) -> Result<()>;
+pub type OnEvent<'w> = &'w mut dyn FnMut(TreeEvent<'_>) -> Result<()>;
 
 /// How a turn went, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,19 +134,19 @@ pub struct Tally {
 
 impl Tally {
     /// Counts an event; what a peer says of sizes may be anything.
-    pub const fn count(&mut self, event: &Event<'_>) {
+    pub const fn count(&mut self, event: &TreeEvent<'_>) {
         match event {
-            Event::Done { size, .. } | Event::Did { deed: Deed::Copied, size, .. } => {
+            TreeEvent::Done { size, .. } | TreeEvent::Did { deed: Change::Copied, size, .. } => {
                 self.files += 1;
                 self.bytes = self.bytes.saturating_add(*size);
             }
-            Event::Moved(bytes) => self.moved = self.moved.saturating_add(*bytes),
-            Event::Saves(bytes) => self.saved = self.saved.saturating_add(*bytes),
-            Event::Reuses(bytes) => self.reused = self.reused.saturating_add(*bytes),
-            Event::Unchanged(_) => self.unchanged += 1,
-            Event::Failed { .. } | Event::FailedWithDir { .. } => self.failed += 1,
-            Event::Skipped { .. } => self.skipped += 1,
-            Event::Did { deed: Deed::Removed, .. } => self.removed += 1,
+            TreeEvent::Moved(bytes) => self.moved = self.moved.saturating_add(*bytes),
+            TreeEvent::Saves(bytes) => self.saved = self.saved.saturating_add(*bytes),
+            TreeEvent::Reuses(bytes) => self.reused = self.reused.saturating_add(*bytes),
+            TreeEvent::Unchanged(_) => self.unchanged += 1,
+            TreeEvent::Failed { .. } | TreeEvent::FailedWithDir { .. } => self.failed += 1,
+            TreeEvent::Skipped { .. } => self.skipped += 1,
+            TreeEvent::Did { deed: Change::Removed, .. } => self.removed += 1,
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use ignore::overrides::{Override, OverrideBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::error::{ErrorCode, Refusal};
+use crate::error::{ErrorCode, Refusal};
 
 /// Patterns of one request.
 pub const PATTERNS_MAX: usize = 2_000;

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Mutex, PoisonError};
 
-use super::Entry;
+use super::TreeEntry;
 use crate::memory::{Budget, ENTRY_COST, Over};
-use crate::wire::message::Kind;
+use crate::wire::message::EntryKind;
 
 /// Why something of a later source does not come.
 pub const FIRST_WINS: &str = "an earlier source has it too, and the first wins";
@@ -26,7 +26,7 @@ pub enum Earlier {
 
 /// There is no room for more paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+pub enum TooManyPaths {
     /// There are too many.
     #[error("over {MET_MAX} paths of sources that may meet")]
     Paths,
@@ -37,13 +37,13 @@ pub enum Full {
 
 /// The paths of earlier sources, by half of their digest.
 #[derive(Debug, Default)]
-pub struct First {
+pub struct FirstSource {
     seen: HashMap<[u8; 16], Earlier>,
     /// They count here.
     budget: Budget,
 }
 
-impl First {
+impl FirstSource {
     /// What was there first under this path, if anything was.
     pub fn earlier(&self, path: &[u8]) -> Option<Earlier> {
         if self.seen.is_empty() { None } else { self.seen.get(&key(path)).copied() }
@@ -59,19 +59,19 @@ impl First {
     ///
     /// # Errors
     /// There is no room for more.
-    pub fn note(&mut self, entry: &Entry) -> Result<(), Full> {
+    pub fn note(&mut self, entry: &TreeEntry) -> Result<(), TooManyPaths> {
         self.note_beside(0, entry, MET_MAX)
     }
 
     /// The same where so many paths are kept elsewhere, and `max` may be in all.
-    fn note_beside(&mut self, others: usize, entry: &Entry, max: usize) -> Result<(), Full> {
+    fn note_beside(&mut self, others: usize, entry: &TreeEntry, max: usize) -> Result<(), TooManyPaths> {
         let is_full = others + self.seen.len() >= max;
         let Slot::Vacant(slot) = self.seen.entry(key(&entry.path)) else { return Ok(()) };
         if is_full {
-            return Err(Full::Paths);
+            return Err(TooManyPaths::Paths);
         }
         self.budget.take(ENTRY_COST)?;
-        let is_dir = entry.kind == Kind::Dir && entry.error.is_none() && entry.skipped.is_none();
+        let is_dir = entry.kind == EntryKind::Dir && entry.error.is_none() && entry.skipped.is_none();
         slot.insert(if is_dir { Earlier::Dir(entry.mode, entry.mtime_ns) } else { Earlier::Other });
         Ok(())
     }
@@ -79,15 +79,15 @@ impl First {
 
 /// Downloads from one machine after the other into one place, which may meet there too.
 #[derive(Debug, Default)]
-pub struct Groups(Mutex<Both>);
+pub struct MeetGroups(Mutex<Both>);
 
 #[derive(Debug, Default)]
 struct Both {
-    earlier: First,
-    now: First,
+    earlier: FirstSource,
+    now: FirstSource,
 }
 
-impl Groups {
+impl MeetGroups {
     /// The machine from which all has come is an earlier source for the next.
     pub fn next(&self) {
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,11 +107,11 @@ impl Groups {
     ///
     /// # Errors
     /// There is no room for more.
-    pub(super) fn meet(&self, entry: &Entry) -> Result<Option<Earlier>, Full> {
+    pub(super) fn meet(&self, entry: &TreeEntry) -> Result<Option<Earlier>, TooManyPaths> {
         self.meet_within(entry, MET_MAX)
     }
 
-    fn meet_within(&self, entry: &Entry, max: usize) -> Result<Option<Earlier>, Full> {
+    fn meet_within(&self, entry: &TreeEntry, max: usize) -> Result<Option<Earlier>, TooManyPaths> {
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slashes = entry.path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut above = slashes.filter_map(|(at, _)| entry.path.get(..at));
@@ -134,10 +134,10 @@ fn key(path: &[u8]) -> [u8; 16] {
 mod tests {
     use super::*;
 
-    fn entry(path: &str) -> Entry {
-        let (kind, path) = (Kind::File, path.as_bytes().to_vec());
+    fn entry(path: &str) -> TreeEntry {
+        let (kind, path) = (EntryKind::File, path.as_bytes().to_vec());
         let (target, same, error, skipped) = (None, None, None, None);
-        Entry {
+        TreeEntry {
             path,
             kind,
             size: 1,
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_paths_of_all_machines_count_together() {
-        let groups = Groups::default();
+        let groups = MeetGroups::default();
         let mut fits = 0;
         for machine in 0..10 {
             for file in 0..3 {
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_kept_of_earlier_sources_counts_for_the_request() {
         let pool = crate::memory::Pools::<u8>::default().of(1);
-        let mut first = First::default().within(pool.budget());
+        let mut first = FirstSource::default().within(pool.budget());
         for file in 0..100 {
             first.note(&entry(&file.to_string())).unwrap();
             first.note(&entry(&file.to_string())).unwrap();

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::filter::Filter;
+use crate::error::{ErrorCode, Refusal};
+use crate::fs::root::{RootPath, is_part_name};
 use crate::memory::{Budget, ENTRY_COST, Over};
-use crate::root::{RootPath, is_part_name};
 use crate::session::Session;
-use crate::wire::error::{ErrorCode, Refusal};
 
 /// Paths that one pattern may stand for.
 const MATCHES_MAX: usize = 100_000;

@@ -8,9 +8,9 @@ use std::io;
 
 use rustix::fs::SeekFrom;
 
-use crate::digest::{BLOCK_LEN, ChainingValue, Digest};
-use crate::part::read_at;
-use crate::part::resume::{Check, hash_up_to};
+use crate::fs::digest::{BLOCK_LEN, ChainingValue, Digest};
+use crate::fs::part::read_at;
+use crate::fs::part::resume::{Check, hash_up_to};
 use crate::trees::event::Beat;
 use crate::wire::message::Total;
 

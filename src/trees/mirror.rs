@@ -8,9 +8,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::destination::{Destination, Obstacle};
 use super::filter::Filter;
-use super::place::{Obstacle, Place};
-use crate::below::{DEPTH_MAX, split};
+use crate::fs::below::{DEPTH_MAX, split};
 use crate::memory::{Budget, ENTRY_COST, Over};
 
 /// What is in a directory takes so much of a [`Listed`], in bytes: its digest in a tree that is two thirds full.
@@ -18,7 +18,7 @@ const DIGEST_COST: usize = 32;
 
 /// What the source has. Of millions of files the names would be much: what is here is compared with their digests.
 #[derive(Debug, Default)]
-pub struct Listed {
+pub struct SentPaths {
     /// Directories.
     dirs: BTreeSet<Vec<u8>>,
     /// Digests of the paths of what is in them.
@@ -45,7 +45,7 @@ pub type Found = (Vec<u8>, bool);
 
 /// What is to go.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct RemovalPlan {
     /// What is in a directory stands before the directory.
     pub remove: Vec<Found>,
     /// How much of what is there stays.
@@ -63,7 +63,7 @@ pub struct Cleared {
 
 const HOLDS_LEFT_OUT: &str = "is a directory here that holds something which the patterns leave out; remove it first";
 
-impl Listed {
+impl SentPaths {
     /// The same, counted for this budget.
     #[must_use]
     pub fn within(self, budget: Budget) -> Self {
@@ -121,7 +121,7 @@ impl Listed {
     /// A directory cannot be read.
     pub fn room(
         &mut self,
-        (place, filter): (&mut Place, &Filter),
+        (place, filter): (&mut Destination, &Filter),
         path: &[u8],
         obstacle: Obstacle,
         force: bool,
@@ -155,15 +155,19 @@ impl Listed {
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn all_in(&self, (place, filter): (&mut Place, &Filter), path: &[u8]) -> std::io::Result<Option<Vec<Found>>> {
-        let mut search = Search { listed: self, place, filter, plan: Plan::default() };
+    pub fn all_in(
+        &self,
+        (place, filter): (&mut Destination, &Filter),
+        path: &[u8],
+    ) -> std::io::Result<Option<Vec<Found>>> {
+        let mut search = Search { listed: self, place, filter, plan: RemovalPlan::default() };
         // The source has something of this name: that chooses it, if there is nothing in it too.
         let goes = search.add(path.to_vec(), true, true)?;
         Ok(goes.then_some(search.plan.remove))
     }
 
     /// Removes what stands where the source has something of another kind.
-    pub fn clear(&self, (place, filter): (&mut Place, &Filter), path: &[u8], obstacle: Obstacle) -> Cleared {
+    pub fn clear(&self, (place, filter): (&mut Destination, &Filter), path: &[u8], obstacle: Obstacle) -> Cleared {
         let all = match obstacle {
             Obstacle::Replaced => return Cleared { gone: vec![path.to_vec()], result: Ok(()) },
             Obstacle::Single => vec![(path.to_vec(), false)],
@@ -192,8 +196,8 @@ impl Listed {
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn plan(&self, place: &mut Place, filter: &Filter) -> std::io::Result<Plan> {
-        let mut search = Search { listed: self, place, filter, plan: Plan::default() };
+    pub fn plan(&self, place: &mut Destination, filter: &Filter) -> std::io::Result<RemovalPlan> {
+        let mut search = Search { listed: self, place, filter, plan: RemovalPlan::default() };
         for dir in &self.dirs {
             let found = match search.place.names_in(dir) {
                 // In a dry run it may only be about to be made.
@@ -224,10 +228,10 @@ impl Listed {
 
 /// A search for what is to go.
 struct Search<'s> {
-    listed: &'s Listed,
-    place: &'s mut Place,
+    listed: &'s SentPaths,
+    place: &'s mut Destination,
     filter: &'s Filter,
-    plan: Plan,
+    plan: RemovalPlan,
 }
 
 /// A directory that a search is in.
@@ -307,13 +311,13 @@ impl Search<'_> {
 }
 
 /// How much there is in a directory of the place, itself included if it has a name.
-fn count(place: &mut Place, tree: &[u8]) -> std::io::Result<usize> {
+fn count(place: &mut Destination, tree: &[u8]) -> std::io::Result<usize> {
     let mut count = usize::from(!tree.is_empty());
     let mut dirs = vec![tree.to_vec()];
     while let Some(dir) = dirs.pop() {
         let names = match place.names_in(&dir) {
             // What its mode hides, or went meanwhile, is not counted.
-            Err(error) if crate::below::is_forbidden(&error) || error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if crate::fs::below::is_forbidden(&error) || error.kind() == std::io::ErrorKind::NotFound => {
                 continue;
             }
             names => names?,
@@ -358,7 +362,7 @@ mod tests {
 
     #[test]
     fn all_that_is_kept_of_a_listing_is_counted() {
-        let mut listed = Listed::default();
+        let mut listed = SentPaths::default();
         listed.add(b"", true).unwrap();
         for at in 0..1_000 {
             listed.add(format!("d{at}").as_bytes(), true).unwrap();

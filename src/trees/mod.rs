@@ -18,24 +18,24 @@
 //! makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant, [`first`] which of several sources wins. [`body`] is what they
 //! say to each other in JSON, [`event`] what a watcher hears. [`relay`] passes on what two servers say.
 
-pub mod asked;
 pub mod batch;
 pub mod body;
+pub mod data;
 pub mod delta;
+pub mod destination;
 pub mod event;
 pub mod filter;
 pub mod first;
 pub mod glob;
-mod hear;
 pub mod large;
 pub mod mirror;
-pub mod outlet;
 pub mod pack;
-pub mod place;
+pub mod receiver;
 pub mod relay;
-pub mod share;
-pub mod source;
-pub mod target;
+mod replies;
+pub mod requested;
+pub mod sender;
+pub mod shard;
 pub mod times;
 pub mod unfinished;
 pub mod walk;
@@ -44,21 +44,21 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-pub use self::body::{Deed, Entry, Keeping, PathText, Pull, Push};
+pub use self::body::{Change, PathText, Pull, Push, TreeEntry, WriteOptions};
+use self::data::DataOptions;
 use self::delta::Delta;
-pub use self::event::{Event, Tally, Watch};
+use self::destination::{Destination, Shape};
+pub use self::event::{OnEvent, Tally, TreeEvent};
 use self::filter::Filter;
-use self::outlet::Out;
-use self::place::{Place, Shape};
-use self::share::{Last, Share};
-use self::source::Source;
-use self::target::Target;
-use self::walk::{How, Named, Walk};
-use crate::line::Line;
+use self::receiver::TreeReceiver;
+use self::sender::TreeSender;
+use self::shard::{Last, Shard};
+use self::walk::{Named, Walk, WalkOptions};
+use crate::connection::Connection;
+use crate::error::{Error, ErrorCode, Refusal, Result};
+use crate::fs::root::{Root, refusal};
 use crate::memory::{Budget, Over};
-use crate::root::{Root, refusal};
 use crate::session::Session;
-use crate::wire::error::{Error, ErrorCode, Refusal, Result};
 use crate::wire::message::Message;
 
 /// A file of at most so many bytes goes whole into a `small` frame; a larger one is resumed.
@@ -87,7 +87,7 @@ const SOURCE_THREADS: usize = 2;
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
+pub fn serve_pull(line: &mut Connection, session: &mut Session) -> Result<()> {
     let budget = session.memory.budget();
     let over = |over: Over| over.refusal("pull");
     let (pull, held): (Pull, _) = request(line, "pull", &budget)?;
@@ -111,8 +111,8 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
     let _threads =
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let mut tally = Tally::default();
-    let walk = Walk::new(tops, How { recursive, follow }, filter).within(budget);
-    let sending = Sending { walk, out: Out { bwlimit, compress }, share, last: None };
+    let walk = Walk::new(tops, WalkOptions { recursive, follow }, filter).within(budget);
+    let sending = TreeUpload { walk, out: DataOptions { bwlimit, compress }, share, last: None };
     let sent = send(line, sending, &mut |event| {
         tally.count(&event);
         Ok(())
@@ -132,7 +132,7 @@ pub fn serve_pull(line: &mut Line, session: &mut Session) -> Result<()> {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result<()> {
+pub fn serve_push(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let budget = session.memory.budget();
     let (push, held): (Push, _) = request(line, "push", &budget)?;
     budget.take(push.selection.memory()).map_err(|over| over.refusal("push"))?;
@@ -153,9 +153,10 @@ pub fn serve_push(line: &mut Line, session: &mut Session, path: &[u8]) -> Result
     check_home(session, path, &push)?;
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
     let shape = Shape { goes_into, is_made: push.recursive };
-    let place = Place::new(Arc::clone(&session.root), place, shape, keeping).with_parts(Arc::clone(&session.parts));
+    let place =
+        Destination::new(Arc::clone(&session.root), place, shape, keeping).with_parts(Arc::clone(&session.parts));
     let place = if session.may_read() { place } else { place.blind() };
-    let target = Target::new(place, Filter::new(&push.selection)?).within(budget.clone());
+    let target = TreeReceiver::new(place, Filter::new(&push.selection)?).within(budget.clone());
     budget.give_back(held);
     let mut target = if push.helps { target.helping() } else { target };
     let mut tally = Tally::default();
@@ -187,7 +188,7 @@ fn check_home(session: &Session, path: &[u8], push: &Push) -> Result<()> {
 
 /// Reads a request's body, for which the buffers of its transfer are counted too. Returns what its JSON takes as well, for
 /// when it is done with.
-fn request<T: DeserializeOwned>(line: &mut Line, what: &str, budget: &Budget) -> Result<(T, usize)> {
+fn request<T: DeserializeOwned>(line: &mut Connection, what: &str, budget: &Budget) -> Result<(T, usize)> {
     let body = line.receiver().body(REQUEST_LEN_MAX)?;
     let held = body.len() * JSON_COST;
     budget.take(BUFFERS_LEN + held).map_err(|over| over.refusal(what))?;
@@ -213,7 +214,7 @@ fn about(session: &mut Session, path: &[u8]) {
 /// # Errors
 /// The server refused the whole, this machine could not store it (the line is in step in both cases), or the line
 /// failed. What happens to one file is an event.
-pub fn call_pull(line: &mut Line, pull: &Pull, target: Target, watch: Watch<'_>) -> Result<()> {
+pub fn call_pull(line: &mut Connection, pull: &Pull, target: TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
     let mut target = target.only(pull);
     let body = serde_json::to_vec(pull).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
@@ -229,7 +230,13 @@ pub fn call_pull(line: &mut Line, pull: &Pull, target: Target, watch: Watch<'_>)
 /// # Errors
 /// The server refused the whole, the watcher did not want it (the line is in step in both cases), or the line failed.
 /// What happens to one file is an event.
-pub fn call_push(line: &mut Line, path: &[u8], push: &Push, sending: Sending, watch: Watch<'_>) -> Result<()> {
+pub fn call_push(
+    line: &mut Connection,
+    path: &[u8],
+    push: &Push,
+    sending: TreeUpload,
+    watch: OnEvent<'_>,
+) -> Result<()> {
     let body = serde_json::to_vec(push).map_err(|error| Error::ours("JSON")(error.into()))?;
     line.receiver().begin_turn();
     line.sender().send(&Message::Push { path: path.into() }, &body)?;
@@ -238,25 +245,25 @@ pub fn call_push(line: &mut Line, path: &[u8], push: &Push, sending: Sending, wa
 
 /// What a client sends.
 #[derive(Debug)]
-pub struct Sending {
+pub struct TreeUpload {
     /// Finds it.
     pub walk: Walk,
     /// How it goes out.
-    pub out: Out,
+    pub out: DataOptions,
     /// Over this line, if there are several...
-    pub share: Option<Share>,
+    pub share: Option<Shard>,
     /// ... and after which others.
     pub last: Option<Last>,
 }
 
-fn send(line: &mut Line, mut sending: Sending, watch: Watch<'_>) -> Result<()> {
+fn send(line: &mut Connection, mut sending: TreeUpload, watch: OnEvent<'_>) -> Result<()> {
     let control = line.control().clone();
     sending.out = sending.out.over(control.is_to_this_machine());
     let (receiver, sender) = line.halves()?;
-    Source::new(sender, sending, watch).run(receiver, &control)
+    TreeSender::new(sender, sending, watch).run(receiver, &control)
 }
 
-fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()> {
+fn receive(line: &mut Connection, target: &mut TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
     target.over(line.control().is_to_this_machine());
     target.heed(line.control());
     let (receiver, sender) = line.halves()?;
@@ -264,7 +271,7 @@ fn receive(line: &mut Line, target: &mut Target, watch: Watch<'_>) -> Result<()>
 }
 
 /// A client's target that gives up says so, and reads on until the server has heard.
-fn give_up(line: &mut Line, why: Error) -> Result<()> {
+fn give_up(line: &mut Connection, why: Error) -> Result<()> {
     line.sender().send(&Message::End { total: None }, &[])?;
     while !line.receiver().peer_ended() {
         match line.receiver().expect("end") {

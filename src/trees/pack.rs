@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::BODY_LEN_MAX;
-use crate::wire::error::{Misbehaviour, Result};
+use crate::error::{Misbehaviour, Result};
 
 /// The fastest of zstd's ordinary levels: 480 MB/s, and text becomes a fifth.
 const LEVEL: i32 = 1;

@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use super::asked::Asked;
 use super::body::{Wanted, lines, read_line};
 use super::filter::Filter;
-use super::hear::{Word, bad_want, words_of};
 use super::pack::Unpacker;
-use super::source::RECORD_LEN;
-use super::{BODY_LEN_MAX, Deed, Entry, Event, Pull, Push, Watch};
-use crate::line::{Line, LineReceiver, LineSender};
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, Refusal, Result};
+use super::replies::{KeptWord, bad_want, words_of};
+use super::requested::Requested;
+use super::sender::RECORD_LEN;
+use super::{BODY_LEN_MAX, Change, OnEvent, Pull, Push, TreeEntry, TreeEvent};
+use crate::connection::{Connection, ConnectionReceiver, ConnectionSender};
+use crate::error::{Error, ErrorCode, Refusal, Result};
+use crate::wire::channel::unexpected;
 use crate::wire::frame;
-use crate::wire::message::{Kind, Message, Packed};
+use crate::wire::message::{EntryKind, Message, Packed};
 
 /// An event on its way to whoever watches, on another thread.
-enum Seen {
+enum RelayedEvent {
     Placed(Vec<u8>, Option<Vec<u8>>),
     Listed(u64),
     ListedAll,
@@ -36,23 +36,23 @@ enum Seen {
     Done(Vec<u8>, u64),
     Failed(Vec<u8>, Refusal),
     FailedWithDir(Vec<u8>, Refusal),
-    Did(Deed, Vec<u8>, u64),
+    Did(Change, Vec<u8>, u64),
     Unchanged(u64),
 }
 
 /// An entry that was listed: path, size, whether it is a file.
-type Known = (Vec<u8>, u64, bool);
+type ListedEntry = (Vec<u8>, u64, bool);
 
 /// What both directions know.
-struct Shared {
+struct RelayState {
     /// Entries that are not settled yet.
-    entries: Mutex<HashMap<u32, Known>>,
+    entries: Mutex<HashMap<u32, ListedEntry>>,
     /// How many there were.
     listed: AtomicU32,
     source_has_end: AtomicBool,
     target_has_end: AtomicBool,
     /// What may come.
-    asked: Asked,
+    asked: Requested,
 }
 
 /// Pulls from one server and pushes to another; `filter` is the selection of both.
@@ -60,11 +60,11 @@ struct Shared {
 /// # Errors
 /// One of them refused the whole (both lines are in step), or a line failed.
 pub fn relay(
-    from: &mut Line,
-    to: &mut Line,
+    from: &mut Connection,
+    to: &mut Connection,
     (pull, path, push): (&Pull, &[u8], &Push),
     filter: Filter,
-    watch: Watch<'_>,
+    watch: OnEvent<'_>,
 ) -> Result<()> {
     let body = |request: serde_json::Result<Vec<u8>>| request.map_err(|error| Error::ours("JSON")(error.into()));
     from.receiver().begin_turn();
@@ -74,18 +74,18 @@ pub fn relay(
     let controls = (from.control().clone(), to.control().clone());
     let (from_source, to_source) = from.halves()?;
     let (from_target, to_target) = to.halves()?;
-    let shared = Shared {
+    let shared = RelayState {
         entries: Mutex::default(),
         listed: AtomicU32::new(0),
         source_has_end: AtomicBool::new(false),
         target_has_end: AtomicBool::new(false),
-        asked: Asked::of(pull, filter),
+        asked: Requested::of(pull, filter),
     };
     let (says, seen) = channel();
     thread::scope(|scope| {
         let (shared, controls, says_too) = (&shared, &controls, says.clone());
         let give_up = move |why: &Error| {
-            if matches!(why, Error::LineLost(_) | Error::PeerMisbehaved(_)) {
+            if matches!(why, Error::ConnectionLost(_) | Error::PeerMisbehaved(_)) {
                 // Whoever waits for the other one would wait for ever.
                 controls.0.stop();
                 controls.1.stop();
@@ -106,19 +106,19 @@ pub fn relay(
         let (files, wishes) = (files.join().unwrap_or_else(broken), wishes.join().unwrap_or_else(broken));
         // A line that was lost ended the other one too.
         match (files, wishes) {
-            (Err(lost @ Error::LineLost(_)), Ok(()) | Err(Error::LineLost(_))) => Err(lost),
-            (Err(why), Ok(()) | Err(Error::LineLost(_))) | (_, Err(why)) => Err(why),
+            (Err(lost @ Error::ConnectionLost(_)), Ok(()) | Err(Error::ConnectionLost(_))) => Err(lost),
+            (Err(why), Ok(()) | Err(Error::ConnectionLost(_))) | (_, Err(why)) => Err(why),
             (Ok(()), Ok(())) => watched,
         }
     })
 }
 
 /// Says `end`, once; nothing follows it.
-fn end(is_said: &AtomicBool, sender: &LineSender) -> Result<()> {
+fn end(is_said: &AtomicBool, sender: &ConnectionSender) -> Result<()> {
     if is_said.swap(true, Ordering::AcqRel) { Ok(()) } else { sender.send(&Message::End { total: None }, &[]) }
 }
 
-impl Shared {
+impl RelayState {
     /// The end of `count` entries from `first` on, which the target speaks of: no more than it was told of.
     fn listed_up_to(&self, first: u32, count: u32) -> Result<u32> {
         let end = first.saturating_add(count);
@@ -128,78 +128,83 @@ impl Shared {
         Ok(end)
     }
 
-    fn take(&self, entry: u32) -> Option<Known> {
+    fn take(&self, entry: u32) -> Option<ListedEntry> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry)
     }
 
-    fn get(&self, entry: u32) -> Option<Known> {
+    fn get(&self, entry: u32) -> Option<ListedEntry> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&entry).cloned()
     }
 }
 
 /// What the source says, to the target.
-fn pass_files(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+fn pass_files(
+    from: &mut ConnectionReceiver,
+    to: &ConnectionSender,
+    shared: &RelayState,
+    says: &Sender<RelayedEvent>,
+) -> Result<()> {
     let mut json = Vec::new();
     let (mut unpacker, mut unpacked) = (Unpacker::default(), Vec::new());
     loop {
         let message = from
             .recv_request(&mut json)?
-            .ok_or(crate::wire::error::LineLost::Closed { wanted: "list, small, large or end" })?;
+            .ok_or(crate::error::ConnectionLost::Closed { wanted: "list, small, large or end" })?;
         let body = from.body(frame::BODY_LEN_MAX)?;
         match &message {
             Message::Packed { of, size } => {
                 unpacker.unpack(&body, *size, &mut unpacked)?;
                 if *of != Packed::List {
-                    tell(says, Seen::Saves(u64::from(*size).saturating_sub(body.len() as u64)));
+                    tell(says, RelayedEvent::Saves(u64::from(*size).saturating_sub(body.len() as u64)));
                 }
                 match of {
                     Packed::List => note_entries(&unpacked, shared, says)?,
-                    Packed::Small => tell(says, Seen::Moved(small_len(&unpacked))),
-                    Packed::Data => tell(says, Seen::Moved(u64::from(*size))),
+                    Packed::Small => tell(says, RelayedEvent::Moved(small_len(&unpacked))),
+                    Packed::Data => tell(says, RelayedEvent::Moved(u64::from(*size))),
                 }
             }
             Message::List { is_last } => {
                 note_entries(&body, shared, says)?;
                 if *is_last {
-                    tell(says, Seen::ListedAll);
+                    tell(says, RelayedEvent::ListedAll);
                 }
             }
-            Message::Small => tell(says, Seen::Moved(small_len(&body))),
-            Message::Data { .. } => tell(says, Seen::Moved(body.len() as u64)),
+            Message::Small => tell(says, RelayedEvent::Moved(small_len(&body))),
+            Message::Data { .. } => tell(says, RelayedEvent::Moved(body.len() as u64)),
             Message::Large { entry, offset, attributes } => {
                 let path = shared.get(*entry).map(|(path, ..)| path).unwrap_or_default();
-                tell(says, Seen::Begins(path, attributes.size, *offset));
+                tell(says, RelayedEvent::Begins(path, attributes.size, *offset));
             }
             Message::Same { entry } => {
                 if let Some((_, size, _)) = shared.take(*entry) {
-                    tell(says, Seen::Unchanged(size));
+                    tell(says, RelayedEvent::Unchanged(size));
                 }
             }
             Message::Grew { entry } => {
                 if let Some((path, ..)) = shared.get(*entry) {
-                    tell(says, Seen::Grew(path));
+                    tell(says, RelayedEvent::Grew(path));
                 }
             }
             // The target's own refusal, which was told when it came.
             Message::Lost { entry, code: ErrorCode::Stopped, .. } => drop(shared.take(*entry)),
             Message::Lost { entry, code, message } => {
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
-                tell(says, Seen::Failed(path, Refusal::new(*code, message.as_ref())));
+                tell(says, RelayedEvent::Failed(path, Refusal::new(*code, message.as_ref())));
             }
-            Message::Hole { size } => tell(says, Seen::Skims(*size)),
-            Message::Copy { size, .. } => tell(says, Seen::Reuses(*size)),
+            Message::Hole { size } => tell(says, RelayedEvent::Skims(*size)),
+            Message::Copy { size, .. } => tell(says, RelayedEvent::Reuses(*size)),
             Message::Blocks | Message::Piece { .. } | Message::Whole { .. } => {}
             Message::End { .. } => return end(&shared.target_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
-            other => return Err(out_of_turn(other, "list, small, large or end")),
+            other => return Err(unexpected(other, "list, small, large or end")),
         }
         to.send_unless(&shared.target_has_end, &message, &body)?;
     }
 }
 
-fn note_entries(body: &[u8], shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+fn note_entries(body: &[u8], shared: &RelayState, says: &Sender<RelayedEvent>) -> Result<()> {
     for line in lines(body) {
-        let entry = Entry::read(line)?;
+        let entry = TreeEntry::read(line)?;
         if entry.error.is_none() && !shared.asked.holds(&entry) {
             let text = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
             return Err(Refusal::new(ErrorCode::BadName, text).into());
@@ -209,32 +214,38 @@ fn note_entries(body: &[u8], shared: &Shared, says: &Sender<Seen>) -> Result<()>
     Ok(())
 }
 
-fn note_entry(entry: Entry, shared: &Shared, says: &Sender<Seen>) {
-    let is_file = entry.kind == Kind::File && entry.same.is_none() && entry.error.is_none() && entry.skipped.is_none();
+fn note_entry(entry: TreeEntry, shared: &RelayState, says: &Sender<RelayedEvent>) {
+    let is_file =
+        entry.kind == EntryKind::File && entry.same.is_none() && entry.error.is_none() && entry.skipped.is_none();
     if let Some(why) = entry.error {
-        tell(says, Seen::Failed(entry.path.clone(), Refusal::new(ErrorCode::Failed, why)));
+        tell(says, RelayedEvent::Failed(entry.path.clone(), Refusal::new(ErrorCode::Failed, why)));
     } else if let Some(why) = entry.skipped {
-        tell(says, Seen::Skipped(entry.path.clone(), why, entry.has_met));
+        tell(says, RelayedEvent::Skipped(entry.path.clone(), why, entry.has_met));
     } else if is_file {
-        tell(says, Seen::Listed(entry.size));
+        tell(says, RelayedEvent::Listed(entry.size));
     }
     let mut entries = shared.entries.lock().unwrap_or_else(PoisonError::into_inner);
     entries.insert(shared.listed.fetch_add(1, Ordering::Relaxed), (entry.path, entry.size, is_file));
 }
 
 /// What the target says, to the source.
-fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+fn pass_wishes(
+    from: &mut ConnectionReceiver,
+    to: &ConnectionSender,
+    shared: &RelayState,
+    says: &Sender<RelayedEvent>,
+) -> Result<()> {
     let mut json = Vec::new();
     let mut answered = 0_u32;
     loop {
         let message = from
             .recv_request(&mut json)?
-            .ok_or(crate::wire::error::LineLost::Closed { wanted: "want, kept or end" })?;
+            .ok_or(crate::error::ConnectionLost::Closed { wanted: "want, kept or end" })?;
         let body = from.body(BODY_LEN_MAX)?;
         match &message {
             Message::Want { count, path, name } => {
                 if let Some(path) = path {
-                    tell(says, Seen::Placed(path.to_vec(), name.as_ref().map(|name| name.to_vec())));
+                    tell(says, RelayedEvent::Placed(path.to_vec(), name.as_ref().map(|name| name.to_vec())));
                 }
                 let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<Vec<Wanted>>>()?;
                 let end = shared.listed_up_to(answered, *count)?;
@@ -244,7 +255,7 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
                     if !wanted.iter().any(is_wanted)
                         && let Some((_, size, true)) = shared.take(entry)
                     {
-                        tell(says, Seen::Unchanged(size));
+                        tell(says, RelayedEvent::Unchanged(size));
                     }
                 }
                 answered = end;
@@ -253,32 +264,32 @@ fn pass_wishes(from: &mut LineReceiver, to: &LineSender, shared: &Shared, says: 
             Message::Kept => words_of(&body)?.into_iter().try_for_each(|word| note_word(word, shared, says))?,
             Message::End { .. } => return end(&shared.source_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
-            other => return Err(out_of_turn(other, "want, kept or end")),
+            other => return Err(unexpected(other, "want, kept or end")),
         }
         to.send_unless(&shared.source_has_end, &message, &body)?;
     }
 }
 
-fn note_word(word: Word, shared: &Shared, says: &Sender<Seen>) -> Result<()> {
+fn note_word(word: KeptWord, shared: &RelayState, says: &Sender<RelayedEvent>) -> Result<()> {
     match word {
-        Word::Safe(first, count) => {
+        KeptWord::Safe(first, count) => {
             for entry in first..shared.listed_up_to(first, count)? {
                 if let Some((path, size, _)) = shared.take(entry) {
-                    tell(says, Seen::Done(path, size));
+                    tell(says, RelayedEvent::Done(path, size));
                 }
             }
         }
-        Word::Failed(entry, why) => {
+        KeptWord::Failed(entry, why) => {
             let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
-            tell(says, Seen::Failed(path, why));
+            tell(says, RelayedEvent::Failed(path, why));
         }
-        Word::FailedWithDir(entry, why) => {
+        KeptWord::FailedWithDir(entry, why) => {
             let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
-            tell(says, Seen::FailedWithDir(path, why));
+            tell(says, RelayedEvent::FailedWithDir(path, why));
         }
-        Word::Did(entry, deed, path, size) => {
+        KeptWord::Did(entry, deed, path, size) => {
             shared.take(entry);
-            tell(says, Seen::Did(deed, path, size));
+            tell(says, RelayedEvent::Did(deed, path, size));
         }
     }
     Ok(())
@@ -296,28 +307,28 @@ fn small_len(body: &[u8]) -> u64 {
 }
 
 /// Nobody may be watching any more.
-fn tell(says: &Sender<Seen>, seen: Seen) {
+fn tell(says: &Sender<RelayedEvent>, seen: RelayedEvent) {
     drop(says.send(seen));
 }
 
-impl Seen {
-    fn tell(self, watch: Watch<'_>) -> Result<()> {
+impl RelayedEvent {
+    fn tell(self, watch: OnEvent<'_>) -> Result<()> {
         match self {
-            Self::Placed(path, name) => watch(Event::Placed { path: &path, name: name.as_deref() }),
-            Self::Listed(size) => watch(Event::Listed(size)),
-            Self::ListedAll => watch(Event::ListedAll),
-            Self::Skipped(path, why, has_met) => watch(Event::Skipped { path: &path, why: &why, has_met }),
-            Self::Begins(path, size, offset) => watch(Event::Begins { path: &path, size, offset }),
-            Self::Moved(bytes) => watch(Event::Moved(bytes)),
-            Self::Skims(bytes) => watch(Event::Skims(bytes)),
-            Self::Reuses(bytes) => watch(Event::Reuses(bytes)),
-            Self::Saves(bytes) => watch(Event::Saves(bytes)),
-            Self::Grew(path) => watch(Event::Grew { path: &path }),
-            Self::Done(path, size) => watch(Event::Done { path: &path, size }),
-            Self::Failed(path, why) => watch(Event::Failed { path: &path, why: &why }),
-            Self::FailedWithDir(path, why) => watch(Event::FailedWithDir { path: &path, why: &why }),
-            Self::Did(deed, path, size) => watch(Event::Did { deed, path: &path, size }),
-            Self::Unchanged(size) => watch(Event::Unchanged(size)),
+            Self::Placed(path, name) => watch(TreeEvent::Placed { path: &path, name: name.as_deref() }),
+            Self::Listed(size) => watch(TreeEvent::Listed(size)),
+            Self::ListedAll => watch(TreeEvent::ListedAll),
+            Self::Skipped(path, why, has_met) => watch(TreeEvent::Skipped { path: &path, why: &why, has_met }),
+            Self::Begins(path, size, offset) => watch(TreeEvent::Begins { path: &path, size, offset }),
+            Self::Moved(bytes) => watch(TreeEvent::Moved(bytes)),
+            Self::Skims(bytes) => watch(TreeEvent::Skims(bytes)),
+            Self::Reuses(bytes) => watch(TreeEvent::Reuses(bytes)),
+            Self::Saves(bytes) => watch(TreeEvent::Saves(bytes)),
+            Self::Grew(path) => watch(TreeEvent::Grew { path: &path }),
+            Self::Done(path, size) => watch(TreeEvent::Done { path: &path, size }),
+            Self::Failed(path, why) => watch(TreeEvent::Failed { path: &path, why: &why }),
+            Self::FailedWithDir(path, why) => watch(TreeEvent::FailedWithDir { path: &path, why: &why }),
+            Self::Did(deed, path, size) => watch(TreeEvent::Did { deed, path: &path, size }),
+            Self::Unchanged(size) => watch(TreeEvent::Unchanged(size)),
         }
     }
 }

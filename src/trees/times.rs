@@ -21,7 +21,7 @@ const LAST: [i64; 3] = [i32::MAX as i64, 4_354_819_198, 4_354_819_199];
 
 /// The times of a file that is there, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept {
+pub struct FileTimes {
     /// Its modification time.
     pub mtime_ns: i64,
     /// Its change time, which the system sets.
@@ -30,7 +30,7 @@ pub struct Kept {
     pub may_be_fat: bool,
 }
 
-impl Kept {
+impl FileTimes {
     /// Whether this is what the file system keeps of `wanted_ns`.
     pub fn is(&self, wanted_ns: i64) -> bool {
         let Self { mtime_ns, .. } = *self;
@@ -71,10 +71,10 @@ mod tests {
     use proptest::prelude::*;
 
     /// A file that was given `mtime_ns` at the time `now_ns`, on a file system that rounds to `step`.
-    fn stored(mtime_ns: i64, now_ns: i64, step: i64) -> Kept {
+    fn stored(mtime_ns: i64, now_ns: i64, step: i64) -> FileTimes {
         let keep = |time: i64| time - time.rem_euclid(step);
         let ctime_ns = if step == FAT_STEP { keep(mtime_ns) } else { keep(now_ns) };
-        Kept { mtime_ns: keep(mtime_ns), ctime_ns, may_be_fat: step == FAT_STEP }
+        FileTimes { mtime_ns: keep(mtime_ns), ctime_ns, may_be_fat: step == FAT_STEP }
     }
 
     /// As the system's clock has it: no round fraction.
@@ -103,7 +103,7 @@ mod tests {
     fn where_fractions_are_kept_a_whole_second_is_only_itself() {
         // As a tool has left it that cuts fractions off, on a file system that does not.
         for second in [1_700_000_000, 1_700_000_001, 0, -5] {
-            let kept = Kept { mtime_ns: second * SECOND, ctime_ns: NOW, may_be_fat: true };
+            let kept = FileTimes { mtime_ns: second * SECOND, ctime_ns: NOW, may_be_fat: true };
             assert!(kept.is(second * SECOND));
             for off in [1, 1_000_000, SECOND / 2, SECOND, -1, -SECOND] {
                 assert!(!kept.is(second * SECOND + off), "{second} {off}");
@@ -111,16 +111,16 @@ mod tests {
             assert!(!kept.is_since(second * SECOND + 1));
         }
         // Two seconds are FAT's alone: a second later is another version elsewhere.
-        let kept = Kept { mtime_ns: 1_700_000_000 * SECOND, ctime_ns: 1_700_000_000 * SECOND, may_be_fat: false };
+        let kept = FileTimes { mtime_ns: 1_700_000_000 * SECOND, ctime_ns: 1_700_000_000 * SECOND, may_be_fat: false };
         assert!(kept.is(1_700_000_000 * SECOND + SECOND - 1) && !kept.is(1_700_000_001 * SECOND));
-        let fat = Kept { may_be_fat: true, ..kept };
+        let fat = FileTimes { may_be_fat: true, ..kept };
         assert!(fat.is(1_700_000_001 * SECOND + SECOND - 1) && !fat.is(1_700_000_002 * SECOND));
         assert!(fat.is(1_699_999_999 * SECOND) && !fat.is(1_699_999_997 * SECOND));
     }
 
     #[test]
     fn what_no_file_system_can_keep_is_its_first_or_last_time() {
-        let at = |second: i64| Kept { mtime_ns: second * SECOND, ctime_ns: NOW, may_be_fat: false };
+        let at = |second: i64| FileTimes { mtime_ns: second * SECOND, ctime_ns: NOW, may_be_fat: false };
         assert!(
             at(i64::from(i32::MAX)).is(3_000_000_000 * SECOND) && at(i64::from(i32::MIN)).is(-3_000_000_000 * SECOND)
         );

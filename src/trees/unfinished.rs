@@ -12,12 +12,12 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::PathText;
-use crate::line::Line;
-use crate::part::records::Record;
-use crate::root::path_of;
+use crate::connection::Connection;
+use crate::error::{Error, Refusal, Result};
+use crate::fs::part::records::PartRecord;
+use crate::fs::root::path_of;
 use crate::session::Session;
-use crate::wire::error::{Error, Refusal, Result};
-use crate::wire::message::{Message, Stream};
+use crate::wire::message::{Channel, Message};
 
 /// A listing leaves in pieces of about this length, in bytes.
 const PIECE_LEN: usize = 64 * 1024;
@@ -50,14 +50,14 @@ impl Unfinished {
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
-pub fn serve_parts(line: &mut Line, session: &mut Session, path: &[u8], clean: bool) -> Result<()> {
+pub fn serve_parts(line: &mut Connection, session: &mut Session, path: &[u8], clean: bool) -> Result<()> {
     let path = session.resolve(path)?;
     let (mut body, mut count) = (Vec::new(), 0_u64);
     if let Some((records, owner)) = session.parts.recorded() {
         let refused = |error: &std::io::Error| Refusal::from_io(&path.to_string(), error);
         let root = session.root.own_path().map_err(|error| refused(&error))?;
         let below = path_of(&session.root.open_dir(&path)?).map_err(|error| refused(&error))?;
-        let is_meant = |record: &&Record| {
+        let is_meant = |record: &&PartRecord| {
             (record.owner == owner || session.is_own()) && record.dir().starts_with(&below) && record.is_there()
         };
         for record in records.all().iter().filter(is_meant) {
@@ -72,13 +72,13 @@ pub fn serve_parts(line: &mut Line, session: &mut Session, path: &[u8], clean: b
             body.push(b'\n');
             count += 1;
             if body.len() >= PIECE_LEN {
-                line.sender().send(&Message::Data { stream: Stream::Main }, &std::mem::take(&mut body))?;
+                line.sender().send(&Message::Data { stream: Channel::Main }, &std::mem::take(&mut body))?;
             }
         }
     }
     session.report.outcome = Some(format!("{count} unfinished"));
     if !body.is_empty() {
-        line.sender().queue(&Message::Data { stream: Stream::Main }, &body)?;
+        line.sender().queue(&Message::Data { stream: Channel::Main }, &body)?;
     }
     line.sender().send(&Message::End { total: None }, &[])
 }
@@ -87,7 +87,7 @@ pub fn serve_parts(line: &mut Line, session: &mut Session, path: &[u8], clean: b
 ///
 /// # Errors
 /// The server refused, or the connection failed.
-pub fn call_parts(line: &mut Line, path: &[u8], clean: bool) -> Result<Vec<Unfinished>> {
+pub fn call_parts(line: &mut Connection, path: &[u8], clean: bool) -> Result<Vec<Unfinished>> {
     line.receiver().begin_turn();
     line.sender().send(&Message::Parts { path: path.into(), clean }, &[])?;
     line.listing()

@@ -18,16 +18,16 @@ use std::time::Instant;
 use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
-use super::Entry;
+use super::TreeEntry;
 use super::filter::Filter;
-use super::first::{Earlier, FIRST_WINS, First};
+use super::first::{Earlier, FIRST_WINS, FirstSource};
 use super::glob::{self, means_contents};
-use crate::below::{Below, DEPTH_MAX};
+use crate::error::{ErrorCode, Refusal};
+use crate::fs::below::{Below, DEPTH_MAX};
+use crate::fs::root::{Root, RootPath, advised, is_part_name, refusal};
 use crate::memory::{Budget, ENTRY_COST};
-use crate::root::{Root, RootPath, advised, is_part_name, refusal};
 use crate::session::Session;
-use crate::wire::error::{ErrorCode, Refusal};
-use crate::wire::message::Kind;
+use crate::wire::message::EntryKind;
 
 /// Directories that are kept at hand for the files in them.
 const DIRS_AT_HAND: usize = 64;
@@ -259,15 +259,15 @@ fn may_meet(tops: &[Named]) -> bool {
 }
 
 /// What does not come, because an earlier source has something of that name.
-fn passed_over(path: Vec<u8>, kind: Kind) -> Found {
+fn passed_over(path: Vec<u8>, kind: EntryKind) -> Found {
     let skipped = Some(FIRST_WINS.to_owned());
-    let entry = Entry { kind, error: None, skipped, has_met: true, ..failed(path, String::new()) };
+    let entry = TreeEntry { kind, error: None, skipped, has_met: true, ..failed(path, String::new()) };
     Found { entry, place: None, inode: None }
 }
 
 /// Where a file is, so that it can be opened later.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct FileRef {
     top: Arc<Top>,
     /// The directory, from the top's on.
     dir: Arc<[u8]>,
@@ -279,9 +279,9 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Found {
     /// What it is.
-    pub entry: Entry,
+    pub entry: TreeEntry,
     /// Where a file is.
-    pub place: Option<Place>,
+    pub place: Option<FileRef>,
     /// Of a file with several names: its device and inode.
     pub inode: Option<(u64, u64)>,
 }
@@ -292,12 +292,12 @@ pub struct Walk {
     tops: std::vec::IntoIter<Named>,
     levels: Vec<Level>,
     grounds: Grounds,
-    how: How,
+    how: WalkOptions,
     filter: Filter,
     /// What was found with the last step: directories, and the first thing in them that comes.
     ready: VecDeque<Found>,
     /// What came of earlier tops, where a later one may have the same names.
-    first: Option<First>,
+    first: Option<FirstSource>,
     /// The names of what it has not come to yet count here.
     budget: Budget,
     /// Set when nobody waits for it any more.
@@ -317,7 +317,7 @@ pub enum Step {
 
 /// How a walk goes.
 #[derive(Debug, Clone, Copy)]
-pub struct How {
+pub struct WalkOptions {
     /// Into directories too.
     pub recursive: bool,
     /// Through symlinks, as far as they stay in the tree.
@@ -344,9 +344,9 @@ struct Level {
 
 impl Walk {
     /// A walk over `tops`, one after the other.
-    pub fn new(tops: Vec<Named>, how: How, filter: Filter) -> Self {
+    pub fn new(tops: Vec<Named>, how: WalkOptions, filter: Filter) -> Self {
         let (levels, grounds, ready) = (Vec::new(), Grounds::default(), VecDeque::new());
-        let first = may_meet(&tops).then(First::default);
+        let first = may_meet(&tops).then(FirstSource::default);
         let (budget, is_over) = (Budget::own(), Arc::default());
         Self { tops: tops.into_iter(), levels, grounds, how, filter, ready, first, budget, is_over }
     }
@@ -390,9 +390,9 @@ impl Walk {
             }
             self.filter.note(&top.name);
             let looked = rustix::fs::statat(&*top.ground.dir, name, AtFlags::SYMLINK_NOFOLLOW);
-            let place = Place { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
+            let place = FileRef { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
             if self.earlier(&top.name).is_some() {
-                return Some(passed_over(top.name.clone(), Kind::File));
+                return Some(passed_over(top.name.clone(), EntryKind::File));
             }
             if let Ok(stat) = &looked
                 && is_part_name(name.as_bytes())
@@ -403,7 +403,7 @@ impl Walk {
         }
         let earlier = self.earlier(&top.name);
         if earlier == Some(Earlier::Other) {
-            return Some(passed_over(top.name.clone(), Kind::Dir));
+            return Some(passed_over(top.name.clone(), EntryKind::Dir));
         }
         let entered = rustix::fs::fstat(&*top.ground.dir).map_err(io::Error::from).and_then(|stat| {
             self.descend(&top, Arc::clone(&top.ground.dir), (Arc::from([]), top.name.clone())).map(|()| stat)
@@ -502,7 +502,7 @@ impl Walk {
         let (top, dir) = (Arc::clone(top), Arc::clone(dir));
         let listed = joined(listed, name);
         let place =
-            Place { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.how.follow };
+            FileRef { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.how.follow };
         let mut looked = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
         if is_part_name(name.as_bytes()) {
             return looked.ok().map(|stat| unfinished(listed, &stat));
@@ -517,7 +517,7 @@ impl Walk {
         }
         let earlier = self.earlier(&listed);
         if earlier.is_some_and(|earlier| !is_dir || earlier == Earlier::Other) {
-            return Some(passed_over(listed, if is_dir { Kind::Dir } else { Kind::File }));
+            return Some(passed_over(listed, if is_dir { EntryKind::Dir } else { EntryKind::File }));
         }
         if is_dir {
             let below: Arc<[u8]> = joined(path, name).into();
@@ -537,7 +537,7 @@ impl Walk {
         Some(self.found(listed, &dir, looked, place))
     }
 
-    fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, place: Place) -> Found {
+    fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, place: FileRef) -> Found {
         let stat = match looked {
             Ok(stat) => stat,
             Err(error) => {
@@ -546,20 +546,20 @@ impl Walk {
         };
         let mut entry = entry_of(path, &stat);
         match entry.kind {
-            Kind::Link => match rustix::fs::readlinkat(dir, &place.name, Vec::new()) {
+            EntryKind::Link => match rustix::fs::readlinkat(dir, &place.name, Vec::new()) {
                 Ok(target) => entry.target = Some(target.into_bytes()),
                 Err(error) => {
                     let why = explained(&place.shown(), &error.into());
                     return Found { entry: failed(entry.path, why), place: None, inode: None };
                 }
             },
-            Kind::Other => entry.skipped = Some("neither file, directory nor symlink".to_owned()),
-            Kind::File if self.filter.max_size.is_some_and(|max| entry.size > max) => {
+            EntryKind::Other => entry.skipped = Some("neither file, directory nor symlink".to_owned()),
+            EntryKind::File if self.filter.max_size.is_some_and(|max| entry.size > max) => {
                 entry.skipped = Some(format!("{} bytes, over --max-size", entry.size));
             }
-            Kind::File | Kind::Dir => {}
+            EntryKind::File | EntryKind::Dir => {}
         }
-        let place = (entry.kind == Kind::File && entry.skipped.is_none()).then_some(place);
+        let place = (entry.kind == EntryKind::File && entry.skipped.is_none()).then_some(place);
         let has_links = place.is_some() && stat.st_nlink > 1 && !self.how.follow;
         Found { entry, place, inode: has_links.then_some((stat.st_dev, stat.st_ino)) }
     }
@@ -596,7 +596,7 @@ impl Walk {
     }
 }
 
-impl Place {
+impl FileRef {
     /// The file as people know it.
     pub fn shown(&self) -> String {
         self.top.shown(&self.path())
@@ -641,7 +641,7 @@ impl Opener {
     ///
     /// # Errors
     /// It is gone, cannot be read, or is no file any more.
-    pub fn open(&mut self, place: &Place) -> io::Result<(File, Stat)> {
+    pub fn open(&mut self, place: &FileRef) -> io::Result<(File, Stat)> {
         let file: OwnedFd = if place.follow {
             let Ground { root, dir, .. } = &*place.top.ground;
             root.open_in(dir, Path::new(OsStr::from_bytes(&place.path())), OFlags::NONBLOCK)?.into_std().into()
@@ -662,7 +662,7 @@ impl Opener {
         Ok((file.into(), stat))
     }
 
-    fn dir(&mut self, place: &Place) -> io::Result<Arc<Dir>> {
+    fn dir(&mut self, place: &FileRef) -> io::Result<Arc<Dir>> {
         let ground = &place.top.ground;
         if self.top.as_ref().is_none_or(|top| !Arc::ptr_eq(top, &place.top)) {
             self.dirs.clear();
@@ -682,15 +682,15 @@ fn joined(dir: &[u8], name: &OsStr) -> Vec<u8> {
     path
 }
 
-fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
+fn entry_of(path: Vec<u8>, stat: &Stat) -> TreeEntry {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Dir,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::Other,
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Dir,
+        FileType::Symlink => EntryKind::Link,
+        _ => EntryKind::Other,
     };
-    let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-    Entry {
+    let size = if kind == EntryKind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+    TreeEntry {
         path,
         kind,
         size,
@@ -708,7 +708,7 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> Entry {
 /// What is called like an unfinished copy is not part of a tree, whatever it is.
 fn unfinished(path: Vec<u8>, stat: &Stat) -> Found {
     let why = "its name is kept for unfinished copies; rename it if it is none";
-    let entry = Entry { skipped: Some(why.to_owned()), kind: Kind::Other, ..entry_of(path, stat) };
+    let entry = TreeEntry { skipped: Some(why.to_owned()), kind: EntryKind::Other, ..entry_of(path, stat) };
     Found { entry, place: None, inode: None }
 }
 
@@ -718,10 +718,10 @@ pub fn mtime_ns(stat: &Stat) -> i64 {
     stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
-fn failed(path: Vec<u8>, why: String) -> Entry {
-    Entry {
+fn failed(path: Vec<u8>, why: String) -> TreeEntry {
+    TreeEntry {
         path,
-        kind: Kind::Other,
+        kind: EntryKind::Other,
         size: 0,
         mtime_ns: 0,
         mode: 0,

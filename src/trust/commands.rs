@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Peer, Service, Services};
-use crate::root::RootPath;
-use crate::wire::error::{ErrorCode, Refusal};
+use crate::error::{ErrorCode, Refusal};
+use crate::fs::root::RootPath;
 
 /// What a peer may run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub enum Commands {
 
 /// What somebody asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct CommandRequest<'a> {
     /// A program and its arguments; `None`: a text for a shell.
     pub argv: Option<&'a [OsString]>,
     /// Either of them, for people.
@@ -64,7 +64,7 @@ impl Commands {
     ///
     /// # Errors
     /// It may not run here, or not so; says what may.
-    pub fn decide(&self, peer: &Peer, asked: &Asked<'_>) -> Result<Verdict<'_>, Refusal> {
+    pub fn decide(&self, peer: &Peer, asked: &CommandRequest<'_>) -> Result<Verdict<'_>, Refusal> {
         let verdict = match self {
             Self::Any => return Ok(Verdict::AsAsked),
             Self::Listed(listed) if listed.iter().any(|argv| asked.is(argv)) => Verdict::AsAsked,
@@ -138,7 +138,7 @@ impl fmt::Display for Commands {
     }
 }
 
-impl Asked<'_> {
+impl CommandRequest<'_> {
     fn is(&self, argv: &[String]) -> bool {
         self.argv.is_some_and(|asked| {
             asked.len() == argv.len() && asked.iter().zip(argv).all(|(asked, word)| asked == OsStr::new(word))
@@ -230,7 +230,7 @@ mod tests {
             let variables: Vec<OsString> = self.variables.iter().map(OsString::from).collect();
             let cwd = RootPath::default().join(self.cwd.as_bytes()).unwrap();
             let argv = (!is_shell).then_some(&*argv);
-            let asked = Asked { argv, shown: &shown, variables: &variables, cwd: &cwd };
+            let asked = CommandRequest { argv, shown: &shown, variables: &variables, cwd: &cwd };
             let peer = Peer::Guest { address: "laptop".into(), fingerprint: None };
             self.commands.decide(&peer, &asked).map_err(|refusal| {
                 assert_eq!(refusal.code, ErrorCode::NotAllowed);
@@ -269,7 +269,7 @@ mod tests {
         let commands = Commands::Listed(vec![vec!["\u{fffd}".into()]]);
         let argv = [OsStr::from_bytes(b"\xff").to_owned()];
         let cwd = RootPath::default();
-        let asked = Asked { argv: Some(&argv), shown: "\u{fffd}", variables: &[], cwd: &cwd };
+        let asked = CommandRequest { argv: Some(&argv), shown: "\u{fffd}", variables: &[], cwd: &cwd };
         assert!(commands.decide(&Peer::Own, &asked).is_err());
     }
 

@@ -65,13 +65,13 @@ pub fn groups(home: &Home) -> Result<BTreeMap<String, String>, ConfigError> {
 
 /// What the file says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Config {
+struct HostsConfig {
     hosts: BTreeMap<String, Address>,
     groups: BTreeMap<String, String>,
 }
 
-fn read(home: &Home) -> Result<Config, ConfigError> {
-    let Some(bytes) = home.read(FILE)? else { return Ok(Config::default()) };
+fn read(home: &Home) -> Result<HostsConfig, ConfigError> {
+    let Some(bytes) = home.read(FILE)? else { return Ok(HostsConfig::default()) };
     let text = String::from_utf8_lossy(&bytes);
     parse(&text).map_err(|(at, why)| ConfigError::Broken {
         path: home.join(FILE).display().to_string(),
@@ -81,10 +81,10 @@ fn read(home: &Home) -> Result<Config, ConfigError> {
 }
 
 /// Or where it is wrong, and why.
-fn parse(text: &str) -> Result<Config, (usize, String)> {
+fn parse(text: &str) -> Result<HostsConfig, (usize, String)> {
     let at = |span: Option<std::ops::Range<usize>>| span.map_or(0, |span| span.start);
     let document = Document::parse(text).map_err(|error| (at(error.span()), error.message().replace('\n', ", ")))?;
-    let mut config = Config::default();
+    let mut config = HostsConfig::default();
     for (section, item) in document.iter() {
         let unknown = || (at(item.span()), format!("{section} is not known; there are [hosts] and [groups]"));
         let table = item.as_table_like().filter(|_| ["hosts", "groups"].contains(&section)).ok_or_else(unknown)?;

@@ -8,16 +8,16 @@
 
 pub mod code;
 pub mod commands;
-pub mod held;
+pub mod grants;
 pub mod home;
 pub mod hosts;
 pub mod identity;
+pub mod last_seen;
 pub mod offer;
 pub mod pake;
 pub mod peers;
 pub mod policy;
-pub mod running;
-pub mod seen;
+pub mod servers;
 
 use std::fmt;
 use std::str::FromStr;

@@ -26,7 +26,7 @@ pub const ALLOW_DEFAULT: [Service; 3] = [Service::Echo, Service::Chat, Service::
 /// What the operator wants the other machine to be here. Of one that is known already, what is not said stays as it was:
 /// a new code is no reason to trust it with more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct PairingOptions {
     /// What it may do; `None`: as before, and [`ALLOW_DEFAULT`] if that was nothing.
     pub allow: Option<Services>,
     /// What it may run; `None`: as before, and anything if it was not known.
@@ -38,7 +38,7 @@ pub struct Wish {
     pub root: Option<String>,
 }
 
-impl Wish {
+impl PairingOptions {
     /// The peer as it will be.
     #[must_use]
     pub fn applied_to(&self, peer: KnownPeer) -> KnownPeer {
@@ -60,7 +60,7 @@ pub struct Offer {
     /// The code.
     pub code: Code,
     /// What whoever knows it will be.
-    pub wish: Wish,
+    pub wish: PairingOptions,
     /// Guesses left after the present one.
     pub guesses_left: u32,
 }
@@ -87,7 +87,7 @@ pub enum Standing {
         fingerprint: String,
         /// What it was here before, if it was known.
         #[serde(default)]
-        before: Option<Before>,
+        before: Option<PeerBefore>,
     },
     /// Too many wrong guesses.
     Spoiled,
@@ -104,14 +104,14 @@ pub enum Standing {
 
 /// What a peer was before it was paired again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Before {
+pub struct PeerBefore {
     /// What it was called.
     pub name: String,
     /// What it could do, as a sentence has it behind "could".
     pub scope: String,
 }
 
-impl Before {
+impl PeerBefore {
     /// Of a peer.
     pub fn of(peer: &KnownPeer) -> Self {
         Self { name: peer.name.clone(), scope: peer.scope() }
@@ -168,7 +168,7 @@ impl Offer {
     ///
     /// # Errors
     /// The disk refused, or the kernel has no random numbers.
-    pub fn open(home: &Home, wish: Wish) -> Result<Self, HomeError> {
+    pub fn open(home: &Home, wish: PairingOptions) -> Result<Self, HomeError> {
         let failed = |source| HomeError::Io { path: home.join(FILE), source };
         let code = Code::random().map_err(failed)?;
         let mut id = [0_u8; 8];
@@ -208,7 +208,7 @@ impl Offer {
         stored.standing = Standing::Waiting { guesses_left, wrong };
         stored.store(home)?;
         let Stored { id, commands, name, root, .. } = stored;
-        Ok(Self { id, code, wish: Wish { allow, commands, name, root }, guesses_left })
+        Ok(Self { id, code, wish: PairingOptions { allow, commands, name, root }, guesses_left })
     }
 
     fn settle(&self, home: &Home, from: fn(&Standing) -> bool, to: Standing) -> Result<bool, HomeError> {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn open(home: &Home) -> Offer {
-        Offer::open(home, Wish::default()).unwrap()
+        Offer::open(home, PairingOptions::default()).unwrap()
     }
 
     #[test]
@@ -330,22 +330,25 @@ mod tests {
     fn what_is_not_said_stays_as_it_was() {
         let new = KnownPeer::new("a", super::super::identity::Fingerprint::of_spki(b"a"));
         let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let applied = |wish: &Wish, peer: &KnownPeer| wish.applied_to(peer.clone()).scope();
-        assert_eq!(applied(&Wish::default(), &new), "echo,chat,read here");
+        let applied = |wish: &PairingOptions, peer: &KnownPeer| wish.applied_to(peer.clone()).scope();
+        assert_eq!(applied(&PairingOptions::default(), &new), "echo,chat,read here");
         let shown = KnownPeer { services: "read".parse().unwrap(), root: Some("in".into()), ..new.clone() };
         let ruled = KnownPeer {
             services: "exec".parse().unwrap(),
             commands: Commands::Listed(vec![words("uptime -s")]),
             ..new.clone()
         };
-        let (nothing, all) = (Wish::default(), |allow: &str| Wish { allow: allow.parse().ok(), ..Wish::default() });
+        let (nothing, all) = (PairingOptions::default(), |allow: &str| PairingOptions {
+            allow: allow.parse().ok(),
+            ..PairingOptions::default()
+        });
         assert_eq!(applied(&nothing, &shown), "read here, and is shown /in");
         assert_eq!(applied(&nothing, &ruled), "exec here, and run only: uptime -s");
         assert_eq!(applied(&all("read,write"), &shown), "read,write here, and is shown /in");
         assert_eq!(applied(&all("none"), &shown), "do nothing here, and is shown /in");
-        let whole = Wish { root: Some(String::new()), ..Wish::default() };
+        let whole = PairingOptions { root: Some(String::new()), ..PairingOptions::default() };
         assert_eq!(applied(&whole, &shown), "read here");
-        let free = Wish { commands: Some(Commands::Any), ..Wish::default() };
+        let free = PairingOptions { commands: Some(Commands::Any), ..PairingOptions::default() };
         assert_eq!(applied(&free, &ruled), "exec here");
         assert!(all("exec").applied_to(shown).check().is_err(), "the root that stays makes it a lie");
         // Nothing else is lost either.

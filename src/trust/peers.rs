@@ -27,7 +27,7 @@ use super::commands::{Commands, check_argv};
 use super::home::{Home, HomeError};
 use super::identity::Fingerprint;
 use super::{Service, Services};
-use crate::root::RootPath;
+use crate::fs::root::RootPath;
 
 /// The file in the home.
 pub const FILE: &str = "peers.toml";
@@ -546,13 +546,13 @@ fn is_same(one: &Value, other: &Value) -> bool {
 
 /// What a server knows of its peers at this moment: the file, read again whenever it has changed.
 #[derive(Debug)]
-pub struct Roster {
+pub struct KnownPeers {
     home: Home,
     read: Mutex<Option<Reading>>,
 }
 
 /// The list, or why there is none.
-pub type State = Result<Arc<Peers>, Arc<PeersError>>;
+pub type PeersState = Result<Arc<Peers>, Arc<PeersError>>;
 /// Device and inode, size, and time of the last change: (dev, ino, size, seconds, nanoseconds).
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
@@ -560,7 +560,7 @@ type Stamp = Option<(u64, u64, u64, i64, i64)>;
 #[derive(Debug)]
 struct Reading {
     stamp: Stamp,
-    state: State,
+    state: PeersState,
     /// Of a list that cannot be read as a whole: what can.
     rest: Arc<Peers>,
     number: u64,
@@ -568,7 +568,7 @@ struct Reading {
 
 /// The list for those who are in already.
 #[derive(Debug)]
-pub struct Inside {
+pub struct PeersForOpen {
     /// Who may stay.
     pub peers: Arc<Peers>,
     /// The list's number: another number is another list.
@@ -577,7 +577,7 @@ pub struct Inside {
     pub is_whole: bool,
 }
 
-impl Roster {
+impl KnownPeers {
     /// The peers in `home`.
     pub const fn of(home: Home) -> Self {
         Self { home, read: Mutex::new(None) }
@@ -589,14 +589,14 @@ impl Roster {
     }
 
     /// The list as it is now, and its number: another number is another list.
-    pub fn now(&self) -> (State, u64) {
+    pub fn now(&self) -> (PeersState, u64) {
         self.with(|reading| (reading.state.clone(), reading.number))
     }
 
     /// The same for those who are in already. Of a list with a flaw those stay whose own section is well: whoever was taken
     /// off it is out, and the others need not go for a slip somewhere else.
-    pub fn inside(&self) -> Inside {
-        self.with(|reading| Inside {
+    pub fn inside(&self) -> PeersForOpen {
+        self.with(|reading| PeersForOpen {
             peers: reading.state.as_ref().map_or_else(|_| Arc::clone(&reading.rest), Arc::clone),
             number: reading.number,
             is_whole: reading.state.is_ok() && reading.stamp.is_some(),
@@ -841,7 +841,7 @@ added = \"2026-11-21T09:04:00Z\"
     #[test]
     fn the_roster_follows_the_file() {
         let (_dir, home) = home();
-        let roster = Roster::of(home.clone());
+        let roster = KnownPeers::of(home.clone());
         assert!(roster.now().0.unwrap().0.is_empty());
         assert_eq!(roster.now().1, 0);
         home.replace(FILE, GOOD.as_bytes()).unwrap();

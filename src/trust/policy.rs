@@ -2,9 +2,9 @@
 
 use super::commands::Commands;
 use super::identity::Fingerprint;
-use super::peers::State;
+use super::peers::PeersState;
 use super::{Peer, Service, Services};
-use crate::wire::error::{ErrorCode, Refusal};
+use crate::error::{ErrorCode, Refusal};
 
 /// What the other end of a line has shown of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub struct Rules<'r> {
     /// The server's own key.
     pub own: Fingerprint,
     /// The known peers, or why they cannot be read.
-    pub known: &'r State,
+    pub known: &'r PeersState,
     /// What everybody may do.
     pub guest: Services,
 }
@@ -99,7 +99,7 @@ impl Rules<'_> {
     ///
     /// # Errors
     /// The known peers cannot be read, so nobody can be told from somebody revoked.
-    pub fn judge(&self, proof: Proof, address: &str) -> Result<Grant, Refusal> {
+    pub fn authorize(&self, proof: Proof, address: &str) -> Result<Grant, Refusal> {
         let is_own = match proof {
             Proof::Nothing => false,
             Proof::SameUser => true,
@@ -215,7 +215,7 @@ mod tests {
         let known = Ok(Arc::new(known()));
         let rules = Rules { own: key("own"), known: &known, guest: "echo".parse().unwrap() };
         let judged = |proof| {
-            let grant = rules.judge(proof, "192.0.2.7:1").unwrap();
+            let grant = rules.authorize(proof, "192.0.2.7:1").unwrap();
             (grant.peer.to_string(), grant.services.to_string(), grant.root)
         };
         let guest = |name: &str| format!("guest 192.0.2.7:1 with {}", key(name));
@@ -230,7 +230,7 @@ mod tests {
             (Proof::Key(key("own")), Commands::Any),
             (Proof::Nothing, Commands::Any),
         ] {
-            assert_eq!(rules.judge(proof, "").unwrap().commands, commands);
+            assert_eq!(rules.authorize(proof, "").unwrap().commands, commands);
         }
         assert_eq!(judged(Proof::Key(key("stranger"))), (guest("stranger"), "echo".into(), None));
         assert_eq!(judged(Proof::Nothing), ("guest 192.0.2.7:1".into(), "echo".into(), None));
@@ -311,12 +311,12 @@ mod tests {
 
     #[test]
     fn without_a_list_only_the_own_identity_gets_in() {
-        let broken: State = Err(Arc::new(crate::trust::peers::PeersError::Refused("torn".into())));
+        let broken: PeersState = Err(Arc::new(crate::trust::peers::PeersError::Refused("torn".into())));
         let rules = Rules { own: key("own"), known: &broken, guest: Services::of(&Service::ALL) };
-        assert!(rules.judge(Proof::SameUser, "").is_ok());
-        assert!(rules.judge(Proof::Key(key("own")), "").is_ok());
+        assert!(rules.authorize(Proof::SameUser, "").is_ok());
+        assert!(rules.authorize(Proof::Key(key("own")), "").is_ok());
         for proof in [Proof::Nothing, Proof::Key(key("laptop"))] {
-            assert_eq!(rules.judge(proof, "").unwrap_err().code, ErrorCode::NotAllowed);
+            assert_eq!(rules.authorize(proof, "").unwrap_err().code, ErrorCode::NotAllowed);
         }
     }
 

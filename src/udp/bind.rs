@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Endpoint, Socket, local};
+use super::{DatagramSocket, Endpoint, local};
 use crate::net::Address;
 
 /// How often a free port is looked for that is free on all addresses at once.
@@ -59,13 +59,13 @@ pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
             Endpoint::Ip(mut wildcard) if endpoint.is_wildcard() => {
                 let addresses = local::addresses(wildcard).map_err(|error| BindError::new(&wildcard, error))?;
                 let sockets = bind_some(&addresses)?;
-                if let Some(Ok(Endpoint::Ip(first))) = sockets.first().map(Socket::local) {
+                if let Some(Ok(Endpoint::Ip(first))) = sockets.first().map(DatagramSocket::local) {
                     wildcard.set_port(first.port());
                     bound.wildcards.push(wildcard);
                 }
                 bound.sockets.extend(sockets);
             }
-            _ => bound.sockets.push(Socket::bind(&endpoint).map_err(|error| BindError::new(&endpoint, error))?),
+            _ => bound.sockets.push(DatagramSocket::bind(&endpoint).map_err(|error| BindError::new(&endpoint, error))?),
         }
     }
     Ok(bound)
@@ -75,7 +75,7 @@ pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
 #[derive(Debug, Default)]
 pub struct Bound {
     /// A socket for each address.
-    pub sockets: Vec<Socket>,
+    pub sockets: Vec<DatagramSocket>,
     /// `0.0.0.0` and `[::]`, with the port of their sockets: of these addresses may come and go, see [`Watch`].
     pub wildcards: Vec<SocketAddr>,
 }
@@ -85,32 +85,32 @@ const ABSENCES_MAX: u32 = 60;
 
 /// The addresses that are served for the wildcards, as they come and go.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct WildcardWatch {
     /// Those that are missing, and how many times in a row; none has [`ABSENCES_MAX`].
     absent: Vec<(Endpoint, u32)>,
 }
 
 /// What has changed for a wildcard.
 #[derive(Debug, Default)]
-pub struct Change {
+pub struct WildcardChange {
     /// New addresses, bound.
-    pub new: Vec<(Endpoint, Socket)>,
+    pub new: Vec<(Endpoint, DatagramSocket)>,
     /// Addresses that this machine has not had for a while.
     pub gone: Vec<Endpoint>,
 }
 
-impl Watch {
+impl WildcardWatch {
     /// Binds the addresses of `wildcard` that this machine has by now and that are not `known`, and names those of `known` that
     /// it has no longer. Those that cannot be bound, since they are gone again or taken, are left for the next time.
     ///
     /// # Errors
     /// The kernel's list cannot be read.
-    pub fn look(&mut self, wildcard: SocketAddr, known: &[Endpoint]) -> io::Result<Change> {
+    pub fn look(&mut self, wildcard: SocketAddr, known: &[Endpoint]) -> io::Result<WildcardChange> {
         let found: Vec<_> = local::addresses(wildcard)?.into_iter().map(Endpoint::Ip).collect();
         let gone = self.gone(wildcard, &found, known);
         let new = found.into_iter().filter(|address| !known.contains(address));
-        let new = new.filter_map(|address| Some((address.clone(), Socket::bind(&address).ok()?))).collect();
-        Ok(Change { new, gone })
+        let new = new.filter_map(|address| Some((address.clone(), DatagramSocket::bind(&address).ok()?))).collect();
+        Ok(WildcardChange { new, gone })
     }
 
     fn gone(&mut self, wildcard: SocketAddr, found: &[Endpoint], known: &[Endpoint]) -> Vec<Endpoint> {
@@ -135,12 +135,12 @@ impl Watch {
 ///
 /// # Errors
 /// As [`bind`].
-pub fn bind_loopback(port: u16) -> Result<Vec<Socket>, BindError> {
+pub fn bind_loopback(port: u16) -> Result<Vec<DatagramSocket>, BindError> {
     bind_some(&[(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
 /// Binds those of `addresses` that exist, all at the same port, even where that is "any free one".
-fn bind_some(addresses: &[SocketAddr]) -> Result<Vec<Socket>, BindError> {
+fn bind_some(addresses: &[SocketAddr]) -> Result<Vec<DatagramSocket>, BindError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -152,7 +152,7 @@ fn bind_some(addresses: &[SocketAddr]) -> Result<Vec<Socket>, BindError> {
     }
 }
 
-fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<Socket>, BindError> {
+fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<DatagramSocket>, BindError> {
     let mut sockets = Vec::new();
     let mut port = None;
     let mut missing = None;
@@ -165,7 +165,7 @@ fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<Socket>, BindError> {
             }
             (at, _) => at,
         });
-        match Socket::bind(&at).map_err(|error| BindError::new(&at, error)) {
+        match DatagramSocket::bind(&at).map_err(|error| BindError::new(&at, error)) {
             Ok(socket) => {
                 let bound = socket.local().map_err(|error| BindError::new(&at, error))?;
                 port = bound.ip().map(|bound| bound.port());
@@ -214,7 +214,7 @@ mod tests {
         let own: Vec<Endpoint> = bound.sockets.iter().map(|socket| socket.local().unwrap()).collect();
         assert!(own.iter().all(|address| !address.is_wildcard()));
         // What is known is not bound again; what was forgotten is.
-        let (wildcard, mut watch) = (bound.wildcards[0], Watch::default());
+        let (wildcard, mut watch) = (bound.wildcards[0], WildcardWatch::default());
         assert!(watch.look(wildcard, &own).unwrap().new.is_empty());
         drop(bound.sockets);
         let again = watch.look(wildcard, &own[1..]).unwrap();
@@ -231,7 +231,7 @@ mod tests {
         let [lost, back] = ["10.0.0.1:7000", "10.0.0.2:7000"].map(ip);
         let [other_port, other_family] = ["10.0.0.1:7001", "[fd00::1]:7000"].map(ip);
         let known = [found[0].clone(), lost.clone(), back.clone(), other_port, other_family];
-        let mut watch = Watch::default();
+        let mut watch = WildcardWatch::default();
         for times in 1..ABSENCES_MAX {
             let with_back = [found[0].clone(), back.clone()];
             let found = if times == ABSENCES_MAX / 2 { &with_back[..] } else { &found };

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Arrival, DATAGRAM_LEN_MAX, Endpoint, Socket, Stop};
+use super::{Arrival, DATAGRAM_LEN_MAX, DatagramSocket, Endpoint, Stop};
 use crate::net::Address;
 
 /// Asking did not work.
@@ -70,15 +70,15 @@ impl ClientError {
 
 /// A connected datagram socket, and the name's other addresses in case nobody is at the first.
 #[derive(Debug)]
-pub struct Client {
-    socket: Socket,
+pub struct UdpClient {
+    socket: DatagramSocket,
     peer: Endpoint,
     others: VecDeque<Endpoint>,
     /// Those that were tried, the present one too.
     tried: Vec<Endpoint>,
 }
 
-impl Client {
+impl UdpClient {
     /// Connects to the first of `address`'s meanings to which there is a way. Nothing is sent.
     ///
     /// # Errors
@@ -182,9 +182,9 @@ impl Client {
     }
 }
 
-fn connect(peer: &Endpoint) -> Result<Socket, ClientError> {
+fn connect(peer: &Endpoint) -> Result<DatagramSocket, ClientError> {
     let failed = |error| ClientError::new(peer, error);
-    let socket = Socket::bind_for(peer).map_err(failed)?;
+    let socket = DatagramSocket::bind_for(peer).map_err(failed)?;
     socket.connect(peer).map_err(failed)?;
     Ok(socket)
 }

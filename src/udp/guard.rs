@@ -27,7 +27,7 @@ const REPLIES_REMEMBERED_MAX: usize = 128;
 
 /// Why a reply must not leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum Withheld {
     /// The source began just now to be silenced: it sends our own replies back.
     Repeats,
     /// The source is silenced.
@@ -40,7 +40,7 @@ pub enum Held {
 
 /// What is known of all sources of one server.
 #[derive(Debug)]
-pub struct Guard {
+pub struct ReplyGuard {
     keys: RandomState,
     repeats: Vec<Repeats>,
     rates: Vec<Rate>,
@@ -64,7 +64,7 @@ struct Rate {
     count: u32,
 }
 
-impl Default for Guard {
+impl Default for ReplyGuard {
     fn default() -> Self {
         Self {
             keys: RandomState::new(),
@@ -74,12 +74,12 @@ impl Default for Guard {
     }
 }
 
-impl Guard {
+impl ReplyGuard {
     /// Whether `reply` may leave as the answer to `data`, which `from` sent.
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&mut self, from: &Endpoint, data: &[u8], reply: &[u8], now: Instant) -> Result<(), Held> {
+    pub fn admit(&mut self, from: &Endpoint, data: &[u8], reply: &[u8], now: Instant) -> Result<(), Withheld> {
         let source = self.hash_of(from, b"");
         let came = self.hash_of(from, data);
         let goes = if reply == data { came } else { self.hash_of(from, reply) };
@@ -118,12 +118,12 @@ fn is_over(since: Option<Instant>, now: Instant) -> bool {
 }
 
 impl Repeats {
-    fn admit(&mut self, source: u64, came: u64, goes: u64, now: Instant) -> Result<(), Held> {
+    fn admit(&mut self, source: u64, came: u64, goes: u64, now: Instant) -> Result<(), Withheld> {
         if let Some((silenced, until)) = self.silenced {
             if now >= until {
                 self.silenced = None;
             } else if silenced == source {
-                return Err(Held::Silenced);
+                return Err(Withheld::Silenced);
             }
         }
         if is_over(self.since, now) {
@@ -135,7 +135,7 @@ impl Repeats {
             self.count += 1;
             if self.count >= REPEATS_MAX {
                 *self = Self { silenced: Some((source, now + INTERVAL)), ..Self::default() };
-                return Err(Held::Repeats);
+                return Err(Withheld::Repeats);
             }
         }
         if self.replies.len() < REPLIES_REMEMBERED_MAX && !self.replies.contains(&goes) {
@@ -146,15 +146,15 @@ impl Repeats {
 }
 
 impl Rate {
-    fn admit(&mut self, now: Instant) -> Result<(), Held> {
+    fn admit(&mut self, now: Instant) -> Result<(), Withheld> {
         if is_over(self.since, now) {
             *self = Self { since: Some(now), count: 0 };
         }
         self.count = self.count.saturating_add(1);
         match self.count.checked_sub(REPLIES_PER_SECOND_MAX) {
             None | Some(0) => Ok(()),
-            Some(1) => Err(Held::Rate),
-            Some(_) => Err(Held::RateAgain),
+            Some(1) => Err(Withheld::Rate),
+            Some(_) => Err(Withheld::RateAgain),
         }
     }
 }
@@ -168,23 +168,23 @@ mod tests {
     }
 
     /// How many replies leave when each datagram that comes is one of `texts`, as our own replies come back.
-    fn answered(guard: &mut Guard, from: &Endpoint, texts: &[Vec<u8>], rounds: usize, now: Instant) -> usize {
+    fn answered(guard: &mut ReplyGuard, from: &Endpoint, texts: &[Vec<u8>], rounds: usize, now: Instant) -> usize {
         let all = texts.iter().cycle().take(texts.len() * rounds);
         all.filter(|text| guard.admit(from, text, text, now).is_ok()).count()
     }
 
     #[test]
     fn a_source_that_sends_our_replies_back_is_silenced_for_a_second_and_heard_again() {
-        let (mut guard, from, now) = (Guard::default(), at("127.0.0.1:7"), Instant::now());
+        let (mut guard, from, now) = (ReplyGuard::default(), at("127.0.0.1:7"), Instant::now());
         assert_eq!(answered(&mut guard, &from, &[b"x".to_vec()], 1_000, now), 100, "the first, and 99 repeats");
-        assert_eq!(guard.admit(&from, b"new", b"new", now + INTERVAL / 2), Err(Held::Silenced));
+        assert_eq!(guard.admit(&from, b"new", b"new", now + INTERVAL / 2), Err(Withheld::Silenced));
         assert_eq!(guard.admit(&at("127.0.0.1:8"), b"new", b"new", now), Ok(()), "another source is not concerned");
         assert_eq!(guard.admit(&from, b"new", b"new", now + INTERVAL), Ok(()));
     }
 
     #[test]
     fn many_datagrams_that_go_round_at_once_end_too() {
-        let (mut guard, from, now) = (Guard::default(), at("[::1]:7"), Instant::now());
+        let (mut guard, from, now) = (ReplyGuard::default(), at("[::1]:7"), Instant::now());
         let texts: Vec<Vec<u8>> = (0..5_000_u32).map(|n| n.to_be_bytes().to_vec()).collect();
         assert!(answered(&mut guard, &from, &texts, 10, now) < 2 * texts.len());
         // One that replies in capitals to one that echoes: the second time round they are the same.
@@ -195,14 +195,14 @@ mod tests {
 
     #[test]
     fn numbered_datagrams_are_measured_without_a_limit_on_loopback() {
-        let (mut guard, from, now) = (Guard::default(), at("127.0.0.1:7"), Instant::now());
+        let (mut guard, from, now) = (ReplyGuard::default(), at("127.0.0.1:7"), Instant::now());
         let texts: Vec<Vec<u8>> = (0..200_000_u32).map(|n| n.to_be_bytes().to_vec()).collect();
         assert_eq!(answered(&mut guard, &from, &texts, 1, now), texts.len());
     }
 
     #[test]
     fn a_slow_repetition_is_no_loop() {
-        let (mut guard, from, now) = (Guard::default(), at("127.0.0.1:7"), Instant::now());
+        let (mut guard, from, now) = (ReplyGuard::default(), at("127.0.0.1:7"), Instant::now());
         for tenth in 0..1_000 {
             assert_eq!(guard.admit(&from, b"ping", b"ping", now + tenth * INTERVAL / 50), Ok(()));
         }
@@ -211,20 +211,20 @@ mod tests {
     #[test]
     fn an_address_off_loopback_gets_a_thousand_replies_a_second_over_all_its_ports() {
         for (one, other) in [("192.0.2.7", "192.0.2.8"), ("[2001:db8::1]", "[2001:db8:0:1::1]")] {
-            let (mut guard, now) = (Guard::default(), Instant::now());
+            let (mut guard, now) = (ReplyGuard::default(), Instant::now());
             let mut answered = 0;
             let mut said = 0;
             for n in 0..5_000_u32 {
                 match guard.admit(&at(&format!("{one}:{}", 1 + n)), &n.to_be_bytes(), b"", now) {
                     Ok(()) => answered += 1,
-                    Err(held) => said += u32::from(held == Held::Rate),
+                    Err(held) => said += u32::from(held == Withheld::Rate),
                 }
             }
             assert_eq!((answered, said), (REPLIES_PER_SECOND_MAX, 1), "{one}");
             assert_eq!(guard.admit(&at(&format!("{one}:1")), b"later", b"", now + INTERVAL), Ok(()));
             assert_eq!(guard.admit(&at(&format!("{other}:1")), b"", b"", now), Ok(()), "{other}");
         }
-        let mut guard = Guard::default();
+        let mut guard = ReplyGuard::default();
         let now = Instant::now();
         for n in 0..2_000_u32 {
             let from = at(&format!("[2001:db8::{:x}]:9", n + 1));

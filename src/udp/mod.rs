@@ -22,10 +22,10 @@ pub mod socket;
 pub mod stop;
 pub mod tally;
 
-pub use client::{Client, ClientError};
+pub use client::{ClientError, UdpClient};
 pub use codec::Codec;
 pub use endpoint::Endpoint;
-pub use socket::{Arrival, Socket};
+pub use socket::{Arrival, DatagramSocket};
 pub use stop::Stop;
 
 /// The largest payload we send, in bytes: 65,535 less the headers of IPv4 (20) and UDP (8).

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::probe::{PROBE_LEN_MIN, Probe};
 use super::socket::random;
-use super::tally::{Answer, Counts, Tally};
-use super::{Arrival, Client, ClientError, Endpoint, Stop, receive_buffer};
+use super::tally::{AnswerKind, Counts, PingTally};
+use super::{Arrival, ClientError, Endpoint, Stop, UdpClient, receive_buffer};
 
 /// From one attempt to the next while nobody is there yet.
 pub const NOBODY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What to send, and how long to wait.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub struct PingPlan {
     /// How many probes; without a number until somebody stops it.
     pub count: Option<u64>,
     /// From one probe to the next; zero sends the next as soon as the answer is there or overdue.
@@ -28,7 +28,7 @@ pub struct Plan {
 
 /// What came of a probe.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event<'a> {
+pub enum PingEvent<'a> {
     /// An answer came, and it is right.
     Answered {
         /// The server's address.
@@ -36,7 +36,7 @@ pub enum Event<'a> {
         /// The probe's number, from 1.
         sequence: u64,
         /// Whether it is the first, and how long it took.
-        answer: Answer,
+        answer: AnswerKind,
     },
     /// No answer came in time.
     Overdue {
@@ -57,20 +57,20 @@ pub enum Event<'a> {
 /// A whole run.
 #[derive(Debug)]
 pub struct Run<'a> {
-    client: &'a mut Client,
-    plan: Plan,
+    client: &'a mut UdpClient,
+    plan: PingPlan,
     started: Instant,
     session: u32,
-    tally: Tally,
+    tally: PingTally,
 }
 
 impl<'a> Run<'a> {
     /// A run that has sent nothing yet.
-    pub fn new(client: &'a mut Client, plan: Plan) -> Self {
-        let plan = Plan { size: plan.size.max(PROBE_LEN_MIN), ..plan };
+    pub fn new(client: &'a mut UdpClient, plan: PingPlan) -> Self {
+        let plan = PingPlan { size: plan.size.max(PROBE_LEN_MIN), ..plan };
         let [a, b, c, d, ..] = random().to_le_bytes();
         let session = u32::from_le_bytes([a, b, c, d]);
-        Self { client, plan, started: Instant::now(), session, tally: Tally::default() }
+        Self { client, plan, started: Instant::now(), session, tally: PingTally::default() }
     }
 
     /// Sends and receives until all probes are settled or `stop` comes; `see` is told as it happens
@@ -78,13 +78,17 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// Nobody is there, or a probe cannot be sent.
-    pub fn run(&mut self, stop: &Stop, mut see: impl FnMut(Event<'_>) -> ControlFlow<()>) -> Result<(), ClientError> {
+    pub fn run(
+        &mut self,
+        stop: &Stop,
+        mut see: impl FnMut(PingEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
         let mut buffer = receive_buffer();
         let mut next_send = Duration::ZERO;
         loop {
             let now = self.started.elapsed();
             while let Some(sequence) = self.tally.overdue(now, self.plan.timeout) {
-                if see(Event::Overdue { sequence }).is_break() {
+                if see(PingEvent::Overdue { sequence }).is_break() {
                     return Ok(());
                 }
             }
@@ -111,16 +115,16 @@ impl<'a> Run<'a> {
                 Err(ClientError::Refused { .. }) if self.start_again() => next_send = Duration::ZERO,
                 // It was there before: it may come back, and what is lost is counted.
                 Err(ClientError::Refused { .. }) if self.tally.counts.received + self.tally.counts.damaged > 0 => {
-                    if see(Event::Gone).is_break() {
+                    if see(PingEvent::Gone).is_break() {
                         return Ok(());
                     }
                 }
                 // All that was under way found nobody: counting begins when somebody is there.
                 Err(ClientError::Refused { .. }) if now < self.plan.wait => {
-                    self.tally = Tally::default();
+                    self.tally = PingTally::default();
                     self.client.start_over();
                     next_send = now + NOBODY_PAUSE;
-                    if see(Event::Nobody).is_break() {
+                    if see(PingEvent::Nobody).is_break() {
                         return Ok(());
                     }
                 }
@@ -130,7 +134,7 @@ impl<'a> Run<'a> {
     }
 
     /// What is known so far.
-    pub const fn tally(&self) -> &Tally {
+    pub const fn tally(&self) -> &PingTally {
         &self.tally
     }
 
@@ -150,7 +154,7 @@ impl<'a> Run<'a> {
         buffer: &mut [u8],
         until: Option<Instant>,
         stop: &Stop,
-        see: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+        see: &mut impl FnMut(PingEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ClientError> {
         match self.client.receive(buffer, until, Some(stop))? {
             Arrival::Datagram { len, .. } => {
@@ -163,7 +167,7 @@ impl<'a> Run<'a> {
     }
 
     /// Compares a datagram with the one that was sent under its number.
-    fn judge(&mut self, came: &[u8], now: Duration) -> Option<Event<'_>> {
+    fn judge(&mut self, came: &[u8], now: Duration) -> Option<PingEvent<'_>> {
         let probe = Probe::decode(came);
         if probe.is_some_and(|probe| probe.session != self.session) {
             // A late answer to an earlier run that had the same port.
@@ -173,11 +177,11 @@ impl<'a> Run<'a> {
         match sent {
             Some((sequence, at)) if self.probe(sequence, at).encode(self.plan.size) == came => {
                 let answer = self.tally.answer(sequence, now)?;
-                Some(Event::Answered { from: self.client.peer(), sequence, answer })
+                Some(PingEvent::Answered { from: self.client.peer(), sequence, answer })
             }
             _ => {
                 self.tally.counts.damaged += 1;
-                Some(Event::Damaged { len: came.len() })
+                Some(PingEvent::Damaged { len: came.len() })
             }
         }
     }
@@ -192,7 +196,7 @@ impl<'a> Run<'a> {
         if !self.client.next_address() {
             return false;
         }
-        self.tally = Tally::default();
+        self.tally = PingTally::default();
         true
     }
 }

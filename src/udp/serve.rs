@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::guard::{Guard, Held, INTERVAL, REPEATS_MAX, REPLIES_PER_SECOND_MAX};
-use super::{Arrival, Codec, Endpoint, RECEIVE_LEN_MAX, Socket, Stop, receive_buffer};
+use super::guard::{INTERVAL, REPEATS_MAX, REPLIES_PER_SECOND_MAX, ReplyGuard, Withheld};
+use super::{Arrival, Codec, DatagramSocket, Endpoint, RECEIVE_LEN_MAX, Stop, receive_buffer};
 
 /// Failures in a row after which a socket is given up; a passing shortage of memory is shorter.
 const FAILURES_MAX: u32 = 100;
@@ -20,7 +20,7 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a datagram is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
+pub enum UdpReply {
     /// The same bytes.
     Echo,
     /// The same with `a` to `z` made capital.
@@ -31,7 +31,7 @@ pub enum Reply {
 
 /// What happened; the program decides what of it to show.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum ServeEvent<'a> {
     /// A datagram came.
     Received {
         /// Who sent it.
@@ -65,21 +65,21 @@ pub enum NotAnswered {
     Longer,
     /// It would go round, or be too much for one address.
     #[error("{}", said_of(*.0))]
-    Held(Held),
+    Held(Withheld),
     /// The operating system did not take the answer; a datagram may be lost.
     #[error("the answer was not sent: {0}")]
     Failed(io::Error),
 }
 
-fn said_of(held: Held) -> String {
+fn said_of(held: Withheld) -> String {
     let pause = humantime::format_duration(INTERVAL);
     match held {
-        Held::Repeats => format!(
+        Withheld::Repeats => format!(
             "it sent our own replies back {REPEATS_MAX} times within {pause}; silent towards it for {pause}: \
              are two servers answering each other?"
         ),
-        Held::Silenced => format!("it sends our own replies back; silent towards it for {pause}"),
-        Held::Rate | Held::RateAgain => {
+        Withheld::Silenced => format!("it sends our own replies back; silent towards it for {pause}"),
+        Withheld::Rate | Withheld::RateAgain => {
             format!("its address had {REPLIES_PER_SECOND_MAX} replies within {pause}, the most off loopback")
         }
     }
@@ -98,9 +98,9 @@ pub struct Totals {
 
 /// What all sockets of one server share.
 #[derive(Debug)]
-pub struct Service<'a> {
+pub struct UdpService<'a> {
     /// What to answer.
-    pub reply: Reply,
+    pub reply: UdpReply,
     /// The characters, for [`Reply::Upper`].
     pub codec: Codec,
     /// Stop after so many datagrams.
@@ -114,7 +114,7 @@ pub struct Service<'a> {
     /// What was done so far.
     pub totals: &'a Totals,
     /// What holds replies back that others may have asked for in somebody's name.
-    pub guard: &'a Mutex<Guard>,
+    pub guard: &'a Mutex<ReplyGuard>,
 }
 
 /// Answers what comes to `socket` until the service is stopped; `see` is told of everything and can
@@ -122,9 +122,9 @@ pub struct Service<'a> {
 ///
 /// # Errors
 /// The socket failed, and went on failing.
-pub fn serve<S>(socket: &Socket, service: &Service<'_>, see: S) -> io::Result<()>
+pub fn serve<S>(socket: &DatagramSocket, service: &UdpService<'_>, see: S) -> io::Result<()>
 where
-    S: Fn(Event<'_>) -> ControlFlow<()>,
+    S: Fn(ServeEvent<'_>) -> ControlFlow<()>,
 {
     let here = socket.local()?;
     let mut buffer = receive_buffer();
@@ -152,14 +152,14 @@ where
     }
 }
 
-impl Service<'_> {
+impl UdpService<'_> {
     fn owns(&self, address: &Endpoint) -> bool {
         self.own.read().unwrap_or_else(PoisonError::into_inner).contains(address)
     }
 
-    fn take<S>(&self, socket: &Socket, from: &Endpoint, data: &[u8], see: S) -> ControlFlow<()>
+    fn take<S>(&self, socket: &DatagramSocket, from: &Endpoint, data: &[u8], see: S) -> ControlFlow<()>
     where
-        S: Fn(Event<'_>) -> ControlFlow<()>,
+        S: Fn(ServeEvent<'_>) -> ControlFlow<()>,
     {
         let before = self.totals.datagrams.fetch_add(1, Ordering::SeqCst);
         if self.limit.is_some_and(|limit| before >= limit) {
@@ -168,13 +168,13 @@ impl Service<'_> {
             return ControlFlow::Break(());
         }
         self.totals.bytes.fetch_add(u64::try_from(data.len()).unwrap_or(u64::MAX), Ordering::SeqCst);
-        see(Event::Received { from, data })?;
+        see(ServeEvent::Received { from, data })?;
         match self.answer(socket, from, data) {
             Ok(true) => {
                 self.totals.answered.fetch_add(1, Ordering::SeqCst);
             }
             Ok(false) => {}
-            Err(why) => see(Event::NotAnswered { from, why })?,
+            Err(why) => see(ServeEvent::NotAnswered { from, why })?,
         }
         match self.limit {
             Some(limit) if before + 1 >= limit => ControlFlow::Break(()),
@@ -183,8 +183,8 @@ impl Service<'_> {
     }
 
     /// Sends the answer, if one is due.
-    fn answer(&self, socket: &Socket, to: &Endpoint, data: &[u8]) -> Result<bool, NotAnswered> {
-        if self.reply == Reply::Nothing {
+    fn answer(&self, socket: &DatagramSocket, to: &Endpoint, data: &[u8]) -> Result<bool, NotAnswered> {
+        if self.reply == UdpReply::Nothing {
             return Ok(false);
         }
         if data.len() > RECEIVE_LEN_MAX {
@@ -197,8 +197,8 @@ impl Service<'_> {
             return Err(NotAnswered::Ourselves);
         }
         let reply = match self.reply {
-            Reply::Upper => Cow::Owned(self.codec.upper(data)),
-            Reply::Echo | Reply::Nothing => Cow::Borrowed(data),
+            UdpReply::Upper => Cow::Owned(self.codec.upper(data)),
+            UdpReply::Echo | UdpReply::Nothing => Cow::Borrowed(data),
         };
         if reply.len() > data.len() {
             return Err(NotAnswered::Longer);

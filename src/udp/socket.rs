@@ -26,7 +26,7 @@ const SEND_WAIT: Duration = Duration::from_secs(5);
 
 /// A socket that sends and receives datagrams; a Unix socket's file lives as long as it does.
 #[derive(Debug)]
-pub struct Socket {
+pub struct DatagramSocket {
     family: Family,
     path: Option<OwnPath>,
 }
@@ -53,7 +53,7 @@ pub enum Arrival {
     Stopped,
 }
 
-impl Socket {
+impl DatagramSocket {
     /// A socket at this address. Port 0 is any free port; of a Unix path only a dead socket is replaced.
     ///
     /// # Errors

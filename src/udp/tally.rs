@@ -12,7 +12,7 @@ pub const PROBES_REMEMBERED_MAX: usize = 65_536;
 
 /// The book-keeping of one run.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct PingTally {
     /// Probes sent, the youngest last; the first is number `oldest`.
     probes: VecDeque<Sent>,
     /// Sequence number of `probes[0]`, less 1: `0 <= forgotten <= sent`.
@@ -77,7 +77,7 @@ enum State {
 
 /// What an answer turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum AnswerKind {
     /// The first to its probe.
     First {
         /// How long it took.
@@ -91,7 +91,7 @@ pub enum Answer {
     Duplicate,
 }
 
-impl Tally {
+impl PingTally {
     /// Notes that a probe is sent; returns its sequence number.
     pub fn send(&mut self, now: Duration) -> u64 {
         if self.probes.len() == PROBES_REMEMBERED_MAX
@@ -113,14 +113,14 @@ impl Tally {
     }
 
     /// Notes an answer whose bytes are right.
-    pub fn answer(&mut self, sequence: u64, now: Duration) -> Option<Answer> {
+    pub fn answer(&mut self, sequence: u64, now: Duration) -> Option<AnswerKind> {
         let index = self.index(sequence)?;
         let probe = self.probes.get_mut(index)?;
         let (state, rtt) = (probe.state, now.saturating_sub(probe.at));
         probe.state = State::Answered;
         if state == State::Answered {
             self.counts.duplicates += 1;
-            return Some(Answer::Duplicate);
+            return Some(AnswerKind::Duplicate);
         }
         let late = state == State::Overdue;
         let reordered = sequence < self.highest;
@@ -130,7 +130,7 @@ impl Tally {
         self.counts.late += u64::from(late);
         self.counts.reordered += u64::from(reordered);
         self.times.record(rtt);
-        Some(Answer::First { rtt, late, reordered })
+        Some(AnswerKind::First { rtt, late, reordered })
     }
 
     /// The oldest probe whose time is over and which nobody was told of yet.
@@ -170,20 +170,20 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    const fn first(rtt: Duration, late: bool, reordered: bool) -> Answer {
-        Answer::First { rtt, late, reordered }
+    const fn first(rtt: Duration, late: bool, reordered: bool) -> AnswerKind {
+        AnswerKind::First { rtt, late, reordered }
     }
 
     #[test]
     fn a_run_with_everything_in_it() {
-        let mut tally = Tally::default();
+        let mut tally = PingTally::default();
         for number in 1..=5 {
             assert_eq!(tally.send(ms(number * 10)), number);
         }
         assert_eq!(tally.answer(1, ms(12)), Some(first(ms(2), false, false)));
         assert_eq!(tally.answer(3, ms(50)), Some(first(ms(20), false, false)));
         assert_eq!(tally.answer(2, ms(60)), Some(first(ms(40), false, true)));
-        assert_eq!(tally.answer(2, ms(61)), Some(Answer::Duplicate));
+        assert_eq!(tally.answer(2, ms(61)), Some(AnswerKind::Duplicate));
         assert_eq!(tally.answer(6, ms(61)), None, "it was never sent");
         assert_eq!(tally.answer(0, ms(61)), None);
 
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_forgotten_probes_are_lost() {
-        let mut tally = Tally::default();
+        let mut tally = PingTally::default();
         let sent = u64::try_from(PROBES_REMEMBERED_MAX).unwrap() + 10;
         for _ in 0..sent {
             tally.send(ms(0));

@@ -15,7 +15,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use super::error::{LineLost, Misbehaviour, Result};
+use crate::error::{ConnectionLost, Misbehaviour, Result};
 
 /// Bytes of the length in front of a header.
 pub const LENGTH_LEN: usize = 4;
@@ -123,7 +123,7 @@ impl<R: Read> FrameReader<R> {
         self.check_stranger("header", u64::try_from(len).unwrap_or(u64::MAX))?;
         self.take(LENGTH_LEN);
         if self.buffered() == 0 && self.fill(1)? == 0 {
-            return Err(LineLost::InsideFrame { missing: u64::try_from(len).unwrap_or(u64::MAX) }.into());
+            return Err(ConnectionLost::InsideFrame { missing: u64::try_from(len).unwrap_or(u64::MAX) }.into());
         }
         if let Some(&first) = self.unused().first().filter(|&&byte| byte != b'{') {
             return Err(Misbehaviour::NotAnObject(first).into());
@@ -233,7 +233,7 @@ impl<R: Read> FrameReader<R> {
         let mut slices = [IoSliceMut::new(dest), IoSliceMut::new(tail)];
         let came = retry(|| self.inner.read_vectored(&mut slices))?;
         if came == 0 {
-            return Err(LineLost::InsideFrame { missing: u64::from(self.body_left.get()) }.into());
+            return Err(ConnectionLost::InsideFrame { missing: u64::from(self.body_left.get()) }.into());
         }
         self.count(came);
         self.end = came.saturating_sub(wanted);
@@ -246,7 +246,7 @@ impl<R: Read> FrameReader<R> {
             let missing = len.saturating_sub(self.buffered());
             if self.fill(len)? == 0 {
                 let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-                return Err(LineLost::InsideFrame { missing }.into());
+                return Err(ConnectionLost::InsideFrame { missing }.into());
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::error::{ErrorCode, Misbehaviour, Refusal, Result};
+use crate::error::{ErrorCode, Misbehaviour, Refusal, Result};
 
 /// The version of the protocol that this library speaks, in `hello`.
 pub const VERSION: u32 = 1;
@@ -29,7 +29,7 @@ pub enum Message<'a> {
     /// Done; `path` is where, if the request left that open.
     Ok { path: Option<Cow<'a, [u8]>> },
     /// A piece of something long. Body: the piece.
-    Data { stream: Stream },
+    Data { stream: Channel },
     /// No more stdin will come; the turn goes on.
     Eof,
     /// The receiver of stdin has room for so many bytes more.
@@ -66,24 +66,24 @@ pub enum Message<'a> {
     /// except the string.
     /// `modes` are those of its client's terminal.
     Exec {
-        form: Form,
+        form: CommandForm,
         path: Option<Cow<'a, [u8]>>,
         place: Option<Cow<'a, str>>,
-        terms: Terms,
+        terms: ExecOptions,
         modes: Option<Cow<'a, [u8]>>,
     },
     /// Send this signal to the command's process group.
     Signal { signal: Cow<'a, str> },
     /// The terminal of whoever sits before it has another size now.
-    Window(Size),
+    Window(TerminalSize),
     /// How the command ended, where it ran, and what of it still holds its output.
-    Outcome { outcome: Outcome<'a>, path: Option<Cow<'a, [u8]>>, held: Option<Held<'a>> },
+    Outcome { outcome: Outcome<'a>, path: Option<Cow<'a, [u8]>>, held: Option<OutputHolder<'a>> },
     /// The detached command has begun, and is called this.
     Job { job: Cow<'a, str> },
     /// Which detached commands are there? The answer: `data` of JSON lines, then `end`.
     Jobs,
     /// Send me what a detached command writes, and how it ends.
-    Attach { job: Cow<'a, str>, watch: Watch, tail: Option<u64> },
+    Attach { job: Cow<'a, str>, watch: AttachMode, tail: Option<u64> },
     /// Send a detached command this signal, or end it and all that it has started.
     Kill { job: Cow<'a, str>, signal: Option<Cow<'a, str>> },
 
@@ -165,7 +165,7 @@ pub enum Message<'a> {
 /// Which of a command's three pipes a `data` frame belongs to; everything else has just one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stream {
+pub enum Channel {
     /// A file, an echo, stdin or stdout.
     #[default]
     Main,
@@ -188,7 +188,7 @@ pub enum Packed {
 /// How the body of `exec` is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum CommandForm {
     /// A command string for the server's `sh -c`.
     Shell,
     /// Arguments for `execvp`, each ended by a NUL.
@@ -199,7 +199,7 @@ pub enum Form {
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
+pub struct TerminalSize {
     /// Across.
     pub columns: u16,
     /// Down.
@@ -208,7 +208,7 @@ pub struct Size {
 
 /// On which terms a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Terms {
+pub struct ExecOptions {
     /// So many `NAME=VALUE` stand before the command in the body, each with a NUL behind it.
     pub variables: u32,
     /// It is ended after so many milliseconds.
@@ -218,7 +218,7 @@ pub struct Terms {
     /// Both outputs are one, in the order in which they were written.
     pub merged: bool,
     /// All its streams are a terminal of this size.
-    pub terminal: Option<Size>,
+    pub terminal: Option<TerminalSize>,
     /// It runs on without its client, and its output is kept.
     pub detached: bool,
     /// After its exit, output of what it has left in the background is passed on until so many milliseconds pass without any.
@@ -227,7 +227,7 @@ pub struct Terms {
 
 /// A process that has outlived its command and still holds the command's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held<'a> {
+pub struct OutputHolder<'a> {
     /// Its name; empty: it cannot be seen.
     pub name: Cow<'a, str>,
     /// Its number, if it can be seen.
@@ -236,17 +236,17 @@ pub struct Held<'a> {
     pub is_closed: bool,
 }
 
-impl Held<'_> {
+impl OutputHolder<'_> {
     /// The same, owning its text.
-    pub fn into_owned(self) -> Held<'static> {
-        Held { name: Cow::Owned(self.name.into_owned()), pid: self.pid, is_closed: self.is_closed }
+    pub fn into_owned(self) -> OutputHolder<'static> {
+        OutputHolder { name: Cow::Owned(self.name.into_owned()), pid: self.pid, is_closed: self.is_closed }
     }
 }
 
 /// What of a detached command is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Watch {
+pub enum AttachMode {
     /// What it has written and what it will write, and how it ends.
     Follow,
     /// What it has written until now.
@@ -267,7 +267,7 @@ pub struct Total<'a> {
 /// What an entry of a directory or a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum EntryKind {
     /// A regular file.
     File,
     /// A directory.
@@ -600,7 +600,7 @@ impl std::fmt::Display for Outcome<'_> {
     }
 }
 
-impl Size {
+impl TerminalSize {
     const fn fill(self, h: &mut Header<'_>) {
         h.columns = Some(self.columns);
         h.rows = Some(self.rows);
@@ -626,7 +626,7 @@ pub struct Header<'a> {
     #[serde(skip_serializing_if = "is_default")]
     total_size: u64,
     #[serde(skip_serializing_if = "is_default")]
-    stream: Stream,
+    stream: Channel,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u32>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -650,7 +650,7 @@ pub struct Header<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     nick: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    form: Option<Form>,
+    form: Option<CommandForm>,
     #[serde(skip_serializing_if = "is_default")]
     variables: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -676,7 +676,7 @@ pub struct Header<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     job: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    watch: Option<Watch>,
+    watch: Option<AttachMode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tail: Option<u64>,
     #[serde(skip_serializing_if = "is_default")]
@@ -920,19 +920,19 @@ impl<'a> Fields<'a> {
         self.h.size.map(|size| Total { size, blake3: self.h.blake3.take().map(|blake3| blake3.0) })
     }
 
-    const fn terms(&self) -> Terms {
+    const fn terms(&self) -> ExecOptions {
         let Header { variables, timeout_ms, kill_after_ms, merged, detached, linger_ms, .. } = self.h;
-        Terms { variables, timeout_ms, kill_after_ms, merged, terminal: self.size(), detached, linger_ms }
+        ExecOptions { variables, timeout_ms, kill_after_ms, merged, terminal: self.size(), detached, linger_ms }
     }
 
-    fn held(&mut self) -> Option<Held<'a>> {
+    fn held(&mut self) -> Option<OutputHolder<'a>> {
         let name = self.h.held_by.take()?.0;
-        Some(Held { name, pid: self.h.held_pid, is_closed: self.h.held_closed })
+        Some(OutputHolder { name, pid: self.h.held_pid, is_closed: self.h.held_closed })
     }
 
-    const fn size(&self) -> Option<Size> {
+    const fn size(&self) -> Option<TerminalSize> {
         match (self.h.columns, self.h.rows) {
-            (Some(columns), Some(rows)) => Some(Size { columns, rows }),
+            (Some(columns), Some(rows)) => Some(TerminalSize { columns, rows }),
             _ => None,
         }
     }

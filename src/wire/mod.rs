@@ -8,14 +8,11 @@
 //! line, [`http_shape`] what a web page could have sent, [`error`] what can go wrong by whose move is next, and [`tutorial`] the other wires.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
-pub mod conn;
+pub mod channel;
 pub mod detect;
-pub mod error;
 pub mod frame;
 pub mod http_shape;
 pub mod message;
-pub mod tutorial;
 
-pub use conn::{Receiver, Sender};
-pub use error::{Error, ErrorCode, Result};
+pub use channel::{Receiver, Sender};
 pub use message::Message;

@@ -182,9 +182,9 @@ fn the_tests_that_the_map_names_exist() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a line a limit")]
 fn the_limits_on_the_map_are_the_codes() {
-    use landline::{
-        audit, bare, below, chat, digest, exec, limits, memory, net, part, printable, root, serve, trees, udp, wire,
-    };
+    use landline::fs::{below, digest, part, root};
+    use landline::server::requests;
+    use landline::{audit, chat, exec, memory, net, printable, slots, trees, tutorial, udp, wire};
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
     for (name, value) in [
@@ -194,7 +194,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("NEWCOMERS_MAX", net::gate::NEWCOMERS_MAX.to_string()),
         ("FAILURES_MAX", net::gate::FAILURES_MAX.to_string()),
         ("GUESSES_MAX", landline::trust::offer::GUESSES_MAX.to_string()),
-        ("REFUSALS_MAX`, `PEER_REFUSALS_MAX", format!("{}, {}", serve::REFUSALS_MAX, serve::PEER_REFUSALS_MAX)),
+        ("REFUSALS_MAX`, `PEER_REFUSALS_MAX", format!("{}, {}", requests::REFUSALS_MAX, requests::PEER_REFUSALS_MAX)),
         (
             "LOGGED_LEN_MAX`, `AUDITED_LEN_MAX",
             format!("{} B, {}", printable::LOGGED_LEN_MAX, kib(printable::AUDITED_LEN_MAX)),
@@ -216,7 +216,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("BUFFER_LEN_BUSY", kib(wire::frame::BUFFER_LEN_BUSY)),
         ("STACK_LEN", kib(net::listen::STACK_LEN)),
         ("LAST_WORDS_LEN_MAX", kib(exec::rate::LAST_WORDS_LEN_MAX)),
-        ("RUNNING_MAX", limits::RUNNING_MAX.to_string()),
+        ("RUNNING_MAX", slots::RUNNING_MAX.to_string()),
         ("LEFT_MAX", exec::leftovers::LEFT_MAX.to_string()),
         ("LEFT_ALL_MAX", exec::leftovers::LEFT_ALL_MAX.to_string()),
         ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
@@ -239,13 +239,13 @@ fn the_limits_on_the_map_are_the_codes() {
         ("HOLE_LEN_MAX", mib(usize::try_from(trees::large::HOLE_LEN_MAX).unwrap())),
         ("COPY_LEN_MAX", mib(usize::try_from(trees::delta::COPY_LEN_MAX).unwrap())),
         ("CHUNKS_OUT_MAX", mib(trees::delta::CHUNKS_OUT_MAX)),
-        ("LINES_MAX", trees::share::LINES_MAX.to_string()),
+        ("CONNECTIONS_MAX", trees::shard::CONNECTIONS_MAX.to_string()),
         ("DIRS_OPEN_MAX", below::DIRS_OPEN_MAX.to_string()),
         ("MET_MAX", trees::first::MET_MAX.to_string()),
-        ("TREE_ENTRIES_MAX", trees::target::TREE_ENTRIES_MAX.to_string()),
-        ("TREE_LISTING_LEN_MAX", format!("{} GiB", trees::target::TREE_LISTING_LEN_MAX >> 30)),
-        ("MIRROR_LEN_MAX", mib(trees::target::MIRROR_LEN_MAX)),
-        ("LISTING_LINES_MAX", landline::line::LISTING_LINES_MAX.to_string()),
+        ("TREE_ENTRIES_MAX", trees::receiver::TREE_ENTRIES_MAX.to_string()),
+        ("TREE_LISTING_LEN_MAX", format!("{} GiB", trees::receiver::TREE_LISTING_LEN_MAX >> 30)),
+        ("MIRROR_LEN_MAX", mib(trees::receiver::MIRROR_LEN_MAX)),
+        ("LISTING_LINES_MAX", landline::connection::LISTING_LINES_MAX.to_string()),
         ("RESULTS_LEN_MAX", mib(landline::cli::transfer::RESULTS_LEN_MAX)),
         ("DEPTH_MAX", below::DEPTH_MAX.to_string()),
         ("EASED_MAX", below::EASED_MAX.to_string()),
@@ -261,7 +261,7 @@ fn the_limits_on_the_map_are_the_codes() {
         ("REPEATS_MAX", udp::guard::REPEATS_MAX.to_string()),
         ("REPLIES_PER_SECOND_MAX", udp::guard::REPLIES_PER_SECOND_MAX.to_string()),
         ("SOURCES_MAX", udp::guard::SOURCES_MAX.to_string()),
-        ("REPLY_LEN_MAX", mib(bare::command::REPLY_LEN_MAX)),
+        ("REPLY_LEN_MAX", mib(tutorial::command::REPLY_LEN_MAX)),
     ] {
         let row = format!("| `{name}` | {value} |");
         assert!(ARCHITECTURE.contains(&row), "no row {row:?}");

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use landline::wire::conn::encode;
-use landline::wire::message::{Attributes, Message, Stream, VERSION};
+use landline::wire::channel::encode;
+use landline::wire::message::{Attributes, Channel, Message, VERSION};
 
 use crate::harness::{Run, Server};
 
@@ -118,7 +118,7 @@ fn an_upload_that_breaks_off_leaves_the_old_file_and_no_part() {
     let attributes = Attributes { size: 5, mtime_ns: None, mode: None };
     let put = Message::Put { path: b"target"[..].into(), name: b"n"[..].into(), attributes };
     let hello = Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] };
-    let piece = encode(&Message::Data { stream: Stream::Main }, &vec![b'x'; 300_000]).unwrap();
+    let piece = encode(&Message::Data { stream: Channel::Main }, &vec![b'x'; 300_000]).unwrap();
     let mut stream = server.connect();
     stream.write_all(&[encode(&hello, &[]).unwrap(), encode(&put, &[]).unwrap(), piece].concat()).unwrap();
     crate::harness::wait_until("the part is there", || server.names("").len() == 2);
@@ -138,7 +138,7 @@ fn a_false_digest_is_refused() {
     let frames = [
         encode(&Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] }, &[]),
         encode(&Message::Put { path: b"target"[..].into(), name: b"n"[..].into(), attributes }, &[]),
-        encode(&Message::Data { stream: Stream::Main }, b"hello"),
+        encode(&Message::Data { stream: Channel::Main }, b"hello"),
         encode(&Message::End { total: Some(total) }, &[]),
         encode(&Message::Pwd, &[]),
     ];
@@ -148,7 +148,7 @@ fn a_false_digest_is_refused() {
     assert!(matches!(receiver.recv().unwrap(), Some(Message::Hello { .. })));
     match receiver.recv().unwrap() {
         Some(Message::Error { code, message }) => {
-            assert_eq!(code, landline::wire::ErrorCode::Digest);
+            assert_eq!(code, landline::error::ErrorCode::Digest);
             assert!(message.contains("5 bytes with digest"), "{message}");
         }
         other => panic!("{other:?}"),

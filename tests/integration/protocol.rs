@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
-use landline::wire::conn::{Receiver, encode};
-use landline::wire::error::ErrorCode;
+use landline::error::ErrorCode;
+use landline::wire::channel::{Receiver, encode};
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
 use landline::wire::message::{
-    Attributes, Form, Held, Message, Outcome, Packed, Size, Stream, Terms, Total, VERSION, Watch,
+    AttachMode, Attributes, Channel, CommandForm, ExecOptions, Message, Outcome, OutputHolder, Packed, TerminalSize,
+    Total, VERSION,
 };
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
@@ -47,7 +48,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
     let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
     let total = Some(Total { size: 6, blake3: Some(digest.into()) });
-    let terms = Terms {
+    let terms = ExecOptions {
         variables: 1,
         timeout_ms: Some(30_000),
         kill_after_ms: Some(3_000),
@@ -58,9 +59,9 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     };
     // Backspace erases; characters are UTF-8.
     let modes = Some(Cow::Borrowed(&[3, 0, 0, 0, 8, 42, 0, 0, 0, 1, 0][..]));
-    let terminal = Some(Size { columns: 80, rows: 24 });
+    let terminal = Some(TerminalSize { columns: 80, rows: 24 });
     let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")), held: None };
-    let held = Some(Held { name: "sleep".into(), pid: Some(4711), is_closed: true });
+    let held = Some(OutputHolder { name: "sleep".into(), pid: Some(4711), is_closed: true });
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
     vec![
@@ -68,8 +69,8 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("hello, from a server", Message::Hello { version: VERSION, program: "tcp-server/0.1.0".into(), verbs }, b""),
         ("error", Message::Error { code: ErrorCode::NotFound, message: "/a: no such file or directory".into() }, b""),
         ("ok", Message::Ok { path: Some(bytes("/docs/a")) }, b""),
-        ("data", Message::Data { stream: Stream::Main }, b"hello"),
-        ("data, from stderr", Message::Data { stream: Stream::Stderr }, b"oh"),
+        ("data", Message::Data { stream: Channel::Main }, b"hello"),
+        ("data, from stderr", Message::Data { stream: Channel::Stderr }, b"oh"),
         ("eof", Message::Eof, b""),
         ("credit", Message::Credit { bytes: 65_536 }, b""),
         ("end", Message::End { total: None }, b""),
@@ -101,15 +102,15 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("names, asked", Message::Names, b""),
         ("names, answered", Message::Names, b"ann\nbob"),
         ("dropped", Message::Dropped { count: 3 }, b""),
-        ("exec, for a shell", Message::Exec { form: Form::Shell, path: None, place: None, terms: Terms::default(), modes: None }, b"ls | wc"),
-        ("exec, exact arguments", Message::Exec { form: Form::Argv, path: Some(bytes("src")), place: Some("build".into()), terms, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
+        ("exec, for a shell", Message::Exec { form: CommandForm::Shell, path: None, place: None, terms: ExecOptions::default(), modes: None }, b"ls | wc"),
+        ("exec, exact arguments", Message::Exec { form: CommandForm::Argv, path: Some(bytes("src")), place: Some("build".into()), terms, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
         (
             "exec, a login shell on a terminal",
-            Message::Exec { form: Form::Login, path: None, place: None, terms: Terms { variables: 1, terminal, ..Terms::default() }, modes },
+            Message::Exec { form: CommandForm::Login, path: None, place: None, terms: ExecOptions { variables: 1, terminal, ..ExecOptions::default() }, modes },
             b"TERM=xterm\0",
         ),
         ("signal", Message::Signal { signal: "INT".into() }, b""),
-        ("window", Message::Window(Size { columns: 132, rows: 43 }), b""),
+        ("window", Message::Window(TerminalSize { columns: 132, rows: 43 }), b""),
         ("outcome, exited", ended(Outcome::Exited(7)), b""),
         ("outcome, killed", ended(Outcome::Killed("TERM".into())), b""),
         ("outcome, timed out", ended(Outcome::TimedOut), b""),
@@ -126,7 +127,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("outcome, lost", ended(Outcome::Lost { why: "4f1e22a0: its server ended before it did".into() }), b""),
         ("job", Message::Job { job: "4f1e22a0".into() }, b""),
         ("jobs", Message::Jobs, b""),
-        ("attach", Message::Attach { job: "4f1e22a0".into(), watch: Watch::Follow, tail: Some(10) }, b""),
+        ("attach", Message::Attach { job: "4f1e22a0".into(), watch: AttachMode::Follow, tail: Some(10) }, b""),
         ("kill", Message::Kill { job: "4f1e22a0".into(), signal: Some("INT".into()) }, b""),
         ("place", Message::Place { place: "build".into(), path: Some(bytes("src")), ttl_ms: Some(60_000), variables: 2 }, b"CC=clang\0DEBUG\0"),
         ("places", Message::Places, b""),
@@ -256,7 +257,7 @@ fn every_error_code_and_every_limit_is_in_the_document() {
         ("COMMAND_LEN_MAX", landline::exec::COMMAND_LEN_MAX.into()),
         ("TEXT_LEN_MAX", landline::chat::TEXT_LEN_MAX.into()),
         ("NAME_CHARS_MAX", landline::chat::NAME_CHARS_MAX as u64),
-        ("PATH_LEN_MAX", landline::root::PATH_LEN_MAX as u64),
+        ("PATH_LEN_MAX", landline::fs::root::PATH_LEN_MAX as u64),
         ("REQUEST_LEN_MAX", landline::trees::REQUEST_LEN_MAX.into()),
         ("LIST_LEN_MAX", landline::trees::BODY_LEN_MAX.into()),
     ] {
@@ -266,7 +267,7 @@ fn every_error_code_and_every_limit_is_in_the_document() {
 
 #[test]
 fn every_verb_and_its_services_are_in_the_document() {
-    for verb in landline::serve::VERBS {
+    for verb in landline::server::requests::VERBS {
         let services: Vec<&str> = verb.services.iter().map(|service| service.as_str()).collect();
         let row = format!("| `{}` | {} |", verb.name, services.join(", "));
         assert!(DOCUMENT.contains(&row), "no row {row:?}");

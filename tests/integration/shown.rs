@@ -39,7 +39,7 @@ fn odd_server(answer: Vec<u8>) -> String {
             let mut raw = Raw { stream: socket };
             let _hello = raw.next();
             let verbs: Vec<String> =
-                landline::serve::VERBS.iter().map(|verb| verb.name.to_owned()).chain([odd()]).collect();
+                landline::server::requests::VERBS.iter().map(|verb| verb.name.to_owned()).chain([odd()]).collect();
             let hello = json!({ "type": "hello", "version": 1, "program": odd(), "verbs": verbs });
             raw.send_what_goes(&frame(&hello.to_string(), &[]));
             // An answer before its request would be why the connection ends, and the client would open another.
@@ -123,7 +123,7 @@ fn a_clients_words_act_on_no_log_and_on_no_operator() {
         std::fs::create_dir(server.root().join(&odd)).unwrap();
         // As a directory that is stood in, in a refusal, in a command, as a nick and a room, and of a known and an unknown peer.
         for address in [server.plain(), server.address().to_owned()] {
-            let mut line = landline::line::Line::open(dial(&server, &address), "test").unwrap();
+            let mut line = landline::connection::Connection::open(dial(&server, &address), "test").unwrap();
             landline::dir::call_cd(&mut line, odd.as_bytes()).unwrap();
             landline::dir::call_ls(&mut line, b"").unwrap();
             landline::dir::call_ls(&mut line, format!("{odd}/none").as_bytes()).unwrap_err();

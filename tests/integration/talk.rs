@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use landline::wire::conn::{Receiver, encode};
+use landline::wire::channel::{Receiver, encode};
 use landline::wire::message::{Message, VERSION};
 
 use crate::harness::{Background, DEADLINE, Run, Server, wait_until};

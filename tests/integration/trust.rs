@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use landline::line::Line;
+use landline::connection::Connection;
 use landline::net::Stream;
 use landline::pair::call_pair;
 use landline::trust::code::Code;
 use landline::trust::home::Home;
 use landline::trust::identity::{Fingerprint, Identity};
 use landline::trust::peers::Peers;
-use landline::wire::conn::{Receiver, Sender};
+use landline::wire::channel::{Receiver, Sender};
 
 use crate::harness::{Background, DEADLINE, Run, Server, wait_until};
 
@@ -346,11 +346,11 @@ fn hanging_up_takes_no_guess_back() {
     late.code(5).stderr("wrong codes").prints("");
 }
 
-pub(crate) fn connect(server: &Server, machine: &Machine) -> (Line, Fingerprint) {
+pub(crate) fn connect(server: &Server, machine: &Machine) -> (Connection, Fingerprint) {
     let stream = Stream::from(TcpStream::connect(server.address()).unwrap());
     let stream = stream.connect_tls(machine.identity().credentials(), Arc::new(|_| true), DEADLINE).unwrap();
     let key = Fingerprint::of_spki(stream.tls().unwrap().peer_spki());
-    (Line::open(stream, "test").unwrap(), key)
+    (Connection::open(stream, "test").unwrap(), key)
 }
 
 /// Somebody in the middle has certificates of their own for both sides and passes every message on.
@@ -406,7 +406,7 @@ fn pass_on(
     let mut json = Vec::new();
     while let Ok(Some(message)) = from.recv_request(&mut json) {
         let Ok(body) = from.body(64) else { break };
-        seen.lock().unwrap().push(landline::wire::conn::encode(&message, &body).unwrap());
+        seen.lock().unwrap().push(landline::wire::channel::encode(&message, &body).unwrap());
         if to.send(&message, &body).is_err() {
             break;
         }

@@ -11,15 +11,15 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser};
 
 use super::{PROGRAM, env_file, groups, terminal};
-use crate::cli::args::{Reach, Talk, duration};
+use crate::cli::args::{ConnectArgs, OutputArgs, duration};
 use crate::cli::exit::usage;
 use crate::cli::{home, standard};
 use crate::exec::process::Work;
 use crate::net::Address;
 use crate::net::address::AddressError;
 use crate::text::{Encoding, without_bom};
-use crate::wire::message::Terms;
-use crate::wire::tutorial::Wire;
+use crate::tutorial::codec::Wire;
+use crate::wire::message::ExecOptions;
 
 /// Run a command on another machine, or open a prompt there
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
@@ -27,9 +27,9 @@ use crate::wire::tutorial::Wire;
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    pub(super) reach: Reach,
+    pub(super) reach: ConnectArgs,
     #[command(flatten)]
-    pub(super) talk: Talk,
+    pub(super) talk: OutputArgs,
     /// Directory over there, under the server's root
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(super) chdir: Option<OsString>,
@@ -298,7 +298,7 @@ impl Args {
         // Who names no group needs no home.
         let is_group = |(_, list): &(String, String)| list.contains(groups::SIGN);
         let home = if lists.iter().chain(&excluded).any(is_group) { home::existing()? } else { None };
-        let groups = home.map_or_else(|| Ok(groups::Groups::new()), |home| crate::trust::hosts::groups(&home))?;
+        let groups = home.map_or_else(|| Ok(groups::HostGroups::new()), |home| crate::trust::hosts::groups(&home))?;
         // A host is the same with its port and without.
         let mut seen: HashSet<_> =
             Self::expanded(&excluded, &groups)?.into_iter().map(|(_, address)| self.with_port(address)).collect();
@@ -317,7 +317,7 @@ impl Args {
     }
 
     /// The hosts that these lists stand for; before each list stands where it is from.
-    fn expanded(lists: &[(String, String)], groups: &groups::Groups) -> anyhow::Result<Vec<(String, Address)>> {
+    fn expanded(lists: &[(String, String)], groups: &groups::HostGroups) -> anyhow::Result<Vec<(String, Address)>> {
         let mut addresses = Vec::new();
         for (from, list) in lists {
             let wrong = |why: String| usage(format!("{from}{why}"));
@@ -363,12 +363,12 @@ impl Args {
         Ok(variables)
     }
 
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn terms(&self) -> ExecOptions {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (timeout_ms, kill_after_ms) = (self.timeout.map(ms), Some(ms(self.kill_after)));
         let terminal = self.has_terminal().then(terminal::size);
         let (merged, detached, linger_ms) = (self.merge, self.detach, Some(ms(self.linger)));
-        Terms { variables: 0, timeout_ms, kill_after_ms, merged, terminal, detached, linger_ms }
+        ExecOptions { variables: 0, timeout_ms, kill_after_ms, merged, terminal, detached, linger_ms }
     }
 
     /// How long a tutorial's server may take to reply.

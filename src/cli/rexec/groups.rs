@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::hosts::{expand_word, words};
 
 /// Each group's list, by its name.
-pub type Groups = BTreeMap<String, String>;
+pub type HostGroups = BTreeMap<String, String>;
 
 /// What begins a group's name in a list.
 pub const SIGN: char = '@';
@@ -14,14 +14,14 @@ pub const SIGN: char = '@';
 ///
 /// # Errors
 /// What is wrong with it, or with a group that it names.
-pub fn expand(list: &str, groups: &Groups) -> Result<Vec<String>, String> {
+pub fn expand(list: &str, groups: &HostGroups) -> Result<Vec<String>, String> {
     let mut expansion = Expansion { groups, within: Vec::new(), done: HashSet::new(), hosts: Vec::new() };
     expansion.list(list)?;
     Ok(expansion.hosts)
 }
 
 struct Expansion<'g> {
-    groups: &'g Groups,
+    groups: &'g HostGroups,
     /// The groups that we are in, the outermost first.
     within: Vec<&'g str>,
     /// Those that are in the list already: a second time they add nothing, and might take for ever.
@@ -73,7 +73,7 @@ impl Expansion<'_> {
 mod tests {
     use super::*;
 
-    fn groups(pairs: &[(&str, &str)]) -> Groups {
+    fn groups(pairs: &[(&str, &str)]) -> HostGroups {
         pairs.iter().map(|(name, list)| ((*name).to_owned(), (*list).to_owned())).collect()
     }
 
@@ -110,7 +110,7 @@ mod tests {
             assert!(said.starts_with(why), "{said}");
         }
         assert_eq!(
-            expand("@x", &Groups::new()).unwrap_err(),
+            expand("@x", &HostGroups::new()).unwrap_err(),
             "@x: no such group; there are no [groups] in config.toml"
         );
     }

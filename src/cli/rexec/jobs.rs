@@ -14,12 +14,12 @@ use super::{Args, PROGRAM};
 use crate::audit::now;
 use crate::cli::signals::{Forwarding, to_leave};
 use crate::cli::{Exit, printable, put_json, say, tell};
-use crate::exec::jobs::note::{Note, State};
+use crate::connection::Connection;
+use crate::exec::jobs::note::{JobRecord, JobState};
 use crate::exec::jobs::{call_attach, call_detached, call_jobs, call_kill};
 use crate::exec::process::Work;
-use crate::line::Line;
 use crate::net::Address;
-use crate::wire::message::{Outcome, Watch};
+use crate::wire::message::{AttachMode, Outcome};
 
 /// How long input that nobody reads may take to come, to be noticed.
 const INPUT_WAIT: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ const INPUT_WAIT: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn detach(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+pub(super) fn detach(args: &Args, host: &Address, line: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
     let variables = args.variables()?;
     let begun = call_detached(line, &shown_call(args, work, &variables, args.terms()))?;
     if begun.is_ok() && !args.no_stdin && !args.talk.quiet && has_input() {
@@ -79,7 +79,13 @@ fn is_at_end(file: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn attach(args: &Args, host: &Address, line: &mut Line, id: &str, watch: Watch) -> anyhow::Result<Exit> {
+pub(super) fn attach(
+    args: &Args,
+    host: &Address,
+    line: &mut Connection,
+    id: &str,
+    watch: AttachMode,
+) -> anyhow::Result<Exit> {
     let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), args.kill_after, &to_leave)?;
     let mut show = Show::new(args);
     let (began, started) = (now(), Instant::now());
@@ -93,7 +99,7 @@ pub(super) fn attach(args: &Args, host: &Address, line: &mut Line, id: &str, wat
         say(PROGRAM, &format!("{id}: {forgotten} bytes of its output are not kept any more"));
     }
     match ended {
-        _ if watch == Watch::Log => Ok(Exit::Done),
+        _ if watch == AttachMode::Log => Ok(Exit::Done),
         Some(ended) => {
             show.outcome(host, id, &ended, (&began, started.elapsed()))?;
             Ok(Exit::of_command(&ended.outcome))
@@ -109,7 +115,7 @@ pub(super) fn attach(args: &Args, host: &Address, line: &mut Line, id: &str, wat
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn kill(args: &Args, host: &Address, line: &mut Line, id: &str) -> anyhow::Result<Exit> {
+pub(super) fn kill(args: &Args, host: &Address, line: &mut Connection, id: &str) -> anyhow::Result<Exit> {
     let signal = args.signal.as_ref().map(|name| name.to_ascii_uppercase());
     let signal = signal.as_deref().map(|name| name.strip_prefix("SIG").unwrap_or(name));
     call_kill(line, id, signal)?;
@@ -123,7 +129,7 @@ pub(super) fn kill(args: &Args, host: &Address, line: &mut Line, id: &str) -> an
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
+pub(super) fn list(args: &Args, line: &mut Connection) -> anyhow::Result<Exit> {
     let jobs = call_jobs(line)?;
     if args.talk.json {
         put_json(&jobs)?;
@@ -139,12 +145,12 @@ pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn how(job: &Note) -> String {
+fn how(job: &JobRecord) -> String {
     match job.state {
-        State::Running => "running".into(),
-        State::Exited => format!("exit {}", job.exit_code.unwrap_or_default()),
-        State::Killed => format!("killed by {}", job.signal.as_deref().unwrap_or("a signal")),
-        State::TimedOut => "timed out".into(),
-        State::Lost => "lost".into(),
+        JobState::Running => "running".into(),
+        JobState::Exited => format!("exit {}", job.exit_code.unwrap_or_default()),
+        JobState::Killed => format!("killed by {}", job.signal.as_deref().unwrap_or("a signal")),
+        JobState::TimedOut => "timed out".into(),
+        JobState::Lost => "lost".into(),
     }
 }

@@ -17,14 +17,14 @@ use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
 use crate::cli::signals::Interruption;
 use crate::cli::{Exit, connect, printable, put_error, put_json, put_out, say, tell};
+use crate::error::Error;
 use crate::exec::process::Work;
 use crate::exec::{self, call_exec};
 use crate::net::Address;
 use crate::net::gate::{descriptor_limit, raise_descriptor_limit};
 use crate::session::millis;
 use crate::text::Decoder;
-use crate::wire::Error;
-use crate::wire::message::{Held, Outcome, Stream};
+use crate::wire::message::{Channel, Outcome, OutputHolder};
 
 /// Of one host's output so much is kept where it is shown at the end, in bytes of each stream.
 const KEPT_MAX: usize = 1024 * 1024;
@@ -36,11 +36,11 @@ const DESCRIPTORS_RESERVED: usize = 24;
 const DESCRIPTORS_PER_HOST: usize = 4;
 
 /// How it went on one host.
-struct Ended {
+struct HostEnd {
     host: String,
     outcome: Result<Outcome<'static>, String>,
     cwd: Option<Vec<u8>>,
-    held: Option<Held<'static>>,
+    held: Option<OutputHolder<'static>>,
     exit: Exit,
     began: String,
     took: Duration,
@@ -87,7 +87,7 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
     }
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     all.sort_by_key(|(index, _)| *index);
-    let all: Vec<Ended> = all.into_iter().map(|(_, ended)| ended).collect();
+    let all: Vec<HostEnd> = all.into_iter().map(|(_, ended)| ended).collect();
     let exit = if interruption.has_come() { Exit::Interrupted } else { highest(&all) };
     conclude(args, work, &all, exit)?;
     if interruption.has_come() {
@@ -112,7 +112,7 @@ fn width(args: &Args, hosts: usize) -> usize {
     width
 }
 
-fn highest(all: &[Ended]) -> Exit {
+fn highest(all: &[HostEnd]) -> Exit {
     let codes = all.iter().map(|ended| ended.exit.beside_a_command());
     codes.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
 }
@@ -123,10 +123,10 @@ fn run_on(
     (work, variables): (&Work, &[std::ffi::OsString]),
     (host, address): (&str, &Address),
     (interruption, floor): (&Interruption, (&Floor, usize)),
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<HostEnd> {
     let (began, started) = (now(), Instant::now());
     let mut output = Output::new(args, host, floor)?;
-    let mut attempt = || -> anyhow::Result<exec::Ended> {
+    let mut attempt = || -> anyhow::Result<exec::CommandEnd> {
         let mut line = connect::line_of_many(PROGRAM, address, &args.reach, &args.talk)?;
         interruption.add(line.control());
         let call = shown_call(args, work, variables, args.terms());
@@ -138,7 +138,7 @@ fn run_on(
     output.finish()?;
     let (mut cwd, mut held) = (None, None);
     let (outcome, exit) = match ended {
-        Ok(exec::Ended { outcome, path, held: holder }) => {
+        Ok(exec::CommandEnd { outcome, path, held: holder }) => {
             (cwd, held) = (path, holder);
             let exit = Exit::of_command(&outcome);
             (Ok(outcome), exit)
@@ -147,7 +147,8 @@ fn run_on(
         Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
     };
     let Output { kept, bytes, .. } = output;
-    let ended = Ended { host: host.to_owned(), outcome, cwd, held, exit, began, took: started.elapsed(), kept, bytes };
+    let ended =
+        HostEnd { host: host.to_owned(), outcome, cwd, held, exit, began, took: started.elapsed(), kept, bytes };
     // By us: that is said once.
     let is_cut = ended.outcome.is_err() && interruption.has_come();
     if args.json_stream {
@@ -162,7 +163,7 @@ fn run_on(
 }
 
 /// What is said when all have ended.
-fn conclude(args: &Args, work: &Work, all: &[Ended], exit: Exit) -> anyhow::Result<()> {
+fn conclude(args: &Args, work: &Work, all: &[HostEnd], exit: Exit) -> anyhow::Result<()> {
     if args.talk.json {
         let results: Vec<_> = all.iter().map(|ended| ended.json(args, work, None)).collect();
         put_json(&results)?;
@@ -193,11 +194,11 @@ fn counted(hosts: usize) -> String {
 }
 
 /// Both outputs, and how it ended.
-type Said<'s> = (&'s [u8], &'s [u8], String);
+type HostOutput<'s> = (&'s [u8], &'s [u8], String);
 
 /// Hosts that said the same and ended the same way, together.
-fn show_groups(args: &Args, all: &[Ended]) -> crate::wire::Result<()> {
-    let mut groups: BTreeMap<Said<'_>, Vec<String>> = BTreeMap::new();
+fn show_groups(args: &Args, all: &[HostEnd]) -> crate::error::Result<()> {
+    let mut groups: BTreeMap<HostOutput<'_>, Vec<String>> = BTreeMap::new();
     for ended in all {
         let [stdout, stderr] = &ended.kept;
         groups.entry((stdout, stderr, ended.how())).or_default().push(ended.host.clone());
@@ -218,7 +219,7 @@ fn show_groups(args: &Args, all: &[Ended]) -> crate::wire::Result<()> {
     Ok(())
 }
 
-impl Ended {
+impl HostEnd {
     /// Behind the hosts' names; nothing where all went well.
     fn how(&self) -> String {
         match &self.outcome {
@@ -299,7 +300,7 @@ struct Floor {
 impl Floor {
     /// Writes for the host of this number, when nobody else is in the middle of a line; and has the floor afterwards if
     /// `keeps` it.
-    fn write(&self, number: usize, at: usize, bytes: &[u8], keeps: bool) -> crate::wire::Result<()> {
+    fn write(&self, number: usize, at: usize, bytes: &[u8], keeps: bool) -> crate::error::Result<()> {
         let taken_by = self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
         let is_others = |taken_by: &mut Option<usize>| taken_by.is_some_and(|other| other != number);
         let mut taken_by = self.is_free.wait_while(taken_by, is_others).unwrap_or_else(PoisonError::into_inner);
@@ -323,15 +324,15 @@ impl Floor {
 
 /// Where one host's output goes.
 struct Output<'f> {
-    form: Form<'f>,
+    form: OutputForm<'f>,
     /// What is kept where it is shown at the end.
     kept: [Vec<u8>; 2],
     bytes: [u64; 2],
 }
 
-enum Form<'f> {
+enum OutputForm<'f> {
     /// At once, line by line, with the host's name in front.
-    Lines(Lines<'f>),
+    Lines(HostLines<'f>),
     /// At the end.
     Kept,
     /// As events.
@@ -343,22 +344,22 @@ enum Form<'f> {
 impl<'f> Output<'f> {
     fn new(args: &Args, host: &str, floor: (&'f Floor, usize)) -> anyhow::Result<Self> {
         let form = match &args.out {
-            _ if args.json_stream => Form::Events(host.to_owned()),
-            Some(directory) => Form::Files(files_in(directory, host)?),
-            None if args.talk.json || args.group => Form::Kept,
-            None => Form::Lines(Lines::new(args, host, floor)),
+            _ if args.json_stream => OutputForm::Events(host.to_owned()),
+            Some(directory) => OutputForm::Files(files_in(directory, host)?),
+            None if args.talk.json || args.group => OutputForm::Kept,
+            None => OutputForm::Lines(HostLines::new(args, host, floor)),
         };
         Ok(Self { form, kept: [Vec::new(), Vec::new()], bytes: [0, 0] })
     }
 
-    fn take(&mut self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
-        let at = usize::from(stream == Stream::Stderr);
+    fn take(&mut self, stream: Channel, bytes: &[u8]) -> crate::error::Result<()> {
+        let at = usize::from(stream == Channel::Stderr);
         self.bytes[at] += bytes.len() as u64;
         match &mut self.form {
-            Form::Files(files) => files[at].write_all(bytes).map_err(Error::ours("a file of --out")),
-            Form::Events(host) => put_output(Some(host), stream, bytes),
-            Form::Lines(lines) => lines.take(at, bytes),
-            Form::Kept => {
+            OutputForm::Files(files) => files[at].write_all(bytes).map_err(Error::ours("a file of --out")),
+            OutputForm::Events(host) => put_output(Some(host), stream, bytes),
+            OutputForm::Lines(lines) => lines.take(at, bytes),
+            OutputForm::Kept => {
                 let room = KEPT_MAX.saturating_sub(self.kept[at].len()).min(bytes.len());
                 self.kept[at].extend_from_slice(bytes.get(..room).unwrap_or_default());
                 Ok(())
@@ -366,13 +367,13 @@ impl<'f> Output<'f> {
         }
     }
 
-    fn finish(&mut self) -> crate::wire::Result<()> {
-        if let Form::Lines(lines) = &mut self.form { lines.finish() } else { Ok(()) }
+    fn finish(&mut self) -> crate::error::Result<()> {
+        if let OutputForm::Lines(lines) = &mut self.form { lines.finish() } else { Ok(()) }
     }
 }
 
 /// One host's lines.
-struct Lines<'f> {
+struct HostLines<'f> {
     prefix: String,
     floor: &'f Floor,
     number: usize,
@@ -383,20 +384,20 @@ struct Lines<'f> {
     is_begun: [bool; 2],
 }
 
-impl<'f> Lines<'f> {
+impl<'f> HostLines<'f> {
     fn new(args: &Args, host: &str, (floor, number): (&'f Floor, usize)) -> Self {
         let decoders = [Decoder::new(args.encoding), Decoder::new(args.encoding)];
         let unended = [Vec::new(), Vec::new()];
         Self { prefix: format!("{host}: "), floor, number, decoders, unended, is_begun: [false, false] }
     }
 
-    fn take(&mut self, at: usize, bytes: &[u8]) -> crate::wire::Result<()> {
+    fn take(&mut self, at: usize, bytes: &[u8]) -> crate::error::Result<()> {
         let text = self.decoders[at].decode(bytes);
         self.put(at, &text)
     }
 
     /// Lines that are whole at once; of one that is not, only what would be too much to keep.
-    fn put(&mut self, at: usize, text: &str) -> crate::wire::Result<()> {
+    fn put(&mut self, at: usize, text: &str) -> crate::error::Result<()> {
         for piece in text.split_inclusive('\n') {
             self.unended[at].extend_from_slice(piece.as_bytes());
             if piece.ends_with('\n') {
@@ -408,7 +409,7 @@ impl<'f> Lines<'f> {
         Ok(())
     }
 
-    fn write(&mut self, at: usize, is_unended: bool) -> crate::wire::Result<()> {
+    fn write(&mut self, at: usize, is_unended: bool) -> crate::error::Result<()> {
         let mut bytes = std::mem::take(&mut self.unended[at]);
         if !self.is_begun[at] {
             bytes.splice(0..0, self.prefix.bytes());
@@ -417,7 +418,7 @@ impl<'f> Lines<'f> {
         self.floor.write(self.number, at, &bytes, self.is_begun.contains(&true))
     }
 
-    fn finish(&mut self) -> crate::wire::Result<()> {
+    fn finish(&mut self) -> crate::error::Result<()> {
         for at in [0, 1] {
             let text = self.decoders[at].finish();
             self.put(at, &text)?;
@@ -430,7 +431,7 @@ impl<'f> Lines<'f> {
     }
 }
 
-impl Drop for Lines<'_> {
+impl Drop for HostLines<'_> {
     fn drop(&mut self) {
         self.floor.leave(self.number);
     }

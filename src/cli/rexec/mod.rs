@@ -1,7 +1,6 @@
 //! `rexec`: run a command on another machine or on many, or open a prompt there.
 
 mod args;
-mod bare;
 mod env_file;
 pub mod groups;
 pub mod hosts;
@@ -11,15 +10,16 @@ mod one;
 mod places;
 mod prompt;
 mod terminal;
+mod tutorial;
 
 use crate::cli::again::Opener;
 use crate::cli::exit::usage;
 use crate::cli::{Exit, connect};
-use crate::line::Line;
+use crate::connection::Connection;
 use crate::net::Address;
-use crate::wire::message::Watch;
+use crate::wire::message::AttachMode;
 pub use args::Args;
-use places::Wish;
+use places::PlaceAction;
 
 /// The program's name, in messages.
 pub const PROGRAM: &str = "rexec";
@@ -36,7 +36,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         return Err(usage("the command is empty; leave it out for a shell, or name what is to run"));
     }
     let wish = places::wish(args)?;
-    if args.is_many() && (args.is_act() || !matches!(wish, Wish::Nothing)) {
+    if args.is_many() && (args.is_act() || !matches!(wish, PlaceAction::Nothing)) {
         return Err(usage("places and detached commands are asked for at one HOST"));
     }
     if args.is_act() && !args.command.is_empty() {
@@ -45,7 +45,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.tail.is_some() && args.attach.is_none() && args.log.is_none() {
         return Err(usage("--tail goes with --attach and --log"));
     }
-    if args.detach && (args.command.is_empty() || !matches!(wish, Wish::Nothing)) {
+    if args.detach && (args.command.is_empty() || !matches!(wish, PlaceAction::Nothing)) {
         return Err(usage("name a command to detach"));
     }
     if args.is_many() {
@@ -60,7 +60,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     }
     let host = args.address()?;
     if let Some(wire) = args.wire {
-        return bare::run(args, &host, wire);
+        return tutorial::run(args, &host, wire);
     }
     let mut line = match connect::line(PROGRAM, &host, &args.reach, &args.talk) {
         Ok(line) => line,
@@ -75,7 +75,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         return prompt::run(args, &host, line, &open);
     }
     // A command that has failed has told so itself.
-    let is_command = !args.is_act() && !args.detach && matches!(wish, Wish::Nothing);
+    let is_command = !args.is_act() && !args.detach && matches!(wish, PlaceAction::Nothing);
     let exit = on_line(args, &host, &mut line, wish);
     if let Err(error) = &exit
         && !is_command
@@ -88,8 +88,8 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The one thing that is asked for, on a line that is open.
-fn on_line(args: &Args, host: &Address, line: &mut Line, wish: Wish) -> anyhow::Result<Exit> {
-    let watched = [(&args.attach, Watch::Follow), (&args.log, Watch::Log), (&args.wait, Watch::Wait)];
+fn on_line(args: &Args, host: &Address, line: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
+    let watched = [(&args.attach, AttachMode::Follow), (&args.log, AttachMode::Log), (&args.wait, AttachMode::Wait)];
     if let Some((id, watch)) = watched.into_iter().find_map(|(id, watch)| Some((id.as_ref()?, watch))) {
         return jobs::attach(args, host, line, id, watch);
     }
@@ -104,9 +104,9 @@ fn on_line(args: &Args, host: &Address, line: &mut Line, wish: Wish) -> anyhow::
     }
     match args.work() {
         Some(work) if args.detach => jobs::detach(args, host, line, &work),
-        Some(work) if matches!(wish, Wish::Nothing) => {
+        Some(work) if matches!(wish, PlaceAction::Nothing) => {
             if args.place_ttl.is_some() {
-                places::act(args, line, Wish::Nothing)?;
+                places::act(args, line, PlaceAction::Nothing)?;
             }
             one::run(args, host, line, &work)
         }

@@ -15,20 +15,20 @@ use super::{Args, PROGRAM};
 use crate::audit::now;
 use crate::cli::signals::{Forwarding, WINCH as SIGWINCH, to_command};
 use crate::cli::{Exit, printable, put_error, put_json, put_out, say};
+use crate::connection::Connection;
 use crate::exec::process::{Work, signal_name};
-use crate::exec::{Call, Ended, call_exec};
-use crate::line::Line;
+use crate::exec::{Call, CommandEnd, call_exec};
 use crate::net::Address;
 use crate::session::millis;
 use crate::text::{Decoder, Encoder};
 use crate::wire::Message;
-use crate::wire::message::{Held, Outcome, Stream, Terms};
+use crate::wire::message::{Channel, ExecOptions, Outcome, OutputHolder};
 
 /// Runs it, with this side's input, output and signals, or this side's terminal.
 ///
 /// # Errors
 /// Refused, or the line was lost.
-pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, host: &Address, line: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
     if !args.no_stdin {
         crate::cli::closed::check_input()?;
     }
@@ -90,7 +90,12 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Line, work: &Work) -> 
 }
 
 /// Where and with what a command runs, as the command line says; it has nothing to read yet.
-pub(super) fn shown_call<'c>(args: &'c Args, work: &'c Work, variables: &'c [OsString], terms: Terms) -> Call<'c> {
+pub(super) fn shown_call<'c>(
+    args: &'c Args,
+    work: &'c Work,
+    variables: &'c [OsString],
+    terms: ExecOptions,
+) -> Call<'c> {
     let (path, place) = (args.chdir.as_ref().map(|path| path.as_bytes()), args.place.as_deref());
     Call { path, place, variables, terms, ..Call::of(work) }
 }
@@ -101,7 +106,7 @@ fn to_terminal(signal: i32) -> Option<Message<'static>> {
 }
 
 /// A call that failed, for programs: the same object with `error` and without an outcome.
-pub(super) fn tell_failure(args: &Args, host: &Address, error: &str, exit: Exit) -> crate::wire::Result<()> {
+pub(super) fn tell_failure(args: &Args, host: &Address, error: &str, exit: Exit) -> crate::error::Result<()> {
     if !args.talk.json && !args.json_stream {
         return Ok(());
     }
@@ -140,8 +145,8 @@ impl<'a> Show<'a> {
         }
     }
 
-    pub(super) fn output(&mut self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
-        let at = usize::from(stream == Stream::Stderr);
+    pub(super) fn output(&mut self, stream: Channel, bytes: &[u8]) -> crate::error::Result<()> {
+        let at = usize::from(stream == Channel::Stderr);
         self.bytes[at] += bytes.len() as u64;
         if self.args.json_stream {
             return put_output(None, stream, bytes);
@@ -157,16 +162,16 @@ impl<'a> Show<'a> {
     }
 
     /// With `--json` standard output is the object's, so the command's goes to standard error.
-    fn write(&self, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
-        if stream == Stream::Main && !self.args.talk.json {
+    fn write(&self, stream: Channel, bytes: &[u8]) -> crate::error::Result<()> {
+        if stream == Channel::Main && !self.args.talk.json {
             return put_out(bytes);
         }
         put_error(bytes)
     }
 
     /// What is left of a character that never ended.
-    pub(super) fn finish(&mut self) -> crate::wire::Result<()> {
-        for (at, stream) in [(0, Stream::Main), (1, Stream::Stderr)] {
+    pub(super) fn finish(&mut self) -> crate::error::Result<()> {
+        for (at, stream) in [(0, Channel::Main), (1, Channel::Stderr)] {
             let rest = self.decoders[at].finish();
             if !rest.is_empty() {
                 self.write(stream, rest.as_bytes())?;
@@ -182,9 +187,9 @@ impl<'a> Show<'a> {
         &self,
         host: &Address,
         command: &str,
-        ended: &Ended,
+        ended: &CommandEnd,
         (began, took): (&str, Duration),
-    ) -> crate::wire::Result<()> {
+    ) -> crate::error::Result<()> {
         match &ended.outcome {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
             Outcome::CouldNotStart { code, why } => {
@@ -220,7 +225,7 @@ impl<'a> Show<'a> {
 }
 
 /// What has outlived its command, for a person.
-pub(super) fn shown_held(held: &Held<'_>) -> String {
+pub(super) fn shown_held(held: &OutputHolder<'_>) -> String {
     let name = if held.name.is_empty() { "a process that cannot be seen".into() } else { printable(&held.name) };
     let number = held.pid.map_or(String::new(), |pid| format!(" (process {pid})"));
     let fate = if held.is_closed {
@@ -232,14 +237,14 @@ pub(super) fn shown_held(held: &Held<'_>) -> String {
 }
 
 /// The same for programs.
-pub(super) fn json_held(held: &Held<'_>) -> serde_json::Value {
+pub(super) fn json_held(held: &OutputHolder<'_>) -> serde_json::Value {
     serde_json::json!({ "name": held.name, "pid": held.pid, "closed": held.is_closed })
 }
 
 /// A piece of output, for programs: text where it is, base64 where it is not.
-pub(super) fn put_output(host: Option<&str>, stream: Stream, bytes: &[u8]) -> crate::wire::Result<()> {
+pub(super) fn put_output(host: Option<&str>, stream: Channel, bytes: &[u8]) -> crate::error::Result<()> {
     let mut event = serde_json::Map::new();
-    let name = if stream == Stream::Main { "stdout" } else { "stderr" };
+    let name = if stream == Channel::Main { "stdout" } else { "stderr" };
     event.insert("event".into(), name.into());
     if let Some(host) = host {
         event.insert("host".into(), host.into());

@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::Args;
 use crate::cli::exit::usage;
 use crate::cli::{Exit, printable, put_json, tell};
-use crate::exec::places::{Change, call_place, call_places};
-use crate::line::Line;
+use crate::connection::Connection;
+use crate::exec::places::{PlaceChange, call_place, call_places};
 
 /// What a call with a place does to it, rather than to run something there.
-pub(super) enum Wish {
+pub(super) enum PlaceAction {
     /// Run something.
     Nothing,
     /// Move it.
@@ -26,21 +26,21 @@ pub(super) enum Wish {
 ///
 /// # Errors
 /// It begins like that and is more, or is for a shell to understand.
-pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
+pub(super) fn wish(args: &Args) -> anyhow::Result<PlaceAction> {
     if args.place.is_none() || args.is_argv {
-        return Ok(Wish::Nothing);
+        return Ok(PlaceAction::Nothing);
     }
     let words: Option<Vec<String>> = args.command.iter().map(|word| word.to_str().map(str::to_owned)).collect();
     let words = match words.as_deref() {
         Some([line]) => shlex::split(line),
         _ => words,
     };
-    let Some(words) = words else { return Ok(Wish::Nothing) };
+    let Some(words) = words else { return Ok(PlaceAction::Nothing) };
     let has_any = |words: &[String], signs: &[char]| words.iter().any(|word| word.contains(signs));
     match words.split_first() {
         Some((verb, rest)) if matches!(verb.as_str(), "cd" | "export" | "unset") => {
             if has_any(rest, &['|', '&', ';', '<', '>']) {
-                return Ok(Wish::Nothing);
+                return Ok(PlaceAction::Nothing);
             }
             if has_any(rest, &['$', '`', '*', '?', '~']) {
                 return Err(usage(format!(
@@ -48,16 +48,18 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
                 )));
             }
             match (verb.as_str(), rest) {
-                ("cd", []) => Ok(Wish::Move("/".into())),
-                ("cd", [path]) => Ok(Wish::Move(path.into())),
+                ("cd", []) => Ok(PlaceAction::Move("/".into())),
+                ("cd", [path]) => Ok(PlaceAction::Move(path.into())),
                 ("cd", _) => Err(usage("cd takes one directory")),
                 (_, []) => Err(usage(format!("{verb} takes names"))),
-                ("export", _) => Ok(Wish::Set(super::args::with_values(rest.iter().map(OsString::from).collect())?)),
+                ("export", _) => {
+                    Ok(PlaceAction::Set(super::args::with_values(rest.iter().map(OsString::from).collect())?))
+                }
                 _ if rest.iter().any(|word| word.contains('=')) => Err(usage("unset takes names, without a value")),
-                _ => Ok(Wish::Set(rest.iter().map(OsString::from).collect())),
+                _ => Ok(PlaceAction::Set(rest.iter().map(OsString::from).collect())),
             }
         }
-        _ => Ok(Wish::Nothing),
+        _ => Ok(PlaceAction::Nothing),
     }
 }
 
@@ -65,23 +67,25 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<Wish> {
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn act(args: &Args, line: &mut Line, wish: Wish) -> anyhow::Result<Exit> {
-    if !matches!(wish, Wish::Nothing) && (args.chdir.is_some() || !args.env.is_empty() || !args.env_file.is_empty()) {
+pub(super) fn act(args: &Args, line: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
+    if !matches!(wish, PlaceAction::Nothing)
+        && (args.chdir.is_some() || !args.env.is_empty() || !args.env_file.is_empty())
+    {
         return Err(usage(
             "cd, export and unset change the place and run nothing: leave --chdir, --env and --env-file out",
         ));
     }
     let name = args.place.as_deref().unwrap_or_default();
     let (moved, mut variables) = match wish {
-        Wish::Move(path) => (Some(path), Vec::new()),
-        Wish::Set(variables) => (None, variables),
-        Wish::Nothing => (args.chdir.clone(), Vec::new()),
+        PlaceAction::Move(path) => (Some(path), Vec::new()),
+        PlaceAction::Set(variables) => (None, variables),
+        PlaceAction::Nothing => (args.chdir.clone(), Vec::new()),
     };
     if args.command.is_empty() {
         variables.extend(args.variables()?);
     }
     let ttl_ms = args.place_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-    let change = Change { path: moved.as_ref().map(|path| path.as_bytes()), ttl_ms, variables: &variables };
+    let change = PlaceChange { path: moved.as_ref().map(|path| path.as_bytes()), ttl_ms, variables: &variables };
     let path = call_place(line, name, change)?;
     let path = String::from_utf8_lossy(&path);
     if args.talk.json {
@@ -94,7 +98,7 @@ pub(super) fn act(args: &Args, line: &mut Line, wish: Wish) -> anyhow::Result<Ex
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub(super) fn list(args: &Args, line: &mut Line) -> anyhow::Result<Exit> {
+pub(super) fn list(args: &Args, line: &mut Connection) -> anyhow::Result<Exit> {
     let places = call_places(line)?;
     if args.talk.json {
         put_json(&places)?;

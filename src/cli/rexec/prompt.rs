@@ -6,17 +6,17 @@ use crate::cli::again::{Opener, come_back};
 use crate::cli::prompt::{Input, Prompt};
 use crate::cli::signals::{Forwarding, is_interrupt, to_command};
 use crate::cli::{Exit, printable, say};
+use crate::connection::Connection;
 use crate::dir::{call_cd, call_pwd};
+use crate::error::Error;
 use crate::exec::process::Work;
-use crate::exec::{Call, Ended, call_exec};
-use crate::line::Line;
+use crate::exec::{Call, CommandEnd, call_exec};
 use crate::net::Address;
-use crate::wire::Error;
 use crate::wire::message::Outcome;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
-pub(super) fn run(args: &Args, host: &Address, mut line: Line, open: &Opener) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, host: &Address, mut line: Connection, open: &Opener) -> anyhow::Result<Exit> {
     let mut input = Prompt::new(())?;
     // Kept here: the server may end the connection between any two requests, and then the next one leads back to it.
     let mut cwd = match &args.chdir {
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, host: &Address, mut line: Line, open: &Opener) ->
     Ok(if input.is_interactive() { Exit::Done } else { exit })
 }
 
-fn cd(line: &mut Line, cwd: &mut Vec<u8>, path: &str) -> anyhow::Result<Exit> {
+fn cd(line: &mut Connection, cwd: &mut Vec<u8>, path: &str) -> anyhow::Result<Exit> {
     match call_cd(line, path.as_bytes()) {
         Ok(found) => {
             *cwd = found;
@@ -74,7 +74,7 @@ enum Ran {
     GivenUp(i32),
 }
 
-fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Ran> {
+fn run_line(args: &Args, line: &mut Connection, command: String) -> anyhow::Result<Ran> {
     let work = Work::Shell(args.encoded(command.into()));
     let variables = args.variables()?;
     let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.terms()) };
@@ -83,8 +83,8 @@ fn run_line(args: &Args, line: &mut Line, command: String) -> anyhow::Result<Ran
     let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
     let ended_by = forwarding.stop();
     match ended {
-        Err(Error::LineLost(_)) if let Some(signal) = ended_by => Ok(Ran::GivenUp(signal)),
-        Ok(Ended { outcome, held, .. }) => {
+        Err(Error::ConnectionLost(_)) if let Some(signal) = ended_by => Ok(Ran::GivenUp(signal)),
+        Ok(CommandEnd { outcome, held, .. }) => {
             show.finish()?;
             if let Some(held) = held.filter(|_| !args.talk.quiet) {
                 say(PROGRAM, &shown_held(&held));

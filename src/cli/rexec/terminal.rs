@@ -11,22 +11,22 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use crate::cli::signals::suspend;
 use crate::cli::standard::errors;
+use crate::connection::ConnectionSender;
 use crate::exec::modes::encode;
-use crate::line::LineSender;
 use crate::net::stream::Control;
 use crate::wire::Message;
-use crate::wire::message::Size;
+use crate::wire::message::TerminalSize;
 
 /// What a terminal is taken for that does not say its size, or where there is none.
-const SIZE_DEFAULT: Size = Size { columns: 80, rows: 24 };
+const SIZE_DEFAULT: TerminalSize = TerminalSize { columns: 80, rows: 24 };
 /// Ctrl-Z.
 const SUSPEND: u8 = 0x1a;
 
 /// The size of the terminal here.
-pub(super) fn size() -> Size {
+pub(super) fn size() -> TerminalSize {
     let sizes = [tcgetwinsize(stdin()), tcgetwinsize(stdout()), tcgetwinsize(stderr())];
     let size = sizes.into_iter().flatten().find(|size| size.ws_col > 0 && size.ws_row > 0);
-    size.map_or(SIZE_DEFAULT, |size| Size { columns: size.ws_col, rows: size.ws_row })
+    size.map_or(SIZE_DEFAULT, |size| TerminalSize { columns: size.ws_col, rows: size.ws_row })
 }
 
 /// The modes of the terminal here, for the one over there; `None`: there is none.
@@ -78,7 +78,7 @@ pub(super) struct Escapes<'e> {
     escape: Option<u8>,
     raw: &'e Raw,
     control: Control,
-    sender: LineSender,
+    sender: ConnectionSender,
     state: Mutex<State>,
     is_left: AtomicBool,
 }
@@ -91,7 +91,7 @@ struct State {
 
 impl<'e> Escapes<'e> {
     /// For a line to a remote terminal; without `escape` there are none.
-    pub(super) fn new(escape: Option<u8>, raw: &'e Raw, control: Control, sender: LineSender) -> Self {
+    pub(super) fn new(escape: Option<u8>, raw: &'e Raw, control: Control, sender: ConnectionSender) -> Self {
         let state = Mutex::new(State { is_line_start: true, is_held: false });
         Self { escape, raw, control, sender, state, is_left: AtomicBool::new(false) }
     }

@@ -11,17 +11,17 @@ use clap::Args;
 use rustyline::ExternalPrinter;
 
 use super::input::{self, Input, Typed};
-use super::{Characters, PROGRAM, Reach, signals};
+use super::{Characters, PROGRAM, UdpConnectArgs, signals};
 use crate::cli::{Exit, printable, put_out, say};
 use crate::net::Address;
-use crate::udp::{Arrival, DATAGRAM_LEN_MAX, Endpoint, Socket, Stop, receive_buffer};
+use crate::udp::{Arrival, DATAGRAM_LEN_MAX, DatagramSocket, Endpoint, Stop, receive_buffer};
 
 /// Talk with another terminal, both ways at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Chat {
     #[command(flatten)]
-    reach: Reach,
+    reach: UdpConnectArgs,
     #[arg(long, value_name = "ADDR", help = BIND_HELP)]
     bind: Option<Address>,
     /// Hear everybody, not only HOST: each text is shown with its sender
@@ -69,7 +69,7 @@ pub(super) fn run(options: &Chat) -> Result<Exit> {
 }
 
 /// The socket, and the one of the peer's addresses that can be reached from it.
-fn open(options: &Chat) -> Result<(Socket, Endpoint)> {
+fn open(options: &Chat) -> Result<(DatagramSocket, Endpoint)> {
     let host = &options.reach.address()?;
     let peers = Endpoint::resolve(host, options.reach.port).with_context(|| format!("cannot find {host}"))?;
     let ours = match &options.bind {
@@ -79,9 +79,11 @@ fn open(options: &Chat) -> Result<(Socket, Endpoint)> {
     let pairs = || ours.iter().flat_map(|own| peers.iter().map(move |peer| (own, peer)));
     let (socket, peer) = match (pairs().find(|(own, peer)| own.can_reach(peer)), peers.first(), &options.bind) {
         (Some((own, peer)), ..) => {
-            (Socket::bind(own).with_context(|| format!("{own}: cannot receive there"))?, peer.clone())
+            (DatagramSocket::bind(own).with_context(|| format!("{own}: cannot receive there"))?, peer.clone())
         }
-        (None, Some(peer), None) => (Socket::bind_for(peer).context("cannot get an address of our own")?, peer.clone()),
+        (None, Some(peer), None) => {
+            (DatagramSocket::bind_for(peer).context("cannot get an address of our own")?, peer.clone())
+        }
         _ => bail!("from the address of --bind there is no way to {host}: they are of different kinds"),
     };
     // A Unix peer that has not started yet has no file to connect to.
@@ -92,7 +94,7 @@ fn open(options: &Chat) -> Result<(Socket, Endpoint)> {
 }
 
 struct Talk<'a> {
-    socket: &'a Socket,
+    socket: &'a DatagramSocket,
     peer: &'a Endpoint,
     options: &'a Chat,
     screen: Screen,

@@ -7,21 +7,21 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::{PROGRAM, Patience, Reach, not_asked, say_both_ends, signals};
-use crate::cli::args::{self, Talk};
+use super::{PROGRAM, UdpConnectArgs, WaitArgs, not_asked, say_both_ends, signals};
+use crate::cli::args::{self, OutputArgs};
 use crate::cli::exit::usage;
 use crate::cli::{Exit, put_json, say, tell};
-use crate::udp::ping::{Event, NOBODY_PAUSE, Plan, Run};
+use crate::udp::ping::{NOBODY_PAUSE, PingEvent, PingPlan, Run};
 use crate::udp::probe::PROBE_LEN_MIN;
-use crate::udp::tally::{Answer, Tally};
-use crate::udp::{Client, ClientError, DATAGRAM_LEN_MAX, Stop};
+use crate::udp::tally::{AnswerKind, PingTally};
+use crate::udp::{ClientError, DATAGRAM_LEN_MAX, Stop, UdpClient};
 
 /// Measure round-trip times and count what is lost.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Ping {
     #[command(flatten)]
-    reach: Reach,
+    reach: UdpConnectArgs,
     /// Send so many datagrams; without it until Ctrl-C
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -32,12 +32,12 @@ pub(super) struct Ping {
     #[arg(short, long, env = "LANDLINE_UDP_SIZE", default_value = "64", value_name = "SIZE", value_parser = args::size)]
     size: u64,
     #[command(flatten)]
-    patience: Patience,
+    patience: WaitArgs,
     /// How long to wait for a server that is not there yet; 0: not at all
     #[arg(long, env = "LANDLINE_UDP_WAIT", default_value = "10s", value_name = "DURATION", value_parser = args::duration)]
     wait: Duration,
     #[command(flatten)]
-    talk: Talk,
+    talk: OutputArgs,
 }
 
 const NOBODY_YET: &str = "nobody is there yet; waiting, Ctrl-C ends";
@@ -112,11 +112,11 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
 }
 
 /// Opens the socket, and waits for a Unix server that has no file yet as for one that does not answer yet.
-fn open(options: &Ping, stop: &Stop) -> Result<Result<Client, ClientError>> {
+fn open(options: &Ping, stop: &Stop) -> Result<Result<UdpClient, ClientError>> {
     let address = options.reach.address()?;
     let (started, mut was_said) = (Instant::now(), false);
     loop {
-        match Client::open(&address, options.reach.port) {
+        match UdpClient::open(&address, options.reach.port) {
             Err(ClientError::Refused { .. }) if started.elapsed() < options.wait && !stop.is_triggered() => {
                 if !std::mem::replace(&mut was_said, true) {
                     say(PROGRAM, NOBODY_YET);
@@ -128,10 +128,10 @@ fn open(options: &Ping, stop: &Stop) -> Result<Result<Client, ClientError>> {
     }
 }
 
-fn plan(options: &Ping) -> Result<Plan> {
+fn plan(options: &Ping) -> Result<PingPlan> {
     let size = usize::try_from(options.size).ok().filter(|size| (PROBE_LEN_MIN..=DATAGRAM_LEN_MAX).contains(size));
     let wrong = || usage(format!("--size {}: choose {PROBE_LEN_MIN} to {DATAGRAM_LEN_MAX} bytes", options.size));
-    Ok(Plan {
+    Ok(PingPlan {
         count: options.count,
         interval: options.interval,
         size: size.ok_or_else(wrong)?,
@@ -149,9 +149,9 @@ struct Screen<'a> {
 }
 
 impl Screen<'_> {
-    fn show(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+    fn show(&mut self, event: &PingEvent<'_>) -> ControlFlow<()> {
         let line = match event {
-            Event::Answered { from, sequence, answer: Answer::First { rtt, late, reordered } } => {
+            PingEvent::Answered { from, sequence, answer: AnswerKind::First { rtt, late, reordered } } => {
                 self.gone = false;
                 let remark = match (late, reordered) {
                     (true, _) => ", too late",
@@ -160,28 +160,28 @@ impl Screen<'_> {
                 };
                 format!("{} bytes from {from}: seq={sequence} time={:.3} ms{remark}\n", self.size, ms(*rtt))
             }
-            Event::Answered { from, sequence, answer: Answer::Duplicate } => {
+            PingEvent::Answered { from, sequence, answer: AnswerKind::Duplicate } => {
                 format!("{} bytes from {from}: seq={sequence}, once more\n", self.size)
             }
-            Event::Overdue { sequence } => {
+            PingEvent::Overdue { sequence } => {
                 format!(
                     "seq={sequence}: no answer within {}\n",
                     humantime::format_duration(self.options.patience.timeout)
                 )
             }
-            Event::Damaged { len } => {
+            PingEvent::Damaged { len } => {
                 format!(
                     "{len} bytes that are not what was sent: does the server echo, and as much as {} bytes?\n",
                     self.size
                 )
             }
-            Event::Nobody => {
+            PingEvent::Nobody => {
                 if !std::mem::replace(&mut self.gone, true) {
                     say(PROGRAM, NOBODY_YET);
                 }
                 return ControlFlow::Continue(());
             }
-            Event::Gone => {
+            PingEvent::Gone => {
                 if !std::mem::replace(&mut self.gone, true) {
                     say(PROGRAM, "nobody is there any more; going on");
                 }
@@ -201,7 +201,7 @@ impl Screen<'_> {
     }
 }
 
-fn summary(options: &Ping, size: usize, peer: &str, tally: &Tally) -> Result<()> {
+fn summary(options: &Ping, size: usize, peer: &str, tally: &PingTally) -> Result<()> {
     let report = report(size, peer, tally);
     if options.talk.json {
         return Ok(put_json(&report)?);
@@ -217,7 +217,7 @@ fn summary(options: &Ping, size: usize, peer: &str, tally: &Tally) -> Result<()>
     Ok(tell(&text)?)
 }
 
-fn report(size: usize, peer: &str, tally: &Tally) -> Report {
+fn report(size: usize, peer: &str, tally: &PingTally) -> Report {
     let (counts, times) = (tally.counts, &tally.times);
     let times = || {
         let [min, median, p99, max, mean] =

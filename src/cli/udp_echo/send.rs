@@ -10,10 +10,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::input::{self, Input, Typed};
-use super::{Characters, PROGRAM, Patience, Reach, not_asked, say_both_ends, signals};
-use crate::cli::args::Talk;
+use super::{Characters, PROGRAM, UdpConnectArgs, WaitArgs, not_asked, say_both_ends, signals};
+use crate::cli::args::OutputArgs;
 use crate::cli::{Exit, printable, put_json, put_out, say};
-use crate::udp::{Arrival, Client, ClientError, receive_buffer};
+use crate::udp::{Arrival, ClientError, UdpClient, receive_buffer};
 
 /// Replies that `--json` lists; later ones are only counted.
 const REPLIES_KEPT_MAX: usize = 10_000;
@@ -25,19 +25,19 @@ const LATE_REPLIES_MAX: usize = 1_000;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Send {
     #[command(flatten)]
-    reach: Reach,
+    reach: UdpConnectArgs,
     /// One datagram each; without TEXT one for each line of standard input, an empty line an empty one
     #[arg(value_name = "TEXT")]
     texts: Vec<OsString>,
     #[command(flatten)]
-    patience: Patience,
+    patience: WaitArgs,
     /// Do not wait for replies: the server only prints
     #[arg(long)]
     no_reply: bool,
     #[command(flatten)]
     characters: Characters,
     #[command(flatten)]
-    talk: Talk,
+    talk: OutputArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -66,7 +66,7 @@ struct Report {
 }
 
 pub(super) fn run(mut options: Send) -> Result<Exit> {
-    let client = match Client::open(&options.reach.address()?, options.reach.port) {
+    let client = match UdpClient::open(&options.reach.address()?, options.reach.port) {
         Ok(client) => client,
         Err(error) => return not_asked(error),
     };
@@ -86,7 +86,7 @@ pub(super) fn run(mut options: Send) -> Result<Exit> {
 }
 
 struct Sending<'a> {
-    client: Client,
+    client: UdpClient,
     options: &'a Send,
     terminal: bool,
     buffer: Vec<u8>,

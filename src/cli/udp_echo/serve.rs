@@ -16,10 +16,10 @@ use super::{Characters, PROGRAM, signals};
 use crate::cli::{Exit, args, printable, put_out, say, tell};
 use crate::net::Address;
 use crate::printable::printable_bytes;
-use crate::udp::bind::{self, Bound, Change, Watch};
-use crate::udp::guard::{Held, INTERVAL};
-use crate::udp::serve::{Event, NotAnswered, Reply, Service, Totals, serve};
-use crate::udp::{Codec, Endpoint, Socket};
+use crate::udp::bind::{self, Bound, WildcardChange, WildcardWatch};
+use crate::udp::guard::{INTERVAL, Withheld};
+use crate::udp::serve::{NotAnswered, ServeEvent, Totals, UdpReply, UdpService, serve};
+use crate::udp::{Codec, DatagramSocket, Endpoint};
 
 /// Answer every datagram, or only show it.
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ enum ReplyWord {
     Print,
 }
 
-impl From<ReplyWord> for Reply {
+impl From<ReplyWord> for UdpReply {
     fn from(word: ReplyWord) -> Self {
         match word {
             ReplyWord::Echo => Self::Echo,
@@ -96,13 +96,16 @@ const GONE_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) fn run(options: &Serve) -> Result<Exit> {
     let stop = signals::stop_on_signals()?;
     let Bound { sockets, wildcards } = bind_all(options)?;
-    let own =
-        sockets.iter().map(Socket::local).collect::<io::Result<Vec<_>>>().context("cannot read an own address")?;
+    let own = sockets
+        .iter()
+        .map(DatagramSocket::local)
+        .collect::<io::Result<Vec<_>>>()
+        .context("cannot read an own address")?;
     tell_ready(options, &own)?;
     let sockets: Vec<_> = own.iter().cloned().zip(sockets).collect();
     let totals = Totals::default();
     let (guard, own) = (Mutex::default(), RwLock::new(own));
-    let service = Service {
+    let service = UdpService {
         reply: options.reply.into(),
         codec: options.characters.encoding,
         limit: options.count,
@@ -159,15 +162,15 @@ fn tell_ready(options: &Serve, own: &[Endpoint]) -> Result<()> {
 
 /// One thread for each socket; the first that fails ends them all. Of `wildcards` those addresses are served too that come later.
 fn serve_all(
-    sockets: Vec<(Endpoint, Socket)>,
+    sockets: Vec<(Endpoint, DatagramSocket)>,
     wildcards: &[SocketAddr],
-    service: &Service<'_>,
+    service: &UdpService<'_>,
     screen: &Screen<'_>,
 ) -> Result<()> {
     thread::scope(|scope| {
         let mut outcome = Ok(());
         let mut threads: Vec<ScopedJoinHandle<'_, Result<()>>> = Vec::new();
-        let mut start = |own: Endpoint, socket: Socket| {
+        let mut start = |own: Endpoint, socket: DatagramSocket| {
             let name = own.to_string();
             let work = move || {
                 let served = serve(&socket, service, |event| screen.show(&own, &event));
@@ -212,14 +215,14 @@ fn result_of(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
 /// and no longer those that have gone.
 fn serve_later(
     wildcards: &[SocketAddr],
-    service: &Service<'_>,
-    start: &mut dyn FnMut(Endpoint, Socket),
+    service: &UdpService<'_>,
+    start: &mut dyn FnMut(Endpoint, DatagramSocket),
     remark: &mut dyn FnMut(&str),
 ) -> Result<()> {
     if wildcards.is_empty() {
         return Ok(());
     }
-    let (mut watch, mut is_remarked) = (Watch::default(), false);
+    let (mut watch, mut is_remarked) = (WildcardWatch::default(), false);
     while !service.stop.wait(ADDRESSES_INTERVAL).context("cannot wait for addresses")? {
         for wildcard in wildcards {
             let known = service.own.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -236,18 +239,18 @@ fn serve_later(
 /// Changes the addresses of `service` to what was `seen` and returns what begins to be served. A look may fail, for example when the
 /// machine has too many open files: that is remarked once, and the next look may succeed.
 fn change(
-    service: &Service<'_>,
-    seen: io::Result<Change>,
+    service: &UdpService<'_>,
+    seen: io::Result<WildcardChange>,
     is_remarked: &mut bool,
     remark: &mut dyn FnMut(&str),
-) -> Vec<(Endpoint, Socket)> {
-    let Change { new, gone } = seen.unwrap_or_else(|error| {
+) -> Vec<(Endpoint, DatagramSocket)> {
+    let WildcardChange { new, gone } = seen.unwrap_or_else(|error| {
         if !std::mem::replace(is_remarked, true) {
             remark(&format!(
                 "cannot look for new addresses: {error}; those that are there are served, and it is tried again"
             ));
         }
-        Change::default()
+        WildcardChange::default()
     });
     let mut own = service.own.write().unwrap_or_else(PoisonError::into_inner);
     own.retain(|address| !gone.contains(address));
@@ -275,9 +278,9 @@ impl<'a> Screen<'a> {
         Self { options, remarked: AtomicBool::new(false), held: Mutex::default(), failed: Mutex::default() }
     }
 
-    fn show(&self, own: &Endpoint, event: &Event<'_>) -> ControlFlow<()> {
+    fn show(&self, own: &Endpoint, event: &ServeEvent<'_>) -> ControlFlow<()> {
         match event {
-            Event::Received { from, data } => {
+            ServeEvent::Received { from, data } => {
                 if self.options.verbose {
                     let text = self.options.characters.encoding.decode(data);
                     say(PROGRAM, &format!("{from} -> {own}, {} bytes: {}", data.len(), printable(&text)));
@@ -286,7 +289,7 @@ impl<'a> Screen<'a> {
                     return self.print(from, data);
                 }
             }
-            Event::NotAnswered { from, why } => self.remark(from, why),
+            ServeEvent::NotAnswered { from, why } => self.remark(from, why),
         }
         ControlFlow::Continue(())
     }
@@ -310,8 +313,8 @@ impl<'a> Screen<'a> {
 
     fn remark(&self, from: &Endpoint, why: &NotAnswered) {
         let again = match why {
-            NotAnswered::Held(Held::Silenced | Held::RateAgain) => true,
-            NotAnswered::Held(Held::Repeats | Held::Rate) => self.was_held_just_now(),
+            NotAnswered::Held(Withheld::Silenced | Withheld::RateAgain) => true,
+            NotAnswered::Held(Withheld::Repeats | Withheld::Rate) => self.was_held_just_now(),
             _ => self.remarked.swap(true, Ordering::SeqCst),
         };
         if !self.options.quiet && (self.options.verbose || !again) {
@@ -352,14 +355,14 @@ mod tests {
     #[test]
     fn addresses_come_and_go_also_after_a_look_that_failed() {
         let socket = || {
-            let socket = Socket::bind(&Endpoint::Ip("127.0.0.1:0".parse().unwrap())).unwrap();
+            let socket = DatagramSocket::bind(&Endpoint::Ip("127.0.0.1:0".parse().unwrap())).unwrap();
             (socket.local().unwrap(), socket)
         };
         let ((first, first_socket), (second, second_socket)) = (socket(), socket());
         let (stop, own) = (Stop::new().unwrap(), RwLock::new(vec![first.clone()]));
         let (totals, guard) = (Totals::default(), Mutex::default());
-        let service = Service {
-            reply: Reply::Echo,
+        let service = UdpService {
+            reply: UdpReply::Echo,
             codec: Codec::UTF_8,
             limit: None,
             stop: &stop,
@@ -374,7 +377,7 @@ mod tests {
             assert!(change(Err(io::Error::from_raw_os_error(23))).is_empty());
             assert_eq!(*own.read().unwrap(), std::slice::from_ref(&first));
         }
-        let seen = Change { new: vec![(second.clone(), second_socket)], gone: vec![first.clone()] };
+        let seen = WildcardChange { new: vec![(second.clone(), second_socket)], gone: vec![first.clone()] };
         assert_eq!(change(Ok(seen)).len(), 1);
         assert_eq!(*own.read().unwrap(), [second]);
         assert_eq!(said.len(), 2, "{said:?}");

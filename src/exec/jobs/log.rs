@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exec::PIECE_LEN;
 use crate::trust::home::remove_file;
-use crate::wire::message::Stream;
+use crate::wire::message::Channel;
 
 /// A file is full then, in bytes, with what stands before each piece: a command that writes a byte at a time fills no more.
 pub const FILE_LEN_MAX: u64 = 8 * 1024 * 1024;
@@ -42,7 +42,7 @@ pub fn len(dir: &Path) -> u64 {
 
 /// Keeps what comes.
 #[derive(Debug)]
-pub struct Writer {
+pub struct LogWriter {
     dir: PathBuf,
     file: File,
     /// In all.
@@ -51,7 +51,7 @@ pub struct Writer {
     file_len: u64,
 }
 
-impl Writer {
+impl LogWriter {
     /// A log in `dir`, which has none yet.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Writer {
     ///
     /// # Errors
     /// The disk refused; the log ends with the piece before.
-    pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    pub fn append(&mut self, stream: Channel, bytes: &[u8]) -> io::Result<()> {
         if self.file_len >= FILE_LEN_MAX {
             self.file = make(&self.dir, self.written)?;
             self.file_len = 0;
@@ -75,7 +75,7 @@ impl Writer {
         }
         let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let mut record = Vec::with_capacity(bytes.len() + 5);
-        record.push(u8::from(stream == Stream::Stderr));
+        record.push(u8::from(stream == Channel::Stderr));
         record.extend_from_slice(&len.to_le_bytes());
         record.extend_from_slice(bytes);
         self.file.write_all(&record)?;
@@ -91,7 +91,7 @@ fn make(dir: &Path, start: u64) -> io::Result<File> {
 
 /// Reads a log from its oldest byte on, also while it is being written.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct LogReader {
     dir: PathBuf,
     file: Option<std::sync::Arc<File>>,
     /// Of the present file.
@@ -103,7 +103,7 @@ pub struct Reader {
     pub forgotten: u64,
 }
 
-impl Reader {
+impl LogReader {
     /// The log in `dir`.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk refused, or the file is none of ours.
-    pub fn read(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+    pub fn read(&mut self) -> io::Result<Option<(Channel, Vec<u8>)>> {
         loop {
             if let Some(record) = self.record()? {
                 return Ok(Some(record));
@@ -138,7 +138,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn pass_to_tail(&mut self, lines: u64) -> io::Result<Vec<(Stream, Vec<u8>)>> {
+    pub fn pass_to_tail(&mut self, lines: u64) -> io::Result<Vec<(Channel, Vec<u8>)>> {
         let mut ahead = self.clone();
         let (mut ends, mut last) = (0_u64, b'\n');
         while let Some((_, bytes)) = ahead.read()? {
@@ -167,7 +167,7 @@ impl Reader {
     }
 
     /// A whole record, if it is there.
-    fn record(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+    fn record(&mut self) -> io::Result<Option<(Channel, Vec<u8>)>> {
         let Some(file) = &self.file else { return Ok(None) };
         let mut head = [0; 5];
         if !read_whole(file, &mut head, self.offset)? {
@@ -184,7 +184,7 @@ impl Reader {
         }
         self.offset += HEAD_LEN + u64::from(len);
         self.position += u64::from(len);
-        Ok(Some((if kind == 1 { Stream::Stderr } else { Stream::Main }, bytes)))
+        Ok(Some((if kind == 1 { Channel::Stderr } else { Channel::Main }, bytes)))
     }
 
     /// The next file, if there is one, and what stands before it.
@@ -226,10 +226,10 @@ fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    fn text(reader: &mut Reader) -> String {
+    fn text(reader: &mut LogReader) -> String {
         let mut text = String::new();
         while let Some((stream, bytes)) = reader.read().unwrap() {
-            text += if stream == Stream::Main { "o:" } else { "e:" };
+            text += if stream == Channel::Main { "o:" } else { "e:" };
             text += std::str::from_utf8(&bytes).unwrap();
         }
         text
@@ -238,21 +238,21 @@ mod tests {
     #[test]
     fn what_was_kept_is_read_in_its_order_also_while_it_grows() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path()).unwrap();
-        let mut reader = Reader::open(dir.path()).unwrap();
+        let mut writer = LogWriter::create(dir.path()).unwrap();
+        let mut reader = LogReader::open(dir.path()).unwrap();
         assert!(reader.read().unwrap().is_none());
-        writer.append(Stream::Main, b"one\n").unwrap();
-        writer.append(Stream::Stderr, b"two\n").unwrap();
+        writer.append(Channel::Main, b"one\n").unwrap();
+        writer.append(Channel::Stderr, b"two\n").unwrap();
         assert_eq!(text(&mut reader), "o:one\ne:two\n");
-        writer.append(Stream::Main, b"three\n").unwrap();
+        writer.append(Channel::Main, b"three\n").unwrap();
         assert_eq!(text(&mut reader), "o:three\n");
     }
 
     #[test]
     fn the_last_lines_are_found_whatever_pieces_they_came_in() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path()).unwrap();
-        for (stream, piece) in [(Stream::Main, "a\nb\nc"), (Stream::Main, "\nd\n"), (Stream::Stderr, "e\nf")] {
+        let mut writer = LogWriter::create(dir.path()).unwrap();
+        for (stream, piece) in [(Channel::Main, "a\nb\nc"), (Channel::Main, "\nd\n"), (Channel::Stderr, "e\nf")] {
             writer.append(stream, piece.as_bytes()).unwrap();
         }
         for (lines, want) in [
@@ -264,7 +264,7 @@ mod tests {
             (6, "a\nb\nc\nd\ne\nf"),
             (99, "a\nb\nc\nd\ne\nf"),
         ] {
-            let mut reader = Reader::open(dir.path()).unwrap();
+            let mut reader = LogReader::open(dir.path()).unwrap();
             let mut shown: Vec<u8> =
                 reader.pass_to_tail(lines).unwrap().into_iter().flat_map(|(_, bytes)| bytes).collect();
             while let Some((_, bytes)) = reader.read().unwrap() {
@@ -277,12 +277,12 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_there_is_room_for_and_a_reader_knows_what_it_missed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path()).unwrap();
-        let mut slow = Reader::open(dir.path()).unwrap();
+        let mut writer = LogWriter::create(dir.path()).unwrap();
+        let mut slow = LogReader::open(dir.path()).unwrap();
         let piece = vec![b'x'; PIECE_LEN];
         let pieces = 2 * FILES_MAX as u64 * FILE_LEN_MAX / PIECE_LEN as u64;
         for _ in 0..pieces {
-            writer.append(Stream::Main, &piece).unwrap();
+            writer.append(Channel::Main, &piece).unwrap();
         }
         let on_disk: u64 = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(on_disk <= FILES_MAX as u64 * FILE_LEN_MAX + 1024 * 1024, "{on_disk}");
@@ -297,8 +297,8 @@ mod tests {
     #[test]
     fn a_reader_at_the_end_misses_nothing_where_one_file_ends_and_the_next_begins() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path()).unwrap();
-        let mut reader = Reader::open(dir.path()).unwrap();
+        let mut writer = LogWriter::create(dir.path()).unwrap();
+        let mut reader = LogReader::open(dir.path()).unwrap();
         let (read, is_read) = std::sync::mpsc::channel();
         let whole = vec![b'x'; PIECE_LEN];
         let pieces = FILE_LEN_MAX / PIECE_LEN as u64;
@@ -306,13 +306,13 @@ mod tests {
             scope.spawn(move || {
                 for _ in 0..30 {
                     for _ in 1..pieces {
-                        writer.append(Stream::Main, &whole).unwrap();
+                        writer.append(Channel::Main, &whole).unwrap();
                     }
                     // Whoever reads has come to the end and looks for more, when the last piece of the file and the first
                     // of the next one come at once.
                     is_read.recv().unwrap();
-                    writer.append(Stream::Main, &whole).unwrap();
-                    writer.append(Stream::Main, b"!").unwrap();
+                    writer.append(Channel::Main, &whole).unwrap();
+                    writer.append(Channel::Main, b"!").unwrap();
                 }
             });
             // Gone with a test that fails, or the writer would wait for ever.
@@ -336,10 +336,10 @@ mod tests {
     #[test]
     fn a_byte_at_a_time_fills_no_more_than_a_flood() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path()).unwrap();
+        let mut writer = LogWriter::create(dir.path()).unwrap();
         writer.file_len = FILE_LEN_MAX - 3;
         for _ in 0..3 {
-            writer.append(Stream::Main, b"x").unwrap();
+            writer.append(Channel::Main, b"x").unwrap();
         }
         assert_eq!(files(dir.path()).unwrap(), [0, 1]);
         assert_eq!(std::fs::read(path(dir.path(), 1)).unwrap().len() as u64, 2 * (HEAD_LEN + 1));
@@ -348,14 +348,14 @@ mod tests {
     #[test]
     fn a_torn_or_foreign_file_is_an_end_or_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path()).unwrap();
-        writer.append(Stream::Main, b"whole").unwrap();
+        let mut writer = LogWriter::create(dir.path()).unwrap();
+        writer.append(Channel::Main, b"whole").unwrap();
         let whole = std::fs::read(path(dir.path(), 0)).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(path(dir.path(), 0), &whole[..cut]).unwrap();
-            assert!(Reader::open(dir.path()).unwrap().read().unwrap().is_none(), "{cut}");
+            assert!(LogReader::open(dir.path()).unwrap().read().unwrap().is_none(), "{cut}");
         }
         std::fs::write(path(dir.path(), 0), b"\x01\xff\xff\xff\xffmuch").unwrap();
-        assert!(Reader::open(dir.path()).unwrap().read().is_err());
+        assert!(LogReader::open(dir.path()).unwrap().read().is_err());
     }
 }

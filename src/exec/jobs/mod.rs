@@ -23,26 +23,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::Writer;
-use note::{Note, State, try_lock};
+use log::LogWriter;
+use note::{JobRecord, JobState, try_lock};
 pub use talk::{
     call_attach, call_detached, call_jobs, call_kill, serve_attach, serve_detached, serve_jobs, serve_kill,
 };
 
 use super::KILL_AFTER;
+use super::descendants::Descendants;
 use super::leftovers::Leftovers;
 use super::process::{Process, Ready, Streams, start};
 use super::running::{Running, pump};
-use super::tree::Tree;
 use crate::audit::now;
+use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::net::gate::Threads;
 use crate::net::listen::STACK_LEN;
-use crate::session::{Request, Session};
+use crate::session::{RequestRecord, Session};
 use crate::trust::Owner;
 use crate::trust::commands::Commands;
 use crate::trust::home::{Home, HomeError, remove_dir};
-use crate::wire::error::{Error, ErrorCode, Refusal, Result};
-use crate::wire::message::{Outcome, Terms};
+use crate::wire::message::{ExecOptions, Outcome};
 
 /// The directory of all of them, below the home.
 const DIRECTORY: &str = "jobs";
@@ -65,7 +65,7 @@ pub struct Jobs {
     running: Mutex<HashMap<String, Arc<Job>>>,
     ended: Condvar,
     /// Notes of how a command ended that the disk refused, until it takes them.
-    unsaved: Mutex<HashMap<String, Note>>,
+    unsaved: Mutex<HashMap<String, JobRecord>>,
 }
 
 /// One that runs.
@@ -80,7 +80,7 @@ struct Job {
     progress: Mutex<Option<u64>>,
     grown: Condvar,
     /// How it ended; there before it is over.
-    last: OnceLock<Note>,
+    last: OnceLock<JobRecord>,
 }
 
 impl Job {
@@ -150,7 +150,7 @@ impl Jobs {
         self: &Arc<Self>,
         session: &Session,
         command: &Ready,
-        terms: &Terms,
+        terms: &ExecOptions,
         (threads, leftovers): (Threads, Arc<Leftovers>),
     ) -> Result<Result<String, Outcome<'static>>> {
         let owner = session.owner()?;
@@ -171,10 +171,10 @@ impl Jobs {
         let Some(lock) = try_lock(home.path()) else {
             return Err(Error::ours("detached command")(io::Error::other("it cannot be locked")));
         };
-        let writer = Writer::create(home.path()).map_err(Error::ours("detached command"))?;
-        let note = Note {
+        let writer = LogWriter::create(home.path()).map_err(Error::ours("detached command"))?;
+        let note = JobRecord {
             job: id.clone(),
-            state: State::Running,
+            state: JobState::Running,
             exit_code: None,
             signal: None,
             command: command.work.shown(),
@@ -238,7 +238,7 @@ impl Jobs {
     ///
     /// # Errors
     /// Its owner has none of that name.
-    fn note(&self, owner: &Owner, id: &str) -> Result<(Home, Note), Refusal> {
+    fn note(&self, owner: &Owner, id: &str) -> Result<(Home, JobRecord), Refusal> {
         let is_id = id.len() == ID_LEN && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let dir = self.home()?.join(id);
         let found = if is_id && dir.is_dir() { self.settled(&dir) } else { None };
@@ -250,7 +250,7 @@ impl Jobs {
     }
 
     /// All notes, the oldest first.
-    fn notes(&self) -> Vec<(Home, Note)> {
+    fn notes(&self) -> Vec<(Home, JobRecord)> {
         let entries = self.home.iter().filter_map(|home| fs::read_dir(home).ok()).flatten().flatten();
         let directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
         let mut notes: Vec<_> = directories.filter_map(|dir| self.settled(&dir)).collect();
@@ -260,23 +260,23 @@ impl Jobs {
 
     /// The note in `dir`. One that says that its command runs is wrong if nobody holds its lock: then the server that
     /// ran it has ended without a word.
-    fn settled(&self, dir: &Path) -> Option<(Home, Note)> {
+    fn settled(&self, dir: &Path) -> Option<(Home, JobRecord)> {
         let home = Home::open(Some(dir)).ok()?;
-        let mut note = Note::load(&home)?;
-        if note.state == State::Running && !self.running().contains_key(&note.job) {
+        let mut note = JobRecord::load(&home)?;
+        if note.state == JobState::Running && !self.running().contains_key(&note.job) {
             if let Some(unsaved) = self.save_again(&home, &note.job) {
                 return Some((home, unsaved));
             }
             let Some(_lock) = try_lock(dir) else { return Some((home, note)) };
             // It may have ended since it was read.
-            note = Note::load(&home)?;
-            if note.state == State::Running {
+            note = JobRecord::load(&home)?;
+            if note.state == JobState::Running {
                 note.end(&Outcome::Lost { why: "".into() }, now());
                 tracing::warn!(job = note.job, command = note.command, "a detached command was lost with its server");
                 if let Err(error) = note.save(&home) {
                     tracing::warn!(%error, "that could not be noted");
                 }
-                let left = Tree::left_behind(note.marker.clone());
+                let left = Descendants::left_behind(note.marker.clone());
                 let ending = thread::Builder::new().name("lost job".into()).stack_size(STACK_LEN);
                 drop(ending.spawn(move || left.end(KILL_AFTER, &AtomicBool::new(false))));
             }
@@ -285,7 +285,7 @@ impl Jobs {
     }
 
     /// The note of a command that ended here and could not be put down, which is tried again.
-    fn save_again(&self, home: &Home, id: &str) -> Option<Note> {
+    fn save_again(&self, home: &Home, id: &str) -> Option<JobRecord> {
         let mut unsaved = self.unsaved();
         let note = unsaved.get(id)?.clone();
         if note.save(home).is_ok() {
@@ -294,14 +294,17 @@ impl Jobs {
         Some(note)
     }
 
-    fn unsaved(&self) -> MutexGuard<'_, HashMap<String, Note>> {
+    fn unsaved(&self) -> MutexGuard<'_, HashMap<String, JobRecord>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget_oldest(&self, owner: &Owner) {
         let owner = owner.to_string();
-        let mut ended: Vec<_> =
-            self.notes().into_iter().filter(|(_, note)| note.owner == owner && note.state != State::Running).collect();
+        let mut ended: Vec<_> = self
+            .notes()
+            .into_iter()
+            .filter(|(_, note)| note.owner == owner && note.state != JobState::Running)
+            .collect();
         // By their end: what has run for a week and is over now is the news, not the oldest.
         ended.sort_by(|(_, a), (_, b)| a.ended.cmp(&b.ended));
         let mut len = 0;
@@ -344,8 +347,8 @@ fn end_soon(job: Arc<Job>) {
 struct Task {
     jobs: Arc<Jobs>,
     job: Arc<Job>,
-    note: Note,
-    writer: Writer,
+    note: JobRecord,
+    writer: LogWriter,
     leftovers: Arc<Leftovers>,
     /// As it was when the command began, for the log.
     session: Session,
@@ -397,7 +400,7 @@ impl Task {
         self.session.report.about = format!("{} ({})", self.note.command, self.note.job);
         self.session.report.outcome = None;
         let outcome = outcome.to_string();
-        self.session.log(&Request {
+        self.session.log(&RequestRecord {
             verb: "job",
             elapsed: begun.elapsed(),
             received: 0,

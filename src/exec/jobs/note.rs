@@ -17,7 +17,7 @@ const LOCK: &str = "running";
 /// Where a detached command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum JobState {
     /// It runs.
     Running,
     /// It exited with a code.
@@ -32,11 +32,11 @@ pub enum State {
 
 /// The note, and a line of JSON on the wire and with `--list-jobs --json`; there without what is only the server's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct JobRecord {
     /// What it is called.
     pub job: String,
     /// Where it is.
-    pub state: State,
+    pub state: JobState,
     /// Its exit code, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -60,7 +60,7 @@ pub struct Note {
     pub marker: String,
 }
 
-impl Note {
+impl JobRecord {
     /// Reads the one in `home`; `None`: there is none that can be read.
     pub fn load(home: &Home) -> Option<Self> {
         // Whatever else could stand there (a pipe) might never be read to its end.
@@ -83,25 +83,25 @@ impl Note {
         self.state = match outcome {
             Outcome::Exited(code) => {
                 self.exit_code = Some(*code);
-                State::Exited
+                JobState::Exited
             }
             Outcome::Killed(signal) => {
                 self.signal = Some(signal.clone().into_owned());
-                State::Killed
+                JobState::Killed
             }
-            Outcome::TimedOut => State::TimedOut,
-            Outcome::CouldNotStart { .. } | Outcome::Lost { .. } => State::Lost,
+            Outcome::TimedOut => JobState::TimedOut,
+            Outcome::CouldNotStart { .. } | Outcome::Lost { .. } => JobState::Lost,
         };
     }
 
     /// How it ended; `None`: not yet.
     pub fn outcome(&self) -> Option<Outcome<'static>> {
         Some(match self.state {
-            State::Running => return None,
-            State::Exited => Outcome::Exited(self.exit_code.unwrap_or(-1)),
-            State::Killed => Outcome::Killed(self.signal.clone().unwrap_or_default().into()),
-            State::TimedOut => Outcome::TimedOut,
-            State::Lost => Outcome::Lost { why: format!("{}: its server ended before it did", self.job).into() },
+            JobState::Running => return None,
+            JobState::Exited => Outcome::Exited(self.exit_code.unwrap_or(-1)),
+            JobState::Killed => Outcome::Killed(self.signal.clone().unwrap_or_default().into()),
+            JobState::TimedOut => Outcome::TimedOut,
+            JobState::Lost => Outcome::Lost { why: format!("{}: its server ended before it did", self.job).into() },
         })
     }
 

@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::log::Reader;
-use super::note::{Note, State};
+use super::log::LogReader;
+use super::note::{JobRecord, JobState};
 use super::{Job, Jobs};
-use crate::exec::Shared;
-use crate::exec::call::{Call, Ended, Output, pass_on};
+use crate::connection::{Connection, ConnectionReceiver, ConnectionSender};
+use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
+use crate::exec::ExecState;
+use crate::exec::call::{Call, CommandEnd, OutputSink, pass_on};
 use crate::exec::process::{PERMITTED_SIGNALS, Ready, permitted_signal};
 use crate::exec::serve::say_outcome;
-use crate::line::{Line, LineReceiver, LineSender};
+use crate::fs::root::RootPath;
 use crate::net::listen::STACK_LEN;
-use crate::root::RootPath;
 use crate::session::Session;
 use crate::trust::home::Home;
-use crate::wire::conn::out_of_turn;
-use crate::wire::error::{Error, ErrorCode, LineLost, Refusal, Result};
-use crate::wire::message::{Message, Outcome, Terms, Watch};
+use crate::wire::channel::unexpected;
+use crate::wire::message::{AttachMode, ExecOptions, Message, Outcome};
 
 /// A job needs its own thread, and one for its deadline.
 const THREADS: usize = 2;
@@ -31,11 +31,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_detached(
-    line: &mut Line,
+    line: &mut Connection,
     session: &mut Session,
-    shared: Shared<'_>,
+    shared: ExecState<'_>,
     command: &Ready,
-    terms: Terms,
+    terms: ExecOptions,
 ) -> Result<()> {
     if terms.terminal.is_some() {
         let text = "a detached command cannot have a terminal; leave --tty out";
@@ -60,10 +60,10 @@ pub fn serve_detached(
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_jobs(line: &mut Line, session: &Session, jobs: &Jobs) -> Result<()> {
+pub fn serve_jobs(line: &mut Connection, session: &Session, jobs: &Jobs) -> Result<()> {
     let owner = session.owner()?.to_string();
     let notes = jobs.notes().into_iter().map(|(_, note)| note).filter(|note| note.owner == owner);
-    let told: Vec<Note> = notes.map(Note::told).collect();
+    let told: Vec<JobRecord> = notes.map(JobRecord::told).collect();
     line.send_listing(&told)
 }
 
@@ -72,23 +72,24 @@ pub fn serve_jobs(line: &mut Line, session: &Session, jobs: &Jobs) -> Result<()>
 /// # Errors
 /// A refusal for the client, or the line failed.
 pub fn serve_attach(
-    line: &mut Line,
+    line: &mut Connection,
     session: &mut Session,
     jobs: &Jobs,
     id: &str,
-    (watch, tail): (Watch, Option<u64>),
+    (watch, tail): (AttachMode, Option<u64>),
 ) -> Result<()> {
     id.clone_into(&mut session.report.about);
     let owner = session.owner()?;
     // In this order: what ends in between has its note.
     let running = jobs.find_running(&owner, id);
     let (home, note) = jobs.note(&owner, id)?;
-    if running.is_none() && note.state == State::Running && watch != Watch::Log {
+    if running.is_none() && note.state == JobState::Running && watch != AttachMode::Log {
         let text = format!("{id}: runs under another server of this user; ask that one, or look at --log");
         return Err(Refusal::new(ErrorCode::NotFound, text).into());
     }
     let _thread = session.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
-    let reader = if watch == Watch::Wait { None } else { Some(Reader::open(home.path()).map_err(Error::ours("log"))?) };
+    let reader =
+        if watch == AttachMode::Wait { None } else { Some(LogReader::open(home.path()).map_err(Error::ours("log"))?) };
     let control = line.control().clone();
     let (receiver, sender) = line.halves()?;
     let follower = Follower { jobs, running, home, reader, watch, sender, is_left: AtomicBool::new(false) };
@@ -112,7 +113,8 @@ pub fn serve_attach(
             control.stop();
         }
         follower.leave();
-        let followed = following.join().unwrap_or_else(|_| Err(LineLost::Closed { wanted: "the output's end" }.into()));
+        let followed =
+            following.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "the output's end" }.into()));
         heard.and(followed)
     })?;
     session.report.outcome = Some(match outcome {
@@ -123,11 +125,11 @@ pub fn serve_attach(
 }
 
 /// Reads until the client has said `end`.
-fn hear_end(receiver: &mut LineReceiver) -> Result<()> {
+fn hear_end(receiver: &mut ConnectionReceiver) -> Result<()> {
     loop {
         match receiver.expect("end") {
             Ok(Message::End { .. }) => return Ok(()),
-            Ok(other) => return Err(out_of_turn(&other, "end")),
+            Ok(other) => return Err(unexpected(&other, "end")),
             // An unknown message in the turn is not ours to answer: its body is skipped.
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
@@ -140,9 +142,9 @@ struct Follower<'f> {
     jobs: &'f Jobs,
     running: Option<Arc<Job>>,
     home: Home,
-    reader: Option<Reader>,
-    watch: Watch,
-    sender: &'f LineSender,
+    reader: Option<LogReader>,
+    watch: AttachMode,
+    sender: &'f ConnectionSender,
     is_left: AtomicBool,
 }
 
@@ -174,7 +176,7 @@ impl Follower<'_> {
             if let Some(reader) = &mut reader {
                 self.send_new(reader)?;
             }
-            if progress.is_none() || self.watch == Watch::Log || self.has_left() {
+            if progress.is_none() || self.watch == AttachMode::Log || self.has_left() {
                 break;
             }
             if let Some(job) = &self.running {
@@ -196,7 +198,7 @@ impl Follower<'_> {
         Ok(outcome)
     }
 
-    fn send_new(&self, reader: &mut Reader) -> Result<()> {
+    fn send_new(&self, reader: &mut LogReader) -> Result<()> {
         while let Some((stream, bytes)) = reader.read().map_err(Error::ours("log"))? {
             let forgotten = std::mem::take(&mut reader.forgotten);
             if forgotten > 0 {
@@ -215,7 +217,13 @@ impl Follower<'_> {
 ///
 /// # Errors
 /// A refusal for the client, or the line failed.
-pub fn serve_kill(line: &mut Line, session: &mut Session, jobs: &Jobs, id: &str, signal: Option<&str>) -> Result<()> {
+pub fn serve_kill(
+    line: &mut Connection,
+    session: &mut Session,
+    jobs: &Jobs,
+    id: &str,
+    signal: Option<&str>,
+) -> Result<()> {
     session.report.about = format!("{id} {}", signal.unwrap_or("TERM, KILL"));
     let owner = session.owner()?;
     let running = jobs.find_running(&owner, id);
@@ -244,18 +252,18 @@ pub fn serve_kill(line: &mut Line, session: &mut Session, jobs: &Jobs, id: &str,
 ///
 /// # Errors
 /// The server refused, or the line was lost.
-pub fn call_detached(line: &mut Line, call: &Call<'_>) -> Result<Result<String, Outcome<'static>>> {
+pub fn call_detached(line: &mut Connection, call: &Call<'_>) -> Result<Result<String, Outcome<'static>>> {
     let (request, body) = call.request();
     line.sender().queue(&request, &body)?;
     line.sender().send(&Message::End { total: None }, &[])?;
     let begun = match line.answer_or_refusal("job or outcome")? {
         Message::Job { job } => Ok(job.into_owned()),
         Message::Outcome { outcome, .. } => Err(outcome.into_owned()),
-        other => return Err(out_of_turn(&other, "job or outcome")),
+        other => return Err(unexpected(&other, "job or outcome")),
     };
     match line.answer_or_refusal("end")? {
         Message::End { .. } => Ok(begun),
-        other => Err(out_of_turn(&other, "end")),
+        other => Err(unexpected(&other, "end")),
     }
 }
 
@@ -263,7 +271,7 @@ pub fn call_detached(line: &mut Line, call: &Call<'_>) -> Result<Result<String, 
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_jobs(line: &mut Line) -> Result<Vec<Note>> {
+pub fn call_jobs(line: &mut Connection) -> Result<Vec<JobRecord>> {
     line.sender().send(&Message::Jobs, &[])?;
     line.listing()
 }
@@ -274,11 +282,11 @@ pub fn call_jobs(line: &mut Line) -> Result<Vec<Note>> {
 /// # Errors
 /// The server refused, `output` failed, or the line was lost.
 pub fn call_attach(
-    line: &mut Line,
+    line: &mut Connection,
     id: &str,
-    (watch, tail): (Watch, Option<u64>),
-    output: Output<'_>,
-) -> Result<(Option<Ended>, u64)> {
+    (watch, tail): (AttachMode, Option<u64>),
+    output: OutputSink<'_>,
+) -> Result<(Option<CommandEnd>, u64)> {
     line.sender().send(&Message::Attach { job: id.into(), watch, tail }, &[])?;
     let (receiver, sender) = line.halves()?;
     let (mut ended, mut forgotten, mut failed) = (None, 0, None);
@@ -288,14 +296,14 @@ pub fn call_attach(
         match receiver.expect("output or outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), &end)?,
             Message::Dropped { count } => forgotten += count,
-            Message::Outcome { outcome, path, held } => ended = Some(Ended::of(outcome, path, held)),
+            Message::Outcome { outcome, path, held } => ended = Some(CommandEnd::of(outcome, path, held)),
             Message::Error { code, message } => {
                 let refusal = Refusal::new(code, message);
                 end()?;
                 return Err(refusal.into());
             }
             Message::End { .. } => break,
-            other => return Err(out_of_turn(&other, "output or outcome")),
+            other => return Err(unexpected(&other, "output or outcome")),
         }
     }
     end()?;
@@ -306,6 +314,6 @@ pub fn call_attach(
 ///
 /// # Errors
 /// The server refused, or the line failed.
-pub fn call_kill(line: &mut Line, id: &str, signal: Option<&str>) -> Result<()> {
+pub fn call_kill(line: &mut Connection, id: &str, signal: Option<&str>) -> Result<()> {
     line.request_ok(&Message::Kill { job: id.into(), signal: signal.map(Into::into) }).map(drop)
 }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use landline::net::budget::{GUEST_LINES_MAX, PEER_LINES_MAX, STRANGER_LINES_MAX};
-use landline::serve::{PEER_REFUSALS_MAX, REFUSALS_MAX};
+use landline::server::requests::{PEER_REFUSALS_MAX, REFUSALS_MAX};
 
 use super::{assert_well, is_timeout, rest_of};
 use crate::harness::frames::{HELLO, Raw, frame, request};

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use landline::serve::VERBS;
+use landline::server::requests::VERBS;
 
 use crate::harness::frames::{HELLO, Raw, frame, push, put, request};
 use crate::harness::tls::{Over, Wire};

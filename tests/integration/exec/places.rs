@@ -1,6 +1,6 @@
 //! Places: what stays between separate calls, and for whom.
 
-use landline::exec::places::{Change, PLACES_MAX, call_place};
+use landline::exec::places::{PLACES_MAX, PlaceChange, call_place};
 
 use super::rules::Two;
 use crate::harness::{Run, Server};
@@ -73,7 +73,7 @@ fn nobody_fills_the_server_with_places() {
     let two = Two::new(&["--allow", "exec"]);
     let mut line = crate::trust::connect(&two.server, &two.laptop).0;
     let mut make = |number: usize| {
-        let change = Change { path: Some(b"/"), ..Change::default() };
+        let change = PlaceChange { path: Some(b"/"), ..PlaceChange::default() };
         call_place(&mut line, &format!("place{number}"), change)
     };
     for number in 0..PLACES_MAX {
@@ -84,13 +84,14 @@ fn nobody_fills_the_server_with_places() {
     assert!(full.contains("100 places here, which is the most"), "{full}");
     // Variables are bounded too, and a place that was refused some has those that it had.
     let many: Vec<std::ffi::OsString> = (0..1_000).map(|n| format!("V{n}=x").into()).collect();
-    call_place(&mut line, "place0", Change { variables: &many, ..Change::default() }).unwrap();
+    call_place(&mut line, "place0", PlaceChange { variables: &many, ..PlaceChange::default() }).unwrap();
     let more = ["W=x".into()];
-    let full = call_place(&mut line, "place0", Change { variables: &more, ..Change::default() }).unwrap_err();
+    let full = call_place(&mut line, "place0", PlaceChange { variables: &more, ..PlaceChange::default() }).unwrap_err();
     assert!(full.to_string().contains("at most 1000 variables"), "{full}");
     // All that is sent is done, or none of it.
     let too_many: Vec<std::ffi::OsString> = (0..1_002).map(|n| format!("V{n}").into()).collect();
-    let refused = call_place(&mut line, "place0", Change { variables: &too_many, ..Change::default() }).unwrap_err();
+    let refused =
+        call_place(&mut line, "place0", PlaceChange { variables: &too_many, ..PlaceChange::default() }).unwrap_err();
     assert!(refused.to_string().contains("1002 variables; 1000 is the most"), "{refused}");
     // Who is revoked has none when it comes back.
     two.peers(&["revoke", "laptop"]).output();

@@ -79,7 +79,7 @@ fn a_directory_that_the_session_moved_to_counts_too() {
     let two = Two::new(&["--allow", "exec", "--command", "pwd"]);
     two.server.write("sub/notes", "x");
     let (mut line, _) = crate::trust::connect(&two.server, &two.laptop);
-    let run = |line: &mut landline::line::Line| {
+    let run = |line: &mut landline::connection::Connection| {
         let work = landline::exec::process::Work::Argv(vec!["pwd".into()]);
         landline::exec::call_exec(line, &landline::exec::Call::of(&work), &mut |_, _| Ok(()))
     };

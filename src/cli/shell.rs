@@ -1,0 +1,430 @@
+//! The prompt of `tcp-client`: one session, and a table of what can be typed.
+
+use std::cell::{RefCell, RefMut};
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
+
+use super::again::{Opener, come_back};
+use super::args::OutputArgs;
+use super::exit::usage;
+use super::progress::{Progress, When};
+use super::prompt::{FAREWELLS, Input, Prompt};
+use super::signals::{Forwarding, Interruption, to_command};
+use super::tcp_client::PROGRAM;
+use super::{Exit, chat, fget, fput, listing, printable, put_error, put_json, put_out, say, tell};
+use crate::connection::Connection;
+use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
+use crate::error::Error;
+use crate::exec::process::Work;
+use crate::exec::{Call, KILL_AFTER, call_exec};
+use crate::files::{Upload, call_get, call_put};
+use crate::net::Address;
+use crate::wire::message::{Channel, EntryKind, Outcome};
+
+/// What a typed command does with its words.
+type Action = fn(&mut Shell, &[&str]) -> anyhow::Result<Exit>;
+
+/// One row: the word, how it is used, what it does, the function.
+struct Row(&'static str, &'static str, &'static str, Action);
+
+const TABLE: &[Row] = &[
+    Row("echo", "TEXT", "say something and get it back", Shell::echo),
+    Row("chat", "[ROOM] [NICK]", "talk in a room; /quit comes back here", Shell::chat),
+    Row("cd", "[DIR]", "move the session; it shows in the prompt", Shell::cd),
+    Row("pwd", "", "where the session stands", Shell::pwd),
+    Row("ls", "[-l] [--json] [PATH]", "what is there", Shell::ls),
+    Row("mkdir", "[-p] DIR", "make a directory", Shell::mkdir),
+    Row("rm", "[-r] PATH", "remove a file, or with -r a tree", Shell::rm),
+    Row("mv", "FROM TO", "rename", Shell::mv),
+    Row("get", "REMOTE [LOCAL]", "download a file", Shell::get),
+    Row("put", "LOCAL [REMOTE]", "upload a file", Shell::put),
+    Row("run", "COMMAND", "run a command there; !COMMAND is the same", Shell::run_words),
+    Row("help", "", "this list", Shell::help),
+    Row("quit", "", "leave (q, exit, Ctrl-D too)", Shell::quit),
+];
+
+/// A session at the prompt.
+#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
+#[expect(missing_debug_implementations, reason = "what opens a line has nothing to show")]
+pub struct Shell {
+    line: Rc<RefCell<Connection>>,
+    /// Opens another line when the server has ended this one.
+    open: Opener,
+    host: String,
+    quiet: bool,
+    json: bool,
+    cwd: Vec<u8>,
+    is_interactive: bool,
+    /// Whether what is printed goes to a terminal, whoever types.
+    for_terminal: bool,
+    is_over: bool,
+}
+
+impl Shell {
+    /// A session over a line that `open` opens, and opens again when the server has ended it because nobody typed for long.
+    ///
+    /// # Errors
+    /// The server refused the line, or it was lost.
+    pub fn new(open: Opener, host: &Address, talk: &OutputArgs) -> anyhow::Result<Self> {
+        let mut line = open()?;
+        let greeting = line.greeting()?;
+        if talk.verbose {
+            say(PROGRAM, &format!("{} offers {}", printable(&greeting.program), printable(&greeting.verbs.join(" "))));
+        }
+        Ok(Self {
+            line: Rc::new(RefCell::new(line)),
+            open,
+            host: host.to_string(),
+            quiet: talk.quiet,
+            json: talk.json,
+            cwd: b"/".to_vec(),
+            is_interactive: false,
+            for_terminal: std::io::stdout().is_terminal(),
+            is_over: false,
+        })
+    }
+
+    /// Reads lines and does what they say; returns the first failure's exit code to a script.
+    ///
+    /// # Errors
+    /// The line was lost, or the terminal was.
+    pub fn run(mut self) -> anyhow::Result<Exit> {
+        let mut prompt = Prompt::new(Completion { line: Rc::clone(&self.line) })?;
+        self.is_interactive = prompt.is_interactive();
+        let mut first_failure = Exit::Done;
+        while !self.is_over {
+            let typed =
+                match prompt.read(&format!("{}:{}> ", self.host, printable(&String::from_utf8_lossy(&self.cwd))))? {
+                    Input::Line(typed) => typed,
+                    Input::Interrupted => continue,
+                    Input::End => break,
+                };
+            let exit = match self.act(typed.trim()) {
+                Ok(exit) => exit,
+                Err(error) if is_fatal(&error) => return Err(error),
+                Err(error) => {
+                    say(PROGRAM, &printable(&format!("{error:#}")));
+                    Exit::of(&error)
+                }
+            };
+            if first_failure == Exit::Done {
+                first_failure = exit;
+            }
+        }
+        drop(prompt);
+        if let Some(line) = Rc::into_inner(self.line) {
+            line.into_inner().close();
+        }
+        // A person has seen each failure as it happened.
+        Ok(if self.is_interactive { Exit::Done } else { first_failure })
+    }
+
+    fn act(&mut self, typed: &str) -> anyhow::Result<Exit> {
+        if typed.is_empty() || typed.starts_with('#') {
+            return Ok(Exit::Done);
+        }
+        if let Some(command) = typed.strip_prefix('!') {
+            return self.run_command(command);
+        }
+        let (word, rest) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
+        // In a script too: there each line is a command of this program's, and none is sent as it is.
+        let word = if FAREWELLS.contains(&word) { "quit" } else { word };
+        let Some(Row(_, _, _, act)) = TABLE.iter().find(|row| row.0 == word) else {
+            return Err(usage(format!("{word} is no command; help lists them, and !{word} runs it over there")));
+        };
+        // What is run or said is taken as it was typed; everything else has words, quoted as in a shell.
+        if word == "run" || word == "echo" {
+            return act(self, &[rest.trim_start()]);
+        }
+        let words = shlex::split(rest).ok_or_else(|| usage("a quote is not closed"))?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        act(self, &words)
+    }
+
+    /// The connection for a request, opened again if the server has ended it: only a word that sends one takes it from here.
+    fn connection(&mut self) -> anyhow::Result<RefMut<'_, Connection>> {
+        let mut line = self.line.borrow_mut();
+        come_back(PROGRAM, &mut line, &mut self.cwd, &self.open)?;
+        Ok(line)
+    }
+
+    fn echo(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let back = crate::echo::call_echo(&mut *self.connection()?, words.join(" ").as_bytes())?;
+        let text = String::from_utf8_lossy(&back);
+        put_out(format!("{}\n", if self.for_terminal { printable(&text) } else { text }).as_bytes())?;
+        Ok(Exit::Done)
+    }
+
+    fn chat(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let room = words.first().copied().unwrap_or(chat::ROOM_DEFAULT);
+        let nick = words.get(1).map_or_else(chat::default_nick, |nick| (*nick).to_owned());
+        // Ctrl-C leaves the room, and not the prompt.
+        chat::Chat::new(room, &nick, self.json)?.run(&mut *self.connection()?)?;
+        Ok(Exit::Done)
+    }
+
+    fn cd(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let path = one("cd [DIR]", words)?.unwrap_or("/");
+        let cwd = call_cd(&mut *self.connection()?, path.as_bytes())?;
+        self.cwd = cwd;
+        Ok(Exit::Done)
+    }
+
+    fn pwd(&mut self, _: &[&str]) -> anyhow::Result<Exit> {
+        let cwd = call_pwd(&mut *self.connection()?)?;
+        put_out(format!("{}\n", self.shown(&String::from_utf8_lossy(&cwd))).as_bytes())?;
+        Ok(Exit::Done)
+    }
+
+    fn ls(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let (flags, paths): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('-'));
+        let (mut long, mut json) = (false, self.json);
+        for flag in flags {
+            match flag {
+                "-l" => long = true,
+                "--json" => json = true,
+                other => return Err(usage(format!("ls has -l and --json, not {other}"))),
+            }
+        }
+        let path = one("ls [-l] [--json] [PATH]", &paths)?.unwrap_or("");
+        let entries = call_ls(&mut *self.connection()?, path.as_bytes())?;
+        if json {
+            put_json(&entries)?;
+        } else {
+            put_out(&listing::text(&entries, long, self.for_terminal))?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn mkdir(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let (parents, path) = flag_and_path("-p", "mkdir [-p] DIR", words)?;
+        call_mkdir(&mut *self.connection()?, path.as_bytes(), parents)?;
+        Ok(Exit::Done)
+    }
+
+    fn rm(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let (recursive, path) = flag_and_path("-r", "rm [-r] PATH", words)?;
+        call_rm(&mut *self.connection()?, path.as_bytes(), recursive)?;
+        Ok(Exit::Done)
+    }
+
+    fn mv(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let [from, to] = words else { return Err(usage("usage: mv FROM TO")) };
+        call_mv(&mut *self.connection()?, from.as_bytes(), to.as_bytes())?;
+        Ok(Exit::Done)
+    }
+
+    fn get(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let (remote, local) = match words {
+            [remote] => (*remote, Path::new(".")),
+            [remote, local] => (*remote, Path::new(*local)),
+            _ => return Err(usage("usage: get REMOTE [LOCAL]")),
+        };
+        let target = if local.is_dir() {
+            let name = remote.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."));
+            local.join(name.ok_or_else(|| usage(format!("{remote}: names no file")))?)
+        } else {
+            local.to_owned()
+        };
+        let progress = RefCell::new(Progress::new(When::Auto, self.quiet));
+        let mut last = 0;
+        let mut line = self.connection()?;
+        let interruption = Interruption::ask_first(line.control().clone())?;
+        let bytes = call_get(
+            &mut line,
+            remote.as_bytes(),
+            |attributes| {
+                begin(&mut progress.borrow_mut(), remote, attributes.size);
+                fget::part_for(&target, attributes)
+            },
+            &mut |bytes| {
+                progress.borrow_mut().moved(bytes - std::mem::replace(&mut last, bytes));
+                interruption.check()
+            },
+        );
+        drop(line);
+        progress.into_inner().clear();
+        self.tell(&format!("{remote} -> {}: {} bytes, verified", target.display(), bytes?));
+        Ok(Exit::Done)
+    }
+
+    fn put(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        let (local, remote) = match words {
+            [local] => (Path::new(*local), "."),
+            [local, remote] => (Path::new(*local), *remote),
+            _ => return Err(usage("usage: put LOCAL [REMOTE]")),
+        };
+        let (source, attributes) = fput::open(local)?;
+        let name = local.file_name().unwrap_or_default();
+        let shown = local.to_string_lossy();
+        let mut progress = Progress::new(When::Auto, self.quiet);
+        begin(&mut progress, &shown, attributes.size);
+        let mut last = 0;
+        let upload = Upload { source, shown: &shown, attributes, path: remote.as_bytes(), name };
+        let mut line = self.connection()?;
+        let interruption = Interruption::ask_first(line.control().clone())?;
+        let there = call_put(&mut line, upload, &mut |bytes| {
+            progress.moved(bytes - std::mem::replace(&mut last, bytes));
+            interruption.check()
+        });
+        drop(line);
+        progress.clear();
+        self.tell(&format!("{shown} -> {}: stored and verified", String::from_utf8_lossy(&there?)));
+        Ok(Exit::Done)
+    }
+
+    fn run_words(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
+        self.run_command(&words.join(" "))
+    }
+
+    /// Runs a command with no input: what is typed next is the prompt's.
+    fn run_command(&mut self, command: &str) -> anyhow::Result<Exit> {
+        if command.trim().is_empty() {
+            return Err(usage("usage: run COMMAND"));
+        }
+        let work = Work::Shell(command.into());
+        let mut line = self.connection()?;
+        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), KILL_AFTER, &to_command)?;
+        let ended = call_exec(&mut line, &Call::of(&work), &mut |stream, bytes| {
+            if stream == Channel::Main { put_out(bytes) } else { put_error(bytes) }
+        });
+        drop(forwarding);
+        drop(line);
+        let outcome = ended?.outcome;
+        match &outcome {
+            Outcome::Exited(0) => {}
+            Outcome::Exited(_) if !self.is_interactive => {}
+            other => say(PROGRAM, &printable(&other.to_string())),
+        }
+        Ok(Exit::of_command(&outcome))
+    }
+
+    fn help(&mut self, _: &[&str]) -> anyhow::Result<Exit> {
+        let verbs = self.line.borrow_mut().greeting()?.verbs.clone();
+        let mut text = String::new();
+        for Row(word, words, what, _) in TABLE {
+            let verb = if *word == "run" { "exec" } else { word };
+            let is_ours = matches!(*word, "help" | "quit");
+            let note = if is_ours || verbs.iter().any(|v| v == verb) { "" } else { "  (not allowed to you here)" };
+            let usage = format!("{word} {words}");
+            text = format!("{text}  {usage:<26} {what}{note}\n");
+        }
+        tell(&text)?;
+        Ok(Exit::Done)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a row of the table")]
+    fn quit(&mut self, _: &[&str]) -> anyhow::Result<Exit> {
+        self.is_over = true;
+        Ok(Exit::Done)
+    }
+
+    fn tell(&self, text: &str) {
+        if self.is_interactive && !self.quiet {
+            say(PROGRAM, &printable(text));
+        }
+    }
+
+    fn shown(&self, text: &str) -> String {
+        if self.for_terminal { printable(text).into_owned() } else { text.to_owned() }
+    }
+}
+
+/// After these nothing more can be done on this line.
+fn is_fatal(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<Error>() {
+        Some(Error::ConnectionLost(_) | Error::PeerMisbehaved(_)) => true,
+        Some(Error::Refused(refusal)) => refusal.code.closes_connection(),
+        Some(Error::Ours { object, .. }) => object == super::STDOUT,
+        None => false,
+    }
+}
+
+fn one<'w>(how: &str, words: &[&'w str]) -> anyhow::Result<Option<&'w str>> {
+    match words {
+        [] => Ok(None),
+        [word] => Ok(Some(word)),
+        _ => Err(usage(format!("usage: {how}; quote a name that has spaces"))),
+    }
+}
+
+fn flag_and_path<'w>(flag: &str, how: &str, words: &[&'w str]) -> anyhow::Result<(bool, &'w str)> {
+    match words {
+        [path] if *path != flag => Ok((false, path)),
+        [given, path] if *given == flag => Ok((true, path)),
+        _ => Err(usage(format!("usage: {how}; quote a name that has spaces"))),
+    }
+}
+
+/// Progress of one file.
+fn begin(progress: &mut Progress, name: &str, size: u64) {
+    progress.listed(size);
+    progress.listed_all();
+    progress.begin(|| name.to_owned(), size, 0);
+}
+
+/// Completes commands, and paths over there by asking for a listing.
+#[derive(Helper, Hinter, Highlighter, Validator)]
+struct Completion {
+    line: Rc<RefCell<Connection>>,
+}
+
+impl Completer for Completion {
+    type Candidate = Pair;
+
+    fn complete(&self, typed: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let typed = typed.get(..position).unwrap_or(typed);
+        let from = last_word(typed);
+        let word = typed.get(from..).unwrap_or_default();
+        if from == 0 {
+            let words = TABLE.iter().map(|row| row.0).filter(|name| name.starts_with(word));
+            return Ok((0, words.map(|name| pair(name, format!("{name} "))).collect()));
+        }
+        let start = from + word.rfind('/').map_or(0, |slash| slash + 1);
+        let plain = |part: Option<&str>| shlex::split(part.unwrap_or_default()).unwrap_or_default().concat();
+        let (directory, name) = (plain(typed.get(from..start)), plain(typed.get(start..)));
+        // A person waits for this: a server that does not list completes nothing.
+        let Ok(mut line) = self.line.try_borrow_mut() else { return Ok((position, Vec::new())) };
+        let entries = call_ls(&mut line, directory.as_bytes()).unwrap_or_default();
+        let candidates = entries.into_iter().filter_map(|entry| {
+            // A name that a terminal would act on is not put on the line that is being typed.
+            let found = entry.name.filter(|found| found.starts_with(&name) && printable(found) == *found)?;
+            let end = if entry.kind == EntryKind::Dir { "/" } else { " " };
+            Some(pair(&found, format!("{}{end}", escaped(&found))))
+        });
+        Ok((start, candidates.collect()))
+    }
+}
+
+/// Where the last word begins: behind the last space without a backslash in front of it.
+fn last_word(typed: &str) -> usize {
+    let mut from = 0;
+    let mut is_escaped = false;
+    for (at, character) in typed.char_indices() {
+        if character == ' ' && !is_escaped {
+            from = at + 1;
+        }
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    from
+}
+
+/// A name as it can be typed: what means something between words has a backslash in front.
+fn escaped(name: &str) -> String {
+    let mut typed = String::new();
+    for character in name.chars() {
+        if " \\'\"#".contains(character) {
+            typed.push('\\');
+        }
+        typed.push(character);
+    }
+    typed
+}
+
+fn pair(display: &str, replacement: String) -> Pair {
+    Pair { display: display.to_owned(), replacement }
+}

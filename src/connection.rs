@@ -1,0 +1,394 @@
+//! A line: a stream that carries frames, with the greeting at its beginning and the farewell at its end.
+//!
+//! ```text
+//! Stream --split--> ReadHalf  --> Receiver --\
+//!                   WriteHalf --> Sender   ---+--> Line
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ConnectionLost, Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::net::stream::{Control, ReadHalf, Stream, WriteHalf};
+use crate::net::tls::Tls;
+use crate::wire::channel::{Receiver, Sender, unexpected};
+use crate::wire::frame::BODY_LEN_MAX;
+use crate::wire::message::{self, Message, VERSION};
+
+/// The receiving half of a line.
+pub type ConnectionReceiver = Receiver<ReadHalf>;
+/// The sending half of a line; its clones share one lock.
+pub type ConnectionSender = Sender<WriteHalf>;
+
+/// A list leaves in pieces of about so many bytes.
+const LISTING_PIECE_LEN: usize = 64 * 1024;
+/// Longest list that a client takes, in bytes...
+const LISTING_LEN_MAX: usize = 128 * 1024 * 1024;
+/// ... and in lines: each takes more memory than bytes.
+pub const LISTING_LINES_MAX: usize = 1_000_000;
+/// How long a server may take to say `hello`, which it does before it looks at any request.
+const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A duplex connection that carries frames.
+#[derive(Debug)]
+pub struct Connection {
+    receiver: ConnectionReceiver,
+    sender: ConnectionSender,
+    control: Control,
+    tls: Option<Arc<Tls>>,
+    /// On a client: what the server said of itself, once it was read.
+    greeting: Option<Greeting>,
+}
+
+/// What the other end said in its `hello`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Greeting {
+    /// Its program and version, for logs.
+    pub program: String,
+    /// A server's: the verbs that this peer may use.
+    pub verbs: Vec<String>,
+}
+
+impl Connection {
+    /// A client's line: says `hello`, which leaves together with the first request.
+    ///
+    /// # Errors
+    /// The greeting could not be queued; nothing is sent yet.
+    pub fn open(stream: Stream, program: &str) -> Result<Self> {
+        let line = Self::over(stream, &[]);
+        let hello = Message::Hello { version: VERSION, program: program.into(), verbs: Vec::new() };
+        line.sender.queue(&hello, &[])?;
+        Ok(line)
+    }
+
+    /// A server's line over `stream`, of which `first` was already read: waits for `hello` until
+    /// `deadline` and checks the version. `None`: the client left without a word. Next comes
+    /// [`welcome`](Self::welcome), or a refusal.
+    ///
+    /// # Errors
+    /// What came is no `hello` or of another version (the client was told), or the line failed.
+    pub fn await_hello(stream: Stream, first: &[u8], deadline: Option<Instant>) -> Result<Option<Self>> {
+        let mut line = Self::over(stream, first);
+        line.greeting = Some(Greeting::default());
+        line.receiver.set_stranger(true);
+        line.set_deadline(deadline);
+        match line.take_hello() {
+            Ok(Some(greeting)) => line.greeting = Some(greeting),
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                line.say_why(&error);
+                line.close();
+                return Err(error);
+            }
+        }
+        line.receiver.set_stranger(false);
+        line.set_deadline(None);
+        Ok(Some(line))
+    }
+
+    /// Answers a client's `hello` with the verbs that it may use.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn welcome(&self, program: &str, verbs: &[&'static str]) -> Result<()> {
+        let verbs = verbs.iter().map(|verb| (*verb).into()).collect();
+        // At once, not together with the first answer, which may take its time: a client waits for it
+        // with a deadline, and is not kept waiting by what it asked.
+        self.sender.send(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])
+    }
+
+    fn over(stream: Stream, first: &[u8]) -> Self {
+        let (control, tls) = (stream.control(), stream.tls().map(Arc::clone));
+        let (read, write) = stream.split();
+        Self { receiver: Receiver::new(read, first), sender: Sender::new(write), control, tls, greeting: None }
+    }
+
+    fn take_hello(&mut self) -> Result<Option<Greeting>> {
+        match self.receiver.recv()? {
+            None => Ok(None),
+            Some(Message::Hello { version: VERSION, program, verbs }) => Ok(Some(Greeting {
+                program: program.into_owned(),
+                verbs: verbs.into_iter().map(std::borrow::Cow::into_owned).collect(),
+            })),
+            Some(Message::Hello { version, .. }) => {
+                let text =
+                    format!("protocol version {version} is not spoken here, only {VERSION}; update one of the two");
+                Err(Refusal::new(ErrorCode::Version, text).into())
+            }
+            Some(Message::Error { code, message }) => Err(Refusal::new(code, message).into()),
+            Some(other) => Err(unexpected(&other, "hello")),
+        }
+    }
+
+    /// What the server said of itself, waiting for it if need be.
+    ///
+    /// # Errors
+    /// The server refused us, or the line failed.
+    pub fn greeting(&mut self) -> Result<&Greeting> {
+        let greeting = if let Some(greeting) = self.greeting.take() {
+            greeting
+        } else {
+            self.sender.flush()?;
+            self.set_timeout(Some(GREETING_TIME_MAX))?;
+            let greeting = self.take_hello().map_err(|error| match error {
+                Error::ConnectionLost(ConnectionLost::TimedOut(_)) => {
+                    let text = format!("the server said no hello within {GREETING_TIME_MAX:?}; is it a tcp-server?");
+                    ConnectionLost::TimedOut(text).into()
+                }
+                other => other,
+            })?;
+            self.set_timeout(None)?;
+            greeting.ok_or(ConnectionLost::Closed { wanted: "hello" })?
+        };
+        Ok(self.greeting.insert(greeting))
+    }
+
+    /// Waits for the next message; on a client's new line, for the server's `hello` before it.
+    /// `None` is a clean end.
+    ///
+    /// # Errors
+    /// As [`Receiver::recv`].
+    pub fn recv(&mut self) -> Result<Option<Message<'_>>> {
+        self.greeting()?;
+        self.receiver.recv()
+    }
+
+    /// Waits for an answer; an `error` that comes instead is a refusal.
+    ///
+    /// # Errors
+    /// The other end refused, or the line ended or failed; `wanted` names what was to come.
+    pub fn answer_or_refusal(&mut self, wanted: &'static str) -> Result<Message<'_>> {
+        self.greeting()?;
+        match self.receiver.expect(wanted)? {
+            Message::Error { code, message } => Err(Refusal::new(code, message).into()),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Sends a request that is answered by `ok`; returns the path that the answer names.
+    ///
+    /// # Errors
+    /// As [`answer_or_refusal`](Self::answer_or_refusal).
+    pub fn request_ok(&mut self, request: &Message<'_>) -> Result<Option<Vec<u8>>> {
+        self.sender.send(request, &[])?;
+        match self.answer_or_refusal("ok")? {
+            Message::Ok { path } => Ok(path.map(std::borrow::Cow::into_owned)),
+            other => Err(unexpected(&other, "ok")),
+        }
+    }
+
+    /// Sends a list, a line of JSON each.
+    ///
+    /// # Errors
+    /// The line failed.
+    pub fn send_listing<T: Serialize>(&mut self, entries: &[T]) -> Result<()> {
+        let mut waiting = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut waiting, entry).map_err(io::Error::from)?;
+            waiting.push(b'\n');
+            if waiting.len() >= LISTING_PIECE_LEN {
+                self.sender.queue(&Message::Data { stream: message::Channel::Main }, &waiting)?;
+                waiting.clear();
+            }
+        }
+        if !waiting.is_empty() {
+            self.sender.queue(&Message::Data { stream: message::Channel::Main }, &waiting)?;
+        }
+        self.sender.send(&Message::End { total: None }, &[])
+    }
+
+    /// Waits for a list, a line of JSON each.
+    ///
+    /// # Errors
+    /// As [`answer_or_refusal`](Self::answer_or_refusal), or it is no such list.
+    pub fn listing<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
+        let bad = |why: String| Error::from(Misbehaviour::BadBody { what: "listing", why });
+        let add = |line: &[u8], listing: &mut Vec<T>| {
+            if line.is_empty() {
+                return Ok(());
+            }
+            if listing.len() >= LISTING_LINES_MAX {
+                return Err(bad(format!("it is over the limit of {LISTING_LINES_MAX} lines")));
+            }
+            listing.push(serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?);
+            Ok(())
+        };
+        let (mut listing, mut lines, mut came) = (Vec::new(), WholeLines::default(), 0);
+        loop {
+            match self.answer_or_refusal("data or end")? {
+                Message::Data { .. } => {}
+                Message::End { .. } => break,
+                other => return Err(unexpected(&other, "data or end")),
+            }
+            let piece = self.receiver.body(BODY_LEN_MAX)?;
+            came += piece.len();
+            if came > LISTING_LEN_MAX {
+                return Err(bad(format!("it is over the limit of {LISTING_LEN_MAX} bytes")));
+            }
+            lines.push(&piece, |line| add(line, &mut listing))?;
+        }
+        add(&lines.rest, &mut listing)?;
+        Ok(listing)
+    }
+
+    /// Both halves, for a turn in which both sides speak.
+    ///
+    /// # Errors
+    /// On a client: the greeting did not come.
+    pub fn halves(&mut self) -> Result<(&mut ConnectionReceiver, &ConnectionSender)> {
+        self.greeting()?;
+        Ok((&mut self.receiver, &self.sender))
+    }
+
+    /// The receiving half; on a client, after the greeting.
+    pub const fn receiver(&mut self) -> &mut ConnectionReceiver {
+        &mut self.receiver
+    }
+
+    /// The sending half.
+    pub const fn sender(&self) -> &ConnectionSender {
+        &self.sender
+    }
+
+    /// The handle that stops this line from another thread.
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Whether something has come that was not looked at: how a sender in mid-file learns that the
+    /// other end objects.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn has_incoming(&self) -> Result<bool> {
+        Ok(self.receiver.buffered() > 0 || self.receiver.stream().ready()?)
+    }
+
+    /// How long a wait for the other end may last; `None`: without limit.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.receiver.stream().set_timeout(timeout)
+    }
+
+    /// How long nothing may move on this connection, neither in nor out, where no other limit is set; `None`: without limit.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_stall(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.receiver.stream().set_stall(limit)
+    }
+
+    /// When reading ends, however it trickles in; `None`: never.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.receiver.stream().set_deadline(deadline);
+    }
+
+    /// 32 bytes that both ends of this one connection can compute and nobody else (RFC 8446, 7.5);
+    /// `None` on a plain line.
+    ///
+    /// # Errors
+    /// The line is gone.
+    pub fn export(&self, label: &[u8]) -> Result<Option<[u8; 32]>> {
+        Ok(self.tls.as_ref().map(|tls| tls.export(label)).transpose()?)
+    }
+
+    /// Tells the other end why this line is about to be closed, if it can still hear it.
+    pub fn say_why(&self, error: &Error) {
+        let refusal = match error {
+            Error::Refused(refusal) => refusal.clone(),
+            Error::PeerMisbehaved(what) => Refusal::new(ErrorCode::BadFrame, what.to_string()),
+            Error::ConnectionLost(ConnectionLost::TimedOut(clock)) => {
+                Refusal::new(ErrorCode::TimedOut, format!("timed out: {clock}"))
+            }
+            Error::ConnectionLost(_) => return,
+            Error::Ours { object, source } => Refusal::from_io(object, source),
+        };
+        if let Err(error) = self.sender.refuse(&refusal) {
+            tracing::debug!(%error, "the reason for closing could not be sent");
+        }
+    }
+
+    /// Closes the line so that the last word arrives.
+    pub fn close(self) {
+        if let Err(error) = self.sender.flush() {
+            tracing::debug!(%error, "the line was gone before it was closed");
+        }
+        self.sender.lock().stream().close();
+    }
+}
+
+/// Bytes that come in pieces, cut into lines.
+#[derive(Debug, Default)]
+struct WholeLines {
+    /// The beginning of a line whose end did not come yet: there is no line end in it.
+    rest: Vec<u8>,
+}
+
+impl WholeLines {
+    /// Takes a piece, and hands on the lines that it completes. What was handed on is not kept. Each byte is looked at
+    /// once, however small the pieces and long the lines.
+    ///
+    /// # Errors
+    /// That of `add`.
+    fn push(&mut self, piece: &[u8], mut add: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut parts = piece.split(|byte| *byte == b'\n');
+        self.rest.extend_from_slice(parts.next().unwrap_or_default());
+        for part in parts {
+            add(&self.rest)?;
+            self.rest.clear();
+            self.rest.extend_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    /// Whoever gives up in the middle says so, or it would look like a cut to the other end.
+    fn drop(&mut self) {
+        self.sender.lock().stream().abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(pieces: impl Iterator<Item = Vec<u8>>) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let (mut whole, mut found) = (WholeLines::default(), Vec::new());
+        for piece in pieces {
+            let add = |line: &[u8]| {
+                found.push(line.to_vec());
+                Ok(())
+            };
+            whole.push(&piece, add).unwrap();
+        }
+        (found, whole.rest)
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_are_cut_into_pieces() {
+        let text = b"one\n\nthree\nfour";
+        let want = (vec![b"one".to_vec(), vec![], b"three".to_vec()], b"four".to_vec());
+        for len in 1..=text.len() {
+            assert_eq!(lines(text.chunks(len).map(<[u8]>::to_vec)), want, "{len}");
+        }
+        assert_eq!(
+            lines([b"a\n".to_vec(), Vec::new(), b"\n".to_vec()].into_iter()),
+            (vec![b"a".to_vec(), vec![]], vec![])
+        );
+    }
+
+    /// A sender may take a list's limit for one line, a byte at a time: looking at all of it for every byte would last days.
+    #[test]
+    fn a_long_line_that_comes_a_byte_at_a_time_is_looked_at_once() {
+        let len = 1 << 20;
+        let (found, rest) = lines(std::iter::repeat_n(vec![b'x'], len).chain([b"\ny".to_vec()]));
+        assert_eq!((found.len(), found[0].len(), rest), (1, len, b"y".to_vec()));
+    }
+}

@@ -1,0 +1,299 @@
+//! What can go wrong on a line, grouped by whose move is next.
+//!
+//! A clean end is not in here: it is the value `None`. Exit codes are chosen in `cli`, from these groups.
+
+use std::io;
+
+/// The result of anything done on a line.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error on a line; the variant says who has to move.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The other end broke the protocol: the line cannot be stayed in step with and is closed.
+    #[error(transparent)]
+    PeerMisbehaved(#[from] Misbehaviour),
+    /// A request was refused; the line is in step and can be used again.
+    /// On a client it came from the server, in a server's conversation it is on its way out.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The transport failed: nothing more will come, and what was under way is unknown.
+    #[error(transparent)]
+    ConnectionLost(#[from] ConnectionLost),
+    /// This machine failed, not the line: its disk, its terminal, its arguments.
+    #[error("{object}")]
+    Ours {
+        /// What it happened to: a path, `stdout`, an option.
+        object: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Says which object of this machine failed, for `map_err`.
+    pub fn ours(object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let object = object.into();
+        move |source| Self::Ours { object, source }
+    }
+
+    /// What happened and why, on one line: for logs, and for JSON.
+    pub fn with_cause(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// How the other end broke the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misbehaviour {
+    /// The 4-byte length is outside 2 to 65,535.
+    #[error("frame header length {0} is outside 2..=65535: the other end does not speak frames")]
+    HeaderLength(i32),
+    /// Before `hello` was accepted, less is taken.
+    #[error("frame {part} of {announced} bytes before hello was accepted, where at most {limit} are taken")]
+    TooMuchTooSoon {
+        /// Header or body.
+        part: &'static str,
+        /// What was announced, in bytes.
+        announced: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The header is not a JSON object.
+    #[error("frame header begins with byte 0x{0:02x}, not with an opening brace")]
+    NotAnObject(u8),
+    /// The header is not JSON, or a known field has the wrong type.
+    #[error("frame header cannot be read: {0}")]
+    BadHeader(String),
+    /// `total_size` is over the limit.
+    #[error("frame body of {announced} bytes is over the limit of {limit} bytes")]
+    BodyTooLarge {
+        /// What `total_size` said, in bytes.
+        announced: u64,
+        /// [`BODY_LEN_MAX`](super::frame::BODY_LEN_MAX), or a smaller limit of this turn, in bytes.
+        limit: u32,
+    },
+    /// A message came that has no place at this point of the conversation.
+    #[error("{got} came where {wanted} was expected")]
+    Unexpected {
+        /// The type that came.
+        got: String,
+        /// What would have been in order.
+        wanted: &'static str,
+    },
+    /// A body that should be text, a listing or a list of arguments is not one.
+    #[error("{what} cannot be read: {why}")]
+    BadBody {
+        /// Which body.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The line is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionLost {
+    /// The other end closed where a message was still owed.
+    #[error("the other end closed the line, {wanted} was still to come")]
+    Closed {
+        /// What was still to come.
+        wanted: &'static str,
+    },
+    /// The stream ended inside a frame.
+    #[error("the line ended inside a frame, {missing} bytes short")]
+    InsideFrame {
+        /// How many bytes of the frame did not come.
+        missing: u64,
+    },
+    /// A wait had its limit; the text names the clock that ran out.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+    /// The operating system reported an error on the socket.
+    #[error("the line was lost")]
+    Socket(#[from] io::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::ConnectionLost(ConnectionLost::from_io(error))
+    }
+}
+
+impl ConnectionLost {
+    /// Folds the two names of a socket's time limit into one.
+    pub fn from_io(error: io::Error) -> Self {
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            return Self::TimedOut("nothing moved within the line's time limit".into());
+        }
+        Self::Socket(error)
+    }
+}
+
+/// Longest message of a refusal, in bytes: JSON may escape each as six, and a header takes 65,535.
+const MESSAGE_LEN_MAX: usize = 8 * 1024;
+
+/// Of the errors of Linux (errno(3)) those that [`io::ErrorKind`] does not tell apart: what not even the owner may do,
+const EPERM: i32 = 1;
+/// and a name that the file system cannot hold.
+const EILSEQ: i32 = 84;
+
+/// A polite "no": a closed code for programs, a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What a program may act on.
+    pub code: ErrorCode,
+    /// What a person reads: the object, the numbers, what to do next.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of `code` that says `message`.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if message.len() > MESSAGE_LEN_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_LEN_MAX));
+            message.push('…');
+        }
+        Self { code, message }
+    }
+
+    /// Maps what the operating system said about `object` to a code; its errno stays here.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "std may name more kinds; they all mean: failed")]
+    pub fn from_io(object: &str, error: &io::Error) -> Self {
+        use io::ErrorKind as K;
+        let (code, text) = match error.kind() {
+            K::NotFound => (ErrorCode::NotFound, "no such file or directory"),
+            K::AlreadyExists => (ErrorCode::Exists, "already exists"),
+            K::NotADirectory => (ErrorCode::NotADirectory, "not a directory"),
+            K::IsADirectory => (ErrorCode::IsADirectory, "is a directory"),
+            K::DirectoryNotEmpty => (ErrorCode::NotEmpty, "directory is not empty"),
+            // EPERM is said of what not even the owner may do: an immutable file, another user's.
+            K::PermissionDenied if error.raw_os_error() == Some(EPERM) => {
+                (ErrorCode::Permission, "operation not permitted")
+            }
+            K::PermissionDenied => (ErrorCode::Permission, "permission denied"),
+            K::ReadOnlyFilesystem => (ErrorCode::Permission, "read-only file system"),
+            K::StorageFull => (ErrorCode::NoSpace, "no space left on the device"),
+            K::QuotaExceeded => (ErrorCode::NoSpace, "the disk quota is exceeded"),
+            K::FileTooLarge => (ErrorCode::NoSpace, "file too large for the file system"),
+            K::InvalidFilename => (ErrorCode::BadName, "file name too long"),
+            K::InvalidInput => (ErrorCode::BadRequest, "that cannot be done with it (a directory into itself?)"),
+            K::CrossesDevices => (ErrorCode::Failed, "source and target are on different file systems"),
+            _ => return Self::in_its_words(object, error),
+        };
+        Self::new(code, format!("{object}: {text}"))
+    }
+
+    /// Everything else that the operating system says, as it says it: "too many open files".
+    fn in_its_words(object: &str, error: &io::Error) -> Self {
+        let said = error.to_string();
+        let Some((words, _)) = said.rsplit_once(" (os error ").filter(|_| error.raw_os_error().is_some()) else {
+            return Self::new(ErrorCode::Failed, format!("{object}: input/output error"));
+        };
+        if error.raw_os_error() == Some(EILSEQ) {
+            let text = format!("{object}: the file system there cannot hold this name; it takes names in UTF-8");
+            return Self::new(ErrorCode::BadName, text);
+        }
+        let mut words = words.chars();
+        let first = words.next().map(|first| first.to_ascii_lowercase());
+        let text: String = first.into_iter().chain(words).collect();
+        Self::new(ErrorCode::Failed, format!("{object}: {text}"))
+    }
+}
+
+macro_rules! error_codes {
+    ($($variant:ident = $name:literal, $doc:literal;)*) => {
+        /// The closed list of codes an `error` frame can carry.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode { $(#[doc = $doc] $variant,)* }
+
+        impl ErrorCode {
+            /// Every code with its word on the wire and its meaning, for the documents' test.
+            pub const ALL: &'static [(Self, &'static str, &'static str)] = &[$((Self::$variant, $name, $doc),)*];
+
+            /// The word on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+error_codes! {
+    BadFrame = "bad-frame", "The bytes are not a frame; the line is closed.";
+    BadRequest = "bad-request", "A field is missing, or the message has no place here.";
+    UnknownType = "unknown-type", "The `type` is not known; its body was skipped.";
+    Version = "version", "The protocol version is not spoken here; the line is closed.";
+    NotAllowed = "not-allowed", "The service that this needs is not granted to this peer.";
+    Busy = "busy", "A cap on connections, threads or members is reached; try later.";
+    ShuttingDown = "shutting-down", "The server is stopping.";
+    TimedOut = "timed-out", "A time limit of the server ran out.";
+    NotFound = "not-found", "No such file, directory, room, place or job.";
+    Exists = "exists", "The target exists already.";
+    NotADirectory = "not-a-directory", "A directory is wanted.";
+    IsADirectory = "is-a-directory", "A file is wanted.";
+    NotAFile = "not-a-file", "Neither a regular file nor a directory: a device, a pipe or a socket.";
+    NotEmpty = "not-empty", "The directory is not empty.";
+    Permission = "permission", "The server's user may not do that.";
+    OutsideRoot = "outside-root", "The path leads out of the root.";
+    BadName = "bad-name", "A name that cannot be a file's, a nick's or a room's.";
+    NoSpace = "no-space", "The disk or the quota is full.";
+    NameTaken = "name-taken", "Somebody in the room has this nick, or one that looks like it.";
+    Digest = "digest", "What arrived is not what was sent; the target was left as it was.";
+    Stopped = "stopped", "The turn ended early because the other end asked for it.";
+    Failed = "failed", "Something else failed; the message says what.";
+}
+
+impl ErrorCode {
+    /// Whether the line is closed behind such an error, so that it is no use to ask again on it.
+    pub const fn closes_connection(self) -> bool {
+        matches!(self, Self::BadFrame | Self::Version | Self::ShuttingDown | Self::TimedOut)
+    }
+}
+
+impl From<&str> for ErrorCode {
+    /// A code that this version does not know means "failed": the message still says why.
+    fn from(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, word, _)| *word == name).map_or(Self::Failed, |(code, ..)| *code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_passed_on_in_its_own_words() {
+        for (errno, code, text) in [
+            (1, ErrorCode::Permission, "operation not permitted"),
+            (2, ErrorCode::NotFound, "no such file or directory"),
+            (5, ErrorCode::Failed, "input/output error"),
+            (13, ErrorCode::Permission, "permission denied"),
+            (16, ErrorCode::Failed, "device or resource busy"),
+            (23, ErrorCode::Failed, "too many open files in system"),
+            (24, ErrorCode::Failed, "too many open files"),
+            (26, ErrorCode::Failed, "text file busy"),
+            (28, ErrorCode::NoSpace, "no space left on the device"),
+            (30, ErrorCode::Permission, "read-only file system"),
+            (31, ErrorCode::Failed, "too many links"),
+            (36, ErrorCode::BadName, "file name too long"),
+            (40, ErrorCode::Failed, "too many levels of symbolic links"),
+            (84, ErrorCode::BadName, "cannot hold this name; it takes names in UTF-8"),
+            (116, ErrorCode::Failed, "stale file handle"),
+            (122, ErrorCode::NoSpace, "the disk quota is exceeded"),
+        ] {
+            let refusal = Refusal::from_io("x", &io::Error::from_raw_os_error(errno));
+            assert_eq!(refusal.code, code, "{errno}: {refusal}");
+            assert!(refusal.message.starts_with("x: ") && refusal.message.ends_with(text), "{errno}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! What comes of the files that were wanted: small ones whole, large ones piece by piece.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::time::Instant;
+
+use byteorder::{ByteOrder as _, LittleEndian};
+
+use super::{Expected, ReceiverStep, bad_small, too_large, works};
+use crate::connection::ConnectionReceiver;
+use crate::error::{Error, ErrorCode, Refusal, Result};
+use crate::fs::below::split;
+use crate::fs::digest::{BLOCK_LEN, ChainingValue};
+use crate::fs::part::resume::Check;
+use crate::fs::part::{PIECE_LEN, Part, Verified, read_at};
+use crate::memory::Taken;
+use crate::trees::batch::Whole;
+use crate::trees::body::{Stretch, write_line};
+use crate::trees::delta::COPY_LEN_MAX;
+use crate::trees::large::{HOLE_LEN_MAX, Large};
+use crate::trees::sender::RECORD_LEN;
+use crate::trees::{BODY_LEN_MAX, Change, TreeEvent};
+use crate::wire::message::{Attributes, Message, Packed, Total};
+
+/// Stretches of one file that are asked for again; in a frame of JSON lines there is room for them.
+const STRETCHES_MAX: usize = 16 * 1024;
+
+/// A large file that is coming.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) entry: u32,
+    expected: Expected,
+    attributes: Attributes,
+    /// `None`: it could not be written, and the rest of it is passed over.
+    part: Option<Part>,
+    /// What an earlier attempt had brought, in bytes.
+    offset: u64,
+    /// The source's values of that.
+    beginning: Vec<ChainingValue>,
+    /// What of it is sent again.
+    mend: VecDeque<Stretch>,
+    /// What of that is coming: where the next byte belongs, and where it ends.
+    stretch: Option<(u64, u64)>,
+    /// What came again and is to be hashed.
+    mended: Vec<Stretch>,
+    /// The version that is there, once something of it was used.
+    other: Option<File>,
+    began: Instant,
+    /// Bytes of it that came over the line.
+    came: u64,
+    /// What its beginning and its holes take of the budget.
+    held: Taken,
+}
+
+impl Current {
+    /// The file's path in the tree.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.expected.path
+    }
+}
+
+impl Current {
+    fn new(
+        (entry, expected): (u32, Expected),
+        (attributes, offset): (Attributes, u64),
+        part: Option<Part>,
+        held: Taken,
+    ) -> Self {
+        Self {
+            entry,
+            expected,
+            attributes,
+            part,
+            offset,
+            beginning: Vec::new(),
+            mend: VecDeque::new(),
+            stretch: None,
+            mended: Vec::new(),
+            other: None,
+            began: Instant::now(),
+            came: 0,
+            held,
+        }
+    }
+}
+
+impl ReceiverStep<'_> {
+    pub(super) fn take_small(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+        let mut buffer = std::mem::take(&mut self.target.buffer);
+        buffer.resize(BODY_LEN_MAX as usize, 0);
+        let len = receiver.fill_from_body(&mut buffer)?;
+        if receiver.fill_from_body(&mut [0])? > 0 {
+            return Err(bad_small("small files in a frame over 1 MiB"));
+        }
+        self.put_records(buffer.get(..len).unwrap_or_default())?;
+        self.target.buffer = buffer;
+        Ok(())
+    }
+
+    /// A frame that was compressed.
+    pub(super) fn take_packed(&mut self, receiver: &mut ConnectionReceiver, of: Packed, size: u32) -> Result<()> {
+        let packed = receiver.body(BODY_LEN_MAX)?;
+        let mut bytes = std::mem::take(&mut self.target.buffer);
+        self.target.unpacker.unpack(&packed, size, &mut bytes)?;
+        if of != Packed::List {
+            (self.watch)(TreeEvent::Saves(u64::from(size).saturating_sub(packed.len() as u64)))?;
+        }
+        match of {
+            Packed::List => self.take_list(&bytes, false)?,
+            Packed::Small => self.put_records(&bytes)?,
+            Packed::Data if self.target.current.is_none() => return Err(bad_small("data came outside a file")),
+            Packed::Data => self.write_piece(&bytes)?,
+        }
+        self.target.buffer = bytes;
+        Ok(())
+    }
+
+    fn put_records(&mut self, mut rest: &[u8]) -> Result<()> {
+        while let Some((head, bytes)) = rest.split_at_checked(RECORD_LEN) {
+            let (numbers, digest) = head.split_at(RECORD_LEN - 32);
+            let (entry, numbers) = numbers.split_at(4);
+            let (size, mtime) = numbers.split_at(4);
+            let size = usize::try_from(LittleEndian::read_u32(size)).unwrap_or(usize::MAX);
+            let Some((bytes, behind)) = bytes.split_at_checked(size) else {
+                return Err(bad_small("a file is longer than the frame"));
+            };
+            self.put_small(LittleEndian::read_u32(entry), LittleEndian::read_i64(mtime), digest, bytes)?;
+            rest = behind;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(bad_small("it does not end with a file")) }
+    }
+
+    fn put_small(&mut self, entry: u32, mtime_ns: i64, digest: &[u8], bytes: &[u8]) -> Result<()> {
+        let Expected { path, mode, clears, .. } = self.expect(entry)?;
+        if blake3::hash(bytes).as_bytes() != digest {
+            let text = format!("{}: what arrived is not what was sent", self.target.place.shown(&path));
+            return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
+        }
+        let size = bytes.len() as u64;
+        if self.is_too_large(size) {
+            // It has grown since it was listed, or the listing lied.
+            return self.fail(entry, &path, &too_large(&self.target.place.shown(&path), size));
+        }
+        if self.target.place.keeping.dry_run {
+            // It was asked about, and is another one.
+            return self.tell(entry, Change::Copied, &path, size);
+        }
+        let attributes = self.target.place.attributes(size, Some(mtime_ns), mode);
+        (self.watch)(TreeEvent::Begins { path: &path, size, offset: 0 })?;
+        (self.watch)(TreeEvent::Moved(size))?;
+        let (dir, name) = split(&path);
+        let put = |turn: &mut Self| {
+            let dir = turn.target.place.dir(dir)?;
+            turn.target.place.parts.whole(dir, name, &attributes, bytes)
+        };
+        let mut written = put(self);
+        if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
+            // The batch holds descriptors, and its files may as well have their names now.
+            self.commit()?;
+            written = put(self);
+        }
+        match written {
+            Ok(file) => {
+                self.target.batch.add(Whole { entry, path, size, clears, file });
+                if self.target.batch.is_due() { self.commit() } else { Ok(()) }
+            }
+            Err(error) => self.fail_or_stop(entry, &path, &error),
+        }
+    }
+
+    /// What is known of a file that comes: it was wanted.
+    pub(super) fn expect(&mut self, entry: u32) -> Result<Expected> {
+        let expected = self.target.expected.remove(&entry);
+        let expected = expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;
+        self.target.budget.give_back(expected.memory());
+        self.target.parts_open -= usize::from(expected.part.is_some());
+        self.target.chunks_out -= expected.chunks_len;
+        Ok(expected)
+    }
+
+    pub(super) fn begin_large(&mut self, entry: u32, offset: u64, sent: Attributes) -> Result<()> {
+        let (mut expected, part) = match self.target.current.take() {
+            Some(Current { entry: same, expected, part, .. }) if same == entry => {
+                (self.watch)(TreeEvent::Again { path: &expected.path, why: "it changed while it was read" })?;
+                (expected, part)
+            }
+            Some(_) => return Err(bad_small("a large file came inside another")),
+            None => (self.expect(entry)?, None),
+        };
+        let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
+        let mut held = Taken::of(&self.target.budget);
+        if self.target.place.keeping.dry_run {
+            self.tell(entry, Change::Copied, &expected.path, sent.size)?;
+            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
+            return Ok(());
+        }
+        if self.is_too_large(sent.size) {
+            let why = too_large(&self.target.place.shown(&expected.path), sent.size);
+            self.fail(entry, &expected.path, &why)?;
+            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
+            return Ok(());
+        }
+        let (dir, name) = split(&expected.path);
+        held.take(Check::memory_of(offset)).map_err(|over| over.refusal("the beginning of a file"))?;
+        let place = &mut self.target.place;
+        let begun = match (part, expected.part.take()) {
+            (Some(mut part), _) if offset == 0 => part.clear().map(|()| part),
+            (None, Some(leftover)) if offset == leftover.len() => place.parts.resume(*leftover),
+            (None, _) if offset == 0 => place.dir(dir).and_then(|dir| place.parts.create_kept(dir, name, &attributes)),
+            _ => return Err(bad_small("a large file begins where none of it was offered")),
+        };
+        (self.watch)(TreeEvent::Begins { path: &expected.path, size: sent.size, offset })?;
+        let part = match begun {
+            Ok(part) => Some(part),
+            Err(error) => {
+                self.fail_or_stop(entry, &expected.path, &error)?;
+                None
+            }
+        };
+        self.target.current = Some(Current::new((entry, expected), (attributes, offset), part, held));
+        Ok(())
+    }
+
+    pub(super) fn take_piece(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+        if self.target.current.is_none() {
+            return Err(bad_small("data came outside a file"));
+        }
+        let mut buffer = std::mem::take(&mut self.target.buffer);
+        buffer.resize(PIECE_LEN.max(buffer.len()), 0);
+        let mut broken = None;
+        while broken.is_none() {
+            let mut len = 0;
+            // What came before a cut counts too.
+            while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+                match receiver.read_body(rest) {
+                    Ok(0) => break,
+                    Ok(came) => len += came,
+                    Err(error) => {
+                        broken = Some(error);
+                        break;
+                    }
+                }
+            }
+            let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+            self.write_piece(bytes)?;
+        }
+        self.target.buffer = buffer;
+        broken.map_or(Ok(()), Err)
+    }
+
+    fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
+        (self.watch)(TreeEvent::Moved(bytes.len() as u64))?;
+        let Some(current) = &mut self.target.current else { return Ok(()) };
+        current.came += bytes.len() as u64;
+        let Some(part) = &mut current.part else { return Ok(()) };
+        let written = match &mut current.stretch {
+            Some((at, end)) if end.saturating_sub(*at) < bytes.len() as u64 => {
+                return Err(bad_small("a stretch of a file is longer than it was said to be"));
+            }
+            Some((at, _)) => part.mend(bytes, *at).inspect(|()| *at += bytes.len() as u64),
+            None if part.size().saturating_add(bytes.len() as u64) > current.attributes.size => {
+                return Err(bad_small("a large file is longer than it was said to be"));
+            }
+            None => part.write(bytes),
+        };
+        let Err(error) = written else { return Ok(()) };
+        let (entry, path) = (current.entry, current.expected.path.clone());
+        current.part = None;
+        self.fail_or_stop(entry, &path, &error)
+    }
+
+    pub(super) fn take_hole(&mut self, size: u64) -> Result<()> {
+        let Some(current) = &mut self.target.current else { return Err(bad_small("a hole came outside a file")) };
+        if size > HOLE_LEN_MAX {
+            return Err(bad_small("a hole is longer than holes are"));
+        }
+        (self.watch)(TreeEvent::Skims(size))?;
+        let Some(part) = &mut current.part else { return Ok(()) };
+        if part.size().saturating_add(size) > current.attributes.size {
+            return Err(bad_small("a large file is longer than it was said to be"));
+        }
+        current.held.take(Large::memory_of(size)).map_err(|over| over.refusal("the holes of a file"))?;
+        let Err(error) = part.skip(size) else { return Ok(()) };
+        let (entry, path) = (current.entry, current.expected.path.clone());
+        current.part = None;
+        self.fail_or_stop(entry, &path, &error)
+    }
+
+    /// Takes bytes from the version that is there.
+    pub(super) fn take_copy(&mut self, offset: u64, size: u64) -> Result<()> {
+        let Some(current) = &mut self.target.current else { return Err(bad_small("a copy came outside a file")) };
+        if current.expected.chunks_len == 0 {
+            return Err(bad_small("a copy is of a file of which nothing was told"));
+        }
+        if size > COPY_LEN_MAX {
+            return Err(bad_small("a copy is longer than copies are"));
+        }
+        (self.watch)(TreeEvent::Reuses(size))?;
+        let Some(part) = &mut current.part else { return Ok(()) };
+        if part.size().saturating_add(size) > current.attributes.size {
+            return Err(bad_small("a large file is longer than it was said to be"));
+        }
+        let mut buffer = std::mem::take(&mut self.target.buffer);
+        buffer.resize(PIECE_LEN.max(buffer.len()), 0);
+        let opened = match current.other.take() {
+            Some(file) => Ok(file),
+            None => self.target.place.other_version(&current.expected.path).and_then(|other| {
+                other.map(|(file, _)| file).ok_or_else(|| io::Error::other("what its parts are taken from is gone"))
+            }),
+        };
+        let copied = opened.and_then(|file| {
+            copy(&file, (offset, size), part, &mut buffer)?;
+            current.other = Some(file);
+            Ok(())
+        });
+        self.target.buffer = buffer;
+        let Err(error) = copied else { return Ok(()) };
+        let (entry, path) = (current.entry, current.expected.path.clone());
+        current.part = None;
+        self.fail_or_stop(entry, &path, &error)
+    }
+
+    /// The source's values of a beginning that was there.
+    pub(super) fn take_blocks(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+        let body = receiver.body(BODY_LEN_MAX)?;
+        let Some(current) = &mut self.target.current else { return Err(bad_small("blocks came outside a file")) };
+        let (values, rest) = body.as_chunks::<{ blake3::OUT_LEN }>();
+        let len_max = usize::try_from(current.offset.div_ceil(BLOCK_LEN)).unwrap_or(usize::MAX);
+        if !rest.is_empty() || current.beginning.len() + values.len() > len_max {
+            return Err(bad_small("there are more blocks than the beginning has that was here"));
+        }
+        current.beginning.extend_from_slice(values);
+        Ok(())
+    }
+
+    /// A stretch of a beginning that was not the same comes again.
+    pub(super) fn begin_stretch(&mut self, stretch: Stretch) -> Result<()> {
+        let Some(current) = &mut self.target.current else { return Err(bad_small("a piece came outside a file")) };
+        if current.stretch.is_some_and(|(at, end)| at != end) || current.mend.pop_front() != Some(stretch) {
+            return Err(bad_small("a piece came that was not asked for, or before the last one was whole"));
+        }
+        current.stretch = Some((stretch.offset, stretch.offset + stretch.size));
+        current.mended.push(stretch);
+        Ok(())
+    }
+
+    pub(super) fn end_large(&mut self, total: &Total<'_>) -> Result<()> {
+        let Some(mut current) = self.target.current.take() else {
+            return Err(bad_small("the end of a large file came outside one"));
+        };
+        if !current.mend.is_empty() || current.stretch.is_some_and(|(at, end)| at != end) {
+            return Err(bad_small("a large file ended before all that was asked for again has come"));
+        }
+        // It failed before, and that was said.
+        let Some(mut part) = current.part.take() else { return Ok(()) };
+        self.target.has_come(current.came, current.began.elapsed());
+        let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
+        let (watch, control) = (&mut *self.watch, self.target.place.control().cloned());
+        part.wait_for_beginning(&mut |bytes| works(watch, control.as_ref(), bytes))
+            .map_err(Error::ours("the beginning of a file"))?;
+        let mut hashed = mended.iter().map(|stretch| part.hash_again((stretch.offset, stretch.size)));
+        let as_sent = hashed.try_for_each(|hashed| hashed);
+        let as_sent = as_sent.and_then(|()| part.is_as_sent(total));
+        if current.offset > 0 && is_first && matches!(as_sent, Ok(false)) && part.size() == total.size {
+            let stretches = part.bad_stretches(&current.beginning);
+            if !stretches.is_empty() && !current.beginning.is_empty() {
+                current.part = Some(part);
+                return self.ask_again(current, stretches);
+            }
+        }
+        let (size, is_resumed) = (part.size(), current.offset > 0);
+        let verified = as_sent.and_then(|_| part.verify(total, &current.attributes));
+        self.finish_large(current, verified, size)?;
+        // The source waits for it.
+        if is_resumed { self.commit() } else { Ok(()) }
+    }
+
+    /// Asks for what of a beginning is not what the source has.
+    fn ask_again(&mut self, mut current: Current, stretches: Vec<(u64, u64)>) -> Result<()> {
+        let stretches = stretches.into_iter().map(|(offset, size)| Stretch { offset, size });
+        // A line is short, and what does not fit into one frame would be asked for by the next attempt.
+        current.mend = stretches.take(STRETCHES_MAX).collect();
+        let mut body = Vec::new();
+        for stretch in &current.mend {
+            write_line(stretch, &mut body)?;
+        }
+        let wanted = current.mend.iter().map(|stretch| stretch.size).sum::<u64>();
+        let why = format!("{wanted} bytes that an earlier attempt brought are not the same any more");
+        (self.watch)(TreeEvent::Mends { path: &current.expected.path, why: &why })?;
+        let asked = self.sender.send(&Message::Mend { entry: current.entry }, &body);
+        self.target.current = Some(current);
+        asked
+    }
+
+    fn finish_large(&mut self, current: Current, verified: io::Result<Verified>, size: u64) -> Result<()> {
+        let Current { entry, expected: Expected { path, clears, .. }, other, .. } = current;
+        match verified {
+            Ok(file) => self.target.batch.add(Whole { entry, path, size, clears, file }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && other.is_some() => {
+                let text = "what is here changed while parts of it were used; run it again";
+                let why = Refusal::new(ErrorCode::Digest, format!("{}: {text}", self.target.place.shown(&path)));
+                self.fail(entry, &path, &why)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let why = Refusal::new(ErrorCode::Digest, format!("{}: {error}", self.target.place.shown(&path)));
+                self.fail(entry, &path, &why)?;
+            }
+            Err(error) => self.fail_or_stop(entry, &path, &error)?,
+        }
+        Ok(())
+    }
+
+    /// The source could not send a file; what came of it is kept.
+    pub(super) fn take_loss(&mut self, entry: u32, why: &Refusal) -> Result<()> {
+        let path = match self.target.current.take() {
+            Some(current) if current.entry == entry => current.expected.path,
+            Some(_) => return Err(bad_small("a file was lost inside another")),
+            None => self.expect(entry)?.path,
+        };
+        // Our own failure, which the source has heard of and answers.
+        if why.code == ErrorCode::Stopped {
+            return Ok(());
+        }
+        self.target.has_failed = true;
+        (self.watch)(TreeEvent::Failed { path: &path, why })
+    }
+}
+
+/// Copies a stretch of a file that is there.
+fn copy(from: &File, (mut offset, mut size): (u64, u64), to: &mut Part, buffer: &mut [u8]) -> io::Result<()> {
+    while size > 0 {
+        let wanted = usize::try_from(size).unwrap_or(usize::MAX).min(PIECE_LEN);
+        match read_at(from, buffer.get_mut(..wanted).unwrap_or_default(), offset)? {
+            0 => return Err(io::Error::other("what its parts are taken from became shorter; run it again")),
+            read => {
+                to.write(buffer.get(..read).unwrap_or_default())?;
+                (offset, size) = (offset + read as u64, size - read as u64);
+            }
+        }
+    }
+    Ok(())
+}

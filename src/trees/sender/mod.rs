@@ -1,0 +1,459 @@
+//! The half of a turn that has the files: lists them, hears which are wanted, and sends those.
+
+mod send;
+
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::connection::{ConnectionReceiver, ConnectionSender};
+use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
+use crate::memory::{Budget, Buffer, ENTRY_COST, Over};
+use crate::net::listen::STACK_LEN;
+use crate::net::stream::Control;
+use crate::trees::body::{Stretch, Wanted};
+use crate::trees::data::DataWriter;
+use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
+use crate::trees::replies::{KeptWord, Replies, Reply, bad_chunks, bad_want, read_replies};
+use crate::trees::shard::{Last, Shard};
+use crate::trees::walk::{self, FileRef, Found, Opener, Step, Walk};
+use crate::trees::{OUTSTANDING_MAX, OnEvent, TreeEvent, TreeUpload};
+use crate::wire::message::{EntryKind, Message};
+
+/// A `list` leaves when it has so many bytes...
+const LIST_FRAME_LEN: usize = 64 * 1024;
+/// ... or so long after it was begun, if everything that is met is left out.
+const LIST_TIME: Duration = Duration::from_millis(50);
+/// What stands before each file in a `small` frame: entry, size, modification time, digest.
+pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
+/// Entries that are listed ahead while there is something to send.
+const AHEAD_WHILE_SENDING: usize = 2 * 1024;
+
+/// What is known of other versions at the target, in bytes of the `chunks` that told it: two lists of what it offers
+/// at once.
+const KNOWN_LEN_MAX: usize = 2 * CHUNKS_OUT_MAX;
+
+/// What the paths of listed entries take on which the target has not said anything yet, in bytes; then it is waited for.
+const AHEAD_LEN_MAX: usize = 16 * 1024 * 1024;
+
+/// Directories that are open because something in them was named: beyond it, what was listed is sent first.
+const GROUNDS_OPEN_MAX: usize = 64;
+
+/// A file that the target was told of.
+struct ListedFile {
+    path: Vec<u8>,
+    size: u64,
+    place: Option<FileRef>,
+}
+
+/// A file that the target wants.
+struct WantedFile {
+    entry: u32,
+    path: Vec<u8>,
+    size: u64,
+    place: FileRef,
+    /// The target has so many bytes of it, from an earlier attempt.
+    offset: u64,
+    /// The digest of the file there: it is wanted only if it is another one.
+    there: Option<String>,
+    /// What the target has of another version.
+    known: Option<Known>,
+}
+
+/// The source's half of a turn.
+#[expect(missing_debug_implementations, reason = "it watches through a closure")]
+pub struct TreeSender<'s> {
+    out: DataWriter<'s>,
+    walk: Walk,
+    /// What is known of files that are under way counts here.
+    budget: Budget,
+    share: Option<Shard>,
+    last: Option<Last>,
+    watch: OnEvent<'s>,
+    opener: Opener,
+    /// The next entry's number.
+    next: u32,
+    /// Files with several names, by device and inode: the entry of the first.
+    heads: HashMap<(u64, u64), u32>,
+    is_all_listed: bool,
+    /// Entries on which the target has not said anything yet, in order; the last is the next before `next`.
+    unanswered: VecDeque<ListedFile>,
+    /// What both hold, in bytes.
+    ahead_len: usize,
+    /// Files that are wanted.
+    wanted: VecDeque<WantedFile>,
+    /// What the target has of other versions of what it will want, by entry.
+    known: HashMap<u32, Known>,
+    /// Bytes of the `chunks` that have told what is still of use.
+    known_len: usize,
+    /// Entries of which the target has said what becomes of them, before it said that it has looked at them.
+    told: BTreeSet<u32>,
+    /// Files that were sent, and not yet confirmed.
+    sent: BTreeMap<u32, (Vec<u8>, u64)>,
+    /// What the target wants again of a file whose beginning it had.
+    mend: Option<(u32, Vec<Stretch>)>,
+    /// The `small` frame that is being filled.
+    small: Vec<u8>,
+    /// What a piece of a large file is read into.
+    piece: Buffer,
+    /// Whether this side has said `end`.
+    has_ended: bool,
+    /// Whether the target says nothing more.
+    is_heard_out: bool,
+}
+
+impl<'s> TreeSender<'s> {
+    /// Sends what was found.
+    pub fn new(
+        sender: &'s ConnectionSender,
+        TreeUpload { walk, out, share, last }: TreeUpload,
+        watch: OnEvent<'s>,
+    ) -> Self {
+        let out = DataWriter::new(sender, out);
+        Self {
+            budget: walk.budget().clone(),
+            walk: walk.until(out.is_over()),
+            out,
+            share,
+            last,
+            watch,
+            opener: Opener::default(),
+            next: 0,
+            heads: HashMap::new(),
+            is_all_listed: false,
+            unanswered: VecDeque::new(),
+            ahead_len: 0,
+            wanted: VecDeque::new(),
+            known: HashMap::new(),
+            known_len: 0,
+            told: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            mend: None,
+            small: Vec::new(),
+            piece: Buffer::default(),
+            has_ended: false,
+            is_heard_out: false,
+        }
+    }
+
+    /// The whole turn. The target is heard on a thread of its own: whoever only writes would wait for
+    /// ever for a target that only writes.
+    ///
+    /// # Errors
+    /// The target refused the whole or asked to stop, the watcher wants no more, or the line failed.
+    pub fn run(mut self, receiver: &mut ConnectionReceiver, control: &Control) -> Result<()> {
+        let (says, said) = channel();
+        let unheard = &AtomicUsize::new(0);
+        let said = Replies::new(said, unheard);
+        thread::scope(|scope| {
+            let hearing = thread::Builder::new().name("target".into()).stack_size(STACK_LEN);
+            let is_over = self.out.is_over();
+            let hearing = hearing.spawn_scoped(scope, move || {
+                read_replies(receiver, &says, unheard);
+                is_over.store(true, Ordering::Relaxed);
+            });
+            if hearing.is_err() {
+                let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
+                // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the line.
+                self.out.sender.refuse(&why)?;
+                return Err(why.into());
+            }
+            let ended = self.turn(&said);
+            self.close(ended, &said, control)
+        })
+    }
+
+    /// Closes the turn on this side, and hears the target out; where the line is of no use any more, ends it.
+    fn close(&mut self, ended: Result<()>, said: &Replies<'_>, control: &Control) -> Result<()> {
+        match &ended {
+            Ok(()) => {}
+            Err(Error::ConnectionLost(_)) => control.stop(),
+            Err(Error::PeerMisbehaved(how)) => {
+                let refusal = Refusal::new(ErrorCode::BadFrame, how.to_string());
+                drop(self.out.sender.refuse(&refusal));
+                control.stop();
+            }
+            Err(Error::Refused(_) | Error::Ours { .. }) => {
+                if !self.has_ended {
+                    self.out.sender.send(&Message::End { total: None }, &[])?;
+                }
+                while !self.is_heard_out {
+                    match said.recv() {
+                        Ok(Reply::End | Reply::Broken(Error::Refused(_))) => self.is_heard_out = true,
+                        Ok(Reply::Broken(lost)) => return Err(lost),
+                        Ok(Reply::Want { .. } | Reply::Chunks(..) | Reply::Mend(..) | Reply::Kept(_)) => {}
+                        Err(_gone) => break,
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    fn turn(&mut self, said: &Replies<'_>) -> Result<()> {
+        loop {
+            self.hear_what_came(said)?;
+            let ahead = self.unanswered.len() + self.wanted.len();
+            let is_much = self.ahead_len > AHEAD_LEN_MAX;
+            // While there is something to send, no more is listed than keeps the target busy.
+            let limit = if self.wanted.is_empty() { OUTSTANDING_MAX } else { AHEAD_WHILE_SENDING };
+            let is_ahead = ahead >= limit || is_much || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
+            if !self.is_all_listed && (!is_ahead || self.is_idle()) {
+                self.list()?;
+            } else if let Some(wanted) = self.wanted.pop_front() {
+                self.send_file(wanted, said)?;
+            } else {
+                self.send_small()?;
+                if self.is_all_listed && self.unanswered.is_empty() {
+                    break;
+                }
+                self.hear_next(said)?;
+            }
+        }
+        if let Some(last) = self.last.take() {
+            last.wait();
+        }
+        self.out.sender.send(&Message::End { total: None }, &[])?;
+        self.has_ended = true;
+        loop {
+            match said.recv() {
+                Ok(Reply::End) => return Ok(()),
+                Ok(other) => self.take_in(other)?,
+                Err(_gone) => return Err(ConnectionLost::Closed { wanted: "end" }.into()),
+            }
+        }
+    }
+
+    /// Whether nothing is under way that would have to end first.
+    fn is_idle(&self) -> bool {
+        self.unanswered.is_empty() && self.wanted.is_empty()
+    }
+
+    fn hear_what_came(&mut self, said: &Replies<'_>) -> Result<()> {
+        loop {
+            match said.try_recv() {
+                Ok(said) => self.take_in(said)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(ConnectionLost::Closed { wanted: "want" }.into()),
+            }
+        }
+    }
+
+    fn hear_next(&mut self, said: &Replies<'_>) -> Result<()> {
+        match said.recv() {
+            Ok(said) => self.take_in(said),
+            Err(_gone) => Err(ConnectionLost::Closed { wanted: "want" }.into()),
+        }
+    }
+
+    fn take_in(&mut self, said: Reply) -> Result<()> {
+        match said {
+            Reply::Want { count, wanted, placed } => {
+                if let Some((path, name)) = placed {
+                    (self.watch)(TreeEvent::Placed { path: &path, name: name.as_deref() })?;
+                }
+                self.take_want(count, wanted)
+            }
+            Reply::Chunks(entry, known) => {
+                self.take_memory(known.memory())?;
+                self.known_len += known.told_len;
+                if self.known_len > KNOWN_LEN_MAX || self.known.insert(entry, known).is_some() {
+                    return Err(bad_chunks("the target tells more than is of use"));
+                }
+                Ok(())
+            }
+            Reply::Mend(entry, stretches) => {
+                if self.mend.replace((entry, stretches)).is_some() {
+                    return Err(bad_want("it wants another file mended before the last one was"));
+                }
+                Ok(())
+            }
+            Reply::Kept(words) => words.into_iter().try_for_each(|word| match word {
+                KeptWord::Safe(first, count) => self.take_safe(first, count),
+                KeptWord::Failed(entry, why) => {
+                    self.take_failed(entry, |watch, path| watch(TreeEvent::Failed { path, why: &why }))
+                }
+                KeptWord::FailedWithDir(entry, why) => {
+                    self.take_failed(entry, |watch, path| watch(TreeEvent::FailedWithDir { path, why: &why }))
+                }
+                KeptWord::Did(entry, deed, path, size) => {
+                    // In a dry run that was all that was asked; what is under way of it is of no use.
+                    self.forget(entry);
+                    if self.waiting(entry).is_some() {
+                        self.told.insert(entry);
+                    }
+                    (self.watch)(TreeEvent::Did { deed, path: &path, size })
+                }
+            }),
+            Reply::End => {
+                self.is_heard_out = true;
+                Err(Refusal::new(ErrorCode::Stopped, "stopped by the receiver").into())
+            }
+            Reply::Broken(error) => {
+                self.is_heard_out = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn take_want(&mut self, count: u32, wanted: Vec<Wanted>) -> Result<()> {
+        let mut wanted = wanted.into_iter().peekable();
+        for _ in 0..count {
+            let entry = self.first_unanswered();
+            let was_told = self.told.remove(&entry);
+            let listed =
+                self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
+            let ListedFile { path, size, place } = listed;
+            let held = entry_memory(&path);
+            // What lies behind is never met, and remains: see below.
+            let is_in = |range: &Wanted| range.first <= entry && entry - range.first < range.count;
+            if let Some(range) = wanted.peek_mut().filter(|range| is_in(range)) {
+                let (offset, there) = (range.offset.unwrap_or(0), range.blake3.take());
+                let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
+                let known = if range.chunks { self.known.remove(&entry) } else { None };
+                self.wanted.push_back(WantedFile { entry, path, size, place, offset, there, known });
+            } else {
+                self.ahead_len -= held;
+                self.budget.give_back(held);
+                if place.is_some() && !was_told {
+                    (self.watch)(TreeEvent::Unchanged(size))?;
+                }
+            }
+            if wanted
+                .peek()
+                .is_some_and(|range| is_in(range) && range.first.saturating_add(range.count) <= entry.saturating_add(1))
+            {
+                wanted.next();
+            }
+        }
+        if wanted.next().is_some() {
+            return Err(bad_want("its ranges are not in order"));
+        }
+        Ok(())
+    }
+
+    /// The first entry on which the target has not said anything yet.
+    fn first_unanswered(&self) -> u32 {
+        self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX)
+    }
+
+    /// An entry on which the target has not said yet whether it wants it.
+    fn waiting(&self, entry: u32) -> Option<&ListedFile> {
+        let at = entry.checked_sub(self.first_unanswered())?;
+        self.unanswered.get(usize::try_from(at).ok()?)
+    }
+
+    fn take_failed(&mut self, entry: u32, tell: impl FnOnce(OnEvent<'_>, &[u8]) -> Result<()>) -> Result<()> {
+        if let Some(listed) = self.waiting(entry) {
+            let path = listed.path.clone();
+            self.told.insert(entry);
+            return tell(self.watch, &path);
+        }
+        let path = self.forget(entry).map(|(path, _)| path).unwrap_or_default();
+        tell(self.watch, &path)
+    }
+
+    fn take_safe(&mut self, first: u32, count: u32) -> Result<()> {
+        let end = first.saturating_add(count);
+        while let Some(entry) = self.sent.range(first..end).next().map(|(entry, _)| *entry) {
+            let Some((path, size)) = self.forget(entry) else { continue };
+            (self.watch)(TreeEvent::Done { path: &path, size })?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a file that was sent is of no more use.
+    fn forget(&mut self, entry: u32) -> Option<(Vec<u8>, u64)> {
+        let sent = self.sent.remove(&entry)?;
+        self.budget.give_back(entry_memory(&sent.0));
+        Some(sent)
+    }
+
+    /// Counts what is kept of what the target may make grow.
+    fn take_memory(&mut self, bytes: usize) -> Result<()> {
+        self.budget.take(bytes).map_err(|over| self.give_up(over))
+    }
+
+    /// Tells the target that there is no memory for what it has not confirmed: it hears of a refusal, not just of an end.
+    fn give_up(&mut self, over: Over) -> Error {
+        let why = over.refusal("what was listed and sent, and not confirmed");
+        self.has_ended = true;
+        self.out.sender.refuse(&why).map_or_else(|lost| lost, |()| why.into())
+    }
+
+    /// Lists what is next.
+    fn list(&mut self) -> Result<()> {
+        let mut body = Vec::new();
+        let deadline = Instant::now() + LIST_TIME;
+        while body.len() < LIST_FRAME_LEN && (body.is_empty() || self.walk.grounds_open() <= GROUNDS_OPEN_MAX) {
+            let Found { mut entry, place, inode } = match self.walk.step(deadline) {
+                Step::Found(found) => *found,
+                Step::Later => break,
+                Step::End => {
+                    self.is_all_listed = true;
+                    break;
+                }
+            };
+            if !self.share.is_none_or(|share| share.holds(&entry, inode.is_some())) {
+                continue;
+            }
+            let mut is_head = false;
+            if let Some(inode) = inode {
+                match self.heads.entry(inode) {
+                    Slot::Occupied(head) => entry.same = Some(*head.get()),
+                    Slot::Vacant(slot) => {
+                        slot.insert(self.next);
+                        entry.has_links = true;
+                        is_head = true;
+                    }
+                }
+            }
+            entry.write(&mut body)?;
+            self.next = self.next.checked_add(1).ok_or_else(too_many)?;
+            match (&entry.error, &entry.skipped) {
+                (Some(why), _) => {
+                    let why = Refusal::new(ErrorCode::Failed, why.as_str());
+                    (self.watch)(TreeEvent::Failed { path: &entry.path, why: &why })?;
+                }
+                (None, Some(why)) => {
+                    (self.watch)(TreeEvent::Skipped { path: &entry.path, why, has_met: entry.has_met })?;
+                }
+                (None, None) if entry.kind == EntryKind::File && entry.same.is_none() => {
+                    (self.watch)(TreeEvent::Listed(entry.size))?;
+                }
+                (None, None) => {}
+            }
+            let place = place.filter(|_| entry.same.is_none());
+            let held = entry_memory(&entry.path);
+            self.ahead_len += held;
+            self.take_memory(held + if is_head { ENTRY_COST } else { 0 })?;
+            self.unanswered.push_back(ListedFile { path: entry.path, size: entry.size, place });
+        }
+        if self.is_all_listed {
+            (self.watch)(TreeEvent::ListedAll)?;
+        }
+        if body.is_empty() && !self.is_all_listed {
+            // What was looked at is left out. Between two looks the target is heard.
+            return (self.watch)(TreeEvent::Works(0));
+        }
+        self.out.list(&body, self.is_all_listed)
+    }
+}
+
+/// What an entry takes while it is under way: its path, here and as its place, and what is known of it.
+const fn entry_memory(path: &[u8]) -> usize {
+    2 * path.len() + 3 * ENTRY_COST
+}
+
+fn explained(place: &FileRef, error: &io::Error) -> Refusal {
+    let code = Refusal::from_io("", error).code;
+    Refusal::new(code, walk::explained(&place.shown(), error))
+}
+
+fn too_many() -> Error {
+    Refusal::new(ErrorCode::Failed, "over 4,294,967,295 entries; send them in several trees").into()
+}

@@ -1,0 +1,62 @@
+//! When each known peer was last seen, and from where: a file of its own, so that traffic never
+//! rewrites the one that people edit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::home::{Home, HomeError};
+use super::identity::Fingerprint;
+use super::peers::now;
+
+/// The file in the home.
+const FILE: &str = "seen.json";
+/// A peer's entry is written at most so often.
+const WRITE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// When and from where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When (RFC 3339).
+    pub at: String,
+    /// Its address.
+    pub from: String,
+}
+
+/// All that were seen, by fingerprint.
+pub type AllSeen = BTreeMap<String, Seen>;
+
+/// What is on record. A file that cannot be read is as good as none: it says nothing about trust.
+///
+/// # Errors
+/// The home cannot be read.
+pub fn load(home: &Home) -> Result<AllSeen, HomeError> {
+    Ok(home.read(FILE)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+/// Notes who comes, for one server.
+#[derive(Debug, Default)]
+pub struct LastSeen {
+    written: Mutex<HashMap<Fingerprint, Instant>>,
+}
+
+impl LastSeen {
+    /// Notes that a known peer is here now.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn note(&self, home: &Home, fingerprint: Fingerprint, address: &str) -> Result<(), HomeError> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.get(&fingerprint).is_some_and(|at| at.elapsed() < WRITE_INTERVAL) {
+            return Ok(());
+        }
+        written.insert(fingerprint, Instant::now());
+        drop(written);
+        let _lock = home.lock()?;
+        let mut all = load(home)?;
+        all.insert(fingerprint.to_string(), Seen { at: now(), from: address.to_owned() });
+        home.replace(FILE, &serde_json::to_vec_pretty(&all).unwrap_or_default())
+    }
+}
