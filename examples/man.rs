@@ -42,8 +42,9 @@ pub(crate) fn programs() -> [Command; 6] {
     ]
 }
 
-/// Completion for bash. The generator names a program with a hyphen in two ways, so that its subcommands are never found: it
-/// gets another name, and the script is bound to the real one. Where a HOST may stand, those that are known here are offered.
+/// Completion for bash. The generator names a program with a hyphen in two ways, so that its subcommands are never
+/// found: it gets another name, and the script is bound to the real one. Where a HOST may stand, those that are known
+/// here are offered.
 pub(crate) fn bash(program: &Command) -> Result<String> {
     let name = program.get_name().to_owned();
     let plain = name.replace('-', "_");

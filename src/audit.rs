@@ -2,9 +2,10 @@
 //! a file that only the server's user may read. It never holds what went through stdin, nor the values
 //! of environment variables.
 //!
-//! When the file is full it becomes `FILE.1`, what was that `FILE.2`, and so on: [`GENERATIONS_MAX`] of them are kept. What
-//! guests are refused is not in it; of a peer's refusals, and of what is done for guests, so many in an interval, and the
-//! rest counted: nobody erases what was done by flooding it with what was not, nor a guest what peers did.
+//! When the file is full it becomes `FILE.1`, what was that `FILE.2`, and so on: [`GENERATIONS_MAX`] of them are
+//! kept. What guests are refused is not in it; of a peer's refusals, and of what is done for guests, so many in an
+//! interval, and the rest counted: nobody erases what was done by flooding it with what was not, nor a guest what
+//! peers did.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -52,8 +53,8 @@ pub struct AuditRecord<'r> {
     /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (refusals, or requests of
     /// guests, like others before them, counted).
     pub event: &'r str,
-    /// The line's number in the server's log.
-    pub line: u64,
+    /// The connection's number in the server's log.
+    pub connection: u64,
     /// `own`, `known` or `guest`.
     pub kind: &'r str,
     /// A known peer's name.
@@ -223,11 +224,11 @@ mod tests {
         let audit = Audit::open_with(&path, 2_000).unwrap();
         // Another server that writes to the same log notices.
         let other = Audit::open_with(&path, 2_000).unwrap();
-        let mut line = 0;
-        while lines(&audit.generation(GENERATIONS_MAX)).first().is_none_or(|first| first["line"] == 0) {
+        let mut connection = 0;
+        while lines(&audit.generation(GENERATIONS_MAX)).first().is_none_or(|first| first["connection"] == 0) {
             for log in [&audit, &other] {
-                log.record(&AuditRecord { event: "ended", line, ..AuditRecord::default() });
-                line += 1;
+                log.record(&AuditRecord { event: "ended", connection, ..AuditRecord::default() });
+                connection += 1;
             }
         }
         let names = fs::read_dir(dir.path()).unwrap().count();
@@ -238,10 +239,10 @@ mod tests {
             let metadata = fs::metadata(&generation).unwrap();
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
             assert!(metadata.len() < 2_500, "{}", metadata.len());
-            kept.extend(lines(&generation).iter().map(|record| record["line"].as_u64().unwrap()));
+            kept.extend(lines(&generation).iter().map(|record| record["connection"].as_u64().unwrap()));
         }
         kept.sort_unstable();
-        assert_eq!(kept, (kept[0]..line).collect::<Vec<_>>());
+        assert_eq!(kept, (kept[0]..connection).collect::<Vec<_>>());
     }
 
     #[test]
@@ -252,7 +253,7 @@ mod tests {
         // Nothing can take the place of a directory that is not empty.
         fs::create_dir_all(audit.generation(GENERATIONS_MAX).join("x")).unwrap();
         fs::create_dir_all(audit.generation(GENERATIONS_MAX - 1).join("x")).unwrap();
-        (0..10).for_each(|line| audit.record(&AuditRecord { line, ..AuditRecord::default() }));
+        (0..10).for_each(|connection| audit.record(&AuditRecord { connection, ..AuditRecord::default() }));
         assert_eq!(lines(&path).len(), 10);
     }
 

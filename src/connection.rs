@@ -1,8 +1,8 @@
-//! A line: a stream that carries frames, with the greeting at its beginning and the farewell at its end.
+//! A connection: a stream that carries frames, with the greeting at its beginning and the farewell at its end.
 //!
 //! ```text
 //! Stream --split--> ReadHalf  --> Receiver --\
-//!                   WriteHalf --> Sender   ---+--> Line
+//!                   WriteHalf --> Sender   ---+--> Connection
 //! ```
 
 use std::io;
@@ -19,9 +19,9 @@ use crate::wire::channel::{Receiver, Sender, unexpected};
 use crate::wire::frame::BODY_LEN_MAX;
 use crate::wire::message::{self, Message, VERSION};
 
-/// The receiving half of a line.
+/// The receiving half of a connection.
 pub type ConnectionReceiver = Receiver<ReadHalf>;
-/// The sending half of a line; its clones share one lock.
+/// The sending half of a connection; its clones share one lock.
 pub type ConnectionSender = Sender<WriteHalf>;
 
 /// A list leaves in pieces of about so many bytes.
@@ -54,46 +54,46 @@ pub struct Greeting {
 }
 
 impl Connection {
-    /// A client's line: says `hello`, which leaves together with the first request.
+    /// A client's connection: says `hello`, which leaves together with the first request.
     ///
     /// # Errors
     /// The greeting could not be queued; nothing is sent yet.
     pub fn open(stream: Stream, program: &str) -> Result<Self> {
-        let line = Self::over(stream, &[]);
+        let connection = Self::over(stream, &[]);
         let hello = Message::Hello { version: VERSION, program: program.into(), verbs: Vec::new() };
-        line.sender.queue(&hello, &[])?;
-        Ok(line)
+        connection.sender.queue(&hello, &[])?;
+        Ok(connection)
     }
 
-    /// A server's line over `stream`, of which `first` was already read: waits for `hello` until
+    /// A server's connection over `stream`, of which `first` was already read: waits for `hello` until
     /// `deadline` and checks the version. `None`: the client left without a word. Next comes
     /// [`welcome`](Self::welcome), or a refusal.
     ///
     /// # Errors
-    /// What came is no `hello` or of another version (the client was told), or the line failed.
+    /// What came is no `hello` or of another version (the client was told), or the connection failed.
     pub fn await_hello(stream: Stream, first: &[u8], deadline: Option<Instant>) -> Result<Option<Self>> {
-        let mut line = Self::over(stream, first);
-        line.greeting = Some(Greeting::default());
-        line.receiver.set_stranger(true);
-        line.set_deadline(deadline);
-        match line.take_hello() {
-            Ok(Some(greeting)) => line.greeting = Some(greeting),
+        let mut connection = Self::over(stream, first);
+        connection.greeting = Some(Greeting::default());
+        connection.receiver.set_stranger(true);
+        connection.set_deadline(deadline);
+        match connection.take_hello() {
+            Ok(Some(greeting)) => connection.greeting = Some(greeting),
             Ok(None) => return Ok(None),
             Err(error) => {
-                line.say_why(&error);
-                line.close();
+                connection.say_why(&error);
+                connection.close();
                 return Err(error);
             }
         }
-        line.receiver.set_stranger(false);
-        line.set_deadline(None);
-        Ok(Some(line))
+        connection.receiver.set_stranger(false);
+        connection.set_deadline(None);
+        Ok(Some(connection))
     }
 
     /// Answers a client's `hello` with the verbs that it may use.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn welcome(&self, program: &str, verbs: &[&'static str]) -> Result<()> {
         let verbs = verbs.iter().map(|verb| (*verb).into()).collect();
         // At once, not together with the first answer, which may take its time: a client waits for it
@@ -127,7 +127,7 @@ impl Connection {
     /// What the server said of itself, waiting for it if need be.
     ///
     /// # Errors
-    /// The server refused us, or the line failed.
+    /// The server refused us, or the connection failed.
     pub fn greeting(&mut self) -> Result<&Greeting> {
         let greeting = if let Some(greeting) = self.greeting.take() {
             greeting
@@ -147,7 +147,7 @@ impl Connection {
         Ok(self.greeting.insert(greeting))
     }
 
-    /// Waits for the next message; on a client's new line, for the server's `hello` before it.
+    /// Waits for the next message; on a client's new connection, for the server's `hello` before it.
     /// `None` is a clean end.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Connection {
     /// Waits for an answer; an `error` that comes instead is a refusal.
     ///
     /// # Errors
-    /// The other end refused, or the line ended or failed; `wanted` names what was to come.
+    /// The other end refused, or the connection ended or failed; `wanted` names what was to come.
     pub fn answer_or_refusal(&mut self, wanted: &'static str) -> Result<Message<'_>> {
         self.greeting()?;
         match self.receiver.expect(wanted)? {
@@ -184,7 +184,7 @@ impl Connection {
     /// Sends a list, a line of JSON each.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn send_listing<T: Serialize>(&mut self, entries: &[T]) -> Result<()> {
         let mut waiting = Vec::new();
         for entry in entries {
@@ -235,7 +235,7 @@ impl Connection {
         Ok(listing)
     }
 
-    /// Both halves, for a turn in which both sides speak.
+    /// Both halves, for an exchange in which both sides speak.
     ///
     /// # Errors
     /// On a client: the greeting did not come.
@@ -254,7 +254,7 @@ impl Connection {
         &self.sender
     }
 
-    /// The handle that stops this line from another thread.
+    /// The handle that stops this connection from another thread.
     pub const fn control(&self) -> &Control {
         &self.control
     }
@@ -276,7 +276,8 @@ impl Connection {
         self.receiver.stream().set_timeout(timeout)
     }
 
-    /// How long nothing may move on this connection, neither in nor out, where no other limit is set; `None`: without limit.
+    /// How long nothing may move on this connection, neither in nor out, where no other limit is set; `None`: without
+    /// limit.
     ///
     /// # Errors
     /// The socket is gone.
@@ -290,15 +291,15 @@ impl Connection {
     }
 
     /// 32 bytes that both ends of this one connection can compute and nobody else (RFC 8446, 7.5);
-    /// `None` on a plain line.
+    /// `None` on a plain connection.
     ///
     /// # Errors
-    /// The line is gone.
+    /// The connection is gone.
     pub fn export(&self, label: &[u8]) -> Result<Option<[u8; 32]>> {
         Ok(self.tls.as_ref().map(|tls| tls.export(label)).transpose()?)
     }
 
-    /// Tells the other end why this line is about to be closed, if it can still hear it.
+    /// Tells the other end why this connection is about to be closed, if it can still hear it.
     pub fn say_why(&self, error: &Error) {
         let refusal = match error {
             Error::Refused(refusal) => refusal.clone(),
@@ -314,10 +315,10 @@ impl Connection {
         }
     }
 
-    /// Closes the line so that the last word arrives.
+    /// Closes the connection so that the last word arrives.
     pub fn close(self) {
         if let Err(error) = self.sender.flush() {
-            tracing::debug!(%error, "the line was gone before it was closed");
+            tracing::debug!(%error, "the connection was gone before it was closed");
         }
         self.sender.lock().stream().close();
     }
@@ -384,7 +385,8 @@ mod tests {
         );
     }
 
-    /// A sender may take a list's limit for one line, a byte at a time: looking at all of it for every byte would last days.
+    /// A sender may take a list's limit for one line, a byte at a time: looking at all of it for every byte would
+    /// last days.
     #[test]
     fn a_long_line_that_comes_a_byte_at_a_time_is_looked_at_once() {
         let len = 1 << 20;

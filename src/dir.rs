@@ -75,30 +75,30 @@ impl DirEntry {
 /// Serves `cd`: the directory is opened, so that a session never stands nowhere.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_cd(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_cd(connection: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.open_dir(&path)?;
     session.cwd = path;
-    serve_pwd(line, session)
+    serve_pwd(connection, session)
 }
 
 /// Serves `pwd`.
 ///
 /// # Errors
-/// The line failed.
-pub fn serve_pwd(line: &mut Connection, session: &mut Session) -> Result<()> {
+/// The connection failed.
+pub fn serve_pwd(connection: &mut Connection, session: &mut Session) -> Result<()> {
     session.report.outcome = Some(session.cwd.to_string());
-    line.sender().send(&Message::Cwd { path: session.cwd.to_wire().into() }, &[])
+    connection.sender().send(&Message::Cwd { path: session.cwd.to_wire().into() }, &[])
 }
 
 /// Serves `ls`: a directory's entries as the system has them, or one file's.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_ls(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_ls(connection: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
-    let mut listing = Listing { line, waiting: Vec::new(), count: 0 };
+    let mut listing = Listing { connection, waiting: Vec::new(), count: 0 };
     if path.is_root() || session.root.is_dir(&path) {
         let dir = session.root.open_dir(&path)?;
         for entry in dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
@@ -130,7 +130,7 @@ fn link_target(dir: &cap_std::fs::Dir, name: &std::ffi::OsStr) -> Option<String>
 
 /// A listing on its way out.
 struct Listing<'l> {
-    line: &'l mut Connection,
+    connection: &'l mut Connection,
     waiting: Vec<u8>,
     count: u64,
 }
@@ -141,7 +141,7 @@ impl Listing<'_> {
         self.waiting.push(b'\n');
         self.count += 1;
         if self.waiting.len() >= PIECE_LEN {
-            self.line.sender().send(&Message::Data { stream: Channel::Main }, &self.waiting)?;
+            self.connection.sender().send(&Message::Data { stream: Channel::Main }, &self.waiting)?;
             self.waiting.clear();
         }
         Ok(())
@@ -149,9 +149,9 @@ impl Listing<'_> {
 
     fn finish(self) -> Result<u64> {
         if !self.waiting.is_empty() {
-            self.line.sender().queue(&Message::Data { stream: Channel::Main }, &self.waiting)?;
+            self.connection.sender().queue(&Message::Data { stream: Channel::Main }, &self.waiting)?;
         }
-        self.line.sender().send(&Message::End { total: None }, &[])?;
+        self.connection.sender().send(&Message::End { total: None }, &[])?;
         Ok(self.count)
     }
 }
@@ -159,53 +159,53 @@ impl Listing<'_> {
 /// Serves `mkdir`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_mkdir(line: &mut Connection, session: &mut Session, path: &[u8], parents: bool) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_mkdir(connection: &mut Connection, session: &mut Session, path: &[u8], parents: bool) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.make_dir(&path, parents)?;
-    line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
 }
 
 /// Serves `rm`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_rm(line: &mut Connection, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_rm(connection: &mut Connection, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.remove(&path, recursive, &|dir, name| session.parts.is_idle(dir, name))?;
-    line.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
 }
 
 /// Serves `mv`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_mv(line: &mut Connection, session: &mut Session, path: &[u8], to: &[u8]) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_mv(connection: &mut Connection, session: &mut Session, path: &[u8], to: &[u8]) -> Result<()> {
     let (path, to): (RootPath, RootPath) = (session.resolve(path)?, session.resolve(to)?);
     let now = session.root.rename(&path, &to)?;
-    line.sender().send(&Message::Ok { path: Some(now.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(now.to_wire().into()) }, &[])
 }
 
 /// Moves the session to `path`; returns where it stands now.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_cd(line: &mut Connection, path: &[u8]) -> Result<Vec<u8>> {
-    line.sender().send(&Message::Cd { path: path.into() }, &[])?;
-    expect_cwd(line)
+/// The server refused, or the connection failed.
+pub fn call_cd(connection: &mut Connection, path: &[u8]) -> Result<Vec<u8>> {
+    connection.sender().send(&Message::Cd { path: path.into() }, &[])?;
+    expect_cwd(connection)
 }
 
 /// Where the session stands.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_pwd(line: &mut Connection) -> Result<Vec<u8>> {
-    line.sender().send(&Message::Pwd, &[])?;
-    expect_cwd(line)
+/// The server refused, or the connection failed.
+pub fn call_pwd(connection: &mut Connection) -> Result<Vec<u8>> {
+    connection.sender().send(&Message::Pwd, &[])?;
+    expect_cwd(connection)
 }
 
-fn expect_cwd(line: &mut Connection) -> Result<Vec<u8>> {
-    match line.answer_or_refusal("cwd")? {
+fn expect_cwd(connection: &mut Connection) -> Result<Vec<u8>> {
+    match connection.answer_or_refusal("cwd")? {
         Message::Cwd { path } => Ok(path.into_owned()),
         other => Err(unexpected(&other, "cwd")),
     }
@@ -214,10 +214,10 @@ fn expect_cwd(line: &mut Connection) -> Result<Vec<u8>> {
 /// A directory's entries by name, or one file's.
 ///
 /// # Errors
-/// The server refused, the listing is over 128 MiB or no JSON, or the line failed.
-pub fn call_ls(line: &mut Connection, path: &[u8]) -> Result<Vec<DirEntry>> {
-    line.sender().send(&Message::Ls { path: path.into() }, &[])?;
-    let mut entries: Vec<DirEntry> = line.listing()?;
+/// The server refused, the listing is over 128 MiB or no JSON, or the connection failed.
+pub fn call_ls(connection: &mut Connection, path: &[u8]) -> Result<Vec<DirEntry>> {
+    connection.sender().send(&Message::Ls { path: path.into() }, &[])?;
+    let mut entries: Vec<DirEntry> = connection.listing()?;
     entries.sort_by_cached_key(DirEntry::name_bytes);
     Ok(entries)
 }
@@ -225,24 +225,24 @@ pub fn call_ls(line: &mut Connection, path: &[u8]) -> Result<Vec<DirEntry>> {
 /// Makes a directory, with those above it if `parents`.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_mkdir(line: &mut Connection, path: &[u8], parents: bool) -> Result<()> {
-    line.request_ok(&Message::Mkdir { path: path.into(), parents }).map(drop)
+/// The server refused, or the connection failed.
+pub fn call_mkdir(connection: &mut Connection, path: &[u8], parents: bool) -> Result<()> {
+    connection.request_ok(&Message::Mkdir { path: path.into(), parents }).map(drop)
 }
 
 /// Removes a file, or with `recursive` a tree.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_rm(line: &mut Connection, path: &[u8], recursive: bool) -> Result<()> {
-    line.request_ok(&Message::Rm { path: path.into(), recursive }).map(drop)
+/// The server refused, or the connection failed.
+pub fn call_rm(connection: &mut Connection, path: &[u8], recursive: bool) -> Result<()> {
+    connection.request_ok(&Message::Rm { path: path.into(), recursive }).map(drop)
 }
 
 /// Renames; returns where the thing is now.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_mv(line: &mut Connection, path: &[u8], to: &[u8]) -> Result<Vec<u8>> {
-    let now = line.request_ok(&Message::Mv { path: path.into(), to: to.into() })?;
+/// The server refused, or the connection failed.
+pub fn call_mv(connection: &mut Connection, path: &[u8], to: &[u8]) -> Result<Vec<u8>> {
+    let now = connection.request_ok(&Message::Mv { path: path.into(), to: to.into() })?;
     Ok(now.unwrap_or_else(|| to.to_vec()))
 }

@@ -1,5 +1,5 @@
 //! Echo: what is said comes back unchanged. One frame and its answer, or a stream of any length;
-//! also the measure of a line, in round trips and in bytes a second.
+//! also the measure of a connection, in round trips and in bytes a second.
 //!
 //! ```text
 //! client: echo + body                     server: echo + body
@@ -21,16 +21,16 @@ use crate::wire::message::{Channel, Message};
 /// A streamed echo moves in pieces of so many bytes: larger ones fall out of the cache.
 pub const PIECE_LEN: usize = 256 * 1024;
 
-/// Serves one echo turn.
+/// Serves one echo exchange.
 ///
 /// # Errors
-/// The line failed.
-pub fn serve_echo(line: &mut Connection, session: &mut Session, streamed: bool) -> Result<()> {
+/// The connection failed.
+pub fn serve_echo(connection: &mut Connection, session: &mut Session, streamed: bool) -> Result<()> {
     if streamed {
         let mut echoed = 0_u64;
         let mut piece = Vec::new();
         loop {
-            let (receiver, sender) = line.halves()?;
+            let (receiver, sender) = connection.halves()?;
             match receiver.expect("data or end")? {
                 Message::Data { .. } => {}
                 Message::End { .. } => break,
@@ -44,14 +44,14 @@ pub fn serve_echo(line: &mut Connection, session: &mut Session, streamed: bool) 
                 echoed += len as u64;
             }
         }
-        line.sender().send(&Message::End { total: None }, &[])?;
+        connection.sender().send(&Message::End { total: None }, &[])?;
         session.report.outcome = Some(format!("{echoed} bytes"));
     } else {
         // Who sends much and takes nothing back keeps it here.
         let budget = session.memory.budget();
-        budget.take(line.receiver().body_left() as usize).map_err(|over| over.refusal("echo"))?;
-        let body = line.receiver().body(BODY_LEN_MAX)?;
-        line.sender().send(&Message::Echo { streamed: false }, &body)?;
+        budget.take(connection.receiver().body_left() as usize).map_err(|over| over.refusal("echo"))?;
+        let body = connection.receiver().body(BODY_LEN_MAX)?;
+        connection.sender().send(&Message::Echo { streamed: false }, &body)?;
     }
     Ok(())
 }
@@ -59,15 +59,15 @@ pub fn serve_echo(line: &mut Connection, session: &mut Session, streamed: bool) 
 /// Sends `body` (at most 4 MiB) and returns what comes back.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_echo(line: &mut Connection, body: &[u8]) -> Result<Vec<u8>> {
+/// The server refused, or the connection failed.
+pub fn call_echo(connection: &mut Connection, body: &[u8]) -> Result<Vec<u8>> {
     if body.len() > BODY_LEN_MAX as usize {
         let text = format!("echo of {} bytes is over the limit of {BODY_LEN_MAX} bytes for one frame", body.len());
         return Err(Refusal::new(ErrorCode::BadRequest, text).into());
     }
-    line.sender().send(&Message::Echo { streamed: false }, body)?;
-    match line.answer_or_refusal("echo")? {
-        Message::Echo { .. } => line.receiver().body(BODY_LEN_MAX),
+    connection.sender().send(&Message::Echo { streamed: false }, body)?;
+    match connection.answer_or_refusal("echo")? {
+        Message::Echo { .. } => connection.receiver().body(BODY_LEN_MAX),
         other => Err(unexpected(&other, "echo")),
     }
 }
@@ -75,19 +75,19 @@ pub fn call_echo(line: &mut Connection, body: &[u8]) -> Result<Vec<u8>> {
 /// Sends all of `source` and gives what comes back to `sink`, both at once; returns the bytes echoed.
 ///
 /// # Errors
-/// The server refused, the source or the sink failed, or the line did.
+/// The server refused, the source or the sink failed, or the connection did.
 pub fn call_echo_stream(
-    line: &mut Connection,
+    connection: &mut Connection,
     source: &mut (impl Read + Send),
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
-    line.sender().send(&Message::Echo { streamed: true }, &[])?;
-    let control = line.control().clone();
-    let (receiver, sender) = line.halves()?;
+    connection.sender().send(&Message::Echo { streamed: true }, &[])?;
+    let control = connection.control().clone();
+    let (receiver, sender) = connection.halves()?;
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let sent = send_all(source, &|piece| sender.send(&Message::Data { stream: Channel::Main }, piece));
-            // The turn is closed even if the source failed, so that the line stays in step.
+            // The exchange is closed even if the source failed, so that the connection stays in step.
             sender.send(&Message::End { total: None }, &[]).and(sent)
         });
         let mut piece = vec![0; PIECE_LEN];
@@ -128,7 +128,7 @@ fn send_all(source: &mut impl Read, send: &dyn Fn(&[u8]) -> Result<()>) -> Resul
     }
 }
 
-/// What a line is worth.
+/// What a connection is worth.
 #[derive(Debug, Clone)]
 pub struct Measurement {
     /// What the round trips took.
@@ -143,8 +143,8 @@ pub struct Measurement {
 /// Up to 4 MiB are one frame each way; more are streamed.
 ///
 /// # Errors
-/// The server refused, the line failed, or what came back is not what was sent.
-pub fn measure(line: &mut Connection, count: u32, size: u64) -> Result<Measurement> {
+/// The server refused, the connection failed, or what came back is not what was sent.
+pub fn measure(connection: &mut Connection, count: u32, size: u64) -> Result<Measurement> {
     let mut round_trips = Histogram::default();
     let started = Instant::now();
     if size <= u64::from(BODY_LEN_MAX) {
@@ -152,7 +152,7 @@ pub fn measure(line: &mut Connection, count: u32, size: u64) -> Result<Measureme
         Pattern { at: 0, left: size }.read_exact(&mut body)?;
         for _ in 0..count {
             let sent = Instant::now();
-            let back = call_echo(line, &body)?;
+            let back = call_echo(connection, &body)?;
             round_trips.record(sent.elapsed());
             if back != body {
                 return Err(changed());
@@ -161,7 +161,7 @@ pub fn measure(line: &mut Connection, count: u32, size: u64) -> Result<Measureme
     } else {
         for _ in 0..count {
             let sent = Instant::now();
-            stream_and_check(line, size)?;
+            stream_and_check(connection, size)?;
             round_trips.record(sent.elapsed());
         }
     }
@@ -169,10 +169,10 @@ pub fn measure(line: &mut Connection, count: u32, size: u64) -> Result<Measureme
     Ok(Measurement { round_trips, elapsed, bytes: size.saturating_mul(count.into()) })
 }
 
-fn stream_and_check(line: &mut Connection, size: u64) -> Result<()> {
+fn stream_and_check(connection: &mut Connection, size: u64) -> Result<()> {
     let mut wanted = Pattern { at: 0, left: size };
     let mut expected = vec![0; PIECE_LEN];
-    let echoed = call_echo_stream(line, &mut Pattern { at: 0, left: size }, &mut |bytes| {
+    let echoed = call_echo_stream(connection, &mut Pattern { at: 0, left: size }, &mut |bytes| {
         let expected = expected.get_mut(..bytes.len()).unwrap_or_default();
         wanted.read_exact(expected).map_err(|_too_much| changed())?;
         if bytes == expected { Ok(()) } else { Err(changed()) }

@@ -1,26 +1,26 @@
-//! What can go wrong on a line, grouped by whose move is next.
+//! What can go wrong on a connection, grouped by whose move is next.
 //!
 //! A clean end is not in here: it is the value `None`. Exit codes are chosen in `cli`, from these groups.
 
 use std::io;
 
-/// The result of anything done on a line.
+/// The result of anything done on a connection.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error on a line; the variant says who has to move.
+/// An error on a connection; the variant says who has to move.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The other end broke the protocol: the line cannot be stayed in step with and is closed.
+    /// The other end broke the protocol: the connection cannot be stayed in step with and is closed.
     #[error(transparent)]
     PeerMisbehaved(#[from] Misbehaviour),
-    /// A request was refused; the line is in step and can be used again.
+    /// A request was refused; the connection is in step and can be used again.
     /// On a client it came from the server, in a server's conversation it is on its way out.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The transport failed: nothing more will come, and what was under way is unknown.
     #[error(transparent)]
     ConnectionLost(#[from] ConnectionLost),
-    /// This machine failed, not the line: its disk, its terminal, its arguments.
+    /// This machine failed, not the connection: its disk, its terminal, its arguments.
     #[error("{object}")]
     Ours {
         /// What it happened to: a path, `stdout`, an option.
@@ -76,7 +76,7 @@ pub enum Misbehaviour {
     BodyTooLarge {
         /// What `total_size` said, in bytes.
         announced: u64,
-        /// [`BODY_LEN_MAX`](super::frame::BODY_LEN_MAX), or a smaller limit of this turn, in bytes.
+        /// [`BODY_LEN_MAX`](super::frame::BODY_LEN_MAX), or a smaller limit of this exchange, in bytes.
         limit: u32,
     },
     /// A message came that has no place at this point of the conversation.
@@ -97,17 +97,17 @@ pub enum Misbehaviour {
     },
 }
 
-/// The line is gone.
+/// The connection is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionLost {
     /// The other end closed where a message was still owed.
-    #[error("the other end closed the line, {wanted} was still to come")]
+    #[error("the other end closed the connection, {wanted} was still to come")]
     Closed {
         /// What was still to come.
         wanted: &'static str,
     },
     /// The stream ended inside a frame.
-    #[error("the line ended inside a frame, {missing} bytes short")]
+    #[error("the connection ended inside a frame, {missing} bytes short")]
     InsideFrame {
         /// How many bytes of the frame did not come.
         missing: u64,
@@ -116,7 +116,7 @@ pub enum ConnectionLost {
     #[error("timed out: {0}")]
     TimedOut(String),
     /// The operating system reported an error on the socket.
-    #[error("the line was lost")]
+    #[error("the connection was lost")]
     Socket(#[from] io::Error),
 }
 
@@ -130,7 +130,7 @@ impl ConnectionLost {
     /// Folds the two names of a socket's time limit into one.
     pub fn from_io(error: io::Error) -> Self {
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-            return Self::TimedOut("nothing moved within the line's time limit".into());
+            return Self::TimedOut("nothing moved within the connection's time limit".into());
         }
         Self::Socket(error)
     }
@@ -229,10 +229,10 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    BadFrame = "bad-frame", "The bytes are not a frame; the line is closed.";
+    BadFrame = "bad-frame", "The bytes are not a frame; the connection is closed.";
     BadRequest = "bad-request", "A field is missing, or the message has no place here.";
     UnknownType = "unknown-type", "The `type` is not known; its body was skipped.";
-    Version = "version", "The protocol version is not spoken here; the line is closed.";
+    Version = "version", "The protocol version is not spoken here; the connection is closed.";
     NotAllowed = "not-allowed", "The service that this needs is not granted to this peer.";
     Busy = "busy", "A cap on connections, threads or members is reached; try later.";
     ShuttingDown = "shutting-down", "The server is stopping.";
@@ -249,12 +249,12 @@ error_codes! {
     NoSpace = "no-space", "The disk or the quota is full.";
     NameTaken = "name-taken", "Somebody in the room has this nick, or one that looks like it.";
     Digest = "digest", "What arrived is not what was sent; the target was left as it was.";
-    Stopped = "stopped", "The turn ended early because the other end asked for it.";
+    Stopped = "stopped", "The exchange ended early because the other end asked for it.";
     Failed = "failed", "Something else failed; the message says what.";
 }
 
 impl ErrorCode {
-    /// Whether the line is closed behind such an error, so that it is no use to ask again on it.
+    /// Whether the connection is closed behind such an error, so that it is no use to ask again on it.
     pub const fn closes_connection(self) -> bool {
         matches!(self, Self::BadFrame | Self::Version | Self::ShuttingDown | Self::TimedOut)
     }

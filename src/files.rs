@@ -25,7 +25,7 @@ use crate::wire::message::{Attributes, Channel, Message, Total};
 const PIECE: Message<'static> = Message::Data { stream: Channel::Main };
 
 /// What a transfer tells whoever watches: bytes so far. An error of theirs ends the transfer, and leaves
-/// the line in step.
+/// the connection in step.
 pub type OnProgress<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
 
 /// Where a download goes.
@@ -56,19 +56,19 @@ impl DownloadSink for Part {
 /// Serves `get`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_get(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_get(connection: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
     let budget = session.memory.budget();
     budget.take(PIECE_LEN).map_err(|over| over.refusal("get"))?;
     let (file, metadata) = session.root.open_file(&path)?;
     // What is appended meanwhile is not sent: nothing is longer than it was announced.
     let mut file = file.take(metadata.len());
-    line.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
+    connection.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
     let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
     while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
-        if line.has_incoming()? {
-            return Err(match line.receiver().recv()? {
+        if connection.has_incoming()? {
+            return Err(match connection.receiver().recv()? {
                 Some(Message::End { .. }) => {
                     Refusal::new(ErrorCode::Stopped, format!("{path}: stopped by the receiver")).into()
                 }
@@ -76,7 +76,7 @@ pub fn serve_get(line: &mut Connection, session: &mut Session, path: &[u8]) -> R
                 None => ConnectionLost::Closed { wanted: "somebody who takes the file" }.into(),
             });
         }
-        line.sender().queue(&PIECE, piece)?;
+        connection.sender().queue(&PIECE, piece)?;
     }
     if metadata.len() == 0 && file.get_mut().read(&mut [0]).is_ok_and(|read| read > 0) {
         let text = format!("{path}: says that it is empty, and is not, as in /proc; copy it to a file first");
@@ -87,36 +87,36 @@ pub fn serve_get(line: &mut Connection, session: &mut Session, path: &[u8]) -> R
         return Err(Refusal::new(ErrorCode::Failed, text).into());
     }
     session.report.outcome = Some(format!("{} bytes", sending.size));
-    line.sender().send(&Message::End { total: Some(sending.total()) }, &[])
+    connection.sender().send(&Message::End { total: Some(sending.total()) }, &[])
 }
 
 /// Gets a file: `arrive` is told its attributes and makes the place for it.
 /// Returns the bytes received.
 ///
 /// # Errors
-/// The server refused, this machine could not store it (the line is in step in both cases), the
-/// digest did not match, or the line failed. Unless all went well, the target is as it was.
+/// The server refused, this machine could not store it (the connection is in step in both cases), the
+/// digest did not match, or the connection failed. Unless all went well, the target is as it was.
 pub fn call_get<S: DownloadSink>(
-    line: &mut Connection,
+    connection: &mut Connection,
     path: &[u8],
     arrive: impl FnOnce(&Attributes) -> Result<S>,
     progress: OnProgress<'_>,
 ) -> Result<u64> {
-    line.receiver().begin_turn();
-    line.sender().send(&Message::Get { path: path.into() }, &[])?;
-    let attributes = match line.answer_or_refusal("file")? {
+    connection.receiver().begin_exchange();
+    connection.sender().send(&Message::Get { path: path.into() }, &[])?;
+    let attributes = match connection.answer_or_refusal("file")? {
         Message::File(attributes) => attributes,
         other => return Err(unexpected(&other, "file")),
     };
-    let received = arrive(&attributes).and_then(|part| receive_file(line, part, &attributes, progress));
+    let received = arrive(&attributes).and_then(|part| receive_file(connection, part, &attributes, progress));
     if let Err(Error::Ours { .. }) = &received {
-        stop_sender(line)?;
+        stop_sender(connection)?;
     }
     received
 }
 
 fn receive_file<S: DownloadSink>(
-    line: &mut Connection,
+    connection: &mut Connection,
     mut sink: S,
     attributes: &Attributes,
     progress: OnProgress<'_>,
@@ -125,7 +125,7 @@ fn receive_file<S: DownloadSink>(
     let mut size = 0;
     progress(0)?;
     loop {
-        match line.answer_or_refusal("data or end")? {
+        match connection.answer_or_refusal("data or end")? {
             Message::Data { .. } => {}
             Message::End { total: Some(Total { size: sent, blake3: Some(blake3) }) } => {
                 // The digest is all that is kept of the frame: its borrow ends here.
@@ -133,14 +133,14 @@ fn receive_file<S: DownloadSink>(
                 sink.finish(&total, attributes).map_err(Error::ours("received file"))?;
                 return Ok(size);
             }
-            // Its digest is missing: the server has given up, and the turn is over.
+            // Its digest is missing: the server has given up, and the exchange is over.
             Message::End { .. } => {
                 return Err(Refusal::new(ErrorCode::Stopped, "the server gave up before the end of the file").into());
             }
             other => return Err(unexpected(&other, "data or end")),
         }
         loop {
-            let len = line.receiver().fill_from_body(&mut piece)?;
+            let len = connection.receiver().fill_from_body(&mut piece)?;
             let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
             size += bytes.len() as u64;
             if size > attributes.size {
@@ -154,13 +154,13 @@ fn receive_file<S: DownloadSink>(
 }
 
 /// Tells the server that the rest is not wanted, and reads on until it has heard.
-fn stop_sender(line: &mut Connection) -> Result<()> {
-    if line.receiver().peer_ended() {
+fn stop_sender(connection: &mut Connection) -> Result<()> {
+    if connection.receiver().peer_ended() {
         return Ok(());
     }
-    line.sender().send(&Message::End { total: None }, &[])?;
+    connection.sender().send(&Message::End { total: None }, &[])?;
     loop {
-        match line.answer_or_refusal("end") {
+        match connection.answer_or_refusal("end") {
             Ok(Message::End { .. }) | Err(Error::Refused(_)) => return Ok(()),
             Ok(_) => {}
             Err(error) => return Err(error),
@@ -171,9 +171,9 @@ fn stop_sender(line: &mut Connection) -> Result<()> {
 /// Serves `put`. Returning an error makes the request loop send it and discard what still comes.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
+/// A refusal for the client, or the connection failed.
 pub fn serve_put(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     path: &[u8],
     name: &[u8],
@@ -195,7 +195,7 @@ pub fn serve_put(
     let mut part = session.parts.create(dir.into(), &file_name, attributes).map_err(|error| refused(&error))?;
     let mut piece = vec![0; PIECE_LEN];
     let total = loop {
-        match line.receiver().expect("data or end")? {
+        match connection.receiver().expect("data or end")? {
             Message::Data { .. } => {}
             Message::End { total: Some(total) } => {
                 break Total { size: total.size, blake3: total.blake3.map(|blake3| blake3.into_owned().into()) };
@@ -206,7 +206,7 @@ pub fn serve_put(
             other => return Err(unexpected(&other, "data or end")),
         }
         loop {
-            let len = line.receiver().fill_from_body(&mut piece)?;
+            let len = connection.receiver().fill_from_body(&mut piece)?;
             let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
             part.write(bytes).map_err(|error| refused(&error))?;
         }
@@ -217,7 +217,7 @@ pub fn serve_put(
         _ => refused(&error),
     })?;
     session.report.outcome = Some(format!("{size} bytes"));
-    line.sender().send(&Message::Ok { path: Some(target.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(target.to_wire().into()) }, &[])
 }
 
 /// A name for a file inside a directory: one part, not `.` or `..`.
@@ -247,57 +247,61 @@ pub struct Upload<'u, R> {
 /// Puts a file; returns where it is on the server, once the server has it safely on its disk.
 ///
 /// # Errors
-/// The server refused, the source could not be read (the line is in step in both cases), or the
-/// line failed. Unless all went well, the old file over there is as it was.
-pub fn call_put<R: Read>(line: &mut Connection, upload: Upload<'_, R>, progress: OnProgress<'_>) -> Result<Vec<u8>> {
+/// The server refused, the source could not be read (the connection is in step in both cases), or the
+/// connection failed. Unless all went well, the old file over there is as it was.
+pub fn call_put<R: Read>(
+    connection: &mut Connection,
+    upload: Upload<'_, R>,
+    progress: OnProgress<'_>,
+) -> Result<Vec<u8>> {
     let Upload { mut source, shown, attributes, path, name } = upload;
     let request = Message::Put { path: path.into(), name: name.as_bytes().into(), attributes };
-    line.sender().queue(&request, &[])?;
+    connection.sender().queue(&request, &[])?;
     let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
     let mut is_whole = false;
     loop {
         // A refusal is seen at once, not after the last byte of a file that nobody keeps.
-        if line.has_incoming()? && !is_greeting_only(line)? {
-            line.sender().send(&Message::End { total: None }, &[])?;
+        if connection.has_incoming()? && !is_greeting_only(connection)? {
+            connection.sender().send(&Message::End { total: None }, &[])?;
             break;
         }
         let sent = sending.size;
         match sending.read(&mut source) {
-            Ok(Some(piece)) => line.sender().queue(&PIECE, piece)?,
+            Ok(Some(piece)) => connection.sender().queue(&PIECE, piece)?,
             Ok(None) if sent < attributes.size => {
                 let text = format!("became shorter while it was sent, {sent} bytes of {}", attributes.size);
-                return give_up(line, Error::ours(shown)(std::io::Error::other(text)));
+                return give_up(connection, Error::ours(shown)(std::io::Error::other(text)));
             }
             Ok(None) => {
-                line.sender().send(&Message::End { total: Some(sending.total()) }, &[])?;
+                connection.sender().send(&Message::End { total: Some(sending.total()) }, &[])?;
                 is_whole = true;
                 break;
             }
-            Err(error) => return give_up(line, Error::ours(shown)(error)),
+            Err(error) => return give_up(connection, Error::ours(shown)(error)),
         }
         if let Err(unwanted) = progress(sending.size) {
-            return give_up(line, unwanted);
+            return give_up(connection, unwanted);
         }
     }
-    match line.answer_or_refusal("ok")? {
+    match connection.answer_or_refusal("ok")? {
         Message::Ok { path } if is_whole => Ok(path.map(std::borrow::Cow::into_owned).unwrap_or_default()),
         other => Err(unexpected(&other, "ok for the whole file")),
     }
 }
 
-/// Ends an upload that cannot be finished; the line is in step again if the server agrees.
-fn give_up(line: &mut Connection, why: Error) -> Result<Vec<u8>> {
-    line.sender().send(&Message::End { total: None }, &[])?;
-    match line.answer_or_refusal("error") {
+/// Ends an upload that cannot be finished; the connection is in step again if the server agrees.
+fn give_up(connection: &mut Connection, why: Error) -> Result<Vec<u8>> {
+    connection.sender().send(&Message::End { total: None }, &[])?;
+    match connection.answer_or_refusal("error") {
         Ok(_) | Err(Error::Refused(_)) => Err(why),
         Err(lost) => Err(lost),
     }
 }
 
 /// What has come may be just the server's `hello`, which is no reason to stop.
-fn is_greeting_only(line: &mut Connection) -> Result<bool> {
-    line.greeting()?;
-    Ok(!line.has_incoming()?)
+fn is_greeting_only(connection: &mut Connection) -> Result<bool> {
+    connection.greeting()?;
+    Ok(!connection.has_incoming()?)
 }
 
 fn attributes_of(metadata: &Metadata) -> Attributes {

@@ -1,24 +1,24 @@
 //! landline: programs with which machines talk to each other, and the library that they share.
 //!
 //! ```text
-//! bin -> cli -> call_x -> line -> stream -> socket
-//! socket -> listen -> stream -> line -> serve -> serve_x -> root | process | room -> reply
+//! bin -> cli -> call_x -> connection -> stream -> socket
+//! socket -> listen -> stream -> connection -> serve -> serve_x -> root | process | room -> reply
 //! ```
 //!
-//! In reading order: [`echo`] is the smallest conversation, both halves on one page; [`wire`] has its
-//! words and bytes, [`line`](mod@line) carries them over [`net`]; [`trust`] says who is at the other end, and
-//! [`pair`] introduces two machines; [`serve`] is the table of requests and
-//! [`server`] puts a server together. [`files`], [`dir`], [`exec`] and [`chat`] are the other
-//! conversations, [`root`] and [`part`] what keeps files safe, [`bare`] the tutorials' wires, [`udp`]
-//! datagrams, [`audit`] the record of who did what, [`printable`] what a reader of either sees of it. [`cli`] is for our own programs and the only part that prints.
+//! In reading order: [`echo`] is the smallest conversation, both halves on one page; [`wire`] has its words and
+//! bytes, [`line`](mod@line) carries them over [`net`]; [`trust`] says who is at the other end, and [`pair`]
+//! introduces two machines; [`serve`] is the table of requests and [`server`] puts a server together. [`files`],
+//! [`dir`], [`exec`] and [`chat`] are the other conversations, [`root`] and [`part`] what keeps files safe, [`bare`]
+//! the tutorials' wires, [`udp`] datagrams, [`audit`] the record of who did what, [`printable`] what a reader of
+//! either sees of it. [`cli`] is for our own programs and the only part that prints.
 //!
 //! ```
 //! use std::time::Duration;
 //! use landline::trust::{home::Home, identity::Identity};
-//! use landline::{echo, limits::CommandCaps, line::Line, net, root::Root, server, wire};
+//! use landline::{echo, limits::CommandCaps, connection::Connection, net, root::Root, server, wire};
 //! use landline::trust::{Services, policy::Power};
 //!
-//! // A server on a free port, whose guests (a plain line makes one) may only echo...
+//! // A server on a free port, whose guests (a plain connection makes one) may only echo...
 //! # let temporary = tempfile::tempdir()?;
 //! # let path = temporary.path().join("home");
 //! let home = Home::open(Some(&path))?;
@@ -44,10 +44,10 @@
 //!     let accepting = scope.spawn(|| server::accept_on_all(&server, &listeners));
 //!     // ...and a client.
 //!     let stream = net::dial::dial(&address, Duration::from_secs(5))?;
-//!     let mut line = Line::open(stream, "example")?;
-//!     assert_eq!(echo::call_echo(&mut line, b"hello")?, b"hello");
-//!     assert!(landline::dir::call_pwd(&mut line).is_err(), "not granted");
-//!     line.close();
+//!     let mut connection = Connection::open(stream, "example")?;
+//!     assert_eq!(echo::call_echo(&mut connection, b"hello")?, b"hello");
+//!     assert!(landline::dir::call_pwd(&mut connection).is_err(), "not granted");
+//!     connection.close();
 //!     server.stop(&listeners, Duration::from_secs(1), &|| false);
 //!     drop(accepting.join());
 //!     Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,8 +1,8 @@
 //! The memory that requests hold: counted as it grows, and given back when they end.
 //!
 //! A request can be small and what it stands for large: a few patterns become programs that match them, a packed
-//! listing a list of names, an unread answer the list of what was sent. So whatever a request makes grow takes its bytes
-//! out of a [`Budget`] first. The requests of one peer share a [`Pool`], and all guests share one.
+//! listing a list of names, an unread answer the list of what was sent. So whatever a request makes grow takes its
+//! bytes out of a [`Budget`] first. The requests of one peer share a [`Pool`], and all guests share one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -62,8 +62,8 @@ impl Pool {
         Budget(Arc::new(PoolState { pool: Arc::clone(self), bytes: AtomicUsize::new(0), looks: AtomicU64::new(0) }))
     }
 
-    /// Lets the system have what a heavy request of this thread has held. The allocator (glibc's) looks at the end of its
-    /// heap when a block of 64 KiB or more is freed, and small ones may have been the last.
+    /// Lets the system have what a heavy request of this thread has held. The allocator (glibc's) looks at the end of
+    /// its heap when a block of 64 KiB or more is freed, and small ones may have been the last.
     pub fn settle(&self) {
         if self.was_heavy.swap(false, Ordering::Relaxed) {
             drop(std::hint::black_box(vec![0_u8; NUDGE_LEN]));
@@ -76,8 +76,8 @@ impl Pool {
     }
 }
 
-/// A large buffer, straight from the system and back to it when it is dropped. A block of the allocator's (glibc's) stays with
-/// the process as long as a small one behind it is used.
+/// A large buffer, straight from the system and back to it when it is dropped. A block of the allocator's (glibc's)
+/// stays with the process as long as a small one behind it is used.
 #[derive(Debug, Default)]
 pub struct Buffer(Option<MmapMut>);
 

@@ -44,23 +44,24 @@ const OWN_NAME_LEN_MAX: usize = 256;
 /// Serves one pairing.
 ///
 /// # Errors
-/// A refusal for the client (no pairing is open, the code is wrong), or the line failed.
+/// A refusal for the client (no pairing is open, the code is wrong), or the connection failed.
 pub fn serve_pair(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     home: &Home,
     own: Fingerprint,
     name: &str,
 ) -> Result<()> {
-    let body = line.receiver().body(BODY_LEN_MAX)?;
+    let body = connection.receiver().body(BODY_LEN_MAX)?;
     let client = match &session.peer {
         Peer::Own => return Err(refused("this is the server's own identity: there is nobody to introduce")),
         Peer::Known { fingerprint, .. } | Peer::Guest { fingerprint: Some(fingerprint), .. } => *fingerprint,
         Peer::Guest { fingerprint: None, .. } => {
-            return Err(refused("a plain line proves no key: pair over TLS, without tcp://"));
+            return Err(refused("a plain connection proves no key: pair over TLS, without tcp://"));
         }
     };
-    let exported = line.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain line cannot be paired over"))?;
+    let exported =
+        connection.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain connection cannot be paired over"))?;
     let offer = Offer::take_guess(home).map_err(|none| match none {
         NoOffer::None | NoOffer::Spoiled => {
             session.gate.note_failure(session.origin, 1);
@@ -70,7 +71,7 @@ pub fn serve_pair(
     })?;
     // Each guess is on record: there are three to a code.
     session.report.is_rare = true;
-    let known = prove(line, &offer, Binding { client, server: own, exported }, &body);
+    let known = prove(connection, &offer, Binding { client, server: own, exported }, &body);
     session.report.outcome = Some(match &known {
         Ok(()) => "the code was right".into(),
         Err(_) => format!("no proof of the code, {} guesses left", offer.guesses_left),
@@ -97,22 +98,22 @@ pub fn serve_pair(
     let (peer, _) = recorded.map_err(|error| failed(&error))?;
     session.report.outcome = Some(format!("paired as {}, which may {}", peer.name, peer.scope()));
     let granted = serde_json::to_vec(&Granted::of(&peer)).unwrap_or_default();
-    line.sender().send(&Message::Ok { path: None }, &granted)
+    connection.sender().send(&Message::Ok { path: None }, &granted)
 }
 
 /// Exchanges messages and MACs; an error means that the other end does not know the code.
-fn prove(line: &mut Connection, offer: &Offer, binding: Binding, message: &[u8]) -> Result<()> {
+fn prove(connection: &mut Connection, offer: &Offer, binding: Binding, message: &[u8]) -> Result<()> {
     let (exchange, answer) = Exchange::begin(Role::Server, &offer.code, binding);
     let confirmation = exchange.finish(message).map_err(|error| refused(error.to_string()))?;
-    line.sender().queue(&Message::Pair { name: own_name().into() }, &answer)?;
+    connection.sender().queue(&Message::Pair { name: own_name().into() }, &answer)?;
     let guesses_left = Some(offer.guesses_left);
-    line.sender().send(&Message::Confirm { guesses_left }, &confirmation.mac())?;
-    line.set_deadline(Some(Instant::now() + CONFIRM_TIME_MAX));
-    let mac = match line.receiver().expect("confirm")? {
-        Message::Confirm { .. } => line.receiver().body(BODY_LEN_MAX)?,
+    connection.sender().send(&Message::Confirm { guesses_left }, &confirmation.mac())?;
+    connection.set_deadline(Some(Instant::now() + CONFIRM_TIME_MAX));
+    let mac = match connection.receiver().expect("confirm")? {
+        Message::Confirm { .. } => connection.receiver().body(BODY_LEN_MAX)?,
         other => return Err(unexpected(&other, "confirm")),
     };
-    line.set_deadline(None);
+    connection.set_deadline(None);
     if confirmation.accepts(&mac) {
         return Ok(());
     }
@@ -211,34 +212,40 @@ pub struct Introduced {
 /// Nothing is recorded here; whoever calls this does so when it returns.
 ///
 /// # Errors
-/// The code is wrong, somebody is in between, no pairing is open, or the line failed.
-pub fn call_pair(line: &mut Connection, code: &Code, client: Fingerprint, server: Fingerprint) -> Result<Introduced> {
-    let exported = line.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain line cannot be paired over"))?;
+/// The code is wrong, somebody is in between, no pairing is open, or the connection failed.
+pub fn call_pair(
+    connection: &mut Connection,
+    code: &Code,
+    client: Fingerprint,
+    server: Fingerprint,
+) -> Result<Introduced> {
+    let exported =
+        connection.export(EXPORTER_LABEL)?.ok_or_else(|| refused("a plain connection cannot be paired over"))?;
     let (exchange, message) = Exchange::begin(Role::Client, code, Binding { client, server, exported });
-    line.sender().send(&Message::Pair { name: own_name().into() }, &message)?;
-    let name = match line.answer_or_refusal("pair")? {
+    connection.sender().send(&Message::Pair { name: own_name().into() }, &message)?;
+    let name = match connection.answer_or_refusal("pair")? {
         Message::Pair { name } => name.into_owned(),
         other => return Err(unexpected(&other, "pair")),
     };
-    let answer = line.receiver().body(BODY_LEN_MAX)?;
+    let answer = connection.receiver().body(BODY_LEN_MAX)?;
     let confirmation = exchange.finish(&answer).map_err(|error| refused(error.to_string()))?;
-    let guesses_left = match line.answer_or_refusal("confirm")? {
+    let guesses_left = match connection.answer_or_refusal("confirm")? {
         Message::Confirm { guesses_left } => guesses_left,
         other => return Err(unexpected(&other, "confirm")),
     };
-    let mac = line.receiver().body(BODY_LEN_MAX)?;
+    let mac = connection.receiver().body(BODY_LEN_MAX)?;
     if !confirmation.accepts(&mac) {
         // Not sent back: whoever is there does not know the code, and learns no more about ours.
         let left = guesses_left.map(|guesses| format!("; {}", left(guesses))).unwrap_or_default();
         let why = "the code does not match the server's, or somebody is in between; nothing was recorded";
         return Err(refused(format!("{why}{left}")));
     }
-    line.sender().send(&Message::Confirm { guesses_left: None }, &confirmation.mac())?;
-    match line.answer_or_refusal("ok")? {
+    connection.sender().send(&Message::Confirm { guesses_left: None }, &confirmation.mac())?;
+    match connection.answer_or_refusal("ok")? {
         Message::Ok { .. } => {}
         other => return Err(unexpected(&other, "ok")),
     }
-    let granted = line.receiver().body(GRANTED_LEN_MAX)?;
+    let granted = connection.receiver().body(GRANTED_LEN_MAX)?;
     Ok(Introduced { name, granted: serde_json::from_slice(&granted).ok() })
 }
 
@@ -262,8 +269,8 @@ pub struct DialledServer<'s> {
     pub there: Option<Services>,
 }
 
-/// Records a server under the name that it was dialled by, or that was chosen here; it gets no rights here. Known already, it
-/// keeps its name, unless `wish` is another, and what it may do.
+/// Records a server under the name that it was dialled by, or that was chosen here; it gets no rights here. Known
+/// already, it keeps its name, unless `wish` is another, and what it may do.
 ///
 /// # Errors
 /// Another machine has the name, or the disk refused.

@@ -121,11 +121,11 @@ impl Formatter for Escaped {
 }
 
 /// Each character of a text, and whether it is active: C0, DEL and C1 controls except the tab; what ends a line or a
-/// paragraph (U+2028, U+2029); what annotates text (U+FFF9 to U+FFFB); and what is invisible, so that it reorders text (UAX
-/// 9, 2) or makes two texts look alike.
+/// paragraph (U+2028, U+2029); what annotates text (U+FFF9 to U+FFFB); and what is invisible, so that it reorders
+/// text (UAX 9, 2) or makes two texts look alike.
 ///
-/// Some invisible characters are left alone because text is written with them: joiners (words of Persian and Hindi, emoji),
-/// variation selectors (emoji, Han and Mongolian letters), and the tags of one flag.
+/// Some invisible characters are left alone because text is written with them: joiners (words of Persian and Hindi,
+/// emoji), variation selectors (emoji, Han and Mongolian letters), and the tags of one flag.
 fn characters(text: &str) -> impl Iterator<Item = (char, bool)> + '_ {
     // Tags that the flag before them may still have.
     let mut tags = 0;
@@ -156,8 +156,8 @@ const TAG_LAST: char = '\u{e007f}';
 /// Tags behind one flag: a region's code has six letters at most. More of them would be a hidden text.
 const FLAG_TAGS_MAX: u32 = 7;
 
-/// Whether a character takes no room and has no shape: Unicode's `Default_Ignorable_Code_Point` (UAX 44, 5.3). The one list
-/// for all that is printed, named or typed here; what is written with some of them, see `characters`.
+/// Whether a character takes no room and has no shape: Unicode's `Default_Ignorable_Code_Point` (UAX 44, 5.3). The
+/// one list for all that is printed, named or typed here; what is written with some of them, see `characters`.
 pub const fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'

@@ -1,4 +1,4 @@
-//! What the server remembers for one line: who, what it may do, where it stands.
+//! What the server remembers for one connection: who, what it may do, where it stands.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,11 +16,11 @@ use crate::slots::{CommandSlot, CommandSlots, SlotShare};
 use crate::trust::commands::Commands;
 use crate::trust::{Owner, Peer, Service, Services};
 
-/// One line's memory. It never touches the process: `cd` moves a session and nothing else.
+/// One connection's memory. It never touches the process: `cd` moves a session and nothing else.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// The line's number in the log.
-    pub line: u64,
+    /// The connection's number in the log.
+    pub connection: u64,
     /// Who is at the other end.
     pub peer: Peer,
     /// Its address, as the network says.
@@ -45,13 +45,13 @@ pub struct Session {
     pub slots: Arc<CommandSlots>,
     /// The memory that its requests may hold; shared with this peer's other connections, or with all guests'.
     pub memory: Arc<Pool>,
-    /// Whether the server has cut the line.
+    /// Whether the server has cut the connection.
     pub is_cut: Arc<AtomicBool>,
     /// Where its files are on their way in.
     pub parts: Arc<Parts>,
     /// Where what is done here is recorded, if it is.
     pub audit: Option<Arc<Audit>>,
-    /// What the log says about the present turn.
+    /// What the log says about the present exchange.
     pub report: RequestReport,
 }
 
@@ -77,13 +77,14 @@ impl Session {
         self.cwd.join(path)
     }
 
-    /// Whose is what outlives this line.
+    /// Whose is what outlives this connection.
     ///
     /// # Errors
-    /// Nothing on this line proves who that is.
+    /// Nothing on this connection proves who that is.
     pub fn owner(&self) -> Result<Owner, Refusal> {
         self.peer.owner().ok_or_else(|| {
-            let text = "what is kept belongs to somebody, and nothing on this line proves who you are: come encrypted";
+            let text =
+                "what is kept belongs to somebody, and nothing on this connection proves who you are: come encrypted";
             Refusal::new(ErrorCode::NotAllowed, text)
         })
     }
@@ -131,8 +132,8 @@ impl Session {
     /// Writes the log's line for one request. Text is logged as text and never as a finished line: the
     /// log puts it in quotes, cuts it and escapes what is odd in it, each format in its own way.
     pub fn log(&self, request: &RequestRecord<'_>) {
-        // What was done for a guest is on record, as long as the guests' share of the logs is not used up: the audit log
-        // would keep nothing of what peers did otherwise.
+        // What was done for a guest is on record, as long as the guests' share of the logs is not used up: the audit
+        // log would keep nothing of what peers did otherwise.
         if self.is_guest() && !self.budgeted(Whose::Guest(self.origin)) {
             return;
         }
@@ -170,7 +171,7 @@ impl Session {
 
     fn write(&self, request: &RequestRecord<'_>) {
         tracing::info!(
-            line = self.line,
+            connection = self.connection,
             peer = %self.peer,
             verb = request.verb,
             about = self.report.about.as_str(),
@@ -198,7 +199,7 @@ impl Session {
         let cwd = self.report.place.clone().unwrap_or_else(|| self.cwd.to_string());
         audit.record(&AuditRecord {
             event,
-            line: self.line,
+            connection: self.connection,
             kind,
             name,
             fingerprint,

@@ -40,8 +40,8 @@ pub enum SlotShare {
 /// The caps, and who counts against them.
 ///
 /// Nobody holds all slots: whoever has as many as are free gets no more, so one peer comes to half of them, a second
-/// one to a quarter, and there is one left for the next (a dynamic threshold, as switches use for their buffers). All guests together
-/// count as one peer. The own user's commands count, and are held against its own number alone.
+/// one to a quarter, and there is one left for the next (a dynamic threshold, as switches use for their buffers). All
+/// guests together count as one peer. The own user's commands count, and are held against its own number alone.
 #[derive(Debug)]
 pub struct CommandSlots {
     caps: CommandCaps,

@@ -248,7 +248,7 @@ impl Worker {
                         self.rooms.remove(&member.room);
                     }
                 }
-                // The line's thread waits for this word and is there to take it.
+                // The connection's thread waits for this word and is there to take it.
                 drop(leftover.send(member.map(Reader::into_leftover).unwrap_or_default()));
             }
         }
@@ -324,7 +324,7 @@ impl Reader {
         }
     }
 
-    /// An encrypted line may have taken more than its socket did.
+    /// An encrypted connection may have taken more than its socket did.
     fn write_unsent(&mut self) {
         match self.writer.try_flush() {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.give_up(),
@@ -332,7 +332,7 @@ impl Reader {
         }
     }
 
-    /// The line's own thread sees the same end and takes this member out.
+    /// The connection's own thread sees the same end and takes this member out.
     fn give_up(&mut self) {
         self.is_gone = true;
         self.waiting.clear();

@@ -24,37 +24,37 @@ use names::Name;
 /// Longest text said at once, in bytes; more is a file.
 pub const TEXT_LEN_MAX: u32 = 64 * 1024;
 
-/// Serves one stay in a room. During it only the fan-out writes to this line: everything that the
+/// Serves one stay in a room. During it only the fan-out writes to this connection: everything that the
 /// member is to hear, refusals included, goes through it and keeps its order.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_chat(line: &mut Connection, session: &mut Session, hub: &Hub, room: &str, nick: &str) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_chat(connection: &mut Connection, session: &mut Session, hub: &Hub, room: &str, nick: &str) -> Result<()> {
     let (room, nick) = (Name::parse(room)?, Name::parse(nick)?);
-    line.sender().flush()?;
-    let writer = line.sender().lock().stream().clone();
+    connection.sender().flush()?;
+    let writer = connection.sender().lock().stream().clone();
     let shown = nick.as_str().to_owned();
     let member = hub.enter(&room, nick, writer)?;
     session.report.about = format!("{shown} in {}", member.room());
-    let heard = listen(line, &member);
+    let heard = listen(connection, &member);
     let said = member.said();
     // What the fan-out had begun to send must be finished before anybody else writes.
     let leftover = member.leave();
-    let is_unsent = !leftover.is_empty() || line.sender().lock().stream().has_unsent();
+    let is_unsent = !leftover.is_empty() || connection.sender().lock().stream().has_unsent();
     if heard.is_err() && is_unsent {
-        // The line stands in the middle of a frame: nothing that is said now would be understood.
-        line.control().stop();
+        // The connection stands in the middle of a frame: nothing that is said now would be understood.
+        connection.control().stop();
     }
     heard?;
-    line.sender().send_raw(&leftover)?;
-    line.sender().send(&Message::End { total: None }, &[])?;
+    connection.sender().send_raw(&leftover)?;
+    connection.sender().send(&Message::End { total: None }, &[])?;
     session.report.outcome = Some(format!("said {said}"));
     Ok(())
 }
 
 /// Hears the member out until `end`.
-fn listen(line: &mut Connection, member: &Member) -> Result<()> {
-    let receiver = line.receiver();
+fn listen(connection: &mut Connection, member: &Member) -> Result<()> {
+    let receiver = connection.receiver();
     loop {
         let refused = match receiver.expect("end") {
             Ok(Message::End { .. }) => return Ok(()),
@@ -109,8 +109,8 @@ pub enum ChatEvent {
     Refused(Refusal),
 }
 
-/// A stay in a room that has begun. What comes from it is heard at the listener and said at the speaker, which may be on
-/// different threads.
+/// A stay in a room that has begun. What comes from it is heard at the listener and said at the speaker, which may be
+/// on different threads.
 #[derive(Debug)]
 pub struct Stay<'l> {
     /// The room, as the server calls it: the one that was meant may have been there under a name that looks the same.
@@ -126,21 +126,21 @@ pub struct Stay<'l> {
 /// Enters a room.
 ///
 /// # Errors
-/// The nick is taken or no name, chat is not allowed here, or the line failed.
-pub fn call_chat<'l>(line: &'l mut Connection, room: &str, nick: &str) -> Result<Stay<'l>> {
-    line.sender().send(&Message::Chat { room: room.into(), nick: nick.into() }, &[])?;
-    let (room, nick) = match line.answer_or_refusal("joined") {
+/// The nick is taken or no name, chat is not allowed here, or the connection failed.
+pub fn call_chat<'l>(connection: &'l mut Connection, room: &str, nick: &str) -> Result<Stay<'l>> {
+    connection.sender().send(&Message::Chat { room: room.into(), nick: nick.into() }, &[])?;
+    let (room, nick) = match connection.answer_or_refusal("joined") {
         Ok(Message::Joined { room, nick }) => (room.into_owned(), nick.into_owned()),
         Ok(other) => return Err(unexpected(&other, "joined")),
         Err(Error::Refused(refusal)) => {
-            // The turn is closed on this side too, so that the line can be used again.
-            line.sender().send(&Message::End { total: None }, &[])?;
+            // The exchange is closed on this side too, so that the connection can be used again.
+            connection.sender().send(&Message::End { total: None }, &[])?;
             return Err(refusal.into());
         }
         Err(error) => return Err(error),
     };
-    let speaker = Speaker { sender: line.sender().clone() };
-    Ok(Stay { room, nick, listener: ChatEvents { receiver: line.receiver() }, speaker })
+    let speaker = Speaker { sender: connection.sender().clone() };
+    Ok(Stay { room, nick, listener: ChatEvents { receiver: connection.receiver() }, speaker })
 }
 
 /// The listening side of a stay in a room.
@@ -153,7 +153,7 @@ impl ChatEvents<'_> {
     /// Waits for the next event; `None` when the stay is over, which [`Speaker::leave`] asks for.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn hear(&mut self) -> Result<Option<ChatEvent>> {
         loop {
             let event = match self.receiver.recv() {
@@ -194,7 +194,7 @@ impl Speaker {
     /// Says something to everybody else in the room.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn say(&self, text: &str) -> Result<()> {
         self.sender.send(&Message::Say { nick: None }, text.as_bytes())
     }
@@ -202,7 +202,7 @@ impl Speaker {
     /// Asks for another nick; the answer is an event.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn rename(&self, nick: &str) -> Result<()> {
         self.sender.send(&Message::Nick { nick: nick.into() }, &[])
     }
@@ -210,7 +210,7 @@ impl Speaker {
     /// Asks who is here; the answer is an event.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn ask_names(&self) -> Result<()> {
         self.sender.send(&Message::Names, &[])
     }
@@ -218,7 +218,7 @@ impl Speaker {
     /// Ends the stay; the listener hears the rest, then `None`.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn leave(&self) -> Result<()> {
         self.sender.send(&Message::End { total: None }, &[])
     }

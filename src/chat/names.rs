@@ -145,12 +145,13 @@ pub fn is_like_a_colon(character: char) -> bool {
     look(&character.to_string()) == ":"
 }
 
-/// Whether a character has a shape of its own, unlike joiners, fillers and variation selectors. What is blank is a space in
-/// its skeleton.
+/// Whether a character has a shape of its own, unlike joiners, fillers and variation selectors. What is blank is a
+/// space in its skeleton.
 fn is_seen(character: char) -> bool {
     let text = character.to_string();
     let is_mark = is_combining_mark(character);
-    // What Rust would escape is a control, a format character, or not assigned; quotes and marks are escaped for other reasons.
+    // What Rust would escape is a control, a format character, or not assigned; quotes and marks are escaped for
+    // other reasons.
     let is_escaped = text.escape_debug().count() > 1 && !matches!(character, '"' | '\'' | '\\') && !is_mark;
     let has_shape = skeleton(&text).any(|c| !c.is_whitespace());
     // Blank although they are letters or symbols: a null notehead, hieroglyphs' blanks, Khitan's filler, a placeholder.

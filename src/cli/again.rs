@@ -1,4 +1,5 @@
-//! A connection at a prompt: the server ends it when nobody types for long, and with the next command it is opened again.
+//! A connection at a prompt: the server ends it when nobody types for long, and with the next command it is opened
+//! again.
 
 use super::{printable, say};
 use crate::connection::Connection;
@@ -8,14 +9,14 @@ use crate::error::Error;
 /// Opens a connection as the first one was.
 pub type Opener = Box<dyn Fn() -> anyhow::Result<Connection>>;
 
-/// If the server has ended `line` since its last answer, opens another with `open` and goes to where the session stood: true,
-/// with `cwd` changed if that is not there any more. Between two requests a server says nothing but why it ends, so
-/// nothing that was asked for is asked for twice.
+/// If the server has ended `line` since its last answer, opens another with `open` and goes to where the session
+/// stood: true, with `cwd` changed if that is not there any more. Between two requests a server says nothing but why
+/// it ends, so nothing that was asked for is asked for twice.
 ///
 /// # Errors
 /// No connection came about.
-pub fn come_back(program: &str, line: &mut Connection, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
-    if !line.has_incoming().unwrap_or(true) {
+pub fn come_back(program: &str, connection: &mut Connection, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
+    if !connection.has_incoming().unwrap_or(true) {
         return Ok(false);
     }
     tracing::debug!("the server has ended the connection; opening another");
@@ -32,6 +33,6 @@ pub fn come_back(program: &str, line: &mut Connection, cwd: &mut Vec<u8>, open: 
             Err(error) => return Err(error.into()),
         }
     }
-    *line = again;
+    *connection = again;
     Ok(true)
 }

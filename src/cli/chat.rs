@@ -46,15 +46,15 @@ impl Chat {
         Ok(Self { prompt: Prompt::new(())?, room: room.into(), nick: nick.into(), json })
     }
 
-    /// Enters, and stays until `/quit`, the end of input, Ctrl-C, or the end of the line.
+    /// Enters, and stays until `/quit`, the end of input, Ctrl-C, or the end of the connection.
     ///
     /// # Errors
-    /// The nick is taken, chat is not allowed here, or the line was lost.
-    pub fn run(mut self, line: &mut Connection) -> crate::error::Result<Exit> {
-        let control = line.control().clone();
-        // Before entering: a terminal that cannot do this must not leave the line in the room.
+    /// The nick is taken, chat is not allowed here, or the connection was lost.
+    pub fn run(mut self, connection: &mut Connection) -> crate::error::Result<Exit> {
+        let control = connection.control().clone();
+        // Before entering: a terminal that cannot do this must not leave the connection in the room.
         let mut above = self.prompt.printer()?;
-        let Stay { room, nick, mut listener, speaker } = call_chat(line, &self.room, &self.nick)?;
+        let Stay { room, nick, mut listener, speaker } = call_chat(connection, &self.room, &self.nick)?;
         self.room = room;
         let json = self.json;
         if self.prompt.is_interactive() {
@@ -68,7 +68,7 @@ impl Chat {
                 let heard = hear(&mut listener, &mut above, json);
                 if heard.is_err() && is_interactive {
                     // The person is typing, and would otherwise learn of it with the next line only.
-                    above("* the line is gone; Enter leaves\n".into());
+                    above("* the connection is gone; Enter leaves\n".into());
                 }
                 heard
             });

@@ -1,7 +1,7 @@
 //! Standard streams that were closed when the program started (`<&-`, `>&-`): using one is an error.
 //!
-//! Before `main` the standard library opens `/dev/null` in their place, so that no other file gets their numbers. What was to
-//! be read or written would be lost, and look like success. So they are looked at before that.
+//! Before `main` the standard library opens `/dev/null` in their place, so that no other file gets their numbers.
+//! What was to be read or written would be lost, and look like success. So they are looked at before that.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};

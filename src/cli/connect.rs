@@ -1,4 +1,4 @@
-//! From the HOST that a person wrote to a line: what is meant by it, whose key is expected there, and
+//! From the HOST that a person wrote to a connection: what is meant by it, whose key is expected there, and
 //! what to say when it is another.
 
 use std::io::{IsTerminal as _, Write as _};
@@ -243,27 +243,27 @@ fn connected(program: &str, address: &Address, reach: &ConnectArgs, talk: &Outpu
     Ok(stream)
 }
 
-/// Connects to HOST and opens a line, encrypted unless HOST says otherwise; its greeting leaves with
+/// Connects to HOST and opens a connection, encrypted unless HOST says otherwise; its greeting leaves with
 /// the first request.
 ///
 /// # Errors
 /// As [`stream`], or the server is not trusted ([`NotTrusted`]).
-pub fn line(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
-    line_to(program, host, reach, talk, Strangers::AskedAbout)
+pub fn connect(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
+    connect_to(program, host, reach, talk, Strangers::AskedAbout)
 }
 
-/// The same for one of many hosts: nobody is asked about a key that is not known. Behind a question there would be the others'
-/// output, and an answer that is typed thirty times is not thought about.
+/// The same for one of many hosts: nobody is asked about a key that is not known. Behind a question there would be
+/// the others' output, and an answer that is typed thirty times is not thought about.
 ///
 /// # Errors
-/// As [`line()`].
-pub fn line_of_many(
+/// As [`connect()`].
+pub fn connect_many(
     program: &str,
     host: &Address,
     reach: &ConnectArgs,
     talk: &OutputArgs,
 ) -> anyhow::Result<Connection> {
-    line_to(program, host, reach, talk, Strangers::Refused)
+    connect_to(program, host, reach, talk, Strangers::Refused)
 }
 
 /// What becomes of a server whose key is not known, where there is a terminal.
@@ -273,7 +273,7 @@ enum Strangers {
     Refused,
 }
 
-fn line_to(
+fn connect_to(
     program: &str,
     host: &Address,
     reach: &ConnectArgs,
@@ -308,7 +308,7 @@ fn line_to(
             }
             Err(offered) => offered,
         };
-        // The line is dropped by now: the server does not wait while a person compares.
+        // The connection is dropped by now: the server does not wait while a person compares.
         refuse_or_ask(program, &home, &Stranger { dialled: &dialled, host, offered }, strangers)?;
         expected.pin = Some((host.to_string(), offered));
     }
@@ -322,7 +322,7 @@ fn open_unix(program: &str, address: &Address, reach: &ConnectArgs, talk: &Outpu
 
 fn open(program: &str, stream: Stream) -> anyhow::Result<Connection> {
     let greeting = format!("{program}/{}", env!("CARGO_PKG_VERSION"));
-    Connection::open(stream, &greeting).context("the line could not be opened")
+    Connection::open(stream, &greeting).context("the connection could not be opened")
 }
 
 /// Shakes hands and checks the pin; the other key if it is not the one that is expected.
@@ -411,7 +411,7 @@ fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers:
     }
     let _question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
     let peers = Peers::load(home)?;
-    // What was answered for another line a moment ago counts.
+    // What was answered for another connection a moment ago counts.
     if peers.by_address(&address).is_some_and(|peer| peer.fingerprint == offered) {
         return Ok(());
     }
@@ -444,8 +444,9 @@ fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers:
     }
 }
 
-/// What to call a server that was dialled as HOST, if nobody says: as it was typed, with the port if that is not the usual one,
-/// since the bare name stands for the usual one. What the server calls itself does not count: it could be anything.
+/// What to call a server that was dialled as HOST, if nobody says: as it was typed, with the port if that is not the
+/// usual one, since the bare name stands for the usual one. What the server calls itself does not count: it could be
+/// anything.
 pub fn name_for(host: &Address, dialled: &Dialled) -> String {
     let Address::Tcp { host: typed, .. } = host else { return String::new() };
     let name = match typed.parse::<IpAddr>() {

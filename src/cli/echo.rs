@@ -1,4 +1,4 @@
-//! `tcp-client echo`: what a line is worth, in round trips and bytes a second.
+//! `tcp-client echo`: what a connection is worth, in round trips and bytes a second.
 
 use serde::Serialize;
 
@@ -10,11 +10,11 @@ use crate::session::millis;
 /// Makes `count` round trips of `size` bytes and prints what they took.
 ///
 /// # Errors
-/// The server refused, the line was lost, or what came back was not what was sent.
-pub fn run(line: &mut Connection, count: u32, size: u64, json: bool) -> crate::error::Result<()> {
+/// The server refused, the connection was lost, or what came back was not what was sent.
+pub fn run(connection: &mut Connection, count: u32, size: u64, json: bool) -> crate::error::Result<()> {
     // The greeting's round trip is not the echo's.
-    line.greeting()?;
-    let report = Report::of(&measure(line, count, size)?, count, size);
+    connection.greeting()?;
+    let report = Report::of(&measure(connection, count, size)?, count, size);
     if json { put_json(&report) } else { tell(&report.text()) }
 }
 

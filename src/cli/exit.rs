@@ -20,7 +20,7 @@ pub enum Exit {
     Usage,
     /// 3: could not connect.
     NotConnected,
-    /// 4: the line was lost.
+    /// 4: the connection was lost.
     LineLost,
     /// 5: the other side is not trusted.
     NotTrusted,
@@ -87,7 +87,7 @@ impl Exit {
             Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
                 u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
             }
-            // Whoever is asked does not know, as with a line that was lost.
+            // Whoever is asked does not know, as with a connection that was lost.
             Outcome::Lost { .. } => Self::LineLost.beside_a_command().code(),
             // As timeout(1) has it.
             Outcome::TimedOut => 124,
@@ -98,7 +98,7 @@ impl Exit {
         })
     }
 
-    /// The code for an error on a line.
+    /// The code for an error on a connection.
     pub const fn of_line(error: &Error) -> Self {
         match error {
             Error::ConnectionLost(_) | Error::PeerMisbehaved(_) => Self::LineLost,

@@ -146,12 +146,13 @@ fn fetch(
     teller: &mut Reporter,
 ) -> anyhow::Result<()> {
     let Some(Remote { address, .. }) = group.first() else { return Ok(()) };
-    let lines = connections::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
-    let lines = lines.map_err(|error| group.iter().fold(error, |error, source| source.not_had(error)))?;
+    let connections =
+        connections::open(PROGRAM, address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
+    let connections = connections.map_err(|error| group.iter().fold(error, |error, source| source.not_had(error)))?;
     let CopyArgs { recursive, follow, .. } = args.copy;
     let selected = args.copy.selection()?;
     let (out, parts) = (args.copy.out(), super::home::parts());
-    connections::side_by_side(lines, teller, names, &|line, share, last, watch| {
+    connections::side_by_side(connections, teller, names, &|connection, share, last, watch| {
         let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
         let place = Destination::of_own(&destination.path, shape, args.copy.keeping());
         let place = place.map_err(Error::ours(destination.path.to_string_lossy()))?;
@@ -161,7 +162,7 @@ fn fetch(
         let paths = group.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
         let DataOptions { bwlimit, compress } = out;
         let pull = Pull { paths, recursive, follow, selection: selected.selection.clone(), bwlimit, compress, share };
-        call_pull(line, &pull, target, watch)
+        call_pull(connection, &pull, target, watch)
     })?;
     teller.selected(&selected);
     Ok(())
@@ -174,16 +175,16 @@ fn fetch_to_stdout(args: &Args, source: &Remote, mut teller: Reporter) -> anyhow
     }
     args.copy.check_for_a_pipe()?;
     super::closed::check_output()?;
-    let got = connect::line(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut line| {
-        args.copy.limit_stalls(&line)?;
+    let got = connect::connect(PROGRAM, &source.address, &args.reach, &args.talk).and_then(|mut connection| {
+        args.copy.limit_stalls(&connection)?;
         let sink = args.copy.paced(Stdout(Digest::plain()));
         let arrive = |attributes: &Attributes| args.copy.check_size(attributes.size).map(|()| sink);
-        let got = call_get(&mut line, source.path.as_bytes(), arrive, &mut |_| Ok(()));
+        let got = call_get(&mut connection, source.path.as_bytes(), arrive, &mut |_| Ok(()));
         let bytes = got.map_err(|error| match error {
             Error::Ours { source, .. } => Error::ours(super::STDOUT)(source),
             other => other,
         })?;
-        line.close();
+        connection.close();
         Ok(bytes)
     });
     match got {
@@ -331,9 +332,9 @@ fn fetch_bare(
             teller.met_alone(&shown.0)?;
             continue;
         }
-        let mut line = open.take().filter(|(last, _)| **last == source.address).map(|(_, line)| line);
-        let fetched = fetch_one_bare(args, wire, source, &target, &mut line);
-        open = line.map(|line| (&source.address, line));
+        let mut connection = open.take().filter(|(last, _)| **last == source.address).map(|(_, connection)| connection);
+        let fetched = fetch_one_bare(args, wire, source, &target, &mut connection);
+        open = connection.map(|connection| (&source.address, connection));
         match fetched {
             Ok(Some(bytes)) => teller.done_alone(&shown.0, &shown.1, bytes)?,
             Ok(None) => return Ok(teller.interrupted("nothing half is left behind")?),
@@ -348,8 +349,8 @@ const HEADER_BEGIN: &[u8] = br#"{"type":"#;
 /// Bytes of a reply that show whether it is a frame.
 const FRAME_BEGIN_LEN: usize = LENGTH_LEN + HEADER_BEGIN.len();
 
-/// Fetches one file over `open`, if that is a line, or over a new one, and leaves in it what can be
-/// asked again (`None`: a signal came): their `size` server ends when its client leaves, so there all files share a line.
+/// Fetches one file over `open`, if that is a connection, or over a new one, and leaves in it what can be asked again
+/// (`None`: a signal came): their `size` server ends when its client leaves, so there all files share a connection.
 fn fetch_one_bare(
     args: &Args,
     wire: Wire,
@@ -360,17 +361,17 @@ fn fetch_one_bare(
     let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
     // Before anything is asked for: a target that cannot be written is no business of the server's.
     let mut part = part_for(target, &attributes)?;
-    let mut line = if let Some(line) = open.take() {
-        line
+    let mut connection = if let Some(connection) = open.take() {
+        connection
     } else {
         let stream = connect::stream(PROGRAM, &source.address, &args.reach, &args.talk)?;
         TutorialConnection::new(stream, wire, Waits { reply: Some(args.timeout), idle: args.timeout })
     };
-    line.say(source.path.as_bytes())?;
+    connection.say(source.path.as_bytes())?;
     let interruption = Interruption::watch()?;
-    interruption.add(&line.control());
+    interruption.add(&connection.control());
     let mut begin = Vec::new();
-    let ended = line.hear(&mut |piece| {
+    let ended = connection.hear(&mut |piece| {
         let missing = FRAME_BEGIN_LEN.saturating_sub(begin.len()).min(piece.len());
         begin.extend_from_slice(piece.get(..missing).unwrap_or_default());
         args.copy.check_size(part.size().saturating_add(piece.len() as u64))?;
@@ -381,9 +382,9 @@ fn fetch_one_bare(
     }
     let ended = ended?;
     if wire == Wire::Size && ended != ReplyEnd::Closed {
-        *open = Some(line);
+        *open = Some(connection);
     } else {
-        line.close();
+        connection.close();
     }
     let size = part.size();
     if first_bytes(&begin) == First::Frame && begin.ends_with(HEADER_BEGIN) {
@@ -392,7 +393,9 @@ fn fetch_one_bare(
     // Whatever is not surely an empty file leaves nothing behind.
     match ended {
         ReplyEnd::Missing => anyhow::bail!("no such file there: the server says so"),
-        ReplyEnd::Closed if wire == Wire::Size => anyhow::bail!("no such file there: the server has closed the line"),
+        ReplyEnd::Closed if wire == Wire::Size => {
+            anyhow::bail!("no such file there: the server has closed the connection")
+        }
         ReplyEnd::Closed => {
             anyhow::bail!("the server sent nothing: the file is missing there, or empty; this wire cannot say which")
         }

@@ -29,8 +29,8 @@ pub const PROGRAM: &str = "fput";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH\n       fput --list-parts HOST:DIR")]
 pub struct Args {
-    /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is its root;
-    /// several go to each
+    /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is
+    /// its root; several go to each
     #[arg(required = true, num_args = 1.., value_name = "FILE")]
     pub paths: Vec<OsString>,
     /// List what interrupted uploads of yours have left below HOST:DIR, and send nothing
@@ -183,18 +183,18 @@ fn send(
     teller: &mut Reporter,
 ) -> anyhow::Result<()> {
     let CopyArgs { recursive, follow, .. } = args.copy;
-    let lines =
+    let connections =
         connections::open(PROGRAM, &remote.address, (&args.reach, &args.talk), &args.copy, (interruption, teller));
-    let lines = lines.map_err(|error| remote.not_had(error))?;
+    let connections = connections.map_err(|error| remote.not_had(error))?;
     let selected = args.copy.selection()?;
-    connections::side_by_side(lines, teller, names, &|line, share, last, watch| {
+    connections::side_by_side(connections, teller, names, &|connection, share, last, watch| {
         let tops = files.iter().map(|file| Named::Own(file.into())).collect();
         let walk = Walk::new(tops, WalkOptions { recursive, follow }, selected.filter.clone());
         let sending = TreeUpload { walk, out: args.copy.out(), share, last };
         let helps = share.is_some_and(Shard::is_help);
         let (single, keeping) = (files.len() == 1, args.copy.keeping());
         let push = Push { single, recursive, helps, keeping, selection: selected.selection.clone() };
-        call_push(line, remote.path.as_bytes(), &push, sending, watch)
+        call_push(connection, remote.path.as_bytes(), &push, sending, watch)
     })?;
     teller.selected(&selected);
     Ok(())
@@ -214,16 +214,16 @@ fn pass_on(
     if sources.iter().any(|source| source.address != first.address) {
         return Err(usage("the sources are on several machines; send from each by itself"));
     }
-    if args.copy.lines > 1 {
-        return Err(usage("between two other machines there is one line to each; leave --lines out"));
+    if args.copy.connections > 1 {
+        return Err(usage("between two other machines there is one connection to each; leave --connections out"));
     }
     let mut names = Between::new(sources, remote);
     let interruption = Interruption::watch()?;
     let attempt = |teller: &mut Reporter| {
         let CopyArgs { recursive, follow, bwlimit, compress, .. } = args.copy;
-        let from = connect::line(PROGRAM, &first.address, &args.reach, &args.talk);
+        let from = connect::connect(PROGRAM, &first.address, &args.reach, &args.talk);
         let mut from = from.map_err(|error| sources.iter().fold(error, |error, source| source.not_had(error)))?;
-        let to = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk);
+        let to = connect::connect(PROGRAM, &remote.address, &args.reach, &args.talk);
         let mut to = to.map_err(|error| remote.not_had(error))?;
         args.copy.limit_stalls(&from)?;
         args.copy.limit_stalls(&to)?;
@@ -261,17 +261,17 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Repo
     }
     super::closed::check_input()?;
     let from = only.to_string_lossy();
-    let put = connect::line(PROGRAM, &remote.address, &args.reach, &args.talk).and_then(|mut line| {
+    let put = connect::connect(PROGRAM, &remote.address, &args.reach, &args.talk).and_then(|mut connection| {
         // Its own input may take its time: the server's silence counts while something is sent.
-        args.copy.limit_stalls(&line)?;
+        args.copy.limit_stalls(&connection)?;
         let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
         let (path, name) = (remote.path.as_bytes(), OsStr::new(""));
         let source = args.copy.paced(standard::input());
         let upload = Upload { source, shown: &from, attributes, path, name };
         let mut bytes = 0;
         let interruption = Interruption::watch()?;
-        interruption.add(line.control());
-        let put = call_put(&mut line, upload, &mut |sent| {
+        interruption.add(connection.control());
+        let put = call_put(&mut connection, upload, &mut |sent| {
             bytes = sent;
             Ok(())
         });
@@ -279,7 +279,7 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Repo
             return Ok(None);
         }
         let there = put?;
-        line.close();
+        connection.close();
         Ok(Some((there, bytes)))
     });
     match put {

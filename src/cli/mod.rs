@@ -54,8 +54,8 @@ pub fn run_beside_a_command(program: &str, body: impl FnOnce() -> anyhow::Result
     end(program, body()).beside_a_command().into()
 }
 
-/// Prints what clap says of a command line, and returns how that ends. An error holds words of the command line, which may
-/// be anything: each line of it is made safe.
+/// Prints what clap says of a command line, and returns how that ends. An error holds words of the command line,
+/// which may be anything: each line of it is made safe.
 pub fn refuse_usage(error: &clap::Error) -> Exit {
     use io::Write as _;
     let plain = error.render().to_string();

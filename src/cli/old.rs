@@ -74,7 +74,8 @@ const NOTHING_BETWEEN: &str = "between two other machines all goes through this 
 const NO_USER: &str = "commands run as the user that runs the server; who you are is this machine's key";
 const NO_FORWARDING: &str = "ports are not forwarded here";
 
-/// Parses a command line of `fget` or `fput`; what is wrong with it is printed, with a word on an option of scp or rsync.
+/// Parses a command line of `fget` or `fput`; what is wrong with it is printed, with a word on an option of scp or
+/// rsync.
 ///
 /// # Errors
 /// The exit code, of help and version too.

@@ -41,14 +41,14 @@ pub struct OfferArgs {
     /// What to call the new peer here [default: what it calls itself]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// What it may do here: echo, chat, read, write, exec, or all, none [default: echo,chat,read; a machine that is known
-    /// keeps what it has]
+    /// What it may do here: echo, chat, read, write, exec, or all, none [default: echo,chat,read; a machine that is
+    /// known keeps what it has]
     #[arg(long, value_name = "LIST")]
     allow: Option<Services>,
     #[command(flatten)]
     rule: Rule,
-    /// The directory below the server's root that it is shown; / is all of it [default: all of it; a machine that is known
-    /// keeps the one it has]
+    /// The directory below the server's root that it is shown; / is all of it [default: all of it; a machine that is
+    /// known keeps the one it has]
     #[arg(long, value_name = "DIR")]
     root: Option<String>,
     #[command(flatten)]
@@ -199,7 +199,7 @@ struct Paired<'p> {
 /// The code is wrong, somebody is in between, the key on record is another, or no connection came about.
 pub fn introduce(host: &Address, name: Option<&str>, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Exit> {
     if host.is_plain() || matches!(host, Address::Unix(_)) {
-        return Err(usage(format!("{host}: only an encrypted line over a network can be paired over")));
+        return Err(usage(format!("{host}: only an encrypted connection over a network can be paired over")));
     }
     let home = home::open()?;
     let own = Identity::of(&home)?;
@@ -222,15 +222,15 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &ConnectArgs, talk: 
     if key == own_key {
         return Err(usage(format!("{host}: this is your own identity there too: no pairing is needed")));
     }
-    let mut line = Connection::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
+    let mut connection = Connection::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
     // The server has said hello, and a changed key was noticed, before anybody fetches a code.
-    line.greeting()?;
+    connection.greeting()?;
     let code = ask_code()?;
-    let introduced = call_pair(&mut line, &code, own_key, key).map_err(|error| match error {
+    let introduced = call_pair(&mut connection, &code, own_key, key).map_err(|error| match error {
         Error::Refused(refusal) => NotTrusted::NotPaired { host: host.to_string(), why: refusal.message }.into(),
         other => anyhow::Error::from(other),
     })?;
-    line.close();
+    connection.close();
     let address = dialled.recorded_address();
     let there = introduced.granted.as_ref().and_then(|granted| granted.services.parse().ok());
     let server = DialledServer { key, address: &address, there };
@@ -318,8 +318,8 @@ fn check_chosen(home: &Home, name: &str, host: &Address, dialled: &Dialled) -> R
     }
 }
 
-/// What the machine is to be called here; `None`: as it is. What it calls itself is told, and is no more than that: whoever
-/// is there could call itself like a machine that means something here.
+/// What the machine is to be called here; `None`: as it is. What it calls itself is told, and is no more than that:
+/// whoever is there could call itself like a machine that means something here.
 fn ask_name(name: &str, said: &str) -> anyhow::Result<Option<String>> {
     let said: String = said.chars().take(NAME_LEN_MAX).collect();
     write!(

@@ -45,7 +45,7 @@ pub enum PeersCommand {
         /// The directory; / is all of it
         dir: String,
     },
-    /// Forget a peer and end its lines, now
+    /// Forget a peer and end its connections, now
     Revoke {
         /// Its name
         name: String,

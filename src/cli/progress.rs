@@ -167,7 +167,7 @@ impl Progress {
         self.files_done += 1;
     }
 
-    /// All is listed once more, after the line was lost.
+    /// All is listed once more, after the connection was lost.
     pub fn begin_again(&mut self) {
         (self.files, self.files_done, self.bytes, self.bytes_done, self.bytes_saved) = (0, 0, 0, 0, 0);
         (self.present, self.started) = ((0, 0), Instant::now());

@@ -1,4 +1,5 @@
-//! `host:path`, `tls://host:port/path`, `tcp://host:port/path`, `unix:/socket:path`: a file over there, as people write it.
+//! `host:path`, `tls://host:port/path`, `tcp://host:port/path`, `unix:/socket:path`: a file over there, as people
+//! write it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -90,7 +91,8 @@ impl Remote {
         shown(&self.address, &self.path.to_string_lossy())
     }
 
-    /// Why its host could not be had; where a file of this machine is called like the whole, that is probably what was meant.
+    /// Why its host could not be had; where a file of this machine is called like the whole, that is probably what
+    /// was meant.
     pub fn not_had(&self, error: anyhow::Error) -> anyhow::Error {
         let shown = self.shown();
         if !is_bare(shown.as_bytes()) || !Path::new(&shown).is_symlink() && !Path::new(&shown).exists() {

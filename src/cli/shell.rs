@@ -49,10 +49,10 @@ const TABLE: &[Row] = &[
 
 /// A session at the prompt.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
-#[expect(missing_debug_implementations, reason = "what opens a line has nothing to show")]
+#[expect(missing_debug_implementations, reason = "what opens a connection has nothing to show")]
 pub struct Shell {
-    line: Rc<RefCell<Connection>>,
-    /// Opens another line when the server has ended this one.
+    connection: Rc<RefCell<Connection>>,
+    /// Opens another connection when the server has ended this one.
     open: Opener,
     host: String,
     quiet: bool,
@@ -65,18 +65,19 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// A session over a line that `open` opens, and opens again when the server has ended it because nobody typed for long.
+    /// A session over a connection that `open` opens, and opens again when the server has ended it because nobody
+    /// typed for long.
     ///
     /// # Errors
-    /// The server refused the line, or it was lost.
+    /// The server refused the connection, or it was lost.
     pub fn new(open: Opener, host: &Address, talk: &OutputArgs) -> anyhow::Result<Self> {
-        let mut line = open()?;
-        let greeting = line.greeting()?;
+        let mut connection = open()?;
+        let greeting = connection.greeting()?;
         if talk.verbose {
             say(PROGRAM, &format!("{} offers {}", printable(&greeting.program), printable(&greeting.verbs.join(" "))));
         }
         Ok(Self {
-            line: Rc::new(RefCell::new(line)),
+            connection: Rc::new(RefCell::new(connection)),
             open,
             host: host.to_string(),
             quiet: talk.quiet,
@@ -91,9 +92,9 @@ impl Shell {
     /// Reads lines and does what they say; returns the first failure's exit code to a script.
     ///
     /// # Errors
-    /// The line was lost, or the terminal was.
+    /// The connection was lost, or the terminal was.
     pub fn run(mut self) -> anyhow::Result<Exit> {
-        let mut prompt = Prompt::new(Completion { line: Rc::clone(&self.line) })?;
+        let mut prompt = Prompt::new(Completion { connection: Rc::clone(&self.connection) })?;
         self.is_interactive = prompt.is_interactive();
         let mut first_failure = Exit::Done;
         while !self.is_over {
@@ -116,8 +117,8 @@ impl Shell {
             }
         }
         drop(prompt);
-        if let Some(line) = Rc::into_inner(self.line) {
-            line.into_inner().close();
+        if let Some(connection) = Rc::into_inner(self.connection) {
+            connection.into_inner().close();
         }
         // A person has seen each failure as it happened.
         Ok(if self.is_interactive { Exit::Done } else { first_failure })
@@ -145,11 +146,12 @@ impl Shell {
         act(self, &words)
     }
 
-    /// The connection for a request, opened again if the server has ended it: only a word that sends one takes it from here.
+    /// The connection for a request, opened again if the server has ended it: only a word that sends one takes it
+    /// from here.
     fn connection(&mut self) -> anyhow::Result<RefMut<'_, Connection>> {
-        let mut line = self.line.borrow_mut();
-        come_back(PROGRAM, &mut line, &mut self.cwd, &self.open)?;
-        Ok(line)
+        let mut connection = self.connection.borrow_mut();
+        come_back(PROGRAM, &mut connection, &mut self.cwd, &self.open)?;
+        Ok(connection)
     }
 
     fn echo(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
@@ -232,10 +234,10 @@ impl Shell {
         };
         let progress = RefCell::new(Progress::new(When::Auto, self.quiet));
         let mut last = 0;
-        let mut line = self.connection()?;
-        let interruption = Interruption::ask_first(line.control().clone())?;
+        let mut connection = self.connection()?;
+        let interruption = Interruption::ask_first(connection.control().clone())?;
         let bytes = call_get(
-            &mut line,
+            &mut connection,
             remote.as_bytes(),
             |attributes| {
                 begin(&mut progress.borrow_mut(), remote, attributes.size);
@@ -246,7 +248,7 @@ impl Shell {
                 interruption.check()
             },
         );
-        drop(line);
+        drop(connection);
         progress.into_inner().clear();
         self.tell(&format!("{remote} -> {}: {} bytes, verified", target.display(), bytes?));
         Ok(Exit::Done)
@@ -265,13 +267,13 @@ impl Shell {
         begin(&mut progress, &shown, attributes.size);
         let mut last = 0;
         let upload = Upload { source, shown: &shown, attributes, path: remote.as_bytes(), name };
-        let mut line = self.connection()?;
-        let interruption = Interruption::ask_first(line.control().clone())?;
-        let there = call_put(&mut line, upload, &mut |bytes| {
+        let mut connection = self.connection()?;
+        let interruption = Interruption::ask_first(connection.control().clone())?;
+        let there = call_put(&mut connection, upload, &mut |bytes| {
             progress.moved(bytes - std::mem::replace(&mut last, bytes));
             interruption.check()
         });
-        drop(line);
+        drop(connection);
         progress.clear();
         self.tell(&format!("{shown} -> {}: stored and verified", String::from_utf8_lossy(&there?)));
         Ok(Exit::Done)
@@ -287,13 +289,14 @@ impl Shell {
             return Err(usage("usage: run COMMAND"));
         }
         let work = Work::Shell(command.into());
-        let mut line = self.connection()?;
-        let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), KILL_AFTER, &to_command)?;
-        let ended = call_exec(&mut line, &Call::of(&work), &mut |stream, bytes| {
+        let mut connection = self.connection()?;
+        let forwarding =
+            Forwarding::start(connection.sender().clone(), connection.control().clone(), KILL_AFTER, &to_command)?;
+        let ended = call_exec(&mut connection, &Call::of(&work), &mut |stream, bytes| {
             if stream == Channel::Main { put_out(bytes) } else { put_error(bytes) }
         });
         drop(forwarding);
-        drop(line);
+        drop(connection);
         let outcome = ended?.outcome;
         match &outcome {
             Outcome::Exited(0) => {}
@@ -304,7 +307,7 @@ impl Shell {
     }
 
     fn help(&mut self, _: &[&str]) -> anyhow::Result<Exit> {
-        let verbs = self.line.borrow_mut().greeting()?.verbs.clone();
+        let verbs = self.connection.borrow_mut().greeting()?.verbs.clone();
         let mut text = String::new();
         for Row(word, words, what, _) in TABLE {
             let verb = if *word == "run" { "exec" } else { word };
@@ -334,7 +337,7 @@ impl Shell {
     }
 }
 
-/// After these nothing more can be done on this line.
+/// After these nothing more can be done on this connection.
 fn is_fatal(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
         Some(Error::ConnectionLost(_) | Error::PeerMisbehaved(_)) => true,
@@ -370,7 +373,7 @@ fn begin(progress: &mut Progress, name: &str, size: u64) {
 /// Completes commands, and paths over there by asking for a listing.
 #[derive(Helper, Hinter, Highlighter, Validator)]
 struct Completion {
-    line: Rc<RefCell<Connection>>,
+    connection: Rc<RefCell<Connection>>,
 }
 
 impl Completer for Completion {
@@ -388,8 +391,8 @@ impl Completer for Completion {
         let plain = |part: Option<&str>| shlex::split(part.unwrap_or_default()).unwrap_or_default().concat();
         let (directory, name) = (plain(typed.get(from..start)), plain(typed.get(start..)));
         // A person waits for this: a server that does not list completes nothing.
-        let Ok(mut line) = self.line.try_borrow_mut() else { return Ok((position, Vec::new())) };
-        let entries = call_ls(&mut line, directory.as_bytes()).unwrap_or_default();
+        let Ok(mut connection) = self.connection.try_borrow_mut() else { return Ok((position, Vec::new())) };
+        let entries = call_ls(&mut connection, directory.as_bytes()).unwrap_or_default();
         let candidates = entries.into_iter().filter_map(|entry| {
             // A name that a terminal would act on is not put on the line that is being typed.
             let found = entry.name.filter(|found| found.starts_with(&name) && printable(found) == *found)?;

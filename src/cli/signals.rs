@@ -26,8 +26,8 @@ fn claim() -> MutexGuard<'static, Option<Act>> {
     CLAIM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The signals that this process was started with ignored, but for PIPE, which every Rust program ignores. Asked for the first time
-/// before any handler is installed.
+/// The signals that this process was started with ignored, but for PIPE, which every Rust program ignores. Asked for
+/// the first time before any handler is installed.
 pub fn ignored() -> &'static [i32] {
     static IGNORED: OnceLock<Vec<i32>> = OnceLock::new();
     IGNORED.get_or_init(|| {
@@ -47,9 +47,9 @@ fn ignored_in(mask: &str) -> Vec<i32> {
     (1..=64).filter(|number| mask >> (number - 1) & 1 == 1).filter(is_wanted).collect()
 }
 
-/// Takes back what this process was started with blocked or ignored, before it starts another thread. Both stay so in every
-/// program that is started, and with CHLD ignored no end of a command can be waited for. One that is handled, if only by nothing, is reset when a program
-/// is executed (`signal(7)`); so is every other one that we handle.
+/// Takes back what this process was started with blocked or ignored, before it starts another thread. Both stay so in
+/// every program that is started, and with CHLD ignored no end of a command can be waited for. One that is handled,
+/// if only by nothing, is reset when a program is executed (`signal(7)`); so is every other one that we handle.
 pub fn take_back_ignored() {
     // What was blocked would be in each command too, and a server with TERM blocked could not be stopped.
     if let Err(error) = nix::sys::signal::SigSet::empty().thread_set_mask() {
@@ -96,8 +96,9 @@ impl Drop for Claim {
     }
 }
 
-/// Passes Ctrl-C and its like to the remote command while it lives. A command may not care, and a server may be silent: a
-/// second Ctrl-C ends the connection, and with it the command; so does a second TERM or HUP, or the first one after a while.
+/// Passes Ctrl-C and its like to the remote command while it lives. A command may not care, and a server may be
+/// silent: a second Ctrl-C ends the connection, and with it the command; so does a second TERM or HUP, or the first
+/// one after a while.
 #[derive(Debug)]
 pub struct Forwarding {
     _claim: Claim,
@@ -124,8 +125,8 @@ struct CallState {
     ended_by: Option<i32>,
 }
 
-/// How long the connection is kept for a signal that is on its way when the next one ends it: the server would take the end
-/// without it for a lost connection, and let live what the command has left behind.
+/// How long the connection is kept for a signal that is on its way when the next one ends it: the server would take
+/// the end without it for a lost connection, and let live what the command has left behind.
 const SENDING_TIME_MAX: Duration = Duration::from_millis(250);
 
 impl ForwardedCall {
@@ -155,7 +156,8 @@ impl ForwardedCall {
 }
 
 impl Forwarding {
-    /// Begins to send `message` for each signal, if it makes one of it. A call that has been told to end has `kill_after` to do so.
+    /// Begins to send `message` for each signal, if it makes one of it. A call that has been told to end has
+    /// `kill_after` to do so.
     ///
     /// # Errors
     /// The handlers could not be installed.
@@ -242,8 +244,8 @@ fn forward(
     }
 }
 
-/// Stops this program, as Ctrl-Z would; returns when it goes on. The signal is the calling thread's own, which stops before
-/// this returns: one sent to the process is taken by another thread, while this one has long gone on.
+/// Stops this program, as Ctrl-Z would; returns when it goes on. The signal is the calling thread's own, which stops
+/// before this returns: one sent to the process is taken by another thread, while this one has long gone on.
 ///
 /// # Errors
 /// The system refused.
@@ -267,26 +269,26 @@ pub fn to_leave(signal: i32) -> Option<Message<'static>> {
     (signal != SIGWINCH && signal != SIGUSR1).then_some(Message::End { total: None })
 }
 
-/// Ends a run on Ctrl-C and its like by ending its lines: what has come is then kept for the next attempt, as
-/// after any lost line. The signal USR1 only asks how far it is.
+/// Ends a run on Ctrl-C and its like by ending its connections: what has come is then kept for the next attempt, as
+/// after any lost connection. The signal USR1 only asks how far it is.
 #[derive(Debug)]
 pub struct Interruption {
     _claim: Claim,
     is_interrupted: Arc<AtomicBool>,
     /// Weak: a run that connects again and again has lost most of them, and a socket is closed by its last owner.
-    lines: Arc<Mutex<Vec<WeakControl>>>,
+    connections: Arc<Mutex<Vec<WeakControl>>>,
 }
 
 impl Interruption {
-    /// Begins to watch for signals, of which the first ends all lines that were [`add`](Self::add)ed and the second the
-    /// program, should it be stuck elsewhere.
+    /// Begins to watch for signals, of which the first ends all connections that were [`add`](Self::add)ed and the
+    /// second the program, should it be stuck elsewhere.
     ///
     /// # Errors
     /// The handlers could not be installed.
     pub fn watch() -> std::io::Result<Self> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
-        let lines: Arc<Mutex<Vec<WeakControl>>> = Arc::default();
-        let (interrupted, to_end) = (Arc::clone(&is_interrupted), Arc::clone(&lines));
+        let connections: Arc<Mutex<Vec<WeakControl>>> = Arc::default();
+        let (interrupted, to_end) = (Arc::clone(&is_interrupted), Arc::clone(&connections));
         let claim = Claim::take(Box::new(move |signal| {
             match signal {
                 SIGUSR1 => return super::progress::ask(),
@@ -298,28 +300,28 @@ impl Interruption {
             {
                 tracing::error!(%error, signal, "a signal could not do what it does");
             }
-            let lines = to_end.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.iter().filter_map(WeakControl::upgrade).for_each(|line| line.stop());
+            let connections = to_end.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.iter().filter_map(WeakControl::upgrade).for_each(|connection| connection.stop());
         }))?;
-        Ok(Self { _claim: claim, is_interrupted, lines })
+        Ok(Self { _claim: claim, is_interrupted, connections })
     }
 
-    /// This line is ended too.
-    pub fn add(&self, line: &Control) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.retain(|line| line.upgrade().is_some());
-        lines.push(line.weak());
-        drop(lines);
+    /// This connection is ended too.
+    pub fn add(&self, connection: &Control) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| connection.upgrade().is_some());
+        connections.push(connection.weak());
+        drop(connections);
         if self.has_come() {
-            line.stop();
+            connection.stop();
         }
     }
 
-    /// Ends all lines as a signal would: what they carry is for nobody any more.
+    /// Ends all connections as a signal would: what they carry is for nobody any more.
     pub fn end(&self) {
         self.is_interrupted.store(true, Ordering::Release);
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().filter_map(WeakControl::upgrade).for_each(|line| line.stop());
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().filter_map(WeakControl::upgrade).for_each(|connection| connection.stop());
     }
 
     /// Whether a signal has come, or the run was [`end`](Self::end)ed.
@@ -328,7 +330,7 @@ impl Interruption {
     }
 
     /// Begins to watch for signals, of which the first is only noted, for [`check`](Self::check), and
-    /// the second ends the line: for a line that is to be used again.
+    /// the second ends the connection: for a connection that is to be used again.
     ///
     /// # Errors
     /// The handlers could not be installed.
@@ -345,7 +347,7 @@ impl Interruption {
                 control.stop();
             }
         }))?;
-        Ok(Self { _claim: claim, is_interrupted, lines: Arc::default() })
+        Ok(Self { _claim: claim, is_interrupted, connections: Arc::default() })
     }
 
     /// An error once a signal has come.

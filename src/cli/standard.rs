@@ -1,5 +1,6 @@
-//! Standard input, output and error as our programs use them: whole, also where whoever started the program has handed them down
-//! non-blocking. Then a read or a write that finds no room waits, where the standard library would fail or lose bytes.
+//! Standard input, output and error as our programs use them: whole, also where whoever started the program has
+//! handed them down non-blocking. Then a read or a write that finds no room waits, where the standard library would
+//! fail or lose bytes.
 
 use std::io::{self, BufRead as _, Read, StderrLock, StdinLock, StdoutLock, Write};
 use std::os::fd::AsFd;
@@ -39,8 +40,8 @@ pub enum Descriptor {
     Other,
 }
 
-/// The descriptor that `path` stands for (`/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`); `None`: it is a path like others.
-/// A file that is renamed to such a path would replace the file that is open there.
+/// The descriptor that `path` stands for (`/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`); `None`: it is a path like
+/// others. A file that is renamed to such a path would replace the file that is open there.
 pub fn descriptor(path: &Path) -> Option<Descriptor> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {

@@ -38,7 +38,8 @@ impl Args {
         if words.len() != 2 || words.last().is_none_or(|word| word != "--known-hosts") {
             return Self::try_parse_from(words);
         }
-        // Completion needs an answer whatever is in the variables: for clap they are options too, which exclude this one.
+        // Completion needs an answer whatever is in the variables: for clap they are options too, which exclude this
+        // one.
         let command = Self::command().mut_args(|arg| arg.env(Resettable::Reset));
         Self::from_arg_matches(&command.try_get_matches_from(words)?)
     }
@@ -87,7 +88,7 @@ pub struct TutorialArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure a line: round trips of SIZE bytes, every byte checked
+    /// Measure a connection: round trips of SIZE bytes, every byte checked
     Echo {
         /// HOST, HOST:PORT, [::1]:7000 or unix:/path
         host: Address,
@@ -136,7 +137,7 @@ Examples:
   tcp-client localhost                    a prompt; type help there
   tcp-client pair build                   get to know a machine, once; asks for its code
   tcp-client chat localhost --nick ann    straight into a room
-  tcp-client echo localhost --size 1MiB   what the line is worth
+  tcp-client echo localhost --size 1MiB   what the connection is worth
   printf 'cd src\\nls -l\\n' | tcp-client localhost
                                           a script; exit code of the first failure
   tcp-client --wire raw localhost:9001    a tutorial's server (a host called echo or chat: echo:5263)
@@ -146,7 +147,7 @@ platform keeps configuration].";
 /// Does what `args` say.
 ///
 /// # Errors
-/// Wrong usage, no connection, line lost; at the prompt a refusal is told and the next line is read.
+/// Wrong usage, no connection, connection lost; at the prompt a refusal is told and the next line is read.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
         Some(Command::Pair { host, name, reach, talk }) => pair::introduce(host, name.as_deref(), reach, talk),
@@ -154,16 +155,16 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             if *count == 0 {
                 return Err(usage("--count 0 measures nothing"));
             }
-            let mut line = connect::line(PROGRAM, host, reach, talk)?;
-            echo::run(&mut line, *count, *size, talk.json)?;
-            line.close();
+            let mut connection = connect::connect(PROGRAM, host, reach, talk)?;
+            echo::run(&mut connection, *count, *size, talk.json)?;
+            connection.close();
             Ok(Exit::Done)
         }
         Some(Command::Chat { host, room, nick, reach, talk }) => {
-            let mut line = connect::line(PROGRAM, host, reach, talk)?;
+            let mut connection = connect::connect(PROGRAM, host, reach, talk)?;
             let nick = nick.clone().unwrap_or_else(chat::default_nick);
-            let exit = Chat::new(room, &nick, talk.json)?.run(&mut line)?;
-            line.close();
+            let exit = Chat::new(room, &nick, talk.json)?.run(&mut connection)?;
+            connection.close();
             Ok(exit)
         }
         None => {
@@ -180,7 +181,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
                 return tutorial::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);
             }
             let (to, reach, said) = (host.clone(), reach.clone(), talk.clone());
-            let open = Box::new(move || connect::line(PROGRAM, &to, &reach, &said));
+            let open = Box::new(move || connect::connect(PROGRAM, &to, &reach, &said));
             Shell::new(open, host, talk)?.run()
         }
     }

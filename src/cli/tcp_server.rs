@@ -104,7 +104,7 @@ struct ServeArgs {
     /// Connections from one address at the same time
     #[arg(long, env = "LANDLINE_MAX_PER_ADDRESS", default_value_t = 1024, value_name = "N")]
     pub max_per_address: usize,
-    /// How long a line may be silent between two requests; 0: without limit
+    /// How long a connection may be silent between two requests; 0: without limit
     #[arg(long, env = "LANDLINE_IDLE_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub idle_timeout: Duration,
     /// How long a client may take nothing of what is sent to it; 0: without limit
@@ -149,13 +149,13 @@ struct ExecArgs {
     /// [default: no limit]
     #[arg(long = "exec-output-rate", env = "LANDLINE_EXEC_OUTPUT_RATE", value_name = "SIZE", value_parser = rate)]
     output_rate: Option<u64>,
-    /// Processes and threads that a command may make: RLIMIT_NPROC, which counts all of this user's, this server's too, and
-    /// from which root is exempt; and pids.max, which counts the command's own, where it has a cgroup with that
-    /// [default: no limit]
+    /// Processes and threads that a command may make: RLIMIT_NPROC, which counts all of this user's, this server's
+    /// too, and from which root is exempt; and pids.max, which counts the command's own, where it has a cgroup with
+    /// that [default: no limit]
     #[arg(long = "exec-max-processes", env = "LANDLINE_EXEC_MAX_PROCESSES", value_name = "N", value_parser = at_least_one)]
     max_processes: Option<usize>,
-    /// Serve exec as root to other machines too: without this, a server that runs as root serves it at loopback addresses and
-    /// Unix sockets only, whoever asks
+    /// Serve exec as root to other machines too: without this, a server that runs as root serves it at loopback
+    /// addresses and Unix sockets only, whoever asks
     #[arg(long = "exec-as-root")]
     as_root: bool,
 }
@@ -342,7 +342,7 @@ fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grac
         let stop_now = || pending.lock().unwrap_or_else(PoisonError::into_inner).pending().next().is_some();
         let stopped = server.stop(listeners, grace, &stop_now);
         if stopped.cut > 0 {
-            tracing::warn!(lines = stopped.cut, "lines were cut in the middle of a request");
+            tracing::warn!(connections = stopped.cut, "connections were cut in the middle of a request");
         }
         match accepting.join() {
             Ok(accepted) => accepted.map(|()| Exit::Done).context("accepting connections"),

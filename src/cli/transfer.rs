@@ -52,7 +52,7 @@ pub struct CopyArgs {
     #[arg(long, env = "LANDLINE_DELTA", default_value = "auto", value_name = "WHEN",
           value_parser = one_of(&[("auto", Delta::Auto), ("always", Delta::Always), ("never", Delta::Never)]))]
     pub delta: Delta,
-    /// Compress what goes over the line: auto does so where that is faster
+    /// Compress what goes over the connection: auto does so where that is faster
     #[arg(long, env = "LANDLINE_COMPRESS", default_value = "auto", value_name = "HOW",
           value_parser = one_of(&[("auto", Compress::Auto), ("zstd", Compress::Zstd), ("none", Compress::None)]))]
     pub compress: Compress,
@@ -80,13 +80,14 @@ pub struct CopyArgs {
     /// Send at most so many bytes a second; compressed ones are fewer
     #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = rate)]
     pub bwlimit: Option<u64>,
-    /// With -r: move a tree over N lines at once, which over a long distance carry more than one; not with --delete
-    #[arg(long, env = "LANDLINE_LINES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
-    pub lines: u32,
-    /// When nothing moves for so long, neither in nor out, the line counts as lost; 0: wait without limit
+    /// With -r: move a tree over N connections at once, which over a long distance carry more than one; not with
+    /// --delete
+    #[arg(long, env = "LANDLINE_CONNECTIONS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub connections: u32,
+    /// When nothing moves for so long, neither in nor out, the connection counts as lost; 0: wait without limit
     #[arg(long, env = "LANDLINE_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub stall_timeout: Duration,
-    /// When the line is lost, connect again and go on, for so long without success [alone: 10m]
+    /// When the connection is lost, connect again and go on, for so long without success [alone: 10m]
     #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
           num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
     pub retry: Option<Duration>,
@@ -107,10 +108,10 @@ impl CopyArgs {
         }
     }
 
-    /// How a source sends over one line.
+    /// How a source sends over one connection.
     pub fn out(&self) -> DataOptions {
-        let lines = self.lines().try_into().unwrap_or(1);
-        DataOptions { bwlimit: self.bwlimit.map(|all| all / lines), compress: self.compress }
+        let connections = self.connections().try_into().unwrap_or(1);
+        DataOptions { bwlimit: self.bwlimit.map(|all| all / connections), compress: self.compress }
     }
 
     /// What goes through a pipe, at the rate that was asked for.
@@ -148,20 +149,20 @@ impl CopyArgs {
         }
     }
 
-    /// Sets how long nothing may move on a new line.
+    /// Sets how long nothing may move on a new connection.
     ///
     /// # Errors
-    /// The line is gone.
-    pub fn limit_stalls(&self, line: &Connection) -> anyhow::Result<()> {
+    /// The connection is gone.
+    pub fn limit_stalls(&self, connection: &Connection) -> anyhow::Result<()> {
         let limit = (!self.stall_timeout.is_zero()).then_some(self.stall_timeout);
-        Ok(line.set_stall(limit).map_err(Error::from)?)
+        Ok(connection.set_stall(limit).map_err(Error::from)?)
     }
 
-    /// How many lines are to be opened.
-    pub fn lines(&self) -> usize {
-        // A failure on one line is not known on another, where something might be removed.
+    /// Number of connections to open.
+    pub fn connections(&self) -> usize {
+        // A failure on one connection is not known on another, where something might be removed.
         let is_one = !self.recursive || self.dry_run || self.delete;
-        if is_one { 1 } else { usize::try_from(self.lines).unwrap_or(1) }
+        if is_one { 1 } else { usize::try_from(self.connections).unwrap_or(1) }
     }
 
     /// What of a tree is meant: what an --include matches, if there is one, and no --exclude leaves out.
@@ -266,11 +267,11 @@ struct Summary<'s> {
     failed: u64,
     /// Of the files that arrived.
     bytes: u64,
-    /// Of files, that went over the line.
+    /// Of files, that went over the connection.
     moved: u64,
     /// Of files, that were taken from what was there.
     reused: u64,
-    /// Of those that moved, what compression kept off the line.
+    /// Of those that moved, what compression kept off the connection.
     saved: u64,
     ms: f64,
     exit_code: u8,
@@ -319,7 +320,7 @@ pub struct Reporter {
     exit: Exit,
     /// What can be said of a file that is through: the tutorials' wires carry no digest.
     verified: &'static str,
-    /// Files that arrived before the line was lost, and will be found unchanged.
+    /// Files that arrived before the connection was lost, and will be found unchanged.
     arrived_before: u64,
     /// Whether a person reads what is said.
     for_person: bool,
@@ -550,7 +551,7 @@ impl Reporter {
         self.add(Done { event: None, from, to, bytes: 0, error: Some(why.message.clone()) })
     }
 
-    /// A file failed, or all that were to move with it; the others go on unless the line is gone.
+    /// A file failed, or all that were to move with it; the others go on unless the connection is gone.
     ///
     /// # Errors
     /// Standard output is closed.
@@ -570,7 +571,7 @@ impl Reporter {
         FirstAttempt { tally: self.tally, met: self.met, results: self.results.len(), exit: self.exit }
     }
 
-    /// A line was lost, and another is tried after `wait`. What arrived counts; all else is met again.
+    /// A connection was lost, and another is tried after `wait`. What arrived counts; all else is met again.
     fn retrying(&mut self, error: &anyhow::Error, wait: Duration, before: &FirstAttempt) {
         if !self.quiet {
             let text = format!("{}; connecting again in {} s", printable(&format!("{error:#}")), wait.as_secs());

@@ -14,21 +14,24 @@ use crate::text::Decoder;
 use crate::tutorial::TutorialConnection;
 use crate::tutorial::codec::{ReplyEnd, Waits, Wire};
 
-/// Requests to one of the tutorials' servers, one after the other. After one that got no reply in time the connection is
-/// closed: what came late would be taken for the next one's.
+/// Requests to one of the tutorials' servers, one after the other. After one that got no reply in time the connection
+/// is closed: what came late would be taken for the next one's.
 pub struct Requests<'a> {
     program: &'static str,
     connect: &'a dyn Fn() -> anyhow::Result<Stream>,
     wire: Wire,
     waits: Waits,
-    line: Option<TutorialConnection>,
+    connection: Option<TutorialConnection>,
     /// Whether a person reads along, and another connection is made where the last one was closed.
     is_interactive: bool,
 }
 
 impl fmt::Debug for Requests<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("program", &self.program).field("line", &self.line).finish_non_exhaustive()
+        f.debug_struct("Requests")
+            .field("program", &self.program)
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,37 +49,37 @@ impl<'a> Requests<'a> {
         (wire, waits): (Wire, Waits),
         is_interactive: bool,
     ) -> anyhow::Result<Self> {
-        let line = Some(TutorialConnection::new(connect()?, wire, waits));
-        Ok(Self { program, connect, wire, waits, line, is_interactive })
+        let connection = Some(TutorialConnection::new(connect()?, wire, waits));
+        Ok(Self { program, connect, wire, waits, connection, is_interactive })
     }
 
     /// Sends a request, of which no reply is awaited.
     ///
     /// # Errors
-    /// It cannot be sent, or the line was lost.
+    /// It cannot be sent, or the connection was lost.
     pub fn tell(&mut self, request: &[u8]) -> anyhow::Result<()> {
-        Ok(self.line()?.say(request)?)
+        Ok(self.connection()?.say(request)?)
     }
 
-    /// Sends a request and gives its reply to `sink`. What was missing of the last one goes to `late` before; then an empty piece,
-    /// since nothing more of it can come.
+    /// Sends a request and gives its reply to `sink`. What was missing of the last one goes to `late` before; then an
+    /// empty piece, since nothing more of it can come.
     ///
     /// # Errors
-    /// It cannot be sent, or the line was lost.
+    /// It cannot be sent, or the connection was lost.
     pub fn ask(&mut self, request: &[u8], late: Sink<'_>, sink: Sink<'_>) -> anyhow::Result<ReplyEnd> {
         let (program, idle) = (self.program, self.waits.idle);
-        let line = self.line()?;
-        let drained = line.drain(late);
+        let connection = self.connection()?;
+        let drained = connection.drain(late);
         late(&[])?;
         let bytes = drained?;
         if bytes > 0 {
             say(program, &format!("{bytes} bytes more of the last reply came after {idle:?} of silence (--idle)"));
         }
-        line.say(request)?;
-        let ended = line.hear(sink)?;
+        connection.say(request)?;
+        let ended = connection.hear(sink)?;
         match ended {
             ReplyEnd::Closed => return Err(Error::from(ConnectionLost::Closed { wanted: "a reply" }).into()),
-            ReplyEnd::Nothing => self.line = None,
+            ReplyEnd::Nothing => self.connection = None,
             ReplyEnd::Whole | ReplyEnd::Idle | ReplyEnd::SizeGuessed | ReplyEnd::Missing => {}
         }
         Ok(ended)
@@ -94,27 +97,27 @@ impl<'a> Requests<'a> {
     /// Whether the next request can be sent: a script ends with its connection, for what the last request did not do
     /// the next one may count on.
     pub const fn goes_on(&self) -> bool {
-        self.line.is_some() || self.is_interactive
+        self.connection.is_some() || self.is_interactive
     }
 
-    /// The line, if there still is one.
+    /// The connection, if there still is one.
     pub fn into_line(self) -> Option<TutorialConnection> {
-        self.line
+        self.connection
     }
 
-    fn line(&mut self) -> anyhow::Result<&mut TutorialConnection> {
-        let line = match self.line.take() {
-            Some(line) => line,
+    fn connection(&mut self) -> anyhow::Result<&mut TutorialConnection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
             None => TutorialConnection::new((self.connect)()?, self.wire, self.waits),
         };
-        Ok(self.line.insert(line))
+        Ok(self.connection.insert(connection))
     }
 }
 
 /// Sends each line of input and prints each reply, until a person leaves or the input ends.
 ///
 /// # Errors
-/// A request they could not take, or the line was lost.
+/// A request they could not take, or the connection was lost.
 pub fn run(
     connect: &dyn Fn() -> anyhow::Result<Stream>,
     host: &Address,
@@ -168,9 +171,9 @@ pub fn run(
             }
         }
     }
-    if let (Some(line), true) = (requests.into_line(), args.bye) {
+    if let (Some(connection), true) = (requests.into_line(), args.bye) {
         let reply = last.get_or_insert_with(|| Shown::new(args));
-        line.say_bye(&mut |piece| reply.show(piece))?;
+        connection.say_bye(&mut |piece| reply.show(piece))?;
     }
     last.map_or(Ok(()), Shown::finish)?;
     Ok(exit)

@@ -15,9 +15,9 @@ pub fn main(
     clean: bool,
     (reach, talk): (&ConnectArgs, &OutputArgs),
 ) -> anyhow::Result<Exit> {
-    let mut line = connect::line(program, &remote.address, reach, talk)?;
-    let found = call_parts(&mut line, remote.path.as_encoded_bytes(), clean)?;
-    line.close();
+    let mut connection = connect::connect(program, &remote.address, reach, talk)?;
+    let found = call_parts(&mut connection, remote.path.as_encoded_bytes(), clean)?;
+    connection.close();
     if talk.json {
         put_json(&found)?;
     } else {

@@ -42,8 +42,8 @@ pub struct Call<'c> {
     pub modes: Option<&'c [u8]>,
     /// What it reads; `None`: nothing.
     pub stdin: Option<BorrowedFd<'c>>,
-    /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is. An empty piece is
-    /// the end.
+    /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is. An empty
+    /// piece is the end.
     pub typed: Option<&'c Typed<'c>>,
 }
 
@@ -103,17 +103,17 @@ pub type OutputSink<'o> = &'o mut dyn FnMut(Channel, &[u8]) -> Result<()>;
 /// Runs a command and gives its output to `output` as it comes; returns how it ended.
 ///
 /// # Errors
-/// The server refused (then nothing ran), `output` failed (then the command was ended), or the line
+/// The server refused (then nothing ran), `output` failed (then the command was ended), or the connection
 /// was lost (then its fate is unknown here; the server ends it).
-pub fn call_exec(line: &mut Connection, call: &Call<'_>, output: OutputSink<'_>) -> Result<CommandEnd> {
+pub fn call_exec(connection: &mut Connection, call: &Call<'_>, output: OutputSink<'_>) -> Result<CommandEnd> {
     let (request, body) = call.request();
-    line.sender().queue(&request, &body)?;
+    connection.sender().queue(&request, &body)?;
     if call.stdin.is_none() {
-        line.sender().queue(&Message::Eof, &[])?;
+        connection.sender().queue(&Message::Eof, &[])?;
     }
-    line.sender().flush()?;
-    let control = line.control().clone();
-    let (receiver, sender) = line.halves()?;
+    connection.sender().flush()?;
+    let control = connection.control().clone();
+    let (receiver, sender) = connection.halves()?;
     let stop = Stop::new()?;
     let window = Window::new(STDIN_CREDIT);
     let clock = Clock::of(&call.terms);
@@ -171,7 +171,8 @@ impl Clock {
         Some(Self { deadline, limit })
     }
 
-    /// How long the server may be silent from now on. Not the whole call is limited: whoever takes the output may take his time.
+    /// How long the server may be silent from now on. Not the whole call is limited: whoever takes the output may
+    /// take his time.
     fn wait(self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).saturating_add(ANSWER_TIME_MAX)
     }
@@ -188,8 +189,8 @@ impl Clock {
     }
 }
 
-/// Gives a `data` frame's body to `output`. Once that has failed nobody wants the rest: then the turn is ended, and with it
-/// the command, and what still comes is passed over.
+/// Gives a `data` frame's body to `output`. Once that has failed nobody wants the rest: then the exchange is ended, and
+/// with it the command, and what still comes is passed over.
 pub(super) fn pass_on(
     receiver: &mut ConnectionReceiver,
     (stream, piece): (Channel, &mut [u8]),
@@ -208,7 +209,7 @@ pub(super) fn pass_on(
     }
 }
 
-/// Reads until the server has said `end`, and says so too: then the turn is over on both sides.
+/// Reads until the server has said `end`, and says so too: then the exchange is over on both sides.
 fn listen(
     receiver: &mut ConnectionReceiver,
     end: &dyn Fn() -> Result<()>,
@@ -408,19 +409,19 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let socket = here.try_clone().unwrap();
         let server = thread::spawn(move || {
-            let mut line = Connection::await_hello(Socket::from(there), &[], None).unwrap().unwrap();
-            line.welcome("test", &["exec"]).unwrap();
-            while !matches!(line.recv().unwrap().unwrap(), Message::Exec { .. }) {}
+            let mut connection = Connection::await_hello(Socket::from(there), &[], None).unwrap().unwrap();
+            connection.welcome("test", &["exec"]).unwrap();
+            while !matches!(connection.recv().unwrap().unwrap(), Message::Exec { .. }) {}
             let refusal = Message::Error { code: ErrorCode::NotAllowed, message: "no".into() };
-            line.sender().send(&refusal, &[]).unwrap();
-            while !matches!(line.recv().unwrap().unwrap(), Message::End { .. }) {}
-            line.close();
+            connection.sender().send(&refusal, &[]).unwrap();
+            while !matches!(connection.recv().unwrap().unwrap(), Message::End { .. }) {}
+            connection.close();
         });
-        let mut line = Connection::open(Socket::from(here), "test").unwrap();
-        line.greeting().unwrap();
+        let mut connection = Connection::open(Socket::from(here), "test").unwrap();
+        connection.greeting().unwrap();
         let work = Work::Shell("true".into());
         let terms = ExecOptions { timeout_ms: Some(60_000), ..ExecOptions::default() };
-        let refused = call_exec(&mut line, &Call { terms, ..Call::of(&work) }, &mut |_, _| Ok(()));
+        let refused = call_exec(&mut connection, &Call { terms, ..Call::of(&work) }, &mut |_, _| Ok(()));
         assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
         assert_eq!(socket.read_timeout().unwrap(), None);
         server.join().unwrap();

@@ -4,8 +4,8 @@
 //! that the others cover:
 //!
 //! - the process group, which holds whoever did not ask for another;
-//! - a marker in the environment, which everybody inherits who does not clear it (and who does not run as somebody else,
-//!   whose environment we may not read);
+//! - a marker in the environment, which everybody inherits who does not clear it (and who does not run as somebody
+//!   else, whose environment we may not read);
 //! - a cgroup of its own (cgroups(7), version 2), where this user may make one: nobody leaves it who may not write to
 //!   another. A process that the command had forked before it was put there is outside; the marker finds it.
 //!
@@ -43,10 +43,12 @@ const YOUNG: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Who does not go after a KILL (in uninterruptible sleep: a dead network disk) is not waited for any longer than this.
 const KILL_TIME_MAX: Duration = Duration::from_secs(2);
-/// Looks for processes that were forked while the others were being stopped: each look finds at least one, or is the last.
+/// Looks for processes that were forked while the others were being stopped: each look finds at least one, or is the
+/// last.
 const STOPS_MAX: usize = 100;
 
-/// By which nets what a command has started is found on this machine, in a sentence. A cgroup is made for it and removed.
+/// By which nets what a command has started is found on this machine, in a sentence. A cgroup is made for it and
+/// removed.
 pub fn nets() -> String {
     let (group, marker) = ("their process group", "their marker in the environment");
     match Cgroup::try_make(&format!("probe-{}", std::process::id())) {
@@ -60,8 +62,8 @@ pub fn nets() -> String {
 pub enum KillScope {
     /// Whoever it has started, wherever that is now.
     Everybody,
-    /// A person's login shell and its terminal: what was taken out of their reach on purpose (nohup(1), setsid(1), tmux)
-    /// lives on, as after a hangup everywhere else.
+    /// A person's login shell and its terminal: what was taken out of their reach on purpose (nohup(1), setsid(1),
+    /// tmux) lives on, as after a hangup everywhere else.
     Terminal,
 }
 
@@ -148,9 +150,9 @@ impl Descendants {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets it have at most so many processes. `RLIMIT_NPROC` counts all of its user's, and holds for nobody who is root
-    /// (getrlimit(2)); a cgroup counts its own, once it has one. Its leader must not have been waited for. What it has forked
-    /// before keeps the limits that it had, if it has no cgroup.
+    /// Lets it have at most so many processes. `RLIMIT_NPROC` counts all of its user's, and holds for nobody who is
+    /// root (getrlimit(2)); a cgroup counts its own, once it has one. Its leader must not have been waited for. What
+    /// it has forked before keeps the limits that it had, if it has no cgroup.
     pub fn limit_processes(&self, most: u64) {
         // Above the hard limit only root may go, and who asked for less did not mean more.
         let most = getrlimit(Resource::Nproc).maximum.map_or(most, |hard| hard.min(most));
@@ -166,8 +168,8 @@ impl Descendants {
         }
     }
 
-    /// Sends a signal to the process group: what a terminal would do. On a terminal a shell gives each of its jobs a group:
-    /// then the one in the foreground hears it too. Its leader must not have been waited for.
+    /// Sends a signal to the process group: what a terminal would do. On a terminal a shell gives each of its jobs a
+    /// group: then the one in the foreground hears it too. Its leader must not have been waited for.
     pub fn signal_group(&self, signal: Signal) {
         let foreground = self.terminal.as_ref().and_then(|terminal| terminal.foreground());
         for group in [self.group, foreground.filter(|group| Some(*group) != self.group)].into_iter().flatten() {
@@ -177,9 +179,9 @@ impl Descendants {
         }
     }
 
-    /// Ends all of it: asks, waits for at most `grace`, then kills. The grace is its client's wish; once `is_hurried` says so
-    /// it is over soon, however long it was. Its leader must not have been waited for. Returns when nobody is left that can
-    /// be found.
+    /// Ends all of it: asks, waits for at most `grace`, then kills. The grace is its client's wish; once `is_hurried`
+    /// says so it is over soon, however long it was. Its leader must not have been waited for. Returns when nobody is
+    /// left that can be found.
     pub fn end(&self, grace: Duration, is_hurried: &AtomicBool) {
         // A shell at a terminal hears nothing but that the terminal is gone.
         if self.terminal.is_some() {

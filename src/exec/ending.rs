@@ -1,5 +1,5 @@
-//! The end of a command, for all who may cause it: its client, its deadline, a line that is lost. Until its leader was
-//! waited for, its number is its own; afterwards nothing is signalled any more.
+//! The end of a command, for all who may cause it: its client, its deadline, a connection that is lost. Until its
+//! leader was waited for, its number is its own; afterwards nothing is signalled any more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,8 @@ struct State {
 }
 
 impl Ending {
-    /// For all that a command has started. Once `is_hurried` is set, whatever time its client has asked for is over soon.
+    /// For all that a command has started. Once `is_hurried` is set, whatever time its client has asked for is over
+    /// soon.
     pub fn new(tree: Arc<Descendants>, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
             is_hurried,
@@ -72,7 +73,8 @@ impl Ending {
         self.changed.notify_all();
     }
 
-    /// Lets nobody wait for it much longer: the server ends it, and not the one whose wish its grace was. Whether that is new.
+    /// Lets nobody wait for it much longer: the server ends it, and not the one whose wish its grace was. Whether
+    /// that is new.
     pub fn hurry(&self) -> bool {
         !self.is_hurried.swap(true, Ordering::AcqRel)
     }

@@ -16,7 +16,8 @@ pub const PASSED: [&str; 4] = ["PATH", "HOME", "USER", "LANG"];
 pub const PEER_NAME: &str = "LANDLINE_PEER";
 /// What the client asked for, where something else runs.
 pub const ORIGINAL_COMMAND: &str = "LANDLINE_ORIGINAL_COMMAND";
-/// Where programs are looked for if the server's environment does not say (what POSIX's `getconf PATH` says, and local ones).
+/// Where programs are looked for if the server's environment does not say (what POSIX's `getconf PATH` says, and
+/// local ones).
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What the server alone sets.
@@ -82,8 +83,8 @@ impl Environment {
         command.env_clear().envs(self.pairs.iter().map(|(name, value)| (name, value)));
     }
 
-    /// Where a program is, as execvp(3) looks for it; but not in the present directory, which its client chose. The standard
-    /// library would look along the server's own PATH, or would have to fork for another.
+    /// Where a program is, as execvp(3) looks for it; but not in the present directory, which its client chose. The
+    /// standard library would look along the server's own PATH, or would have to fork for another.
     ///
     /// # Errors
     /// It is nowhere, or only where it may not be executed.
@@ -122,8 +123,8 @@ pub fn check_name(variable: &OsStr) -> Result<(), BadVariable> {
     OURS.into_iter().find(|ours| name == ours.as_bytes()).map_or(Ok(()), |ours| Err(BadVariable::Ours(ours)))
 }
 
-/// The shell that the server's user has chosen: what the server's environment says, what `passwd(5)` says, or the one that
-/// every system has.
+/// The shell that the server's user has chosen: what the server's environment says, what `passwd(5)` says, or the one
+/// that every system has.
 pub fn login_shell() -> OsString {
     let from_file = || {
         let text = fs::read("/etc/passwd").ok()?;

@@ -1,5 +1,5 @@
-//! Output that outlives its command: what a command has left in the background may still hold it. One thread reads all of
-//! it to its end and throws it away, so that what was left behind does not die of a pipe that nobody reads.
+//! Output that outlives its command: what a command has left in the background may still hold it. One thread reads
+//! all of it to its end and throws it away, so that what was left behind does not die of a pipe that nobody reads.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,8 +18,8 @@ use crate::net::listen::STACK_LEN;
 use crate::trust::Owner;
 use crate::wire::message::OutputHolder;
 
-/// Commands of one peer whose output is read on after their end. What is left by one more is closed; guests without a key count
-/// as one peer.
+/// Commands of one peer whose output is read on after their end. What is left by one more is closed; guests without a
+/// key count as one peer.
 pub const LEFT_MAX: usize = 32;
 /// And of all peers together: each takes at most two descriptors.
 pub const LEFT_ALL_MAX: usize = 256;
@@ -189,8 +189,8 @@ fn is_held(pipe: &File) -> bool {
     }
 }
 
-/// The process that holds the other end of one of them, and its name; of several the first one there was, as their numbers
-/// go. Those of other users cannot be seen.
+/// The process that holds the other end of one of them, and its name; of several the first one there was, as their
+/// numbers go. Those of other users cannot be seen.
 fn holder_of(pipes: &[File]) -> Option<(i32, String)> {
     let numbers = pipes.iter().filter_map(|pipe| Some(pipe.metadata().ok()?.ino()));
     let wanted: Vec<String> = numbers.map(|number| format!("pipe:[{number}]")).collect();

@@ -6,11 +6,11 @@
 //! server: data* (stdout, stderr), credit*, outcome, end
 //! ```
 //!
-//! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts
-//! processes, with an [`environment`] of their own and, where it is wanted, a [`terminal`] with its client's [`modes`]; [`running`] reads what one of
-//! them writes, [`rate`] says how fast, [`leftovers`] what becomes of output that outlives its command; a [`tree`] is all
-//! that it has started, [`ending`] who ends it when; [`rules`] hold for peers that may not run everything. [`places`] keep a
-//! directory between commands, [`jobs`] commands without a client.
+//! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts processes, with
+//! an [`environment`] of their own and, where it is wanted, a [`terminal`] with its client's [`modes`]; [`running`]
+//! reads what one of them writes, [`rate`] says how fast, [`leftovers`] what becomes of output that outlives its
+//! command; a [`tree`] is all that it has started, [`ending`] who ends it when; [`rules`] hold for peers that may not
+//! run everything. [`places`] keep a directory between commands, [`jobs`] commands without a client.
 
 pub mod call;
 pub mod descendants;
@@ -38,7 +38,7 @@ use leftovers::Leftovers;
 use places::Places;
 use terminal::Terminals;
 
-/// What outlives a line.
+/// What outlives a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecState<'s> {
     /// The peers' places.

@@ -1,4 +1,5 @@
-//! A terminal's modes as they travel: an opcode and four bytes each, as with ssh (RFC 4254, section 8; `iutf8` is RFC 8160's).
+//! A terminal's modes as they travel: an opcode and four bytes each, as with ssh (RFC 4254, section 8; `iutf8` is RFC
+//! 8160's).
 
 use rustix::termios::{ControlModes, InputModes, LocalModes, OutputModes, SpecialCodeIndex, Termios};
 

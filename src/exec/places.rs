@@ -167,15 +167,15 @@ pub struct PlaceChange<'c> {
 /// Serves `place`: makes it or changes it, or only says where it is.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
+/// A refusal for the client, or the connection failed.
 pub fn serve_place(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     places: &Places,
     name: &str,
     (path, ttl_ms, count): (Option<&[u8]>, Option<u64>, u32),
 ) -> Result<()> {
-    let body = line.receiver().body(COMMAND_LEN_MAX)?;
+    let body = connection.receiver().body(COMMAND_LEN_MAX)?;
     let owner = session.owner()?;
     check(name)?;
     let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
@@ -188,14 +188,14 @@ pub fn serve_place(
     }
     let stands = places.find(&owner, name).map(|(path, _)| path);
     if path.is_none() && ttl_ms.is_none() && variables.is_empty() {
-        return say_path(line, session, &stands?);
+        return say_path(connection, session, &stands?);
     }
     let base = stands.unwrap_or_else(|_unknown| session.cwd.clone());
     let moved = path.map_or_else(|| Ok(base.clone()), |path| base.join(path))?;
     if ttl_ms == Some(0) {
         // Also where its directory is gone: that is when it is wanted least.
         places.lock().entry(owner).or_default().remove(name);
-        return say_path(line, session, &moved);
+        return say_path(connection, session, &moved);
     }
     // A place is never nowhere.
     session.root.open_dir(&moved)?;
@@ -228,34 +228,34 @@ pub fn serve_place(
     place.ttl = ttl_ms.map_or(place.ttl, |ms| Duration::from_millis(ms).min(TTL_MAX));
     place.used = Instant::now();
     drop(all);
-    say_path(line, session, &moved)
+    say_path(connection, session, &moved)
 }
 
-fn say_path(line: &mut Connection, session: &mut Session, path: &RootPath) -> Result<()> {
+fn say_path(connection: &mut Connection, session: &mut Session, path: &RootPath) -> Result<()> {
     session.report.outcome = Some(path.to_string());
-    line.sender().send(&Message::Cwd { path: path.to_wire().into() }, &[])
+    connection.sender().send(&Message::Cwd { path: path.to_wire().into() }, &[])
 }
 
 /// Serves `places`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_places(line: &mut Connection, session: &Session, places: &Places) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_places(connection: &mut Connection, session: &Session, places: &Places) -> Result<()> {
     let listed = places.list(&session.owner()?);
-    line.send_listing(&listed)
+    connection.send_listing(&listed)
 }
 
 /// Makes a place or changes it, or only looks for it; returns where it is.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_place(line: &mut Connection, name: &str, change: PlaceChange<'_>) -> Result<Vec<u8>> {
+/// The server refused, or the connection failed.
+pub fn call_place(connection: &mut Connection, name: &str, change: PlaceChange<'_>) -> Result<Vec<u8>> {
     let body: Vec<u8> =
         change.variables.iter().flat_map(|variable| variable.as_bytes().iter().copied().chain([0])).collect();
     let variables = u32::try_from(change.variables.len()).unwrap_or(u32::MAX);
     let (path, ttl_ms) = (change.path.map(Into::into), change.ttl_ms);
-    line.sender().send(&Message::Place { place: name.into(), path, ttl_ms, variables }, &body)?;
-    match line.answer_or_refusal("cwd")? {
+    connection.sender().send(&Message::Place { place: name.into(), path, ttl_ms, variables }, &body)?;
+    match connection.answer_or_refusal("cwd")? {
         Message::Cwd { path } => Ok(path.into_owned()),
         other => Err(unexpected(&other, "cwd")),
     }
@@ -264,10 +264,10 @@ pub fn call_place(line: &mut Connection, name: &str, change: PlaceChange<'_>) ->
 /// The places that there are.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_places(line: &mut Connection) -> Result<Vec<PlaceEntry>> {
-    line.sender().send(&Message::Places, &[])?;
-    line.listing()
+/// The server refused, or the connection failed.
+pub fn call_places(connection: &mut Connection) -> Result<Vec<PlaceEntry>> {
+    connection.sender().send(&Message::Places, &[])?;
+    connection.listing()
 }
 
 #[cfg(test)]

@@ -111,8 +111,8 @@ impl Work {
         }
     }
 
-    /// What was asked, so that a shell would read it as it was meant: a text as it is, words with what they need of quotes;
-    /// `None`: a login shell, and nothing more.
+    /// What was asked, so that a shell would read it as it was meant: a text as it is, words with what they need of
+    /// quotes; `None`: a login shell, and nothing more.
     pub fn quoted(&self) -> Option<String> {
         match self {
             Self::Login(command) if command.is_empty() => None,
@@ -177,8 +177,8 @@ impl Work {
 /// Longest single argument of a program, in bytes, with the NUL behind it (execve(2)).
 const ARGUMENT_LEN_MAX: usize = 128 * 1024;
 
-/// A command string that is too long to be an argument: a file without a name, which its shell opens through `/proc`. It is
-/// there for as long as the command runs, and no other program inherits it.
+/// A command string that is too long to be an argument: a file without a name, which its shell opens through `/proc`.
+/// It is there for as long as the command runs, and no other program inherits it.
 #[derive(Debug)]
 struct Script(#[expect(dead_code, reason = "held open for the shell that reads it")] File);
 
@@ -319,8 +319,8 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams<'_>, environment: &Environ
 }
 
 impl Process {
-    /// Counts it among the commands that run, until it was waited for: whoever hears its outcome may run the next one. From
-    /// now on it may take what the caps say.
+    /// Counts it among the commands that run, until it was waited for: whoever hears its outcome may run the next
+    /// one. From now on it may take what the caps say.
     pub fn hold(&mut self, slot: CommandSlot) {
         if let Some(most) = slot.caps().processes {
             self.tree.limit_processes(most);
@@ -373,7 +373,8 @@ impl Process {
     /// Waits for its exit.
     ///
     /// # Errors
-    /// The system had nothing to wait for: somebody else waited for it, or this process was started with SIGCHLD ignored.
+    /// The system had nothing to wait for: somebody else waited for it, or this process was started with SIGCHLD
+    /// ignored.
     pub fn wait(&mut self) -> io::Result<Outcome<'static>> {
         self.wait_for_exit();
         self.tree.close();

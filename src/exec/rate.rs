@@ -81,8 +81,9 @@ impl<'t> Throttle<'t> {
         Self { bucket, exits_within, is_ending, last_words: 0 }
     }
 
-    /// Waits until something may be read, and says how much: at least 1 byte. What a command has left in its pipes when it
-    /// exits does not wait any more, nor do the last words of one that is being ended; what its background writes later does.
+    /// Waits until something may be read, and says how much: at least 1 byte. What a command has left in its pipes
+    /// when it exits does not wait any more, nor do the last words of one that is being ended; what its background
+    /// writes later does.
     pub fn room(&mut self) -> usize {
         loop {
             let Some(bucket) = &mut self.bucket else { return PIECE_LEN };

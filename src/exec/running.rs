@@ -119,9 +119,9 @@ pub struct Pumped {
     pub rest: [Option<File>; 2],
 }
 
-/// Hands over both outputs as they come, until they end, or the process has exited and then nothing comes for long enough.
-/// If `take` takes no more, it is not called again, and they are read all the same until the exit: a command that cleans up
-/// should not die of a pipe that nobody reads.
+/// Hands over both outputs as they come, until they end, or the process has exited and then nothing comes for long
+/// enough. If `take` takes no more, it is not called again, and they are read all the same until the exit: a command
+/// that cleans up should not die of a pipe that nobody reads.
 pub fn pump(
     process: &Process,
     outputs: [Option<File>; 2],

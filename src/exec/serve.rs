@@ -1,7 +1,7 @@
 //! The server's half of a remote command.
 //!
-//! Three threads for one command, so that nothing waits behind anything else: the line's own thread
-//! reads the line and never writes to the process; one feeds its stdin and grants credit for what
+//! Three threads for one command, so that nothing waits behind anything else: the connection's own thread
+//! reads the connection and never writes to the process; one feeds its stdin and grants credit for what
 //! it has written; one reads both outputs as they come and sees the exit.
 
 use std::fs::File;
@@ -30,7 +30,7 @@ use crate::session::Session;
 use crate::wire::channel::unexpected;
 use crate::wire::message::{CommandForm, ExecOptions, Message, Outcome, OutputHolder};
 
-/// Threads that a command needs beside its line's own.
+/// Threads that a command needs beside its connection's own.
 const THREADS: usize = 2;
 
 /// What a client asks for, its command aside.
@@ -51,18 +51,18 @@ pub struct ExecRequest<'r> {
 /// Serves one command.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed; the command's own failures are its outcome.
+/// A refusal for the client, or the connection failed; the command's own failures are its outcome.
 pub fn serve_exec(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     shared: ExecState<'_>,
     request: ExecRequest<'_>,
 ) -> Result<()> {
-    let body = line.receiver().body(COMMAND_LEN_MAX)?;
+    let body = connection.receiver().body(COMMAND_LEN_MAX)?;
     let command = prepare(session, shared.places, request, &body)?;
     let terms = request.terms;
     if terms.detached {
-        return jobs::serve_detached(line, session, shared, &command, terms);
+        return jobs::serve_detached(connection, session, shared, &command, terms);
     }
     let threads = THREADS + usize::from(terms.timeout_ms.is_some());
     let _threads =
@@ -79,12 +79,12 @@ pub fn serve_exec(
             process.hold(slot);
             process.terminal().inspect(|terminal| shared.terminals.add(terminal));
             let leave = |rest| shared.leftovers.take(session.peer.owner(), rest);
-            run(line, process, (terms, &session.is_cut), (&command.path, &leave))?
+            run(connection, process, (terms, &session.is_cut), (&command.path, &leave))?
         }
         Err(error) => {
             drop(slot);
             let outcome = could_not_start(&command.work, &error);
-            say_outcome(line.sender(), (&outcome, None), &command.path)?;
+            say_outcome(connection.sender(), (&outcome, None), &command.path)?;
             outcome
         }
     };
@@ -119,17 +119,17 @@ fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, bod
 }
 
 fn run(
-    line: &mut Connection,
+    connection: &mut Connection,
     mut process: Process,
     (terms, is_cut): (ExecOptions, &Arc<AtomicBool>),
     (path, leave): (&RootPath, &Leave<'_>),
 ) -> Result<Outcome<'static>> {
-    let control = line.control().clone();
+    let control = connection.control().clone();
     let command = Running::new(&process, &terms, Arc::clone(is_cut));
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let terminal = process.terminal().cloned();
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
-    let (receiver, sender) = line.halves()?;
+    let (receiver, sender) = connection.halves()?;
     let credit = AtomicU32::new(STDIN_CREDIT);
     let (pieces, to_write) = channel();
     let (done, is_done) = channel::<()>();
@@ -165,7 +165,7 @@ fn run(
             let outcome = watched.conclude(&mut process);
             let held = leave(pumped.rest);
             let ended = match pumped.sent {
-                // The line is well, so its client hears of it.
+                // The connection is well, so its client hears of it.
                 Err(error @ Error::Ours { .. }) => Ok(lost(&error)),
                 sent => sent.map(|()| outcome),
             };
@@ -182,7 +182,8 @@ fn run(
             control.stop();
         }
         command.is_left.store(true, Ordering::Release);
-        // What a command that has ended by itself has left in the background lives on, unless its client has sent it a signal.
+        // What a command that has ended by itself has left in the background lives on, unless its client has sent it
+        // a signal.
         if command.ending.was_signalled() || !exits_within(&exit, Duration::ZERO) {
             command.ending.end(command.kill_after);
         }
@@ -202,7 +203,7 @@ struct Reached<'r> {
     terminal: Option<&'r Terminal>,
 }
 
-/// Reads what the client says until it says `end`; returns early only if the line is lost.
+/// Reads what the client says until it says `end`; returns early only if the connection is lost.
 fn listen(
     receiver: &mut ConnectionReceiver,
     pieces: Sender<Vec<u8>>,
@@ -239,7 +240,7 @@ fn listen(
                 }
             }
             Ok(other) => return Err(unexpected(&other, "stdin, a signal or end")),
-            // An unknown message in the turn is not ours to answer: its body is skipped.
+            // An unknown message in the exchange is not ours to answer: its body is skipped.
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
         }
@@ -280,8 +281,8 @@ impl Feed<'_> {
     }
 }
 
-/// Writes all of it, as the process takes it; `false` if it takes no more: it has closed its stdin, which is its right, or
-/// has exited.
+/// Writes all of it, as the process takes it; `false` if it takes no more: it has closed its stdin, which is its
+/// right, or has exited.
 fn write_as_taken(stdin: &mut File, mut rest: &[u8], exit: &OwnedFd) -> bool {
     while !rest.is_empty() {
         match stdin.write(rest) {

@@ -1,5 +1,5 @@
-//! The terminal of a command (pty(7)): the command holds one end as the controlling terminal of a session of its own, the
-//! server the other.
+//! The terminal of a command (pty(7)): the command holds one end as the controlling terminal of a session of its own,
+//! the server the other.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -17,12 +17,12 @@ use rustix::termios::{OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcg
 use super::modes;
 use crate::wire::message::TerminalSize;
 
-/// A terminal's end is opened first and told a moment later that nobody inherits it: whatever was started in between would
-/// hold somebody else's terminal. So that is kept apart.
+/// A terminal's end is opened first and told a moment later that nobody inherits it: whatever was started in between
+/// would hold somebody else's terminal. So that is kept apart.
 static STARTING: RwLock<()> = RwLock::new(());
 
-/// A start lasts until the program is there to be executed, which a dead network disk can delay: so long a terminal waits for
-/// it, and no start waits for a terminal.
+/// A start lasts until the program is there to be executed, which a dead network disk can delay: so long a terminal
+/// waits for it, and no start waits for a terminal.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(1);
@@ -73,8 +73,8 @@ impl Terminal {
         Ok((child, terminal, ends))
     }
 
-    /// Shows its command's reader a text, as wall(1) does: through the other end, so that it comes in order with all else. A terminal
-    /// that takes nothing (stopped with Ctrl-S, say) is passed over.
+    /// Shows its command's reader a text, as wall(1) does: through the other end, so that it comes in order with all
+    /// else. A terminal that takes nothing (stopped with Ctrl-S, say) is passed over.
     ///
     /// # Errors
     /// The terminal is gone, or takes nothing now.

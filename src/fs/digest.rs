@@ -6,8 +6,8 @@
 //! being read again. The tree itself is the crate's; here is only which subtrees are joined.
 //!
 //! One thing differs from BLAKE3. Its chunks are numbered, so zeros have another value at each place, and a hole of a
-//! terabyte would take three minutes. Here a whole block of zeros has the value of the first one wherever it is, so that holes
-//! cost nothing. A file without such a block, and one of at most a block, has its plain BLAKE3.
+//! terabyte would take three minutes. Here a whole block of zeros has the value of the first one wherever it is, so
+//! that holes cost nothing. A file without such a block, and one of at most a block, has its plain BLAKE3.
 
 use std::sync::OnceLock;
 

@@ -169,8 +169,9 @@ impl Root {
         Ok(Self { hidden: Some(hidden), ..self })
     }
 
-    /// The same root, in which names that begin with a dot are neither shown nor accepted directly in `home`, a user's home
-    /// directory, nor what is below them: keys, passwords, and what a shell or desktop starts. `home` is known by device and inode.
+    /// The same root, in which names that begin with a dot are neither shown nor accepted directly in `home`, a
+    /// user's home directory, nor what is below them: keys, passwords, and what a shell or desktop starts. `home` is
+    /// known by device and inode.
     ///
     /// # Errors
     /// `home` cannot be opened.
@@ -180,8 +181,8 @@ impl Root {
         Ok(Self { guarded: is_concerned.then_some(home), ..self })
     }
 
-    /// Refuses a name in a directory that this root neither shows nor accepts: the one rule on names, for every verb. What
-    /// lists leaves such names out.
+    /// Refuses a name in a directory that this root neither shows nor accepts: the one rule on names, for every verb.
+    /// What lists leaves such names out.
     ///
     /// # Errors
     /// It is such a name, or the directory could not be looked at.
@@ -194,9 +195,10 @@ impl Root {
         Ok(())
     }
 
-    /// Where `path` below `dir` leads, all symlinks followed one by one. Each step is taken without following a symlink, and
-    /// each name is looked at by the rule on names before the system is asked for it: nothing that is swapped meanwhile leads
-    /// past the rule, and a name that is there and one that is not get the same answer, also at the end of a symlink.
+    /// Where `path` below `dir` leads, all symlinks followed one by one. Each step is taken without following a
+    /// symlink, and each name is looked at by the rule on names before the system is asked for it: nothing that is
+    /// swapped meanwhile leads past the rule, and a name that is there and one that is not get the same answer, also
+    /// at the end of a symlink.
     ///
     /// # Errors
     /// It does not exist, leads out, or a name on the way is not accepted.
@@ -232,7 +234,8 @@ impl Root {
                     if target.starts_with(b"/") {
                         return Err(leads_out());
                     }
-                    // A slash at its end leaves an empty part behind it: what is in front of that has to be a directory.
+                    // A slash at its end leaves an empty part behind it: what is in front of that has to be a
+                    // directory.
                     rest.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
                 }
                 Ok(_) => return Err(rustix::io::Errno::LOOP.into()),
@@ -413,8 +416,8 @@ impl Root {
         }
     }
 
-    /// Whether what is to come to `path` goes into it: it is a directory, or a symlink to one inside the root. A symlink
-    /// to anything else inside is a name like others, which may get another meaning.
+    /// Whether what is to come to `path` goes into it: it is a directory, or a symlink to one inside the root. A
+    /// symlink to anything else inside is a name like others, which may get another meaning.
     ///
     /// # Errors
     /// It leads out of the root, or it cannot be told where it leads: it may be somebody's directory.
@@ -460,8 +463,8 @@ impl Root {
         Ok(())
     }
 
-    /// The deepest directory on the way that `parts` name which is there, and how many parts lead to it. Halving finds it: to try
-    /// part by part from the root would walk a path of 2,000 parts 2,000 times.
+    /// The deepest directory on the way that `parts` name which is there, and how many parts lead to it. Halving
+    /// finds it: to try part by part from the root would walk a path of 2,000 parts 2,000 times.
     fn open_deepest(&self, parts: &[&[u8]]) -> Result<(Dir, usize), Refusal> {
         let (mut there, mut missing) = (0, parts.len() + 1);
         let mut deepest = self.open_dir(&RootPath::default())?;
@@ -498,7 +501,7 @@ impl Root {
 
     /// Removes a directory and all that is in it, without following a symlink. Not cap-std's
     /// `remove_dir_all`: it goes down by recursion, and whoever may `mv` can build a tree that is deeper
-    /// than a line's stack.
+    /// than a connection's stack.
     fn remove_tree(
         &self,
         parent: &std::sync::Arc<Dir>,
@@ -764,8 +767,8 @@ fn the_root_itself(path: &RootPath) -> Refusal {
 #[error("the server keeps its keys here, and never shows them")]
 struct KeysAreHere;
 
-/// The same refusal of a request for `path`, which says what a path is where `path` was written as on the machine itself: with a slash in front,
-/// or `~`.
+/// The same refusal of a request for `path`, which says what a path is where `path` was written as on the machine
+/// itself: with a slash in front, or `~`.
 pub fn advised(path: &[u8], why: Refusal) -> Refusal {
     let is_foreign = path.starts_with(b"/") && path != b"/" || path.starts_with(b"~");
     let is_missing = matches!(why.code, ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::OutsideRoot);

@@ -131,8 +131,8 @@ impl FromStr for Address {
     }
 }
 
-/// Whether the system would take the host for an old way to write an IPv4 address: `12`, `127.1`, `0x7f.0.0.1`. What ends
-/// in a number and is none of the usual form is a slip, as the time of day in a file's name.
+/// Whether the system would take the host for an old way to write an IPv4 address: `12`, `127.1`, `0x7f.0.0.1`. What
+/// ends in a number and is none of the usual form is a slip, as the time of day in a file's name.
 fn is_number(host: &str) -> bool {
     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
     let is_hex = |digits: &str| digits.chars().all(|digit| digit.is_ascii_hexdigit());
@@ -147,8 +147,8 @@ fn is_ipv6(text: &str) -> bool {
     !zone.contains(':') && address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether `text` begins with an IPv6 address without brackets, behind which a colon and more may stand, so that nobody can
-/// tell where it ends.
+/// Whether `text` begins with an IPv6 address without brackets, behind which a colon and more may stand, so that
+/// nobody can tell where it ends.
 pub fn begins_with_ipv6(text: &str) -> bool {
     let ends = text.match_indices(':').map(|(at, _)| at).chain([text.len()]);
     ends.filter_map(|end| text.get(..end)).any(is_ipv6)

@@ -20,9 +20,9 @@ pub const PEER_LINES_MAX: u32 = 100;
 pub const GUEST_LINES_MAX: u32 = 1_000;
 /// See [`GUEST_LINES_MAX`].
 pub const GUESTS_LINES_MAX: u32 = 5_000;
-/// Addresses of strangers, and of guests, whose lines are counted by themselves in one interval; those beyond are counted
-/// together. Known peers have a table of their own, which is as long as the list of peers at most: no number of strangers
-/// takes a peer's lines.
+/// Addresses of strangers, and of guests, whose lines are counted by themselves in one interval; those beyond are
+/// counted together. Known peers have a table of their own, which is as long as the list of peers at most: no number
+/// of strangers takes a peer's lines.
 const COUNTED_MAX: usize = 256;
 
 /// Whose lines are counted.

@@ -27,8 +27,8 @@ const THREADS_RESERVED: usize = 1_024;
 /// Descriptors kept back from connections, for files, pipes and listeners; half of them where there
 /// are not even twice as many.
 const DESCRIPTORS_RESERVED: usize = 256;
-/// Of the other descriptors, newcomers get at most this part of them, so that those who are in leave room for them and they for
-/// those.
+/// Of the other descriptors, newcomers get at most this part of them, so that those who are in leave room for them
+/// and they for those.
 const NEWCOMERS_PART: usize = 4;
 /// The same for those who are turned away at one listener.
 const TURNED_AWAY_PART: usize = 16;
@@ -208,8 +208,8 @@ impl Gate {
         Ok(Ticket { id, origin, rank: Rank::Newcomer, threads })
     }
 
-    /// Ends the connection of somebody whom nobody here knows: no descriptor is left, and what guests have asked for may hold
-    /// many. A newcomer's first, then the oldest guest's; `false`: only known peers are here.
+    /// Ends the connection of somebody whom nobody here knows: no descriptor is left, and what guests have asked for
+    /// may hold many. A newcomer's first, then the oldest guest's; `false`: only known peers are here.
     pub fn make_room(&self) -> bool {
         let mut inside = self.inside();
         if !inside.newcomers.is_empty() {

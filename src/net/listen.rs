@@ -219,7 +219,7 @@ fn admit(stream: Stream, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) 
             }
         }
     };
-    if let Err(error) = thread::Builder::new().name("line".into()).stack_size(STACK_LEN).spawn(task) {
+    if let Err(error) = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN).spawn(task) {
         tracing::error!(%error, connections = gate.connections(), "no thread for a connection: it was dropped");
     }
 }

@@ -1,8 +1,8 @@
-//! Sockets, and no messages: how a line's bytes get from here to there.
+//! Sockets, and no messages: how a connection's bytes get from here to there.
 //!
-//! [`address`] is what people write, [`dial`] the client's way in, [`listen`] the server's, [`gate`]
-//! its caps, [`budget`] what strangers may write to the log, [`open`] what is open and how it is stopped, [`stream`] the duplex stream and its halves, over a
-//! [`socket`], under [`tls`] or plain.
+//! [`address`] is what people write, [`dial`] the client's way in, [`listen`] the server's, [`gate`] its caps,
+//! [`budget`] what strangers may write to the log, [`open`] what is open and how it is stopped, [`stream`] the duplex
+//! stream and its halves, over a [`socket`], under [`tls`] or plain.
 
 pub mod address;
 pub mod budget;

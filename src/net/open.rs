@@ -1,4 +1,4 @@
-//! The lines that are open, so that a stop can end them: those between two turns at once, those in
+//! The connections that are open, so that a stop can end them: those between two exchanges at once, those in
 //! the middle of one when it is over or when the grace is.
 
 use std::collections::HashMap;
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use super::stream::Control;
 
-/// All open lines of one server.
+/// All open connections of one server.
 #[derive(Debug, Default)]
 pub struct OpenConnections {
     stopping: AtomicBool,
     next_id: AtomicU64,
-    lines: Mutex<HashMap<u64, Entry>>,
+    connections: Mutex<HashMap<u64, Entry>>,
     one_left: Condvar,
 }
 
 #[derive(Debug)]
 struct Entry {
     control: Control,
-    in_turn: Arc<AtomicBool>,
+    in_exchange: Arc<AtomicBool>,
     is_cut: Arc<AtomicBool>,
 }
 
@@ -33,19 +33,19 @@ impl Entry {
 }
 
 impl OpenConnections {
-    /// Registers a line for as long as the returned value lives.
+    /// Registers a connection for as long as the returned value lives.
     pub fn register(self: &Arc<Self>, control: &Control) -> OpenConnection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let in_turn = Arc::new(AtomicBool::new(false));
+        let in_exchange = Arc::new(AtomicBool::new(false));
         let is_cut = Arc::new(AtomicBool::new(false));
-        let (in_turn_too, is_cut_too) = (Arc::clone(&in_turn), Arc::clone(&is_cut));
-        let entry = Entry { control: control.clone(), in_turn: in_turn_too, is_cut: is_cut_too };
+        let (in_exchange_too, is_cut_too) = (Arc::clone(&in_exchange), Arc::clone(&is_cut));
+        let entry = Entry { control: control.clone(), in_exchange: in_exchange_too, is_cut: is_cut_too };
         self.lock().insert(id, entry);
-        // A stop that came before this line was in the list did not see it.
+        // A stop that came before this connection was in the list did not see it.
         if self.stopping() {
             control.stop_reading();
         }
-        OpenConnection { id, lines: Arc::clone(self), in_turn, is_cut }
+        OpenConnection { id, connections: Arc::clone(self), in_exchange, is_cut }
     }
 
     /// Whether a stop has begun.
@@ -53,86 +53,86 @@ impl OpenConnections {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Lines open now.
+    /// Connections open now.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether no line is open.
+    /// Whether no connection is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Begins a stop: wakes the lines that wait for a request. One in the middle of a turn is left
-    /// alone (it would cut an upload) and sees the flag when the turn is over.
+    /// Begins a stop: wakes the connections that wait for a request. One in the middle of an exchange is left
+    /// alone (it would cut an upload) and sees the flag when the exchange is over.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         for entry in self.lock().values() {
-            if !entry.in_turn.load(Ordering::SeqCst) {
+            if !entry.in_exchange.load(Ordering::SeqCst) {
                 entry.control.stop_reading();
             }
         }
     }
 
-    /// Ends every line that is still open, whatever it is doing.
+    /// Ends every connection that is still open, whatever it is doing.
     pub fn stop_now(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.lock().values().for_each(Entry::cut);
     }
 
-    /// Ends these lines, whatever they are doing.
+    /// Ends these connections, whatever they are doing.
     pub fn cut(&self, ids: &[u64]) {
-        let lines = self.lock();
-        ids.iter().filter_map(|id| lines.get(id)).for_each(Entry::cut);
+        let connections = self.lock();
+        ids.iter().filter_map(|id| connections.get(id)).for_each(Entry::cut);
     }
 
-    /// Waits until no line is open, for at most `wait`; returns how many are left.
+    /// Waits until no connection is open, for at most `wait`; returns how many are left.
     pub fn wait_until_none(&self, wait: Duration) -> usize {
         let deadline = Instant::now() + wait;
-        let mut lines = self.lock();
-        while !lines.is_empty() {
+        let mut connections = self.lock();
+        while !connections.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            (lines, _) = self.one_left.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner);
+            (connections, _) = self.one_left.wait_timeout(connections, left).unwrap_or_else(PoisonError::into_inner);
         }
-        lines.len()
+        connections.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One open line's entry; dropping it takes the line off the list.
+/// One open connection's entry; dropping it takes the connection off the list.
 #[derive(Debug)]
 pub struct OpenConnection {
     id: u64,
-    lines: Arc<OpenConnections>,
-    in_turn: Arc<AtomicBool>,
+    connections: Arc<OpenConnections>,
+    in_exchange: Arc<AtomicBool>,
     is_cut: Arc<AtomicBool>,
 }
 
 impl OpenConnection {
-    /// The line's number in the log.
+    /// The connection's number in the log.
     pub const fn id(&self) -> u64 {
         self.id
     }
 
-    /// Says whether the line is in a turn; returns whether the server is stopping. The flag is set
+    /// Says whether the connection is in an exchange; returns whether the server is stopping. The flag is set
     /// before the question is asked, as the stop sets its flag before it looks at ours.
-    pub fn set_in_turn(&self, in_turn: bool) -> bool {
-        self.in_turn.store(in_turn, Ordering::SeqCst);
-        self.lines.stopping()
+    pub fn set_in_exchange(&self, in_exchange: bool) -> bool {
+        self.in_exchange.store(in_exchange, Ordering::SeqCst);
+        self.connections.stopping()
     }
 
     /// Whether the server is stopping.
     pub fn stopping(&self) -> bool {
-        self.lines.stopping()
+        self.connections.stopping()
     }
 
-    /// Set once the server has cut the line: what runs for it gets no more time than the server gives it.
+    /// Set once the server has cut the connection: what runs for it gets no more time than the server gives it.
     pub const fn is_cut(&self) -> &Arc<AtomicBool> {
         &self.is_cut
     }
@@ -140,7 +140,7 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.lines.lock().remove(&self.id);
-        self.lines.one_left.notify_all();
+        self.connections.lock().remove(&self.id);
+        self.connections.one_left.notify_all();
     }
 }

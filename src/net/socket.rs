@@ -27,7 +27,8 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Shuts one direction down, or both. A socket that is gone already has nothing left to shut down, so its error says nothing new.
+    /// Shuts one direction down, or both. A socket that is gone already has nothing left to shut down, so its error
+    /// says nothing new.
     pub fn shutdown(&self, how: Shutdown) {
         let result = match self {
             Self::Tcp(socket) => socket.shutdown(how),

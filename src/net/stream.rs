@@ -1,4 +1,4 @@
-//! The duplex stream under a line, whatever it is made of, and its two halves.
+//! The duplex stream under a connection, whatever it is made of, and its two halves.
 //!
 //! The halves live on different threads. Plain, they need no lock between them: the kernel's sockets
 //! are duplex. Encrypted, they share what [`tls`] locks, never while a socket sleeps.
@@ -20,7 +20,7 @@ use super::tls::{self, Credentials, HandshakeError, Incoming, KeyCheck, Tls};
 
 /// Silence after which the kernel asks whether the other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-/// Such questions without an answer that end the line.
+/// Such questions without an answer that end the connection.
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// A connected stream, not yet split.
@@ -69,7 +69,7 @@ impl From<UnixStream> for Stream {
 }
 
 impl Stream {
-    /// Sets what every line of ours has: no Nagle delay, a limit on how long the other end may take
+    /// Sets what every connection of ours has: no Nagle delay, a limit on how long the other end may take
     /// nothing at all of what is sent to it (`None`: for ever), and keepalive, so that one that died is
     /// noticed within `notice_within` even if nobody says anything (`None`: within a minute).
     ///
@@ -312,8 +312,8 @@ impl ReadHalf {
         self.socket.set_read_timeout(timeout)
     }
 
-    /// How long nothing may move, neither in nor out, where no other limit is set (`None`: without limit): a server that
-    /// still answers TCP and says nothing is noticed then.
+    /// How long nothing may move, neither in nor out, where no other limit is set (`None`: without limit): a server
+    /// that still answers TCP and says nothing is noticed then.
     ///
     /// # Errors
     /// The socket is gone.
@@ -416,14 +416,14 @@ impl WriteHalf {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.try_write(&self.socket, &[]).map(drop))
     }
 
-    /// Says farewell without waiting, for a line that ends in the middle of things.
+    /// Says farewell without waiting, for a connection that ends in the middle of things.
     pub fn abandon(&self) {
         if let Some(tls) = &self.tls {
             tls.abandon(&self.socket);
         }
     }
 
-    /// Closes a line: says that nothing more will come, then reads and drops, within bounds, what
+    /// Closes a connection: says that nothing more will come, then reads and drops, within bounds, what
     /// the other end still sent, so that it can read our last word before the connection is gone.
     pub fn close(&self) {
         if let Some(tls) = &self.tls {

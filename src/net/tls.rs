@@ -48,11 +48,11 @@ const SHARED_BATCH_LEN_MAX: usize = 64 * 1024;
 /// vector for each record, and more of them at a time would be memory that the allocator takes from
 /// the kernel and gives back for every batch: a page fault for each page sent.
 const RECORD_LEN_MAX: usize = 16 * 1024;
-/// Ciphertext read at once on a busy line, in bytes.
+/// Ciphertext read at once on a busy connection, in bytes.
 const INCOMING_LEN_BUSY: usize = 256 * 1024;
 /// The same on an idle one: 10,000 of them cost 40 MiB.
 const INCOMING_LEN_IDLE: usize = 4 * 1024;
-/// Silence after which a busy line's buffer is given back.
+/// Silence after which a busy connection's buffer is given back.
 const REST_AFTER: Duration = Duration::from_millis(100);
 /// Ciphertext of a batch beyond which its buffer is given back after a while.
 const OUTGOING_LEN_IDLE: usize = 16 * 1024;
@@ -312,7 +312,7 @@ impl Incoming {
         Ok(self.end)
     }
 
-    /// Gives a busy turn's memory back.
+    /// Gives a busy exchange's memory back.
     fn rest(&mut self) {
         if self.bytes.len() > INCOMING_LEN_IDLE && self.start == self.end {
             *self = Self::with(&[]);
@@ -346,7 +346,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Gives a busy turn's memory back.
+    /// Gives a busy exchange's memory back.
     fn rest(&mut self) {
         if self.is_empty() {
             self.bytes = Vec::new();
@@ -371,7 +371,7 @@ pub struct Tls {
     outgoing: Mutex<Outgoing>,
     /// The receiver has something to send and did not get the send lock.
     is_answer_waiting: AtomicBool,
-    /// There is memory to give back when the line is at rest.
+    /// There is memory to give back when the connection is at rest.
     is_outgoing_large: AtomicBool,
     /// Something was left in `outgoing` by the last one who did not wait; to be looked at without its lock.
     has_unsent: AtomicBool,
@@ -539,7 +539,7 @@ impl Tls {
         }
     }
 
-    /// Gives a busy turn's memory back when nothing has come for a while.
+    /// Gives a busy exchange's memory back when nothing has come for a while.
     fn rest(&self, socket: &Socket, incoming: &mut Incoming) -> io::Result<()> {
         let is_outgoing_large = self.is_outgoing_large.load(Ordering::Relaxed);
         if (is_outgoing_large || incoming.bytes.len() > INCOMING_LEN_IDLE) && !socket.readable(Some(REST_AFTER))? {
@@ -671,11 +671,11 @@ impl Tls {
     pub fn close(&self, socket: &Socket) {
         let mut outgoing = self.outgoing();
         if let Err(error) = self.farewell(&mut outgoing).and_then(|()| outgoing.send_all(socket)) {
-            tracing::debug!(%error, "the line was gone before its farewell");
+            tracing::debug!(%error, "the connection was gone before its farewell");
         }
     }
 
-    /// As [`close`](Self::close), without waiting: for a line that is dropped in the middle of things.
+    /// As [`close`](Self::close), without waiting: for a connection that is dropped in the middle of things.
     pub fn abandon(&self, socket: &Socket) {
         if let Ok(mut outgoing) = self.outgoing.try_lock() {
             // Nobody is left to hear of an error.
@@ -718,7 +718,7 @@ impl Tls {
             let Ok(mut outgoing) = self.outgoing.try_lock() else { return };
             self.is_answer_waiting.store(false, Ordering::SeqCst);
             let ciphered = take_records(&mut self.connection(), &mut outgoing);
-            // What does not leave now leaves with the next write; a lost line is found by whoever reads.
+            // What does not leave now leaves with the next write; a lost connection is found by whoever reads.
             drop(ciphered.and_then(|()| outgoing.try_send(socket)));
             self.let_go(outgoing);
         }

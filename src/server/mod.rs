@@ -1,7 +1,7 @@
-//! The server: listeners, caps, rooms and open lines, put together; and how it stops.
+//! The server: listeners, caps, rooms and open connections, put together; and how it stops.
 //!
 //! ```text
-//! Listener --accept--> Gate --place--> a thread per line
+//! Listener --accept--> Gate --place--> a thread per connection
 //!     first bytes --> TLS:   handshake, then as a frame    (who it is, its key has proved)
 //!                 --> frame: hello, then serve::serve      (the request loop)
 //!                 --> bare:  bare::serve_bare              (a tutorial's wire, if one is on)
@@ -63,7 +63,7 @@ const PROGRAM: &str = concat!("tcp-server/", env!("CARGO_PKG_VERSION"));
 const FIRST_BYTES_TIME_MAX: Duration = Duration::from_secs(10);
 /// A whole TLS handshake, however slowly it trickles in.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// A whole `hello`, likewise. Not shorter: over TLS the line is known to be a client's, and a person
+/// A whole `hello`, likewise. Not shorter: over TLS the connection is known to be a client's, and a person
 /// who tries it by hand needs time to type.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often the known peers are looked at again, so that whoever is revoked is out within a second.
@@ -74,7 +74,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// runs or serves something, a first line that has not ended could still become HTTP's: it is a whole request
 /// if nothing more comes within this time.
 const SHORT_SEGMENT_WAIT: Duration = Duration::from_millis(50);
-/// After the grace, lines are cut and their threads given so long to notice: longer than a command is
+/// After the grace, connections are cut and their threads given so long to notice: longer than a command is
 /// given between TERM and KILL, or it would outlive the server.
 const CUT_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -97,7 +97,7 @@ pub struct Config {
     pub command_caps: CommandCaps,
     /// What commands can do.
     pub power: Power,
-    /// How long a line between two turns may be silent; `None`: without limit.
+    /// How long a connection between two exchanges may be silent; `None`: without limit.
     pub idle_timeout: Option<Duration>,
     /// How long a client may take nothing of what is sent to it; `None`: without limit.
     pub stall_timeout: Option<Duration>,
@@ -130,7 +130,7 @@ pub struct Server {
     /// Whose unfinished copies there are; `None`: nothing is written here.
     part_records: Option<Arc<Records>>,
     terminals: Terminals,
-    lines: Arc<OpenConnections>,
+    connections: Arc<OpenConnections>,
     holders: GrantsInUse,
     idle_timeout: Option<Duration>,
     stall_timeout: Option<Duration>,
@@ -140,7 +140,7 @@ pub struct Server {
 /// How a stop went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Lines that had to be cut because their turn was not over when the grace was.
+    /// Connections that had to be cut because their turn was not over when the grace was.
     pub cut: usize,
 }
 
@@ -175,7 +175,7 @@ impl Server {
             jobs,
             leftovers: Leftovers::none()?,
             terminals: Terminals::default(),
-            lines: Arc::default(),
+            connections: Arc::default(),
             holders: GrantsInUse::default(),
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
@@ -217,7 +217,8 @@ impl Server {
         Parts::new(self.part_records.clone(), owner.map(|owner| owner.to_string()))
     }
 
-    /// Ends what peers may not do any more: lines whose peer may do less than they were granted, and detached commands.
+    /// Ends what peers may not do any more: connections whose peer may do less than they were granted, and detached
+    /// commands.
     fn end_narrowed(&self, watch: &mut PeersWatch) {
         let Some((PeersForOpen { peers, .. }, is_news)) = watch.look(&self.roster) else { return };
         let guest = self.guest;
@@ -237,14 +238,14 @@ impl Server {
         let known = Ok(Arc::clone(&peers));
         let beyond = self.holders.beyond(|held| {
             let now = self.grant(&known, held.proof, (&held.address, held.entrance)).ok()?;
-            // A guest that is known now has just been paired, on this line: it would lose the word that says so. It holds no
-            // more than any guest does.
+            // A guest that is known now has just been paired, on this connection: it would lose the word that says
+            // so. It holds no more than any guest does.
             let was_paired = matches!(held.grant.peer, Peer::Guest { .. }) && now.peer.is_known();
             Some(if was_paired { held.grant.clone() } else { now })
         });
-        self.lines.cut(&beyond);
-        for line in beyond {
-            tracing::info!(line, "ended: its peer was revoked, or may do less now");
+        self.connections.cut(&beyond);
+        for connection in beyond {
+            tracing::info!(connection, "ended: its peer was revoked, or may do less now");
         }
     }
 
@@ -282,26 +283,26 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: no new lines, lines between two turns at once, lines in a turn when it is over, and
+    /// Stops: no new connections, connections between two exchanges at once, connections in an exchange when it is over, and
     /// after `grace` those that are left. `stop_now` is asked again and again, for an operator who
     /// does not want to wait.
     pub fn stop(&self, listeners: &[Listener], grace: Duration, stop_now: &dyn Fn() -> bool) -> Stopped {
         listeners.iter().for_each(Listener::stop);
-        self.lines.begin_stop();
+        self.connections.begin_stop();
         self.terminals.announce_stop(grace);
         let deadline = Instant::now() + grace;
         let tick = Duration::from_millis(50);
-        let mut left = self.lines.len();
+        let mut left = self.connections.len();
         while left > 0 && !stop_now() {
             let rest = deadline.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 break;
             }
-            left = self.lines.wait_until_none(rest.min(tick));
+            left = self.connections.wait_until_none(rest.min(tick));
         }
         if left > 0 {
-            self.lines.stop_now();
-            self.lines.wait_until_none(CUT_TIME_MAX);
+            self.connections.stop_now();
+            self.connections.wait_until_none(CUT_TIME_MAX);
         }
         let jobs = self.jobs.end_all(deadline, stop_now);
         if jobs > 0 {
@@ -314,7 +315,7 @@ impl Server {
     /// Serves one connection on its own thread, to its end.
     fn serve_connection(self: &Arc<Self>, stream: Stream, place: Ticket) {
         let started = Instant::now();
-        let open = self.lines.register(&stream.control());
+        let open = self.connections.register(&stream.control());
         let user = stream.peer_user().map_or(String::new(), |user| format!("user {user}"));
         let (id, address) = (open.id(), stream.peer_address() + &user);
         let entrance = if stream.is_at_loopback() { Entrance::Loopback } else { Entrance::Network };
@@ -335,7 +336,7 @@ impl Server {
             let ms = millis(started.elapsed());
             tracing::info!(
                 target: FRAME_OF_REQUESTS,
-                line = id,
+                connection = id,
                 peer = %caller.address,
                 wire,
                 outcome = outcome.as_str(),
@@ -343,7 +344,7 @@ impl Server {
                 "disconnected"
             );
         }
-        // The place is given back when the line is off the list: who waits for it finds both free.
+        // The place is given back when the connection is off the list: who waits for it finds both free.
         drop(caller.open);
         drop(caller.place);
     }
@@ -404,7 +405,7 @@ impl Server {
     }
 
     /// On a thread that ends with it: the post-quantum key exchange uses more than 32 KiB of stack, and
-    /// a line would keep what its own thread has once used for as long as it is open.
+    /// a connection would keep what its own thread has once used for as long as it is open.
     fn shake_hands(&self, stream: Stream, first: &[u8], limit: Duration) -> Result<Result<Stream, HandshakeError>> {
         let _thread = self.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
         let task = move || stream.accept_tls(first, self.identity.credentials(), limit);
@@ -519,22 +520,22 @@ impl Server {
             granted = Err(full);
         }
         let limit = self.idle_timeout.map_or(HELLO_TIME_MAX, |idle| idle.min(HELLO_TIME_MAX));
-        let Some(mut line) = Connection::await_hello(stream, first, Some(Instant::now() + limit))? else {
+        let Some(mut connection) = Connection::await_hello(stream, first, Some(Instant::now() + limit))? else {
             return Ok(());
         };
-        tracing::debug!(line = caller.open.id(), program = ?line.greeting()?.program, "hello");
-        let ended = self.welcome(&mut line, granted, caller);
+        tracing::debug!(connection = caller.open.id(), program = ?connection.greeting()?.program, "hello");
+        let ended = self.welcome(&mut connection, granted, caller);
         if let Err(error) = &ended {
-            line.say_why(error);
+            connection.say_why(error);
         }
-        line.close();
+        connection.close();
         ended
     }
 
     /// Lets a client in that has said who it is, and serves it to its end.
     fn welcome(
         self: &Arc<Self>,
-        line: &mut Connection,
+        connection: &mut Connection,
         granted: Result<Grant, Refusal>,
         caller: &mut Accepted,
     ) -> Result<()> {
@@ -547,7 +548,7 @@ impl Server {
             caller.note_known(self.gate.log_budget());
         }
         if caller.is_logged {
-            tracing::info!(line = caller.open.id(), peer = %grant.peer, services = %grant.services, "let in");
+            tracing::info!(connection = caller.open.id(), peer = %grant.peer, services = %grant.services, "let in");
         }
         if let Peer::Known { fingerprint, .. } = grant.peer
             && let Err(error) = self.notebook.note(self.roster.home(), fingerprint, &caller.address)
@@ -555,7 +556,7 @@ impl Server {
             tracing::warn!(%error, "when a peer was seen could not be noted");
         }
         let mut session = self.session(grant, caller)?;
-        line.welcome(PROGRAM, &verbs_for(session.services))?;
+        connection.welcome(PROGRAM, &verbs_for(session.services))?;
         let context = Context {
             shared: ServerState {
                 hub: &self.hub,
@@ -571,7 +572,7 @@ impl Server {
             own: self.identity.fingerprint(),
             home: self.roster.home(),
         };
-        serve(line, &mut session, context)
+        serve(connection, &mut session, context)
     }
 
     fn memory_of(&self, peer: &Peer) -> Arc<Pool> {
@@ -596,7 +597,7 @@ impl Server {
         };
         Ok(Session {
             parts: self.parts_of(&grant.peer),
-            line: caller.open.id(),
+            connection: caller.open.id(),
             memory: self.memory_of(&grant.peer),
             peer: grant.peer,
             address: caller.address.clone(),
@@ -635,7 +636,7 @@ impl Accepted {
     fn log_connected(&self) {
         tracing::info!(
             target: FRAME_OF_REQUESTS,
-            line = self.open.id(),
+            connection = self.open.id(),
             peer = %self.address,
             local = %self.local,
             "connected"
@@ -709,7 +710,7 @@ fn turned_away(full: TurnedAway) -> Vec<u8> {
     last_word(ErrorCode::Busy, &full.to_string())
 }
 
-/// An `error` frame for somebody with whom no line was begun.
+/// An `error` frame for somebody with whom no connection was begun.
 fn last_word(code: ErrorCode, why: &str) -> Vec<u8> {
     encode(&Message::Error { code, message: why.into() }, &[]).unwrap_or_default()
 }

@@ -18,10 +18,10 @@ use crate::trust::{Peer, Service, Services, policy};
 use crate::wire::message::Message;
 use crate::{chat, dir, echo, exec, files, pair, trees};
 
-/// What serves a verb: the line, its session, what the lines share, the request.
+/// What serves a verb: the connection, its session, what the connections share, the request.
 type Serve = fn(&mut Connection, &mut Session, &ServerState<'_>, &Message<'_>) -> Result<()>;
 
-/// What lines share, and what outlives them.
+/// What connections share, and what outlives them.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerState<'s> {
     /// The rooms.
@@ -48,27 +48,27 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "echo",
         services: &[Echo],
-        serve: |line, session, _, request| match request {
-            Message::Echo { streamed } => echo::serve_echo(line, session, *streamed),
+        serve: |connection, session, _, request| match request {
+            Message::Echo { streamed } => echo::serve_echo(connection, session, *streamed),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "chat",
         services: &[Chat],
-        serve: |line, session, shared, request| match request {
-            Message::Chat { room, nick } => chat::serve_chat(line, session, shared.hub, room, nick),
+        serve: |connection, session, shared, request| match request {
+            Message::Chat { room, nick } => chat::serve_chat(connection, session, shared.hub, room, nick),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "exec",
         services: &[Exec],
-        serve: |line, session, shared, request| match request {
+        serve: |connection, session, shared, request| match request {
             Message::Exec { form, path, place, terms, modes } => {
                 let (path, place) = (path.as_deref(), place.as_deref());
                 exec::serve_exec(
-                    line,
+                    connection,
                     session,
                     shared.exec,
                     exec::ExecRequest { form: *form, path, place, terms: *terms, modes: modes.as_deref() },
@@ -80,14 +80,14 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "jobs",
         services: &[Exec],
-        serve: |line, session, shared, _| exec::jobs::serve_jobs(line, session, shared.exec.jobs),
+        serve: |connection, session, shared, _| exec::jobs::serve_jobs(connection, session, shared.exec.jobs),
     },
     Verb {
         name: "attach",
         services: &[Exec],
-        serve: |line, session, shared, request| match request {
+        serve: |connection, session, shared, request| match request {
             Message::Attach { job, watch, tail } => {
-                exec::jobs::serve_attach(line, session, shared.exec.jobs, job, (*watch, *tail))
+                exec::jobs::serve_attach(connection, session, shared.exec.jobs, job, (*watch, *tail))
             }
             other => Err(not_this_verb(other)),
         },
@@ -95,9 +95,9 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "kill",
         services: &[Exec],
-        serve: |line, session, shared, request| match request {
+        serve: |connection, session, shared, request| match request {
             Message::Kill { job, signal } => {
-                exec::jobs::serve_kill(line, session, shared.exec.jobs, job, signal.as_deref())
+                exec::jobs::serve_kill(connection, session, shared.exec.jobs, job, signal.as_deref())
             }
             other => Err(not_this_verb(other)),
         },
@@ -105,10 +105,10 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "place",
         services: &[Exec],
-        serve: |line, session, shared, request| match request {
+        serve: |connection, session, shared, request| match request {
             Message::Place { place, path, ttl_ms, variables } => {
                 let change = (path.as_deref(), *ttl_ms, *variables);
-                exec::places::serve_place(line, session, shared.exec.places, place, change)
+                exec::places::serve_place(connection, session, shared.exec.places, place, change)
             }
             other => Err(not_this_verb(other)),
         },
@@ -116,79 +116,79 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "places",
         services: &[Exec],
-        serve: |line, session, shared, _| exec::places::serve_places(line, session, shared.exec.places),
+        serve: |connection, session, shared, _| exec::places::serve_places(connection, session, shared.exec.places),
     },
     Verb {
         name: "cd",
         services: ANY_PATH,
-        serve: |line, session, _, request| match request {
-            Message::Cd { path } => dir::serve_cd(line, session, path),
+        serve: |connection, session, _, request| match request {
+            Message::Cd { path } => dir::serve_cd(connection, session, path),
             other => Err(not_this_verb(other)),
         },
     },
-    Verb { name: "pwd", services: ANY_PATH, serve: |line, session, _, _| dir::serve_pwd(line, session) },
+    Verb { name: "pwd", services: ANY_PATH, serve: |connection, session, _, _| dir::serve_pwd(connection, session) },
     Verb {
         name: "ls",
         services: &[Read],
-        serve: |line, session, _, request| match request {
-            Message::Ls { path } => dir::serve_ls(line, session, path),
+        serve: |connection, session, _, request| match request {
+            Message::Ls { path } => dir::serve_ls(connection, session, path),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "get",
         services: &[Read],
-        serve: |line, session, _, request| match request {
-            Message::Get { path } => files::serve_get(line, session, path),
+        serve: |connection, session, _, request| match request {
+            Message::Get { path } => files::serve_get(connection, session, path),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "put",
         services: &[Write],
-        serve: |line, session, _, request| match request {
-            Message::Put { path, name, attributes } => files::serve_put(line, session, path, name, attributes),
+        serve: |connection, session, _, request| match request {
+            Message::Put { path, name, attributes } => files::serve_put(connection, session, path, name, attributes),
             other => Err(not_this_verb(other)),
         },
     },
-    Verb { name: "pull", services: &[Read], serve: |line, session, _, _| trees::serve_pull(line, session) },
+    Verb { name: "pull", services: &[Read], serve: |connection, session, _, _| trees::serve_pull(connection, session) },
     Verb {
         name: "push",
         services: &[Write],
-        serve: |line, session, _, request| match request {
-            Message::Push { path } => trees::serve_push(line, session, path),
+        serve: |connection, session, _, request| match request {
+            Message::Push { path } => trees::serve_push(connection, session, path),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "mkdir",
         services: &[Write],
-        serve: |line, session, _, request| match request {
-            Message::Mkdir { path, parents } => dir::serve_mkdir(line, session, path, *parents),
+        serve: |connection, session, _, request| match request {
+            Message::Mkdir { path, parents } => dir::serve_mkdir(connection, session, path, *parents),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "rm",
         services: &[Write],
-        serve: |line, session, _, request| match request {
-            Message::Rm { path, recursive } => dir::serve_rm(line, session, path, *recursive),
+        serve: |connection, session, _, request| match request {
+            Message::Rm { path, recursive } => dir::serve_rm(connection, session, path, *recursive),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "mv",
         services: &[Write],
-        serve: |line, session, _, request| match request {
-            Message::Mv { path, to } => dir::serve_mv(line, session, path, to),
+        serve: |connection, session, _, request| match request {
+            Message::Mv { path, to } => dir::serve_mv(connection, session, path, to),
             other => Err(not_this_verb(other)),
         },
     },
     Verb {
         name: "parts",
         services: &[Write],
-        serve: |line, session, _, request| match request {
-            Message::Parts { path, clean } => trees::unfinished::serve_parts(line, session, path, *clean),
+        serve: |connection, session, _, request| match request {
+            Message::Parts { path, clean } => trees::unfinished::serve_parts(connection, session, path, *clean),
             other => Err(not_this_verb(other)),
         },
     },
@@ -199,14 +199,14 @@ pub fn verbs_for(services: Services) -> Vec<&'static str> {
     VERBS.iter().filter(|verb| services.has_any(verb.services)).map(|verb| verb.name).collect()
 }
 
-/// What a line's requests are served in.
+/// What a connection's requests are served in.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'s> {
     /// The rooms, places and detached commands.
     pub shared: ServerState<'s>,
-    /// The line's entry among the open ones.
+    /// The connection's entry among the open ones.
     pub open: &'s OpenConnection,
-    /// How long the line may be silent between two turns; `None`: without limit.
+    /// How long the connection may be silent between two exchanges; `None`: without limit.
     pub idle_timeout: Option<Duration>,
     /// The server's own key, and where it keeps whom it knows, for somebody who wants to be introduced.
     pub own: Fingerprint,
@@ -214,15 +214,15 @@ pub struct Context<'s> {
     pub home: &'s Home,
 }
 
-/// Serves requests until the client closes the line or the line is lost.
+/// Serves requests until the client closes the connection or the connection is lost.
 ///
 /// # Errors
-/// Why the line had to be closed; the client was told, if it could still hear it.
-pub fn serve(line: &mut Connection, session: &mut Session, context: Context<'_>) -> Result<()> {
+/// Why the connection had to be closed; the client was told, if it could still hear it.
+pub fn serve(connection: &mut Connection, session: &mut Session, context: Context<'_>) -> Result<()> {
     let mut echoes = None;
-    let ended = serve_turns(line, session, context, &mut echoes);
+    let ended = serve_exchanges(connection, session, context, &mut echoes);
     session.memory.settle();
-    // An encrypted line whose reading was stopped looks cut: no farewell came.
+    // An encrypted connection whose reading was stopped looks cut: no farewell came.
     let is_cut = |error: &Error| {
         matches!(error, Error::ConnectionLost(ConnectionLost::Closed { .. } | ConnectionLost::Socket(_)))
     };
@@ -234,47 +234,47 @@ pub fn serve(line: &mut Connection, session: &mut Session, context: Context<'_>)
     }
 }
 
-fn serve_turns(
-    line: &mut Connection,
+fn serve_exchanges(
+    connection: &mut Connection,
     session: &mut Session,
     context: Context<'_>,
     echoes: &mut Option<EchoRun>,
 ) -> Result<()> {
     let Context { open, idle_timeout, .. } = context;
     let mut json = Vec::new();
-    let mut patience = RefusalLimit::with(&session.peer, idle_timeout);
+    let mut limit = RefusalLimit::with(&session.peer, idle_timeout);
     loop {
-        patience.check()?;
-        line.receiver().begin_turn();
-        if open.set_in_turn(false) {
+        limit.check()?;
+        connection.receiver().begin_exchange();
+        if open.set_in_exchange(false) {
             return Err(stopping());
         }
-        line.set_timeout(idle_timeout)?;
-        line.set_deadline(patience.deadline);
-        let before = Counters::of(line);
-        let request = match line.receiver().recv_request(&mut json) {
+        connection.set_timeout(idle_timeout)?;
+        connection.set_deadline(limit.deadline);
+        let before = Counters::of(connection);
+        let request = match connection.receiver().recv_request(&mut json) {
             Ok(Some(request)) => request,
             Ok(None) if open.stopping() => return Err(stopping()),
             Ok(None) => return Ok(()),
             Err(Error::Refused(refusal)) => {
-                line.sender().refuse(&refusal)?;
-                patience.note(ExchangeEnd::Refused);
+                connection.sender().refuse(&refusal)?;
+                limit.note(ExchangeEnd::Refused);
                 continue;
             }
-            Err(Error::ConnectionLost(ConnectionLost::TimedOut(_))) if patience.is_up() => {
-                return Err(patience.is_over());
+            Err(Error::ConnectionLost(ConnectionLost::TimedOut(_))) if limit.is_up() => {
+                return Err(limit.is_over());
             }
             Err(Error::ConnectionLost(ConnectionLost::TimedOut(_))) => return Err(idle_for(idle_timeout)),
             Err(error) => return Err(error),
         };
-        line.set_deadline(None);
-        if open.set_in_turn(true) {
+        connection.set_deadline(None);
+        if open.set_in_exchange(true) {
             return Err(stopping());
         }
         match request {
-            // These may cross with the end of the turn that they were meant for.
+            // These may cross with the end of the exchange that they were meant for.
             Message::End { .. } | Message::Signal { .. } | Message::Window(_) | Message::Eof => {
-                patience.begin();
+                limit.begin();
                 continue;
             }
             // One echo run is one request in the log: a line of log a round trip would be most of its time.
@@ -282,32 +282,32 @@ fn serve_turns(
                 // The wait for the first of them is not the run's.
                 let before = Counters { at: Instant::now(), ..before };
                 let run = echoes.get_or_insert(EchoRun { count: 0, before, after: before });
-                echo::serve_echo(line, session, false)?;
-                patience.note(ExchangeEnd::Served);
+                echo::serve_echo(connection, session, false)?;
+                limit.note(ExchangeEnd::Served);
                 run.count += 1;
-                run.after = Counters::of(line);
+                run.after = Counters::of(connection);
                 continue;
             }
             _ => log_echoes(echoes.take().as_ref(), session),
         }
         // Somebody who only talks loses nothing when the server stops: the stop need not wait for the end.
-        if matches!(request, Message::Chat { .. }) && open.set_in_turn(false) {
+        if matches!(request, Message::Chat { .. }) && open.set_in_exchange(false) {
             return Err(stopping());
         }
-        patience.note(turn(line, session, context, &request, before)?);
-        if request.opens_duplex_turn() && !line.receiver().peer_ended() {
-            // A client that was refused may be silent for as long as one between two turns, no longer.
-            line.set_timeout(idle_timeout)?;
-            if open.set_in_turn(false) {
+        limit.note(exchange(connection, session, context, &request, before)?);
+        if request.opens_duplex_exchange() && !connection.receiver().peer_ended() {
+            // A client that was refused may be silent for as long as one between two exchanges, no longer.
+            connection.set_timeout(idle_timeout)?;
+            if open.set_in_exchange(false) {
                 return Err(stopping());
             }
-            line.set_deadline(patience.deadline);
-            line.receiver().discard_turn()?;
+            connection.set_deadline(limit.deadline);
+            connection.receiver().discard_exchange()?;
         }
     }
 }
 
-/// How far a line was at some moment.
+/// How far a connection was at some moment.
 #[derive(Debug, Clone, Copy)]
 struct Counters {
     at: Instant,
@@ -316,8 +316,8 @@ struct Counters {
 }
 
 impl Counters {
-    fn of(line: &mut Connection) -> Self {
-        Self { at: Instant::now(), received: line.receiver().taken(), sent: line.sender().sent() }
+    fn of(connection: &mut Connection) -> Self {
+        Self { at: Instant::now(), received: connection.receiver().taken(), sent: connection.sender().sent() }
     }
 }
 
@@ -341,9 +341,9 @@ fn log_echoes(run: Option<&EchoRun>, session: &mut Session) {
     });
 }
 
-/// One turn: find the verb, ask whether it is allowed, serve it, log it, and get back in step.
-fn turn(
-    line: &mut Connection,
+/// One exchange: find the verb, ask whether it is allowed, serve it, log it, and get back in step.
+fn exchange(
+    connection: &mut Connection,
     session: &mut Session,
     context: Context<'_>,
     request: &Message<'_>,
@@ -351,23 +351,23 @@ fn turn(
 ) -> Result<ExchangeEnd> {
     let started = Instant::now();
     session.report = RequestReport { about: about(request), ..RequestReport::default() };
-    let is_duplex = request.opens_duplex_turn();
+    let is_duplex = request.opens_duplex_exchange();
     if is_duplex {
-        // Within such a turn the client may be silent as long as it likes.
-        line.set_timeout(None)?;
+        // Within such an exchange the client may be silent as long as it likes.
+        connection.set_timeout(None)?;
     }
     let result = match request {
         // Whoever knows the code may ask: no service is needed, and none is had before it is known.
-        Message::Pair { name } => pair::serve_pair(line, session, context.home, context.own, name),
-        _ => verb_for(request, session).and_then(|verb| (verb.serve)(line, session, &context.shared, request)),
+        Message::Pair { name } => pair::serve_pair(connection, session, context.home, context.own, name),
+        _ => verb_for(request, session).and_then(|verb| (verb.serve)(connection, session, &context.shared, request)),
     }
     .map_err(|error| match error {
         Error::Refused(why) => advised(path_of(request), why).into(),
         error => error,
     });
-    line.set_deadline(None);
+    connection.set_deadline(None);
     let in_step = match &result {
-        Err(Error::Refused(refusal)) => line.sender().refuse(refusal),
+        Err(Error::Refused(refusal)) => connection.sender().refuse(refusal),
         _ => Ok(()),
     };
     let said = session.report.outcome.take();
@@ -377,7 +377,7 @@ fn turn(
         Err(Error::Refused(refusal)) => failed(format!("refused ({}): {}", refusal.code.as_str(), refusal.message)),
         Err(error) => failed(format!("broken off: {}", error.with_cause())),
     };
-    let after = Counters::of(line);
+    let after = Counters::of(connection);
     let told = RequestRecord {
         verb: request.name(),
         elapsed: started.elapsed(),
@@ -401,25 +401,25 @@ fn turn(
     }
 }
 
-/// How a turn went that left the line in step.
+/// How an exchange went that left the connection in step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExchangeEnd {
     Served,
     Refused,
 }
 
-/// Requests of a guest that are refused one after the other before its line is ended.
+/// Requests of a guest that are refused one after the other before its connection is ended.
 pub const REFUSALS_MAX: u32 = 100;
 /// The same for a known peer, whose scripts may ask for a thousand files that are not there.
 pub const PEER_REFUSALS_MAX: u32 = 1_000;
-/// How long a guest's line lives that gets nothing but refusals, from the first of them; or `--idle-timeout`, if that is
-/// shorter.
+/// How long a guest's connection lives that gets nothing but refusals, from the first of them; or `--idle-timeout`,
+/// if that is shorter.
 const REFUSED_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// What is borne of a peer that is refused again and again. The own identity may be wrong as often as it likes.
 #[derive(Debug)]
 struct RefusalLimit {
-    /// Refusals one after the other that end the line; `None`: none do.
+    /// Refusals one after the other that end the connection; `None`: none do.
     limit: Option<u32>,
     /// How long it may go on without anything being done for it.
     time: Option<Duration>,
@@ -454,7 +454,7 @@ impl RefusalLimit {
         self.deadline = self.deadline.or_else(|| self.time.map(|time| Instant::now() + time));
     }
 
-    /// Ends a line that has been borne long enough.
+    /// Ends a connection that has been borne long enough.
     fn check(&self) -> Result<()> {
         if self.limit.is_some_and(|limit| self.in_a_row >= limit) {
             let text = format!("{} requests were refused one after the other; connect again", self.in_a_row);

@@ -33,7 +33,7 @@ pub struct Pull {
     /// Compressed or not.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compress: Compress,
-    /// This part of them, if there are several lines.
+    /// This part of them, if there are several connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Shard>,
 }
@@ -46,7 +46,7 @@ pub struct Push {
     /// A tree comes: `path` is made if it is missing.
     #[serde(default)]
     pub recursive: bool,
-    /// Another line gives directories their modes and times, when all is in them.
+    /// Another connection gives directories their modes and times, when all is in them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub helps: bool,
     /// How to write.

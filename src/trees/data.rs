@@ -32,8 +32,8 @@ pub struct DataOptions {
 }
 
 impl DataOptions {
-    /// The same, where it was left open, for a line within one machine: nothing is faster than that, unless it is held
-    /// back.
+    /// The same, where it was left open, for a connection within one machine: nothing is faster than that, unless it
+    /// is held back.
     #[must_use]
     pub fn over(self, is_to_this_machine: bool) -> Self {
         let is_fast = is_to_this_machine && self.bwlimit.is_none() && self.compress == Compress::Auto;
@@ -61,7 +61,7 @@ impl<'s> DataWriter<'s> {
     /// Sends a piece of a large file; the bytes that compression saved.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn data(&mut self, piece: &[u8]) -> Result<u64> {
         self.send(&Message::Data { stream: Channel::Main }, Packed::Data, piece)
     }
@@ -69,7 +69,7 @@ impl<'s> DataWriter<'s> {
     /// Sends small files; the bytes that compression saved.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn small(&mut self, records: &[u8]) -> Result<u64> {
         let saved = self.send(&Message::Small, Packed::Small, records)?;
         self.sender.flush()?;
@@ -79,7 +79,7 @@ impl<'s> DataWriter<'s> {
     /// Sends entries.
     ///
     /// # Errors
-    /// The line failed.
+    /// The connection failed.
     pub fn list(&mut self, entries: &[u8], is_last: bool) -> Result<()> {
         if is_last {
             return self.sender.send(&Message::List { is_last }, entries);

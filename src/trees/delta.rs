@@ -22,7 +22,7 @@ use crate::memory::Buffer;
 pub const LEN_MIN: u64 = 512 * 1024;
 /// Most bytes of a `copy`: what takes longer, nobody interrupts.
 pub const COPY_LEN_MAX: u64 = 16 * 1024 * 1024;
-/// A line that is faster than this carries a file in less time than both ends need to cut it, in bytes a second.
+/// A connection that is faster than this carries a file in less time than both ends need to cut it, in bytes a second.
 pub const FAST: u64 = 400_000_000;
 
 /// Bytes of `chunks` that a target has told of files that it waits for; of others it tells nothing.
@@ -48,10 +48,10 @@ const READ_LEN: usize = 256 * 1024;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delta {
-    /// Where that is faster: not to this machine itself, and not over a line that has shown to be fast.
+    /// Where that is faster: not to this machine itself, and not over a connection that has shown to be fast.
     #[default]
     Auto,
-    /// Over each line.
+    /// Over each connection.
     Always,
     /// Over none.
     Never,

@@ -106,21 +106,21 @@ pub fn stopped() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the connection has ended meanwhile")
 }
 
-/// Whoever watches. An error of theirs ends the turn, and leaves the line in step.
+/// Whoever watches. An error of theirs ends the exchange, and leaves the connection in step.
 pub type OnEvent<'w> = &'w mut dyn FnMut(TreeEvent<'_>) -> Result<()>;
 
-/// How a turn went, in numbers.
+/// How an exchange went, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Files that are where they belong now.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes of files that moved over the line.
+    /// Bytes of files that moved over the connection.
     pub moved: u64,
     /// Bytes of files that were taken from what was there.
     pub reused: u64,
-    /// Bytes of those that moved which compression kept off the line.
+    /// Bytes of those that moved which compression kept off the connection.
     pub saved: u64,
     /// Files that were the same already.
     pub unchanged: u64,

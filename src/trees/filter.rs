@@ -1,9 +1,9 @@
 //! Which part of a tree is meant: patterns as in a `.gitignore`, and a size.
 //!
-//! Paths are those inside the directory that was named, so that `/img` is its own `img` and no deeper one. Two lists decide:
-//! a file comes if one of the first matches it (or there is none), and none of the second leaves it out. Among the
-//! second the last that matches decides, and `!` takes something in again, as in gitignore(5); what is in a directory
-//! that is left out is left out too.
+//! Paths are those inside the directory that was named, so that `/img` is its own `img` and no deeper one. Two lists
+//! decide: a file comes if one of the first matches it (or there is none), and none of the second leaves it out.
+//! Among the second the last that matches decides, and `!` takes something in again, as in gitignore(5); what is in a
+//! directory that is left out is left out too.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -24,9 +24,9 @@ pub fn means_contents(path: &[u8]) -> bool {
     path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
 }
 
-/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning. It stands for no
-/// directory that `filter` leaves out; one that is named literally is meant. What is found and looked at on the way
-/// counts for `budget`.
+/// What `pattern` stands for, in order. As in a shell, `*` matches no slash, and no dot at the beginning. It stands
+/// for no directory that `filter` leaves out; one that is named literally is meant. What is found and looked at on
+/// the way counts for `budget`.
 ///
 /// # Errors
 /// Nothing matches, it is no pattern, it leads out of the root, or `budget` is used up.

@@ -1,4 +1,4 @@
-//! Trees: files and directories, as many as there are, in one turn that never waits for one of them.
+//! Trees: files and directories, as many as there are, in one exchange that never waits for one of them.
 //!
 //! ```text
 //! source                                   target
@@ -11,12 +11,13 @@
 //!                 <-------------------     end
 //! ```
 //!
-//! `pull` makes the server the source and `push` the target; the halves are the same code on either side.
-//! Listing, wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of
-//! its own, so that the two can never wait for each other's full pipe. [`walk`] finds what there is,
-//! [`source`] sends it ([`large`] what is resumed) through its [`outlet`], [`target`] takes it to a [`place`], [`batch`]
-//! makes it last, [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant, [`first`] which of several sources wins. [`body`] is what they
-//! say to each other in JSON, [`event`] what a watcher hears. [`relay`] passes on what two servers say.
+//! `pull` makes the server the source and `push` the target; the halves are the same code on either side. Listing,
+//! wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of its own, so
+//! that the two can never wait for each other's full pipe. [`walk`] finds what there is, [`source`] sends it
+//! ([`large`] what is resumed) through its [`outlet`], [`target`] takes it to a [`place`], [`batch`] makes it last,
+//! [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant, [`first`] which of several
+//! sources wins. [`body`] is what they say to each other in JSON, [`event`] what a watcher hears. [`relay`] passes on
+//! what two servers say.
 
 pub mod batch;
 pub mod body;
@@ -71,7 +72,7 @@ pub const BODY_LEN_MAX: u32 = 1024 * 1024;
 pub const REQUEST_LEN_MAX: u32 = 1024 * 1024;
 /// Paths that a `pull` may stand for, its patterns expanded: more than fit into it one by one.
 pub const TOPS_MAX: usize = 300_000;
-/// Entries that a source has listed and neither sent nor heard to be unwanted: what a long line holds
+/// Entries that a source has listed and neither sent nor heard to be unwanted: what a long connection holds
 /// at 100 ms and 160,000 files a second.
 pub const OUTSTANDING_MAX: usize = 16 * 1024;
 
@@ -80,17 +81,17 @@ const BUFFERS_LEN: usize = 2 * 1024 * 1024;
 /// What a request's JSON takes in memory while it is read, for each of its bytes: `"",` becomes a string.
 const JSON_COST: usize = 32;
 
-/// Threads that a server's source needs beside its line's own: one that reads, one that checks a part.
+/// Threads that a server's source needs beside its connection's own: one that reads, one that checks a part.
 const SOURCE_THREADS: usize = 2;
 
 /// Serves `pull`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_pull(line: &mut Connection, session: &mut Session) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_pull(connection: &mut Connection, session: &mut Session) -> Result<()> {
     let budget = session.memory.budget();
     let over = |over: Over| over.refusal("pull");
-    let (pull, held): (Pull, _) = request(line, "pull", &budget)?;
+    let (pull, held): (Pull, _) = request(connection, "pull", &budget)?;
     budget.take(pull.selection.memory()).map_err(over)?;
     let filter = Filter::new(&pull.selection)?;
     let mut tops = Vec::new();
@@ -113,13 +114,13 @@ pub fn serve_pull(line: &mut Connection, session: &mut Session) -> Result<()> {
     let mut tally = Tally::default();
     let walk = Walk::new(tops, WalkOptions { recursive, follow }, filter).within(budget);
     let sending = TreeUpload { walk, out: DataOptions { bwlimit, compress }, share, last: None };
-    let sent = send(line, sending, &mut |event| {
+    let sent = send(connection, sending, &mut |event| {
         tally.count(&event);
         Ok(())
     });
     session.report.outcome = Some(tally.to_string());
     match sent {
-        // The turn is closed on both sides already.
+        // The exchange is closed on both sides already.
         Err(why @ (Error::Refused(_) | Error::Ours { .. })) => {
             session.report.outcome = Some(format!("{tally}; {}", why.with_cause()));
             Ok(())
@@ -131,10 +132,10 @@ pub fn serve_pull(line: &mut Connection, session: &mut Session) -> Result<()> {
 /// Serves `push`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_push(line: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_push(connection: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let budget = session.memory.budget();
-    let (push, held): (Push, _) = request(line, "push", &budget)?;
+    let (push, held): (Push, _) = request(connection, "push", &budget)?;
     budget.take(push.selection.memory()).map_err(|over| over.refusal("push"))?;
     let mut keeping = push.keeping;
     if !session.may_read() {
@@ -160,13 +161,13 @@ pub fn serve_push(line: &mut Connection, session: &mut Session, path: &[u8]) -> 
     budget.give_back(held);
     let mut target = if push.helps { target.helping() } else { target };
     let mut tally = Tally::default();
-    let received = receive(line, &mut target, &mut |event| {
+    let received = receive(connection, &mut target, &mut |event| {
         tally.count(&event);
         Ok(())
     });
     session.report.outcome = Some(tally.to_string());
     match received {
-        // The sender gave up: the turn is closed on both sides already.
+        // The sender gave up: the exchange is closed on both sides already.
         Err(Error::Refused(why)) if target.has_ended() => {
             session.report.outcome = Some(format!("{tally}; {why}"));
             Ok(())
@@ -186,10 +187,10 @@ fn check_home(session: &Session, path: &[u8], push: &Push) -> Result<()> {
     Err(Refusal::new(ErrorCode::NotFound, text).into())
 }
 
-/// Reads a request's body, for which the buffers of its transfer are counted too. Returns what its JSON takes as well, for
-/// when it is done with.
-fn request<T: DeserializeOwned>(line: &mut Connection, what: &str, budget: &Budget) -> Result<(T, usize)> {
-    let body = line.receiver().body(REQUEST_LEN_MAX)?;
+/// Reads a request's body, for which the buffers of its transfer are counted too. Returns what its JSON takes as
+/// well, for when it is done with.
+fn request<T: DeserializeOwned>(connection: &mut Connection, what: &str, budget: &Budget) -> Result<(T, usize)> {
+    let body = connection.receiver().body(REQUEST_LEN_MAX)?;
     let held = body.len() * JSON_COST;
     budget.take(BUFFERS_LEN + held).map_err(|over| over.refusal(what))?;
     let read = serde_json::from_slice(&body);
@@ -212,15 +213,15 @@ fn about(session: &mut Session, path: &[u8]) {
 /// Pulls trees into `target`.
 ///
 /// # Errors
-/// The server refused the whole, this machine could not store it (the line is in step in both cases), or the line
-/// failed. What happens to one file is an event.
-pub fn call_pull(line: &mut Connection, pull: &Pull, target: TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
+/// The server refused the whole, this machine could not store it (the connection is in step in both cases), or the
+/// connection failed. What happens to one file is an event.
+pub fn call_pull(connection: &mut Connection, pull: &Pull, target: TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
     let mut target = target.only(pull);
     let body = serde_json::to_vec(pull).map_err(|error| Error::ours("JSON")(error.into()))?;
-    line.receiver().begin_turn();
-    line.sender().send(&Message::Pull, &body)?;
-    match receive(line, &mut target, watch) {
-        Err(why @ (Error::Ours { .. } | Error::Refused(_))) if !target.has_ended() => give_up(line, why),
+    connection.receiver().begin_exchange();
+    connection.sender().send(&Message::Pull, &body)?;
+    match receive(connection, &mut target, watch) {
+        Err(why @ (Error::Ours { .. } | Error::Refused(_))) if !target.has_ended() => give_up(connection, why),
         received => received,
     }
 }
@@ -228,19 +229,19 @@ pub fn call_pull(line: &mut Connection, pull: &Pull, target: TreeReceiver, watch
 /// Pushes what `walk` finds to `path`.
 ///
 /// # Errors
-/// The server refused the whole, the watcher did not want it (the line is in step in both cases), or the line failed.
-/// What happens to one file is an event.
+/// The server refused the whole, the watcher did not want it (the connection is in step in both cases), or the
+/// connection failed. What happens to one file is an event.
 pub fn call_push(
-    line: &mut Connection,
+    connection: &mut Connection,
     path: &[u8],
     push: &Push,
     sending: TreeUpload,
     watch: OnEvent<'_>,
 ) -> Result<()> {
     let body = serde_json::to_vec(push).map_err(|error| Error::ours("JSON")(error.into()))?;
-    line.receiver().begin_turn();
-    line.sender().send(&Message::Push { path: path.into() }, &body)?;
-    send(line, sending, watch)
+    connection.receiver().begin_exchange();
+    connection.sender().send(&Message::Push { path: path.into() }, &body)?;
+    send(connection, sending, watch)
 }
 
 /// What a client sends.
@@ -250,31 +251,31 @@ pub struct TreeUpload {
     pub walk: Walk,
     /// How it goes out.
     pub out: DataOptions,
-    /// Over this line, if there are several...
+    /// Over this connection, if there are several...
     pub share: Option<Shard>,
     /// ... and after which others.
     pub last: Option<Last>,
 }
 
-fn send(line: &mut Connection, mut sending: TreeUpload, watch: OnEvent<'_>) -> Result<()> {
-    let control = line.control().clone();
+fn send(connection: &mut Connection, mut sending: TreeUpload, watch: OnEvent<'_>) -> Result<()> {
+    let control = connection.control().clone();
     sending.out = sending.out.over(control.is_to_this_machine());
-    let (receiver, sender) = line.halves()?;
+    let (receiver, sender) = connection.halves()?;
     TreeSender::new(sender, sending, watch).run(receiver, &control)
 }
 
-fn receive(line: &mut Connection, target: &mut TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
-    target.over(line.control().is_to_this_machine());
-    target.heed(line.control());
-    let (receiver, sender) = line.halves()?;
+fn receive(connection: &mut Connection, target: &mut TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
+    target.over(connection.control().is_to_this_machine());
+    target.heed(connection.control());
+    let (receiver, sender) = connection.halves()?;
     target.run(receiver, sender, watch)
 }
 
 /// A client's target that gives up says so, and reads on until the server has heard.
-fn give_up(line: &mut Connection, why: Error) -> Result<()> {
-    line.sender().send(&Message::End { total: None }, &[])?;
-    while !line.receiver().peer_ended() {
-        match line.receiver().expect("end") {
+fn give_up(connection: &mut Connection, why: Error) -> Result<()> {
+    connection.sender().send(&Message::End { total: None }, &[])?;
+    while !connection.receiver().peer_ended() {
+        match connection.receiver().expect("end") {
             Ok(Message::Error { .. }) => break,
             Ok(_) | Err(Error::Refused(_)) => {}
             Err(lost) => return Err(lost),

@@ -1,8 +1,9 @@
-//! Compression of what goes over the line, both halves: a frame by itself, and where it is left open only as long as
-//! that is faster.
+//! Compression of what goes over the connection, both halves: a frame by itself, and where it is left open only as
+//! long as that is faster.
 //!
-//! What a line carries shows in how long sending takes once its buffers are full: that is its price of a byte. Packing has
-//! a price too, and saves a share that depends on the data. Who is asked to decide compares the two at each frame.
+//! What a connection carries shows in how long sending takes once its buffers are full: that is its price of a byte.
+//! Packing has a price too, and saves a share that depends on the data. Who is asked to decide compares the two at
+//! each frame.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -25,14 +26,14 @@ const TRIES_APART: u32 = 32;
 const BOTH_ENDS: f64 = 1.5;
 /// How much the newest frame counts in an average.
 const NEWEST: f64 = 0.02;
-/// No frame counts as dearer than this, in seconds a byte: a disk that is synced meanwhile is not a slow line.
+/// No frame counts as dearer than this, in seconds a byte: a disk that is synced meanwhile is not a slow connection.
 const PRICE_MAX: f64 = 50e-9;
 
 /// Whether what is sent is compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compress {
-    /// Where that is faster: what gets smaller, over a line that is slower than the compression.
+    /// Where that is faster: what gets smaller, over a connection that is slower than the compression.
     #[default]
     Auto,
     /// What gets smaller.
@@ -68,7 +69,7 @@ pub struct Packer {
 
 impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packer").field("how", &self.how).field("line", &self.line).finish_non_exhaustive()
+        f.debug_struct("Packer").field("how", &self.how).field("connection", &self.line).finish_non_exhaustive()
     }
 }
 
@@ -116,7 +117,7 @@ impl Packer {
             self.until_next = TRIES_APART;
             return true;
         }
-        // What follows may be of another kind, but a line that takes all at once needs no help.
+        // What follows may be of another kind, but a connection that takes all at once needs no help.
         let may_pay = self.how == Compress::Zstd || self.line.0 > self.packing.0 * BOTH_ENDS;
         if !may_pay || self.until_next > 0 {
             self.until_next = self.until_next.saturating_sub(1);
@@ -214,7 +215,7 @@ mod tests {
     fn a_slow_line_makes_it_pay_and_a_fast_one_does_not() {
         let mut packer = Packer::new(Compress::Auto);
         let frame = text(256 * 1024);
-        assert!(packer.pack(&frame).unwrap().is_none(), "nobody knows the line yet");
+        assert!(packer.pack(&frame).unwrap().is_none(), "nobody knows the connection yet");
         // A megabyte a second: whatever the machine, packing is faster.
         for _ in 0..10 {
             packer.sent(frame.len(), Duration::from_millis(250));

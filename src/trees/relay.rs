@@ -58,7 +58,7 @@ struct RelayState {
 /// Pulls from one server and pushes to another; `filter` is the selection of both.
 ///
 /// # Errors
-/// One of them refused the whole (both lines are in step), or a line failed.
+/// One of them refused the whole (both connections are in step), or a connection failed.
 pub fn relay(
     from: &mut Connection,
     to: &mut Connection,
@@ -67,8 +67,8 @@ pub fn relay(
     watch: OnEvent<'_>,
 ) -> Result<()> {
     let body = |request: serde_json::Result<Vec<u8>>| request.map_err(|error| Error::ours("JSON")(error.into()));
-    from.receiver().begin_turn();
-    to.receiver().begin_turn();
+    from.receiver().begin_exchange();
+    to.receiver().begin_exchange();
     from.sender().send(&Message::Pull, &body(serde_json::to_vec(pull))?)?;
     to.sender().send(&Message::Push { path: path.into() }, &body(serde_json::to_vec(push))?)?;
     let controls = (from.control().clone(), to.control().clone());
@@ -104,7 +104,7 @@ pub fn relay(
         }
         let broken = |_| Err(Error::ours("relay")(std::io::Error::other("a thread broke off")));
         let (files, wishes) = (files.join().unwrap_or_else(broken), wishes.join().unwrap_or_else(broken));
-        // A line that was lost ended the other one too.
+        // A connection that was lost ended the other one too.
         match (files, wishes) {
             (Err(lost @ Error::ConnectionLost(_)), Ok(()) | Err(Error::ConnectionLost(_))) => Err(lost),
             (Err(why), Ok(()) | Err(Error::ConnectionLost(_))) | (_, Err(why)) => Err(why),

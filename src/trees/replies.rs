@@ -29,7 +29,7 @@ pub(super) enum Reply {
     Kept(Vec<KeptWord>),
     /// Nothing more comes from it.
     End,
-    /// It refuses the whole, or the line failed.
+    /// It refuses the whole, or the connection failed.
     Broken(Error),
 }
 

@@ -1,8 +1,8 @@
-//! A tree over several lines at once: where one stream is held back by the distance, several carry more.
+//! A tree over several connections at once: where one stream is held back by the distance, several carry more.
 //!
-//! Each line is a turn of its own with a share of the files. All of them list the directories, or a file could come before
-//! its directory; what is no plain file goes over the first line. The first line ends last: only then are
-//! directories given their modes and times, when nothing more is made in them.
+//! Each connection is an exchange of its own with a share of the files. All of them list the directories, or a file could
+//! come before its directory; what is no plain file goes over the first connection. The first line ends last: only
+//! then are directories given their modes and times, when nothing more is made in them.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -12,10 +12,10 @@ use super::TreeEntry;
 use crate::error::{ErrorCode, Refusal};
 use crate::wire::message::EntryKind;
 
-/// Lines at most.
+/// Connections at most.
 pub const CONNECTIONS_MAX: u32 = 16;
 
-/// Which part of a tree goes over a line.
+/// Which part of a tree goes over a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ShardJson")]
 pub struct Shard {
@@ -47,12 +47,12 @@ impl Shard {
         (number < of && of <= CONNECTIONS_MAX).then_some(Self { number, of })
     }
 
-    /// Whether another line does what only one can do.
+    /// Whether another connection does what only one can do.
     pub const fn is_help(self) -> bool {
         self.number > 0
     }
 
-    /// Whether this goes over this line; `has_names` says that it is a file with several names.
+    /// Whether this goes over this connection; `has_names` says that it is a file with several names.
     pub fn holds(self, entry: &TreeEntry, has_names: bool) -> bool {
         let is_well = entry.error.is_none() && entry.skipped.is_none();
         match entry.kind {
@@ -68,12 +68,12 @@ impl Shard {
     }
 }
 
-/// Held by each line that helps, for as long as it does.
+/// Held by each connection that helps, for as long as it does.
 #[derive(Debug, Clone)]
 #[expect(dead_code, reason = "it is there to be dropped")]
 pub struct Helps(Sender<()>);
 
-/// Held by the first line, which waits for the others with it.
+/// Held by the first connection, which waits for the others with it.
 #[derive(Debug)]
 pub struct Last(Receiver<()>);
 

@@ -8,8 +8,8 @@
 /// A second, in nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 
-/// What file systems round to, in nanoseconds, the coarsest first: ext4 with small inodes, HFS+ and NFS of old, a second;
-/// exFAT 10 ms; others what their servers keep; NTFS 100 ns.
+/// What file systems round to, in nanoseconds, the coarsest first: ext4 with small inodes, HFS+ and NFS of old, a
+/// second; exFAT 10 ms; others what their servers keep; NTFS 100 ns.
 const STEPS: [i64; 5] = [SECOND, 10_000_000, 1_000_000, 1_000, 100];
 
 /// What FAT rounds to, which keeps one time for both; seen through servers too.

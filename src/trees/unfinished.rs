@@ -88,7 +88,7 @@ pub fn serve_parts(line: &mut Connection, session: &mut Session, path: &[u8], cl
 /// # Errors
 /// The server refused, or the connection failed.
 pub fn call_parts(line: &mut Connection, path: &[u8], clean: bool) -> Result<Vec<Unfinished>> {
-    line.receiver().begin_turn();
+    line.receiver().begin_exchange();
     line.sender().send(&Message::Parts { path: path.into(), clean }, &[])?;
     line.listing()
 }

@@ -100,8 +100,8 @@ impl Grounds {
 }
 
 impl Named {
-    /// What a peer named, as its session sees it: a path, or a pattern, whose expansion counts for `budget`, and stands for
-    /// no directory that `filter` leaves out.
+    /// What a peer named, as its session sees it: a path, or a pattern, whose expansion counts for `budget`, and
+    /// stands for no directory that `filter` leaves out.
     pub fn of_session(session: &Session, path: &[u8], filter: &Filter, budget: &Budget) -> Vec<Self> {
         let missing = |why: Refusal| {
             let name = path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path);

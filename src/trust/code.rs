@@ -99,8 +99,8 @@ const SLIPS_MAX: usize = 2;
 impl FromStr for Code {
     type Err = NoCode;
 
-    /// As people type it, and as messengers pass it on: whatever stands between the words (spaces, any dash, quotes around
-    /// it), capitals and full-width letters do not matter.
+    /// As people type it, and as messengers pass it on: whatever stands between the words (spaces, any dash, quotes
+    /// around it), capitals and full-width letters do not matter.
     fn from_str(text: &str) -> Result<Self, NoCode> {
         let text: Zeroizing<String> =
             Zeroizing::new(text.chars().filter_map(as_typed).flat_map(char::to_lowercase).collect());
@@ -121,8 +121,8 @@ impl FromStr for Code {
     }
 }
 
-/// A character as a keyboard has it; `None` for what is invisible (a zero-width space, a mark of direction, the hint that a
-/// word may be broken after a dash).
+/// A character as a keyboard has it; `None` for what is invisible (a zero-width space, a mark of direction, the hint
+/// that a word may be broken after a dash).
 fn as_typed(character: char) -> Option<char> {
     match character {
         // A soft hyphen between two words stands for the dash; where a line is broken it is seen.

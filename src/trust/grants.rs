@@ -1,4 +1,5 @@
-//! What the open connections hold: a peer that may do less than before is found by it, whatever its connection is doing.
+//! What the open connections hold: a peer that may do less than before is found by it, whatever its connection is
+//! doing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::peers::{KnownPeers, PeersForOpen};
 use super::policy::{Entrance, Grant, Proof};
 
-/// A list that cannot be read is waited for so long: an editor that is saving it leaves half of it, or none, for a moment.
+/// A list that cannot be read is waited for so long: an editor that is saving it leaves half of it, or none, for a
+/// moment.
 const SAVING_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// One connection's, as it was judged when it came.

@@ -3,8 +3,8 @@
 //! Everything in it is a file of its own, flat, and is written whole or not at all. Others may not
 //! even look: a looser directory is refused rather than mended, because somebody may have looked already.
 //!
-//! What was in a file that is replaced or removed is gone: the old file is emptied. It may have another name, in a directory
-//! that a server shows, and is not known for one of the home's any more.
+//! What was in a file that is replaced or removed is gone: the old file is emptied. It may have another name, in a
+//! directory that a server shows, and is not known for one of the home's any more.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -109,8 +109,8 @@ impl Home {
         loop {
             match read() {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
-                // It was replaced meanwhile, and emptied: what was read may be its beginning, or nothing. Each new start is
-                // another replacement's, which waits for the disk.
+                // It was replaced meanwhile, and emptied: what was read may be its beginning, or nothing. Each new
+                // start is another replacement's, which waits for the disk.
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(failed(&path)(error)),
@@ -150,8 +150,8 @@ impl Home {
         replaced.and_then(|()| self.sync()).map_err(failed(&path))
     }
 
-    /// As [`replace`](Self::replace) for a secret that is better lost than left behind: the old file is emptied before. Whoever
-    /// reads it holds the [`lock`](Self::lock), or may find nothing.
+    /// As [`replace`](Self::replace) for a secret that is better lost than left behind: the old file is emptied
+    /// before. Whoever reads it holds the [`lock`](Self::lock), or may find nothing.
     ///
     /// # Errors
     /// The disk refused; there may be nothing left.
@@ -293,7 +293,8 @@ fn directory(path: Option<&Path>) -> Result<PathBuf, HomeError> {
 /// A pipe without a writer keeps whoever opens it waiting, a terminal may become the process's own.
 const WITHOUT_WAITING: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
 
-/// Opens a file for reading. Something else than a regular file is an error: it could keep its reader waiting, or never end.
+/// Opens a file for reading. Something else than a regular file is an error: it could keep its reader waiting, or
+/// never end.
 ///
 /// # Errors
 /// It cannot be opened, or is no regular file.
@@ -402,8 +403,8 @@ mod tests {
         }
     }
 
-    /// The old file is emptied as soon as the new one has its name: a program that has opened it by then must not take it
-    /// for an empty list.
+    /// The old file is emptied as soon as the new one has its name: a program that has opened it by then must not
+    /// take it for an empty list.
     #[test]
     fn what_is_replaced_while_it_is_read_is_read_anew() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,10 +1,9 @@
 //! Who is at the other end, and what that allows.
 //!
-//! [`home`] keeps what must not be lost or seen, [`identity`] is this user's key, [`peers`] whom we
-//! know, [`hosts`] what people call machines, and [`policy`] decides; [`commands`] narrow what runs, [`held`] is what the
-//! open connections were granted. A pairing that waits is an
-//! [`offer`] with its [`code`]; [`pake`] proves that both ends know it. [`seen`] says who came when,
-//! [`running`] which servers of this user run now.
+//! [`home`] keeps what must not be lost or seen, [`identity`] is this user's key, [`peers`] whom we know, [`hosts`]
+//! what people call machines, and [`policy`] decides; [`commands`] narrow what runs, [`held`] is what the open
+//! connections were granted. A pairing that waits is an [`offer`] with its [`code`]; [`pake`] proves that both ends
+//! know it. [`seen`] says who came when, [`running`] which servers of this user run now.
 
 pub mod code;
 pub mod commands;
@@ -24,7 +23,7 @@ use std::str::FromStr;
 
 use identity::Fingerprint;
 
-/// What a line can be used for.
+/// What a connection can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Get back what was sent.
@@ -130,7 +129,7 @@ impl fmt::Display for Services {
     }
 }
 
-/// The other end of a line.
+/// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// The server's own user: it proved the server's own key, or its user id on this machine.
@@ -146,7 +145,7 @@ pub enum Peer {
     Guest {
         /// Its address, as the network says.
         address: String,
-        /// Its key, which nobody here knows; `None` on a plain line.
+        /// Its key, which nobody here knows; `None` on a plain connection.
         fingerprint: Option<Fingerprint>,
     },
 }
@@ -158,7 +157,7 @@ impl Peer {
     }
 }
 
-/// Whose something is that outlives a line: nobody is mistaken for somebody else.
+/// Whose something is that outlives a connection: nobody is mistaken for somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The server's own user.

@@ -1,7 +1,7 @@
 //! A pairing that waits: the code that one command printed, kept where this user's servers find it.
 //!
 //! A guess is counted here, on disk and under the home's lock, before anything is answered: whoever
-//! guesses may hang up, or start a hundred lines at once, and has had three guesses all the same.
+//! guesses may hang up, or start a hundred connections at once, and has had three guesses all the same.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,8 +23,8 @@ pub const OFFER_TIME_MAX: Duration = Duration::from_mins(10);
 /// What a machine that nobody knew may do, if nobody says.
 pub const ALLOW_DEFAULT: [Service; 3] = [Service::Echo, Service::Chat, Service::Read];
 
-/// What the operator wants the other machine to be here. Of one that is known already, what is not said stays as it was:
-/// a new code is no reason to trust it with more.
+/// What the operator wants the other machine to be here. Of one that is known already, what is not said stays as it
+/// was: a new code is no reason to trust it with more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PairingOptions {
     /// What it may do; `None`: as before, and [`ALLOW_DEFAULT`] if that was nothing.
@@ -33,8 +33,8 @@ pub struct PairingOptions {
     pub commands: Option<Commands>,
     /// What it will be called; `None`: as before, and what it calls itself if it was not known.
     pub name: Option<String>,
-    /// The directory below the server's root that it is shown, empty for all of it; `None`: as before, and all of it if it
-    /// was not known.
+    /// The directory below the server's root that it is shown, empty for all of it; `None`: as before, and all of it
+    /// if it was not known.
     pub root: Option<String>,
 }
 
@@ -201,7 +201,7 @@ impl Offer {
         let Standing::Waiting { guesses_left, wrong } = stored.standing else {
             return Err(if stored.standing == Standing::Spoiled { NoOffer::Spoiled } else { NoOffer::None });
         };
-        // The last guess is being made on another line.
+        // The last guess is being made on another connection.
         let guesses_left = guesses_left.checked_sub(1).ok_or(NoOffer::Spoiled)?;
         let code = stored.code.parse().map_err(|_unreadable| NoOffer::None)?;
         let allow = stored.allow.as_deref().map(str::parse).transpose().map_err(|_unreadable| NoOffer::None)?;

@@ -185,7 +185,8 @@ impl Peers {
         text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|flaw| broken(home, flaw)))
     }
 
-    /// Of a text with a flaw, the sections that are well each by itself. One whose name or key stands there twice is nobody's.
+    /// Of a text with a flaw, the sections that are well each by itself. One whose name or key stands there twice is
+    /// nobody's.
     fn rest_of(text: &str) -> Self {
         let mut sections: Vec<String> = Vec::new();
         for line in text.split_inclusive('\n') {
@@ -593,8 +594,8 @@ impl KnownPeers {
         self.with(|reading| (reading.state.clone(), reading.number))
     }
 
-    /// The same for those who are in already. Of a list with a flaw those stay whose own section is well: whoever was taken
-    /// off it is out, and the others need not go for a slip somewhere else.
+    /// The same for those who are in already. Of a list with a flaw those stay whose own section is well: whoever was
+    /// taken off it is out, and the others need not go for a slip somewhere else.
     pub fn inside(&self) -> PeersForOpen {
         self.with(|reading| PeersForOpen {
             peers: reading.state.as_ref().map_or_else(|_| Arc::clone(&reading.rest), Arc::clone),

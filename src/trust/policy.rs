@@ -6,10 +6,10 @@ use super::peers::PeersState;
 use super::{Peer, Service, Services};
 use crate::error::{ErrorCode, Refusal};
 
-/// What the other end of a line has shown of itself.
+/// What the other end of a connection has shown of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// Nothing: a plain line over a network, or a tutorial's wire.
+    /// Nothing: a plain connection over a network, or a tutorial's wire.
     Nothing,
     /// Over a Unix socket, that it runs as the server's own user.
     SameUser,
@@ -52,8 +52,9 @@ impl Grant {
         is_same && is_within && may_run && held.services.without(self.services) == Services::NONE
     }
 
-    /// Takes away what is not served there, whoever asks: commands of a server that runs as root are not for other machines,
-    /// unless somebody has said so. One mistake in the list of peers, or one stolen laptop, would be the whole machine.
+    /// Takes away what is not served there, whoever asks: commands of a server that runs as root are not for other
+    /// machines, unless somebody has said so. One mistake in the list of peers, or one stolen laptop, would be the
+    /// whole machine.
     pub fn narrow(&mut self, power: Power, entrance: Entrance) {
         if (power, entrance) == (Power::Root, Entrance::Network) {
             let exec = Services::of(&[Service::Exec]);
@@ -74,7 +75,7 @@ pub enum Power {
     RootForAll,
 }
 
-/// Where a line has come in.
+/// Where a connection has come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entrance {
     /// At a loopback address, or a Unix socket.

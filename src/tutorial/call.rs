@@ -1,7 +1,7 @@
 //! A client of the tutorials' servers.
 //!
 //! They die of what they do not expect, so: one write a request, never empty, never longer than they
-//! read, never the next before the reply is here; and everything is read before the line is closed,
+//! read, never the next before the reply is here; and everything is read before the connection is closed,
 //! for a reset would end nine of their nineteen servers.
 
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ const LAST_READ_WAIT: Duration = Duration::from_millis(200);
 /// ...and all of it together so long: a server that never stops sending is left all the same.
 const LAST_READ_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A line to one of the tutorials' servers.
+/// A connection to one of the tutorials' servers.
 #[derive(Debug)]
 pub struct TutorialConnection {
     stream: Stream,
@@ -26,21 +26,21 @@ pub struct TutorialConnection {
 }
 
 impl TutorialConnection {
-    /// A line over `stream`, on which nothing is said yet: these servers must not be probed.
+    /// A connection over `stream`, on which nothing is said yet: these servers must not be probed.
     pub const fn new(stream: Stream, wire: Wire, waits: Waits) -> Self {
         Self { stream, wire, waits }
     }
 
-    /// The handle that stops this line from another thread.
+    /// The handle that stops this connection from another thread.
     pub fn control(&self) -> Control {
         self.stream.control()
     }
 
-    /// What has come since the last reply ended, on `raw`, where its end is silence: it is the rest of that one, and goes to
-    /// `sink` before anything else is asked. Returns how many bytes.
+    /// What has come since the last reply ended, on `raw`, where its end is silence: it is the rest of that one, and
+    /// goes to `sink` before anything else is asked. Returns how many bytes.
     ///
     /// # Errors
-    /// The line failed, or `sink` did.
+    /// The connection failed, or `sink` did.
     pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
         let mut bytes = 0;
         let mut piece = [0; 4096];
@@ -61,7 +61,7 @@ impl TutorialConnection {
     /// Sends one request.
     ///
     /// # Errors
-    /// It is empty or longer than their servers read at once, or the line failed.
+    /// It is empty or longer than their servers read at once, or the connection failed.
     pub fn say(&mut self, request: &[u8]) -> Result<()> {
         if request.is_empty() {
             let text = "an empty request cannot be sent: on TCP nothing would arrive, and both sides would wait";
@@ -80,7 +80,7 @@ impl TutorialConnection {
     /// Reads one reply.
     ///
     /// # Errors
-    /// The line failed or ended inside the reply, or `sink` failed.
+    /// The connection failed or ended inside the reply, or `sink` failed.
     pub fn hear(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<ReplyEnd> {
         read_reply(self.wire, &mut self.stream, self.waits, sink)
     }
@@ -89,20 +89,20 @@ impl TutorialConnection {
     /// to say theirs (half of the others never close then, so it is not done by itself).
     ///
     /// # Errors
-    /// The line failed, or `sink` did.
+    /// The connection failed, or `sink` did.
     pub fn say_bye(mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<ReplyEnd> {
         self.stream.control().stop_writing();
         let waits = Waits { reply: self.waits.reply, idle: self.waits.idle };
         read_reply(Wire::Raw, &mut self.stream, waits, sink)
     }
 
-    /// Closes the line, having read what was still on its way.
+    /// Closes the connection, having read what was still on its way.
     pub fn close(self) {
         drop(self);
     }
 }
 
-/// However the line is left, by an error of ours too: unread bytes would reset the connection.
+/// However the connection is left, by an error of ours too: unread bytes would reset the connection.
 impl Drop for TutorialConnection {
     fn drop(&mut self) {
         let deadline = Instant::now() + LAST_READ_TIME_MAX;

@@ -7,7 +7,7 @@
 //! | `len` | i32 little-endian N, N bytes |
 //! | `json` | i32 little-endian header length, a header with `total_size` or `data_size`, N bytes |
 //! | `ack` | decimal N; the client answers anything; N bytes |
-//! | `size` | decimal N, a pause, N bytes; the line stays open. A missing file is `00`, an empty one `0` |
+//! | `size` | decimal N, a pause, N bytes; the connection stays open. A missing file is `00`, an empty one `0` |
 //! | `close` | the bytes, then the end of the stream |
 
 use std::io::{self, ErrorKind, Read, Write};

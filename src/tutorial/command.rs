@@ -32,7 +32,7 @@ pub(super) fn run(
     stream: &Stream,
     session: &mut Session,
 ) -> Result<(Vec<u8>, String)> {
-    // Said in the reply: a line that is just closed tells its client nothing.
+    // Said in the reply: a connection that is just closed tells its client nothing.
     let refused = |why: String| Ok((format!("{why}\n").into_bytes(), format!("refused: {why}")));
     if session.withheld.has(Service::Exec) {
         return refused(withheld_refusal("this").message);

@@ -31,7 +31,7 @@ pub struct Caller<'c> {
     pub stream: Stream,
     /// What was already read of it.
     pub first: &'c [u8],
-    /// Its entry among the open lines.
+    /// Its entry among the open connections.
     pub open: &'c OpenConnection,
     /// How long it may be silent; `None`: without limit.
     pub idle: Option<Duration>,
@@ -40,7 +40,7 @@ pub struct Caller<'c> {
 /// Serves one of the tutorials' clients to its end.
 ///
 /// # Errors
-/// Why the line had to be closed.
+/// Why the connection had to be closed.
 pub fn serve_tutorial(bare: &Tutorial, caller: Caller<'_>, session: &mut Session) -> Result<()> {
     let Caller { mut stream, first, open, idle } = caller;
     let mut buffer = vec![0; REQUEST_LEN_MAX];
@@ -48,7 +48,7 @@ pub fn serve_tutorial(bare: &Tutorial, caller: Caller<'_>, session: &mut Session
     let mut guard = HttpGuard::of(bare);
     loop {
         if request.is_empty() {
-            if open.set_in_turn(false) {
+            if open.set_in_exchange(false) {
                 return say_bye(bare, &mut stream);
             }
             stream.set_read_timeout(idle)?;
@@ -58,7 +58,7 @@ pub fn serve_tutorial(bare: &Tutorial, caller: Caller<'_>, session: &mut Session
                 Err(error) => return Err(error.into()),
             };
         }
-        if request.is_empty() || open.set_in_turn(true) {
+        if request.is_empty() || open.set_in_exchange(true) {
             return say_bye(bare, &mut stream);
         }
         if let Err(refusal) = guard.check(&request) {
@@ -243,8 +243,8 @@ fn fit(bare: &Tutorial, output: Vec<u8>, how: &str) -> Vec<u8> {
     }
 }
 
-/// At most `max` bytes, `note` behind what was cut if it has room, and never a multiple of what their clients read at once:
-/// those that read until a read is short would wait for more.
+/// At most `max` bytes, `note` behind what was cut if it has room, and never a multiple of what their clients read at
+/// once: those that read until a read is short would wait for more.
 fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u8> {
     if bytes.len() <= max && !bytes.len().is_multiple_of(READ_LEN) {
         return bytes;
@@ -290,7 +290,7 @@ fn send_file(bare: &Tutorial, stream: &mut Guarded<'_>, name: &str, session: &Se
     }
     let sent = io::copy(&mut (&mut file).take(size), stream)?;
     if sent < size {
-        // The client counts on the size that was said; only a closed line tells it otherwise.
+        // The client counts on the size that was said; only a closed connection tells it otherwise.
         return Err(ConnectionLost::InsideFrame { missing: size - sent }.into());
     }
     Ok(SentReply { sent, how: format!("{sent} bytes"), is_last })

@@ -100,8 +100,9 @@ pub struct WildcardChange {
 }
 
 impl WildcardWatch {
-    /// Binds the addresses of `wildcard` that this machine has by now and that are not `known`, and names those of `known` that
-    /// it has no longer. Those that cannot be bound, since they are gone again or taken, are left for the next time.
+    /// Binds the addresses of `wildcard` that this machine has by now and that are not `known`, and names those of
+    /// `known` that it has no longer. Those that cannot be bound, since they are gone again or taken, are left for
+    /// the next time.
     ///
     /// # Errors
     /// The kernel's list cannot be read.

@@ -107,9 +107,11 @@ pub struct UdpService<'a> {
     pub limit: Option<u64>,
     /// Ends every socket's loop.
     pub stop: &'a Stop,
-    /// The addresses of all the sockets, which may come and go: a datagram from one of them is forged, and not answered.
+    /// The addresses of all the sockets, which may come and go: a datagram from one of them is forged, and not
+    /// answered.
     pub own: &'a RwLock<Vec<Endpoint>>,
-    /// How often an idle socket looks whether its address is still among [`own`](Self::own), and ends its loop if not; `None`: none goes.
+    /// How often an idle socket looks whether its address is still among [`own`](Self::own), and ends its loop if
+    /// not; `None`: none goes.
     pub look: Option<Duration>,
     /// What was done so far.
     pub totals: &'a Totals,

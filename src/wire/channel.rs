@@ -1,7 +1,7 @@
-//! The two halves of a line: typed messages over any stream.
+//! The two halves of a connection: typed messages over any stream.
 //!
-//! A [`Receiver`] belongs to one thread. A [`Sender`] can be cloned: its lock is the line's send
-//! lock, which only the senders of this one line ever wait for.
+//! A [`Receiver`] belongs to one thread. A [`Sender`] can be cloned: its lock is the connection's send
+//! lock, which only the senders of this one connection ever wait for.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,11 +27,11 @@ impl<R: Read> Receiver<R> {
         Self { frames: FrameReader::new(stream, first), peer_ended: false }
     }
 
-    /// Waits for the next message. `None` is a clean end of the line.
+    /// Waits for the next message. `None` is a clean end of the connection.
     ///
     /// # Errors
-    /// [`Error::Refused`](crate::error::Error::Refused) for an unknown type or a missing field: the line
-    /// is still in step. Everything else ends the line.
+    /// [`Error::Refused`](crate::error::Error::Refused) for an unknown type or a missing field: the connection
+    /// is still in step. Everything else ends the connection.
     pub fn recv(&mut self) -> Result<Option<Message<'_>>> {
         if !self.frames.next_header()? {
             return Ok(None);
@@ -44,7 +44,7 @@ impl<R: Read> Receiver<R> {
     }
 
     /// As [`recv`](Self::recv), with the header copied to `json`, so that the message does not
-    /// borrow the line: a request is looked at while its conversation goes on.
+    /// borrow the connection: a request is looked at while its conversation goes on.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -61,7 +61,7 @@ impl<R: Read> Receiver<R> {
         Ok(Some(message))
     }
 
-    /// Waits for a message where the line may not end: `wanted` names what was to come.
+    /// Waits for a message where the connection may not end: `wanted` names what was to come.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and [`LineLost::Closed`].
@@ -72,7 +72,7 @@ impl<R: Read> Receiver<R> {
     /// Reads some of the present message's body; 0 is its end.
     ///
     /// # Errors
-    /// The line ended inside the body, or the socket failed.
+    /// The connection ended inside the body, or the socket failed.
     pub fn read_body(&mut self, dest: &mut [u8]) -> Result<usize> {
         self.frames.read_body(dest)
     }
@@ -132,22 +132,22 @@ impl<R: Read> Receiver<R> {
             .map_err(|error| Misbehaviour::BadBody { what: "text", why: error.to_string() }.into())
     }
 
-    /// Whether the other side has said `end` since [`begin_turn`](Self::begin_turn).
+    /// Whether the other side has said `end` since [`begin_exchange`](Self::begin_exchange).
     pub const fn peer_ended(&self) -> bool {
         self.peer_ended
     }
 
-    /// Starts a turn: the other side has not ended it yet.
-    pub fn begin_turn(&mut self) {
+    /// Starts an exchange: the other side has not ended it yet.
+    pub fn begin_exchange(&mut self) {
         self.peer_ended = false;
         self.frames.rest();
     }
 
-    /// Discards what the other side still sends for this turn, up to its `end`.
+    /// Discards what the other side still sends for this exchange, up to its `end`.
     ///
     /// # Errors
-    /// The line ended or failed first.
-    pub fn discard_turn(&mut self) -> Result<()> {
+    /// The connection ended or failed first.
+    pub fn discard_exchange(&mut self) -> Result<()> {
         while !self.peer_ended {
             match self.recv() {
                 Ok(Some(_)) | Err(crate::error::Error::Refused(_)) => {}
@@ -224,7 +224,7 @@ impl<W: Write> Sender<W> {
         Ok(self.lock().flush()?)
     }
 
-    /// Sends a message unless this side's turn is over by then: `is_over` is looked at under the send
+    /// Sends a message unless this side's exchange is over by then: `is_over` is looked at under the send
     /// lock, so that nothing follows an `end` that another thread has sent.
     ///
     /// # Errors
@@ -261,7 +261,7 @@ impl<W: Write> Sender<W> {
 
     /// The frames' writer, for the one who knows how to write whole frames past it.
     pub fn lock(&self) -> MutexGuard<'_, FrameWriter<W>> {
-        // A sender that panicked in mid-frame has ended its line's thread; its lock is as good as any.
+        // A sender that panicked in mid-frame has ended its connection's thread; its lock is as good as any.
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -360,7 +360,7 @@ mod tests {
             match receive_all(&bytes[..cut]) {
                 Ok(_) => clean_ends += 1,
                 Err(Error::ConnectionLost(ConnectionLost::InsideFrame { missing })) => {
-                    assert!(missing > 0, "cut at {cut}")
+                    assert!(missing > 0, "cut at {cut}");
                 }
                 Err(error) => panic!("cut at {cut}: {error}"),
             }
@@ -396,7 +396,7 @@ mod tests {
             (frame(65_536, b"{}"), "frame header length 65536 is outside"),
             (frame(2, b"[]"), "frame header begins with byte 0x5b"),
             (frame(2, b"{x"), "frame header cannot be read"),
-            (frame(3, b"{}"), "the line ended inside a frame, 1 bytes short"),
+            (frame(3, b"{}"), "the connection ended inside a frame, 1 bytes short"),
             (frame(30, br#"{"type":"data","total_size":"5"}"#), "frame header cannot be read"),
             (frame(31, br#"{"type":"data","total_size":-5}"#), "frame header cannot be read"),
             (frame(32, br#"{"type":"data","total_size":5.5}"#), "frame header cannot be read"),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_discarded_up_to_its_end() {
+    fn an_exchange_is_discarded_up_to_its_end() {
         let bytes = [
             encode(&Message::Data { stream: Channel::Main }, b"rest"),
             encode(&Message::End { total: None }, &[]),
@@ -456,12 +456,12 @@ mod tests {
         .map(Result::unwrap)
         .concat();
         let mut receiver = Receiver::new(&bytes[..], &[]);
-        receiver.begin_turn();
-        receiver.discard_turn().unwrap();
+        receiver.begin_exchange();
+        receiver.discard_exchange().unwrap();
         assert_eq!(receiver.recv().unwrap(), Some(Message::Pwd));
-        receiver.begin_turn();
+        receiver.begin_exchange();
         assert!(matches!(
-            receiver.discard_turn(),
+            receiver.discard_exchange(),
             Err(Error::ConnectionLost(ConnectionLost::Closed { wanted: "end" }))
         ));
     }

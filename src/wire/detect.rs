@@ -1,4 +1,4 @@
-//! What a line's first bytes say about who speaks.
+//! What a connection's first bytes say about who speaks.
 //!
 //! TLS, frames and HTTP can be told apart; everything else is a bare request of some tutorial's
 //! script, and those cannot be told from each other.
@@ -27,7 +27,7 @@ pub enum First {
 const METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH "];
 
-/// Classifies a line's first bytes, however few have come.
+/// Classifies a connection's first bytes, however few have come.
 pub fn first_bytes(bytes: &[u8]) -> First {
     match *bytes {
         [] => return First::Undecided,

@@ -32,9 +32,9 @@ pub const STRANGER_LEN_MAX: usize = 4 * 1024;
 /// A body up to this many bytes is copied behind its header and leaves in one write; a longer one
 /// leaves beside it in a vectored write, since by then the copy costs more than the second slice.
 pub const COPY_LEN_MAX: usize = 8 * 1024;
-/// What an idle line keeps for reading, in bytes; 1,000 idle lines cost 4 MiB.
+/// What an idle connection keeps for reading, in bytes; 1,000 idle connections cost 4 MiB.
 pub const BUFFER_LEN_IDLE: usize = 4 * 1024;
-/// What a line's read buffer may grow to while small frames come in numbers, in bytes. A longer
+/// What a connection's read buffer may grow to while small frames come in numbers, in bytes. A longer
 /// header may still take it to `LENGTH_LEN + HEADER_LEN_MAX`.
 pub const BUFFER_LEN_BUSY: usize = 64 * 1024;
 
@@ -195,7 +195,7 @@ impl<R: Read> FrameReader<R> {
         Ok(())
     }
 
-    /// Gives back the memory that a busy turn took. For use between turns.
+    /// Gives back the memory that a busy exchange took. For use between exchanges.
     pub fn rest(&mut self) {
         self.is_busy = false;
         if self.buffered() == 0 && self.buffer.len() > BUFFER_LEN_IDLE {

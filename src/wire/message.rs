@@ -22,19 +22,19 @@ pub const VERSION: u32 = 1;
 )]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Both ways, first on a line. The server's names the verbs that this peer may use.
+    /// Both ways, first on a connection. The server's names the verbs that this peer may use.
     Hello { version: u32, program: Cow<'a, str>, verbs: Vec<Cow<'a, str>> },
-    /// A refusal, or a notice inside a turn.
+    /// A refusal, or a notice inside an exchange.
     Error { code: ErrorCode, message: Cow<'a, str> },
     /// Done; `path` is where, if the request left that open.
     Ok { path: Option<Cow<'a, [u8]>> },
     /// A piece of something long. Body: the piece.
     Data { stream: Channel },
-    /// No more stdin will come; the turn goes on.
+    /// No more stdin will come; the exchange goes on.
     Eof,
     /// The receiver of stdin has room for so many bytes more.
     Credit { bytes: u32 },
-    /// This side has said all it had to say in this turn. A file's carries its size and digest.
+    /// This side has said all it had to say in this exchange. A file's carries its size and digest.
     End { total: Option<Total<'a>> },
 
     /// Introduce me, who am called this; the answer too. Body: a SPAKE2 message.
@@ -153,8 +153,8 @@ pub enum Message<'a> {
     Whole { total: Total<'a> },
     /// A file whose digest the target asked about is the same there.
     Same { entry: u32 },
-    /// A wanted file grew while it was read: what comes of it is its beginning, as long as it was said to be. Before its
-    /// `small` or `whole`.
+    /// A wanted file grew while it was read: what comes of it is its beginning, as long as it was said to be. Before
+    /// its `small` or `whole`.
     Grew { entry: u32 },
     /// A wanted file does not come, or not any further.
     Lost { entry: u32, code: ErrorCode, message: Cow<'a, str> },
@@ -221,7 +221,8 @@ pub struct ExecOptions {
     pub terminal: Option<TerminalSize>,
     /// It runs on without its client, and its output is kept.
     pub detached: bool,
-    /// After its exit, output of what it has left in the background is passed on until so many milliseconds pass without any.
+    /// After its exit, output of what it has left in the background is passed on until so many milliseconds pass
+    /// without any.
     pub linger_ms: Option<u64>,
 }
 
@@ -379,7 +380,7 @@ impl Message<'_> {
     }
 
     /// Whether the client goes on speaking after this request until it says `end`.
-    pub const fn opens_duplex_turn(&self) -> bool {
+    pub const fn opens_duplex_exchange(&self) -> bool {
         matches!(
             self,
             Self::Echo { streamed: true }
@@ -751,7 +752,7 @@ impl<'a> Header<'a> {
     /// The typed view of this header.
     ///
     /// # Errors
-    /// The type is unknown, or a field that it needs is missing. The line is still in step:
+    /// The type is unknown, or a field that it needs is missing. The connection is still in step:
     /// the body's length is known, so this is a refusal and not a misbehaviour.
     pub fn message(self) -> Result<Message<'a>, Refusal> {
         Fields { kind: self.kind.clone(), h: self }.message()

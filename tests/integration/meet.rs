@@ -52,14 +52,14 @@ fn of_sources_that_meet_the_first_wins_in_every_form() {
         (
             "over several connections up",
             "fput",
-            vec!["--lines".into(), "4".into(), "base/".into(), "over/".into(), third.remote("b")],
+            vec!["--connections".into(), "4".into(), "base/".into(), "over/".into(), third.remote("b")],
         ),
         ("two directories down", "fget", vec![from("base/"), from("over/"), "c".into()]),
         ("a pattern down", "fget", vec![from("*/"), "d".into()]),
         (
             "over several connections down",
             "fget",
-            vec!["--lines".into(), "4".into(), from("base/"), from("over/"), "e".into()],
+            vec!["--connections".into(), "4".into(), from("base/"), from("over/"), "e".into()],
         ),
         ("from two machines", "fget", vec![from("base/"), other.remote("over/"), "f".into()]),
         ("between two others", "fput", vec![from("base/"), from("over/"), third.remote("g")]),

@@ -281,7 +281,7 @@ fn the_log_is_json_where_that_is_asked_for() {
     let verbs: Vec<&str> = requests.iter().map(|line| line["verb"].as_str().unwrap()).collect();
     assert_eq!(verbs, ["echo", "get", "get", "exec"], "one line a request, one for a run of echoes: {log}");
     for line in &requests {
-        assert!(line["line"].is_u64() && line["ms"].is_number(), "{line}");
+        assert!(line["connection"].is_u64() && line["ms"].is_number(), "{line}");
         assert!(line["received"].as_u64().unwrap() > 0 && line["sent"].as_u64().unwrap() > 0, "{line}");
         assert!(line["peer"].as_str().unwrap().contains("127.0.0.1"), "{line}");
     }
@@ -291,7 +291,7 @@ fn the_log_is_json_where_that_is_asked_for() {
     assert!(outcome(3).contains("exit 3"), "{log}");
     for message in ["connected", "disconnected"] {
         let line = lines.iter().find(|line| line["message"] == message).expect(message);
-        assert_eq!(line["line"], 1);
+        assert_eq!(line["connection"], 1);
         assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
     }
 }

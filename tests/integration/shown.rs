@@ -121,7 +121,8 @@ fn a_clients_words_act_on_no_log_and_on_no_operator() {
     for format in ["text", "json"] {
         let server = Server::with(&["--guest", "read", "--audit", audit.to_str().unwrap(), "--log-format", format]);
         std::fs::create_dir(server.root().join(&odd)).unwrap();
-        // As a directory that is stood in, in a refusal, in a command, as a nick and a room, and of a known and an unknown peer.
+        // As a directory that is stood in, in a refusal, in a command, as a nick and a room, and of a known and an
+        // unknown peer.
         for address in [server.plain(), server.address().to_owned()] {
             let mut line = landline::connection::Connection::open(dial(&server, &address), "test").unwrap();
             landline::dir::call_cd(&mut line, odd.as_bytes()).unwrap();

@@ -134,7 +134,7 @@ fn a_directory_that_fails_is_told_once() {
     std::fs::write(here.path().join("back/tree/d"), "in the way").unwrap();
     for (name, args) in [
         ("fput", vec!["tree".to_owned(), server.remote("up")]),
-        ("fput", vec!["--lines".into(), "3".into(), "tree".into(), server.remote("lines")]),
+        ("fput", vec!["--connections".into(), "3".into(), "tree".into(), server.remote("lines")]),
         ("fget", vec![server.remote("tree"), "back".into()]),
         ("fput", vec![server.remote("tree"), third.remote("there")]),
     ] {

@@ -52,8 +52,8 @@ pub struct Args {
     /// When it is ended (the time is up, this program is gone): ask first, kill so much later
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) kill_after: Duration,
-    /// Pass on what the command has left in the background still writes, until nothing comes for so long; 0 for commands that
-    /// start daemons
+    /// Pass on what the command has left in the background still writes, until nothing comes for so long; 0 for
+    /// commands that start daemons
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) linger: Duration,
     /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
@@ -208,8 +208,8 @@ impl Args {
         Ok(args)
     }
 
-    /// Where the command begins, if lists of hosts stand before it: with the first word that is no option. All behind it is the
-    /// command's, and none of it is an option of ours.
+    /// Where the command begins, if lists of hosts stand before it: with the first word that is no option. All behind
+    /// it is the command's, and none of it is an option of ours.
     fn command_behind_lists(words: &[OsString]) -> Option<usize> {
         let dashes = words.iter().position(|word| word == "--").unwrap_or(words.len());
         // What is missing yet is no error: only where the first word stands is asked.
@@ -376,7 +376,8 @@ impl Args {
         self.timeout.unwrap_or(REPLY_TIME_MAX)
     }
 
-    /// What may help if a command could not be started, with this code: for a shell's words behind `--`, or too many of them.
+    /// What may help if a command could not be started, with this code: for a shell's words behind `--`, or too many
+    /// of them.
     pub(super) fn hint(&self, code: i32) -> &'static str {
         if code == CODE_NOT_EXECUTABLE && self.is_long() {
             return "; send what is long on standard input, as in rexec HOST sh < FILE, or as a file with fput";
@@ -415,7 +416,8 @@ impl Args {
 const CODE_NOT_EXECUTABLE: i32 = 126;
 /// The longest single argument that Linux takes (execve(2)), with the zero byte behind it,
 const ARGUMENT_LEN_MAX: usize = 128 * 1024;
-/// and what all of them may have together at least, less some room for the environment: a quarter of the usual stack of 8 MiB.
+/// and what all of them may have together at least, less some room for the environment: a quarter of the usual stack
+/// of 8 MiB.
 const ARGUMENTS_LEN_MIN: usize = 1024 * 1024;
 
 /// Programs that are of little use, or none, without a terminal.

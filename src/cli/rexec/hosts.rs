@@ -38,7 +38,8 @@ fn split_outside_brackets(list: &str) -> Result<Vec<&str>, String> {
     Ok(words)
 }
 
-/// Adds the hosts that one word stands for: for each pair of brackets that holds numbers; an IPv6 address has colons in its own.
+/// Adds the hosts that one word stands for: for each pair of brackets that holds numbers; an IPv6 address has colons
+/// in its own.
 ///
 /// # Errors
 /// What is wrong with it.

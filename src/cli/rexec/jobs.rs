@@ -27,10 +27,10 @@ const INPUT_WAIT: Duration = Duration::from_millis(100);
 /// Starts a command and prints what it is called.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
-pub(super) fn detach(args: &Args, host: &Address, line: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
+/// The server refused, or the connection was lost.
+pub(super) fn detach(args: &Args, host: &Address, connection: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
     let variables = args.variables()?;
-    let begun = call_detached(line, &shown_call(args, work, &variables, args.terms()))?;
+    let begun = call_detached(connection, &shown_call(args, work, &variables, args.terms()))?;
     if begun.is_ok() && !args.no_stdin && !args.talk.quiet && has_input() {
         say(
             PROGRAM,
@@ -55,8 +55,8 @@ pub(super) fn detach(args: &Args, host: &Address, line: &mut Connection, work: &
     }
 }
 
-/// Whether something waits on standard input, where that is a file or a pipe. A pipe whose writer is only about to begin is
-/// given a moment.
+/// Whether something waits on standard input, where that is a file or a pipe. A pipe whose writer is only about to
+/// begin is given a moment.
 fn has_input() -> bool {
     let stdin = rustix::stdio::stdin();
     if std::io::stdin().is_terminal() {
@@ -78,18 +78,19 @@ fn is_at_end(file: BorrowedFd<'_>) -> bool {
 /// Shows what a command writes, or waits for its end. Ctrl-C leaves, and the command runs on.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
+/// The server refused, or the connection was lost.
 pub(super) fn attach(
     args: &Args,
     host: &Address,
-    line: &mut Connection,
+    connection: &mut Connection,
     id: &str,
     watch: AttachMode,
 ) -> anyhow::Result<Exit> {
-    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), args.kill_after, &to_leave)?;
+    let forwarding =
+        Forwarding::start(connection.sender().clone(), connection.control().clone(), args.kill_after, &to_leave)?;
     let mut show = Show::new(args);
     let (began, started) = (now(), Instant::now());
-    let watched = call_attach(line, id, (watch, args.tail), &mut |stream, bytes| show.output(stream, bytes));
+    let watched = call_attach(connection, id, (watch, args.tail), &mut |stream, bytes| show.output(stream, bytes));
     if let Some(signal) = forwarding.stop() {
         return Ok(Exit::of_signal(signal));
     }
@@ -114,11 +115,11 @@ pub(super) fn attach(
 /// Ends a command, or sends it a signal.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
-pub(super) fn kill(args: &Args, host: &Address, line: &mut Connection, id: &str) -> anyhow::Result<Exit> {
+/// The server refused, or the connection was lost.
+pub(super) fn kill(args: &Args, host: &Address, connection: &mut Connection, id: &str) -> anyhow::Result<Exit> {
     let signal = args.signal.as_ref().map(|name| name.to_ascii_uppercase());
     let signal = signal.as_deref().map(|name| name.strip_prefix("SIG").unwrap_or(name));
-    call_kill(line, id, signal)?;
+    call_kill(connection, id, signal)?;
     if args.talk.json {
         put_json(&serde_json::json!({ "host": host.to_string(), "job": id, "signal": signal }))?;
     }
@@ -128,9 +129,9 @@ pub(super) fn kill(args: &Args, host: &Address, line: &mut Connection, id: &str)
 /// Prints all commands.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
-pub(super) fn list(args: &Args, line: &mut Connection) -> anyhow::Result<Exit> {
-    let jobs = call_jobs(line)?;
+/// The server refused, or the connection was lost.
+pub(super) fn list(args: &Args, connection: &mut Connection) -> anyhow::Result<Exit> {
+    let jobs = call_jobs(connection)?;
     if args.talk.json {
         put_json(&jobs)?;
         return Ok(Exit::Done);

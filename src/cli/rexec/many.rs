@@ -32,7 +32,7 @@ const KEPT_MAX: usize = 1024 * 1024;
 const UNENDED_LEN_MAX: usize = 1024 * 1024;
 /// Descriptors that this program needs whatever it does: its streams, the home's files, a name that is looked up.
 const DESCRIPTORS_RESERVED: usize = 24;
-/// And for each host at the same time: its line, and what is opened while the command runs.
+/// And for each host at the same time: its connection, and what is opened while the command runs.
 const DESCRIPTORS_PER_HOST: usize = 4;
 
 /// How it went on one host.
@@ -127,11 +127,11 @@ fn run_on(
     let (began, started) = (now(), Instant::now());
     let mut output = Output::new(args, host, floor)?;
     let mut attempt = || -> anyhow::Result<exec::CommandEnd> {
-        let mut line = connect::line_of_many(PROGRAM, address, &args.reach, &args.talk)?;
-        interruption.add(line.control());
+        let mut connection = connect::connect_many(PROGRAM, address, &args.reach, &args.talk)?;
+        interruption.add(connection.control());
         let call = shown_call(args, work, variables, args.terms());
-        let ended = call_exec(&mut line, &call, &mut |stream, bytes| output.take(stream, bytes))?;
-        line.close();
+        let ended = call_exec(&mut connection, &call, &mut |stream, bytes| output.take(stream, bytes))?;
+        connection.close();
         Ok(ended)
     };
     let ended = attempt();
@@ -289,8 +289,8 @@ fn text_of(args: &Args, kept: &[u8]) -> (String, bool) {
     (text, is_text)
 }
 
-/// Who may write: anybody a whole line, but while one is in the middle of a line, nobody else. There is one for both outputs,
-/// or two hosts could wait for each other.
+/// Who may write: anybody a whole line, but while one is in the middle of a line, nobody else. There is one for both
+/// outputs, or two hosts could wait for each other.
 #[derive(Default)]
 struct Floor {
     taken_by: Mutex<Option<usize>>,

@@ -27,7 +27,7 @@ pub const PROGRAM: &str = "rexec";
 /// Runs what `args` say.
 ///
 /// # Errors
-/// No connection, refused, line lost; the command's own failure is its exit code.
+/// No connection, refused, connection lost; the command's own failure is its exit code.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.is_argv && args.command.is_empty() {
         return Err(usage("nothing to run behind --"));
@@ -62,8 +62,8 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if let Some(wire) = args.wire {
         return tutorial::run(args, &host, wire);
     }
-    let mut line = match connect::line(PROGRAM, &host, &args.reach, &args.talk) {
-        Ok(line) => line,
+    let mut connection = match connect::connect(PROGRAM, &host, &args.reach, &args.talk) {
+        Ok(connection) => connection,
         Err(error) => {
             one::tell_failure(args, &host, &format!("{error:#}"), Exit::of(&error))?;
             return Err(error);
@@ -71,45 +71,45 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     };
     if !args.is_act() && args.work().is_none() {
         let (to, reach, talk) = (host.clone(), args.reach.clone(), args.talk.clone());
-        let open: Opener = Box::new(move || connect::line(PROGRAM, &to, &reach, &talk));
-        return prompt::run(args, &host, line, &open);
+        let open: Opener = Box::new(move || connect::connect(PROGRAM, &to, &reach, &talk));
+        return prompt::run(args, &host, connection, &open);
     }
     // A command that has failed has told so itself.
     let is_command = !args.is_act() && !args.detach && matches!(wish, PlaceAction::Nothing);
-    let exit = on_line(args, &host, &mut line, wish);
+    let exit = on_line(args, &host, &mut connection, wish);
     if let Err(error) = &exit
         && !is_command
     {
         one::tell_failure(args, &host, &format!("{error:#}"), Exit::of(error))?;
     }
     let exit = exit?;
-    line.close();
+    connection.close();
     Ok(exit)
 }
 
-/// The one thing that is asked for, on a line that is open.
-fn on_line(args: &Args, host: &Address, line: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
+/// The one thing that is asked for, on a connection that is open.
+fn on_line(args: &Args, host: &Address, connection: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
     let watched = [(&args.attach, AttachMode::Follow), (&args.log, AttachMode::Log), (&args.wait, AttachMode::Wait)];
     if let Some((id, watch)) = watched.into_iter().find_map(|(id, watch)| Some((id.as_ref()?, watch))) {
-        return jobs::attach(args, host, line, id, watch);
+        return jobs::attach(args, host, connection, id, watch);
     }
     if let Some(id) = &args.kill {
-        return jobs::kill(args, host, line, id);
+        return jobs::kill(args, host, connection, id);
     }
     if args.list_jobs {
-        return jobs::list(args, line);
+        return jobs::list(args, connection);
     }
     if args.list_places {
-        return places::list(args, line);
+        return places::list(args, connection);
     }
     match args.work() {
-        Some(work) if args.detach => jobs::detach(args, host, line, &work),
+        Some(work) if args.detach => jobs::detach(args, host, connection, &work),
         Some(work) if matches!(wish, PlaceAction::Nothing) => {
             if args.place_ttl.is_some() {
-                places::act(args, line, PlaceAction::Nothing)?;
+                places::act(args, connection, PlaceAction::Nothing)?;
             }
-            one::run(args, host, line, &work)
+            one::run(args, host, connection, &work)
         }
-        _ => places::act(args, line, wish),
+        _ => places::act(args, connection, wish),
     }
 }

@@ -27,14 +27,14 @@ use crate::wire::message::{Channel, ExecOptions, Outcome, OutputHolder};
 /// Runs it, with this side's input, output and signals, or this side's terminal.
 ///
 /// # Errors
-/// Refused, or the line was lost.
-pub(super) fn run(args: &Args, host: &Address, line: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
+/// Refused, or the connection was lost.
+pub(super) fn run(args: &Args, host: &Address, connection: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
     if !args.no_stdin {
         crate::cli::closed::check_input()?;
     }
     let stdin = std::io::stdin();
     let (variables, terms) = (args.variables()?, args.terms());
-    let (sender, control) = (line.sender().clone(), line.control().clone());
+    let (sender, control) = (connection.sender().clone(), connection.control().clone());
     let is_terminal = terms.terminal.is_some();
     let message: &(dyn Fn(i32) -> Option<Message<'static>> + Sync) =
         if is_terminal { &to_terminal } else { &to_command };
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, host: &Address, line: &mut Connection, work: &Wor
     };
     let mut show = Show::new(args);
     let (began, started) = (now(), Instant::now());
-    let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
+    let ended = call_exec(connection, &call, &mut |stream, bytes| show.output(stream, bytes));
     let is_left = escapes.as_ref().is_some_and(Escapes::is_left);
     if is_terminal {
         show.undo();

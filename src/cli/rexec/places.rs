@@ -21,8 +21,8 @@ pub(super) enum PlaceAction {
     Set(Vec<OsString>),
 }
 
-/// `cd DIR`, `export NAME=VALUE` and `unset NAME`, if that is all there is, are said to the place: in the shell of one call
-/// they would be gone with it.
+/// `cd DIR`, `export NAME=VALUE` and `unset NAME`, if that is all there is, are said to the place: in the shell of
+/// one call they would be gone with it.
 ///
 /// # Errors
 /// It begins like that and is more, or is for a shell to understand.
@@ -32,7 +32,7 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<PlaceAction> {
     }
     let words: Option<Vec<String>> = args.command.iter().map(|word| word.to_str().map(str::to_owned)).collect();
     let words = match words.as_deref() {
-        Some([line]) => shlex::split(line),
+        Some([connection]) => shlex::split(connection),
         _ => words,
     };
     let Some(words) = words else { return Ok(PlaceAction::Nothing) };
@@ -66,8 +66,8 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<PlaceAction> {
 /// Does to the place what is wished, or what the options say.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
-pub(super) fn act(args: &Args, line: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
+/// The server refused, or the connection was lost.
+pub(super) fn act(args: &Args, connection: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
     if !matches!(wish, PlaceAction::Nothing)
         && (args.chdir.is_some() || !args.env.is_empty() || !args.env_file.is_empty())
     {
@@ -86,7 +86,7 @@ pub(super) fn act(args: &Args, line: &mut Connection, wish: PlaceAction) -> anyh
     }
     let ttl_ms = args.place_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
     let change = PlaceChange { path: moved.as_ref().map(|path| path.as_bytes()), ttl_ms, variables: &variables };
-    let path = call_place(line, name, change)?;
+    let path = call_place(connection, name, change)?;
     let path = String::from_utf8_lossy(&path);
     if args.talk.json {
         put_json(&serde_json::json!({ "place": name, "path": path }))?;
@@ -97,9 +97,9 @@ pub(super) fn act(args: &Args, line: &mut Connection, wish: PlaceAction) -> anyh
 /// Prints all places.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
-pub(super) fn list(args: &Args, line: &mut Connection) -> anyhow::Result<Exit> {
-    let places = call_places(line)?;
+/// The server refused, or the connection was lost.
+pub(super) fn list(args: &Args, connection: &mut Connection) -> anyhow::Result<Exit> {
+    let places = call_places(connection)?;
     if args.talk.json {
         put_json(&places)?;
         return Ok(Exit::Done);

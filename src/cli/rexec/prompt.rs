@@ -16,12 +16,12 @@ use crate::wire::message::Outcome;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// A prompt that shows where it stands and keeps it: `cd` moves the session, all else is run.
-pub(super) fn run(args: &Args, host: &Address, mut line: Connection, open: &Opener) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, host: &Address, mut connection: Connection, open: &Opener) -> anyhow::Result<Exit> {
     let mut input = Prompt::new(())?;
     // Kept here: the server may end the connection between any two requests, and then the next one leads back to it.
     let mut cwd = match &args.chdir {
-        Some(directory) => call_cd(&mut line, directory.as_bytes())?,
-        None => call_pwd(&mut line)?,
+        Some(directory) => call_cd(&mut connection, directory.as_bytes())?,
+        None => call_pwd(&mut connection)?,
     };
     let mut exit = Exit::Done;
     loop {
@@ -33,11 +33,11 @@ pub(super) fn run(args: &Args, host: &Address, mut line: Connection, open: &Open
         if command.is_empty() {
             continue;
         }
-        come_back(PROGRAM, &mut line, &mut cwd, open)?;
+        come_back(PROGRAM, &mut connection, &mut cwd, open)?;
         let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
-            ["cd"] => cd(&mut line, &mut cwd, "/")?,
-            ["cd", path] => cd(&mut line, &mut cwd, path)?,
-            _ => match run_line(args, &mut line, command)? {
+            ["cd"] => cd(&mut connection, &mut cwd, "/")?,
+            ["cd", path] => cd(&mut connection, &mut cwd, path)?,
+            _ => match run_line(args, &mut connection, command)? {
                 Ran::Ended(code) => code,
                 // The connection was given up with the command; a person gets another one with the next command.
                 Ran::GivenUp(signal) if input.is_interactive() && is_interrupt(signal) => Exit::of_signal(signal),
@@ -48,13 +48,13 @@ pub(super) fn run(args: &Args, host: &Address, mut line: Connection, open: &Open
             exit = code;
         }
     }
-    line.close();
+    connection.close();
     // At a terminal the person has seen each failure; a script is told of the first.
     Ok(if input.is_interactive() { Exit::Done } else { exit })
 }
 
-fn cd(line: &mut Connection, cwd: &mut Vec<u8>, path: &str) -> anyhow::Result<Exit> {
-    match call_cd(line, path.as_bytes()) {
+fn cd(connection: &mut Connection, cwd: &mut Vec<u8>, path: &str) -> anyhow::Result<Exit> {
+    match call_cd(connection, path.as_bytes()) {
         Ok(found) => {
             *cwd = found;
             Ok(Exit::Done)
@@ -74,13 +74,14 @@ enum Ran {
     GivenUp(i32),
 }
 
-fn run_line(args: &Args, line: &mut Connection, command: String) -> anyhow::Result<Ran> {
+fn run_line(args: &Args, connection: &mut Connection, command: String) -> anyhow::Result<Ran> {
     let work = Work::Shell(args.encoded(command.into()));
     let variables = args.variables()?;
     let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.terms()) };
-    let forwarding = Forwarding::start(line.sender().clone(), line.control().clone(), args.kill_after, &to_command)?;
+    let forwarding =
+        Forwarding::start(connection.sender().clone(), connection.control().clone(), args.kill_after, &to_command)?;
     let mut show = Show::new(args);
-    let ended = call_exec(line, &call, &mut |stream, bytes| show.output(stream, bytes));
+    let ended = call_exec(connection, &call, &mut |stream, bytes| show.output(stream, bytes));
     let ended_by = forwarding.stop();
     match ended {
         Err(Error::ConnectionLost(_)) if let Some(signal) = ended_by => Ok(Ran::GivenUp(signal)),

@@ -90,7 +90,7 @@ struct State {
 }
 
 impl<'e> Escapes<'e> {
-    /// For a line to a remote terminal; without `escape` there are none.
+    /// For a connection to a remote terminal; without `escape` there are none.
     pub(super) fn new(escape: Option<u8>, raw: &'e Raw, control: Control, sender: ConnectionSender) -> Self {
         let state = Mutex::new(State { is_line_start: true, is_held: false });
         Self { escape, raw, control, sender, state, is_left: AtomicBool::new(false) }
@@ -169,7 +169,7 @@ fn help(escape: u8) {
 }
 
 /// Private modes (DECSET of the DEC VT510 manual; xterm's control sequences) that a full-screen program switches on
-/// and leaves on when its line is lost: cursor keys, the mouse, the other screen, pasted text in brackets.
+/// and leaves on when its connection is lost: cursor keys, the mouse, the other screen, pasted text in brackets.
 const MODES: [u16; 11] = [1, 9, 47, 1000, 1002, 1003, 1004, 1006, 1047, 1049, 2004];
 /// The cursor is shown; this one is left switched off.
 const CURSOR: u16 = 25;

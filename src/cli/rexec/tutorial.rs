@@ -57,8 +57,8 @@ fn finish(reply: Option<Decoder>) -> crate::error::Result<()> {
     reply.map_or(Ok(()), |mut reply| put_out(reply.finish().as_bytes()))
 }
 
-/// `then` says what becomes of those that follow if there is no reply. A reply that ended by silence stays in `last`: it may go on,
-/// and in the middle of a character.
+/// `then` says what becomes of those that follow if there is no reply. A reply that ended by silence stays in `last`:
+/// it may go on, and in the middle of a character.
 fn ask_bare(
     args: &Args,
     requests: &mut Requests<'_>,

@@ -160,7 +160,8 @@ fn tell_ready(options: &Serve, own: &[Endpoint]) -> Result<()> {
     Ok(())
 }
 
-/// One thread for each socket; the first that fails ends them all. Of `wildcards` those addresses are served too that come later.
+/// One thread for each socket; the first that fails ends them all. Of `wildcards` those addresses are served too that
+/// come later.
 fn serve_all(
     sockets: Vec<(Endpoint, DatagramSocket)>,
     wildcards: &[SocketAddr],
@@ -211,8 +212,8 @@ fn result_of(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     thread.join().unwrap_or_else(|_panic| Err(anyhow!("a socket's thread broke down")))
 }
 
-/// Serves the addresses that come while the server runs (a network that is plugged in, a container's bridge), until it is stopped,
-/// and no longer those that have gone.
+/// Serves the addresses that come while the server runs (a network that is plugged in, a container's bridge), until
+/// it is stopped, and no longer those that have gone.
 fn serve_later(
     wildcards: &[SocketAddr],
     service: &UdpService<'_>,
@@ -236,8 +237,8 @@ fn serve_later(
     Ok(())
 }
 
-/// Changes the addresses of `service` to what was `seen` and returns what begins to be served. A look may fail, for example when the
-/// machine has too many open files: that is remarked once, and the next look may succeed.
+/// Changes the addresses of `service` to what was `seen` and returns what begins to be served. A look may fail, for
+/// example when the machine has too many open files: that is remarked once, and the next look may succeed.
 fn change(
     service: &UdpService<'_>,
     seen: io::Result<WildcardChange>,

@@ -12,7 +12,8 @@ use crate::exec::PIECE_LEN;
 use crate::trust::home::remove_file;
 use crate::wire::message::Channel;
 
-/// A file is full then, in bytes, with what stands before each piece: a command that writes a byte at a time fills no more.
+/// A file is full then, in bytes, with what stands before each piece: a command that writes a byte at a time fills no
+/// more.
 pub const FILE_LEN_MAX: u64 = 8 * 1024 * 1024;
 /// So many files are kept of one command: the last 56 to 64 MiB of its output.
 pub const FILES_MAX: usize = 8;
@@ -308,8 +309,8 @@ mod tests {
                     for _ in 1..pieces {
                         writer.append(Channel::Main, &whole).unwrap();
                     }
-                    // Whoever reads has come to the end and looks for more, when the last piece of the file and the first
-                    // of the next one come at once.
+                    // Whoever reads has come to the end and looks for more, when the last piece of the file and the
+                    // first of the next one come at once.
                     is_read.recv().unwrap();
                     writer.append(Channel::Main, &whole).unwrap();
                     writer.append(Channel::Main, b"!").unwrap();

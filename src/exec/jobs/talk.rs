@@ -29,9 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Serves an `exec` that is detached: starts it and says what it is called.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
+/// A refusal for the client, or the connection failed.
 pub fn serve_detached(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     shared: ExecState<'_>,
     command: &Ready,
@@ -46,12 +46,12 @@ pub fn serve_detached(
     match shared.jobs.start(session, command, &terms, (threads, Arc::clone(shared.leftovers)))? {
         Ok(id) => {
             session.report.outcome = Some(format!("detached as {id}"));
-            line.sender().queue(&Message::Job { job: id.as_str().into() }, &[])?;
-            line.sender().send(&Message::End { total: None }, &[])
+            connection.sender().queue(&Message::Job { job: id.as_str().into() }, &[])?;
+            connection.sender().send(&Message::End { total: None }, &[])
         }
         Err(outcome) => {
             session.report.outcome = Some(outcome.to_string());
-            say_outcome(line.sender(), (&outcome, None), &command.path)
+            say_outcome(connection.sender(), (&outcome, None), &command.path)
         }
     }
 }
@@ -59,20 +59,20 @@ pub fn serve_detached(
 /// Serves `jobs`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
-pub fn serve_jobs(line: &mut Connection, session: &Session, jobs: &Jobs) -> Result<()> {
+/// A refusal for the client, or the connection failed.
+pub fn serve_jobs(connection: &mut Connection, session: &Session, jobs: &Jobs) -> Result<()> {
     let owner = session.owner()?.to_string();
     let notes = jobs.notes().into_iter().map(|(_, note)| note).filter(|note| note.owner == owner);
     let told: Vec<JobRecord> = notes.map(JobRecord::told).collect();
-    line.send_listing(&told)
+    connection.send_listing(&told)
 }
 
 /// Serves `attach`.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
+/// A refusal for the client, or the connection failed.
 pub fn serve_attach(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     jobs: &Jobs,
     id: &str,
@@ -90,8 +90,8 @@ pub fn serve_attach(
     let _thread = session.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let reader =
         if watch == AttachMode::Wait { None } else { Some(LogReader::open(home.path()).map_err(Error::ours("log"))?) };
-    let control = line.control().clone();
-    let (receiver, sender) = line.halves()?;
+    let control = connection.control().clone();
+    let (receiver, sender) = connection.halves()?;
     let follower = Follower { jobs, running, home, reader, watch, sender, is_left: AtomicBool::new(false) };
     let outcome = thread::scope(|scope| {
         let named = thread::Builder::new().name("attached".into()).stack_size(STACK_LEN);
@@ -99,7 +99,7 @@ pub fn serve_attach(
             .spawn_scoped(scope, || {
                 match follower.run(tail) {
                     Err(Error::Ours { object, source }) => {
-                        // The line is well: whoever follows is told why there is no more.
+                        // The connection is well: whoever follows is told why there is no more.
                         let why = Refusal::from_io(&format!("{id}: {object}"), &source);
                         follower.sender.refuse(&why)?;
                         Ok(Err(why))
@@ -130,7 +130,7 @@ fn hear_end(receiver: &mut ConnectionReceiver) -> Result<()> {
         match receiver.expect("end") {
             Ok(Message::End { .. }) => return Ok(()),
             Ok(other) => return Err(unexpected(&other, "end")),
-            // An unknown message in the turn is not ours to answer: its body is skipped.
+            // An unknown message in the exchange is not ours to answer: its body is skipped.
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
         }
@@ -165,8 +165,8 @@ impl Follower<'_> {
     /// Sends what there is and what comes; how it ended, if it has.
     fn run(&self, tail: Option<u64>) -> Result<Option<Outcome<'static>>> {
         let mut reader = self.reader.clone();
-        if let (Some(reader), Some(lines)) = (&mut reader, tail) {
-            for (stream, bytes) in reader.pass_to_tail(lines).map_err(Error::ours("log"))? {
+        if let (Some(reader), Some(connections)) = (&mut reader, tail) {
+            for (stream, bytes) in reader.pass_to_tail(connections).map_err(Error::ours("log"))? {
                 self.sender.send(&Message::Data { stream }, &bytes)?;
             }
         }
@@ -216,9 +216,9 @@ impl Follower<'_> {
 /// Serves `kill`: with a signal, sends it; without, ends all that the command has started, and returns when it is gone.
 ///
 /// # Errors
-/// A refusal for the client, or the line failed.
+/// A refusal for the client, or the connection failed.
 pub fn serve_kill(
-    line: &mut Connection,
+    connection: &mut Connection,
     session: &mut Session,
     jobs: &Jobs,
     id: &str,
@@ -245,23 +245,23 @@ pub fn serve_kill(
             job.command.ending.signal(signal);
         }
     }
-    line.sender().send(&Message::Ok { path: None }, &[])
+    connection.sender().send(&Message::Ok { path: None }, &[])
 }
 
 /// Starts a command that runs on by itself; what it is called, or why it could not start.
 ///
 /// # Errors
-/// The server refused, or the line was lost.
-pub fn call_detached(line: &mut Connection, call: &Call<'_>) -> Result<Result<String, Outcome<'static>>> {
+/// The server refused, or the connection was lost.
+pub fn call_detached(connection: &mut Connection, call: &Call<'_>) -> Result<Result<String, Outcome<'static>>> {
     let (request, body) = call.request();
-    line.sender().queue(&request, &body)?;
-    line.sender().send(&Message::End { total: None }, &[])?;
-    let begun = match line.answer_or_refusal("job or outcome")? {
+    connection.sender().queue(&request, &body)?;
+    connection.sender().send(&Message::End { total: None }, &[])?;
+    let begun = match connection.answer_or_refusal("job or outcome")? {
         Message::Job { job } => Ok(job.into_owned()),
         Message::Outcome { outcome, .. } => Err(outcome.into_owned()),
         other => return Err(unexpected(&other, "job or outcome")),
     };
-    match line.answer_or_refusal("end")? {
+    match connection.answer_or_refusal("end")? {
         Message::End { .. } => Ok(begun),
         other => Err(unexpected(&other, "end")),
     }
@@ -270,25 +270,25 @@ pub fn call_detached(line: &mut Connection, call: &Call<'_>) -> Result<Result<St
 /// The detached commands that there are.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_jobs(line: &mut Connection) -> Result<Vec<JobRecord>> {
-    line.sender().send(&Message::Jobs, &[])?;
-    line.listing()
+/// The server refused, or the connection failed.
+pub fn call_jobs(connection: &mut Connection) -> Result<Vec<JobRecord>> {
+    connection.sender().send(&Message::Jobs, &[])?;
+    connection.listing()
 }
 
-/// Gives what a command writes to `output`; how it ended, if it has, and how many bytes of the beginning are not kept any
-/// more. Whoever wants to leave sends `end` meanwhile.
+/// Gives what a command writes to `output`; how it ended, if it has, and how many bytes of the beginning are not kept
+/// any more. Whoever wants to leave sends `end` meanwhile.
 ///
 /// # Errors
-/// The server refused, `output` failed, or the line was lost.
+/// The server refused, `output` failed, or the connection was lost.
 pub fn call_attach(
-    line: &mut Connection,
+    connection: &mut Connection,
     id: &str,
     (watch, tail): (AttachMode, Option<u64>),
     output: OutputSink<'_>,
 ) -> Result<(Option<CommandEnd>, u64)> {
-    line.sender().send(&Message::Attach { job: id.into(), watch, tail }, &[])?;
-    let (receiver, sender) = line.halves()?;
+    connection.sender().send(&Message::Attach { job: id.into(), watch, tail }, &[])?;
+    let (receiver, sender) = connection.halves()?;
     let (mut ended, mut forgotten, mut failed) = (None, 0, None);
     let end = || sender.send(&Message::End { total: None }, &[]);
     let mut piece = vec![0; crate::exec::PIECE_LEN];
@@ -313,7 +313,7 @@ pub fn call_attach(
 /// Sends a signal to a command, or ends it.
 ///
 /// # Errors
-/// The server refused, or the line failed.
-pub fn call_kill(line: &mut Connection, id: &str, signal: Option<&str>) -> Result<()> {
-    line.request_ok(&Message::Kill { job: id.into(), signal: signal.map(Into::into) }).map(drop)
+/// The server refused, or the connection failed.
+pub fn call_kill(connection: &mut Connection, id: &str, signal: Option<&str>) -> Result<()> {
+    connection.request_ok(&Message::Kill { job: id.into(), signal: signal.map(Into::into) }).map(drop)
 }

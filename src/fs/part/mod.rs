@@ -4,9 +4,9 @@
 //! All receivers use it, on the client and on the server. Whatever goes wrong before the rename, the old file
 //! is as it was.
 //!
-//! A temporary name is `.NAME.1a2b3c4d.part`, with a token of the session's; [`root`](crate::fs::root) reserves such names,
-//! so that no peer makes, reads or moves a file of that name. [`records`] in the home say which parts are ours and
-//! whose; only those are gone on with, and only by their owner. What is there of one that is gone on with was not
+//! A temporary name is `.NAME.1a2b3c4d.part`, with a token of the session's; [`root`](crate::fs::root) reserves such
+//! names, so that no peer makes, reads or moves a file of that name. [`records`] in the home say which parts are ours
+//! and whose; only those are gone on with, and only by their owner. What is there of one that is gone on with was not
 //! hashed in this run: [`resume`] hashes it while new bytes come.
 
 pub mod records;

@@ -223,8 +223,9 @@ impl Records {
         self.record_names().filter_map(|name| self.read(&name)).collect()
     }
 
-    /// Removes what a crash has left, and parts of `owner` (`None`: of all) that nothing has gone on with for longer than
-    /// `ttl` (`None`: however long). What is held is left alone, and so is what is not surely the part on record.
+    /// Removes what a crash has left, and parts of `owner` (`None`: of all) that nothing has gone on with for longer
+    /// than `ttl` (`None`: however long). What is held is left alone, and so is what is not surely the part on
+    /// record.
     pub fn sweep(&self, ttl: Option<Duration>, owner: Option<&str>) {
         self.sweep_at(ttl, owner, SystemTime::now());
     }
@@ -305,8 +306,8 @@ impl Records {
 }
 
 impl PartRecord {
-    /// When the part was last written to, in seconds since 1970: as its file says, or when the record was made if that is
-    /// later or the file is not there.
+    /// When the part was last written to, in seconds since 1970: as its file says, or when the record was made if
+    /// that is later or the file is not there.
     pub fn last_written(&self) -> u64 {
         let found = fs::symlink_metadata(self.dir().join(self.name())).and_then(|found| found.modified());
         found.map_or(self.written, |time| seconds_of(time).max(self.written))

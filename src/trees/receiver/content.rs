@@ -47,7 +47,7 @@ pub(super) struct Current {
     /// The version that is there, once something of it was used.
     other: Option<File>,
     began: Instant,
-    /// Bytes of it that came over the line.
+    /// Bytes of it that came over the connection.
     came: u64,
     /// What its beginning and its holes take of the budget.
     held: Taken,
@@ -150,9 +150,9 @@ impl ReceiverStep<'_> {
         (self.watch)(TreeEvent::Begins { path: &path, size, offset: 0 })?;
         (self.watch)(TreeEvent::Moved(size))?;
         let (dir, name) = split(&path);
-        let put = |turn: &mut Self| {
-            let dir = turn.target.place.dir(dir)?;
-            turn.target.place.parts.whole(dir, name, &attributes, bytes)
+        let put = |exchange: &mut Self| {
+            let dir = exchange.target.place.dir(dir)?;
+            exchange.target.place.parts.whole(dir, name, &attributes, bytes)
         };
         let mut written = put(self);
         if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
@@ -379,7 +379,7 @@ impl ReceiverStep<'_> {
     /// Asks for what of a beginning is not what the source has.
     fn ask_again(&mut self, mut current: Current, stretches: Vec<(u64, u64)>) -> Result<()> {
         let stretches = stretches.into_iter().map(|(offset, size)| Stretch { offset, size });
-        // A line is short, and what does not fit into one frame would be asked for by the next attempt.
+        // A connection is short, and what does not fit into one frame would be asked for by the next attempt.
         current.mend = stretches.take(STRETCHES_MAX).collect();
         let mut body = Vec::new();
         for stretch in &current.mend {

@@ -1,4 +1,4 @@
-//! The half of a turn that gets the files: compares what is listed with what is there, says what it wants,
+//! The half of an exchange that gets the files: compares what is listed with what is there, says what it wants,
 //! writes that, and says what it has.
 
 mod content;
@@ -38,7 +38,7 @@ use crate::wire::message::{EntryKind, Message, Total};
 const PARTS_OPEN_MAX: usize = 64;
 /// The source is told what is wanted before more than so many bytes are read to tell it what is here.
 const SCANNED_MAX: u64 = 64 * 1024 * 1024;
-/// So many bytes say how fast a line is.
+/// So many bytes say how fast a connection is.
 const TELLING_LEN: u64 = 16 * 1024 * 1024;
 /// What the part of an earlier attempt takes in memory, in bytes.
 const PART_COST: usize = 4 * 1024;
@@ -61,7 +61,7 @@ const NAMES_LEN_MAX: usize = 128 * 1024 * 1024;
 /// ... and what each of them takes besides.
 const NAME_LEN: usize = 64;
 
-/// The target's half of a turn.
+/// The target's half of an exchange.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 #[derive(Debug)]
 pub struct TreeReceiver {
@@ -73,7 +73,7 @@ pub struct TreeReceiver {
     asked: Option<Requested>,
     /// What came from other machines before.
     groups: Option<Arc<MeetGroups>>,
-    /// Another line does what is done when all is there...
+    /// Another connection does what is done when all is there...
     helps: bool,
     /// ... or this one, after those.
     last: Option<Last>,
@@ -84,7 +84,7 @@ pub struct TreeReceiver {
     is_all_listed: bool,
     expected: HashMap<u32, Expected>,
     parts_open: usize,
-    /// Whether of a changed file only what changed is to come; `Auto` until the line is known.
+    /// Whether of a changed file only what changed is to come; `Auto` until the connection is known.
     delta: Delta,
     /// Bytes of `chunks` about files that are expected.
     chunks_out: usize,
@@ -112,7 +112,7 @@ pub struct TreeReceiver {
     listed_dirs_len: usize,
     wanted: Ranges,
     kept: Vec<u8>,
-    /// The line takes nothing more; what has come over it counts all the same.
+    /// The connection takes nothing more; what has come over it counts all the same.
     is_mute: bool,
     /// What a frame's body is read into.
     buffer: Vec<u8>,
@@ -201,7 +201,7 @@ impl TreeReceiver {
         Self { groups, ..self }
     }
 
-    /// Chooses how changed files come, where that was left open: over a line within one machine whole.
+    /// Chooses how changed files come, where that was left open: over a connection within one machine whole.
     pub fn over(&mut self, is_to_this_machine: bool) {
         if self.delta == Delta::Auto && is_to_this_machine {
             self.delta = Delta::Never;
@@ -213,7 +213,7 @@ impl TreeReceiver {
         self.place.heed(control.clone());
     }
 
-    /// Leaves to another line what is done when all is there.
+    /// Leaves to another connection what is done when all is there.
     #[must_use]
     pub fn helping(self) -> Self {
         Self { helps: true, ..self }
@@ -225,7 +225,7 @@ impl TreeReceiver {
         Self { last, ..self }
     }
 
-    /// Whether this side has said its last word in the turn.
+    /// Whether this side has said its last word in the exchange.
     pub const fn has_ended(&self) -> bool {
         self.has_ended
     }
@@ -238,23 +238,23 @@ impl TreeReceiver {
         }
     }
 
-    /// The whole turn. What is whole when it fails is kept, and of the rest what has come.
+    /// The whole exchange. What is whole when it fails is kept, and of the rest what has come.
     ///
     /// # Errors
     /// The place cannot be written, the disk is full, the source refused or gave up, the watcher wants no more, or the
-    /// line failed.
+    /// connection failed.
     pub fn run(
         &mut self,
         receiver: &mut ConnectionReceiver,
         sender: &ConnectionSender,
         watch: OnEvent<'_>,
     ) -> Result<()> {
-        let mut turn = ReceiverStep { target: self, sender, watch };
-        let ended = turn.take_all(receiver);
+        let mut exchange = ReceiverStep { target: self, sender, watch };
+        let ended = exchange.take_all(receiver);
         if let Err(why) = &ended {
             // The source hears of it too, where it still can: on a full disk its count is to be what is there.
-            let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !turn.target.has_ended;
-            let said = turn.commit().and_then(|()| if can_hear { turn.send_kept() } else { Ok(()) });
+            let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !exchange.target.has_ended;
+            let said = exchange.commit().and_then(|()| if can_hear { exchange.send_kept() } else { Ok(()) });
             if let Err(error) = said {
                 tracing::debug!(%error, "what was whole could not be confirmed any more");
             }
@@ -392,7 +392,7 @@ impl ReceiverStep<'_> {
         self.as_far_as_it_goes(sent)
     }
 
-    /// A line that was reset has brought more than was read, and that is not to be sent again.
+    /// A connection that was reset has brought more than was read, and that is not to be sent again.
     fn as_far_as_it_goes(&mut self, sent: Result<()>) -> Result<()> {
         match sent {
             Err(Error::ConnectionLost(why)) => {
@@ -465,7 +465,7 @@ impl ReceiverStep<'_> {
                 self.target.has_made |= is_new;
                 Ok(())
             }
-            // Each line lists it, and meets the same; the first one says so.
+            // Each connection lists it, and meets the same; the first one says so.
             Err(_) if self.target.helps => {
                 self.lose_dir(&path, entry);
                 self.target.has_failed = true;
@@ -762,7 +762,7 @@ impl ReceiverStep<'_> {
         if kept.is_empty() || self.target.is_mute {
             return Ok(());
         }
-        // A line is far shorter than a frame's limit, but their sum may not be.
+        // A connection is far shorter than a frame's limit, but their sum may not be.
         let mut body: Vec<u8> = Vec::new();
         for line in kept.split_inclusive(|byte| *byte == b'\n') {
             if body.len() + line.len() > BODY_LEN_MAX as usize {

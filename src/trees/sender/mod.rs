@@ -1,4 +1,4 @@
-//! The half of a turn that has the files: lists them, hears which are wanted, and sends those.
+//! The half of an exchange that has the files: lists them, hears which are wanted, and sends those.
 
 mod send;
 
@@ -37,7 +37,8 @@ const AHEAD_WHILE_SENDING: usize = 2 * 1024;
 /// at once.
 const KNOWN_LEN_MAX: usize = 2 * CHUNKS_OUT_MAX;
 
-/// What the paths of listed entries take on which the target has not said anything yet, in bytes; then it is waited for.
+/// What the paths of listed entries take on which the target has not said anything yet, in bytes; then it is waited
+/// for.
 const AHEAD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Directories that are open because something in them was named: beyond it, what was listed is sent first.
@@ -64,7 +65,7 @@ struct WantedFile {
     known: Option<Known>,
 }
 
-/// The source's half of a turn.
+/// The source's half of an exchange.
 #[expect(missing_debug_implementations, reason = "it watches through a closure")]
 pub struct TreeSender<'s> {
     out: DataWriter<'s>,
@@ -140,11 +141,11 @@ impl<'s> TreeSender<'s> {
         }
     }
 
-    /// The whole turn. The target is heard on a thread of its own: whoever only writes would wait for
+    /// The whole exchange. The target is heard on a thread of its own: whoever only writes would wait for
     /// ever for a target that only writes.
     ///
     /// # Errors
-    /// The target refused the whole or asked to stop, the watcher wants no more, or the line failed.
+    /// The target refused the whole or asked to stop, the watcher wants no more, or the connection failed.
     pub fn run(mut self, receiver: &mut ConnectionReceiver, control: &Control) -> Result<()> {
         let (says, said) = channel();
         let unheard = &AtomicUsize::new(0);
@@ -158,16 +159,16 @@ impl<'s> TreeSender<'s> {
             });
             if hearing.is_err() {
                 let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
-                // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the line.
+                // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the connection.
                 self.out.sender.refuse(&why)?;
                 return Err(why.into());
             }
-            let ended = self.turn(&said);
+            let ended = self.exchange(&said);
             self.close(ended, &said, control)
         })
     }
 
-    /// Closes the turn on this side, and hears the target out; where the line is of no use any more, ends it.
+    /// Closes the turn on this side, and hears the target out; where the connection is of no use any more, ends it.
     fn close(&mut self, ended: Result<()>, said: &Replies<'_>, control: &Control) -> Result<()> {
         match &ended {
             Ok(()) => {}
@@ -194,7 +195,7 @@ impl<'s> TreeSender<'s> {
         ended
     }
 
-    fn turn(&mut self, said: &Replies<'_>) -> Result<()> {
+    fn exchange(&mut self, said: &Replies<'_>) -> Result<()> {
         loop {
             self.hear_what_came(said)?;
             let ahead = self.unanswered.len() + self.wanted.len();
@@ -378,7 +379,8 @@ impl<'s> TreeSender<'s> {
         self.budget.take(bytes).map_err(|over| self.give_up(over))
     }
 
-    /// Tells the target that there is no memory for what it has not confirmed: it hears of a refusal, not just of an end.
+    /// Tells the target that there is no memory for what it has not confirmed: it hears of a refusal, not just of an
+    /// end.
     fn give_up(&mut self, over: Over) -> Error {
         let why = over.refusal("what was listed and sent, and not confirmed");
         self.has_ended = true;

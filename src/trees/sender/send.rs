@@ -385,8 +385,8 @@ enum State {
     Changed,
 }
 
-/// Compares a file with what was read of it, all that it was when it was opened. Where the system says that it was written,
-/// that is read a second time: who only appends leaves it as it is.
+/// Compares a file with what was read of it, all that it was when it was opened. Where the system says that it was
+/// written, that is read a second time: who only appends leaves it as it is.
 fn state_of(opened: &Opened<'_>, blake3: &str, beat: Beat<'_>) -> io::Result<State> {
     let now = rustix::fs::fstat(opened.file)?;
     if is_same(opened.stat, &now) {

@@ -20,7 +20,7 @@ enum Gone {
     /// It closes without a word, as one whose process was killed; over TLS that is a cut.
     Cut,
     Reset,
-    /// Nothing more will be said, but it still listens: that too ends a turn.
+    /// Nothing more will be said, but it still listens: that too ends an exchange.
     HalfClosed,
 }
 

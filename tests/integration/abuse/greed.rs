@@ -104,7 +104,7 @@ fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
         deaf.push(raw);
     }
     // One who floods as long as anybody listens: an echo that is never read, a chat full of names.
-    for (turn, flood) in [
+    for (exchange, flood) in [
         (request(r#""type":"echo","streamed":true"#, &[]), request(r#""type":"data""#, &vec![3; 65_536])),
         (Vec::new(), request(r#""type":"echo""#, &vec![3; 65_536])),
         (
@@ -114,7 +114,7 @@ fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
     ] {
         let mut raw = over.connect(&server);
         raw.small_window();
-        raw.send(&[frame(HELLO, &[]), turn].concat());
+        raw.send(&[frame(HELLO, &[]), exchange].concat());
         raw.socket().set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
         for _ in 0..500 {
             if raw.stream.write_all(&flood).is_err() {

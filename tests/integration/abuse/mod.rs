@@ -51,7 +51,7 @@ over_both! {
 /// One valid conversation a verb: the bytes of its client, and the frames with one of which the server ends it.
 fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let end = request(r#""type":"end""#, &[]);
-    let turns = vec![
+    let exchanges = vec![
         ("echo", request(r#""type":"echo""#, b"hello"), "echo"),
         (
             "echo",
@@ -106,9 +106,9 @@ fn conversations() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("parts", request(r#""type":"parts","path":"dir""#, &[]), "end"),
     ];
     for verb in VERBS {
-        assert!(turns.iter().any(|(name, ..)| *name == verb.name), "{} has no conversation here", verb.name);
+        assert!(exchanges.iter().any(|(name, ..)| *name == verb.name), "{} has no conversation here", verb.name);
     }
-    turns.into_iter().map(|(name, turn, last)| (name, [frame(HELLO, &[]), turn].concat(), last)).collect()
+    exchanges.into_iter().map(|(name, exchange, last)| (name, [frame(HELLO, &[]), exchange].concat(), last)).collect()
 }
 
 /// Everything for guests; a file and a directory are there.

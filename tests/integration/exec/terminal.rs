@@ -197,7 +197,7 @@ fn a_lost_line_leaves_the_terminal_as_it_was() {
     terminal.exp_string("drawn").unwrap();
     kill_process(Pid::from_raw(server.pid().try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
     terminal.exp_string("\u{1b}[?1000l\u{1b}[?1049l\u{1b}[?2004l\u{1b}[?25h").unwrap();
-    terminal.exp_string("the line was lost").unwrap();
+    terminal.exp_string("the connection was lost").unwrap();
     terminal.exp_string("restored 254").unwrap();
 }
 

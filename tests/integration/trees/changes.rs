@@ -352,7 +352,7 @@ fn any_version_becomes_any_other() {
         let run = Run::new(if is_up { "fput" } else { "fget" });
         let paths = if is_up { [own, remote] } else { [remote, own] };
         let lines = ["1", "3"][usize::from(seed % 3 == 0)];
-        let options = ["-r", "-q", "--no-sync", "--delta", "always", "--compress", "zstd", "--lines", lines];
+        let options = ["-r", "-q", "--no-sync", "--delta", "always", "--compress", "zstd", "--connections", lines];
         run.args(options).args(paths).prints("");
         super::assert_same(&super::snapshot(new), &super::snapshot(old), &format!("seed {seed}"));
     }

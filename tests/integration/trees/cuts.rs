@@ -166,7 +166,7 @@ fn make_older(dir: &Path) {
 
 /// Changed blocks, compressed, over several lines.
 fn every_cut_of_a_newer_version_is_healed(way: Way) {
-    const OPTIONS: [&str; 7] = ["--delta", "always", "--compress", "zstd", "--lines", "3", "--no-sync"];
+    const OPTIONS: [&str; 7] = ["--delta", "always", "--compress", "zstd", "--connections", "3", "--no-sync"];
     let setting = Setting::new();
     let full = {
         let proxy = Proxy::start(setting.server.address());

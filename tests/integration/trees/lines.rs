@@ -41,7 +41,7 @@ fn it_comes_out_as_over_one() {
     make_tree(&tree);
     let want = snapshot(&tree);
     let run = |program: &str, lines: &str, paths: [&str; 2]| {
-        let run = Run::new(program).args(["-r", "--json", "--lines", lines]).args(paths).current_dir(here.path());
+        let run = Run::new(program).args(["-r", "--json", "--connections", lines]).args(paths).current_dir(here.path());
         run.output().json()
     };
     for lines in ["1", "2", "5", "16"] {
@@ -70,7 +70,8 @@ fn as_many_as_the_server_has_room_for() {
     let tree = here.path().join("tree");
     make_tree(&tree);
     writable_again(&tree);
-    let put = Run::new("fput").args(["-r", "--lines", "4", "tree/", &server.remote("x")]).current_dir(here.path());
+    let put =
+        Run::new("fput").args(["-r", "--connections", "4", "tree/", &server.remote("x")]).current_dir(here.path());
     put.stderr("2 of 4 lines: ").prints("");
     assert_same(&snapshot(&tree), &snapshot(&server.root().join("x")), "");
 }
@@ -89,7 +90,7 @@ fn a_line_that_is_cut_is_no_success_and_the_rest_comes_next() {
             let remote = format!("tls://{address}/x");
             let paths =
                 if program == "fput" { ["tree/".to_owned(), remote] } else { [format!("{remote}/"), "back".into()] };
-            Run::new(program).args(["-r", "-q", "--lines", "3"]).args(paths).current_dir(here.path())
+            Run::new(program).args(["-r", "-q", "--connections", "3"]).args(paths).current_dir(here.path())
         };
         let (code, said) = ended(copy(&proxy.address()).spawn());
         assert_eq!(code, Some(4), "{said}");
@@ -122,7 +123,7 @@ fn what_fails_on_any_line_is_named_once() {
     std::fs::create_dir(server.root().join("tree/d")).unwrap();
     std::fs::write(here.path().join("back/d"), "in its way").unwrap();
     let fails = |program: &str, paths: [&str; 2], files: u64, failed: usize| {
-        let copy = Run::new(program).args(["-r", "--lines", "4", "--json"]).args(paths).current_dir(here.path());
+        let copy = Run::new(program).args(["-r", "--connections", "4", "--json"]).args(paths).current_dir(here.path());
         let output = copy.code(1).any_stderr().output();
         let json = output.json();
         assert_eq!((&json["files"], &json["failed"]), (&files.into(), &failed.into()), "{json}");
@@ -140,14 +141,21 @@ fn what_makes_no_sense_is_refused() {
     let here = tempfile::tempdir().unwrap();
     std::fs::create_dir(here.path().join("tree")).unwrap();
     let there = server.remote("");
-    for (args, said) in
-        [(&["--lines", "0"][..], "1..=16"), (&["--lines", "17"], "1..=16"), (&["--lines", "x"], "invalid digit")]
-    {
+    for (args, said) in [
+        (&["--connections", "0"][..], "1..=16"),
+        (&["--connections", "17"], "1..=16"),
+        (&["--connections", "x"], "invalid digit"),
+    ] {
         let put = Run::new("fput").args(args).args(["-r", "tree", &there]).current_dir(here.path());
         put.code(2).stderr(said).prints("");
     }
     let between = [server.remote("a"), server.remote("b")];
-    Run::new("fput").args(["-r", "--lines", "2"]).args(between).code(2).stderr("leave --lines out").prints("");
+    Run::new("fput")
+        .args(["-r", "--connections", "2"])
+        .args(between)
+        .code(2)
+        .stderr("leave --connections out")
+        .prints("");
     // A share that there cannot be.
     for share in [r#"{"number":2,"of":2}"#, r#"{"number":0,"of":0}"#, r#"{"number":0,"of":4000000000}"#, "7"] {
         let server = Server::with(&["--guest", "read"]);

@@ -1,4 +1,4 @@
-//! What is compressed on its way is the same behind it, and what cannot be unpacked ends the turn.
+//! What is compressed on its way is the same behind it, and what cannot be unpacked ends the exchange.
 
 use super::words::{data, end, file, large, list, push, record, whole};
 use super::{noise, snapshot};

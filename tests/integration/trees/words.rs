@@ -20,7 +20,7 @@ pub(crate) fn link(name: &str, target: &str) -> String {
     format!(r#"{{"path":{name:?},"kind":"link","mtime_ns":0,"mode":511,"target":{target:?}}}"#)
 }
 
-/// The only list of a turn.
+/// The only list of an exchange.
 pub(crate) fn list(entries: &[String]) -> Vec<u8> {
     list_of(entries.join("\n").as_bytes(), true)
 }
@@ -77,7 +77,7 @@ pub(crate) fn push(path: &str) -> Vec<u8> {
     request(&format!(r#""type":"push","path":{path:?}"#), how)
 }
 
-/// What a source may say that no honest one does, with what makes it so; each ends the turn. None of it may
+/// What a source may say that no honest one does, with what makes it so; each ends the exchange. None of it may
 /// have an effect outside `inside`, whose neighbour is `outside`.
 pub(crate) fn lies(outside: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut lies = bad_paths();

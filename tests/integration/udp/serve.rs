@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::{PATIENCE, Program, raw, receive, run};
 
-/// Two servers, the first of which gets a datagram that seems to come from the second: sent from the second's port before
-/// it was there, and read by the first only when it is.
+/// Two servers, the first of which gets a datagram that seems to come from the second: sent from the second's port
+/// before it was there, and read by the first only when it is.
 fn answering_each_other(first: &[&str], second: &[&str]) {
     let (mut one, ready) = Program::serve(1, &[&["--bind=127.0.0.1:0"], first].concat());
     one.signal(Signal::STOP);
