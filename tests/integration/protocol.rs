@@ -1,5 +1,5 @@
 //! PROTOCOL.md and the code say the same: every message's hex dump in the document is what the
-//! encoder writes, and the decoder reads it back.
+//! encoder writes, the decoder reads it back, and the tables say which fields it needs.
 
 use std::borrow::Cow;
 
@@ -168,7 +168,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("copy", Message::Copy { offset: 98_304, size: 65_536 }, b""),
         ("blocks", Message::Blocks, &[0xa5; 32]),
         ("mend", Message::Mend { entry: 2 }, b"{\"offset\":0,\"size\":16777216}\n"),
-        ("piece", Message::Piece { offset: 0, size: 16_777_216 }, b""),
+        ("piece", Message::Piece { offset: 16_777_216, size: 3_222_784 }, b""),
         ("whole", Message::Whole { total: Total { size: 20_000_000, blake3: Some(digest.into()) } }, b""),
         ("same", Message::Same { entry: 2 }, b""),
         ("grew", Message::Grew { entry: 2 }, b""),
@@ -238,6 +238,71 @@ fn every_message_has_a_dump_and_every_dump_a_message() {
     assert_eq!(headings, samples().iter().map(|(heading, ..)| *heading).collect::<Vec<_>>());
     for name in Message::NAMES {
         assert!(samples().iter().any(|(_, message, _)| message.name() == *name), "{name} has no dump");
+    }
+}
+
+/// The first table of fields in a message's section: each field, and whether it is required.
+fn fields(name: &str) -> Vec<(&'static str, &'static str)> {
+    let (_, section) = DOCUMENT
+        .split_once(&format!("\n### {name}\n"))
+        .unwrap_or_else(|| panic!("PROTOCOL.md has no section {name:?}"));
+    let section = section.split("\n## ").next().and_then(|rest| rest.split("\n### ").next()).unwrap();
+    if section.split_whitespace().collect::<Vec<_>>().join(" ").contains("no fields") {
+        return Vec::new();
+    }
+    let (_, table) = section.split_once("| field | type | required | default | meaning |\n").expect(name);
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        (cells[0].trim_matches(['|', ' ', '`']), cells[2])
+    })
+    .collect()
+}
+
+/// The fields of a frame's header, without those that every header has.
+fn header_of(frame: &[u8]) -> serde_json::Map<String, serde_json::Value> {
+    let len = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
+    serde_json::from_slice(&frame[4..4 + len]).unwrap()
+}
+
+/// What the decoder makes of a header without one of its fields.
+fn decodes_without(header: &serde_json::Map<String, serde_json::Value>, field: &str, body: &[u8]) -> bool {
+    let mut header = header.clone();
+    header.remove(field);
+    let header = serde_json::to_vec(&header).unwrap();
+    let len = u32::try_from(header.len()).unwrap().to_le_bytes();
+    let frame = [&len[..], &header, body].concat();
+    Receiver::new(&frame[..], &[]).recv().is_ok()
+}
+
+#[test]
+fn the_tables_of_fields_are_what_the_decoder_needs() {
+    for (heading, message, body) in samples() {
+        let header = header_of(&encode(&message, body).unwrap());
+        let table = fields(message.name());
+        for field in header.keys().filter(|field| !["type", "total_size"].contains(&field.as_str())) {
+            let Some((_, required)) = table.iter().find(|(name, _)| *name == field.trim_end_matches("_b64")) else {
+                panic!("{heading}: PROTOCOL.md does not tell of the field {field:?}");
+            };
+            let is_required = !decodes_without(&header, field, body);
+            match *required {
+                "yes" => assert!(is_required, "{heading}: {field:?} may be absent"),
+                "no" => assert!(!is_required, "{heading}: {field:?} is required"),
+                other => assert_eq!(other, "by form", "{heading}: {field:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_field_in_the_tables_is_in_a_dump() {
+    for name in Message::NAMES {
+        for (field, _) in fields(name) {
+            let is_sent = samples().iter().any(|(_, message, body)| {
+                message.name() == *name && header_of(&encode(message, body).unwrap()).contains_key(field)
+            });
+            assert!(is_sent, "{name}: no dump has the field {field:?}");
+        }
     }
 }
 
