@@ -8,13 +8,14 @@ use std::process::{Child, Command, Stdio};
 use crate::harness::program;
 
 const README: &str = include_str!("../../README.md");
+const MANUAL: &str = include_str!("../../docs/manual.md");
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 
-/// The `console` blocks: a command behind a dollar sign, and what it prints.
+/// The `console` blocks: a command behind a dollar sign, and what it prints. The manual's go on where the README's end.
 fn commands() -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     let mut is_console = false;
-    for line in README.lines() {
+    for line in README.lines().chain(MANUAL.lines()) {
         match line {
             "```console" => is_console = true,
             "```" => is_console = false,
@@ -90,17 +91,17 @@ impl Walk {
 }
 
 #[test]
-fn the_readmes_commands_print_what_it_says() {
+fn the_documents_commands_print_what_they_say() {
     let dir = tempfile::tempdir().unwrap();
     let mut walk = Walk { dir, server: None, port: "0".into(), last_code: 0 };
     let commands = commands();
-    assert!(commands.len() > 15, "the README has its walk");
+    assert!(commands.len() > 30, "the README and the manual have their walk");
     for (command, expected) in commands {
         let is_server = command.starts_with("tcp-server ");
         let printed = if is_server { walk.start_server(&command) } else { walk.run(&command) };
         let (want, got): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), printed.lines().collect());
         let is_same = want.len() == got.len() && want.iter().zip(&got).all(|(want, got)| matches(want, got));
-        assert!(is_same, "$ {command}\nthe README says:\n{expected}\nit printed:\n{printed}");
+        assert!(is_same, "$ {command}\nthe document says:\n{expected}\nit printed:\n{printed}");
     }
 }
 
