@@ -1,5 +1,6 @@
 //! The documents are true: the README's commands run and print what it says, the map in
-//! ARCHITECTURE.md names what is there, and its limits are the code's.
+//! ARCHITECTURE.md names what is there, the limits in docs/limits.md are the code's, and the prose
+//! keeps to its width and its words.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -10,6 +11,8 @@ use crate::harness::program;
 const README: &str = include_str!("../../README.md");
 const MANUAL: &str = include_str!("../../docs/manual.md");
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
+const DECISIONS: &str = include_str!("../../docs/decisions.md");
+const LIMITS: &str = include_str!("../../docs/limits.md");
 
 /// The `console` blocks: a command behind a dollar sign, and what it prints. The manual's go on where the README's end.
 fn commands() -> Vec<(String, String)> {
@@ -133,7 +136,7 @@ fn every_program_and_every_help_has_examples() {
 fn every_file_and_function_on_the_map_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = 0;
-    for word in ARCHITECTURE.split('`').skip(1).step_by(2) {
+    for word in in_backticks(ARCHITECTURE).chain(in_backticks(DECISIONS)) {
         let is_path = Path::new(word).extension().is_some_and(|extension| extension == "rs" || extension == "md");
         if is_path || (word.ends_with('/') && !word.contains([' ', ':'])) {
             files += 1;
@@ -145,6 +148,7 @@ fn every_file_and_function_on_the_map_is_there() {
         }
     }
     assert!(files > 30, "the map names the files");
+    assert!(ARCHITECTURE.lines().count() <= 200, "the map is read at one sitting");
     for entry in std::fs::read_dir(root.join("src")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         let name = if name.contains('.') { name } else { format!("{name}/") };
@@ -171,100 +175,231 @@ fn the_tests_that_the_map_names_exist() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut named = 0;
-    for line in ARCHITECTURE.lines().filter(|line| line.contains("(test: ")) {
-        let name = line.split("(test: `").nth(1).and_then(|rest| rest.split('`').next()).expect(line);
+    for rest in ARCHITECTURE.split("(test: `").skip(1) {
+        let name = rest.split('`').next().unwrap();
         named += 1;
         let definition = format!("fn {name}");
         assert!(is_defined(&tests, &definition) || is_defined(&src, &definition), "no test {name}");
     }
-    assert!(named >= 6, "the invariants name their tests");
+    assert!(named >= 14, "the invariants name their tests");
+}
+
+/// A numeric constant of the code; a duration counts in milliseconds.
+struct Constant {
+    /// The file's path below `src`, a word a directory and the file's name without its ending.
+    modules: Vec<String>,
+    name: String,
+    value: u128,
+    is_public: bool,
+}
+
+impl Constant {
+    /// From a line of the code, if it holds one.
+    fn parse(modules: &[String], line: &str) -> Option<Self> {
+        let (visibility, rest) = line.trim().split_once("const ")?;
+        let is_public = visibility == "pub ";
+        if !is_public && !visibility.is_empty() && !visibility.starts_with("pub(") {
+            return None;
+        }
+        let (name, rest) = rest.split_once(": ")?;
+        let (_, expression) = rest.strip_suffix(';')?.split_once(" = ")?;
+        Some(Self { modules: modules.to_vec(), name: name.to_owned(), value: value_of(expression)?, is_public })
+    }
+
+    /// Whether `name`, perhaps with a module in front (`log::FILES_MAX`), means this one.
+    fn is_called(&self, name: &str) -> bool {
+        match name.rsplit_once("::") {
+            Some((module, name)) => self.name == name && self.modules.iter().any(|own| own == module),
+            None => self.name == name,
+        }
+    }
+}
+
+/// What an expression of numbers, `*`, `<<` and `Duration::from_…` comes to.
+fn value_of(expression: &str) -> Option<u128> {
+    let Some((unit, count)) = expression.strip_prefix("Duration::from_").and_then(|rest| rest.split_once('(')) else {
+        return expression.split(" * ").map(shifted).product();
+    };
+    let ms = match unit {
+        "millis" => 1,
+        "secs" => 1000,
+        "mins" => 60_000,
+        "hours" => 3_600_000,
+        _ => return None,
+    };
+    Some(value_of(count.strip_suffix(')')?)? * ms)
+}
+
+fn shifted(factor: &str) -> Option<u128> {
+    let number = |text: &str| text.replace('_', "").parse::<u128>().ok();
+    match factor.split_once(" << ") {
+        Some((base, by)) => number(base)?.checked_shl(u32::try_from(number(by)?).ok()?),
+        None => number(factor),
+    }
+}
+
+/// A number with a unit of size or time, as the documents and the programs' help write them.
+fn quantity(text: &str) -> Option<u128> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" | "ms" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    Some(number.parse::<u128>().ok()? * factor)
+}
+
+fn constants() -> Vec<Constant> {
+    fn collect(dir: &Path, modules: &[String], into: &mut Vec<Constant>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let mut modules = modules.to_vec();
+            modules.push(path.file_stem().unwrap().to_string_lossy().into_owned());
+            if path.is_dir() {
+                collect(&path, &modules, into);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                into.extend(text.lines().filter_map(|line| Constant::parse(&modules, line)));
+            }
+        }
+    }
+    let mut constants = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &[], &mut constants);
+    constants
+}
+
+/// The cells of each row of the tables in `text`, without the heads.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").collect::<Vec<_>>())
+        .filter(|cells| !matches!(cells.first(), Some(&("name" | "what" | "thread"))))
+}
+
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The default of an option, from the program's help.
+fn default_of(program_name: &str, option: &str) -> Option<u128> {
+    let program = Path::new(program("rexec")).with_file_name(program_name);
+    let help = Command::new(program).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let is_head = |line: &&str| line.trim_start().starts_with('-');
+    let mut lines = help.lines().skip_while(|line| !is_head(line) || !line.contains(&format!("{option} ")));
+    let head = lines.next()?;
+    let entry: String = std::iter::once(head).chain(lines.take_while(|line| !is_head(line))).collect();
+    quantity(entry.split("[default: ").nth(1)?.split(']').next()?)
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a line a limit")]
-fn the_limits_on_the_map_are_the_codes() {
-    use landline::fs::{below, digest, part, root};
-    use landline::server::requests;
-    use landline::{audit, chat, exec, memory, net, printable, slots, trees, tutorial, udp, wire};
-    let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
-    let mib = |bytes: usize| format!("{} MiB", bytes / 1024 / 1024);
-    for (name, value) in [
-        ("HEADER_LEN_MAX", format!("{} B", wire::frame::HEADER_LEN_MAX)),
-        ("BODY_LEN_MAX", mib(wire::frame::BODY_LEN_MAX as usize)),
-        ("STRANGER_LEN_MAX", kib(wire::frame::STRANGER_LEN_MAX)),
-        ("NEWCOMERS_MAX", net::gate::NEWCOMERS_MAX.to_string()),
-        ("FAILURES_MAX", net::gate::FAILURES_MAX.to_string()),
-        ("GUESSES_MAX", landline::trust::offer::GUESSES_MAX.to_string()),
-        ("REFUSALS_MAX`, `PEER_REFUSALS_MAX", format!("{}, {}", requests::REFUSALS_MAX, requests::PEER_REFUSALS_MAX)),
-        (
-            "LOGGED_LEN_MAX`, `AUDITED_LEN_MAX",
-            format!("{} B, {}", printable::LOGGED_LEN_MAX, kib(printable::AUDITED_LEN_MAX)),
-        ),
-        (
-            "STRANGER_LINES_MAX`, `STRANGERS_LINES_MAX",
-            format!("{}, {}", net::budget::STRANGER_LINES_MAX, net::budget::STRANGERS_LINES_MAX),
-        ),
-        (
-            "GUEST_LINES_MAX`, `GUESTS_LINES_MAX",
-            format!("{}, {}", net::budget::GUEST_LINES_MAX, net::budget::GUESTS_LINES_MAX),
-        ),
-        ("PEER_LINES_MAX", net::budget::PEER_LINES_MAX.to_string()),
-        (
-            "AUDIT_LEN_MAX`, `GENERATIONS_MAX",
-            format!("{}, {}", mib(usize::try_from(audit::AUDIT_LEN_MAX).unwrap()), audit::GENERATIONS_MAX),
-        ),
-        ("BUFFER_LEN_IDLE", kib(wire::frame::BUFFER_LEN_IDLE)),
-        ("BUFFER_LEN_BUSY", kib(wire::frame::BUFFER_LEN_BUSY)),
-        ("STACK_LEN", kib(net::listen::STACK_LEN)),
-        ("LAST_WORDS_LEN_MAX", kib(exec::rate::LAST_WORDS_LEN_MAX)),
-        ("RUNNING_MAX", slots::RUNNING_MAX.to_string()),
-        ("LEFT_MAX", exec::leftovers::LEFT_MAX.to_string()),
-        ("LEFT_ALL_MAX", exec::leftovers::LEFT_ALL_MAX.to_string()),
-        ("STDIN_CREDIT", kib(exec::STDIN_CREDIT as usize)),
-        ("COMMAND_LEN_MAX", mib(exec::COMMAND_LEN_MAX as usize)),
-        ("part::PIECE_LEN", kib(part::PIECE_LEN)),
-        ("SMALL_LEN_MAX", kib(usize::try_from(trees::SMALL_LEN_MAX).unwrap())),
-        ("SMALL_FRAME_LEN", kib(trees::SMALL_FRAME_LEN)),
-        ("GUEST_REQUEST_MEMORY_MAX", mib(memory::GUEST_REQUEST_MEMORY_MAX)),
-        ("GUESTS_MEMORY_MAX", mib(memory::GUESTS_MEMORY_MAX)),
-        ("PEER_MEMORY_MAX", mib(memory::PEER_MEMORY_MAX)),
-        ("OWN_MEMORY_MAX", format!("{} GiB", memory::OWN_MEMORY_MAX >> 30)),
-        ("GUEST_LOOKS_MAX", memory::GUEST_LOOKS_MAX.to_string()),
-        ("LOOKS_MAX", memory::LOOKS_MAX.to_string()),
-        ("PATTERNS_MAX", trees::filter::PATTERNS_MAX.to_string()),
-        ("PATTERN_LEN_MAX", kib(trees::filter::PATTERN_LEN_MAX)),
-        ("PATTERNS_LEN_MAX", kib(trees::filter::PATTERNS_LEN_MAX)),
-        ("TOPS_MAX", trees::TOPS_MAX.to_string()),
-        ("OUTSTANDING_MAX", trees::OUTSTANDING_MAX.to_string()),
-        ("BLOCK_LEN", mib(usize::try_from(digest::BLOCK_LEN).unwrap())),
-        ("HOLE_LEN_MAX", mib(usize::try_from(trees::large::HOLE_LEN_MAX).unwrap())),
-        ("COPY_LEN_MAX", mib(usize::try_from(trees::delta::COPY_LEN_MAX).unwrap())),
-        ("CHUNKS_OUT_MAX", mib(trees::delta::CHUNKS_OUT_MAX)),
-        ("CONNECTIONS_MAX", trees::shard::CONNECTIONS_MAX.to_string()),
-        ("DIRS_OPEN_MAX", below::DIRS_OPEN_MAX.to_string()),
-        ("MET_MAX", trees::first::MET_MAX.to_string()),
-        ("TREE_ENTRIES_MAX", trees::receiver::TREE_ENTRIES_MAX.to_string()),
-        ("TREE_LISTING_LEN_MAX", format!("{} GiB", trees::receiver::TREE_LISTING_LEN_MAX >> 30)),
-        ("MIRROR_LEN_MAX", mib(trees::receiver::MIRROR_LEN_MAX)),
-        ("LISTING_LINES_MAX", landline::connection::LISTING_LINES_MAX.to_string()),
-        ("RESULTS_LEN_MAX", mib(landline::cli::transfer::RESULTS_LEN_MAX)),
-        ("DEPTH_MAX", below::DEPTH_MAX.to_string()),
-        ("EASED_MAX", below::EASED_MAX.to_string()),
-        ("LINKS_MAX", root::LINKS_MAX.to_string()),
-        ("STEPS_MAX", root::STEPS_MAX.to_string()),
-        ("TEXT_LEN_MAX", kib(chat::TEXT_LEN_MAX as usize)),
-        ("LEFTOVER_LEN_MAX", mib(chat::fanout::LEFTOVER_LEN_MAX)),
-        ("LEFTOVER_FRAMES_MAX", chat::fanout::LEFTOVER_FRAMES_MAX.to_string()),
-        ("INBOX_JOBS_MAX", chat::fanout::INBOX_JOBS_MAX.to_string()),
-        ("MARKS_MAX", chat::names::MARKS_MAX.to_string()),
-        ("MEMBERS_MAX", chat::hub::MEMBERS_MAX.to_string()),
-        ("OPEN_LEN_MAX", format!("{} B", wire::http_shape::OPEN_LEN_MAX)),
-        ("REPEATS_MAX", udp::guard::REPEATS_MAX.to_string()),
-        ("REPLIES_PER_SECOND_MAX", udp::guard::REPLIES_PER_SECOND_MAX.to_string()),
-        ("SOURCES_MAX", udp::guard::SOURCES_MAX.to_string()),
-        ("REPLY_LEN_MAX", mib(tutorial::command::REPLY_LEN_MAX)),
-    ] {
-        let row = format!("| `{name}` | {value} |");
-        assert!(ARCHITECTURE.contains(&row), "no row {row:?}");
+fn the_limits_in_the_documents_are_the_codes() {
+    let constants = constants();
+    let mut compared = 0;
+    for cells in rows(LIMITS) {
+        let names: Vec<&str> = match cells[..] {
+            [name, _, _, _] if name.starts_with('`') => in_backticks(name).collect(),
+            [_, _, set_by, _] => in_backticks(set_by).filter(|word| !word.contains('-')).collect(),
+            _ => continue,
+        };
+        for name in names {
+            let value = quantity(cells[1]).unwrap_or_else(|| panic!("{name}: {:?} is no number", cells[1]));
+            let found: Vec<&Constant> = constants.iter().filter(|constant| constant.is_called(name)).collect();
+            assert!(!found.is_empty(), "docs/limits.md names {name}, which is not in the code");
+            for constant in found {
+                let at = constant.modules.join("/");
+                assert_eq!(value, constant.value, "{name} in docs/limits.md, against {} in {at}", constant.name);
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared > 90, "{compared} limits and deadlines were compared");
+}
+
+#[test]
+fn the_deadlines_that_options_set_are_their_defaults() {
+    let mut compared = 0;
+    for cells in rows(LIMITS).filter(|cells| cells.len() == 4) {
+        for (program, option) in in_backticks(cells[2]).filter_map(|words| words.split_once(" --")) {
+            let option = &format!("--{option}");
+            assert_eq!(default_of(program, option), quantity(cells[1]), "{program} {option} in docs/limits.md");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "{compared} options were compared");
+}
+
+#[test]
+fn every_public_limit_is_in_the_documents() {
+    let named: Vec<&str> = rows(LIMITS).flat_map(|cells| cells.into_iter().flat_map(in_backticks)).collect();
+    for constant in constants().iter().filter(|constant| constant.is_public && constant.name.ends_with("_MAX")) {
+        let at = constant.modules.join("/");
+        let is_named = named.iter().any(|name| constant.is_called(name));
+        assert!(is_named, "{} in src/{at}.rs is not in docs/limits.md", constant.name);
+    }
+}
+
+/// Each Markdown file of the repository, by its path in it. The changelog is a record, and stays as it was written.
+fn markdown() -> Vec<(String, String)> {
+    fn collect(dir: &Path, into: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                collect(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "md") && name != "CHANGELOG.md" {
+                into.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut files = Vec::new();
+    collect(Path::new(env!("CARGO_MANIFEST_DIR")), &mut files);
+    assert!(files.len() >= 9, "the documents are found");
+    files
+}
+
+/// The lines that are neither in a table nor in a block of code, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    (1..).zip(text.lines()).filter(move |(_, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence && !line.starts_with('|')
+    })
+}
+
+#[test]
+fn no_line_of_prose_is_over_120_columns() {
+    for (path, text) in markdown() {
+        for (number, line) in prose(&text).filter(|(_, line)| !line.contains("://")) {
+            assert!(line.chars().count() <= 120, "{path}:{number} has {} columns", line.chars().count());
+        }
+    }
+}
+
+#[test]
+fn documents_use_plain_words() {
+    for (path, text) in markdown() {
+        // A phrase may go over the end of a line; what is in backticks is a name.
+        let lines: Vec<&str> = prose(&text).map(|(_, line)| line).collect();
+        let words: Vec<String> = lines
+            .join(" ")
+            .split('`')
+            .step_by(2)
+            .flat_map(|text| text.split(|character: char| !character.is_alphanumeric()))
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect();
+        let text = format!(" {} ", words.join(" "));
+        for phrase in ["whoever", "somebody", "so many", "for ever"] {
+            assert!(!text.contains(&format!(" {phrase} ")), "{path}: {phrase:?}; say who, how many, how long");
+        }
     }
 }
