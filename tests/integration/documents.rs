@@ -403,3 +403,33 @@ fn documents_use_plain_words() {
         }
     }
 }
+
+/// What a heading is called in a link: lower case, no punctuation, a dash for each space.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|character| character.is_alphanumeric() || [' ', '-', '_'].contains(character));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    let mut followed = 0;
+    for (path, text) in markdown() {
+        let lines: Vec<&str> =
+            prose(&text).map(|(_, line)| line).chain(text.lines().filter(|line| line.starts_with('|'))).collect();
+        for link in lines.iter().flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, wanted) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone().into() } else { Path::new(&path).with_file_name(file) };
+            assert!(target.exists(), "{path}: {link} is not there");
+            let has_heading = |text: &str| {
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.map(|line| anchor(line.trim_start_matches('#').trim())).any(|anchor| anchor == wanted)
+            };
+            assert!(wanted.is_empty() || has_heading(&std::fs::read_to_string(&target).unwrap()), "{path}: no {link}");
+            followed += 1;
+        }
+    }
+    assert!(followed > 20, "{followed} links were followed");
+}
