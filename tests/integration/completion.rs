@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::harness::files::set_mode;
 use crate::harness::program;
 #[expect(dead_code, reason = "the example's own beginning is not a test's")]
 #[path = "../../examples/man.rs"]
@@ -32,7 +33,7 @@ fn bash_completes_subcommands_their_options_and_known_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
     std::fs::create_dir(&home).unwrap();
-    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    set_mode(&home, 0o700);
     std::fs::write(home.join("config.toml"), "[hosts]\nbuild = \"build.example:7000\"\nbureau = \"10.0.0.1\"\n")
         .unwrap();
     let scripts: Vec<(String, String)> =

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
+use crate::harness::files::names;
 use crate::harness::{Run, Server, wait_until};
 
 /// Bytes that it takes on the disk.
@@ -366,13 +367,10 @@ fn a_pattern_with_a_slash_behind_it_means_what_is_in_directories() {
         server.write(path, path);
     }
     let here = tempfile::tempdir().unwrap();
-    let names = |pattern: &str, to: &str| {
+    let names_of = |pattern: &str, to: &str| {
         Run::new("fget").args(["-qr", &server.remote(pattern), to]).current_dir(here.path()).prints("");
-        let found = std::fs::read_dir(here.path().join(to)).unwrap();
-        let mut names: Vec<_> = found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
+        names(&here.path().join(to))
     };
-    assert_eq!(names("site*", "as-they-are"), ["site1", "site2", "sitemap"]);
-    assert_eq!(names("site*/", "what-is-in-them"), ["a", "b"]);
+    assert_eq!(names_of("site*", "as-they-are"), ["site1", "site2", "sitemap"]);
+    assert_eq!(names_of("site*/", "what-is-in-them"), ["a", "b"]);
 }

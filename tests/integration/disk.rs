@@ -3,55 +3,16 @@
 
 use std::ffi::OsStr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
+use crate::harness::files::{names, set_mode};
 use crate::harness::frames::{Raw, put, request};
+use crate::harness::machine::Machine;
+use crate::harness::mounted::Mounted;
+use crate::harness::nobody::Nobody;
 use crate::harness::{Run, Server, wait_until};
 
-/// A file system of 1 MiB; unmounted when the test ends.
-struct SmallDisk {
-    dir: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None`, said aloud, where one may not mount.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        if quietly("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs"].map(OsStr::new), dir.path()) {
-            return Some(Self { dir });
-        }
-        eprintln!("skipped: a small tmpfs cannot be mounted here (it takes root)");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a server may still have its root open.
-        quietly("umount", ["-l"].map(OsStr::new), self.dir.path());
-    }
-}
-
-fn quietly<const N: usize>(program: &str, args: [&OsStr; N], last: &Path) -> bool {
-    let mut command = Command::new(program);
-    command.args(args).arg(last).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
 /// A server whose root is on the small disk, or is a directory on it.
-fn server_on(disk: &SmallDisk) -> Server {
+fn server_on(disk: &Mounted) -> Server {
     let root = tempfile::Builder::new().prefix("root").tempdir_in(disk.path()).unwrap();
     Server::with_root(&["--guest", "all"], root)
 }
@@ -59,7 +20,7 @@ fn server_on(disk: &SmallDisk) -> Server {
 /// What is said to have arrived is what is there, and the other way round.
 #[test]
 fn what_is_counted_after_a_full_disk_is_there() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = Mounted::tmpfs("1m") else { return };
     let server = server_on(&disk);
     let here = tempfile::tempdir().unwrap();
     for (name, size) in [("a", 50_000), ("b", 50_000), ("c", 200_000), ("d", 3 << 20), ("e", 50_000)] {
@@ -74,7 +35,7 @@ fn what_is_counted_after_a_full_disk_is_there() {
 
 #[test]
 fn an_upload_that_does_not_fit_leaves_the_old_file() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = Mounted::tmpfs("1m") else { return };
     let server = server_on(&disk);
     let old = server.write("big", "old");
     let here = tempfile::tempdir().unwrap();
@@ -108,7 +69,7 @@ fn an_upload_that_does_not_fit_leaves_the_old_file() {
 
 #[test]
 fn a_download_that_does_not_fit_leaves_the_old_file() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = Mounted::tmpfs("1m") else { return };
     let server = Server::start();
     server.write("small", "small");
     std::fs::write(disk.path().join("big"), "old").unwrap();
@@ -138,7 +99,7 @@ fn a_download_that_does_not_fit_leaves_the_old_file() {
 
 #[test]
 fn a_full_disk_is_told_to_tcp_client_too() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = Mounted::tmpfs("1m") else { return };
     let server = server_on(&disk);
     let here = tempfile::tempdir().unwrap();
     std::fs::write(here.path().join("big"), vec![1; 5 << 20]).unwrap();
@@ -151,41 +112,20 @@ fn a_full_disk_is_told_to_tcp_client_too() {
 /// Another user may not read what is root's: the server runs as nobody.
 #[test]
 fn what_the_server_may_not_read_or_write_is_a_sentence() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: running the server as another user takes root");
-        return;
-    }
+    let Some(nobody) = Nobody::new() else { return };
     let root = tempfile::tempdir().unwrap();
-    let open = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
-    std::fs::set_permissions(root.path(), open(0o755)).unwrap();
+    set_mode(root.path(), 0o755);
     for (name, mode) in [("secret", 0o600), ("public", 0o644)] {
         std::fs::write(root.path().join(name), name).unwrap();
-        std::fs::set_permissions(root.path().join(name), open(mode)).unwrap();
+        set_mode(&root.path().join(name), mode);
     }
     std::fs::create_dir(root.path().join("closed")).unwrap();
-    std::fs::set_permissions(root.path().join("closed"), open(0o700)).unwrap();
-    // The program may lie where nobody but its builder may look: it is copied to where all may.
-    let copied = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(copied.path(), open(0o777)).unwrap();
-    let server = copied.path().join("tcp-server");
-    std::fs::copy(crate::harness::program("tcp-server"), &server).unwrap();
-    let spawned = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-        .arg(&server)
-        .args(["--guest", "all", "--bind", "127.0.0.1:0", "--root"])
-        .arg(root.path())
-        // Its home is another user's too.
-        .env("LANDLINE_HOME", copied.path().join("home"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = spawned else {
-        eprintln!("skipped: there is no setpriv here");
-        return;
-    };
-    let mut ready = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut ready).unwrap();
-    let address = ready.trim().rsplit_once(' ').expect("the ready line").1;
+    set_mode(&root.path().join("closed"), 0o700);
+    let server =
+        nobody.run("tcp-server").args(["--guest", "all", "--bind", "127.0.0.1:0", "--root"]).args([root.path()]);
+    let server = server.spawn();
+    let ready = server.wait_for("ready on");
+    let address = ready.rsplit_once(' ').expect("the ready line").1;
     let here = tempfile::tempdir().unwrap();
     std::fs::write(here.path().join("mine"), "mine").unwrap();
     let remote = |path: &str| format!("tcp://{address}/{path}");
@@ -210,15 +150,13 @@ fn what_the_server_may_not_read_or_write_is_a_sentence() {
     assert_eq!(names(here.path()), ["mine", "public"]);
     assert_eq!(std::fs::read(root.path().join("public")).unwrap(), b"public");
     assert_eq!(names(root.path()), ["closed", "public", "secret"]);
-    drop(child.kill());
-    drop(child.wait());
 }
 
 /// What a detached command writes may fill the disk below the home; how it ended is known all the same.
 #[test]
 fn a_detached_command_that_fills_the_disk_still_has_its_outcome() {
-    let Some(disk) = SmallDisk::mount() else { return };
-    let machine = crate::trust::Machine::new();
+    let Some(disk) = Mounted::tmpfs("1m") else { return };
+    let machine = Machine::new();
     machine.identity();
     let jobs = disk.path().join("jobs");
     std::fs::DirBuilder::new().mode(0o700).create(&jobs).unwrap();

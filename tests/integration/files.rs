@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use landline::wire::channel::encode;
 use landline::wire::message::{Attributes, Channel, Message, VERSION};
 
+use crate::harness::files::set_mode;
 use crate::harness::{Run, Server};
 
 fn patterned(len: usize) -> Vec<u8> {
@@ -53,7 +54,7 @@ fn mode_and_time_travel_too() {
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join("script");
     std::fs::write(&path, "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
+    set_mode(&path, 0o750);
     let file = std::fs::File::options().append(true).open(&path).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_600_000_000_123_456_789))
         .unwrap();

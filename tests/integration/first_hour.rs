@@ -1,23 +1,23 @@
 //! What a newcomer meets in the first hour: each slip gets the word that leads on.
 #![expect(clippy::disallowed_types, reason = "a port is taken or free by a listener of the test's own")]
 
-use crate::harness::{DEADLINE, Run, Server, own_home, program};
+use crate::harness::files::set_mode;
+use crate::harness::skip::is_installed;
+use crate::harness::{Run, Server};
 
 /// A home in which some machines have names.
 fn home_with_names() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let config = "[hosts]\nbuild = \"build.invalid:7000\"\nnas = \"192.0.2.7\"\n";
     std::fs::write(home.path().join("config.toml"), config).unwrap();
-    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    set_mode(home.path(), 0o700);
     home
 }
 
-/// A program at a terminal of its own.
+/// A program at a terminal of its own, in `dir`.
 fn at_a_terminal(name: &str, arguments: &[&str], dir: &std::path::Path) -> rexpect::session::PtySession {
-    let mut command = std::process::Command::new(program(name));
-    command.args(arguments).current_dir(dir).env("TERM", "xterm").env("COLUMNS", "200").env("NO_COLOR", "1");
-    command.env("LANDLINE_HOME", own_home()).env_remove("LANDLINE_ROOT");
-    rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
+    let run = Run::new(name).args(arguments).current_dir(dir).env("COLUMNS", "200").env("NO_COLOR", "1");
+    run.at_a_terminal()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_known_name_at_another_port_is_said_to_be_another_server() {
     );
     let list = home.path().join("peers.toml");
     std::fs::write(&list, entry).unwrap();
-    std::fs::set_permissions(&list, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    set_mode(&list, 0o600);
     let host = format!("localhost:{port}");
     let run = Run::new("tcp-client").args([&host]).env("LANDLINE_HOME", home.path()).stdin("").code(3);
     let want = format!("localhost is known here at localhost:1; port {port} of it is another server");
@@ -125,15 +125,14 @@ fn a_server_at_a_terminal_writes_two_lines_a_request() {
 
 #[test]
 fn the_python_client_says_how_it_is_used() {
+    if !is_installed("python3", "--version") {
+        return;
+    }
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/landline.py");
     for arguments in
         [&[][..], &["127.0.0.1:1"], &["127.0.0.1:1", "id.pem", "dance", "x"], &["h:1", "id.pem", "get", "x"]]
     {
-        let mut command = std::process::Command::new("python3");
-        let Ok(output) = command.arg(client).args(arguments).output() else {
-            eprintln!("SKIPPED: there is no python3 here");
-            return;
-        };
+        let output = std::process::Command::new("python3").arg(client).args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.starts_with("usage: python3 landline.py HOST:PORT IDENTITY.pem run COMMAND"), "{said}");

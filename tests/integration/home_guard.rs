@@ -1,5 +1,6 @@
 //! A server that shows a user's home directory: what begins with a dot there is nobody's, for any verb.
 
+use crate::harness::files::names;
 use crate::harness::{Run, Server};
 
 /// A home directory with keys, start-up files and a few things to share, and a server that runs in it.
@@ -53,9 +54,7 @@ fn dot_files_of_a_home_directory_are_no_verbs() {
     // Trees: what is there is not listed, what comes is refused, and a mirror removes none of it.
     let copy = here.path().join("copy");
     Run::new("fget").args(["-qr", &there("."), copy.to_str().unwrap()]).any_stderr().output();
-    let mut names: Vec<_> = std::fs::read_dir(&copy).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["docs", "notes", "way"]);
+    assert_eq!(names(&copy), ["docs", "notes", "way"]);
     assert!(copy.join("docs/.git/config").exists(), "elsewhere a dot is a name as any other");
     for source in [there(".bashrc"), there(".ssh"), there("way/id")] {
         Run::new("fget").args(["-qr", &source, "x"]).current_dir(here.path()).code(1).any_stderr().prints("");

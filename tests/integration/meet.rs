@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use crate::harness::files::{names, set_mode};
 use crate::harness::{Run, Server};
 
 /// `base` and `over` have `conf` in common, and a name that is a file in one and a directory in the other.
@@ -17,8 +18,7 @@ fn make(dir: &Path) {
             std::fs::write(path, source).unwrap();
         }
     }
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);
-    std::fs::set_permissions(dir.join("base/etc"), mode).unwrap();
+    set_mode(&dir.join("base/etc"), 0o750);
 }
 
 fn assert_first_won(dir: &Path, how: &str) {
@@ -111,11 +111,7 @@ fn a_file_called_like_a_pattern_hides_nothing() {
     ] {
         let here = tempfile::tempdir().unwrap();
         Run::new("fget").args(["-q", &server.remote(pattern), "."]).current_dir(here.path()).prints("");
-        let names =
-            std::fs::read_dir(here.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        assert_eq!(names, want, "{pattern}");
+        assert_eq!(names(here.path()), want, "{pattern}");
     }
 }
 

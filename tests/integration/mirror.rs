@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::harness::skip::is_installed;
 use crate::harness::{Run, Server};
 
 /// Every path below `dir`, sorted; directories with a slash.
@@ -93,8 +94,7 @@ fn included_and_excluded_is_what_ripgrep_finds() {
         "\\[1].jpg",
     ];
     const EXCLUDE: &[&str] = &["private/", "*.txt", "/a", "b/**", "z*", "a/", "img/*.jpg", "**/a/b", ".*", "private"];
-    if std::process::Command::new("rg").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: ripgrep is not here, which is the judge of patterns (Debian package ripgrep)");
+    if !is_installed("rg", "--version") {
         return;
     }
     let server = Server::start();

@@ -1,6 +1,6 @@
 //! `tcp-client`: the prompt as a script, the prompt at a real terminal, and the measurement.
 
-use crate::harness::{DEADLINE, Run, Server, at_a_terminal, program};
+use crate::harness::{Run, Server, at_a_terminal};
 
 #[test]
 fn a_script_walks_the_whole_session() {
@@ -162,10 +162,7 @@ fn ctrl_c_at_a_prompt_whose_connection_was_ended_changes_nothing() {
 fn ctrl_c_leaves_chat() {
     let server = Server::start();
     let terminal = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(program("tcp-client"));
-        command.args(arguments).env("TERM", "xterm").env("COLUMNS", "200").env("USER", "ann");
-        command.env("LANDLINE_HOME", crate::harness::own_home());
-        rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
+        Run::new("tcp-client").args(arguments).env("COLUMNS", "200").env("USER", "ann").at_a_terminal()
     };
     let mut chat = terminal(&["chat", server.address()]);
     chat.exp_string("you are ann in lobby").unwrap();
@@ -190,11 +187,7 @@ fn ctrl_c_leaves_chat() {
 fn at_a_terminal_there_is_a_prompt_with_completion_and_history() {
     let server = Server::start();
     server.write("some directory/x", "");
-    let mut command = std::process::Command::new(program("tcp-client"));
-    command.arg(server.address()).env("TERM", "xterm").env("COLUMNS", "200");
-    command.env("LANDLINE_HOME", crate::harness::own_home());
-    let timeout = u64::try_from(DEADLINE.as_millis()).unwrap();
-    let mut terminal = rexpect::session::spawn_command(command, Some(timeout)).unwrap();
+    let mut terminal = at_a_terminal("tcp-client", &[server.address()]);
     terminal.exp_string("/> ").unwrap();
     // Tab completes a remote directory, and quotes its space.
     terminal.send("cd so\t").unwrap();

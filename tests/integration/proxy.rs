@@ -1,11 +1,11 @@
 //! The proxy itself: what other tests believe of it.
-#![expect(clippy::disallowed_types, reason = "a server at the other end that does as the test wants")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::harness::listen::serve_some;
 use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{DEADLINE, wait_until};
 
@@ -16,7 +16,7 @@ type Taken = (usize, Option<ErrorKind>);
 
 /// Echoes on each of so many lines until its end.
 fn echo(lines: usize) -> (String, JoinHandle<Vec<()>>) {
-    serve(lines, |mut stream| {
+    serve_some(lines, |mut stream| {
         let mut back = stream.try_clone().unwrap();
         // A line that was cut is the test's business.
         if std::io::copy(&mut stream, &mut back).is_ok() {
@@ -27,26 +27,7 @@ fn echo(lines: usize) -> (String, JoinHandle<Vec<()>>) {
 
 /// Takes what comes on each of so many lines; how much, and how it ended.
 fn sink(lines: usize) -> (String, JoinHandle<Vec<Taken>>) {
-    serve(lines, |stream| take(&stream))
-}
-
-fn serve<T: Send + 'static>(
-    lines: usize,
-    each: impl Fn(TcpStream) -> T + Send + Copy + 'static,
-) -> (String, JoinHandle<Vec<T>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let serving = thread::spawn(move || {
-        let lines: Vec<_> = (0..lines)
-            .map(|_| {
-                let (stream, _) = listener.accept().unwrap();
-                stream.set_read_timeout(Some(DEADLINE)).unwrap();
-                thread::spawn(move || each(stream))
-            })
-            .collect();
-        lines.into_iter().map(|line| line.join().unwrap()).collect()
-    });
-    (address, serving)
+    serve_some(lines, |stream| take(&stream))
 }
 
 fn take(mut stream: &TcpStream) -> Taken {
@@ -149,7 +130,7 @@ fn proxy_cuts_all_lines_and_lets_later_ones_pass() {
 
 #[test]
 fn proxy_cuts_a_quiet_line_and_one_that_nobody_reads() {
-    let (address, server) = serve(2, |stream| stream);
+    let (address, server) = serve_some(2, |stream| stream);
     let proxy = Proxy::start(&address);
     let (quiet, mut full) = (connect(&proxy), connect(&proxy));
     let unread = server.join().unwrap();
@@ -173,7 +154,7 @@ fn proxy_cuts_a_quiet_line_and_one_that_nobody_reads() {
 
 #[test]
 fn proxy_passes_a_reset_on() {
-    let (address, server) = serve(1, |mut stream| {
+    let (address, server) = serve_some(1, |mut stream| {
         stream.write_all(b"no").unwrap();
         // Closed with something unread, it resets.
         assert!(stream.peek(&mut [0]).unwrap() > 0);

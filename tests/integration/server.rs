@@ -2,7 +2,7 @@
 //! drain, a log that can be parsed and not forged, and a process that has run out of descriptors.
 #![expect(clippy::disallowed_types, reason = "a test puts sockets of its own in the way")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,17 +15,6 @@ use serde_json::Value;
 use crate::harness::frames::{HELLO, Raw, frame, put, request};
 use crate::harness::process::is_running;
 use crate::harness::{DEADLINE, Run, Server, program, wait, wait_until};
-
-fn ping<S: Read + std::io::Write>(raw: &mut Raw<S>) {
-    raw.send(&request(r#""type":"echo""#, b"hello"));
-    assert_eq!(raw.answer().body, b"hello");
-}
-
-/// Starts a command that prints its shell's process id first.
-fn sleeper(raw: &mut Raw, script: &str) -> u32 {
-    raw.send(&request(r#""type":"exec","form":"shell""#, script.as_bytes()));
-    String::from_utf8(raw.answer().body).unwrap().trim().parse().unwrap()
-}
 
 fn assert_turned_away_and_let_in_again(option: &str, why: &str) {
     let server = Server::with(&["--guest", "echo", option, "2"]);
@@ -40,7 +29,7 @@ fn assert_turned_away_and_let_in_again(option: &str, why: &str) {
         assert!(message.contains(why) && message.contains(option), "{message}");
     }
     Run::new("tcp-client").args([&server.plain()]).stdin("echo x\n").code(1).stderr(why).prints("");
-    inside.iter_mut().for_each(ping);
+    inside.iter_mut().for_each(Raw::assert_echoes);
     let [first, mut second] = inside;
     drop(first);
     server.wait_for_log("closed by the client");
@@ -50,7 +39,7 @@ fn assert_turned_away_and_let_in_again(option: &str, why: &str) {
         raw.send_what_goes(&frame(HELLO, &[]));
         raw.answer().kind() == "hello"
     });
-    ping(&mut second);
+    second.assert_echoes();
     assert!(server.log().contains(why));
 }
 
@@ -80,7 +69,7 @@ fn several_addresses_are_served_at_once() {
     raw.stream.set_read_timeout(Some(DEADLINE)).unwrap();
     raw.send(&frame(HELLO, &[]));
     assert_eq!(raw.answer().kind(), "hello");
-    ping(&mut raw);
+    raw.assert_echoes();
     let (status, _) = server.stop();
     assert_eq!(status.code(), Some(0));
     assert!(!path.exists(), "the socket's path is removed at the end");
@@ -227,7 +216,7 @@ fn a_stop_lets_an_upload_end_and_ends_idle_lines() {
 fn after_the_grace_a_command_is_cut_with_its_group() {
     let mut server = Server::with(&["--guest", "all", "--grace", "200ms"]);
     let mut raw = Raw::open(&server);
-    let pid = sleeper(&mut raw, "trap '' TERM; echo $$; sleep 1000; sleep 1000");
+    let pid = raw.start("trap '' TERM; echo $$; sleep 1000; sleep 1000");
     let mut uploading = Raw::open(&server);
     uploading.send(&put("new", &vec![5; 300_000])[..150_000]);
     wait_until("the upload has begun", || !server.names(".").is_empty());
@@ -243,7 +232,7 @@ fn after_the_grace_a_command_is_cut_with_its_group() {
 fn a_second_signal_stops_at_once() {
     let mut server = Server::with(&["--guest", "all", "--grace", "1h"]);
     let mut raw = Raw::open(&server);
-    let pid = sleeper(&mut raw, "echo $$; exec sleep 1000");
+    let pid = raw.start("echo $$; exec sleep 1000");
     server.signal(Signal::TERM);
     server.wait_for_log("another signal ends them now");
     assert!(is_running(pid));
@@ -260,7 +249,7 @@ fn the_log_is_json_where_that_is_asked_for() {
     server.write("file", "content");
     let mut raw = Raw::open(&server);
     for _ in 0..3 {
-        ping(&mut raw);
+        raw.assert_echoes();
     }
     raw.send(&request(r#""type":"get","path":"file""#, &[]));
     while raw.answer().kind() != "end" {}
@@ -423,6 +412,6 @@ fn a_root_that_goes_away_is_an_answer_not_an_end() {
     let answers: Vec<_> = std::iter::from_fn(|| raw.next()).take_while(|answer| answer.kind() != "end").collect();
     assert!(!answers.is_empty());
     raw.send(&request(r#""type":"end""#, &[]));
-    ping(&mut raw);
+    raw.assert_echoes();
     std::fs::create_dir(Path::new(&path)).unwrap();
 }

@@ -1,16 +1,16 @@
 //! What strangers send, wherever it is printed: no character of theirs acts on a person's terminal or on whoever
 //! reads a log. `invariants::what_reaches_a_terminal_goes_through_a_door_that_is_watched` has the list of doors.
-#![expect(clippy::disallowed_types, reason = "a server that is none of ours")]
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use landline::printable::KINDS;
 use serde_json::json;
 
 use crate::harness::frames::{Raw, frame, request};
-use crate::harness::tls::Machine;
+use crate::harness::listen::serve_all;
+use crate::harness::machine::Machine;
 use crate::harness::{Run, Server};
 
 /// Text with one character of each kind, and a line end, in it.
@@ -31,22 +31,15 @@ fn assert_safe(what: &str, shown: &[u8]) {
 
 /// A server that is polite and says odd things: greets each client and answers its first request with `answer`.
 fn odd_server(answer: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for socket in listener.incoming() {
-            let Ok(socket) = socket else { return };
-            let mut raw = Raw { stream: socket };
-            let _hello = raw.next();
-            let verbs: Vec<String> =
-                landline::server::requests::VERBS.iter().map(|verb| verb.name.to_owned()).chain([odd()]).collect();
-            let hello = json!({ "type": "hello", "version": 1, "program": odd(), "verbs": verbs });
-            raw.send_what_goes(&frame(&hello.to_string(), &[]));
-            // An answer before its request would be why the connection ends, and the client would open another.
-            let _request = raw.next();
-            raw.send_what_goes(&answer);
-            say_no_more(&mut raw);
-        }
+    let address = serve_all(move |stream| {
+        let mut raw = Raw { stream };
+        let verbs: Vec<String> =
+            landline::server::requests::VERBS.iter().map(|verb| verb.name.to_owned()).chain([odd()]).collect();
+        let hello = json!({ "type": "hello", "version": 1, "program": odd(), "verbs": verbs });
+        // An answer before its request would be why the connection ends, and the client would open another.
+        let _request = raw.welcome(&hello.to_string());
+        raw.send_what_goes(&answer);
+        say_no_more(&mut raw);
     });
     format!("tcp://{address}")
 }
@@ -164,10 +157,10 @@ fn what_stands_in_the_list_of_peers_acts_on_nobody() {
     let text = format!(
         "[a]\nfingerprint = \"{key}\"\nservices = \"read\"\nfrom = {quoted}\naddress = {quoted}\nroot = \"x\"\nadded = {quoted}\n"
     );
-    let home = landline::trust::home::Home::open(Some(&desk.home())).unwrap();
+    let home = landline::trust::home::Home::open(Some(&desk.home_path())).unwrap();
     home.replace("peers.toml", text.as_bytes()).unwrap();
     for args in [&["peers"][..], &["peers", "list", "--json"]] {
-        let output = Run::new("tcp-server").args(args).env("LANDLINE_HOME", desk.home()).any_stderr().output();
+        let output = Run::new("tcp-server").args(args).env("LANDLINE_HOME", desk.home_path()).any_stderr().output();
         assert_safe(&format!("{args:?}"), &[&output.stdout[..], output.stderr.as_bytes()].concat());
     }
 }

@@ -10,20 +10,12 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::harness::listen::serve_one;
+use crate::harness::skip::is_installed;
 use crate::harness::{DEADLINE, Run, Server, own_home, wait};
 
 /// X25519 and ML-KEM-768 together (draft-ietf-tls-ecdhe-mlkem).
 const X25519MLKEM768: u16 = 0x11ec;
-
-/// Whether `program` runs here; says so aloud if not.
-fn is_here(program: &str, version: &str) -> bool {
-    let ran = Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let is_here = ran.is_ok_and(|status| status.success());
-    if !is_here {
-        eprintln!("SKIPPED: {program} is not installed, so it judges nothing");
-    }
-    is_here
-}
 
 fn own_fingerprint() -> String {
     Run::new("tcp-server").args(["identity"]).output().text().trim().to_owned()
@@ -70,7 +62,7 @@ fn python(server: &Server, pin: &str, args: &[&str]) -> Ended {
 
 #[test]
 fn sixty_lines_of_python_run_get_and_put() {
-    if !is_here("python3", "--version") {
+    if !is_installed("python3", "--version") {
         return;
     }
     let (server, pin) = (Server::with(&[]), own_fingerprint());
@@ -98,7 +90,7 @@ fn sixty_lines_of_python_run_get_and_put() {
 
 #[test]
 fn the_python_client_says_nothing_to_a_server_with_another_key() {
-    if !is_here("python3", "--version") {
+    if !is_installed("python3", "--version") {
         return;
     }
     let server = Server::with(&[]);
@@ -146,7 +138,7 @@ fn s_client(server: &Server, args: &[&str], with_certificate: bool) -> Command {
 
 #[test]
 fn openssl_shakes_hands_and_exchanges_frames() {
-    if !is_here("openssl", "version") {
+    if !is_installed("openssl", "version") {
         return;
     }
     let server = Server::with(&[]);
@@ -174,7 +166,7 @@ fn openssl_shakes_hands_and_exchanges_frames() {
 
 #[test]
 fn openssl_is_refused_without_a_certificate_or_our_protocol_or_with_an_older_tls() {
-    if !is_here("openssl", "version") {
+    if !is_installed("openssl", "version") {
         return;
     }
     for (args, with_certificate, why) in [
@@ -223,13 +215,9 @@ fn chosen_group(mut records: &[u8]) -> u16 {
 }
 
 /// Listens in between a client and `server`, and hands over what the server said.
-#[expect(clippy::disallowed_types, reason = "somebody in between, which is no server of ours")]
 fn wiretap(server: &Server) -> (String, thread::JoinHandle<Vec<u8>>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let to_server = server.connect();
-    let tapping = thread::spawn(move || {
-        let (client, _) = listener.accept().unwrap();
+    serve_one(move |client| {
         let (mut from_client, mut into_server) = (client.try_clone().unwrap(), to_server.try_clone().unwrap());
         let forward = thread::spawn(move || {
             drop(std::io::copy(&mut from_client, &mut into_server));
@@ -238,8 +226,7 @@ fn wiretap(server: &Server) -> (String, thread::JoinHandle<Vec<u8>>) {
         let heard = copy_and_keep(to_server, client);
         forward.join().unwrap();
         heard
-    });
-    (address, tapping)
+    })
 }
 
 fn copy_and_keep(mut from: TcpStream, mut to: TcpStream) -> Vec<u8> {

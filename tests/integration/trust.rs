@@ -1,80 +1,21 @@
 //! Identity, pairing, known peers, policy and audit, as the programs have them: machines are homes.
-#![expect(clippy::disallowed_types, reason = "a machine in the middle listens")]
 
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use landline::connection::Connection;
 use landline::net::Stream;
 use landline::pair::call_pair;
 use landline::trust::code::Code;
-use landline::trust::home::Home;
-use landline::trust::identity::{Fingerprint, Identity};
 use landline::trust::peers::Peers;
 use landline::wire::channel::{Receiver, Sender};
 
-use crate::harness::{Background, DEADLINE, Run, Server, wait_until};
-
-/// A machine of somebody's own: its home.
-pub(crate) struct Machine {
-    pub(crate) dir: tempfile::TempDir,
-}
-
-impl Machine {
-    pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self { dir }
-    }
-
-    pub(crate) fn home_path(&self) -> std::path::PathBuf {
-        self.dir.path().join("home")
-    }
-
-    pub(crate) fn home(&self) -> Home {
-        Home::open(Some(&self.home_path())).unwrap()
-    }
-
-    pub(crate) fn identity(&self) -> Identity {
-        Identity::of(&self.home()).unwrap()
-    }
-
-    pub(crate) fn peers(&self) -> Peers {
-        Peers::load(&self.home()).unwrap()
-    }
-
-    pub(crate) fn run(&self, program: &str) -> Run {
-        Run::new(program).env("LANDLINE_HOME", self.home_path())
-    }
-
-    pub(crate) fn server(&self, args: &[&str]) -> Server {
-        Server::at_home(args, &self.home_path())
-    }
-
-    /// `tcp-server pair`, and the code that it shows.
-    pub(crate) fn offer(&self, args: &[&str]) -> (Background, String) {
-        let offering = self.run("tcp-server").args(["pair"]).args(args).spawn();
-        let code = offering.wait_for("-");
-        (offering, code)
-    }
-
-    /// Makes this machine known to `server` with these services.
-    pub(crate) fn pair_with(&self, server: &Self, address: &str, args: &[&str]) {
-        let (mut offering, code) = server.offer(args);
-        let paired = self.run("tcp-client").args(["pair", address, "--name", "server"]).stdin(format!("{code}\n"));
-        let paired = paired.stderr("tcp-client: next: ").output();
-        let key = server.identity().fingerprint();
-        assert!(
-            paired.text().starts_with(&format!("paired with server, {key}; this machine may ")),
-            "{}",
-            paired.text()
-        );
-        assert!(offering.wait_for("paired with").contains(&self.identity().fingerprint().to_string()));
-        assert_eq!(offering.wait().code(), Some(0));
-    }
-}
+use crate::harness::files::set_mode;
+use crate::harness::listen::serve_one;
+use crate::harness::machine::Machine;
+use crate::harness::{DEADLINE, Run, Server, wait_until};
 
 #[test]
 fn two_machines_are_introduced_once_and_never_asked_again() {
@@ -206,7 +147,7 @@ fn both_sides_say_what_was_granted_and_what_to_type() {
 fn pair_as(server: &Server, machine: &Machine, code: &str, name: &str) {
     use landline::trust::pake::{Binding, EXPORTER_LABEL, Exchange, Role};
     use landline::wire::Message;
-    let (mut line, key) = connect(server, machine);
+    let (mut line, key) = machine.dial(server);
     let code: Code = code.parse().unwrap();
     let exported = line.export(EXPORTER_LABEL).unwrap().unwrap();
     let binding = Binding { client: machine.identity().fingerprint(), server: key, exported };
@@ -277,7 +218,7 @@ fn at_a_terminal_a_machine_that_was_dialled_by_its_address_gets_a_name() {
         [("", format!("127.0.0.1-{}", there.address().rsplit(':').next().unwrap())), ("desk", "desk".into())]
     {
         let (_offering, code) = other.offer(&[]);
-        let mut terminal = at_terminal(&desk, "tcp-client", &["pair", there.address()]);
+        let mut terminal = desk.run("tcp-client").args(["pair", there.address()]).at_a_terminal();
         terminal.exp_string("code: ").unwrap();
         terminal.send_line("7-falcon-copper-limp").unwrap();
         terminal.exp_string("is none of its words; lamp is; this costs no guess").unwrap();
@@ -332,7 +273,7 @@ fn hanging_up_takes_no_guess_back() {
     let server = desk.server(&["--guest", "none"]);
     let (mut offering, code) = desk.offer(&[]);
     for left in [2, 1, 0] {
-        let (line, _) = connect(&server, &stranger);
+        let (line, _) = stranger.dial(&server);
         line.sender().send(&landline::wire::Message::Pair { name: "x".into() }, &[b'A'; 33]).unwrap();
         drop(line);
         // On disk by the time that the server has noticed.
@@ -346,38 +287,25 @@ fn hanging_up_takes_no_guess_back() {
     late.code(5).stderr("wrong codes").prints("");
 }
 
-pub(crate) fn connect(server: &Server, machine: &Machine) -> (Connection, Fingerprint) {
-    let stream = Stream::from(TcpStream::connect(server.address()).unwrap());
-    let stream = stream.connect_tls(machine.identity().credentials(), Arc::new(|_| true), DEADLINE).unwrap();
-    let key = Fingerprint::of_spki(stream.tls().unwrap().peer_spki());
-    (Connection::open(stream, "test").unwrap(), key)
-}
-
 /// Somebody in the middle has certificates of their own for both sides and passes every message on.
 #[test]
 fn a_machine_in_the_middle_learns_nothing_and_nobody_records_anything() {
     let (desk, laptop, middle) = (Machine::new(), Machine::new(), Machine::new());
     let server = desk.server(&["--guest", "none"]);
     let (offering, code) = desk.offer(&[]);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let passed_on = Arc::new(Mutex::new(Vec::new()));
-    let passing = {
-        let (identity, seen) = (middle.identity(), Arc::clone(&passed_on));
-        let target = server.address().to_owned();
-        thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            let client = Stream::from(stream).accept_tls(&[], identity.credentials(), DEADLINE).unwrap();
-            let onward = Stream::from(TcpStream::connect(target).unwrap());
-            let onward = onward.connect_tls(identity.credentials(), Arc::new(|_| true), DEADLINE).unwrap();
-            let ((from_client, to_client), (from_server, to_server)) = (client.split(), onward.split());
-            let up = Arc::clone(&seen);
-            thread::scope(|scope| {
-                scope.spawn(move || pass_on(Receiver::new(from_client, &[]), &Sender::new(to_server), &up));
-                pass_on(Receiver::new(from_server, &[]), &Sender::new(to_client), &seen);
-            });
-        })
-    };
+    let (identity, seen, upstream) = (middle.identity(), Arc::clone(&passed_on), server.address().to_owned());
+    let (address, passing) = serve_one(move |stream| {
+        let client = Stream::from(stream).accept_tls(&[], identity.credentials(), DEADLINE).unwrap();
+        let onward = Stream::from(TcpStream::connect(upstream).unwrap());
+        let onward = onward.connect_tls(identity.credentials(), Arc::new(|_| true), DEADLINE).unwrap();
+        let ((from_client, to_client), (from_server, to_server)) = (client.split(), onward.split());
+        let up = Arc::clone(&seen);
+        thread::scope(|scope| {
+            scope.spawn(move || pass_on(Receiver::new(from_client, &[]), &Sender::new(to_server), &up));
+            pass_on(Receiver::new(from_server, &[]), &Sender::new(to_client), &seen);
+        });
+    });
     // The client trusts whoever answers: the code alone must notice.
     let paired = laptop.run("tcp-client").args(["pair", &address]).stdin(format!("{code}\n")).code(5);
     paired.stderr("the code does not match the server's, or somebody is in between; nothing was recorded").prints("");
@@ -387,10 +315,10 @@ fn a_machine_in_the_middle_learns_nothing_and_nobody_records_anything() {
     for word in code.split('-').filter(|word| word.len() > 3) {
         assert!(!seen.windows(word.len()).any(|bytes| bytes == word.as_bytes()), "{word} went over the line");
     }
-    server.wait_for_log("the other end closed the line");
+    server.wait_for_log("the other end closed the connection");
     assert_eq!((desk.peers(), laptop.peers()), (Peers::default(), Peers::default()));
     // It cost one guess; the right code over an honest line still works.
-    let (mut line, key) = connect(&server, &laptop);
+    let (mut line, key) = laptop.dial(&server);
     let code: Code = code.parse().unwrap();
     call_pair(&mut line, &code, laptop.identity().fingerprint(), key).unwrap();
     offering.wait_for("paired with");
@@ -604,13 +532,13 @@ fn a_plain_line_needs_no_home() {
 fn a_loose_home_is_refused_with_the_command_that_mends_it() {
     let desk = Machine::new();
     desk.identity();
-    std::fs::set_permissions(desk.home_path(), PermissionsExt::from_mode(0o755)).unwrap();
+    set_mode(&desk.home_path(), 0o755);
     let chmod = format!("chmod 700 {}", desk.home_path().display());
     desk.run("tcp-server").args(["--bind", "127.0.0.1:0"]).code(1).stderr(&chmod).prints("");
     desk.run("rexec").args(["localhost:1", "true"]).code(251).stderr(&chmod).prints("");
-    std::fs::set_permissions(desk.home_path(), PermissionsExt::from_mode(0o700)).unwrap();
+    set_mode(&desk.home_path(), 0o700);
     let key = desk.home_path().join("identity.pem");
-    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    set_mode(&key, 0o644);
     let chmod = format!("chmod 600 {}", key.display());
     desk.run("tcp-server").args(["identity"]).code(1).stderr(&chmod).prints("");
 }
@@ -650,7 +578,7 @@ fn the_audit_log_says_who_did_what_and_how_it_ended() {
     assert!(records.iter().all(|r| r["time"].is_string() && r["address"].as_str().unwrap().starts_with("127.0.0.1:")));
     assert!(!text.contains("a secret"), "stdin is nobody's business");
     assert_eq!(std::fs::metadata(&audit).unwrap().mode() & 0o777, 0o600);
-    std::fs::set_permissions(&audit, PermissionsExt::from_mode(0o640)).unwrap();
+    set_mode(&audit, 0o640);
     let loose = desk.run("tcp-server").args(["--bind", "127.0.0.1:0", "--audit"]).args([&audit]).code(1);
     loose.stderr("chmod 600").prints("");
 }
@@ -677,11 +605,7 @@ fn without_a_running_server_the_pairing_serves_itself_and_nothing_else() {
 fn at_a_terminal_a_fingerprint_can_be_compared() {
     let (desk, laptop) = (Machine::new(), Machine::new());
     let server = desk.server(&["--guest", "echo"]);
-    let start = |machine: &Machine| {
-        let mut command = std::process::Command::new(crate::harness::program("tcp-client"));
-        command.arg(server.address()).env("LANDLINE_HOME", machine.home_path()).env("TERM", "xterm");
-        rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
-    };
+    let start = |machine: &Machine| machine.run("tcp-client").args([server.address()]).at_a_terminal();
     let key = desk.identity().fingerprint().to_string();
     let mut terminal = start(&laptop);
     terminal.exp_string(&key).unwrap();
@@ -715,19 +639,12 @@ fn at_a_terminal_a_fingerprint_can_be_compared() {
 
 const QUESTION: &str = "[yes/once/no/fingerprint]";
 
-/// A program at a terminal of its own.
-fn at_terminal(machine: &Machine, program: &str, args: &[&str]) -> rexpect::session::PtySession {
-    let mut command = std::process::Command::new(crate::harness::program(program));
-    command.args(args).env("LANDLINE_HOME", machine.home_path()).env("TERM", "xterm");
-    rexpect::session::spawn_command(command, Some(u64::try_from(DEADLINE.as_millis()).unwrap())).unwrap()
-}
-
 #[test]
 fn nobody_is_asked_about_one_of_many_hosts() {
     let (desks, laptop) = ([Machine::new(), Machine::new()], Machine::new());
     let servers = desks.each_ref().map(|desk| desk.server(&["--guest", "exec"]));
     let hosts = servers.each_ref().map(Server::address).join(",");
-    let said = at_terminal(&laptop, "rexec", &["-H", &hosts, "true"]).exp_eof().unwrap();
+    let said = laptop.run("rexec").args(["-H", &hosts, "true"]).at_a_terminal().exp_eof().unwrap();
     assert_eq!(said.matches("introduce it with: tcp-client pair 127.0.0.1:").count(), 2, "{said}");
     assert!(said.contains("0 ended with 0, 2 with another code, 255 at most") && !said.contains(QUESTION), "{said}");
 }
@@ -741,7 +658,7 @@ fn whoever_asks_at_the_same_time_asks_one_after_the_other() {
     let remotes = servers.each_ref().map(|server| server.remote("arrived"));
     let mut args = vec!["-q", source.to_str().unwrap()];
     args.extend(remotes.iter().map(String::as_str));
-    let mut terminal = at_terminal(&laptop, "fput", &args);
+    let mut terminal = laptop.run("fput").args(&args).at_a_terminal();
     let mut asked = String::new();
     for _ in 0..3 {
         // What becomes of one answer is said before the next question stands there.

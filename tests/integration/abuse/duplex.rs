@@ -10,8 +10,8 @@ use landline::net::stream::{ReadHalf, WriteHalf};
 use landline::trust::home::Home;
 use landline::trust::identity::Identity;
 
-use super::{assert_echoes, assert_well, is_timeout};
-use crate::harness::frames::{HELLO, Raw, frame, request};
+use super::assert_well;
+use crate::harness::frames::{HELLO, Raw, frame, is_timeout, request};
 use crate::harness::tls::{Over, Wire, change_keys};
 use crate::harness::{DEADLINE, Server, own_home};
 
@@ -133,7 +133,7 @@ fn keys_may_change_in_the_middle_of_bulk() {
     }
     raw.send(&request(r#""type":"end""#, &[]));
     assert_eq!(raw.answer().kind(), "end");
-    assert_echoes(&mut raw);
+    raw.assert_echoes();
 }
 
 /// An answer to it may wait for the next words (RFC 8446, 4.6.3), which must be in the new keys.
@@ -145,7 +145,7 @@ fn keys_may_change_in_silence() {
         for _ in 0..changes {
             change_keys(encrypted(&mut raw));
         }
-        assert_echoes(&mut raw);
+        raw.assert_echoes();
     }
     // More than anybody needs: the server may end that line and must not weigh more for it.
     let tls = encrypted(&mut raw);
@@ -208,5 +208,5 @@ fn a_member_who_does_not_read_keeps_nobody_waiting() {
     assert!(dropped > 0, "19 MiB do not fit into the buffers of one who does not read");
     deaf.send(&request(r#""type":"end""#, &[]));
     while deaf.answer().kind() != "end" {}
-    assert_echoes(&mut deaf);
+    deaf.assert_echoes();
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use landline::net::budget::{GUEST_LINES_MAX, PEER_LINES_MAX, STRANGER_LINES_MAX};
 use landline::server::requests::{PEER_REFUSALS_MAX, REFUSALS_MAX};
 
-use super::{assert_well, is_timeout, rest_of};
-use crate::harness::frames::{HELLO, Raw, frame, request};
-use crate::harness::tls::{Machine, Over};
+use super::{assert_well, rest_of};
+use crate::harness::frames::{HELLO, Raw, frame, is_timeout, request};
+use crate::harness::machine::Machine;
+use crate::harness::tls::Over;
 use crate::harness::{DEADLINE, Server};
 
 /// What a server's logs may weigh after a flood, in bytes: a few dozen lines of two cut texts each.
@@ -88,7 +89,7 @@ fn a_known_peers_refusals_are_counted_too_and_erase_nothing() {
     desk.knows(&[("laptop", laptop.fingerprint(), "echo")]);
     let dir = tempfile::tempdir().unwrap();
     let audit = dir.path().join("audit");
-    let server = Server::at_home(&["--guest", "none", "--audit", audit.to_str().unwrap()], &desk.home());
+    let server = Server::at_home(&["--guest", "none", "--audit", audit.to_str().unwrap()], &desk.home_path());
     for _ in 0..2 {
         let mut raw = laptop.open(&server);
         for sent in 1..=PEER_REFUSALS_MAX {

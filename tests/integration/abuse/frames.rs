@@ -1,9 +1,8 @@
 //! The valid conversations, cut, reset, bent and trickled.
 
-use super::{assert_ends, assert_well_for_guests, conversations, lines_open, server};
+use super::{assert_ends, assert_well_for_guests, conversations, server};
 use crate::harness::frames::{HELLO, frame};
 use crate::harness::tls::Over;
-use crate::harness::wait_until;
 
 over_both! {
     a_conversation_may_end_at_every_byte,
@@ -39,7 +38,7 @@ fn a_conversation_may_be_reset_at_every_byte(over: Over) {
         }
         assert_well_for_guests(&server);
     }
-    wait_until("every line has ended", || lines_open(&server) == 0);
+    server.wait_until_all_have_left();
     let left: Vec<String> = server.names(".").into_iter().filter(|name| name.contains("part")).collect();
     assert!(left.is_empty(), "{left:?}");
 }

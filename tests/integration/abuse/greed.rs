@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::{assert_well_for_guests, server};
 use crate::harness::frames::{Answer, HELLO, Raw, frame, request};
-use crate::harness::process::is_running;
+use crate::harness::process::{is_running, memory_kib};
 use crate::harness::tls::{Over, Wire};
 use crate::harness::{Server, wait_until};
 
@@ -16,12 +16,6 @@ over_both! {
     more_stdin_than_was_granted_ends_the_command,
     empty_pieces_of_stdin_pile_up_nowhere,
     who_never_reads_holds_nobody_up_and_takes_no_memory,
-}
-
-fn rss_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn who_says_nothing_is_told_and_closed(over: Over) {
@@ -71,7 +65,7 @@ fn empty_pieces_of_stdin_pile_up_nowhere(over: Over) {
     assert_eq!(raw.answer().body, b"ready\n");
     // Whoever writes stdin is busy with these.
     raw.send(&request(r#""type":"data""#, &vec![0; 200 * 1024]));
-    let before = rss_kib(server.pid());
+    let before = memory_kib(server.pid()).unwrap().now;
     let empty = frame(r#"{"type":"data"}"#, &[]).repeat(20_000);
     for _ in 0..50 {
         raw.send(&empty);
@@ -79,7 +73,7 @@ fn empty_pieces_of_stdin_pile_up_nowhere(over: Over) {
     // An echo of our own would come too early: the signal is the last thing that is read.
     raw.send(&request(r#""type":"signal","signal":"KILL""#, &[]));
     while raw.answer().kind() != "outcome" {}
-    let grown = rss_kib(server.pid()).saturating_sub(before);
+    let grown = memory_kib(server.pid()).unwrap().now.saturating_sub(before);
     assert!(grown < 8 * 1024, "a million empty pieces took {grown} KiB");
 }
 
@@ -136,7 +130,7 @@ fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
     for _ in 0..20 {
         assert_well_for_guests(&server);
     }
-    let rss = rss_kib(server.pid());
+    let rss = memory_kib(server.pid()).unwrap().now;
     assert!(rss < RSS_MAX_KIB, "the server takes {rss} KiB");
     drop((deaf, big));
 }

@@ -10,7 +10,8 @@ use socket2::SockRef;
 use super::{assert_well, is_closed, rest_of, trickle};
 use crate::harness::Server;
 use crate::harness::frames::{HELLO, Raw, frame, request};
-use crate::harness::tls::{Client, Machine, Over};
+use crate::harness::machine::Machine;
+use crate::harness::tls::{Client, Over};
 
 /// How long a slow sender waits between two bytes for the server to have enough.
 const PACE: Duration = Duration::from_millis(20);

@@ -3,13 +3,13 @@
 //! revoked, other users of the machine. The server answers or closes, never panics, keeps its memory, and goes on
 //! serving everyone else: over a plain connection as over an encrypted one.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use landline::server::requests::VERBS;
 
-use crate::harness::frames::{HELLO, Raw, frame, push, put, request};
+use crate::harness::frames::{HELLO, Raw, frame, is_timeout, push, put, request};
 use crate::harness::tls::{Over, Wire};
 use crate::harness::{DEADLINE, Server};
 
@@ -121,7 +121,7 @@ fn server() -> Server {
 
 /// The server lives, has not panicked, and serves its own user.
 fn assert_well(server: &Server) {
-    assert_echoes(&mut Over::Tls.open(server));
+    Over::Tls.open(server).assert_echoes();
     let log = server.log();
     assert!(!log.contains("panicked"), "{log}");
 }
@@ -129,15 +129,10 @@ fn assert_well(server: &Server) {
 /// The same, and a guest is served over a plain connection; for a server made by `server()`.
 fn assert_well_for_guests(server: &Server) {
     let mut guest = Raw::open(server);
-    assert_echoes(&mut guest);
+    guest.assert_echoes();
     guest.send(&request(r#""type":"get","path":"file""#, &[]));
     assert_eq!(guest.answer().kind(), "file");
     assert_well(server);
-}
-
-fn assert_echoes<S: Read + Write>(raw: &mut Raw<S>) {
-    raw.send(&request(r#""type":"echo""#, b"still there?"));
-    assert_eq!(raw.answer().body, b"still there?");
 }
 
 /// Codes of the errors up to the end of the line; nothing else comes.
@@ -159,10 +154,6 @@ fn rest_of(mut socket: &TcpStream) -> Vec<u8> {
             }
         }
     }
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// Whether the other end has closed, without waiting for it.
@@ -205,11 +196,6 @@ fn assert_ends(raw: &mut Raw<Wire>, name: &str, last: &str) {
         }
         assert_ne!(answer.kind(), "error", "{name}: {}", answer.header);
     }
-}
-
-fn lines_open(server: &Server) -> usize {
-    let log = server.log();
-    log.matches(" connected ").count() - log.matches(" disconnected ").count()
 }
 
 fn the_valid_conversations_are_valid(over: Over) {

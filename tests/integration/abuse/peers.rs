@@ -3,17 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{assert_echoes, codes};
-use crate::harness::frames::{HELLO, Raw, frame, request};
+use super::codes;
+use crate::harness::files::set_mode;
+use crate::harness::frames::{HELLO, frame, request};
+use crate::harness::machine::Machine;
 use crate::harness::process::is_running;
-use crate::harness::tls::{Machine, Over, Wire};
+use crate::harness::tls::Over;
 use crate::harness::{Run, Server, wait_until};
-
-/// Starts a command that would run for a long time; returns its process.
-fn long_command(raw: &mut Raw<Wire>) -> u32 {
-    raw.send(&request(r#""type":"exec","form":"shell""#, b"echo $$; exec sleep 1000"));
-    String::from_utf8(raw.answer().body).unwrap().trim().parse().unwrap()
-}
 
 #[test]
 fn a_revoked_peer_is_out_and_so_are_its_commands() {
@@ -21,17 +17,17 @@ fn a_revoked_peer_is_out_and_so_are_its_commands() {
     let stays = ("phone", phone.fingerprint(), "all");
     for narrowed in [None, Some("none")] {
         desk.knows(&[("laptop", laptop.fingerprint(), "echo,exec"), stays]);
-        let server = Server::at_home(&["--guest", "none"], &desk.home());
+        let server = Server::at_home(&["--guest", "none"], &desk.home_path());
         let (mut idle, mut busy) = (laptop.open(&server), laptop.open(&server));
         let mut unaffected = phone.open(&server);
         let mut own = desk.open(&server);
-        assert_echoes(&mut idle);
-        let pid = long_command(&mut busy);
+        idle.assert_echoes();
+        let pid = busy.start("echo $$; exec sleep 1000");
         assert!(is_running(pid));
         // A change that takes nothing away ends nothing.
         desk.knows(&[stays, ("laptop", laptop.fingerprint(), "all")]);
-        assert_echoes(&mut laptop.open(&server));
-        assert_echoes(&mut idle);
+        laptop.open(&server).assert_echoes();
+        idle.assert_echoes();
         let left = narrowed.map(|services| ("laptop", laptop.fingerprint(), services));
         desk.knows(&[stays].into_iter().chain(left).collect::<Vec<_>>());
         let revoked = Instant::now();
@@ -42,8 +38,8 @@ fn a_revoked_peer_is_out_and_so_are_its_commands() {
         eprintln!("revoked: lines ended after {ended:?}, the command after {:?}", revoked.elapsed());
         assert!(ended < Duration::from_secs(5), "{ended:?}");
         server.wait_for_log("its peer was revoked");
-        assert_echoes(&mut unaffected);
-        assert_echoes(&mut own);
+        unaffected.assert_echoes();
+        own.assert_echoes();
         // What it is now is a guest, and guests get nothing here.
         let mut guest = laptop.open(&server);
         guest.send(&request(r#""type":"echo""#, b"x"));
@@ -55,8 +51,8 @@ fn a_revoked_peer_is_out_and_so_are_its_commands() {
 fn a_broken_list_lets_only_the_own_identity_in_until_it_is_mended() {
     let (desk, laptop) = (Machine::new(), Machine::new());
     desk.knows(&[("laptop", laptop.fingerprint(), "echo")]);
-    let server = Server::at_home(&["--guest", "echo"], &desk.home());
-    let path = desk.home().join("peers.toml");
+    let server = Server::at_home(&["--guest", "echo"], &desk.home_path());
+    let path = desk.home_path().join("peers.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     for (broken, line) in [
         (good.replace("services = \"echo\"", "services = \"ecko\""), 4),
@@ -77,11 +73,11 @@ fn a_broken_list_lets_only_the_own_identity_in_until_it_is_mended() {
             assert!(!why.contains("peers.toml") && !why.contains('/'), "no path of ours crosses the wire: {why}");
             assert!(codes(&mut raw).is_empty());
         }
-        assert_echoes(&mut desk.open(&server));
+        desk.open(&server).assert_echoes();
         std::fs::write(&path, &good).unwrap();
         // The next line already finds the list mended.
-        assert_echoes(&mut laptop.open(&server));
-        assert_echoes(&mut Over::Plain.open(&server));
+        laptop.open(&server).assert_echoes();
+        Over::Plain.open(&server).assert_echoes();
     }
 }
 
@@ -111,7 +107,7 @@ fn a_broken_list_keeps_nobody_inside_who_was_taken_off_it() {
             std::fs::create_dir(path).unwrap();
         }),
         ("others may read it", |path, _| {
-            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+            set_mode(path, 0o644);
         }),
         ("gone", |path, _| std::fs::remove_file(path).unwrap()),
     ];
@@ -119,21 +115,21 @@ fn a_broken_list_keeps_nobody_inside_who_was_taken_off_it() {
         let (desk, laptop, phone) = (Machine::new(), Machine::new(), Machine::new());
         let stays = ("phone", phone.fingerprint(), "all");
         desk.knows(&[stays]);
-        let path = desk.home().join("peers.toml");
+        let path = desk.home_path().join("peers.toml");
         let only_phone = std::fs::read_to_string(&path).unwrap();
         desk.knows(&[("laptop", laptop.fingerprint(), "all"), stays]);
-        let server = Server::at_home(&["--guest", "none"], &desk.home());
+        let server = Server::at_home(&["--guest", "none"], &desk.home_path());
         let (mut idle, mut busy, mut other) = (laptop.open(&server), laptop.open(&server), phone.open(&server));
-        assert_echoes(&mut idle);
-        let pid = long_command(&mut busy);
+        idle.assert_echoes();
+        let pid = busy.start("echo $$; exec sleep 1000");
         break_it(&path, &only_phone);
         assert!(idle.rest().is_empty(), "{how}");
         drop(busy.rest());
         wait_until("the command is gone", || !is_running(pid));
         // Neither hangs the server, nor costs its own user anything, nor a peer whose section is well.
-        assert_echoes(&mut desk.open(&server));
+        desk.open(&server).assert_echoes();
         if ["deleted", "its own", "narrowed"].iter().any(|well| how.starts_with(well)) {
-            assert_echoes(&mut other);
+            other.assert_echoes();
         } else {
             assert!(other.rest().is_empty(), "{how}");
         }
@@ -145,7 +141,7 @@ fn a_broken_list_keeps_nobody_inside_who_was_taken_off_it() {
 fn a_narrowed_peers_lines_and_commands_are_ended() {
     let desk = Machine::new();
     let peers = |args: &[&str]| {
-        Run::new("tcp-server").env("LANDLINE_HOME", desk.home()).args(["peers"]).args(args).output();
+        Run::new("tcp-server").env("LANDLINE_HOME", desk.home_path()).args(["peers"]).args(args).output();
     };
     for (before, narrow, widen) in [
         ("all", &["allow", "laptop", "echo,read"][..], &["allow", "laptop", "echo,read,write"][..]),
@@ -155,14 +151,14 @@ fn a_narrowed_peers_lines_and_commands_are_ended() {
     ] {
         let (laptop, phone) = (Machine::new(), Machine::new());
         desk.knows(&[("laptop", laptop.fingerprint(), before), ("phone", phone.fingerprint(), "all")]);
-        let server = Server::at_home(&["--guest", "none"], &desk.home());
+        let server = Server::at_home(&["--guest", "none"], &desk.home_path());
         std::fs::create_dir(server.root().join("in")).unwrap();
         let (mut idle, mut unaffected) = (laptop.open(&server), phone.open(&server));
-        assert_echoes(&mut idle);
+        idle.assert_echoes();
         let mut running = Vec::new();
         if before == "all" {
             let mut busy = laptop.open(&server);
-            running.push(long_command(&mut busy));
+            running.push(busy.start("echo $$; exec sleep 1000"));
             let detach = "echo $$ > pid; exec sleep 1000";
             let mut raw = laptop.open(&server);
             raw.send(&request(r#""type":"exec","form":"shell","detached":true"#, detach.as_bytes()));
@@ -179,12 +175,12 @@ fn a_narrowed_peers_lines_and_commands_are_ended() {
         assert!(idle.rest().is_empty(), "{narrow:?}");
         wait_until("the commands are gone", || !running.iter().any(|pid| is_running(*pid)));
         server.wait_for_log("its peer was revoked, or may do less now");
-        assert_echoes(&mut unaffected);
+        unaffected.assert_echoes();
         // What it has left it has at once, and whoever gets more keeps what is open.
         let mut again = laptop.open(&server);
-        assert_echoes(&mut again);
+        again.assert_echoes();
         peers(widen);
-        assert_echoes(&mut laptop.open(&server));
-        assert_echoes(&mut again);
+        laptop.open(&server).assert_echoes();
+        again.assert_echoes();
     }
 }

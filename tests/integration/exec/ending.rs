@@ -1,24 +1,12 @@
 //! A command ends with all that it has started: at its deadline, when its client is gone, and whatever it does
 //! against that.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, test_kill_process};
+use rustix::process::{Pid, Signal};
 
+use crate::harness::process::{has_line, lives};
 use crate::harness::{Run, Server, wait_until};
-
-/// Whether the process whose number stands in `file` lives.
-fn lives(file: &Path) -> bool {
-    let pid = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
-    let Some(pid) = pid else { return false };
-    let is_zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
-    test_kill_process(Pid::from_raw(pid).unwrap()).is_ok() && !is_zombie
-}
-
-fn is_there(file: &Path) -> bool {
-    std::fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n'))
-}
 
 /// A command with a child, one that left its group, and one that became a daemon; none of them listens to TERM.
 const FAMILY: &str = "trap '' TERM; \
@@ -30,7 +18,7 @@ const FAMILY: &str = "trap '' TERM; \
 const ALL: [&str; 4] = ["self", "child", "session", "daemon"];
 
 fn all_are_there(server: &Server) {
-    wait_until("all have started", || ALL.iter().all(|name| is_there(&server.root().join(name))));
+    wait_until("all have started", || ALL.iter().all(|name| has_line(&server.root().join(name))));
 }
 
 fn none_is_left(server: &Server) {
@@ -91,9 +79,9 @@ fn a_polite_command_has_its_time() {
     let server = Server::start();
     let script = "trap 'sleep 0.5; echo late > late; exit' TERM; echo up > up; while :; do sleep 0.05; done";
     let running = Run::new("rexec").args(["--kill-after", "20s", server.address(), script]).spawn();
-    wait_until("it runs", || is_there(&server.root().join("up")));
+    wait_until("it runs", || has_line(&server.root().join("up")));
     running.signal(Signal::KILL);
-    wait_until("it has cleaned up", || is_there(&server.root().join("late")));
+    wait_until("it has cleaned up", || has_line(&server.root().join("late")));
 }
 
 #[test]

@@ -6,8 +6,9 @@ use landline::exec::jobs::JOBS_KEPT_MAX;
 use rustix::process::Signal;
 
 use super::rules::Two;
+use crate::harness::machine::Machine;
+use crate::harness::process::{exists, has_line, lives, pid_in};
 use crate::harness::{Run, Server, wait_until};
-use crate::trust::Machine;
 
 /// A server with a home of its own, as its own user calls it.
 struct Own {
@@ -44,16 +45,6 @@ impl Own {
         self.server.wait();
         self.server = self.machine.server(&[]);
     }
-}
-
-fn is_there(file: &Path) -> bool {
-    std::fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n'))
-}
-
-fn lives(file: &Path) -> bool {
-    let pid = std::fs::read_to_string(file).unwrap_or_default();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    !stat.is_empty() && !stat.contains(") Z ")
 }
 
 #[test]
@@ -102,7 +93,7 @@ fn a_client_that_is_killed_or_leaves_takes_nothing_with_it() {
     assert_eq!(attached.wait().code(), Some(130));
     assert!(attached.stderr.recv_timeout(crate::harness::DEADLINE).unwrap().contains("runs on; rexec --attach"));
     assert_eq!(own.state(&id), "running");
-    wait_until("it has begun", || is_there(&own.server.root().join("self")));
+    wait_until("it has begun", || has_line(&own.server.root().join("self")));
     assert!(lives(&own.server.root().join("self")));
     own.rexec(&["--kill", &id]).prints("");
     assert!(!lives(&own.server.root().join("self")));
@@ -117,7 +108,7 @@ fn all_that_it_started_ends_with_it_and_signals_are_passed_on() {
                   echo $$ > self; while :; do sleep 0.05; done";
     let id = own.detach(&["--kill-after", "100ms"], family);
     let [itself, daemon] = ["self", "daemon"].map(|name| own.server.root().join(name));
-    wait_until("both have begun", || is_there(&itself) && is_there(&daemon));
+    wait_until("both have begun", || has_line(&itself) && has_line(&daemon));
     own.rexec(&["--kill", &id, "--signal", "sigusr1"]).prints("");
     wait_until("it was told", || own.rexec(&["--log", &id]).any_stderr().output().text() == "caught\n");
     own.rexec(&["--kill", &id, "--signal", "SEGV"]).code(251).stderr("is no signal that can be sent").prints("");
@@ -138,26 +129,26 @@ fn a_job_ends_with_its_server_and_is_never_said_to_run_afterwards() {
     let id = own.detach(&[], command);
     let both = |own: &Own| ["self", "daemon"].map(|name| own.server.root().join(name));
     let files = both(&own);
-    wait_until("both have begun", || files.iter().all(|file| is_there(file)));
-    let pids = files.map(|file| std::fs::read_to_string(file).unwrap());
+    wait_until("both have begun", || files.iter().all(|file| has_line(file)));
+    let pids = files.map(|file| pid_in(&file).unwrap());
     own.restart(Signal::KILL);
     own.rexec(&["--wait", &id]).code(254).stderr("its server ended before it did").prints("");
     assert_eq!((own.state(&id), own.state(&done)), ("lost".into(), "exited".into()));
     own.rexec(&["--log", &id]).prints("begun\n");
-    wait_until("what it left is gone", || pids.iter().all(|pid| !Path::new(&format!("/proc/{}", pid.trim())).exists()));
+    wait_until("what it left is gone", || !pids.iter().any(|pid| exists(*pid)));
     // A server that stops ends its commands, and says so.
     let id = own.detach(&[], "echo $$ > last; exec sleep 1000");
     let last = own.server.root().join("last");
-    wait_until("it has begun", || is_there(&last));
-    let pid = std::fs::read_to_string(&last).unwrap();
+    wait_until("it has begun", || has_line(&last));
+    let pid = pid_in(&last).unwrap();
     own.restart(Signal::TERM);
-    assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
+    assert!(!exists(pid));
     own.rexec(&["--wait", &id]).code(143).any_stderr().prints("");
     own.rexec(&["--attach", &done]).prints("done\n");
     // Nor does its client say how long that takes.
     let id = own.detach(&["--kill-after", "1h"], "trap '' TERM; echo $$ > deaf; while :; do sleep 0.05; done");
     let deaf = own.server.root().join("deaf");
-    wait_until("it has begun", || is_there(&deaf));
+    wait_until("it has begun", || has_line(&deaf));
     own.restart(Signal::TERM);
     own.rexec(&["--wait", &id]).code(137).any_stderr().prints("");
 }
@@ -177,14 +168,14 @@ fn a_job_belongs_to_whoever_began_it() {
     }
     // Who may not run commands any more has none that run.
     let file = two.server.root().join("self");
-    wait_until("it has begun", || is_there(&file));
+    wait_until("it has begun", || has_line(&file));
     two.peers(&["allow", "laptop", "echo"]).output();
     wait_until("it is gone", || !lives(&file));
     two.server.wait_for_log("its peer may not run commands any more");
     // Nobody in particular has none.
     let open = Server::with(&["--guest", "exec"]);
     let run = Run::new("rexec").args(["--detach", &open.plain(), "true"]);
-    run.code(251).stderr("nothing on this line proves who you are").prints("");
+    run.code(251).stderr("nothing on this connection proves who you are").prints("");
 }
 
 /// How long it may take to end is a client's wish while it is let in and while the server runs.
@@ -195,7 +186,7 @@ fn nobody_gets_more_time_than_the_server_gives() {
     let both = ["job", "live"].map(|name| two.server.root().join(name));
     two.rexec(&["--kill-after", "1d", "--detach", "server", &stubborn("job")]).output();
     let mut live = two.rexec(&["--kill-after", "1d", "server", &stubborn("live")]).spawn();
-    wait_until("both have begun", || both.iter().all(|file| is_there(file)));
+    wait_until("both have begun", || both.iter().all(|file| has_line(file)));
     two.peers(&["revoke", "laptop"]).output();
     assert_eq!(live.wait().code(), Some(254));
     wait_until("both are gone", || !both.iter().any(|file| lives(file)));
@@ -206,7 +197,7 @@ fn nobody_gets_more_time_than_the_server_gives() {
     let both = ["job", "live"].map(|name| server.root().join(name));
     rexec(&["--detach"]).args([stubborn("job")]).output();
     let mut live = rexec(&[]).args([stubborn("live")]).spawn();
-    wait_until("both have begun", || both.iter().all(|file| is_there(file)));
+    wait_until("both have begun", || both.iter().all(|file| has_line(file)));
     server.signal(Signal::TERM);
     server.wait();
     assert!(!both.iter().any(|file| lives(file)), "a server that has stopped has left none");

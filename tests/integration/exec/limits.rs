@@ -130,10 +130,11 @@ fn the_log_says_once_how_commands_end_and_it_is_true() {
 
 #[test]
 fn no_peer_holds_all_slots_and_the_own_user_always_gets_in() {
-    use crate::harness::tls::{Machine, Over};
+    use crate::harness::machine::Machine;
+    use crate::harness::tls::Over;
     let (desk, laptop, tablet) = (Machine::new(), Machine::new(), Machine::new());
     desk.knows(&[("laptop", laptop.fingerprint(), "exec"), ("tablet", tablet.fingerprint(), "exec")]);
-    let server = Server::at_home(&["--guest", "exec", "--exec-max-running", "4"], &desk.home());
+    let server = Server::at_home(&["--guest", "exec", "--exec-max-running", "4"], &desk.home_path());
     let run = |raw: &mut crate::harness::frames::Raw<crate::harness::tls::Wire>| {
         raw.send(&crate::harness::frames::request(r#""type":"exec","form":"shell""#, b"echo up; cat"));
         let answer = raw.answer();
@@ -149,7 +150,7 @@ fn no_peer_holds_all_slots_and_the_own_user_always_gets_in() {
     assert_eq!(said[2], "4 commands run already (--exec-max-running 4); try again later");
     // All are taken, and still.
     for _ in 0..4 {
-        let own = Run::new("rexec").args([server.address(), "echo mine"]).env("LANDLINE_HOME", desk.home());
+        let own = Run::new("rexec").args([server.address(), "echo mine"]).env("LANDLINE_HOME", desk.home_path());
         own.prints("mine\n");
     }
 }

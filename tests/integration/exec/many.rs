@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::harness::files::set_mode;
 use crate::harness::{Run, Server, wait_until};
 
 fn list(servers: &[Server]) -> String {
@@ -177,12 +178,11 @@ fn groups_stand_in_the_config() {
     let home = home.path().join("home");
     // The same user as the servers'.
     std::fs::create_dir(&home).unwrap();
-    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    set_mode(&home, 0o700);
     std::fs::copy(crate::harness::own_home().join("identity.pem"), home.join("identity.pem")).unwrap();
     let write = |text: &str| {
         std::fs::write(home.join("config.toml"), text).unwrap();
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(home.join("config.toml"), private).unwrap();
+        set_mode(&home.join("config.toml"), 0o600);
     };
     let address = |at: usize| servers[at].address();
     write(&format!(

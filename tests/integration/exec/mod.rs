@@ -2,7 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Run, Server, wait_until};
+use crate::harness::process::{exists, is_running, kill, pid_in};
+use crate::harness::{DEADLINE, Run, Server, wait_until};
 
 mod ending;
 mod jobs;
@@ -103,8 +104,8 @@ fn a_reader_that_leaves_ends_the_command() {
         );
         let first = Run::of(std::path::Path::new("/bin/sh")).args(["-c", &script]).stdin("").output();
         assert_eq!(first.stdout.len(), 1, "{option}");
-        let pid = String::from_utf8(server.read("self")).unwrap();
-        wait_until("it is gone", || !std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+        let pid = pid_in(&server.root().join("self")).unwrap();
+        wait_until("it is gone", || !exists(pid));
         std::fs::remove_file(server.root().join("self")).unwrap();
     }
 }
@@ -114,13 +115,13 @@ fn a_background_process_does_not_hold_the_call() {
     let server = Server::start();
     let holds = Run::new("rexec").args(["--linger", "100ms", server.address(), "sleep 1000 & echo $!"]);
     let output = holds.stderr("sleep (process ").output();
-    let pid: i32 = output.text().trim().parse().unwrap();
+    let pid: u32 = output.text().trim().parse().unwrap();
     assert!(
         output.stderr.contains(&format!("sleep (process {pid}) still runs and holds the output")),
         "{}",
         output.stderr
     );
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill(pid);
 }
 
 #[test]
@@ -128,15 +129,11 @@ fn a_client_that_vanishes_takes_the_process_group_with_it() {
     let server = Server::start();
     let script = "echo $$; sleep 1000 & echo $!; sleep 1001";
     let mut call = Run::new("rexec").args([server.address(), script]).spawn();
-    let pids: Vec<String> = (0..2).map(|_| call.stdout.recv_timeout(crate::harness::DEADLINE).unwrap()).collect();
+    let pids = [(); 2].map(|()| call.stdout.recv_timeout(DEADLINE).unwrap().parse().unwrap());
     call.signal(Signal::KILL);
     call.wait();
     for pid in pids {
-        let proc = format!("/proc/{pid}/stat");
-        wait_until("the process group is gone", || {
-            // A zombie is gone too: it is only waiting to be counted by its parent.
-            std::fs::read_to_string(&proc).map_or(true, |stat| stat.contains(") Z "))
-        });
+        wait_until("the process group is gone", || !is_running(pid));
     }
     server.wait_for_log("broken off");
 }
@@ -159,7 +156,7 @@ fn a_lost_line_is_254_and_never_mixed_up_with_the_commands_code() {
     call.wait_for("ready");
     server.signal(Signal::KILL);
     assert_eq!(call.wait().code(), Some(254));
-    let said = call.stderr.recv_timeout(crate::harness::DEADLINE).unwrap();
+    let said = call.stderr.recv_timeout(DEADLINE).unwrap();
     assert!(said.starts_with("rexec: "), "{said}");
 }
 

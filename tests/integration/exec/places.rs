@@ -71,7 +71,7 @@ fn a_place_that_is_not_there_is_an_error_that_says_what_is() {
 #[test]
 fn nobody_fills_the_server_with_places() {
     let two = Two::new(&["--allow", "exec"]);
-    let mut line = crate::trust::connect(&two.server, &two.laptop).0;
+    let mut line = two.laptop.dial(&two.server).0;
     let mut make = |number: usize| {
         let change = PlaceChange { path: Some(b"/"), ..PlaceChange::default() };
         call_place(&mut line, &format!("place{number}"), change)
@@ -114,5 +114,5 @@ fn a_place_belongs_to_whoever_made_it() {
     // Nobody in particular has none.
     let open = Server::with(&["--guest", "exec"]);
     let run = Run::new("rexec").args(["--place", "build", &open.plain(), "cd", "/"]);
-    run.code(251).stderr("nothing on this line proves who you are").prints("");
+    run.code(251).stderr("nothing on this connection proves who you are").prints("");
 }

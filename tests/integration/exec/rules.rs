@@ -1,7 +1,7 @@
 //! Rules on commands: a known peer that may run some commands only, or one whatever it asks for.
 
+use crate::harness::machine::Machine;
 use crate::harness::{Run, Server};
-use crate::trust::Machine;
 
 /// A server, and a machine that is known there as `laptop` and calls it `server`.
 pub(super) struct Two {
@@ -78,7 +78,7 @@ fn only_what_is_listed_runs_and_exactly_so() {
 fn a_directory_that_the_session_moved_to_counts_too() {
     let two = Two::new(&["--allow", "exec", "--command", "pwd"]);
     two.server.write("sub/notes", "x");
-    let (mut line, _) = crate::trust::connect(&two.server, &two.laptop);
+    let (mut line, _) = two.laptop.dial(&two.server);
     let run = |line: &mut landline::connection::Connection| {
         let work = landline::exec::process::Work::Argv(vec!["pwd".into()]);
         landline::exec::call_exec(line, &landline::exec::Call::of(&work), &mut |_, _| Ok(()))

@@ -1,24 +1,24 @@
 //! A command on a terminal: driven through a real one, resized, left, and lost; the terminal here is whole afterwards.
 
+use std::path::Path;
 use std::process::Command;
 
-use rexpect::session::{PtySession, spawn_command};
+use rexpect::session::PtySession;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::harness::{DEADLINE, Run, Server, own_home, program, wait, wait_until};
+use crate::harness::process::{exists, has_line, kill, pid_in};
+use crate::harness::{Run, Server, own_home, program, wait, wait_until};
 
 /// `rexec` at a terminal, behind which a shell says how it left that.
 fn at_terminal(server: &Server, args: &str) -> PtySession {
-    let mut shell = Command::new("/bin/sh");
     // The terminal's settings before and after are compared as stty(1) writes them for itself.
     let script = format!(
         "was=$(stty -g); {} {args}; code=$?; test \"$was\" = \"$(stty -g)\" && echo restored $code",
         program("rexec")
     );
-    shell.args(["-c", &script]).env("TERM", "xterm").env("LANDLINE_HOME", own_home()).env("HOST", server.address());
-    let timeout = u64::try_from(DEADLINE.as_millis()).unwrap();
-    let mut terminal = spawn_command(shell, Some(timeout)).unwrap();
+    let run = Run::of(Path::new("/bin/sh")).args(["-c", &script]).env("HOST", server.address());
+    let mut terminal = run.at_a_terminal();
     resize(&mut terminal, 100, 30);
     terminal
 }
@@ -144,15 +144,7 @@ fn the_escape_character_leaves_and_can_be_typed() {
 #[test]
 fn this_program_can_be_stopped_and_the_terminal_is_the_shells_meanwhile() {
     let server = Server::start();
-    let mut terminal = spawn_command(
-        {
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-i"]).env("PS1", "here:").env("TERM", "xterm").env("LANDLINE_HOME", own_home());
-            shell
-        },
-        Some(u64::try_from(DEADLINE.as_millis()).unwrap()),
-    )
-    .unwrap();
+    let mut terminal = Run::of(Path::new("/bin/sh")).args(["-i"]).env("PS1", "here:").at_a_terminal();
     for _ in 0..3 {
         terminal.exp_string("here:").unwrap();
         let runs = format!("{} -t {} 'echo be\"\"gun; read x; echo got $x'\r", program("rexec"), server.address());
@@ -215,7 +207,7 @@ fn whoever_is_on_it_goes_when_the_client_is_killed() {
     wait_until("all of them run", || ["client", "self", "child"].iter().all(|name| number(name).is_some()));
     kill_process(Pid::from_raw(number("client").unwrap()).unwrap(), Signal::KILL).unwrap();
     wait_until("all of them are gone", || {
-        ["self", "child"].iter().all(|name| !std::path::Path::new(&format!("/proc/{}", number(name).unwrap())).exists())
+        !["self", "child"].iter().any(|name| pid_in(&server.root().join(name)).is_some_and(exists))
     });
     child.wait().unwrap();
 }
@@ -229,11 +221,10 @@ fn when_the_terminal_here_is_gone_so_is_the_command() {
     let rexec = pty_process::blocking::Command::new(program("rexec"));
     let mut rexec = rexec.args(["-t", server.address(), command]).env("LANDLINE_HOME", own_home()).spawn(end).unwrap();
     let file = server.root().join("self");
-    let itself = || std::fs::read_to_string(&file).unwrap_or_default();
-    wait_until("it has begun", || itself().ends_with('\n'));
+    wait_until("it has begun", || has_line(&file));
     drop(here);
     wait(&mut rexec);
-    wait_until("the command is gone", || !std::path::Path::new(&format!("/proc/{}", itself().trim())).exists());
+    wait_until("the command is gone", || !pid_in(&file).is_some_and(exists));
 }
 
 #[test]
@@ -248,16 +239,15 @@ fn what_a_person_takes_out_of_the_reach_of_a_login_shell_survives_a_lost_line() 
     terminal.exp_string("begun\r\n").unwrap();
     let is_whole = || std::fs::read(server.root().join("setsid")).is_ok_and(|text| text.ends_with(b"\n"));
     wait_until("the last one has begun", is_whole);
-    let number = |name: &str| -> i32 { std::str::from_utf8(&server.read(name)).unwrap().trim().parse().unwrap() };
-    let lives = |pid: i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
-    let [nohup, setsid, job, shell] = ["nohup", "setsid", "job", "shell"].map(number);
+    let [nohup, setsid, job, shell] =
+        ["nohup", "setsid", "job", "shell"].map(|name| pid_in(&server.root().join(name)).unwrap());
     send(&mut terminal, "\u{3}\r~.");
     terminal.exp_string("left").unwrap();
-    wait_until("the shell and its job are gone", || !lives(shell) && !lives(job));
+    wait_until("the shell and its job are gone", || !exists(shell) && !exists(job));
     server.wait_for_log("disconnected");
-    assert!(lives(nohup) && lives(setsid));
+    assert!(exists(nohup) && exists(setsid));
     for pid in [nohup, setsid] {
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        kill(pid);
     }
 }
 
@@ -298,11 +288,8 @@ fn the_modes_of_the_terminal_here_are_those_of_the_one_over_there() {
         "{sets}; sh $ROOT/shows > $ROOT/here; {} -t $HOST 'sh shows > there; echo do\"\"ne; head -n 1'; echo left",
         program("rexec")
     );
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &script]).env("TERM", "xterm").env("LANDLINE_HOME", own_home());
-    shell.env("HOST", server.address()).env("ROOT", server.root());
-    let timeout = u64::try_from(DEADLINE.as_millis()).unwrap();
-    let mut terminal = spawn_command(shell, Some(timeout)).unwrap();
+    let run = Run::of(Path::new("/bin/sh")).args(["-c", &script]);
+    let mut terminal = run.env("HOST", server.address()).env("ROOT", server.root()).at_a_terminal();
     terminal.exp_string("done").unwrap();
     // Backspace takes a character, of however many bytes, and whatever key it is.
     send(&mut terminal, "nö\u{8}\u{8}\u{8}yé\u{8}es\r");

@@ -1,5 +1,6 @@
 //! On which terms a command runs: its environment, and where its outputs go.
 
+use crate::harness::files::set_mode;
 use crate::harness::{Run, Server};
 
 fn rexec(server: &Server, args: &[&str]) -> Run {
@@ -30,8 +31,7 @@ fn a_command_has_a_clean_environment_and_what_its_client_sends() {
     ours.code(251).stderr("LANDLINE_PEER is set by the server").prints("");
     // Programs are looked for where the variable says.
     server.write("bin/tool", "#!/bin/sh\necho mine\n");
-    std::fs::set_permissions(server.root().join("bin/tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
+    set_mode(&server.root().join("bin/tool"), 0o755);
     let path = format!("PATH={}/bin:/usr/bin:/bin", server.root().display());
     Run::new("rexec").args(["-e", &path, server.address(), "--", "tool"]).prints("mine\n");
     Run::new("rexec")

@@ -1,7 +1,7 @@
-//! A client that is written from the protocol and not with the library: frames made and read by
-//! hand, so that it can say what the library never would.
+//! Frames made and read by hand, from the protocol and not with the library, so that a test can say what the library
+//! never would.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
@@ -85,9 +85,37 @@ impl Raw {
     /// Connected and greeted.
     pub(crate) fn open(server: &Server) -> Self {
         let mut raw = Self::connect(server);
-        raw.send(&frame(HELLO, &[]));
-        assert_eq!(raw.answer().kind(), "hello");
+        raw.greet();
         raw
+    }
+
+    /// As a server: takes a client's greeting, answers with `hello`, and takes the first request; `None` where the
+    /// client has gone before.
+    pub(crate) fn welcome(&mut self, hello: &str) -> Option<Answer> {
+        assert_eq!(self.next()?.kind(), "hello");
+        self.send_what_goes(&frame(hello, &[]));
+        self.next()
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// Says hello, and is answered.
+    pub(crate) fn greet(&mut self) {
+        self.send(&frame(HELLO, &[]));
+        let answer = self.answer();
+        assert_eq!(answer.kind(), "hello", "{}", answer.header);
+    }
+
+    /// The connection serves.
+    pub(crate) fn assert_echoes(&mut self) {
+        self.send(&request(r#""type":"echo""#, b"still there?"));
+        assert_eq!(self.answer().body, b"still there?");
+    }
+
+    /// Starts a command that prints its process id first; returns that.
+    pub(crate) fn start(&mut self, script: &str) -> u32 {
+        self.send(&request(r#""type":"exec","form":"shell""#, script.as_bytes()));
+        String::from_utf8(self.answer().body).unwrap().trim().parse().unwrap()
     }
 }
 
@@ -107,8 +135,7 @@ impl<S: Read> Raw<S> {
     pub(crate) fn next(&mut self) -> Option<Answer> {
         let mut length = [0; 4];
         if let Err(error) = self.stream.read_exact(&mut length) {
-            let is_timeout = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
-            assert!(!is_timeout, "nothing came within {DEADLINE:?}");
+            assert!(!is_timeout(&error), "nothing came within {DEADLINE:?}");
             return None;
         }
         let mut header = vec![0; usize::try_from(i32::from_le_bytes(length)).unwrap()];
@@ -127,4 +154,9 @@ impl<S: Read> Raw<S> {
     pub(crate) fn rest(&mut self) -> Vec<Answer> {
         std::iter::from_fn(|| self.next()).collect()
     }
+}
+
+/// Whether a read or write took longer than its socket's limit.
+pub(crate) fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use rexpect::session::PtySession;
+
 use super::{DEADLINE, wait};
 
 /// Where cargo put the program.
@@ -24,7 +26,7 @@ pub(crate) fn program(name: &str) -> &'static str {
 }
 
 /// With the settings of the tests and none of the person who runs them.
-pub(super) fn command(program: &Path) -> Command {
+pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
         if key.to_string_lossy().starts_with("LANDLINE_") {
@@ -41,11 +43,9 @@ pub(crate) fn own_home() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("home")
 }
 
-/// A program at a terminal of its own.
-pub(crate) fn at_a_terminal(name: &str, args: &[&str]) -> rexpect::session::PtySession {
-    let mut command = command(Path::new(program(name)));
-    command.args(args).env("TERM", "xterm").env("COLUMNS", "200");
-    rexpect::session::spawn_command(command, Some(DEADLINE.as_millis().try_into().unwrap())).unwrap()
+/// A program at a terminal of its own, which has room for long lines.
+pub(crate) fn at_a_terminal(name: &str, args: &[&str]) -> PtySession {
+    Run::new(name).args(args).env("COLUMNS", "200").at_a_terminal()
 }
 
 /// One run of a program. Standard error must be empty and the exit code 0 unless said otherwise.
@@ -154,6 +154,12 @@ impl Run {
         assert_eq!(self.output().text(), stdout);
     }
 
+    /// Starts it at a terminal of its own; what it prints and how it ends is the test's business.
+    pub(crate) fn at_a_terminal(mut self) -> PtySession {
+        self.command.env("TERM", "xterm");
+        rexpect::session::spawn_command(self.command, Some(DEADLINE.as_millis().try_into().unwrap())).unwrap()
+    }
+
     /// Starts it and hands it over; its standard streams are pipes.
     pub(crate) fn spawn(mut self) -> Background {
         let spawned = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -205,6 +211,14 @@ impl Background {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait(&mut self.child)
+    }
+
+    /// Ends its standard input, and waits for its end: its code, and what it said on standard error.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        self.end_input();
+        let code = self.wait().code();
+        let said: Vec<String> = self.stderr.iter().collect();
+        (code, said.join("\n"))
     }
 }
 

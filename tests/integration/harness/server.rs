@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use super::files::names;
 use super::run::{command, lines, program};
-use super::{DEADLINE, wait};
+use super::{DEADLINE, wait, wait_until};
 
 /// A running `tcp-server` with a root of its own; killed if the test forgets it.
 pub(crate) struct Server {
@@ -138,10 +139,7 @@ impl Server {
 
     /// Names in a directory of the root, sorted, temporary ones included.
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.root().join(path)).unwrap();
-        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
+        names(&self.root().join(path))
     }
 
     /// A raw connection to the first address.
@@ -175,6 +173,17 @@ impl Server {
     /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// How many connections its log has begun and not ended.
+    pub(crate) fn connections_open(&self) -> usize {
+        let log = self.log();
+        log.matches(" connected ").count().abs_diff(log.matches(" disconnected ").count())
+    }
+
+    /// Waits until all connections so far have ended.
+    pub(crate) fn wait_until_all_have_left(&self) {
+        wait_until("every connection has ended", || self.connections_open() == 0);
     }
 
     /// Waits until the log holds `text`.

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use landline::trust::home::Home;
-use landline::trust::identity::{Fingerprint, Identity};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -16,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
 use socket2::SockRef;
 
-use crate::harness::frames::{HELLO, Raw, frame};
+use crate::harness::frames::Raw;
 use crate::harness::{Server, own_home};
 
 /// An encrypted connection of a test.
@@ -53,15 +51,6 @@ impl Over {
         let mut raw = self.connect(server);
         raw.greet();
         raw
-    }
-}
-
-impl<S: Read + Write> Raw<S> {
-    /// Says hello, and is answered.
-    pub(crate) fn greet(&mut self) {
-        self.send(&frame(HELLO, &[]));
-        let answer = self.answer();
-        assert_eq!(answer.kind(), "hello", "{}", answer.header);
     }
 }
 
@@ -144,53 +133,6 @@ pub(crate) fn change_keys(tls: &mut Tls) {
 
 fn send_records(tls: &mut Tls) {
     while tls.conn.wants_write() && tls.conn.write_tls(&mut tls.sock).is_ok() {}
-}
-
-/// Someone with a home of their own: another machine, or another user of this one.
-pub(crate) struct Machine {
-    home: tempfile::TempDir,
-}
-
-impl Machine {
-    pub(crate) fn new() -> Self {
-        let machine = Self { home: tempfile::tempdir().unwrap() };
-        machine.fingerprint();
-        machine
-    }
-
-    pub(crate) fn home(&self) -> PathBuf {
-        self.home.path().join("home")
-    }
-
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Identity::of(&Home::open(Some(&self.home())).unwrap()).unwrap().fingerprint()
-    }
-
-    /// Writes `peers.toml` by hand: these names, keys and services.
-    pub(crate) fn knows(&self, peers: &[(&str, Fingerprint, &str)]) {
-        let entry = |(name, key, services): &(&str, Fingerprint, &str)| {
-            format!("[{name}]\nfingerprint = \"{key}\"\nservices = \"{services}\"\nadded = \"2026-11-21T09:04:00Z\"\n")
-        };
-        let text: String = ["# by hand\n".to_owned()].into_iter().chain(peers.iter().map(entry)).collect();
-        Home::open(Some(&self.home())).unwrap().replace("peers.toml", text.as_bytes()).unwrap();
-    }
-
-    pub(crate) fn client(&self) -> Client {
-        Client { home: Some(self.home()), ..Client::own() }
-    }
-
-    /// Encrypted, with nothing said on the line.
-    pub(crate) fn connect(&self, server: &Server) -> Raw<Wire> {
-        let tls = self.client().shake_hands(server.connect()).unwrap();
-        Raw { stream: Wire::Tls(Box::new(tls)) }
-    }
-
-    /// Encrypted and greeted.
-    pub(crate) fn open(&self, server: &Server) -> Raw<Wire> {
-        let mut raw = self.connect(server);
-        raw.greet();
-        raw
-    }
 }
 
 /// How a test's client shakes hands.

@@ -1,10 +1,11 @@
 //! Of a changed file only what changed: what comes out is right, and little is sent.
 
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::words::{data, end, file, large, list, pull, want, whole};
-use super::{ended, noise, set_mtime, strays};
+use super::{noise, set_mtime, strays};
+use crate::harness::files::set_mode;
 use crate::harness::frames::{Raw, frame, request};
 use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Run, Server};
@@ -73,7 +74,7 @@ fn little_is_sent_of_what_has_changed_little() {
     let new = changed(&old);
     for is_up in [true, false] {
         let pair = Pair::new(is_up, &old, &new);
-        std::fs::set_permissions(pair.source(), std::fs::Permissions::from_mode(0o750)).unwrap();
+        set_mode(&pair.source(), 0o750);
         let summary = pair.copied(&["--delta", "always"]);
         let figure = |name: &str| summary[name].as_u64().unwrap();
         assert_eq!(figure("moved") + figure("reused"), new.len() as u64, "{summary}");
@@ -143,7 +144,7 @@ fn a_copy_that_was_cut_goes_on_and_still_sends_little() {
         let pair = Pair::new(is_up, &old, &new);
         let proxy = Proxy::start(pair.server.address());
         proxy.cut_after(if is_up { Toward::Server } else { Toward::Client }, 3 << 20, Cut::Reset);
-        let (code, said) = ended(pair.copy(&proxy.address(), &["--delta", "always", "--json"]).spawn());
+        let (code, said) = pair.copy(&proxy.address(), &["--delta", "always", "--json"]).spawn().ended();
         assert_eq!(code, Some(4), "{said}");
         assert!(std::fs::read(pair.target()).unwrap() == old);
         if is_up {

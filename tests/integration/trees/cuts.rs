@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Snapshot, assert_same, ended, noise, set_mode, set_mtime, snapshot, strays, with};
+use super::{Snapshot, assert_same, noise, set_mode, set_mtime, snapshot, strays, with};
+use crate::harness::nobody::Nobody;
 use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Background, Run, Server, own_home, wait_until};
 
@@ -112,7 +113,7 @@ fn every_cut_is_healed(way: Way) {
         let (name, proxy) = (format!("copy{copy}"), Proxy::start(setting.server.address()));
         let when = format!("{way:?}, copy {copy}, cut at {at} of {full}");
         proxy.cut_after(way.toward(), at, how);
-        let (code, said) = ended(setting.copy(way, &name, &proxy.address(), sync).spawn());
+        let (code, said) = setting.copy(way, &name, &proxy.address(), sync).spawn().ended();
         let target = setting.target(way, &name);
         if code == Some(4) {
             cut_runs += 1;
@@ -123,10 +124,7 @@ fn every_cut_is_healed(way: Way) {
             assert_same(&setting.tree, &snapshot(&target), &when);
         }
         // The server of an upload is at its part until it has seen the end of the line.
-        wait_until("no line is open", || {
-            let log = setting.server.log();
-            log.matches(" connected ").count() == log.matches(" disconnected ").count()
-        });
+        setting.server.wait_until_all_have_left();
         setting.copy(way, &name, &proxy.address(), sync).prints("");
         assert_same(&setting.tree, &snapshot(&target), &when);
         let passed = proxy.passed(way.toward());
@@ -186,13 +184,10 @@ fn every_cut_of_a_newer_version_is_healed(way: Way) {
         let target = setting.target(way, &name);
         make_older(&target);
         proxy.cut_after(way.toward(), at, how);
-        let (code, said) = ended(setting.copy(way, &name, &proxy.address(), &OPTIONS).spawn());
+        let (code, said) = setting.copy(way, &name, &proxy.address(), &OPTIONS).spawn().ended();
         assert!(matches!(code, Some(0 | 4)), "{when}: {code:?} {said}");
         cut_runs += u64::from(code == Some(4));
-        wait_until("no line is open", || {
-            let log = setting.server.log();
-            log.matches(" connected ").count() == log.matches(" disconnected ").count()
-        });
+        setting.server.wait_until_all_have_left();
         // What has a name is of the one day or the other.
         for (name, node) in snapshot(&target).iter().filter(|(name, _)| !super::is_stray(name)) {
             if let super::What::File { .. } = node.what
@@ -245,10 +240,7 @@ fn a_killed_program_leaves_what_the_next_one_goes_on_with() {
             running.signal(Signal::KILL);
             assert_eq!(running.wait().code(), None);
             let target = setting.target(way, &name);
-            wait_until("no line is open", || {
-                let log = setting.server.log();
-                log.matches(" connected ").count() == log.matches(" disconnected ").count()
-            });
+            setting.server.wait_until_all_have_left();
             setting.copy(way, &name, setting.server.address(), sync).prints("");
             assert_same(&setting.tree, &snapshot(&target), &format!("{way:?} {sync:?}"));
         }
@@ -258,23 +250,15 @@ fn a_killed_program_leaves_what_the_next_one_goes_on_with() {
 /// Files that nobody may write, not even their owner, are parts too.
 #[test]
 fn a_part_that_may_not_be_written_any_more_is_no_stray_for_ever() {
-    if !super::is_root() {
-        return;
-    }
+    let Some(nobody) = Nobody::new() else { return };
     let server = Server::start();
     for at in 0..300 {
         let path = server.write(&format!("tree/f{at}"), noise(at, 2_000));
         set_mode(&path, 0o444);
     }
-    let here = tempfile::tempdir().unwrap();
-    set_mode(here.path(), 0o777);
-    let program = here.path().join("fget");
-    std::fs::copy(crate::harness::program("fget"), &program).unwrap();
-    let target = here.path().join("copy");
-    let home = here.path().join("home");
+    let target = nobody.work().join("copy");
     let run = |address: &str| {
-        let run = Run::of(&program).by_user(65_534).env("LANDLINE_HOME", &home);
-        run.args(["-r", "-q", &format!("tcp://{address}/tree/"), target.to_str().unwrap()])
+        nobody.run("fget").args(["-r", "-q", &format!("tcp://{address}/tree/"), target.to_str().unwrap()])
     };
     let proxy = slow(server.address());
     let mut running = run(&proxy.address()).spawn();
@@ -296,7 +280,7 @@ fn a_killed_server_leaves_what_the_next_one_goes_on_with() {
         let running = setting.copy(Way::Up, "dest", &proxy.address(), sync).spawn();
         until_the_middle(&proxy, Way::Up);
         server.signal(Signal::KILL);
-        let (code, said) = ended(running);
+        let (code, said) = running.ended();
         assert_eq!(code, Some(4), "{said}");
         drop(server);
         let server = start();
@@ -313,13 +297,10 @@ fn an_interrupted_copy_says_how_to_go_on_and_does() {
         let running = setting.copy(way, "dest", &proxy.address(), &[]).spawn();
         until_the_middle(&proxy, way);
         running.signal(Signal::INT);
-        let (code, said) = ended(running);
+        let (code, said) = running.ended();
         assert_eq!(code, Some(130), "{said}");
         assert!(said.contains("run the same command again"), "{said}");
-        wait_until("no line is open", || {
-            let log = setting.server.log();
-            log.matches(" connected ").count() == log.matches(" disconnected ").count()
-        });
+        setting.server.wait_until_all_have_left();
         let before = Proxy::start(setting.server.address());
         setting.copy(way, "dest", &before.address(), &[]).prints("");
         assert_same(&setting.tree, &snapshot(&setting.target(way, "dest")), &format!("{way:?}"));
@@ -373,7 +354,7 @@ fn whoever_asks_by_signal_hears_how_far_it_is() {
         let before = proxy.passed(way.toward());
         wait_until("it goes on", || proxy.passed(way.toward()) > before + 100_000);
         running.signal(Signal::INT);
-        assert_eq!(ended(running).0, Some(130));
+        assert_eq!(running.ended().0, Some(130));
     }
 }
 

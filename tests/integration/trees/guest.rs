@@ -6,10 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::thread;
 
 use super::words::{dir, end, file, large, lies, link, list, list_of, pull, push, record, small, want};
-use super::{
-    Sandbox, assert_same, digest, is_stray, names_in, noise, peak_kib, set_mode, set_mtime, snapshot, swap_with, with,
-};
+use super::{Sandbox, assert_same, digest, is_stray, names_in, noise, set_mode, set_mtime, snapshot, swap_with, with};
 use crate::harness::frames::{Answer, Raw, request};
+use crate::harness::process::memory_kib;
 use crate::harness::{Run, Server, own_home, wait_until};
 
 /// A guest's server whose root is the sandbox's inner directory.
@@ -225,7 +224,7 @@ fn the_keys_are_never_pulled() {
             let here = tempfile::tempdir().unwrap();
             let to = format!("{}/", here.path().join("to").display());
             let run = Run::new("fget").args(follow).args(["-q", &format!("{}/{path}", server.plain()), &to]);
-            let (_, said) = super::ended(run.spawn());
+            let (_, said) = run.spawn().ended();
             for (name, node) in snapshot(here.path()) {
                 let is_key = matches!(&node.what, super::What::File { blake3, .. }
                     if *blake3 == blake3::hash(&key).to_hex().as_str());
@@ -280,7 +279,7 @@ fn a_directory_of_the_root_that_becomes_a_symlink_meanwhile_leads_nowhere() {
     let swapping = swap_with(sandbox.inside().join("dest/d"), sandbox.inside().join("away"), sandbox.outside());
     let (from, to): (_, std::ffi::OsString) =
         (with(&here.path().join("tree"), "/"), format!("{}/dest", server.plain()).into());
-    let push = || super::ended(Run::new("fput").args(["-r", "-q", "--no-sync"]).args([&from, &to]).spawn());
+    let push = || Run::new("fput").args(["-r", "-q", "--no-sync"]).args([&from, &to]).spawn().ended();
     // While it is away, nothing can be put into it: that is said, and no more.
     for _ in 0..3 {
         let (code, said) = push();
@@ -414,7 +413,7 @@ fn a_client_that_talks_and_never_listens_does_not_make_the_server_grow() {
     raw.send(&pull(r#"["tree/sparse"]"#));
     assert_eq!(raw.answer().kind(), "list");
     raw.send(&want(1, r#"{"first":0}"#));
-    let before = peak_kib(server.pid()).unwrap();
+    let before = memory_kib(server.pid()).map(|memory| memory.peak).unwrap();
     // The shortest lines make most of what is remembered.
     let nonsense = request(r#""type":"kept""#, &b"{\"first\":9}\n".repeat(80_000));
     raw.stream.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
@@ -422,7 +421,7 @@ fn a_client_that_talks_and_never_listens_does_not_make_the_server_grow() {
     // It may stop reading, or end the line: both are right.
     while said < SAID_LEN && std::io::Write::write_all(&mut raw.stream, &nonsense).is_ok() {
         said += nonsense.len();
-        let grown = peak_kib(server.pid()).unwrap() - before;
+        let grown = memory_kib(server.pid()).map(|memory| memory.peak).unwrap() - before;
         assert!(grown < GROWTH_KIB_MAX, "{grown} KiB more after {said} bytes");
     }
     drop(raw);
@@ -438,7 +437,7 @@ fn a_client_that_wants_all_and_never_listens_does_not_make_the_server_grow() {
         let sparse = server.write(&format!("tree/f{at}"), "");
         std::fs::File::options().write(true).open(sparse).unwrap().set_len(100 << 20).unwrap();
     }
-    let before = peak_kib(server.pid()).unwrap();
+    let before = memory_kib(server.pid()).map(|memory| memory.peak).unwrap();
     let lines: Vec<Raw<TcpStream>> = (0..4)
         .map(|_| {
             let mut raw = Raw::open(&server);
@@ -453,7 +452,7 @@ fn a_client_that_wants_all_and_never_listens_does_not_make_the_server_grow() {
     for _ in 0..20 {
         assert_well(&server);
     }
-    let grown = peak_kib(server.pid()).unwrap() - before;
+    let grown = memory_kib(server.pid()).map(|memory| memory.peak).unwrap() - before;
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB more");
     drop(lines);
     assert_well(&server);
@@ -512,10 +511,7 @@ fn whoever_vanishes_in_the_middle_leaves_nothing_running() {
             raw.send(&talk[..cut]);
         }
     }
-    wait_until("all lines are closed", || {
-        let log = server.log();
-        log.matches(" connected ").count() == log.matches(" disconnected ").count()
-    });
+    server.wait_until_all_have_left();
     assert_well(&server);
     // The next one finds a part, and nothing in its way.
     let here = tempfile::tempdir().unwrap();

@@ -1,16 +1,17 @@
 //! A server that lies to `fget`: it listens, speaks the protocol by hand, and sends what no honest one does.
 //! Nothing beside the destination is touched, and `fget` ends by itself with a sentence.
-#![expect(clippy::disallowed_types, reason = "a server that is none of ours")]
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
 use super::words::{data, dir, end, file, large, lies, link, list, list_of, record, small, want, whole};
-use super::{Sandbox, ended, is_stray, peak_kib, set_mode, snapshot, strays, swap_with};
+use super::{Sandbox, is_stray, set_mode, snapshot, strays, swap_with};
 use crate::harness::frames::{Answer, Raw, frame, request};
-use crate::harness::{Background, DEADLINE, Run, Server};
+use crate::harness::listen::serve_one;
+use crate::harness::process::memory_kib;
+use crate::harness::{Background, Run, Server};
 
 const HELLO: &str = r#"{"type":"hello","version":1,"program":"liar","verbs":["pull","push","get"]}"#;
 
@@ -22,21 +23,14 @@ struct Liar {
 
 impl Liar {
     fn start(talk: impl FnOnce(&mut Raw<TcpStream>, Answer) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("tcp://{}", listener.local_addr().unwrap());
-        let serving = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
-                set(&stream, Some(DEADLINE)).unwrap();
-            }
+        let (address, serving) = serve_one(|stream| {
             let mut raw = Raw { stream };
-            assert_eq!(raw.answer().kind(), "hello");
-            raw.send(&frame(HELLO, &[]));
-            let request = raw.answer();
+            let request = raw.welcome(HELLO).expect("a request");
             talk(&mut raw, request);
             drop(raw.stream.flush());
             raw.rest();
         });
+        let address = format!("tcp://{address}");
         Self { address, serving }
     }
 
@@ -51,7 +45,7 @@ impl Liar {
     /// Runs `fget` with it, in the sandbox; its code and what it said.
     fn serve(self, sandbox: &Sandbox, options: &[&str], path: &str, to: &str) -> (Option<i32>, String) {
         let running = self.begin(sandbox, options, path, to);
-        let said = ended(running);
+        let said = running.ended();
         self.serving.join().unwrap();
         said
     }
@@ -211,7 +205,7 @@ fn a_single_file_is_not_longer_than_it_was_announced() {
     ] {
         let sandbox = Sandbox::new();
         let run = Liar::says(lie).begin(&sandbox, options, "x", "-");
-        let (code, said) = ended(run);
+        let (code, said) = run.ended();
         assert_eq!(code, Some(1), "{name}: {said}");
         assert_sentence(&said, name);
     }
@@ -260,7 +254,7 @@ fn what_is_told_at_the_end_has_a_limit() {
     let (said, output) = (std::mem::replace(&mut running.stderr, std::sync::mpsc::channel().1), &running.stdout);
     let reading = thread::spawn(move || said.into_iter().count());
     let summary = loop {
-        peak = peak.max(peak_kib(pid).unwrap_or(0));
+        peak = peak.max(memory_kib(pid).map_or(0, |memory| memory.peak));
         match output.try_recv() {
             Ok(line) => break line,
             Err(std::sync::mpsc::TryRecvError::Empty) => thread::yield_now(),
@@ -381,9 +375,9 @@ fn a_list_without_end_is_given_up() {
         });
         let running = liar.begin(&sandbox, &["-r", "-q", "--no-sync"], "x/", "dest");
         let (pid, mut peak) = (running.child.id(), 0);
-        let ending = thread::spawn(move || ended(running));
+        let ending = thread::spawn(move || running.ended());
         while !ending.is_finished() {
-            peak = peak.max(peak_kib(pid).unwrap_or(0));
+            peak = peak.max(memory_kib(pid).map_or(0, |memory| memory.peak));
             thread::yield_now();
         }
         let (code, said) = ending.join().unwrap();
@@ -419,7 +413,7 @@ fn a_file_is_not_longer_than_it_was_said_to_be() {
         let lens = std::fs::read_dir(sandbox.inside()).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
         most = most.max(lens.map(|metadata| metadata.len()).sum());
     }
-    let (code, said) = ended(running);
+    let (code, said) = running.ended();
     liar.serving.join().unwrap();
     assert!(matches!(code, Some(1 | 4)), "{said}");
     assert!(most <= 2 << 20, "{most} bytes were written of a file that has 1 MiB");

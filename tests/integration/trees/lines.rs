@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::words::{end, file, list};
-use super::{assert_same, ended, noise, set_mode, set_mtime, snapshot, strays};
+use super::{assert_same, noise, set_mode, set_mtime, snapshot, strays};
 use crate::harness::frames::{Raw, request};
 use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Run, Server, wait_until};
@@ -92,13 +92,10 @@ fn a_line_that_is_cut_is_no_success_and_the_rest_comes_next() {
                 if program == "fput" { ["tree/".to_owned(), remote] } else { [format!("{remote}/"), "back".into()] };
             Run::new(program).args(["-r", "-q", "--connections", "3"]).args(paths).current_dir(here.path())
         };
-        let (code, said) = ended(copy(&proxy.address()).spawn());
+        let (code, said) = copy(&proxy.address()).spawn().ended();
         assert_eq!(code, Some(4), "{said}");
         // What came is given its name over there, also after this.
-        wait_until("no line is open", || {
-            let log = server.log();
-            log.matches(" connected ").count() == log.matches(" disconnected ").count()
-        });
+        server.wait_until_all_have_left();
         copy(server.address()).prints("");
     }
     for copy in [server.root().join("x"), here.path().join("back")] {
@@ -193,7 +190,7 @@ fn nobody_waits_for_his_turn_on_a_line_that_is_gone() {
     let running = run.current_dir(here.path()).spawn();
     wait_until("a frame was sent", || server.root().join("y").is_dir() && !is_empty(&server.root().join("y")));
     running.signal(rustix::process::Signal::INT);
-    assert_eq!(ended(running).0, Some(130));
+    assert_eq!(running.ended().0, Some(130));
     // A server's source too, be it that its client is gone or that it is to stop.
     let pull = |raw: &mut Raw| {
         raw.send(&request(r#""type":"pull""#, br#"{"paths":["x"],"recursive":true,"bwlimit":1}"#));
@@ -204,10 +201,7 @@ fn nobody_waits_for_his_turn_on_a_line_that_is_gone() {
     let mut gone = Raw::open(&server);
     pull(&mut gone);
     drop(gone);
-    wait_until("no line is open", || {
-        let log = server.log();
-        log.matches(" connected ").count() == log.matches(" disconnected ").count()
-    });
+    server.wait_until_all_have_left();
     let mut stays = Raw::open(&server);
     pull(&mut stays);
     let (status, log) = server.stop();

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use super::words::{dir, end, file, large, list, list_of, push, want};
 use crate::harness::frames::{Answer, Raw, frame, request};
+use crate::harness::process::memory_kib;
 use crate::harness::{Server, wait_until};
 
 /// What a server may hold of one guest's request, and what it may grow by beside that, in KiB.
@@ -12,16 +13,6 @@ const REQUEST_KIB_MAX: u64 = 64 * 1024;
 const BESIDE_KIB_MAX: u64 = 32 * 1024;
 /// What may stay when it is over: what small blocks of others hold in the allocator's heaps.
 const KEPT_KIB_MAX: u64 = 80 * 1024;
-
-/// Memory of a process: now, and at most so far, in KiB.
-fn memory_kib(pid: u32) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    (kib("VmRSS:"), kib("VmHWM:"))
-}
 
 /// A server, and what it held before anything was asked.
 struct Watched {
@@ -38,23 +29,20 @@ impl Watched {
         raw.send(&pull(r#""paths":["first"]"#));
         assert_eq!(raw.answer().kind(), "list");
         drop(raw);
-        let before = memory_kib(server.pid()).0;
+        let before = memory_kib(server.pid()).unwrap().now;
         Self { server, before }
     }
 
     /// No more than `kib` more was held at any moment.
     fn assert_never_held(&self, kib: u64) {
-        let grown = memory_kib(self.server.pid()).1.saturating_sub(self.before);
+        let grown = memory_kib(self.server.pid()).unwrap().peak.saturating_sub(self.before);
         assert!(grown < kib, "{grown} KiB more were held");
     }
 
     /// With the connections goes what they held.
     fn assert_goes_back(&self) {
-        wait_until("all lines are closed", || {
-            let log = self.server.log();
-            log.matches(" connected ").count() == log.matches(" disconnected ").count()
-        });
-        let held = || memory_kib(self.server.pid()).0.saturating_sub(self.before);
+        self.server.wait_until_all_have_left();
+        let held = || memory_kib(self.server.pid()).unwrap().now.saturating_sub(self.before);
         wait_until("the memory went back", || held() < KEPT_KIB_MAX);
     }
 }

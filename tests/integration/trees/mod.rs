@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-use crate::harness::Background;
+use crate::harness::files::set_mode;
 
 mod changes;
 mod cuts;
@@ -102,10 +102,6 @@ fn is_stray(path: impl AsRef<Path>) -> bool {
     name.starts_with(b".") && (name.ends_with(b".part") || name.ends_with(b".journal"))
 }
 
-fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
 /// Of the thing itself, also of a symlink.
 fn set_mtime(path: &Path, mtime_ns: i64) {
     let last_modification =
@@ -123,14 +119,6 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("skipped in part: some of it takes root");
-    }
-    is_root
-}
-
 /// A path with something behind it, whose bytes need not be UTF-8.
 fn with(path: &Path, behind: &str) -> std::ffi::OsString {
     let mut path = path.as_os_str().to_owned();
@@ -142,21 +130,6 @@ fn with(path: &Path, behind: &str) -> std::ffi::OsString {
 fn part_in(dir: &Path) -> PathBuf {
     let [part] = &strays(dir)[..] else { panic!("one unfinished copy: {:?}", strays(dir)) };
     dir.join(part)
-}
-
-/// A program's end: its code, and all that it said on standard error.
-fn ended(mut running: Background) -> (Option<i32>, String) {
-    running.end_input();
-    let code = running.wait().code();
-    let said: Vec<String> = running.stderr.iter().collect();
-    (code, said.join("\n"))
-}
-
-/// The most memory that a process has had so far, in KiB; `None`: it has ended.
-fn peak_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A directory, the one beside it that nothing may touch, and what that looked like.

@@ -9,46 +9,14 @@ use std::thread;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{assert_same, ended, is_root, names_in, noise, set_mode, set_mtime, snapshot, strays, with};
+use super::{assert_same, names_in, noise, set_mode, set_mtime, snapshot, strays, with};
+use crate::harness::files::write;
+use crate::harness::mounted::Mounted;
+use crate::harness::nobody::Nobody;
 use crate::harness::{Run, Server};
 
 fn fifo(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-}
-
-fn write(dir: &Path, name: &str, bytes: &[u8]) {
-    std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
-    std::fs::write(dir.join(name), bytes).unwrap();
-}
-
-/// A program where everybody may run it, run as nobody.
-struct Nobody {
-    dir: tempfile::TempDir,
-}
-
-impl Nobody {
-    fn new() -> Option<Self> {
-        if !is_root() {
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        set_mode(dir.path(), 0o777);
-        for name in ["fget", "fput"] {
-            std::fs::copy(crate::harness::program(name), dir.path().join(name)).unwrap();
-        }
-        std::fs::create_dir(dir.path().join("work")).unwrap();
-        set_mode(&dir.path().join("work"), 0o777);
-        Some(Self { dir })
-    }
-
-    fn work(&self) -> std::path::PathBuf {
-        self.dir.path().join("work")
-    }
-
-    fn run(&self, program: &str) -> Run {
-        let run = Run::of(&self.dir.path().join(program)).by_user(65_534);
-        run.env("LANDLINE_HOME", self.dir.path().join("home")).current_dir(&self.work())
-    }
 }
 
 #[test]
@@ -147,7 +115,7 @@ fn what_comes_without_a_mode_keeps_that_of_what_it_replaces() {
     for (at, mode) in [0o600, 0o640, 0o666, 0o755].into_iter().enumerate() {
         let seed = u64::try_from(at).unwrap();
         for name in ["tree/small", "tree/large", "back/large", "back/small"] {
-            write(here.path(), name, &noise(seed, if name.ends_with("small") { 1_000 } else { 400_000 }));
+            write(here.path(), name, noise(seed, if name.ends_with("small") { 1_000 } else { 400_000 }));
         }
         let far = |name: &str| server.root().join(name);
         for name in ["up/small", "up/large", "piped", "tree/small", "tree/large"] {
@@ -273,7 +241,7 @@ fn a_file_that_grows_all_the_time_is_copied_with_its_neighbours() {
             let up = ["-r", "-q", "--no-sync", "tree/", &server.remote(&format!("up{round}"))].map(str::to_owned);
             let down = ["-r", "-q", "--no-sync", &server.remote("tree/"), &format!("down{round}")].map(str::to_owned);
             for (program, args) in [("fput", up), ("fget", down)] {
-                let (code, said) = ended(Run::new(program).args(args).current_dir(here.path()).spawn());
+                let (code, said) = Run::new(program).args(args).current_dir(here.path()).spawn().ended();
                 assert_eq!(code, Some(0), "{program}: {said}");
                 let dir = if program == "fput" {
                     server.root().join(format!("up{round}"))
@@ -312,7 +280,7 @@ fn a_file_that_shrinks_while_it_is_read_is_never_half() {
     });
     for _ in 0..10 {
         let run = Run::new("fput").args(["-q", "--no-sync", "x", &server.remote("")]).current_dir(here.path());
-        let (code, said) = ended(run.spawn());
+        let (code, said) = run.spawn().ended();
         assert!(matches!(code, Some(0 | 1)) && !said.contains("panicked"), "{said}");
         if let Ok(got) = std::fs::read(server.root().join("x")) {
             assert!(got.len() >= 1 << 20 && full.starts_with(&got), "{} bytes", got.len());
@@ -452,7 +420,7 @@ fn a_deep_tree_goes_both_ways_and_goes_away() {
 
 #[test]
 fn a_name_that_the_target_cannot_hold_is_named_and_the_rest_arrives() {
-    let Some(disk) = vfat() else { return };
+    let Some(disk) = Mounted::made_by("mkfs.vfat", &[]) else { return };
     let server = Server::start();
     for name in ["tree/a:b", "tree/sub/ok", "tree/z"] {
         server.write(name, name);
@@ -461,46 +429,6 @@ fn a_name_that_the_target_cannot_hold_is_named_and_the_rest_arrives() {
     let run = Run::new("fget").args(["-r", "-q", "--no-preserve", &server.remote("tree/"), dest.to_str().unwrap()]);
     run.code(1).stderr("a:b").output();
     assert_eq!(names_in(&dest), ["sub", "sub/ok", "z"]);
-}
-
-struct Mounted(tempfile::TempDir);
-
-impl Mounted {
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
-/// A small file system that does not take every name.
-fn vfat() -> Option<Mounted> {
-    mounted("mkfs.vfat", &[])
-}
-
-/// A small file system of its own, if this machine can make and mount it.
-fn mounted(program: &str, options: &[&str]) -> Option<Mounted> {
-    let image = tempfile::NamedTempFile::new().unwrap();
-    image.as_file().set_len(8 << 20).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let quietly = |program: &str, args: &[&std::ffi::OsStr]| {
-        let mut command = std::process::Command::new(program);
-        command.args(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let args: Vec<&std::ffi::OsStr> = options.iter().map(AsRef::as_ref).chain([image.path().as_os_str()]).collect();
-    let made = quietly(program, &args);
-    let mounted = Mounted(dir);
-    if made && quietly("mount", &["-o".as_ref(), "loop".as_ref(), image.path().as_os_str(), mounted.path().as_os_str()])
-    {
-        return Some(mounted);
-    }
-    eprintln!("skipped: {program} {options:?}: it cannot be made or mounted here");
-    None
 }
 
 /// What a file system keeps of a time may be whole seconds, or every other one: then too nothing is sent twice, and
@@ -513,7 +441,7 @@ fn where_times_are_coarse_the_second_run_sends_nothing() {
         ("mkfs.vfat", &[]),
         ("mkfs.ext4", &["-q", "-F"]),
     ] {
-        let Some(disk) = mounted(program, options) else { continue };
+        let Some(disk) = Mounted::made_by(program, options) else { continue };
         let server = Server::with_args(&[], disk.path(), &crate::harness::own_home());
         let here = tempfile::tempdir().unwrap();
         // Odd and even seconds, with and without a fraction, and what has no place in 32 bits or before 1980.
@@ -559,19 +487,7 @@ fn where_times_are_coarse_the_second_run_sends_nothing() {
 /// A disk that is full in the middle of a tree: one sentence, what has a name is whole, and with room it goes on.
 #[test]
 fn a_full_disk_in_the_middle_of_a_tree_is_one_sentence_and_resumes() {
-    if !is_root() {
-        return;
-    }
-    let mounted = Mounted(tempfile::tempdir().unwrap());
-    let mount = |options: &str| {
-        let mut command = std::process::Command::new("mount");
-        let args = ["-t", "tmpfs", "-o", options, "tmpfs"];
-        command.args(args).arg(mounted.path()).status().is_ok_and(|status| status.success())
-    };
-    if !mount("size=4m") {
-        eprintln!("skipped: a small tmpfs cannot be mounted here");
-        return;
-    }
+    let Some(mounted) = Mounted::tmpfs("4m") else { return };
     let server = Server::start();
     for at in 0..40 {
         server.write(&format!("tree/f{at:02}"), noise(at, if at == 20 { 2 << 20 } else { 90_000 }));
@@ -586,7 +502,7 @@ fn a_full_disk_in_the_middle_of_a_tree_is_one_sentence_and_resumes() {
             assert_eq!(want.get(&path), Some(&node), "{}", path.display());
         }
     }
-    assert!(mount("remount,size=16m"));
+    mounted.resize("16m");
     run().prints("");
     assert_same(&want, &snapshot(&dest), "with room");
     assert!(strays(&dest).is_empty());

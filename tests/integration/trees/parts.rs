@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::{noise, part_in, strays};
 use crate::harness::frames::{Raw, put, request};
+use crate::harness::machine::Machine;
 use crate::harness::{Run, Server, wait_until};
 use crate::trees::words::{end, file, list, push};
-use crate::trust::Machine;
 
 const MIB: usize = 1 << 20;
 /// Of an upload that is interrupted.
@@ -24,10 +24,7 @@ fn interrupted(machine: &Machine, server: &Server, target: &str, len: usize) {
     wait_until("half of it is there", is_half_there);
     put.signal(rustix::process::Signal::INT);
     assert_eq!(put.wait().code(), Some(130));
-    wait_until("the connection is over", || {
-        let log = server.log();
-        log.matches(" connected ").count() == log.matches(" disconnected ").count()
-    });
+    server.wait_until_all_have_left();
 }
 
 /// A peer that may only write, and another, at one server.

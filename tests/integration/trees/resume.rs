@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{noise, part_in, strays};
 use crate::harness::proxy::{Cut, Proxy, Toward};
-use crate::harness::{Run, Server, wait_until};
+use crate::harness::{Run, Server};
 
 const MIB: u64 = 1 << 20;
 /// Over two blocks of 16 MiB.
@@ -30,7 +30,7 @@ impl Half {
         super::set_mtime(&half.source(), 1_500_000_000_000_000_000);
         let proxy = Proxy::start(half.server.address());
         proxy.cut_after(half.toward(), CUT, Cut::Reset);
-        let (code, said) = super::ended(half.copy(&proxy, &[]).spawn());
+        let (code, said) = half.copy(&proxy, &[]).spawn().ended();
         assert_eq!(code, Some(4), "{said}");
         half.wait_for_the_server();
         let len = half.part().metadata().unwrap().len();
@@ -39,10 +39,7 @@ impl Half {
     }
 
     fn wait_for_the_server(&self) {
-        wait_until("no line is open", || {
-            let log = self.server.log();
-            log.matches(" connected ").count() == log.matches(" disconnected ").count()
-        });
+        self.server.wait_until_all_have_left();
     }
 
     fn toward(&self) -> Toward {

@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crate::harness::listen::serve_all;
+use crate::harness::skip::skip;
 use crate::harness::{DEADLINE, Server};
 
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -33,18 +35,13 @@ struct Rebound {
     forwarded: Arc<Mutex<Vec<u8>>>,
 }
 
-#[expect(clippy::disallowed_types, reason = "this is the web's server, not ours")]
 fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
     let serve = Arc::new(serve);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let serve = Arc::clone(&serve);
-            thread::spawn(move || serve(stream.unwrap()));
-        }
+    let address = serve_all(move |stream| {
+        let serve = Arc::clone(&serve);
+        thread::spawn(move || serve(stream));
     });
-    port
+    address.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
 impl Rebound {
@@ -123,7 +120,7 @@ fn no_page_in_a_real_browser_reaches_a_shell() {
     let home = tempfile::tempdir().unwrap();
     let url = format!("http://rebound.test:{}/page", rebound.port);
     let Some(_browser) = Browser::open(&url, home.path()) else {
-        eprintln!("skipped: no {} is installed here", BROWSERS[0]);
+        skip(&format!("{} is not installed", BROWSERS[0]));
         return;
     };
     done.recv_timeout(DEADLINE).expect("the page ends");

@@ -87,10 +87,10 @@ fn a_server_that_has_gone_is_left_at_once() {
     });
     // A longer wait than any test's: it must not be waited out.
     let run = client(&script, &["--timeout", "1h"]).stdin("hello\nagain\n");
-    run.code(4).stderr("closed the line").prints("");
+    run.code(4).stderr("closed the connection").prints("");
     for wire in ["raw", "len", "json", "ack"] {
         let run = Run::new("rexec").args(["--wire", wire, "--timeout", "1h", &script.address, "ls"]);
-        run.code(254).stderr("closed the line").prints("");
+        run.code(254).stderr("closed the connection").prints("");
     }
 }
 

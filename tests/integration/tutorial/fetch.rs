@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Client, Script, Seen, answering, script};
+use crate::harness::files::names;
 use crate::harness::{Run, Server};
 
 fn fget(script: &Script, wire: &str, names: &[&str], to: &Path) -> Run {
@@ -13,13 +14,6 @@ fn fget(script: &Script, wire: &str, names: &[&str], to: &Path) -> Run {
 /// As the second tutorial's server does it: the size, and the content at its heels.
 fn stuck_together(client: &mut Client, content: &[u8]) {
     client.send([content.len().to_string().as_bytes(), content].concat());
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -14,9 +14,9 @@ mod replies;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::Duration;
 
+use crate::harness::listen::serve_all;
 use crate::harness::{DEADLINE, Server};
 
 /// How much each of their scripts reads at once.
@@ -135,16 +135,9 @@ impl Client {
     }
 }
 
-#[expect(clippy::disallowed_types, reason = "these are the tutorials' servers, not ours")]
 fn script(serve: impl Fn(Client) + Send + 'static) -> Script {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let (sender, seen) = channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            serve(Client { conn: Conn(stream.unwrap()), seen: sender.clone() });
-        }
-    });
+    let address = serve_all(move |stream| serve(Client { conn: Conn(stream), seen: sender.clone() }));
     Script { address, seen }
 }
 

@@ -1,8 +1,7 @@
 //! Talking, both ways at once.
 
-use rexpect::session::spawn_command;
-
-use super::{PATIENCE, Program, command, raw, receive};
+use super::{Program, raw, receive};
+use crate::harness::Run;
 
 /// The address that a chat says it has, from its first line.
 fn own_address(chat: &mut Program) -> String {
@@ -75,9 +74,7 @@ fn nobody_there_yet_is_a_remark() {
 #[test]
 fn a_prompt_at_a_terminal_with_what_comes_above_it() {
     let (theirs, address) = raw();
-    let mut program = command(&["chat", &address]);
-    program.env("TERM", "xterm");
-    let mut terminal = spawn_command(program, Some(PATIENCE.as_millis().try_into().unwrap())).unwrap();
+    let mut terminal = Run::new("udp-echo").args(["chat", &address]).at_a_terminal();
     terminal.exp_string("this is ").unwrap();
     let own = terminal.exp_string(",").unwrap();
     terminal.exp_string("> ").unwrap();

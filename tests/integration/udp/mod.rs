@@ -10,25 +10,12 @@ mod serve;
 
 use std::io::{BufReader, Write as _};
 use std::net::UdpSocket;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far longer than anything takes: only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_udp-echo"));
-    command.args(arguments);
-    // The settings of whoever runs the tests are not the tests' business.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LANDLINE_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
+use crate::harness::{DEADLINE, command, program};
 
 /// A running `udp-echo` with all three pipes; killed when it is dropped.
 struct Program {
@@ -49,7 +36,13 @@ struct Ended {
 impl Program {
     fn start(arguments: &[&str]) -> Self {
         let piped = || Stdio::piped();
-        let mut child = command(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+        let mut child = command(Path::new(program("udp-echo")))
+            .args(arguments)
+            .stdin(piped())
+            .stdout(piped())
+            .stderr(piped())
+            .spawn()
+            .unwrap();
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -117,7 +110,7 @@ fn run(arguments: &[&str]) -> Ended {
 /// A raw socket on loopback, and its address as text.
 fn raw() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let address = socket.local_addr().unwrap().to_string();
     (socket, address)
 }
