@@ -170,6 +170,47 @@ fn is_defined(dir: &Path, definition: &str) -> bool {
     })
 }
 
+/// The modules that a file names behind `crate::`, also those in one pair of braces.
+fn modules_named(code: &str) -> Vec<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let group = |text: &str| {
+        let mut depth = 0;
+        let mut names = String::new();
+        for character in text.chars() {
+            depth += i32::from(character == '{') - i32::from(character == '}');
+            if depth == 0 {
+                break;
+            }
+            names.extend((depth == 1).then_some(character));
+        }
+        names.split(['{', ',']).map(|name| word(name.trim())).collect::<Vec<_>>()
+    };
+    code.split("crate::")
+        .skip(1)
+        .flat_map(|rest| if rest.starts_with('{') { group(rest) } else { vec![word(rest)] })
+        .collect()
+}
+
+#[test]
+fn the_map_is_in_the_order_in_which_files_name_each_other() {
+    let (_, map) = ARCHITECTURE.split_once("\n## The map\n").unwrap();
+    let map = map.split("\n## ").next().unwrap();
+    let top = |path: &str| path.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+    let rows: Vec<Vec<String>> = rows(map).map(|cells| in_backticks(cells[0]).map(top).collect()).collect();
+    let row_of = |module: &str| rows.iter().position(|row| row.iter().any(|own| own == module));
+    for (path, text) in source_files() {
+        let module = top(&path);
+        // The guide names all of them. What a file's tests name is not what the file names.
+        let Some(own_row) = row_of(&module).filter(|_| module != "lib") else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for named in modules_named(&code.join("\n")) {
+            let is_above = row_of(&named).is_none_or(|row| row <= own_row);
+            assert!(is_above, "{path} names crate::{named}, which is below it on the map");
+        }
+    }
+}
+
 #[test]
 fn the_tests_that_the_map_names_exist() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
@@ -186,8 +227,8 @@ fn the_tests_that_the_map_names_exist() {
 
 /// A numeric constant of the code; a duration counts in milliseconds.
 struct Constant {
-    /// The file's path below `src`, a word a directory and the file's name without its ending.
-    modules: Vec<String>,
+    /// The file's path below `src`.
+    path: String,
     name: String,
     value: u128,
     is_public: bool,
@@ -195,7 +236,7 @@ struct Constant {
 
 impl Constant {
     /// From a line of the code, if it holds one.
-    fn parse(modules: &[String], line: &str) -> Option<Self> {
+    fn parse(path: &str, line: &str) -> Option<Self> {
         let (visibility, rest) = line.trim().split_once("const ")?;
         let is_public = visibility == "pub ";
         if !is_public && !visibility.is_empty() && !visibility.starts_with("pub(") {
@@ -203,13 +244,15 @@ impl Constant {
         }
         let (name, rest) = rest.split_once(": ")?;
         let (_, expression) = rest.strip_suffix(';')?.split_once(" = ")?;
-        Some(Self { modules: modules.to_vec(), name: name.to_owned(), value: value_of(expression)?, is_public })
+        Some(Self { path: path.to_owned(), name: name.to_owned(), value: value_of(expression)?, is_public })
     }
 
     /// Whether `name`, perhaps with a module in front (`log::FILES_MAX`), means this one.
     fn is_called(&self, name: &str) -> bool {
         match name.rsplit_once("::") {
-            Some((module, name)) => self.name == name && self.modules.iter().any(|own| own == module),
+            Some((module, name)) => {
+                self.name == name && self.path.trim_end_matches(".rs").split('/').any(|own| own == module)
+            }
             None => self.name == name,
         }
     }
@@ -256,23 +299,26 @@ fn quantity(text: &str) -> Option<u128> {
     Some(number.parse::<u128>().ok()? * factor)
 }
 
-fn constants() -> Vec<Constant> {
-    fn collect(dir: &Path, modules: &[String], into: &mut Vec<Constant>) {
+/// The files of the code, by their paths below `src`.
+fn source_files() -> Vec<(String, String)> {
+    fn collect(dir: &Path, into: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            let mut modules = modules.to_vec();
-            modules.push(path.file_stem().unwrap().to_string_lossy().into_owned());
             if path.is_dir() {
-                collect(&path, &modules, into);
+                collect(&path, into);
             } else {
-                let text = std::fs::read_to_string(&path).unwrap();
-                into.extend(text.lines().filter_map(|line| Constant::parse(&modules, line)));
+                let shown = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+                into.push((shown.display().to_string(), std::fs::read_to_string(&path).unwrap()));
             }
         }
     }
-    let mut constants = Vec::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &[], &mut constants);
-    constants
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    files
+}
+
+fn constants() -> Vec<Constant> {
+    source_files().iter().flat_map(|(path, text)| text.lines().filter_map(|line| Constant::parse(path, line))).collect()
 }
 
 /// The cells of each row of the tables in `text`, without the heads.
@@ -280,7 +326,7 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
         .map(|row| row.split(" | ").collect::<Vec<_>>())
-        .filter(|cells| !matches!(cells.first(), Some(&("name" | "what" | "thread"))))
+        .filter(|cells| !matches!(cells.first(), Some(&("name" | "what" | "where" | "thread"))))
 }
 
 fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
@@ -314,8 +360,8 @@ fn the_limits_in_the_documents_are_the_codes() {
             let found: Vec<&Constant> = constants.iter().filter(|constant| constant.is_called(name)).collect();
             assert!(!found.is_empty(), "docs/limits.md names {name}, which is not in the code");
             for constant in found {
-                let at = constant.modules.join("/");
-                assert_eq!(value, constant.value, "{name} in docs/limits.md, against {} in {at}", constant.name);
+                let Constant { path, value: own, .. } = constant;
+                assert_eq!(value, *own, "{name} in docs/limits.md, against src/{path}");
             }
             compared += 1;
         }
@@ -340,9 +386,8 @@ fn the_deadlines_that_options_set_are_their_defaults() {
 fn every_public_limit_is_in_the_documents() {
     let named: Vec<&str> = rows(LIMITS).flat_map(|cells| cells.into_iter().flat_map(in_backticks)).collect();
     for constant in constants().iter().filter(|constant| constant.is_public && constant.name.ends_with("_MAX")) {
-        let at = constant.modules.join("/");
         let is_named = named.iter().any(|name| constant.is_called(name));
-        assert!(is_named, "{} in src/{at}.rs is not in docs/limits.md", constant.name);
+        assert!(is_named, "{} in src/{} is not in docs/limits.md", constant.name, constant.path);
     }
 }
 
