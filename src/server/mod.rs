@@ -11,6 +11,7 @@
 //! what may it do.
 
 pub mod requests;
+pub mod verbs;
 
 use std::io;
 use std::sync::Arc;
@@ -35,7 +36,8 @@ use crate::net::gate::{Caps, Gate, Rank, Ticket, TurnedAway};
 use crate::net::listen::{Door, Handler, Listener, STACK_LEN, accept_loop};
 use crate::net::open::{OpenConnection, OpenConnections};
 use crate::net::tls::HandshakeError;
-use crate::server::requests::{Context, ServerState, serve, verbs_for};
+use crate::server::requests::{Context, serve};
+use crate::server::verbs::{ServerState, verbs_for};
 use crate::session::{RequestReport, Session, millis};
 use crate::slots::{CommandCaps, CommandSlots};
 use crate::trust::commands::Commands;

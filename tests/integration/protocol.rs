@@ -332,7 +332,7 @@ fn every_error_code_and_every_limit_is_in_the_document() {
 
 #[test]
 fn every_verb_and_its_services_are_in_the_document() {
-    for verb in landline::server::requests::VERBS {
+    for verb in landline::server::verbs::VERBS {
         let services: Vec<&str> = verb.services.iter().map(|service| service.as_str()).collect();
         let row = format!("| `{}` | {} |", verb.name, services.join(", "));
         assert!(DOCUMENT.contains(&row), "no row {row:?}");

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use landline::server::requests::VERBS;
+use landline::server::verbs::VERBS;
 
 use crate::harness::frames::{HELLO, Raw, frame, is_timeout, push, put, request};
 use crate::harness::tls::{Over, Wire};
