@@ -6,12 +6,14 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use crate::harness::rounds;
+
 #[path = "../../fuzz/src/targets.rs"]
 #[expect(unreachable_pub, reason = "it is a library where the fuzzer builds it")]
 mod targets;
 
-/// Bent inputs a target: a few seconds in a debug build.
-const BENT_COUNT: usize = 8_000;
+/// Bent inputs a target, and round.
+const BENT_COUNT: usize = 2_000;
 /// Where an input is bent, in places at most.
 const BENDS_MAX: usize = 4;
 /// Longer inputs are cut to so many bytes, for time; the corpus itself is run whole.
@@ -100,7 +102,8 @@ fn every_target_holds_on_a_bent_corpus() {
         let corpus = corpus(&fuzz_dir().join("corpus").join(name));
         let mut dice = Dice(0x6c61_6e64_6c69_6e65);
         let mut bent = BTreeSet::new();
-        for turn in 0..BENT_COUNT {
+        let count = rounds(BENT_COUNT);
+        for turn in 0..count {
             let (file, input) = &corpus[turn % corpus.len()];
             let (_, other) = &corpus[dice.roll(corpus.len())];
             let mut input = input.clone();
@@ -114,7 +117,7 @@ fn every_target_holds_on_a_bent_corpus() {
             }
         }
         // A mutator that stands still would find nothing, and say so to nobody.
-        assert!(bent.len() > BENT_COUNT / 2, "{name}: only {} different inputs", bent.len());
+        assert!(bent.len() > count / 2, "{name}: only {} different inputs", bent.len());
     }
 }
 

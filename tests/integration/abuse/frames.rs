@@ -2,6 +2,7 @@
 
 use super::{assert_ends, assert_well_for_guests, conversations, server};
 use crate::harness::frames::{HELLO, frame};
+use crate::harness::rounds;
 use crate::harness::tls::Over;
 
 over_both! {
@@ -47,8 +48,8 @@ fn every_byte_of_a_conversation_may_be_bent(over: Over) {
     let server = server();
     for (name, bytes, _) in conversations() {
         for at in 0..bytes.len() {
-            // Two bits of each byte here, another two in the next: the codec's unit tests do all.
-            for bit in [at % 8, (at + 3) % 8] {
+            // One bit of each byte here, or two, and others in the next: the codec's unit tests do all.
+            for bit in [at % 8, (at + 3) % 8].into_iter().take(rounds(1)) {
                 let mut bent = bytes.clone();
                 bent[at] ^= 1 << bit;
                 let mut raw = over.connect(&server);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use crate::harness::process::{has_line, lives};
-use crate::harness::{Run, Server, wait_until};
+use crate::harness::{Run, Server, rounds, wait_until};
 
 /// A command with a child, one that left its group, and one that became a daemon; none of them listens to TERM.
 const FAMILY: &str = "trap '' TERM; \
@@ -135,8 +135,7 @@ fn nothing_is_left_of_many() {
     at_rest("the first is gone");
     wait_until("its threads are gone", || count("task") < 10);
     let before = (count("fd"), count("task"));
-    let times = std::env::var("LANDLINE_TEST_ENDINGS").map_or(60, |times| times.parse().unwrap());
-    for at in 0..times {
+    for at in 0..rounds(18) {
         let script = "echo $$ > /dev/null; setsid sleep 60 & sleep 60 & echo up; exec sleep 60";
         let deadline = if at % 6 == 0 { "50ms" } else { "1m" };
         let terms = ["--timeout", deadline, "--kill-after", "20ms"];

@@ -25,11 +25,21 @@ pub(crate) use server::Server;
 /// No step of any test takes longer, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "never happened: {what}");
-        thread::yield_now();
+        // What is waited for needs the processor more than the question does.
+        thread::sleep(PAUSE);
     }
+}
+
+/// How often a randomised test goes round: `few` times, and as many times that as `LANDLINE_TESTS_EFFORT` says;
+/// `./test --all` says 4.
+pub(crate) fn rounds(few: usize) -> usize {
+    few * std::env::var("LANDLINE_TESTS_EFFORT").map_or(1, |effort| effort.parse::<usize>().unwrap())
 }

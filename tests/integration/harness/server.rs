@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::files::names;
 use super::run::{command, lines, program};
-use super::{DEADLINE, wait, wait_until};
+use super::{DEADLINE, PAUSE, wait, wait_until};
 
 /// A running `tcp-server` with a root of its own; killed if the test forgets it.
 pub(crate) struct Server {
@@ -195,7 +195,7 @@ impl Server {
                 return log;
             }
             assert!(Instant::now() < deadline, "the log never said {text:?}: {log}");
-            thread::yield_now();
+            thread::sleep(PAUSE);
         }
     }
 

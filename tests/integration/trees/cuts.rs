@@ -9,10 +9,8 @@ use rustix::process::Signal;
 use super::{Snapshot, assert_same, noise, set_mode, set_mtime, snapshot, strays, with};
 use crate::harness::nobody::Nobody;
 use crate::harness::proxy::{Cut, Proxy, Toward};
-use crate::harness::{Background, Run, Server, own_home, wait_until};
+use crate::harness::{Background, Run, Server, own_home, rounds, wait_until};
 
-/// Copies in each run of the tests; `LANDLINE_TEST_CUTS` says more.
-const COPIES: u64 = 40;
 /// Beyond a tenth of the tree, what both runs together may pass on: two greetings and two listings, what the
 /// proxy and the kernel had under way at the cut, and the frame that was being filled.
 const BEYOND: u64 = 1_000_000;
@@ -43,10 +41,6 @@ fn bytes_in(tree: &Snapshot) -> u64 {
 /// The same numbers for the same seed, on every machine.
 fn chance(seed: u64) -> u64 {
     u64::from_le_bytes(*noise(seed, 8).first_chunk().unwrap())
-}
-
-fn copies() -> u64 {
-    std::env::var("LANDLINE_TEST_CUTS").map_or(COPIES, |copies| copies.parse().unwrap())
 }
 
 /// A direction of copying.
@@ -105,7 +99,8 @@ fn every_cut_is_healed(way: Way) {
         proxy.passed(way.toward())
     };
     let (mut worst, mut cut_runs) = (0, 0);
-    for copy in 0..copies() {
+    let copies = rounds(10) as u64;
+    for copy in 0..copies {
         // Behind the greeting: whoever is cut before has not connected.
         let at = 8_192 + chance(copy) % (full - 8_192);
         let how = if copy % 4 == 3 { Cut::Close } else { Cut::Reset };
@@ -132,7 +127,7 @@ fn every_cut_is_healed(way: Way) {
         assert!(passed <= len + len / 10 + BEYOND, "{when}: {passed} bytes passed for {len}");
         std::fs::remove_dir_all(target).unwrap();
     }
-    assert!(cut_runs * 10 >= copies() * 9, "{cut_runs} of {} were cut", copies());
+    assert!(cut_runs + 1 + copies / 10 >= copies, "{cut_runs} of {copies} were cut");
     eprintln!("{way:?}: {cut_runs} cut; at most {worst} bytes for a tree of {len}");
     assert_eq!(strays(setting.server.root()), strays(setting.here.path()));
 }
@@ -176,7 +171,7 @@ fn every_cut_of_a_newer_version_is_healed(way: Way) {
     // Three greetings, two small halves of a file and sixty small ones, and less than what both large ones have.
     assert!(full < 3_500_000, "{full}");
     let mut cut_runs = 0;
-    for copy in 0..copies() / 4 {
+    for copy in 0..rounds(3) as u64 {
         let at = 24_576 + chance(copy) % (full - 24_576);
         let how = if copy % 4 == 3 { Cut::Close } else { Cut::Reset };
         let (name, proxy) = (format!("copy{copy}"), Proxy::start(setting.server.address()));

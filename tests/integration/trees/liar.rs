@@ -4,7 +4,9 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::words::{data, dir, end, file, large, lies, link, list, list_of, record, small, want, whole};
 use super::{Sandbox, is_stray, set_mode, snapshot, strays, swap_with};
@@ -14,6 +16,9 @@ use crate::harness::process::memory_kib;
 use crate::harness::{Background, Run, Server};
 
 const HELLO: &str = r#"{"type":"hello","version":1,"program":"liar","verbs":["pull","push","get"]}"#;
+
+/// Between two looks at what a program takes of memory.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A server for one line, which answers the first request with `talk`, and then reads until its client is gone.
 struct Liar {
@@ -255,9 +260,9 @@ fn what_is_told_at_the_end_has_a_limit() {
     let reading = thread::spawn(move || said.into_iter().count());
     let summary = loop {
         peak = peak.max(memory_kib(pid).map_or(0, |memory| memory.peak));
-        match output.try_recv() {
+        match output.recv_timeout(LOOK) {
             Ok(line) => break line,
-            Err(std::sync::mpsc::TryRecvError::Empty) => thread::yield_now(),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(error) => panic!("{error}"),
         }
     };
@@ -378,7 +383,7 @@ fn a_list_without_end_is_given_up() {
         let ending = thread::spawn(move || running.ended());
         while !ending.is_finished() {
             peak = peak.max(memory_kib(pid).map_or(0, |memory| memory.peak));
-            thread::yield_now();
+            thread::sleep(LOOK);
         }
         let (code, said) = ending.join().unwrap();
         liar.serving.join().unwrap();

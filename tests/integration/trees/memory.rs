@@ -145,28 +145,36 @@ fn a_packed_list_is_counted_as_it_grows() {
 /// A target that says much, or says nothing very often, while nothing that is sent to it is read.
 #[test]
 fn what_a_target_says_and_nobody_hears_is_counted_too() {
+    std::thread::scope(|scope| {
+        for (name, said) in [
+            ("wants of nothing", want(0, "").repeat(2_000)),
+            ("keeps of nothing", request(r#""type":"kept""#, b"").repeat(2_000)),
+            ("many short words", request(r#""type":"kept""#, &b"{\"first\":9}\n".repeat(60_000))),
+            ("many wishes", want(0, &"{\"first\":9}\n".repeat(60_000))),
+        ] {
+            scope.spawn(move || assert_little_is_kept_of(name, &said));
+        }
+    });
+}
+
+/// It is sent to a server of its own as long as that reads.
+fn assert_little_is_kept_of(name: &str, said: &[u8]) {
     let watched = Watched::start();
     let big = watched.server.write("tree/big", "");
     std::fs::File::options().write(true).open(big).unwrap().set_len(64 << 20).unwrap();
     std::fs::write(watched.server.root().join("tree/noise"), super::noise(1, 32 << 20)).unwrap();
-    for (name, said) in [
-        ("wants of nothing", want(0, "").repeat(2_000)),
-        ("keeps of nothing", request(r#""type":"kept""#, b"").repeat(2_000)),
-        ("many short words", request(r#""type":"kept""#, &b"{\"first\":9}\n".repeat(60_000))),
-        ("many wishes", want(0, &"{\"first\":9}\n".repeat(60_000))),
-    ] {
-        let mut raw = Raw::open(&watched.server);
-        raw.send(&super::words::pull(r#"["tree"]"#));
-        assert_eq!(raw.answer().kind(), "list");
-        // The noise does not fit into the socket, so the server waits for us.
-        raw.send(&want(3, r#"{"first":2}"#));
-        raw.stream.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        let mut sent = 0;
-        while sent < 256 << 20 && std::io::Write::write_all(&mut raw.stream, &said).is_ok() {
-            sent += said.len();
-        }
-        assert!(sent < 256 << 20, "{name}: it takes all that is said");
+    let mut raw = Raw::open(&watched.server);
+    raw.send(&super::words::pull(r#"["tree"]"#));
+    assert_eq!(raw.answer().kind(), "list");
+    // The noise does not fit into the socket, so the server waits for us.
+    raw.send(&want(3, r#"{"first":2}"#));
+    raw.stream.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    let mut sent = 0;
+    while sent < 256 << 20 && std::io::Write::write_all(&mut raw.stream, said).is_ok() {
+        sent += said.len();
     }
+    assert!(sent < 256 << 20, "{name}: it takes all that is said");
+    drop(raw);
     watched.assert_never_held(REQUEST_KIB_MAX + BESIDE_KIB_MAX);
     watched.assert_goes_back();
 }

@@ -11,7 +11,7 @@ use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 
 use super::{assert_same, noise, set_mode, set_mtime, snapshot, strays, with};
-use crate::harness::{Run, Server, skip};
+use crate::harness::{Run, Server, rounds, skip};
 
 /// Files below it go whole into a frame.
 const SMALL_LEN_MAX: usize = 128 * 1024;
@@ -134,7 +134,8 @@ fn any_tree_comes_back_as_it_went() {
     let server = Server::start();
     let here = tempfile::tempdir().unwrap();
     let cases = std::cell::Cell::new(0);
-    let config = ProptestConfig { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..Default::default() };
+    let tries = u32::try_from(rounds(8)).unwrap();
+    let config = ProptestConfig { cases: tries, max_shrink_iters: 60, failure_persistence: None, ..Default::default() };
     let sometimes = prop_oneof![5 => Just(false), 1 => Just(true)];
     let trees = (btree_map(name(), thing(), 0..8), sometimes);
     let tried = TestRunner::new(config).run(&trees, |(inside, sync)| {
