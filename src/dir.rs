@@ -7,10 +7,9 @@
 //! client: mkdir | rm | mv                 server: ok
 //! ```
 
+use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use cap_std::fs::{Metadata, MetadataExt};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +19,7 @@ use crate::fs::root::{RootPath, is_part_name, mtime_ns};
 use crate::session::Session;
 use crate::wire::channel::unexpected;
 use crate::wire::message::{Channel, EntryKind, Message};
+use crate::wire::path::PathText;
 
 /// A listing leaves in pieces of about so many bytes.
 const PIECE_LEN: usize = 64 * 1024;
@@ -27,12 +27,8 @@ const PIECE_LEN: usize = 64 * 1024;
 /// One entry of a listing, a line of JSON on the wire and with `ls --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirEntry {
-    /// The name, if it is UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The name in base64, if it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name_b64: Option<String>,
+    /// The name.
+    pub name: PathText,
     /// What it is.
     pub kind: EntryKind,
     /// Size in bytes.
@@ -54,21 +50,13 @@ impl DirEntry {
             kind if kind.is_symlink() => EntryKind::Link,
             _ => EntryKind::Other,
         };
-        let (name, name_b64) = match std::str::from_utf8(name) {
-            Ok(name) => (Some(name.to_owned()), None),
-            Err(_) => (None, Some(BASE64.encode(name))),
-        };
         let (size, mode) = (metadata.len(), metadata.mode() & 0o7777);
-        Self { name, name_b64, kind, size, mtime_ns: mtime_ns(metadata), mode, target }
+        Self { name: PathText::of(name), kind, size, mtime_ns: mtime_ns(metadata), mode, target }
     }
 
-    /// The name's bytes.
+    /// The name's bytes. Empty: what stands there as base64 is none.
     pub fn name_bytes(&self) -> Vec<u8> {
-        match (&self.name, &self.name_b64) {
-            (Some(name), _) => name.clone().into_bytes(),
-            (None, Some(encoded)) => BASE64.decode(encoded).unwrap_or_default(),
-            (None, None) => Vec::new(),
-        }
+        self.name.bytes().map(Cow::into_owned).unwrap_or_default()
     }
 }
 

@@ -64,7 +64,7 @@ pub fn serve_get(connection: &mut Connection, session: &mut Session, path: &[u8]
     let (file, metadata) = session.root.open_file(&path)?;
     // What is appended meanwhile is not sent: nothing is longer than it was announced.
     let mut file = file.take(metadata.len());
-    connection.sender().queue(&Message::File(attributes_of(&metadata)), &[])?;
+    connection.sender().queue(&Message::File { attributes: attributes_of(&metadata) }, &[])?;
     let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
     while let Some(piece) = sending.read(&mut file).map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
         if connection.has_incoming()? {
@@ -105,7 +105,7 @@ pub fn call_get<S: DownloadSink>(
     connection.receiver().begin_exchange();
     connection.sender().send(&Message::Get { path: path.into() }, &[])?;
     let attributes = match connection.answer_or_refusal("file")? {
-        Message::File(attributes) => attributes,
+        Message::File { attributes } => attributes,
         other => return Err(unexpected(&other, "file")),
     };
     let received = arrive(&attributes).and_then(|part| receive_file(connection, part, &attributes, progress));

@@ -17,7 +17,8 @@ use landline::wire::detect::{First, first_bytes};
 use landline::wire::frame::{
     BODY_LEN_MAX, BUFFER_LEN_BUSY, BUFFER_LEN_IDLE, FrameReader, HEADER_LEN_MAX, HEADER_LEN_MIN, LENGTH_LEN,
 };
-use landline::wire::message::{Header, Message};
+use landline::wire::header::Header;
+use landline::wire::message::Message;
 
 /// A target: it panics on a finding.
 pub type Target = fn(&[u8]);
@@ -74,7 +75,7 @@ pub fn messages(data: &[u8]) {
         Err(error) => panic!("not an error of a header: {error:?}"),
     };
     let total_size = header.total_size();
-    let message = match header.message() {
+    let message = match Message::of(header) {
         Ok(message) => message,
         Err(refusal) => {
             assert!(matches!(refusal.code, ErrorCode::UnknownType | ErrorCode::BadRequest), "{refusal:?}");
@@ -85,7 +86,7 @@ pub fn messages(data: &[u8]) {
     let json = json(&message, total_size);
     let header = Header::parse(&json).expect("our own header is read");
     assert_eq!(header.total_size(), total_size);
-    let again = header.message().expect("our own message is understood");
+    let again = Message::of(header).expect("our own message is understood");
     assert_eq!(again, message);
     assert_eq!(self::json(&again, total_size), json, "and is written the same once more");
 }

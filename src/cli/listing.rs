@@ -63,8 +63,7 @@ mod tests {
     #[test]
     fn a_long_listing_has_mode_size_time_and_name() {
         let entry = |name: &str, kind, size, mode, target: Option<&str>| DirEntry {
-            name: Some(name.into()),
-            name_b64: None,
+            name: crate::wire::path::PathText::of(name.as_bytes()),
             kind,
             size,
             mtime_ns: 0,

@@ -395,7 +395,8 @@ impl Completer for Completion {
         let entries = call_ls(&mut connection, directory.as_bytes()).unwrap_or_default();
         let candidates = entries.into_iter().filter_map(|entry| {
             // A name that a terminal would act on is not put on the line that is being typed.
-            let found = entry.name.filter(|found| found.starts_with(&name) && printable(found) == *found)?;
+            let found =
+                entry.name.into_text().filter(|found| found.starts_with(&name) && printable(found) == *found)?;
             let end = if entry.kind == EntryKind::Dir { "/" } else { " " };
             Some(pair(&found, format!("{}{end}", escaped(&found))))
         });

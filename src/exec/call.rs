@@ -37,7 +37,7 @@ pub struct Call<'c> {
     /// `NAME=VALUE` for its environment.
     pub variables: &'c [OsString],
     /// Its deadline, and what else was agreed; how many variables there are is filled in.
-    pub terms: ExecOptions,
+    pub options: ExecOptions,
     /// The modes of the terminal on this side, as [`modes`](super::modes) has them, where it gets one.
     pub modes: Option<&'c [u8]>,
     /// What it reads; `None`: nothing.
@@ -55,7 +55,7 @@ impl<'c> Call<'c> {
             path: None,
             place: None,
             variables: &[],
-            terms: ExecOptions::default(),
+            options: ExecOptions::default(),
             modes: None,
             stdin: None,
             typed: None,
@@ -67,8 +67,8 @@ impl<'c> Call<'c> {
         let (form, body) = self.work.to_body(self.variables);
         let variables = u32::try_from(self.variables.len()).unwrap_or(u32::MAX);
         let (path, place) = (self.path.map(Into::into), self.place.map(Into::into));
-        let (terms, modes) = (ExecOptions { variables, ..self.terms }, self.modes.map(Into::into));
-        (Message::Exec { form, path, place, terms, modes }, body)
+        let (options, modes) = (ExecOptions { variables, ..self.options }, self.modes.map(Into::into));
+        (Message::Exec { form, path, place, options, modes }, body)
     }
 }
 
@@ -116,7 +116,7 @@ pub fn call_exec(connection: &mut Connection, call: &Call<'_>, output: OutputSin
     let (receiver, sender) = connection.halves()?;
     let stop = Stop::new()?;
     let window = Window::new(STDIN_CREDIT);
-    let clock = Clock::of(&call.terms);
+    let clock = Clock::of(&call.options);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         if let Some(stdin) = call.stdin {
@@ -164,9 +164,9 @@ struct Clock {
 
 impl Clock {
     /// `None`: it may run for any time.
-    fn of(terms: &ExecOptions) -> Option<Self> {
-        let limit = Duration::from_millis(terms.timeout_ms?);
-        let grace = terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
+    fn of(options: &ExecOptions) -> Option<Self> {
+        let limit = Duration::from_millis(options.timeout_ms?);
+        let grace = options.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis);
         let deadline = Instant::now().checked_add(limit)?.checked_add(grace)?;
         Some(Self { deadline, limit })
     }
@@ -226,7 +226,7 @@ fn listen(
         match receiver.expect("the command's outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), end)?,
             Message::Credit { bytes } => window.widen(bytes),
-            Message::Outcome { outcome, path, held } => ended = Some(CommandEnd::of(outcome, path, held)),
+            Message::Outcome { outcome, path, holder } => ended = Some(CommandEnd::of(outcome, path, holder)),
             Message::Error { code, message } => {
                 // Refused before it ran: the server discards up to our `end`.
                 let refusal = Refusal::new(code, message);
@@ -420,8 +420,8 @@ mod tests {
         let mut connection = Connection::open(Socket::from(here), "test").unwrap();
         connection.greeting().unwrap();
         let work = Work::Shell("true".into());
-        let terms = ExecOptions { timeout_ms: Some(60_000), ..ExecOptions::default() };
-        let refused = call_exec(&mut connection, &Call { terms, ..Call::of(&work) }, &mut |_, _| Ok(()));
+        let options = ExecOptions { timeout_ms: Some(60_000), ..ExecOptions::default() };
+        let refused = call_exec(&mut connection, &Call { options, ..Call::of(&work) }, &mut |_, _| Ok(()));
         assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
         assert_eq!(socket.read_timeout().unwrap(), None);
         server.join().unwrap();

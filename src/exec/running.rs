@@ -44,15 +44,15 @@ pub struct Running {
 
 impl Running {
     /// It has just been started; see [`Ending::new`].
-    pub fn new(process: &Process, terms: &ExecOptions, is_hurried: Arc<AtomicBool>) -> Self {
+    pub fn new(process: &Process, options: &ExecOptions, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
             ending: Ending::new(Arc::clone(process.tree()), is_hurried),
-            kill_after: terms.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis),
+            kill_after: options.kill_after_ms.map_or(KILL_AFTER, Duration::from_millis),
             is_over: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
-            linger: terms.linger_ms.map_or(LINGER, Duration::from_millis),
-            deadline: terms.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
+            linger: options.linger_ms.map_or(LINGER, Duration::from_millis),
+            deadline: options.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
         }
     }
 

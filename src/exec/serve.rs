@@ -43,7 +43,7 @@ pub struct ExecRequest<'r> {
     /// The place whose directory and variables it gets.
     pub place: Option<&'r str>,
     /// What else was asked.
-    pub terms: ExecOptions,
+    pub options: ExecOptions,
     /// The modes of its client's terminal.
     pub modes: Option<&'r [u8]>,
 }
@@ -60,16 +60,16 @@ pub fn serve_exec(
 ) -> Result<()> {
     let body = connection.receiver().body(COMMAND_LEN_MAX)?;
     let command = prepare(session, shared.places, request, &body)?;
-    let terms = request.terms;
-    if terms.detached {
-        return jobs::serve_detached(connection, session, shared, &command, terms);
+    let options = request.options;
+    if options.detached {
+        return jobs::serve_detached(connection, session, shared, &command, options);
     }
-    let threads = THREADS + usize::from(terms.timeout_ms.is_some());
+    let threads = THREADS + usize::from(options.timeout_ms.is_some());
     let _threads =
         session.gate.take_threads(threads).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let slot = session.take_slot()?;
     session.log_begin("exec");
-    let streams = match terms {
+    let streams = match options {
         ExecOptions { terminal: Some(size), .. } => Streams::Terminal(size, request.modes.unwrap_or_default()),
         ExecOptions { merged: true, .. } => Streams::Together,
         _ => Streams::Apart,
@@ -79,7 +79,7 @@ pub fn serve_exec(
             process.hold(slot);
             process.terminal().inspect(|terminal| shared.terminals.add(terminal));
             let leave = |rest| shared.leftovers.take(session.peer.owner(), rest);
-            run(connection, process, (terms, &session.is_cut), (&command.path, &leave))?
+            run(connection, process, (options, &session.is_cut), (&command.path, &leave))?
         }
         Err(error) => {
             drop(slot);
@@ -94,12 +94,12 @@ pub fn serve_exec(
 
 /// Everything that is asked before a command is started.
 fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, body: &[u8]) -> Result<Ready> {
-    let ExecRequest { form, path, place, terms, .. } = request;
+    let ExecRequest { form, path, place, options, .. } = request;
     let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
-    if terms.variables > VARIABLES_MAX {
-        return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", terms.variables)).into());
+    if options.variables > VARIABLES_MAX {
+        return Err(bad(format!("{} variables; {VARIABLES_MAX} is the most", options.variables)).into());
     }
-    let (sent, work) = Work::from_body(form, terms.variables, body).map_err(|why| bad(why.to_string()))?;
+    let (sent, work) = Work::from_body(form, options.variables, body).map_err(|why| bad(why.to_string()))?;
     session.report.about = work.shown();
     let mut environment = Environment::of(&session.peer.to_string());
     let (base, mut variables) = match place {
@@ -121,11 +121,11 @@ fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, bod
 fn run(
     connection: &mut Connection,
     mut process: Process,
-    (terms, is_cut): (ExecOptions, &Arc<AtomicBool>),
+    (options, is_cut): (ExecOptions, &Arc<AtomicBool>),
     (path, leave): (&RootPath, &Leave<'_>),
 ) -> Result<Outcome<'static>> {
     let control = connection.control().clone();
-    let command = Running::new(&process, &terms, Arc::clone(is_cut));
+    let command = Running::new(&process, &options, Arc::clone(is_cut));
     let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let terminal = process.terminal().cloned();
     let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
@@ -148,7 +148,7 @@ fn run(
         if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
             return Err(busy().into());
         }
-        if let Some(ms) = terms.timeout_ms {
+        if let Some(ms) = options.timeout_ms {
             let (command, exit) = (&command, &exit);
             let deadline = move || command.end_after(Duration::from_millis(ms), exit);
             if named("deadline").spawn_scoped(scope, deadline).is_err() {
@@ -220,7 +220,7 @@ fn listen(
                     to.ending.signal(signal);
                 }
             }
-            Ok(Message::Window(size)) => {
+            Ok(Message::Window { size }) => {
                 if let Some(Err(error)) = to.terminal.map(|terminal| terminal.resize(size)) {
                     tracing::debug!(%error, "a terminal could not be given its new size");
                 }
@@ -314,7 +314,7 @@ pub(super) fn say_outcome(
     cwd: &RootPath,
 ) -> Result<()> {
     let path = Some(cwd.to_wire().into());
-    sender.queue(&Message::Outcome { outcome: outcome.clone(), path, held }, &[])?;
+    sender.queue(&Message::Outcome { outcome: outcome.clone(), path, holder: held }, &[])?;
     sender.send(&Message::End { total: None }, &[])
 }
 

@@ -568,11 +568,11 @@ impl Server {
                     terminals: &self.terminals,
                     leftovers: &self.leftovers,
                 },
+                own: self.identity.fingerprint(),
+                home: self.roster.home(),
             },
             open: &caller.open,
             idle_timeout: self.idle_timeout,
-            own: self.identity.fingerprint(),
-            home: self.roster.home(),
         };
         serve(connection, &mut session, context)
     }

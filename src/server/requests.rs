@@ -2,17 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::verbs::{ServerState, about, path_of, serve_verb};
+use super::verbs::{ServerState, serve_verb};
 use crate::connection::Connection;
+use crate::echo;
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
 use crate::fs::root::advised;
 use crate::net::open::OpenConnection;
 use crate::session::{RequestRecord, RequestReport, Session};
-use crate::trust::home::Home;
-use crate::trust::identity::Fingerprint;
 use crate::trust::{Peer, Service};
 use crate::wire::message::Message;
-use crate::{echo, pair};
 
 /// What a connection's requests are served in.
 #[derive(Debug, Clone, Copy)]
@@ -23,10 +21,6 @@ pub struct Context<'s> {
     pub open: &'s OpenConnection,
     /// How long the connection may be silent between two exchanges; `None`: without limit.
     pub idle_timeout: Option<Duration>,
-    /// The server's own key, and where it keeps whom it knows, for somebody who wants to be introduced.
-    pub own: Fingerprint,
-    /// See `own`.
-    pub home: &'s Home,
 }
 
 /// Serves requests until the client closes the connection or the connection is lost.
@@ -88,7 +82,7 @@ fn serve_exchanges(
         }
         match request {
             // These may cross with the end of the exchange that they were meant for.
-            Message::End { .. } | Message::Signal { .. } | Message::Window(_) | Message::Eof => {
+            Message::End { .. } | Message::Signal { .. } | Message::Window { .. } | Message::Eof => {
                 limit.begin();
                 continue;
             }
@@ -165,19 +159,14 @@ fn exchange(
     before: Counters,
 ) -> Result<ExchangeEnd> {
     let started = Instant::now();
-    session.report = RequestReport { about: about(request), ..RequestReport::default() };
+    session.report = RequestReport { about: request.about(), ..RequestReport::default() };
     let is_duplex = request.opens_duplex_exchange();
     if is_duplex {
         // Within such an exchange the client may be silent as long as it likes.
         connection.set_timeout(None)?;
     }
-    let result = match request {
-        // Whoever knows the code may ask: no service is needed, and none is had before it is known.
-        Message::Pair { name } => pair::serve_pair(connection, session, context.home, context.own, name),
-        _ => serve_verb(connection, session, &context.shared, request),
-    }
-    .map_err(|error| match error {
-        Error::Refused(why) => advised(path_of(request), why).into(),
+    let result = serve_verb(connection, session, &context.shared, request).map_err(|error| match error {
+        Error::Refused(why) => advised(request.path(), why).into(),
         error => error,
     });
     connection.set_deadline(None);

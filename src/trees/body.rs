@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::filter::Selection;
 use super::pack::Compress;
 use super::shard::Shard;
-use crate::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
+use crate::error::{Error, Misbehaviour, Refusal, Result};
 use crate::wire::message::EntryKind;
+pub use crate::wire::path::PathText;
 
 /// What a `pull` asks for: the body of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,43 +90,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
-}
-
-/// A path in JSON: itself where it is UTF-8, base64 where it is not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum PathText {
-    /// UTF-8.
-    Plain(String),
-    /// Anything else.
-    Encoded {
-        /// Base64 (RFC 4648, 4).
-        b64: String,
-    },
-}
-
-impl PathText {
-    /// A path's text.
-    pub fn of(path: &[u8]) -> Self {
-        match std::str::from_utf8(path) {
-            Ok(plain) => Self::Plain(plain.to_owned()),
-            Err(_not_utf8) => Self::Encoded { b64: BASE64.encode(path) },
-        }
-    }
-
-    /// Its bytes.
-    ///
-    /// # Errors
-    /// It is not base64.
-    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Refusal> {
-        match self {
-            Self::Plain(plain) => Ok(Cow::Borrowed(plain.as_bytes())),
-            Self::Encoded { b64 } => BASE64
-                .decode(b64)
-                .map(Cow::Owned)
-                .map_err(|why| Refusal::new(ErrorCode::BadRequest, format!("a path is not base64: {why}"))),
-        }
-    }
 }
 
 /// One thing in a tree, a line of `list`.

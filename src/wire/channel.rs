@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{FrameReader, FrameWriter};
-use super::message::{Header, Message};
+use super::header::Header;
+use super::message::Message;
 use crate::error::{ConnectionLost, Misbehaviour, Refusal, Result};
 
 /// A body that is kept whole is given so many bytes to begin with, or all that it says if that is less.
@@ -38,7 +39,7 @@ impl<R: Read> Receiver<R> {
         }
         let header = Header::parse(self.frames.header())?;
         self.frames.begin_body(header.total_size())?;
-        let message = header.message()?;
+        let message = Message::of(header)?;
         self.peer_ended |= matches!(message, Message::End { .. });
         Ok(Some(message))
     }
@@ -56,7 +57,7 @@ impl<R: Read> Receiver<R> {
         json.extend_from_slice(self.frames.header());
         let header = Header::parse(json)?;
         self.frames.begin_body(header.total_size())?;
-        let message = header.message()?;
+        let message = Message::of(header)?;
         self.peer_ended |= matches!(message, Message::End { .. });
         Ok(Some(message))
     }
@@ -333,7 +334,7 @@ mod tests {
                     form: CommandForm::Shell,
                     path: None,
                     place: None,
-                    terms: ExecOptions::default(),
+                    options: ExecOptions::default(),
                     modes: None,
                 },
                 b"ls",

@@ -110,7 +110,7 @@ fn arrows_point_downwards() {
         ("fs/", &["error", "wire", "fs"]),
         ("histogram.rs", &[]),
         ("printable.rs", &[]),
-        ("trust/", &["error", "net", "fs", "printable", "trust"]),
+        ("trust/", &["error", "wire", "net", "fs", "printable", "trust"]),
         ("audit.rs", &["trust", "printable"]),
         ("memory.rs", &["error"]),
         ("slots.rs", &["trust"]),

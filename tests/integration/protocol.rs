@@ -48,7 +48,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let file = Attributes { size: 6, mtime_ns: Some(1_700_000_000_000_000_000), mode: Some(0o644) };
     let digest = "8f8e8d2a1e63b1d5d2a8f9b4c2bdbb2a0a1f6a3e5a1f4e8d9c7b6a5948372615";
     let total = Some(Total { size: 6, blake3: Some(digest.into()) });
-    let terms = ExecOptions {
+    let options = ExecOptions {
         variables: 1,
         timeout_ms: Some(30_000),
         kill_after_ms: Some(3_000),
@@ -60,7 +60,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     // Backspace erases; characters are UTF-8.
     let modes = Some(Cow::Borrowed(&[3, 0, 0, 0, 8, 42, 0, 0, 0, 1, 0][..]));
     let terminal = Some(TerminalSize { columns: 80, rows: 24 });
-    let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")), held: None };
+    let ended = |outcome| Message::Outcome { outcome, path: Some(bytes("/src")), holder: None };
     let held = Some(OutputHolder { name: "sleep".into(), pid: Some(4711), is_closed: true });
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
@@ -102,15 +102,15 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("names, asked", Message::Names, b""),
         ("names, answered", Message::Names, b"ann\nbob"),
         ("dropped", Message::Dropped { count: 3 }, b""),
-        ("exec, for a shell", Message::Exec { form: CommandForm::Shell, path: None, place: None, terms: ExecOptions::default(), modes: None }, b"ls | wc"),
-        ("exec, exact arguments", Message::Exec { form: CommandForm::Argv, path: Some(bytes("src")), place: Some("build".into()), terms, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
+        ("exec, for a shell", Message::Exec { form: CommandForm::Shell, path: None, place: None, options: ExecOptions::default(), modes: None }, b"ls | wc"),
+        ("exec, exact arguments", Message::Exec { form: CommandForm::Argv, path: Some(bytes("src")), place: Some("build".into()), options, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
         (
             "exec, a login shell on a terminal",
-            Message::Exec { form: CommandForm::Login, path: None, place: None, terms: ExecOptions { variables: 1, terminal, ..ExecOptions::default() }, modes },
+            Message::Exec { form: CommandForm::Login, path: None, place: None, options: ExecOptions { variables: 1, terminal, ..ExecOptions::default() }, modes },
             b"TERM=xterm\0",
         ),
         ("signal", Message::Signal { signal: "INT".into() }, b""),
-        ("window", Message::Window(TerminalSize { columns: 132, rows: 43 }), b""),
+        ("window", Message::Window { size: TerminalSize { columns: 132, rows: 43 } }, b""),
         ("outcome, exited", ended(Outcome::Exited(7)), b""),
         ("outcome, killed", ended(Outcome::Killed("TERM".into())), b""),
         ("outcome, timed out", ended(Outcome::TimedOut), b""),
@@ -121,7 +121,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ),
         (
             "outcome, with something left behind",
-            Message::Outcome { outcome: Outcome::Exited(0), path: Some(bytes("/src")), held },
+            Message::Outcome { outcome: Outcome::Exited(0), path: Some(bytes("/src")), holder: held },
             b"",
         ),
         ("outcome, lost", ended(Outcome::Lost { why: "4f1e22a0: its server ended before it did".into() }), b""),
@@ -141,7 +141,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ("parts", Message::Parts { path: bytes("docs"), clean: true }, b""),
         ("get", Message::Get { path: bytes("a \"b\"") }, b""),
         ("get, a name that is not UTF-8", Message::Get { path: Cow::Borrowed(b"a\xff") }, b""),
-        ("file", Message::File(file), b""),
+        ("file", Message::File { attributes: file }, b""),
         ("put", Message::Put { path: bytes("docs/"), name: bytes("a"), attributes: file }, b""),
         ("pull", Message::Pull, br#"{"paths":["logs/*.gz"],"recursive":true,"follow":false}"#),
         (
@@ -332,9 +332,9 @@ fn every_error_code_and_every_limit_is_in_the_document() {
 
 #[test]
 fn every_verb_and_its_services_are_in_the_document() {
-    for verb in landline::server::verbs::VERBS {
-        let services: Vec<&str> = verb.services.iter().map(|service| service.as_str()).collect();
-        let row = format!("| `{}` | {} |", verb.name, services.join(", "));
+    for (verb, services) in Message::REQUESTS.iter().filter(|(_, services)| !services.is_empty()) {
+        let services: Vec<&str> = services.iter().map(|service| service.as_str()).collect();
+        let row = format!("| `{verb}` | {} |", services.join(", "));
         assert!(DOCUMENT.contains(&row), "no row {row:?}");
     }
 }

@@ -34,7 +34,7 @@ fn odd_server(answer: Vec<u8>) -> String {
     let address = serve_all(move |stream| {
         let mut raw = Raw { stream };
         let verbs: Vec<String> =
-            landline::server::verbs::VERBS.iter().map(|verb| verb.name.to_owned()).chain([odd()]).collect();
+            landline::wire::Message::NAMES.iter().map(|name| (*name).to_owned()).chain([odd()]).collect();
         let hello = json!({ "type": "hello", "version": 1, "program": odd(), "verbs": verbs });
         // An answer before its request would be why the connection ends, and the client would open another.
         let _request = raw.welcome(&hello.to_string());

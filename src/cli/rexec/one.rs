@@ -97,12 +97,12 @@ pub(super) fn shown_call<'c>(
     terms: ExecOptions,
 ) -> Call<'c> {
     let (path, place) = (args.chdir.as_ref().map(|path| path.as_bytes()), args.place.as_deref());
-    Call { path, place, variables, terms, ..Call::of(work) }
+    Call { path, place, variables, options: terms, ..Call::of(work) }
 }
 
 /// With a terminal there, the size of the one here is told, and the rest are signals.
 fn to_terminal(signal: i32) -> Option<Message<'static>> {
-    if signal == SIGWINCH { Some(Message::Window(terminal::size())) } else { to_command(signal) }
+    if signal == SIGWINCH { Some(Message::Window { size: terminal::size() }) } else { to_command(signal) }
 }
 
 /// A call that failed, for programs: the same object with `error` and without an outcome.

@@ -151,7 +151,7 @@ impl<'e> Escapes<'e> {
             tracing::debug!(%error, "the terminal could not be made raw again");
         }
         // It may have been drawn at another size in between.
-        drop(self.sender.send(&Message::Window(size()), &[]));
+        drop(self.sender.send(&Message::Window { size: size() }, &[]));
     }
 }
 

@@ -150,7 +150,7 @@ impl Jobs {
         self: &Arc<Self>,
         session: &Session,
         command: &Ready,
-        terms: &ExecOptions,
+        options: &ExecOptions,
         (threads, leftovers): (Threads, Arc<Leftovers>),
     ) -> Result<Result<String, Outcome<'static>>> {
         let owner = session.owner()?;
@@ -185,7 +185,7 @@ impl Jobs {
             marker,
         };
         note.save(&home).map_err(failed)?;
-        let streams = if terms.merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
+        let streams = if options.merged { Streams::TogetherWithoutInput } else { Streams::ApartWithoutInput };
         let mut process = match start(&command.work, &command.cwd, streams, &command.environment) {
             Ok(process) => process,
             Err(error) => return Ok(Err(super::process::could_not_start(&command.work, &error))),
@@ -195,7 +195,7 @@ impl Jobs {
             owner,
             rule: session.commands.clone(),
             home,
-            command: Running::new(&process, terms, Arc::default()),
+            command: Running::new(&process, options, Arc::default()),
             progress: Mutex::new(Some(0)),
             grown: Condvar::new(),
             last: OnceLock::new(),
@@ -210,7 +210,7 @@ impl Jobs {
             session: session.clone(),
             _held: (lock, threads),
         };
-        let timeout = terms.timeout_ms.map(Duration::from_millis);
+        let timeout = options.timeout_ms.map(Duration::from_millis);
         let named = thread::Builder::new().name(format!("job {id}")).stack_size(STACK_LEN);
         if let Err(error) = named.spawn(move || task.run(process, timeout)) {
             // The process was ended when its owner was dropped.

@@ -35,15 +35,15 @@ pub fn serve_detached(
     session: &mut Session,
     shared: ExecState<'_>,
     command: &Ready,
-    terms: ExecOptions,
+    options: ExecOptions,
 ) -> Result<()> {
-    if terms.terminal.is_some() {
+    if options.terminal.is_some() {
         let text = "a detached command cannot have a terminal; leave --tty out";
         return Err(Refusal::new(ErrorCode::BadRequest, text).into());
     }
     let threads = session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     session.log_begin("exec");
-    match shared.jobs.start(session, command, &terms, (threads, Arc::clone(shared.leftovers)))? {
+    match shared.jobs.start(session, command, &options, (threads, Arc::clone(shared.leftovers)))? {
         Ok(id) => {
             session.report.outcome = Some(format!("detached as {id}"));
             connection.sender().queue(&Message::Job { job: id.as_str().into() }, &[])?;
@@ -296,7 +296,7 @@ pub fn call_attach(
         match receiver.expect("output or outcome")? {
             Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), &end)?,
             Message::Dropped { count } => forgotten += count,
-            Message::Outcome { outcome, path, held } => ended = Some(CommandEnd::of(outcome, path, held)),
+            Message::Outcome { outcome, path, holder } => ended = Some(CommandEnd::of(outcome, path, holder)),
             Message::Error { code, message } => {
                 let refusal = Refusal::new(code, message);
                 end()?;

@@ -166,11 +166,11 @@ fn fields_of_the_wrong_type_are_refused(over: Over) {
         ("exit_code", "2147483648"),
         ("signal", "9"),
         ("path", "[\"a\"]"),
-        ("path_b64", "1"),
+        ("path", "{\"b64\":1}"),
         ("to", "{}"),
-        ("to_b64", "false"),
+        ("to", "{\"hex\":\"00\"}"),
         ("name", "3"),
-        ("name_b64", "[]"),
+        ("name", "[]"),
         ("parents", "1"),
         ("recursive", "\"\""),
         ("size", "-5"),
@@ -232,8 +232,8 @@ fn what_can_be_skipped_leaves_the_line_in_step(over: Over) {
     for late in [r#""type":"eof""#, r#""type":"signal","signal":"KILL""#, r#""type":"end""#] {
         refused(&[request(late, &[]), request(r#""type":"frobnicate""#, &[])].concat(), "unknown-type");
     }
-    refused(&request(r#""type":"get","path_b64":"not base64!""#, &[]), "bad-request");
-    refused(&request(r#""type":"get","path_b64":"YQBi""#, &[]), "bad-name");
+    refused(&request(r#""type":"get","path":{"b64":"not base64!"}"#, &[]), "bad-request");
+    refused(&request(r#""type":"get","path":{"b64":"YQBi"}"#, &[]), "bad-name");
     refused(&request(r#""type":"get","path":"../../etc/passwd""#, &[]), "outside-root");
     assert_well_for_guests(&server);
 }

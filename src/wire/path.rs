@@ -1,0 +1,54 @@
+//! A path in a JSON body.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorCode, Refusal};
+
+/// A path or a name in a JSON body: a string where it is UTF-8, `{"b64":"..."}` where it is not, as in a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathText {
+    /// UTF-8.
+    Plain(String),
+    /// Anything else.
+    Encoded {
+        /// Base64 (RFC 4648, 4).
+        b64: String,
+    },
+}
+
+impl PathText {
+    /// A path's text.
+    pub fn of(path: &[u8]) -> Self {
+        match std::str::from_utf8(path) {
+            Ok(plain) => Self::Plain(plain.to_owned()),
+            Err(_not_utf8) => Self::Encoded { b64: BASE64.encode(path) },
+        }
+    }
+
+    /// It, if it is UTF-8.
+    pub fn into_text(self) -> Option<String> {
+        match self {
+            Self::Plain(plain) => Some(plain),
+            Self::Encoded { .. } => None,
+        }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// It is not base64.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Refusal> {
+        match self {
+            Self::Plain(plain) => Ok(Cow::Borrowed(plain.as_bytes())),
+            Self::Encoded { b64 } => BASE64
+                .decode(b64)
+                .map(Cow::Owned)
+                .map_err(|why| Refusal::new(ErrorCode::BadRequest, format!("a path is not base64: {why}"))),
+        }
+    }
+}
