@@ -250,3 +250,56 @@ fn our_own_ends_agree_on_a_post_quantum_key_exchange() {
     assert_eq!(chosen_group(&heard), X25519MLKEM768);
     assert!(!heard.windows(14).any(|window| window == b"seen-by-nobody"), "it crossed in the clear");
 }
+
+/// What a shell makes of `script`.
+fn sh(script: &str) -> Run {
+    Run::of(Path::new("/bin/sh")).args(["-c", script])
+}
+
+#[test]
+fn nc_and_socat_talk_as_the_tutorials_clients_do() {
+    let server = Server::with(&["--guest", "all", "--wire", "raw", "--reply", "upper"]);
+    let address = server.address();
+    // Each closes its own direction when its input ends, and waits for the answer.
+    if is_installed("nc", "-h") {
+        sh(&format!("printf hello | nc -N {}", address.replace(':', " "))).prints("HELLO");
+    }
+    if is_installed("socat", "-V") {
+        sh(&format!("printf hello | socat -t 60 - TCP:{address}")).prints("HELLO");
+    }
+}
+
+#[test]
+fn nc_gets_its_datagram_back() {
+    if !is_installed("nc", "-h") {
+        return;
+    }
+    let server = Run::new("udp-echo").args(["serve", "--bind", "127.0.0.1:0"]).spawn();
+    let ready = server.wait_for("ready on");
+    let address = ready.strip_prefix("udp-echo: ready on ").unwrap().replace(':', " ");
+    // It ends with the first datagram that comes.
+    sh(&format!("printf hello | nc -u -W 1 {address}")).prints("hello");
+}
+
+/// curl speaks neither frames nor the tutorials' wires; what it asks for runs nothing, and it learns so at once.
+#[test]
+fn curl_is_turned_away_by_every_kind_of_connection() {
+    if !is_installed("curl", "--version") {
+        return;
+    }
+    let identity = own_home().join("identity.pem");
+    let server = Server::with(&["--guest", "all", "--wire", "raw", "--reply", "exec"]);
+    let curl = |args: &[&str], url: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--globoff", "--noproxy", "*", "--max-time", "60"]);
+        run(curl.args(args).arg(url), None)
+    };
+    let plain = curl(&[], &format!("http://{}/;touch$IFS$9pwned;", server.address()));
+    assert!(plain.stdout.contains("use tcp-client instead"), "{:?} {} {}", plain.code, plain.stdout, plain.stderr);
+    for args in [&["--insecure"][..], &["--insecure", "--cert", identity.to_str().unwrap()]] {
+        let ended = curl(args, &format!("https://{}/", server.address()));
+        // 35: no handshake came about.
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(35), ""), "{args:?}: {}", ended.stderr);
+    }
+    assert!(server.names("").is_empty(), "{:?}", server.names(""));
+}
