@@ -12,7 +12,7 @@ fn room(path: &Path) -> u64 {
 }
 
 #[test]
-fn what_takes_no_room_takes_none_there_and_none_on_the_line() {
+fn what_takes_no_room_takes_none_there_and_none_on_the_way() {
     let server = Server::start();
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join("sparse");
@@ -277,7 +277,7 @@ fn one_machine_sends_to_another_through_this_one() {
 fn several_machines_get_the_same_and_none_stops_the_others() {
     let servers = [Server::start(), Server::start(), Server::start()];
     let closed = Server::with(&["--guest", "echo"]);
-    // Nobody listens there any more.
+    // Nothing listens there any more.
     let dead = Server::start();
     let gone = dead.remote("x");
     dead.stop();

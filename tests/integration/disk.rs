@@ -1,5 +1,5 @@
 //! Disks that are full and files that cannot be read: one sentence, the table's exit code, the old
-//! file as it was, nothing left behind, and a line that goes on.
+//! file as it was, nothing left behind, and a connection that goes on.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -87,12 +87,12 @@ fn a_download_that_does_not_fit_leaves_the_old_file() {
         let script = "get big big\nget small again\nls\n";
         let run = Run::new("tcp-client").args([server.address()]).current_dir(disk.path()).stdin(script);
         let output = run.code(1).any_stderr().output();
-        assert!(output.text().contains("small"), "the line is still usable: {}", output.text());
+        assert!(output.text().contains("small"), "the connection is still usable: {}", output.text());
         output.stderr
     };
     assert!(stderr.contains("o space left on"), "{stderr}");
     assert_eq!(names(disk.path()), ["again", "big"]);
-    // One connection a run: no line was given up.
+    // One connection a run: none was given up.
     let log = server.stop().1;
     assert_eq!(log.matches(" connected ").count(), 3, "{log}");
 }
@@ -105,7 +105,7 @@ fn a_full_disk_is_told_to_tcp_client_too() {
     std::fs::write(here.path().join("big"), vec![1; 5 << 20]).unwrap();
     let run = Run::new("tcp-client").args([server.address()]).current_dir(here.path()).stdin("put big\npwd\n");
     let output = run.code(1).stderr("/big: no space left on the device").output();
-    assert_eq!(output.text(), "/\n", "the line is still usable");
+    assert_eq!(output.text(), "/\n", "the connection is still usable");
     assert_eq!(server.names("."), [""; 0]);
 }
 

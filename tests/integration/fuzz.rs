@@ -16,7 +16,7 @@ mod targets;
 const BENT_COUNT: usize = 2_000;
 /// Where an input is bent, in places at most.
 const BENDS_MAX: usize = 4;
-/// Longer inputs are cut to so many bytes, for time; the corpus itself is run whole.
+/// Longer inputs are cut to this length, for time; the corpus itself is run whole.
 const BENT_LEN_MAX: usize = 2_048;
 
 fn fuzz_dir() -> PathBuf {
@@ -116,7 +116,7 @@ fn every_target_holds_on_a_bent_corpus() {
                 bent.insert(input);
             }
         }
-        // A mutator that stands still would find nothing, and say so to nobody.
+        // A mutator that stands still would find nothing without a word.
         assert!(bent.len() > count / 2, "{name}: only {} different inputs", bent.len());
     }
 }

@@ -1,4 +1,4 @@
-//! A server that shows a user's home directory: what begins with a dot there is nobody's, for any verb.
+//! A server that shows a user's home directory: what begins with a dot there is not shown, for any verb.
 
 use crate::harness::files::names;
 use crate::harness::{Run, Server};

@@ -299,7 +299,7 @@ fn a_mirror_brakes_before_it_removes_much_or_what_it_cannot_know() {
         .stderr("--delete would remove 3 of 4 things here, more than half; if that is meant: --force")
         .prints("");
     assert_eq!(paths(&here.path().join("copy")), ["a", "b", "c", "d"]);
-    // What is left out is nobody's to remove.
+    // What is left out is not removed.
     mirror(&["-q", "--exclude", "b", "--force"]).prints("");
     assert_eq!(paths(&here.path().join("copy")), ["b", "d"]);
     mirror(&["-q", "--force"]).prints("");

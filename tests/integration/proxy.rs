@@ -14,20 +14,20 @@ const LEN: usize = 3_000_000;
 /// How many bytes came, and with what error they ended, if with one.
 type Taken = (usize, Option<ErrorKind>);
 
-/// Echoes on each of so many lines until its end.
-fn echo(lines: usize) -> (String, JoinHandle<Vec<()>>) {
-    serve_some(lines, |mut stream| {
+/// Echoes on each of `connections` until its end.
+fn echo(connections: usize) -> (String, JoinHandle<Vec<()>>) {
+    serve_some(connections, |mut stream| {
         let mut back = stream.try_clone().unwrap();
-        // A line that was cut is the test's business.
+        // A connection that was cut is the test's business.
         if std::io::copy(&mut stream, &mut back).is_ok() {
             let _ = back.shutdown(Shutdown::Write);
         }
     })
 }
 
-/// Takes what comes on each of so many lines; how much, and how it ended.
-fn sink(lines: usize) -> (String, JoinHandle<Vec<Taken>>) {
-    serve_some(lines, |stream| take(&stream))
+/// Takes what comes on each of `connections`; how much, and how it ended.
+fn sink(connections: usize) -> (String, JoinHandle<Vec<Taken>>) {
+    serve_some(connections, |stream| take(&stream))
 }
 
 fn take(mut stream: &TcpStream) -> Taken {
@@ -106,18 +106,18 @@ fn proxy_cuts_at_the_byte_toward_the_server() {
 }
 
 #[test]
-fn proxy_cuts_all_lines_and_lets_later_ones_pass() {
+fn proxy_cuts_all_connections_and_lets_later_ones_pass() {
     let (address, server) = echo(4);
     let proxy = Proxy::start(&address);
     proxy.cut_after(Toward::Client, 2_000_000, Cut::Reset);
-    let lines = [connect(&proxy), connect(&proxy), connect(&proxy)];
+    let connections = [connect(&proxy), connect(&proxy), connect(&proxy)];
     // Two are busy; the third has nothing on the way and is cut all the same.
-    (&lines[2]).write_all(b"x").unwrap();
-    (&lines[2]).read_exact(&mut [0]).unwrap();
-    let sending = [send(&lines[0], bytes()), send(&lines[1], bytes())];
-    let taking = lines.map(|line| thread::spawn(move || take(&line)));
+    (&connections[2]).write_all(b"x").unwrap();
+    (&connections[2]).read_exact(&mut [0]).unwrap();
+    let sending = [send(&connections[0], bytes()), send(&connections[1], bytes())];
+    let taking = connections.map(|connection| thread::spawn(move || take(&connection)));
     let taken = taking.map(|taking| taking.join().unwrap());
-    // A reset is told once; on the busy lines the sender may have heard of it.
+    // A reset is told once; on the busy connections the sender may have heard of it.
     let sent = sending.map(|sending| sending.join().unwrap().is_ok());
     assert!(!sent[0] || taken[0].1 == Some(ErrorKind::ConnectionReset), "{taken:?}");
     assert!(!sent[1] || taken[1].1 == Some(ErrorKind::ConnectionReset), "{taken:?}");
@@ -129,13 +129,13 @@ fn proxy_cuts_all_lines_and_lets_later_ones_pass() {
 }
 
 #[test]
-fn proxy_cuts_a_quiet_line_and_one_that_nobody_reads() {
+fn proxy_cuts_a_quiet_connection_and_one_that_is_not_read() {
     let (address, server) = serve_some(2, |stream| stream);
     let proxy = Proxy::start(&address);
     let (quiet, mut full) = (connect(&proxy), connect(&proxy));
     let unread = server.join().unwrap();
     full.set_nonblocking(true).unwrap();
-    wait_until("the line is full", || {
+    wait_until("the connection is full", || {
         loop {
             let before = proxy.passed(Toward::Server);
             match (&full).write(&[0; 4096]) {

@@ -33,7 +33,7 @@ fn assert_turned_away_and_let_in_again(option: &str, why: &str) {
     let [first, mut second] = inside;
     drop(first);
     server.wait_for_log("closed by the client");
-    // The place is free very soon after the line was logged as ended.
+    // The place is free very soon after the connection was logged as ended.
     wait_until("somebody else is let in", || {
         let mut raw = Raw::connect(&server);
         raw.send_what_goes(&frame(HELLO, &[]));
@@ -95,7 +95,7 @@ fn a_unix_path_is_taken_only_from_the_dead() {
     second("the path exists and is not a socket");
     let missing = format!("unix:{}/no/such/dir", dir.path().display());
     refused(&["--bind", &missing], 1, "its directory does not exist");
-    // Put there by somebody else while the server ran: not ours to remove.
+    // Put there by another program while the server ran: not ours to remove.
     std::fs::remove_file(&path).unwrap();
     let server = Server::with(&["--bind", &unix]);
     std::fs::remove_file(&path).unwrap();
@@ -182,7 +182,7 @@ fn refused_after_ready(args: &[&str], why: &str) {
 }
 
 #[test]
-fn a_stop_lets_an_upload_end_and_ends_idle_lines() {
+fn a_stop_lets_an_upload_end_and_ends_idle_connections() {
     let mut server = Server::with(&["--guest", "all", "--grace", "1m"]);
     let mut idle = Raw::open(&server);
     let mut silent = Raw::connect(&server);
@@ -286,7 +286,7 @@ fn the_log_is_json_where_that_is_asked_for() {
 }
 
 #[test]
-fn nobody_can_write_a_line_of_the_log() {
+fn no_client_can_write_a_line_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let unix = format!("unix:{}/s", dir.path().display());
     for format in ["text", "json"] {

@@ -1,5 +1,5 @@
-//! What strangers send, wherever it is printed: no character of theirs acts on a person's terminal or on whoever
-//! reads a log. `invariants::what_reaches_a_terminal_goes_through_a_door_that_is_watched` has the list of doors.
+//! What strangers send, wherever it is printed: no character of theirs acts on a person's terminal or on
+//! the reader of a log. `invariants::what_reaches_a_terminal_goes_through_a_door_that_is_watched` has the list of doors.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};

@@ -35,7 +35,7 @@ fn a_closed_stream_is_an_error_where_it_is_used() {
         closed(how, name).args(&args).code(code).stderr(said).prints("");
     }
     assert!(!server.root().join("up").exists(), "no empty file for an input that was closed");
-    // What was opened is not taken for closed, and what is not used is nobody's business.
+    // What was opened is not taken for closed, and what is not used does not matter.
     Run::of(Path::new("/bin/sh"))
         .args(["-c", "exec \"$0\" \"$@\" <>/dev/null", program("fput"), "-", &remote("empty")])
         .prints("");

@@ -10,7 +10,7 @@ use rustix::io::ioctl_fionread;
 
 use crate::harness::{Server, own_home, program, wait, wait_until};
 
-/// With so many bytes a pipe is full, or about to be: pieces that do not fill a page take one each.
+/// With this many bytes a pipe is full, or about to be: pieces that do not fill a page take one each.
 const NEARLY_FULL: u64 = 16 * 1024;
 
 /// A program all of whose streams are non-blocking at its end.

@@ -39,7 +39,7 @@ fn what_one_says_the_others_hear() {
 }
 
 #[test]
-fn a_taken_or_impossible_nick_is_refused_and_the_line_goes_on() {
+fn a_taken_or_impossible_nick_is_refused_and_the_connection_goes_on() {
     let server = Server::start();
     let _ann = enter(&server, "ann");
     let chat = |nick: &str| Run::new("tcp-client").args(["chat", server.address(), "--nick", nick]).code(1);
@@ -65,7 +65,7 @@ fn rooms_are_apart_and_chat_comes_back_to_the_prompt() {
 }
 
 #[test]
-fn somebody_who_never_reads_holds_nobody_up_and_is_told_what_was_dropped() {
+fn a_member_that_never_reads_delays_no_other_and_is_told_what_was_dropped() {
     let server = Server::start();
     let mut deaf = server.connect();
     let hello = encode(&Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] }, &[]).unwrap();
@@ -77,7 +77,7 @@ fn somebody_who_never_reads_holds_nobody_up_and_is_told_what_was_dropped() {
     let chat = encode(&Message::Chat { room: "lobby".into(), nick: "bob".into() }, &[]).unwrap();
     bob.write_all(&[hello, chat].concat()).unwrap();
     let say = encode(&Message::Say { nick: None }, &vec![b'x'; 32 * 1024]).unwrap();
-    // After each half MiB ann has heard it all: the one who does not read holds nobody up.
+    // After each half MiB ann has heard it all: the one who does not read delays no other.
     for round in 0..32 {
         for _ in 0..16 {
             bob.write_all(&say).unwrap();
@@ -145,7 +145,7 @@ fn what_looks_the_same_is_one_nick_and_one_room() {
 }
 
 #[test]
-fn no_message_looks_like_anothers_in_a_pipe() {
+fn no_message_looks_like_another_one_in_a_pipe() {
     let server = Server::start();
     let ann = enter(&server, "ann");
     let mut eve = server.connect();

@@ -34,7 +34,7 @@ fn two_machines_are_introduced_once_and_never_asked_again() {
     let refused = "laptop has echo,chat,read here; the server's operator grants it with: \
                    tcp-server peers allow laptop echo,chat,read,exec";
     laptop.run("rexec").args(["server", "true"]).code(251).stderr(refused).prints("");
-    // A change holds from the next line on.
+    // A change holds from the next connection on.
     desk.run("tcp-server").args(["peers", "allow", "laptop", "exec"]).prints("laptop may exec here\n");
     laptop.run("rexec").args(["server", "echo $((6 * 7))"]).prints("42\n");
     laptop.run("tcp-client").args(["server"]).stdin("ls\n").code(1).stderr("needs the service read").prints("");
@@ -49,7 +49,7 @@ fn two_machines_are_introduced_once_and_never_asked_again() {
 
 /// Whatever was narrowed by hand: a new code is no reason to trust a machine with more.
 #[test]
-fn paired_again_a_machine_keeps_what_nobody_says_and_changes_are_said() {
+fn paired_again_a_machine_keeps_its_rights_and_changes_are_told() {
     let (desk, laptop) = (Machine::new(), Machine::new());
     let server = desk.server(&["--guest", "none"]);
     let pair_again = |args: &[&str]| {
@@ -82,7 +82,7 @@ fn paired_again_a_machine_keeps_what_nobody_says_and_changes_are_said() {
     assert!(client.contains("; this machine may exec there, and run only: uptime\n"), "{client}");
     assert!(told.contains("laptop is known already; paired again, the same machine keeps what it may do"), "{told}");
     assert_eq!(desk.peers().by_name("laptop").unwrap().added, added);
-    // What would be a lie is said before there is a code, where it can be known, and otherwise to whoever offered it.
+    // What would be a lie is said before there is a code, where it can be known, and otherwise to the one who offered it.
     let lie = desk.run("tcp-server").args(["pair", "--name", "laptop", "--root", "in"]).code(2);
     lie.stderr("laptop may exec, which no root confines").prints("");
     let (mut offering, code) = desk.offer(&["--root", "in"]);
@@ -161,7 +161,7 @@ fn pair_as(server: &Server, machine: &Machine, code: &str, name: &str) {
     assert!(matches!(line.answer_or_refusal("ok").unwrap(), Message::Ok { .. }));
 }
 
-/// A machine may call itself what it likes: nobody is led to it by a name that means something else here.
+/// A machine may call itself what it likes: no client is led to it by a name that means something else here.
 #[test]
 fn no_machine_chooses_the_name_under_which_it_is_dialled() {
     let (desk, other) = (Machine::new(), Machine::new());
@@ -287,9 +287,9 @@ fn hanging_up_takes_no_guess_back() {
     late.code(5).stderr("wrong codes").prints("");
 }
 
-/// Somebody in the middle has certificates of their own for both sides and passes every message on.
+/// A machine in the middle has certificates of their own for both sides and passes every message on.
 #[test]
-fn a_machine_in_the_middle_learns_nothing_and_nobody_records_anything() {
+fn a_machine_in_the_middle_learns_nothing_and_nothing_is_recorded() {
     let (desk, laptop, middle) = (Machine::new(), Machine::new(), Machine::new());
     let server = desk.server(&["--guest", "none"]);
     let (offering, code) = desk.offer(&[]);
@@ -306,7 +306,7 @@ fn a_machine_in_the_middle_learns_nothing_and_nobody_records_anything() {
             pass_on(Receiver::new(from_server, &[]), &Sender::new(to_client), &seen);
         });
     });
-    // The client trusts whoever answers: the code alone must notice.
+    // The client trusts any server that answers: the code alone must notice.
     let paired = laptop.run("tcp-client").args(["pair", &address]).stdin(format!("{code}\n")).code(5);
     paired.stderr("the code does not match the server's, or somebody is in between; nothing was recorded").prints("");
     passing.join().unwrap();
@@ -317,7 +317,7 @@ fn a_machine_in_the_middle_learns_nothing_and_nobody_records_anything() {
     }
     server.wait_for_log("the other end closed the connection");
     assert_eq!((desk.peers(), laptop.peers()), (Peers::default(), Peers::default()));
-    // It cost one guess; the right code over an honest line still works.
+    // It cost one guess; the right code over an honest connection still works.
     let (mut line, key) = laptop.dial(&server);
     let code: Code = code.parse().unwrap();
     call_pair(&mut line, &code, laptop.identity().fingerprint(), key).unwrap();
@@ -433,7 +433,7 @@ fn the_home_cannot_be_reached_through_any_root() {
     }
 }
 
-/// Whoever sits in between could lead us to our own server: what was meant for another machine must not
+/// A machine in between could lead us to our own server: what was meant for another machine must not
 /// be done here.
 #[test]
 fn our_own_key_is_not_taken_for_somebody_elses() {
@@ -521,7 +521,7 @@ fn names_come_from_the_hosts_section_and_from_known_peers() {
 
 /// What is not encrypted needs no key, and makes no home.
 #[test]
-fn a_plain_line_needs_no_home() {
+fn a_plain_connection_needs_no_home() {
     let (desk, other) = (Machine::new(), Machine::new());
     let server = desk.server(&["--guest", "echo"]);
     other.run("tcp-client").args([&server.plain()]).stdin("echo hi\n").prints("hi\n");
@@ -640,7 +640,7 @@ fn at_a_terminal_a_fingerprint_can_be_compared() {
 const QUESTION: &str = "[yes/once/no/fingerprint]";
 
 #[test]
-fn nobody_is_asked_about_one_of_many_hosts() {
+fn no_question_is_asked_about_one_of_many_hosts() {
     let (desks, laptop) = ([Machine::new(), Machine::new()], Machine::new());
     let servers = desks.each_ref().map(|desk| desk.server(&["--guest", "exec"]));
     let hosts = servers.each_ref().map(Server::address).join(",");
@@ -650,7 +650,7 @@ fn nobody_is_asked_about_one_of_many_hosts() {
 }
 
 #[test]
-fn whoever_asks_at_the_same_time_asks_one_after_the_other() {
+fn questions_at_the_same_time_come_one_after_the_other() {
     let (desks, laptop) = ([Machine::new(), Machine::new(), Machine::new()], Machine::new());
     let servers = desks.each_ref().map(|desk| desk.server(&["--guest", "read,write"]));
     let source = laptop.home_path().with_file_name("source");
@@ -673,6 +673,6 @@ fn whoever_asks_at_the_same_time_asks_one_after_the_other() {
     for server in &servers {
         assert_eq!(server.read("arrived"), b"hello");
     }
-    // Nobody is asked a second time.
+    // There is no second question.
     laptop.run("fput").args(&args).prints("");
 }

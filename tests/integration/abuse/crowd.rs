@@ -60,7 +60,7 @@ fn the_oldest_newcomer_makes_way_and_who_is_in_stays() {
     rest_of(&newcomers[1]);
     admitted.assert_echoes();
     also_admitted.assert_echoes();
-    // The third says who it is before its turn comes, and stays.
+    // The third says who it is before its place comes, and stays.
     let mut third = Raw { stream: &newcomers[2] };
     third.greet();
     let _two_more = [server.connect(), server.connect()];
@@ -153,7 +153,7 @@ fn an_address_that_fails_too_often_is_turned_away() {
 }
 
 #[test]
-fn failed_handshakes_lock_nobody_out_of_loopback() {
+fn failed_handshakes_lock_no_client_out_of_loopback() {
     let server = Server::with(&["--guest", "none"]);
     for _ in 0..2 * FAILURES_MAX {
         let mut socket = server.connect();

@@ -1,4 +1,4 @@
-//! An encrypted line that is cut: an end without a farewell is never taken for one.
+//! An encrypted connection that is cut: an end without a farewell is never taken for one.
 
 use super::assert_well;
 use crate::harness::frames::{put, request};

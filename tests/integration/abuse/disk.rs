@@ -48,7 +48,7 @@ fn special_files_are_refused_in_a_sentence() {
     assert_well_for_guests(&server);
 }
 
-/// A line's stack is small, and a guest decides how deep a tree is.
+/// A connection's stack is small, and a guest decides how deep a tree is.
 fn trees_may_be_deeper_than_any_stack(over: Over) {
     let server = server();
     let mut raw = over.open(&server);

@@ -1,5 +1,5 @@
-//! Both directions at once over one encrypted line, with keys that change under way, and a room
-//! in which somebody does not listen.
+//! Both directions at once over one encrypted connection, with keys that change under way, and a room
+//! in which one member does not listen.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ fn halves(server: &Server) -> (Raw<ReadHalf>, Raw<WriteHalf>) {
 fn encrypted(raw: &mut Raw<Wire>) -> &mut crate::harness::tls::Tls {
     match &mut raw.stream {
         Wire::Tls(tls) => tls,
-        Wire::Plain(_) => panic!("a plain line has no keys"),
+        Wire::Plain(_) => panic!("a plain connection has no keys"),
     }
 }
 
@@ -147,7 +147,7 @@ fn keys_may_change_in_silence() {
         }
         raw.assert_echoes();
     }
-    // More than anybody needs: the server may end that line and must not weigh more for it.
+    // More than any client needs: the server may end that connection and must not weigh more for it.
     let tls = encrypted(&mut raw);
     for _ in 0..1_000 {
         if tls.conn.refresh_traffic_keys().is_err() {
@@ -162,7 +162,7 @@ fn keys_may_change_in_silence() {
 }
 
 #[test]
-fn a_member_who_does_not_read_keeps_nobody_waiting() {
+fn a_member_that_does_not_read_keeps_no_other_waiting() {
     const WORDS: usize = 400;
     let server = Server::with(&["--guest", "none"]);
     let enter = |nick: &str| {

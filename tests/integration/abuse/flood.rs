@@ -61,7 +61,7 @@ fn a_stranger_fills_no_log_and_is_sent_away() {
     }
 }
 
-/// Connections that fail before anybody has said anything are lines too.
+/// Connections that fail before anything was said are lines too.
 #[test]
 fn connections_that_come_to_nothing_fill_no_log() {
     let server = Server::with(&["--guest", "none"]);
@@ -145,7 +145,7 @@ fn what_is_done_for_guests_is_counted_too_and_does_not_turn_the_audit_log_over()
     assert!(records.iter().any(|one| one["kind"] == "own"), "{text}");
 }
 
-/// Whoever is served now and then may be refused as often as it likes.
+/// A client that is served now and then may be refused as often as it likes.
 #[test]
 fn being_served_in_between_begins_the_count_anew() {
     let server = Server::with(&["--guest", "echo"]);

@@ -19,7 +19,7 @@ fn a_conversation_may_end_at_every_byte(over: Over) {
             let mut raw = over.connect(&server);
             raw.send(&bytes[..cut]);
             raw.end();
-            // Whatever comes is whole frames, and then the line ends.
+            // Whatever comes is whole frames, and then the connection ends.
             let answers = raw.rest();
             assert!(cut < frame(HELLO, &[]).len() || answers[0].kind() == "hello", "{name} cut at {cut}: {answers:?}");
         }
@@ -57,7 +57,7 @@ fn every_byte_of_a_conversation_may_be_bent(over: Over) {
                 raw.end();
                 let mut answers = raw.rest();
                 if let Some(last) = answers.pop() {
-                    // Nothing is said after the error that closes a line.
+                    // Nothing is said after the error that closes a connection.
                     let closing = answers.iter().find(|a| a.kind() == "error" && a.code() == "bad-frame");
                     assert!(closing.is_none(), "{name}, byte {at}, bit {bit}: {closing:?} and then {last:?}");
                 }

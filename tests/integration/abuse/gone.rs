@@ -9,7 +9,7 @@ use crate::harness::wait_until;
 over_both! {
     an_upload_whose_sender_vanishes_leaves_nothing,
     a_command_whose_client_vanishes_is_ended_with_its_group,
-    the_room_hears_that_somebody_vanished,
+    the_room_hears_that_a_member_vanished,
 }
 
 /// How a client vanishes.
@@ -85,7 +85,7 @@ fn a_command_whose_client_vanishes_is_ended_with_its_group(over: Over) {
     assert_well_for_guests(&server);
 }
 
-fn the_room_hears_that_somebody_vanished(over: Over) {
+fn the_room_hears_that_a_member_vanished(over: Over) {
     let server = server();
     let mut stays = over.open(&server);
     stays.send(&request(r#""type":"chat","room":"lobby","nick":"stays""#, &[]));

@@ -1,4 +1,4 @@
-//! Who waits, floods or does not read: told, closed, and never at anybody else's cost.
+//! Clients that wait, flood or do not read: told, closed, and never at another's cost.
 
 use std::io::Write as _;
 
@@ -12,13 +12,13 @@ use crate::harness::{Server, wait_until};
 const RSS_MAX_KIB: u64 = 64 * 1024;
 
 over_both! {
-    who_says_nothing_is_told_and_closed,
+    a_client_that_says_nothing_is_told_and_closed,
     more_stdin_than_was_granted_ends_the_command,
     empty_pieces_of_stdin_pile_up_nowhere,
-    who_never_reads_holds_nobody_up_and_takes_no_memory,
+    a_client_that_never_reads_delays_no_other_and_takes_no_memory,
 }
 
-fn who_says_nothing_is_told_and_closed(over: Over) {
+fn a_client_that_says_nothing_is_told_and_closed(over: Over) {
     let server = Server::with(&["--guest", "all", "--idle-timeout", "1s"]);
     let hello = frame(HELLO, &[]);
     let pwd = request(r#""type":"pwd""#, &[]);
@@ -63,7 +63,7 @@ fn empty_pieces_of_stdin_pile_up_nowhere(over: Over) {
     let mut raw = over.open(&server);
     raw.send(&request(r#""type":"exec","form":"shell""#, b"echo ready; exec sleep 1000"));
     assert_eq!(raw.answer().body, b"ready\n");
-    // Whoever writes stdin is busy with these.
+    // The thread that writes stdin is busy with these.
     raw.send(&request(r#""type":"data""#, &vec![0; 200 * 1024]));
     let before = memory_kib(server.pid()).unwrap().now;
     let empty = frame(r#"{"type":"data"}"#, &[]).repeat(20_000);
@@ -77,7 +77,7 @@ fn empty_pieces_of_stdin_pile_up_nowhere(over: Over) {
     assert!(grown < 8 * 1024, "a million empty pieces took {grown} KiB");
 }
 
-fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
+fn a_client_that_never_reads_delays_no_other_and_takes_no_memory(over: Over) {
     let server = server();
     let big = server.write("big", vec![7; 32 << 20]);
     for n in 0..3_000 {
@@ -97,7 +97,7 @@ fn who_never_reads_holds_nobody_up_and_takes_no_memory(over: Over) {
         raw.send(&[frame(HELLO, &[]), bytes].concat());
         deaf.push(raw);
     }
-    // One who floods as long as anybody listens: an echo that is never read, a chat full of names.
+    // One that floods as long as it is read: an echo that is never read, a chat full of names.
     for (exchange, flood) in [
         (request(r#""type":"echo","streamed":true"#, &[]), request(r#""type":"data""#, &vec![3; 65_536])),
         (Vec::new(), request(r#""type":"echo""#, &vec![3; 65_536])),

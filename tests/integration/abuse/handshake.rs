@@ -138,7 +138,7 @@ fn another_protocol_inside_is_refused() {
         assert!(refused.as_ref().is_some_and(|why| why.contains("NoApplicationProtocol")), "{refused:?}");
     }
     server.wait_for_log("speak landline/1 inside TLS");
-    // Whoever names none has no words of TLS for it, and is told in ours.
+    // A client that names none has no words of TLS for it, and is told in ours.
     let client = Client { protocols: Vec::new(), ..Client::own() };
     let mut raw = Raw { stream: client.shake_hands(server.connect()).unwrap() };
     raw.send_what_goes(&[frame(HELLO, &[]), request(r#""type":"pwd""#, &[])].concat());
@@ -148,7 +148,7 @@ fn another_protocol_inside_is_refused() {
 
 /// The tutorials' clients connect first, and then a person begins to think.
 #[test]
-fn only_a_bare_wire_waits_for_its_first_bytes() {
+fn only_the_tutorials_wires_wait_for_their_first_bytes() {
     let bare = Server::with(&["--guest", "all", "--wire", "raw", "--reply", "upper"]);
     let server = Server::with(&["--guest", "all"]);
     let mut thinking = bare.connect();
@@ -163,7 +163,7 @@ fn only_a_bare_wire_waits_for_its_first_bytes() {
     assert_well(&bare);
 }
 
-/// Whoever closes says so inside the encryption, or its last word could be anybody's cut.
+/// The end that closes says so inside the encryption, or any cut could look like its end.
 #[test]
 fn the_server_says_farewell() {
     let server = Server::with(&["--guest", "none"]);

@@ -137,7 +137,7 @@ fn assert_well_for_guests(server: &Server) {
     assert_well(server);
 }
 
-/// Codes of the errors up to the end of the line; nothing else comes.
+/// Codes of the errors up to the end of the connection; nothing else comes.
 fn codes<S: Read>(raw: &mut Raw<S>) -> Vec<String> {
     raw.rest().iter().map(|answer| answer.code().to_owned()).collect()
 }

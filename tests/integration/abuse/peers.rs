@@ -75,7 +75,7 @@ fn a_broken_list_lets_only_the_own_identity_in_until_it_is_mended() {
         }
         desk.open(&server).assert_echoes();
         std::fs::write(&path, &good).unwrap();
-        // The next line already finds the list mended.
+        // The next connection already finds the list mended.
         laptop.open(&server).assert_echoes();
         Over::Plain.open(&server).assert_echoes();
     }
@@ -84,9 +84,9 @@ fn a_broken_list_lets_only_the_own_identity_in_until_it_is_mended() {
 /// What is done by hand to the list, so that it is none any more.
 type Break = fn(&Path, &str);
 
-/// Whoever cannot be told from somebody who was taken off the list is out; whose own section is well stays.
+/// A peer that cannot be told from one that was taken off the list is out; one whose own section is well stays.
 #[test]
-fn a_broken_list_keeps_nobody_inside_who_was_taken_off_it() {
+fn a_broken_list_keeps_no_peer_that_was_taken_off_it() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let breaks: [(&str, Break); 7] = [
         ("deleted beside a slip", |path, phone| std::fs::write(path, format!("{phone}\n[\n")).unwrap()),
@@ -138,7 +138,7 @@ fn a_broken_list_keeps_nobody_inside_who_was_taken_off_it() {
 
 /// Narrowed in any way, it is out within a second with all that it has running; what it still may do, it may do anew.
 #[test]
-fn a_narrowed_peers_lines_and_commands_are_ended() {
+fn a_narrowed_peers_connections_and_commands_are_ended() {
     let desk = Machine::new();
     let peers = |args: &[&str]| {
         Run::new("tcp-server").env("LANDLINE_HOME", desk.home_path()).args(["peers"]).args(args).output();
@@ -176,7 +176,7 @@ fn a_narrowed_peers_lines_and_commands_are_ended() {
         wait_until("the commands are gone", || !running.iter().any(|pid| is_running(*pid)));
         server.wait_for_log("its peer was revoked, or may do less now");
         unaffected.assert_echoes();
-        // What it has left it has at once, and whoever gets more keeps what is open.
+        // What it has left it has at once, and a peer that gets more keeps what is open.
         let mut again = laptop.open(&server);
         again.assert_echoes();
         peers(widen);

@@ -10,12 +10,12 @@ over_both! {
     headers_that_are_bombs_or_no_json_are_refused,
     a_greeting_may_have_any_length,
     fields_of_the_wrong_type_are_refused,
-    what_can_be_skipped_leaves_the_line_in_step,
+    what_can_be_skipped_leaves_the_connection_in_step,
     a_first_word_that_is_no_greeting_is_refused,
-    a_request_inside_an_upload_ends_the_line_and_the_upload,
+    a_request_inside_an_upload_ends_the_connection_and_the_upload,
 }
 
-/// Sends `bytes` behind a greeting; returns what is answered before the line is closed.
+/// Sends `bytes` behind a greeting; returns what is answered before the connection is closed.
 fn closed_after(over: Over, server: &Server, bytes: &[u8]) -> Vec<Answer> {
     let mut raw = over.open(server);
     raw.send_what_goes(bytes);
@@ -191,7 +191,7 @@ fn fields_of_the_wrong_type_are_refused(over: Over) {
     assert_well_for_guests(&server);
 }
 
-fn what_can_be_skipped_leaves_the_line_in_step(over: Over) {
+fn what_can_be_skipped_leaves_the_connection_in_step(over: Over) {
     let server = server();
     let mut guest = over.open(&server);
     let mut refused = |bytes: &[u8], code: &str| {
@@ -228,7 +228,7 @@ fn what_can_be_skipped_leaves_the_line_in_step(over: Over) {
     for fields in ["cd", "ls", "get", "mkdir", "rm", "mv", "chat", "put", "exec"] {
         refused(&request(&format!(r#""type":"{fields}""#), &[]), "bad-request");
     }
-    // What may have crossed with the end of its turn is passed over without a word.
+    // What may have crossed with the end of its exchange is passed over without a word.
     for late in [r#""type":"eof""#, r#""type":"signal","signal":"KILL""#, r#""type":"end""#] {
         refused(&[request(late, &[]), request(r#""type":"frobnicate""#, &[])].concat(), "unknown-type");
     }
@@ -260,7 +260,7 @@ fn a_first_word_that_is_no_greeting_is_refused(over: Over) {
     assert_well_for_guests(&server);
 }
 
-fn a_request_inside_an_upload_ends_the_line_and_the_upload(over: Over) {
+fn a_request_inside_an_upload_ends_the_connection_and_the_upload(over: Over) {
     let server = server();
     let mut raw = over.open(&server);
     raw.send(&request(r#""type":"put","path":"file","name":"x","size":9"#, &[]));

@@ -62,7 +62,7 @@ fn a_command_runs_on_and_its_output_and_its_code_are_there_later() {
     attached.wait_for("three");
     assert_eq!(attached.wait().code(), Some(9));
     assert_eq!(waiting.wait().code(), Some(9));
-    // And again, as often as anybody asks.
+    // And again, as often as it is called.
     own.rexec(&["--attach", &id]).code(9).stderr("two\n").prints("one\nthree\n");
     own.rexec(&["--attach", &id, "--tail", "1"]).code(9).prints("three\n");
     own.rexec(&["--log", &id, "--tail", "2"]).stderr("two\n").prints("three\n");
@@ -154,7 +154,7 @@ fn a_job_ends_with_its_server_and_is_never_said_to_run_afterwards() {
 }
 
 #[test]
-fn a_job_belongs_to_whoever_began_it() {
+fn a_job_belongs_to_the_peer_that_began_it() {
     let two = Two::new(&["--allow", "exec"]);
     let started = two.rexec(&["--detach", "server", "echo $$ > self; exec sleep 1000"]).output();
     let id = started.text().trim();
@@ -180,7 +180,7 @@ fn a_job_belongs_to_whoever_began_it() {
 
 /// How long it may take to end is a client's wish while it is let in and while the server runs.
 #[test]
-fn nobody_gets_more_time_than_the_server_gives() {
+fn no_job_gets_more_time_than_the_server_gives() {
     let stubborn = |file: &str| format!("trap '' TERM HUP; echo $$ > {file}; while :; do sleep 0.05; done");
     let two = Two::new(&["--allow", "exec"]);
     let both = ["job", "live"].map(|name| two.server.root().join(name));
@@ -229,7 +229,7 @@ fn what_cannot_be_detached_is_an_error() {
     own.rexec(&["--detach", "--tty"]).args(["ls"]).code(252).stderr("cannot be used with").prints("");
 }
 
-/// A flood is kept within its bounds, and whoever comes late is told what it missed.
+/// A flood is kept within its bounds, and a client that comes late is told what it missed.
 #[test]
 fn a_flood_is_kept_within_its_bounds() {
     let own = Own::new();

@@ -19,7 +19,7 @@ fn so_many_commands_run_and_one_more_is_refused() {
     ended.end_input();
     assert!(ended.wait().success());
     rexec(&["echo fits"]).prints("fits\n");
-    // Nobody is killed for it, and a place is given back by whoever could not start.
+    // No command is killed for it, and one that could not start gives its slot back.
     for _ in 0..3 {
         rexec(&["--", "no-such-program"]).code(127).any_stderr().prints("");
     }
@@ -29,7 +29,7 @@ fn so_many_commands_run_and_one_more_is_refused() {
 }
 
 #[test]
-fn whoever_has_heard_the_outcome_may_run_the_next_one() {
+fn a_client_that_has_the_outcome_may_run_the_next_command() {
     let server = Server::with(&["--exec-max-running", "1"]);
     for at in 0..20 {
         let command = format!("exit {}", at % 2);
@@ -70,7 +70,7 @@ fn a_command_writes_no_faster_than_it_may() {
 }
 
 #[test]
-fn nobody_waits_behind_the_rate_for_the_end() {
+fn the_end_does_not_wait_behind_the_rate() {
     let server = Server::with(&["--exec-output-rate", "1"]);
     let started = Instant::now();
     // Its pipe is full and its deadline comes.

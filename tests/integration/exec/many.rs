@@ -47,7 +47,7 @@ fn each_line_has_its_hosts_name() {
 
 /// As `| head -1` does it: those that would write nothing more, and never end, are ended too.
 #[test]
-fn when_nobody_reads_all_hosts_are_ended() {
+fn when_the_output_is_not_read_all_hosts_are_ended() {
     let servers = servers(3);
     for server in &servers[..2] {
         server.write("silent", "");
@@ -227,7 +227,7 @@ fn ctrl_c_ends_all_of_them() {
     }
 }
 
-/// As many ports of one server, each with a line, a handshake and a command of its own.
+/// As many ports of one server, each with a connection, a handshake and a command of its own.
 #[test]
 fn five_hundred_at_once() {
     let binds: Vec<&str> = (0..500).flat_map(|_| ["--bind", "127.0.0.1:0"]).collect();

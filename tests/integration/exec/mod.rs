@@ -70,7 +70,7 @@ fn a_flood_on_one_stream_while_the_other_is_quiet_cannot_deadlock() {
 }
 
 #[test]
-fn a_hundred_mebibytes_on_stderr_while_nobody_reads_stdout() {
+fn a_hundred_mebibytes_on_stderr_while_stdout_is_not_read() {
     let server = Server::start();
     let script = format!(
         "mkfifo out; {} -n {} 'echo first; head -c 104857600 /dev/zero >&2; echo last' 2>&1 >out | wc -c & \
@@ -150,7 +150,7 @@ fn ctrl_c_reaches_the_command_and_its_outcome_comes_back() {
 }
 
 #[test]
-fn a_lost_line_is_254_and_never_mixed_up_with_the_commands_code() {
+fn a_lost_connection_is_254_and_never_mixed_up_with_the_commands_code() {
     let server = Server::start();
     let mut call = Run::new("rexec").args([server.address(), "echo ready; while echo; do sleep 0.1; done"]).spawn();
     call.wait_for("ready");

@@ -69,7 +69,7 @@ fn a_place_that_is_not_there_is_an_error_that_says_what_is() {
 }
 
 #[test]
-fn nobody_fills_the_server_with_places() {
+fn no_peer_fills_the_server_with_places() {
     let two = Two::new(&["--allow", "exec"]);
     let mut line = two.laptop.dial(&two.server).0;
     let mut make = |number: usize| {
@@ -101,7 +101,7 @@ fn nobody_fills_the_server_with_places() {
 }
 
 #[test]
-fn a_place_belongs_to_whoever_made_it() {
+fn a_place_belongs_to_the_peer_that_made_it() {
     let two = Two::new(&["--allow", "exec"]);
     two.server.write("mine/file", "x");
     let laptop = |args: &[&str]| rexec(&two.server, args).env("LANDLINE_HOME", two.laptop.home_path());
@@ -111,7 +111,7 @@ fn a_place_belongs_to_whoever_made_it() {
     laptop(&["--place", "build", "cd /"]).prints("");
     laptop(&["--place", "build", "ls"]).prints("mine\n");
     desk(&["--place", "build", "ls"]).prints("file\n");
-    // Nobody in particular has none.
+    // A guest has none.
     let open = Server::with(&["--guest", "exec"]);
     let run = Run::new("rexec").args(["--place", "build", &open.plain(), "cd", "/"]);
     run.code(251).stderr("nothing on this connection proves who you are").prints("");

@@ -16,7 +16,7 @@ fn reachable(args: &[&str]) -> Option<(Server, String, String)> {
     Some((server, format!("{outer}:{port}"), format!("127.0.0.1:{port}")))
 }
 
-/// What `hello` says at an address, to somebody who proves nothing, and how a command is answered.
+/// What `hello` says at an address, to a client that proves nothing, and how a command is answered.
 fn asked_at(address: &str) -> (Vec<String>, String, String) {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -34,7 +34,7 @@ fn asked_at(address: &str) -> (Vec<String>, String, String) {
 fn root_runs_commands_for_this_machine_only() {
     let Some((server, outer, loopback)) = reachable(&[]) else { return };
     let why = "exec is not allowed here: this server runs as root";
-    // Also its own user, and nobody at all is an exception.
+    // Also its own user, with no exception.
     let own = Run::new("rexec").args([&outer, "true"]).code(251).stderr(why).output();
     assert!(own.stderr.contains("tcp-server --exec-as-root"), "{}", own.stderr);
     let (verbs, kind, said) = asked_at(&outer);
@@ -66,6 +66,6 @@ fn a_tutorials_client_is_told_too() {
 }
 
 #[test]
-fn nothing_is_said_where_nobody_else_can_come_in() {
+fn nothing_is_said_where_no_other_machine_can_come_in() {
     assert!(!Server::start().stop().1.contains("as root"));
 }

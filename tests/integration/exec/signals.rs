@@ -49,7 +49,7 @@ fn the_second_one_ends_the_call_at_once() {
 }
 
 #[test]
-fn a_frozen_server_holds_nobody() {
+fn a_frozen_server_holds_no_client() {
     let server = Server::start();
     let start = |args: &[&str]| {
         let call =

@@ -45,7 +45,7 @@ fn shell(server: &Server) -> PtySession {
 fn a_command_has_a_terminal_of_the_size_here_and_follows_it() {
     let server = Server::start();
     let mut terminal = shell(&server);
-    // The size is the one here; a change of it arrives, and whoever runs there is told.
+    // The size is the one here; a change of it arrives, and what runs there is told.
     send(&mut terminal, "stty size; echo $TERM\r");
     terminal.exp_string("30 100\r\nxterm\r\n").unwrap();
     let waits = "sh -c 'trap \"stty size; exit\" WINCH; echo wait\"\"ing; while :; do sleep 0.1; done'\r";
@@ -181,7 +181,7 @@ fn one_can_leave_a_command_that_takes_nothing_of_what_is_typed() {
 }
 
 #[test]
-fn a_lost_line_leaves_the_terminal_as_it_was() {
+fn a_lost_connection_leaves_the_terminal_as_it_was() {
     let server = Server::start();
     // The other screen, the mouse, pasted text in brackets, no cursor: as an editor has them.
     let draws = r#"'printf "\033[?1049h\033[?1000h\033[?2004h\033[?25ldrawn"; while :; do sleep 0.1; done'"#;
@@ -194,7 +194,7 @@ fn a_lost_line_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn whoever_is_on_it_goes_when_the_client_is_killed() {
+fn all_that_runs_on_it_goes_when_the_client_is_killed() {
     let server = Server::start();
     // A shell at a terminal does not listen to TERM.
     let runs = "'trap \"\" TERM; echo $$ > self; sh -c \"echo \\$\\$ > child; exec sleep 1000\" & sleep 1000'";
@@ -212,7 +212,7 @@ fn whoever_is_on_it_goes_when_the_client_is_killed() {
     child.wait().unwrap();
 }
 
-/// A window that is closed says HUP to the command too, which need not care; then the line is ended.
+/// A window that is closed says HUP to the command too, which need not care; then the connection is ended.
 #[test]
 fn when_the_terminal_here_is_gone_so_is_the_command() {
     let server = Server::start();
@@ -228,7 +228,7 @@ fn when_the_terminal_here_is_gone_so_is_the_command() {
 }
 
 #[test]
-fn what_a_person_takes_out_of_the_reach_of_a_login_shell_survives_a_lost_line() {
+fn what_a_person_takes_out_of_the_reach_of_a_login_shell_survives_a_lost_connection() {
     let server = Server::start();
     let mut terminal = at_terminal(&server, "$HOST");
     send(

@@ -131,7 +131,7 @@ impl<S: Write> Raw<S> {
 }
 
 impl<S: Read> Raw<S> {
-    /// The next frame; `None` at the end of the line, however that came.
+    /// The next frame; `None` at the end of the connection, however that came.
     pub(crate) fn next(&mut self) -> Option<Answer> {
         let mut length = [0; 4];
         if let Err(error) = self.stream.read_exact(&mut length) {
@@ -150,7 +150,7 @@ impl<S: Read> Raw<S> {
         self.next().expect("an answer")
     }
 
-    /// All frames up to the end of the line.
+    /// All frames up to the end of the connection.
     pub(crate) fn rest(&mut self) -> Vec<Answer> {
         std::iter::from_fn(|| self.next()).collect()
     }

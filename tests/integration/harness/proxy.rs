@@ -1,4 +1,4 @@
-//! A line that a test can cut or make long: a TCP proxy that counts what it passes on, cuts at a
+//! A connection that a test can cut or make long: a TCP proxy that counts what it passes on, cuts at a
 //! byte, and delays. `benches/load.rs` is the same as a program of its own.
 //!
 //! It owns no protocol: bytes are passed on as they are, and so are ends and resets. A direction is
@@ -7,8 +7,8 @@
 //! delays, about `KERNEL_BUFFER_LEN` in each of its sockets' buffers, so that a test that cuts knows
 //! what can have been under way.
 //!
-//! A delay is the line's and not the proxy's: every byte arrives that much later than it was sent,
-//! and the next ones are sent meanwhile. The buffer is the line's window; at most `buffer_len` pass in
+//! A delay is the connection's and not the proxy's: every byte arrives that much later than it was sent,
+//! and the next ones are sent meanwhile. The buffer is the connection's window; at most `buffer_len` pass in
 //! one delay.
 #![expect(clippy::disallowed_types, reason = "a proxy listens, and is no server of ours")]
 
@@ -39,7 +39,7 @@ pub(crate) enum Toward {
     Client,
 }
 
-/// How a line ends that is cut.
+/// How a connection ends that is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// Both ends see a reset; what was under way is lost.
@@ -49,7 +49,7 @@ pub(crate) enum Cut {
     Close,
 }
 
-/// A running proxy; dropped, it resets its lines.
+/// A running proxy; dropped, it resets its connections.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -64,7 +64,7 @@ impl Proxy {
     }
 
     /// Passes everything on `delay` later, at most `buffer_len` bytes under way in each direction.
-    /// A line's first byte is another round trip late, which is what connecting would have taken.
+    /// A connection's first byte is another round trip late, which is what connecting would have taken.
     pub(crate) fn delayed(upstream: &str, delay: Duration, buffer_len: usize) -> Self {
         Self::with(upstream, Some(delay), buffer_len)
     }
@@ -78,7 +78,7 @@ impl Proxy {
             buffer_len,
             toward_server: Mutex::default(),
             toward_client: Mutex::default(),
-            lines: Mutex::default(),
+            connections: Mutex::default(),
             cuts: AtomicUsize::new(0),
             stop: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
         });
@@ -99,8 +99,8 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// Cuts all lines once `total` bytes have passed in this direction, on all lines since the start
-    /// together: exactly so many, not one more. Lines that come later are not cut by it. A later call
+    /// Cuts all connections once `total` bytes have passed in this direction, on all connections since the start
+    /// together: exactly that many, not one more. Connections that come later are not cut by it. A later call
     /// takes the place of this one.
     pub(crate) fn cut_after(&self, toward: Toward, total: u64, how: Cut) {
         let mut passed = self.shared.passed(toward).lock().unwrap();
@@ -108,17 +108,17 @@ impl Proxy {
         self.shared.cut_if_due(&mut passed);
     }
 
-    /// Cuts all lines now.
+    /// Cuts all connections now.
     pub(crate) fn cut(&self, how: Cut) {
         self.shared.cut(how);
     }
 
-    /// How often lines were cut.
+    /// How often connections were cut.
     pub(crate) fn cuts(&self) -> usize {
         self.shared.cuts.load(Ordering::SeqCst)
     }
 
-    /// Bytes that were passed on in this direction, on all lines together.
+    /// Bytes that were passed on in this direction, on all connections together.
     pub(crate) fn passed(&self, toward: Toward) -> u64 {
         self.shared.passed(toward).lock().unwrap().bytes
     }
@@ -144,7 +144,7 @@ struct Shared {
     buffer_len: usize,
     toward_server: Mutex<Passed>,
     toward_client: Mutex<Passed>,
-    lines: Mutex<Vec<Weak<Line>>>,
+    connections: Mutex<Vec<Weak<Connection>>>,
     cuts: AtomicUsize,
     /// Readable from when the proxy is to end.
     stop: OwnedFd,
@@ -158,15 +158,15 @@ struct Passed {
 }
 
 #[derive(Debug)]
-struct Line {
+struct Connection {
     client: TcpStream,
     server: TcpStream,
-    /// Readable from when the line is to be dropped.
+    /// Readable from when the connection is to be dropped.
     end: OwnedFd,
     has_ended: AtomicBool,
 }
 
-impl Line {
+impl Connection {
     /// Where bytes of this direction come from, and where they go.
     fn ends(&self, toward: Toward) -> (&TcpStream, &TcpStream) {
         match toward {
@@ -179,7 +179,7 @@ impl Line {
         self.has_ended.store(true, Ordering::SeqCst);
         if how == Cut::Reset {
             for stream in [&self.client, &self.server] {
-                // It resets when it is closed, by whoever lets go of it last. An end that is gone
+                // It resets when it is closed, by the one that lets go of it last. An end that is gone
                 // needs no reset.
                 let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
             }
@@ -198,9 +198,9 @@ impl Shared {
 
     fn cut(&self, how: Cut) {
         self.cuts.fetch_add(1, Ordering::SeqCst);
-        for line in self.lines.lock().unwrap().drain(..) {
-            if let Some(line) = line.upgrade() {
-                line.end(how);
+        for connection in self.connections.lock().unwrap().drain(..) {
+            if let Some(connection) = connection.upgrade() {
+                connection.end(how);
             }
         }
     }
@@ -227,7 +227,7 @@ impl Shared {
                     return Ok(());
                 }
                 match listener.accept() {
-                    // A line that cannot be carried is reset; whoever opened it notices.
+                    // A connection that cannot be carried is reset; the client notices.
                     Ok((client, _)) => _ = scope.spawn(|| self.carry(client)),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
@@ -254,27 +254,27 @@ impl Shared {
         }
         SockRef::from(&client).set_linger(None)?;
         let end = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let line = Arc::new(Line { client, server, end, has_ended: AtomicBool::new(false) });
+        let connection = Arc::new(Connection { client, server, end, has_ended: AtomicBool::new(false) });
         {
-            let mut lines = self.lines.lock().unwrap();
-            lines.retain(|line| line.strong_count() > 0);
-            lines.push(Arc::downgrade(&line));
+            let mut connections = self.connections.lock().unwrap();
+            connections.retain(|connection| connection.strong_count() > 0);
+            connections.push(Arc::downgrade(&connection));
         }
-        // The proxy may have stopped while this line was not in the list.
+        // The proxy may have stopped while this connection was not in the list.
         if wait(&self.stop, &[], Some(Duration::ZERO))? {
-            line.end(Cut::Reset);
+            connection.end(Cut::Reset);
         }
         thread::scope(|scope| {
             // The client knew only then that it is connected, and had nothing sent before.
-            scope.spawn(|| self.pump(&line, Toward::Server, opened + delay * 2));
-            self.pump(&line, Toward::Client, opened)
+            scope.spawn(|| self.pump(&connection, Toward::Server, opened + delay * 2));
+            self.pump(&connection, Toward::Client, opened)
         })
     }
 
-    /// Passes bytes on in one direction until their end has been passed on too, or the line is cut.
+    /// Passes bytes on in one direction until their end has been passed on too, or the connection is cut.
     /// No byte counts as sent before `sent_from`.
-    fn pump(&self, line: &Line, toward: Toward, sent_from: Instant) -> io::Result<()> {
-        let (mut source, sink) = line.ends(toward);
+    fn pump(&self, connection: &Connection, toward: Toward, sent_from: Instant) -> io::Result<()> {
+        let (mut source, sink) = connection.ends(toward);
         let mut queue = Queue::default();
         let mut buffer = vec![0; READ_LEN];
         loop {
@@ -285,7 +285,7 @@ impl Shared {
                 && at <= now
             {
                 if reset {
-                    line.end(Cut::Reset);
+                    connection.end(Cut::Reset);
                     return Ok(());
                 }
                 return sink.shutdown(Shutdown::Write);
@@ -296,7 +296,7 @@ impl Shared {
             let wanted =
                 [reads.then(|| (source.as_fd(), PollFlags::IN)), writes.then(|| (sink.as_fd(), PollFlags::OUT))];
             let time = if writes { None } else { due.map(|due| due - now) };
-            if wait(&line.end, &wanted, time)? {
+            if wait(&connection.end, &wanted, time)? {
                 return Ok(());
             }
             if reads {
@@ -310,7 +310,7 @@ impl Shared {
                 }
             }
             if writes {
-                match self.pass(line, toward, queue.front()) {
+                match self.pass(connection, toward, queue.front()) {
                     Ok(len) => queue.took(len),
                     Err(error) if is_for_later(&error) => {}
                     // The other direction will read why, after what that end said before.
@@ -320,16 +320,16 @@ impl Shared {
         }
     }
 
-    /// The count is right also while several lines pass bytes on: the lock is held during the write,
-    /// which never sleeps, and nobody who waited for it writes after a cut.
-    fn pass(&self, line: &Line, toward: Toward, bytes: &[u8]) -> io::Result<usize> {
+    /// The count is right also while several connections pass bytes on: the lock is held during the write,
+    /// which never sleeps, and none that waited for it writes after a cut.
+    fn pass(&self, connection: &Connection, toward: Toward, bytes: &[u8]) -> io::Result<usize> {
         let mut passed = self.passed(toward).lock().unwrap();
-        if line.has_ended.load(Ordering::SeqCst) {
+        if connection.has_ended.load(Ordering::SeqCst) {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         let left = passed.cut.map_or(u64::MAX, |(total, _)| total - passed.bytes);
         let most = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let len = line.ends(toward).1.write(&bytes[..most])?;
+        let len = connection.ends(toward).1.write(&bytes[..most])?;
         passed.bytes += u64::try_from(len).unwrap();
         self.cut_if_due(&mut passed);
         Ok(len)
@@ -344,7 +344,7 @@ struct Queue {
     taken: usize,
     /// Bytes in all pieces, also those of the first that have been passed on.
     len: usize,
-    /// Buffers that are empty again. A long line holds more than a cache does; taking new memory for
+    /// Buffers that are empty again. A long connection holds more than a cache does; taking new memory for
     /// each piece would make it half as fast.
     spare: Vec<Vec<u8>>,
     end: Option<End>,

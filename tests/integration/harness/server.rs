@@ -41,7 +41,7 @@ impl Server {
         Self::start_with(args, root, Some(home), None)
     }
 
-    /// With a home of its own, and a root that is somebody else's.
+    /// With a home of its own, and a root that another owns.
     pub(crate) fn with_args(args: &[&str], shown: &Path, home: &Path) -> Self {
         Self::start_with(args, tempfile::tempdir().unwrap(), Some(home), Some(shown))
     }
@@ -50,7 +50,7 @@ impl Server {
         Self::start_with(args, root, None, None)
     }
 
-    /// With a home of its own, and no more than so many descriptors.
+    /// With a home of its own, and at most `descriptors` of them.
     pub(crate) fn with_descriptors(args: &[&str], home: &Path, descriptors: u32) -> Self {
         let mut limited = command(Path::new("/bin/sh"));
         limited.args(["-c", &format!("ulimit -n {descriptors} && exec \"$@\""), "sh", program("tcp-server")]);
@@ -74,7 +74,7 @@ impl Server {
         Self::launch(command, args, root)
     }
 
-    /// In a directory that is its user's home, and shown because nobody has named another.
+    /// In a directory that is its user's home, and shown because no other was named.
     pub(crate) fn in_home(args: &[&str], root: tempfile::TempDir) -> Self {
         let mut command = command(Path::new(program("tcp-server")));
         command.args(args).current_dir(root.path()).env("HOME", root.path());

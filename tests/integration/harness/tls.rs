@@ -35,7 +35,7 @@ pub(crate) enum Over {
 }
 
 impl Over {
-    /// Connected, with nothing said on the line.
+    /// Connected, with no frame sent.
     pub(crate) fn connect(self, server: &Server) -> Raw<Wire> {
         let socket = server.connect();
         socket.set_nodelay(true).unwrap();

@@ -211,7 +211,7 @@ fn copy(offset: u64, size: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_source_gets_nothing_from_a_file_of_which_it_was_told_nothing() {
+fn a_sender_gets_nothing_from_a_file_of_which_it_was_told_nothing() {
     const SIZE: u64 = 1 << 20;
     let old = noise(1, 1 << 20);
     let asks = |delta: &str, begin: Vec<u8>| {
@@ -243,7 +243,7 @@ fn a_source_gets_nothing_from_a_file_of_which_it_was_told_nothing() {
 }
 
 #[test]
-fn a_target_that_tells_nonsense_is_refused() {
+fn a_receiver_that_sends_nonsense_is_refused() {
     let chunks = |entry: u32, average: u32, body: &[u8]| {
         request(&format!(r#""type":"chunks","entry":{entry},"average":{average}"#), body)
     };

@@ -1,4 +1,4 @@
-//! Lines that are cut at any byte, and programs that are killed in the middle: the next run ends it, nothing is
+//! Connections that are cut at any byte, and programs that are killed in the middle: the next run ends it, nothing is
 //! left behind, and little is sent twice.
 
 use std::path::Path;
@@ -79,7 +79,7 @@ impl Setting {
         if way == Way::Up { self.server.root().join(name) } else { self.here.path().join(name) }
     }
 
-    /// A copy of the tree to `name`, through whoever listens at `address`.
+    /// A copy of the tree to `name`, through what listens at `address`.
     fn copy(&self, way: Way, name: &str, address: &str, options: &[&str]) -> Run {
         let remote = |path: &str| format!("tls://{address}/{path}");
         let run = Run::new(way.program()).args(["-r", "-q"]).args(options);
@@ -101,7 +101,7 @@ fn every_cut_is_healed(way: Way) {
     let (mut worst, mut cut_runs) = (0, 0);
     let copies = rounds(10) as u64;
     for copy in 0..copies {
-        // Behind the greeting: whoever is cut before has not connected.
+        // Behind the greeting: a client that is cut before has not connected.
         let at = 8_192 + chance(copy) % (full - 8_192);
         let how = if copy % 4 == 3 { Cut::Close } else { Cut::Reset };
         let sync: &[&str] = if copy % 8 == 5 { &[] } else { &["--no-sync"] };
@@ -118,7 +118,7 @@ fn every_cut_is_healed(way: Way) {
             assert_eq!((code, said.as_str()), (Some(0), ""), "{when}");
             assert_same(&setting.tree, &snapshot(&target), &when);
         }
-        // The server of an upload is at its part until it has seen the end of the line.
+        // The server of an upload is at its part until it has seen the end of the connection.
         setting.server.wait_until_all_have_left();
         setting.copy(way, &name, &proxy.address(), sync).prints("");
         assert_same(&setting.tree, &snapshot(&target), &when);
@@ -157,7 +157,7 @@ fn make_older(dir: &Path) {
     }
 }
 
-/// Changed blocks, compressed, over several lines.
+/// Changed blocks, compressed, over several connections.
 fn every_cut_of_a_newer_version_is_healed(way: Way) {
     const OPTIONS: [&str; 7] = ["--delta", "always", "--compress", "zstd", "--connections", "3", "--no-sync"];
     let setting = Setting::new();
@@ -214,7 +214,7 @@ fn every_cut_of_a_newer_version_coming_down_is_healed() {
     every_cut_of_a_newer_version_is_healed(Way::Down);
 }
 
-/// A line on which the tree takes two seconds, so that there is a middle.
+/// A connection on which the tree takes two seconds, so that there is a middle.
 fn slow(address: &str) -> Proxy {
     Proxy::delayed(address, Duration::from_millis(10), 40_000)
 }
@@ -242,9 +242,9 @@ fn a_killed_program_leaves_what_the_next_one_goes_on_with() {
     }
 }
 
-/// Files that nobody may write, not even their owner, are parts too.
+/// Files that no user may write, not even their owner, are parts too.
 #[test]
-fn a_part_that_may_not_be_written_any_more_is_no_stray_for_ever() {
+fn a_part_that_may_not_be_written_any_more_does_not_stay() {
     let Some(nobody) = Nobody::new() else { return };
     let server = Server::start();
     for at in 0..300 {
@@ -304,7 +304,7 @@ fn an_interrupted_copy_says_how_to_go_on_and_does() {
     }
 }
 
-/// What is met again on the next line is counted once.
+/// What is met again on the next connection is counted once.
 #[test]
 fn a_copy_that_connects_again_counts_everything_once() {
     let setting = Setting::new();
@@ -328,7 +328,7 @@ fn a_copy_that_connects_again_counts_everything_once() {
 }
 
 #[test]
-fn whoever_asks_by_signal_hears_how_far_it_is() {
+fn a_signal_asks_how_far_it_is() {
     let (server, here) = (Server::start(), tempfile::tempdir().unwrap());
     // More than the kernel takes at once.
     let big = noise(1, 32 << 20);
@@ -353,9 +353,9 @@ fn whoever_asks_by_signal_hears_how_far_it_is() {
     }
 }
 
-/// Somebody looks all the time: what has a final name is whole.
+/// A reader looks all the time: what has a final name is whole.
 #[test]
-fn nobody_ever_sees_half_a_file_under_its_name() {
+fn half_a_file_is_never_seen_under_its_name() {
     let setting = Setting::new();
     for way in [Way::Up, Way::Down] {
         let proxy = slow(setting.server.address());

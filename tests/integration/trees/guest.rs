@@ -24,7 +24,7 @@ fn assert_well(server: &Server) {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// Reads up to the server's `end` or `error`, or the line's end; what it was, and all before it.
+/// Reads up to the server's `end` or `error`, or the connection's end; what it was, and all before it.
 fn heard(raw: &mut Raw<TcpStream>) -> Vec<Answer> {
     let mut all = Vec::new();
     while let Some(answer) = raw.next() {
@@ -306,7 +306,7 @@ fn with_files() -> Server {
 }
 
 #[test]
-fn what_no_target_says_ends_the_turn_and_nothing_else() {
+fn what_no_receiver_sends_ends_the_exchange_and_nothing_else() {
     let server = with_files();
     // 10 small files, the directory, the large one.
     let listed = 12;
@@ -418,7 +418,7 @@ fn a_client_that_talks_and_never_listens_does_not_make_the_server_grow() {
     let nonsense = request(r#""type":"kept""#, &b"{\"first\":9}\n".repeat(80_000));
     raw.stream.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
     let mut said = 0;
-    // It may stop reading, or end the line: both are right.
+    // It may stop reading, or end the connection: both are right.
     while said < SAID_LEN && std::io::Write::write_all(&mut raw.stream, &nonsense).is_ok() {
         said += nonsense.len();
         let grown = memory_kib(server.pid()).map(|memory| memory.peak).unwrap() - before;
@@ -448,7 +448,7 @@ fn a_client_that_wants_all_and_never_listens_does_not_make_the_server_grow() {
             raw
         })
         .collect();
-    // Nobody reads now; others are served meanwhile.
+    // Nothing is read now; others are served meanwhile.
     for _ in 0..20 {
         assert_well(&server);
     }
@@ -472,7 +472,7 @@ fn a_pull_of_very_many_paths_leaves_room_for_others() {
     let paths: Vec<&str> = std::iter::repeat_n(r#""tree/f1""#, 50_000).collect();
     raw.send(&pull(&format!("[{}]", paths.join(","))));
     let mut listed = 0;
-    // It may refuse so many at once; what it lists it can open.
+    // It may refuse that many at once; what it lists it can open.
     while listed < 5_000 {
         let answer = raw.answer();
         if answer.kind() == "error" {
@@ -488,7 +488,7 @@ fn a_pull_of_very_many_paths_leaves_room_for_others() {
 }
 
 #[test]
-fn whoever_vanishes_in_the_middle_leaves_nothing_running() {
+fn a_peer_that_vanishes_in_the_middle_leaves_nothing_running() {
     let server = with_files();
     let big = vec![b'x'; 300_000];
     let talks: [Vec<u8>; 6] = [
@@ -568,7 +568,7 @@ fn patterns_cannot_stand_for_more_than_fits_into_memory() {
     assert_well(&server);
 }
 
-/// A directory whose mode and time cannot be set fails, and whoever pushes hears of it.
+/// A directory whose mode and time cannot be set fails, and the sender hears of it.
 #[test]
 fn a_directory_that_is_gone_at_the_end_is_told() {
     let sandbox = Sandbox::new();
@@ -589,7 +589,7 @@ fn a_directory_that_is_gone_at_the_end_is_told() {
     assert!(is_refused(&heard(&mut raw)));
 }
 
-/// A frame of small files is worth days at one byte a second; nobody waits for them who is not waited for.
+/// A frame of small files is worth days at one byte a second; no peer waits for them that is not waited for.
 #[test]
 fn a_slow_pull_ends_with_its_client() {
     let sandbox = Sandbox::new();

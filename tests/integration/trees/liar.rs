@@ -20,7 +20,7 @@ const HELLO: &str = r#"{"type":"hello","version":1,"program":"liar","verbs":["pu
 /// Between two looks at what a program takes of memory.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A server for one line, which answers the first request with `talk`, and then reads until its client is gone.
+/// A server for one connection, which answers the first request with `talk`, and then reads until its client is gone.
 struct Liar {
     address: String,
     serving: JoinHandle<()>,
@@ -61,7 +61,7 @@ impl Liar {
     }
 }
 
-/// One sentence, or a few where several entries failed; no panic, and nothing that nobody can read.
+/// One sentence, or a few where several entries failed; no panic, and nothing that a person cannot read.
 fn assert_sentence(said: &str, name: &str) {
     assert!(said.starts_with("fget: ") && said.lines().count() <= 8, "{name}: {said}");
     for word in ["panicked", "RUST_BACKTRACE", "Err(", "Some("] {
@@ -216,7 +216,7 @@ fn a_single_file_is_not_longer_than_it_was_announced() {
     }
 }
 
-/// A server that is there and says nothing more is given up after a while, whoever of the two is to speak.
+/// A server that is there and says nothing more is given up after a while, whichever of the two is to speak.
 #[test]
 fn a_silent_server_is_given_up() {
     for options in [&["-r"][..], &[]] {
@@ -255,7 +255,7 @@ fn what_is_told_at_the_end_has_a_limit() {
     });
     let mut running = liar.begin(&sandbox, &["-r", "--json", "--no-sync"], "x/", "dest");
     let (pid, mut peak) = (running.child.id(), 0);
-    // It would wait for somebody who reads what it says.
+    // It would wait for its output to be read.
     let (said, output) = (std::mem::replace(&mut running.stderr, std::sync::mpsc::channel().1), &running.stdout);
     let reading = thread::spawn(move || said.into_iter().count());
     let summary = loop {
@@ -337,7 +337,7 @@ fn ranges(body: &[u8]) -> Vec<u32> {
         .collect()
 }
 
-/// Nobody can be made to remember a million files that never come, or directories with names of a page each.
+/// No client can be made to remember a million files that never come, or directories with names of a page each.
 #[test]
 fn a_list_without_end_is_given_up() {
     const PEAK_KIB_MAX: u64 = 150 * 1024;
@@ -393,7 +393,7 @@ fn a_list_without_end_is_given_up() {
         if name == "files" {
             assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
         } else {
-            // An honest tree may have so many, and nobody is to blame for it.
+            // An honest tree may have as many, and no entry is to blame for it.
             assert_eq!(code, Some(1), "{said}");
             assert!(said.contains("the paths of its directories are over 64 MiB; copy it in parts"), "{said}");
         }
@@ -440,9 +440,9 @@ fn a_file_that_was_not_wanted_does_not_replace_what_is_there() {
     assert_sentence(&said, "not wanted");
 }
 
-/// The line ends wherever it likes.
+/// The connection ends at any byte.
 #[test]
-fn a_server_that_goes_away_at_any_byte_is_a_lost_line() {
+fn a_server_that_goes_away_at_any_byte_is_a_lost_connection() {
     let bytes: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[0]).collect();
     let talk = [
         list(&[dir("d", 0o755), file("d/a", 4), file("d/b", 200_000)]),
@@ -473,9 +473,9 @@ fn a_server_that_goes_away_at_any_byte_is_a_lost_line() {
 }
 
 /// Between two other machines: what the target refuses in the middle of a file is one failure, though the source
-/// answers it too, and nobody counts up to four thousand million entries.
+/// answers it too, and no end counts up to four thousand million entries.
 #[test]
-fn a_target_behind_us_is_heard_and_not_believed() {
+fn a_receiver_behind_us_is_heard_and_not_believed() {
     let server = Server::start();
     server.write("big", super::noise(1, 8 << 20));
     let until = |raw: &mut Raw<TcpStream>, kind: &str| while raw.answer().kind() != kind {};

@@ -144,7 +144,7 @@ fn a_packed_list_is_counted_as_it_grows() {
 
 /// A target that says much, or says nothing very often, while nothing that is sent to it is read.
 #[test]
-fn what_a_target_says_and_nobody_hears_is_counted_too() {
+fn what_a_receiver_sends_unread_is_counted_too() {
     std::thread::scope(|scope| {
         for (name, said) in [
             ("wants of nothing", want(0, "").repeat(2_000)),
@@ -200,7 +200,7 @@ fn a_file_that_begins_again_holds_what_one_attempt_takes() {
 
 /// Guests share what there is, and a known peer has its own.
 #[test]
-fn many_transfers_that_nobody_reads_leave_room_for_others() {
+fn many_transfers_that_are_not_read_leave_room_for_others() {
     let watched = Watched::start();
     std::fs::write(watched.server.root().join("noise"), super::noise(1, 32 << 20)).unwrap();
     let mut waiting = Vec::new();

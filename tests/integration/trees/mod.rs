@@ -1,4 +1,4 @@
-//! Trees under attack: any tree both ways, cut lines and killed programs, parts that are gone on with, and peers
+//! Trees under attack: any tree both ways, cut connections and killed programs, parts that are gone on with, and peers
 //! that lie.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use rustix::fs::{AtFlags, Timespec, Timestamps};
 use crate::harness::files::set_mode;
 
 mod changes;
+mod connections;
 mod cuts;
 mod guest;
 mod liar;
-mod lines;
 mod memory;
 mod odd;
 mod packed;

@@ -259,7 +259,7 @@ fn a_file_that_grows_all_the_time_is_copied_with_its_neighbours() {
     }
 }
 
-/// Whoever truncates a file while it is read.
+/// A file that is truncated while it is read.
 #[test]
 fn a_file_that_shrinks_while_it_is_read_is_never_half() {
     let server = Server::start();
@@ -419,7 +419,7 @@ fn a_deep_tree_goes_both_ways_and_goes_away() {
 }
 
 #[test]
-fn a_name_that_the_target_cannot_hold_is_named_and_the_rest_arrives() {
+fn a_name_that_the_destination_cannot_hold_is_named_and_the_rest_arrives() {
     let Some(disk) = Mounted::made_by("mkfs.vfat", &[]) else { return };
     let server = Server::start();
     for name in ["tree/a:b", "tree/sub/ok", "tree/z"] {

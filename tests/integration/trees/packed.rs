@@ -53,7 +53,7 @@ fn what_gets_smaller_is_sent_smaller() {
 }
 
 #[test]
-fn a_slow_line_carries_more_and_noise_is_left_alone() {
+fn a_slow_connection_carries_more_and_noise_is_left_alone() {
     let server = Server::start();
     let tree = tempfile::tempdir().unwrap();
     std::fs::write(tree.path().join("log"), text(LEN)).unwrap();
@@ -83,7 +83,7 @@ fn packed(of: &str, size: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_cannot_be_unpacked_ends_the_turn() {
+fn what_cannot_be_unpacked_ends_the_exchange() {
     const SIZE: u64 = 200_000;
     let bytes = text(200_000);
     let zstd = zstd::bulk::compress(&bytes, 1).unwrap();
@@ -130,7 +130,7 @@ fn what_cannot_be_unpacked_ends_the_turn() {
     assert!(server.read("x/evil") == bytes);
 }
 
-/// A list may be a thousand times as long as what comes over the line.
+/// A list may be a thousand times as long as what comes over the connection.
 #[test]
 fn names_that_fill_the_memory_are_refused() {
     let server = Server::with(&["--guest", "write"]);

@@ -1,4 +1,4 @@
-//! Unfinished copies: whose they are, what nobody learns from them, and that they are no part of any tree.
+//! Unfinished copies: whose they are, what no peer learns from them, and that they are no part of any tree.
 
 use std::path::Path;
 
@@ -190,7 +190,7 @@ fn no_other_file_is_taken_for_a_part() {
     }
 }
 
-/// An upload that was interrupted is in nobody's way: not of a later copy, nor of a mirror, up or down.
+/// An upload that was interrupted is in no other's way: not of a later copy, nor of a mirror, up or down.
 #[test]
 fn a_part_that_was_left_is_no_part_of_a_tree() {
     let machine = Machine::new();
@@ -209,7 +209,7 @@ fn a_part_that_was_left_is_no_part_of_a_tree() {
     let mirror = ["-r", "--delete", "--force", "--json", &remote, "copy"];
     let get = machine.run("fget").args(mirror).current_dir(machine.dir.path()).any_stderr();
     assert_eq!(get.output().json()["removed"], 1);
-    // It is listed, gone on with, and removed by a mirror there, as it is nobody's any more.
+    // It is listed, gone on with, and removed by a mirror there, as it has no owner any more.
     let list = machine.run("fput").args(["--list-parts", &remote]).output();
     assert!(list.text().starts_with("/d/big  ") && list.text().contains("left "), "{}", list.text());
     let elsewhere = format!("tls://{}/", server.address());

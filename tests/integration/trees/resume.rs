@@ -10,7 +10,7 @@ use crate::harness::{Run, Server};
 const MIB: u64 = 1 << 20;
 /// Over two blocks of 16 MiB.
 const LEN: u64 = 40 * MIB;
-/// Where the line is cut.
+/// Where the connection is cut.
 const CUT: u64 = 37 * MIB;
 /// What was under way at the cut, and the greeting: a piece is written when all of its 1 MiB has come.
 const SLACK: u64 = 2 * MIB;

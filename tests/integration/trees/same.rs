@@ -70,7 +70,7 @@ fn len() -> impl Strategy<Value = usize> {
 }
 
 fn thing() -> impl Strategy<Value = Thing> {
-    // Only root reads what nobody may.
+    // Only root reads what its owner may not.
     let (for_files, for_dirs) =
         if skip::is_root("a tree with files that nobody may read") { (0, 0) } else { (0o400, 0o500) };
     let mode = select(vec![0o644, 0o400, 0o000, 0o755, 0o777, 0o200, 0o640]);

@@ -83,7 +83,7 @@ pub(crate) fn lies(outside: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut lies = bad_paths();
     lies.extend(symlink_tricks(outside));
     lies.extend(false_sizes());
-    lies.extend(out_of_turn());
+    lies.extend(out_of_order());
     lies
 }
 
@@ -186,7 +186,7 @@ fn false_sizes() -> Vec<(&'static str, Vec<u8>)> {
     lies
 }
 
-fn out_of_turn() -> Vec<(&'static str, Vec<u8>)> {
+fn out_of_order() -> Vec<(&'static str, Vec<u8>)> {
     let one = list(&[file("evil", 4)]);
     let evil = small(&[record(0, b"evil")]);
     let lost = |entry: u32| frame(&format!(r#"{{"type":"lost","code":"failed","message":"m","entry":{entry}}}"#), &[]);

@@ -95,7 +95,7 @@ fn a_server_that_has_gone_is_left_at_once() {
 }
 
 #[test]
-fn an_abrupt_end_is_a_lost_line() {
+fn an_abrupt_end_is_a_lost_connection() {
     let script = script(|mut client| {
         client.request();
         client.conn.reset();
@@ -106,7 +106,7 @@ fn an_abrupt_end_is_a_lost_line() {
 
 #[test]
 fn a_refused_connection_is_a_sentence_and_a_code() {
-    // Bound and not listening: the port is ours, and nobody else's by accident.
+    // Bound and not listening: the port is ours, and no other's by accident.
     let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     held.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     let address = held.local_addr().unwrap().as_socket().unwrap().to_string();
@@ -175,7 +175,7 @@ fn ack_says_its_word_between_size_and_output() {
 }
 
 #[test]
-fn a_reply_that_ends_too_early_or_makes_no_sense_is_a_lost_line() {
+fn a_reply_that_ends_too_early_or_makes_no_sense_is_a_lost_connection() {
     let cases: [(&str, &[u8], &str); 6] = [
         ("len", b"\x05\0\0\0par", "2 bytes short"),
         ("len", b"\xff\xff\xff\xffx", "-1"),
@@ -194,7 +194,7 @@ fn a_reply_that_ends_too_early_or_makes_no_sense_is_a_lost_line() {
 }
 
 #[test]
-fn a_reply_that_nobody_reads_on_is_still_taken_off_the_line() {
+fn a_reply_that_is_not_read_on_is_still_taken_off_the_connection() {
     const LEN: i32 = 3_000_000;
     let script = answering(|client, _| {
         client.send(LEN.to_le_bytes());

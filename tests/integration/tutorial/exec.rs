@@ -147,7 +147,7 @@ fn a_raw_reply_is_whole_and_what_is_not_read_of_it_sticks_to_the_next() {
     let first = conn.ask("seq 1000");
     assert_eq!(first.as_bytes(), &bytes[..1024]);
     assert_eq!(conn.ask("echo on").as_bytes(), &bytes[1024..2048], "the rest of the first, and not the second");
-    // Whoever counts gets all of it.
+    // A client that counts gets all of it.
     let mut conn = Conn::to(&server);
     conn.send("seq 1000");
     assert_eq!(conn.recv_all(bytes.len()), bytes);
@@ -218,7 +218,7 @@ fn binary_and_http_never_reach_a_shell() {
             // Behind a first request it is only a strange command.
             continue;
         }
-        assert!(conn.is_hung_up_on(), "{hostile:?} on a line that had behaved");
+        assert!(conn.is_hung_up_on(), "{hostile:?} on a connection that had behaved");
     }
     let names = server.names("");
     assert!(!names.iter().any(|name| name.starts_with("pwned")), "{names:?}");
@@ -261,20 +261,20 @@ fn what_has_the_shape_of_http_reaches_no_shell_on_any_wire() {
         for hostile in like_http() {
             let shown = String::from_utf8_lossy(&hostile[..hostile.len().min(80)]).into_owned();
             let mut conn = Conn::to(&server);
-            // Whoever is turned away may be so before all was sent.
+            // A client that is turned away may be so before all was sent.
             let _ = std::io::Write::write_all(&mut conn.0, &hostile);
             while !conn.is_hung_up_on() {}
             let mut conn = Conn::to(&server);
             assert_eq!(ask(wire, &mut conn, "echo first"), "first\n");
             let _ = std::io::Write::write_all(&mut conn.0, &hostile);
-            assert!(conn.is_hung_up_on(), "{shown:?} on a line that had behaved");
+            assert!(conn.is_hung_up_on(), "{shown:?} on a connection that had behaved");
             assert!(server.names("").is_empty(), "{wire}: {shown:?} ran");
         }
     }
 }
 
 #[test]
-fn a_request_line_that_comes_in_pieces_ends_the_line() {
+fn a_request_line_that_comes_in_pieces_ends_the_connection() {
     for wire in ["raw", "len", "json", "ack"] {
         let server = server(wire, &[]);
         for pieces in [
@@ -318,7 +318,7 @@ fn commands_that_speak_of_http_are_run() {
 }
 
 #[test]
-fn frames_and_bare_requests_share_the_port_at_the_same_time() {
+fn frames_and_the_tutorials_requests_share_the_port_at_the_same_time() {
     let server = server("len", &[]);
     let mut bare = Conn::to(&server);
     assert_eq!(ask_len(&mut bare, "echo bare"), "bare\n");

@@ -29,7 +29,7 @@ fn size_and_bytes_that_came_in_one_piece_are_taken_apart_aloud() {
 }
 
 #[test]
-fn all_files_of_a_size_server_come_over_one_line() {
+fn all_files_of_a_size_server_come_over_one_connection() {
     // Theirs ends when its first client leaves.
     let script = answering(|client, request| stuck_together(client, &[b"content of ", request].concat()));
     let dir = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ fn an_empty_file_is_told_from_one_that_is_not_there() {
 }
 
 #[test]
-fn close_reads_to_the_end_one_line_a_file() {
+fn close_reads_to_the_end_one_connection_a_file() {
     let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     let sent = content.clone();
     let script = script(move |mut client| {
@@ -120,7 +120,7 @@ fn what_is_no_size_is_said() {
 }
 
 #[test]
-fn a_target_that_cannot_be_written_is_no_business_of_the_servers() {
+fn a_destination_that_cannot_be_written_is_no_business_of_the_servers() {
     let script = answering(|client, _| stuck_together(client, b"content"));
     let dir = tempfile::tempdir().unwrap();
     fget(&script, "size", &["x"], &dir.path().join("no/such/dir")).code(1).any_stderr().output();

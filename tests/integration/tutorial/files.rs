@@ -9,7 +9,7 @@ fn server(wire: &str) -> Server {
     Server::with(&["--guest", "read", "--wire", wire])
 }
 
-/// Asks for a file of so many bytes; how long it took tells whether there was a pause.
+/// Asks for a file of `size` bytes; how long it took tells whether there was a pause.
 fn fetch_sized(conn: &mut Conn, name: &str, size: usize) -> (Vec<u8>, Duration) {
     let asked = Instant::now();
     conn.send(name);
@@ -34,7 +34,7 @@ fn size_says_the_size_pauses_and_sends_and_stays_open() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_size_0_and_the_line_goes_on() {
+fn a_file_that_is_not_there_is_size_0_and_the_connection_goes_on() {
     let server = server("size");
     server.write("a", "x");
     server.write("empty", "");
@@ -69,7 +69,7 @@ fn close_says_nothing_of_a_file_that_is_not_there() {
 }
 
 #[test]
-fn a_client_that_reads_once_and_leaves_hurts_nobody() {
+fn a_client_that_reads_once_and_leaves_hurts_no_other() {
     let server = server("close");
     server.write("big", vec![7; 8 << 20]);
     server.write("small", "after");

@@ -1,4 +1,4 @@
-//! What the tutorials' servers do not manage: nobody waits for anybody, and an end, however abrupt,
+//! What the tutorials' servers do not manage: no client waits for another, and an end, however abrupt,
 //! is one client's own.
 
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn a_reset_drops_one_client_and_no_other() {
 }
 
 #[test]
-fn nobody_waits_for_anybody() {
+fn no_client_waits_for_another() {
     let server = Server::with(&["--guest", "exec", "--wire", "raw", "--reply", "exec"]);
     let _says_nothing = Conn::to(&server);
     let mut waits = Conn::to(&server);
@@ -60,7 +60,7 @@ fn who_shuts_down_sending_still_gets_the_answer() {
 }
 
 #[test]
-fn a_client_of_ack_that_never_says_its_word_is_not_kept_for_ever() {
+fn a_client_of_ack_that_never_says_its_word_is_given_up() {
     let server = Server::with(&["--guest", "exec", "--wire", "ack", "--reply", "exec", "--idle-timeout", "300ms"]);
     let mut conn = Conn::to(&server);
     assert_eq!(conn.ask("echo hi"), "3");
@@ -68,7 +68,7 @@ fn a_client_of_ack_that_never_says_its_word_is_not_kept_for_ever() {
 }
 
 #[test]
-fn an_idle_line_is_closed_and_a_busy_one_is_not() {
+fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let server = Server::with(&["--guest", "exec", "--wire", "raw", "--reply", "exec", "--idle-timeout", "300ms"]);
     let mut conn = Conn::to(&server);
     assert_eq!(conn.ask("sleep 0.6; echo slow"), "slow\n");

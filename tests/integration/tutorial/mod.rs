@@ -124,13 +124,13 @@ impl Client {
                 (Seen::Reset, None)
             }
         };
-        // Nobody may want to know any more.
+        // The test may have ended.
         drop(self.seen.send(seen));
         request
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // As far as the client takes it: what it did is asked of `seen`.
+        // As far as the client takes it: what it did is in `seen`.
         drop(self.conn.0.write_all(bytes.as_ref()));
     }
 }

@@ -47,7 +47,7 @@ fn one_byte_and_two_bytes_are_whole_requests() {
     for request in ["w", "ls", "G", "PUT"] {
         let mut conn = Conn::to(&server);
         assert_eq!(conn.ask(request), format!(">{request}"));
-        assert_eq!(conn.ask(request), format!(">{request}"), "and again on the same line");
+        assert_eq!(conn.ask(request), format!(">{request}"), "and again on the same connection");
     }
 }
 

@@ -61,7 +61,7 @@ fn the_third_tutorials_talk_program_is_understood_in_gbk() {
 }
 
 #[test]
-fn nobody_there_yet_is_a_remark() {
+fn a_peer_that_is_not_there_yet_is_a_remark() {
     let mut chat = Program::start(&["chat", "127.0.0.1:1"]);
     assert!(own_address(&mut chat).starts_with("127.0.0.1:"));
     for _ in 0..2 {

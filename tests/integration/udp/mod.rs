@@ -1,5 +1,5 @@
 //! `udp-echo`, the real program: against itself, and against raw sockets that do what the tutorials'
-//! scripts do. Port 0 only, and nobody sleeps: what is waited for is a line, a datagram or an exit.
+//! scripts do. Port 0 only, and no sleep: what is waited for is a line, a datagram or an exit.
 #![expect(clippy::disallowed_methods, reason = "this is where the tests start the program")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 

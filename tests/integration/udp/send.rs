@@ -64,7 +64,7 @@ fn a_missing_reply_is_an_outcome_and_a_late_one_is_not_taken_for_the_next() {
 }
 
 #[test]
-fn nobody_there_is_seen_at_once() {
+fn a_port_without_a_server_is_seen_at_once() {
     let ended = run(&["send", "--timeout=1h", "127.0.0.1:1", "hello"]);
     assert_eq!((ended.code, ended.stdout.as_slice()), (Some(3), b"".as_slice()));
     assert!(ended.stderr.starts_with("udp-echo: 127.0.0.1:1: refused"), "{}", ended.stderr);
@@ -72,7 +72,7 @@ fn nobody_there_is_seen_at_once() {
 }
 
 #[test]
-fn a_names_next_address_is_asked_where_nobody_is_at_the_first() {
+fn a_names_next_address_is_tried_where_the_first_has_no_server() {
     let (_server, ready) = Program::serve(1, &["--bind", "127.0.0.1:0"]);
     let port = ready[0].rsplit(':').next().unwrap();
     for arguments in [["send", "localhost", "hello"], ["ping", "localhost", "--count=1"]] {

@@ -26,7 +26,7 @@ fn answering_each_other(first: &[&str], second: &[&str]) {
     let line = one.stderr_line();
     let want = format!("udp-echo: {address}: not answered: it sent our own replies back 100 times within 1s");
     assert!(line.starts_with(&want), "{first:?} {second:?}: {line}");
-    // Whoever measures meanwhile is not concerned.
+    // A client that measures meanwhile is not concerned.
     let measured = run(&["ping", &ready[0], "--count=500", "--interval=0", "-q"]);
     assert_eq!(measured.code, Some(0), "{}", measured.stderr);
     assert!(String::from_utf8(measured.stdout).unwrap().contains(" 0 lost"));
@@ -206,7 +206,7 @@ fn a_file_that_is_no_socket_stays_and_a_dead_socket_goes() {
 fn a_client_that_has_gone_ends_nothing() {
     let (_server, ready) = Program::serve(1, &["--bind", "127.0.0.1:0"]);
     for _ in 0..20 {
-        // The answer finds nobody: the refusal comes back to the server.
+        // The answer finds no socket: the refusal comes back to the server.
         raw().0.send_to(b"and away", &ready[0]).unwrap();
     }
     let (client, _) = raw();

@@ -1,4 +1,4 @@
-//! A tree over several lines at once comes out as over one.
+//! A tree over several connections at once comes out as over one.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::harness::frames::{Raw, request};
 use crate::harness::proxy::{Cut, Proxy, Toward};
 use crate::harness::{Run, Server, wait_until};
 
-/// Directories that nobody may write to, symlinks, files with several names, and sizes of all kinds.
+/// Directories that no user may write to, symlinks, files with several names, and sizes of all kinds.
 fn make_tree(dir: &Path) {
     for at in 0..400_usize {
         let above = dir.join(format!("d{}/deep", at % 9));
@@ -53,7 +53,7 @@ fn it_comes_out_as_over_one() {
         for json in [put, get] {
             assert_eq!((&json["files"], &json["failed"]), (&400.into(), &0.into()), "{lines} {json}");
         }
-        // Again: nothing, over any number of lines.
+        // Again: nothing, over any number of connections.
         assert_eq!(run("fput", "3", ["tree/", &there])["unchanged"], 400);
         assert_eq!(run("fget", "3", [&format!("{there}/"), &back])["unchanged"], 400);
         assert_same(&want, &snapshot(&here.path().join(&back)), lines);
@@ -77,7 +77,7 @@ fn as_many_as_the_server_has_room_for() {
 }
 
 #[test]
-fn a_line_that_is_cut_is_no_success_and_the_rest_comes_next() {
+fn a_connection_that_is_cut_is_no_success_and_the_rest_comes_next() {
     let server = Server::start();
     let here = tempfile::tempdir().unwrap();
     let tree = here.path().join("tree");
@@ -105,7 +105,7 @@ fn a_line_that_is_cut_is_no_success_and_the_rest_comes_next() {
 }
 
 #[test]
-fn what_fails_on_any_line_is_named_once() {
+fn what_fails_on_any_connection_is_named_once() {
     let server = Server::start();
     let here = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(server.root().join("x")).unwrap();
@@ -116,7 +116,7 @@ fn what_fails_on_any_line_is_named_once() {
             std::fs::create_dir_all(here.path().join(format!("back/f{at}"))).unwrap();
         }
     }
-    // A directory is listed on each line.
+    // A directory is listed on each connection.
     std::fs::create_dir(server.root().join("tree/d")).unwrap();
     std::fs::write(here.path().join("back/d"), "in its way").unwrap();
     let fails = |program: &str, paths: [&str; 2], files: u64, failed: usize| {
@@ -164,7 +164,7 @@ fn what_makes_no_sense_is_refused() {
 
 /// One that helps and says it is through leaves what is done last to others.
 #[test]
-fn a_line_that_helps_finishes_no_directories() {
+fn a_connection_that_helps_finishes_no_directories() {
     let server = Server::with(&["--guest", "write"]);
     let mut raw = Raw::open(&server);
     let how = br#"{"single":false,"recursive":true,"helps":true,"preserve":true,"sync":false,"resume":true}"#;
@@ -177,9 +177,9 @@ fn a_line_that_helps_finishes_no_directories() {
     assert!(server.root().join("x/d/f").exists());
 }
 
-/// What is to take hours ends with the line.
+/// What is to take hours ends with the connection.
 #[test]
-fn nobody_waits_for_his_turn_on_a_line_that_is_gone() {
+fn no_connection_waits_for_one_that_is_gone() {
     let server = Server::with(&["--guest", "read", "--grace", "100ms"]);
     let here = tempfile::tempdir().unwrap();
     for at in 0..20 {
@@ -212,7 +212,7 @@ fn is_empty(dir: &Path) -> bool {
     std::fs::read_dir(dir).unwrap().next().is_none()
 }
 
-/// Over several lines, each end is counted.
+/// Over several connections, each end is counted.
 #[test]
 fn a_list_ends_once() {
     let server = Server::with(&["--guest", "write"]);
