@@ -307,7 +307,7 @@ impl Connection {
             Error::ConnectionLost(ConnectionLost::TimedOut(clock)) => {
                 Refusal::new(ErrorCode::TimedOut, format!("timed out: {clock}"))
             }
-            Error::ConnectionLost(_) => return,
+            Error::ConnectionLost(_) | Error::NotConnected(_) => return,
             Error::Ours { object, source } => Refusal::from_io(object, source),
         };
         if let Err(error) = self.sender.refuse(&refusal) {

@@ -20,6 +20,9 @@ pub enum Error {
     /// The transport failed: nothing more will come, and what was under way is unknown.
     #[error(transparent)]
     ConnectionLost(#[from] ConnectionLost),
+    /// There is no connection: `source` says why, and is a [`ConnectError`](crate::client::ConnectError).
+    #[error(transparent)]
+    NotConnected(Box<dyn std::error::Error + Send + Sync>),
     /// This machine failed, not the connection: its disk, its terminal, its arguments.
     #[error("{object}")]
     Ours {

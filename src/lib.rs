@@ -58,6 +58,7 @@
 pub mod audit;
 pub mod chat;
 pub mod cli;
+pub mod client;
 pub mod connection;
 pub mod dir;
 pub mod echo;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-/// The port that is used where none is named: L-A-N-D on a telephone.
-pub const DEFAULT_PORT: u16 = 5263;
+pub use crate::net::address::DEFAULT_PORT;
 
 /// How to reach the other end.
 #[derive(Debug, Clone, Args)]

@@ -1,225 +1,105 @@
-//! From the HOST that a person wrote to a connection: what is meant by it, whose key is expected there, and
-//! what to say when it is another.
+//! What the programs add to a client's connection: the options, the question about a key, and what may help when no
+//! connection comes about.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use anyhow::Context as _;
 
 use super::args::{ConnectArgs, DEFAULT_PORT, OutputArgs};
 use super::exit::usage;
 use super::{home, printable_lines, say, standard};
+use crate::client::{
+    ConnectError, Connector, Decision, NotTrusted, Port, Step, UnknownServer, connect_unix, known_names, resolve,
+};
 use crate::connection::Connection;
-use crate::error::Refusal;
-use crate::net::dial::{ConnectError, dial};
-use crate::net::tls::{HandshakeError, KeyCheck};
+use crate::error::Error;
+use crate::net::dial::{self, dial};
 use crate::net::{Address, Stream};
-use crate::pair::{DialledServer, record_server};
 use crate::trust::home::Home;
-use crate::trust::hosts;
-use crate::trust::identity::{Fingerprint, Identity};
+use crate::trust::identity::Fingerprint;
 use crate::trust::peers::Peers;
-use crate::wire::channel::Receiver;
-use crate::wire::message::Message;
 
-/// The other end is not, or not surely, the one that was meant.
-#[derive(Debug, thiserror::Error)]
-pub enum NotTrusted {
-    /// It has another key than the one on record.
-    #[error(
-        "{host}: the key has changed, and nothing was sent. On record as {name} is {pinned}; this server has {offered}. \
-         If the machine was set up anew: tcp-server peers revoke {name}, then tcp-client pair {dialled} --name {name}. \
-         If not, somebody is in between"
-    )]
-    Changed {
-        /// As it was dialled.
-        host: String,
-        /// The same, as an argument for a command.
-        dialled: String,
-        /// The name on record.
-        name: String,
-        /// The key on record.
-        pinned: Fingerprint,
-        /// The key that was offered.
-        offered: Fingerprint,
-    },
-    /// Nobody knows its key.
-    #[error(
-        "{host}: unknown server with key {offered}, and nothing was sent; introduce it with: tcp-client pair {dialled}"
-    )]
-    Unknown {
-        /// As it was dialled.
-        host: String,
-        /// The same, as an argument for a command.
-        dialled: String,
-        /// The key that was offered.
-        offered: Fingerprint,
-    },
-    /// The key that was compared is another one.
-    #[error(
-        "{host}: this server has {offered}, which is NOT the key that was pasted: somebody may be in between; nothing was sent"
-    )]
-    OtherKey {
-        /// As it was dialled.
-        host: String,
-        /// The key that was offered.
-        offered: Fingerprint,
-    },
-    /// Its key is known under another name.
-    #[error(
-        "{host}: this server has the key of the known peer {name}, whose address on record is not this one, and nothing \
-         was sent; introduce it here too with: tcp-client pair {dialled}"
-    )]
-    OtherName {
-        /// As it was dialled.
-        host: String,
-        /// The same, as an argument for a command.
-        dialled: String,
-        /// The name on record.
-        name: String,
-    },
-    /// The Unix socket belongs to somebody else.
-    #[error("{host}: user id {user} serves there, and neither you (user id {own}) nor root; nothing was sent")]
-    OtherUser {
-        /// The socket.
-        host: String,
-        /// Who serves there.
-        user: u32,
-        /// Who we are.
-        own: u32,
-    },
-    /// The pairing failed.
-    #[error("{host}: not paired: {why}")]
-    NotPaired {
-        /// As it was dialled.
-        host: String,
-        /// Why.
-        why: String,
-    },
-}
+/// Names the usual port.
+const PORT_VARIABLE: &str = "LANDLINE_PORT";
 
-/// No connection came about, and something is known here that may help.
+/// Why there is no connection, and what may help.
 #[derive(Debug, thiserror::Error)]
-#[error("{error:#}; {advice}")]
-pub struct Misdialled {
+#[error("{}{advice}", chain(error))]
+pub struct Advised {
     /// Why there is no connection.
-    error: anyhow::Error,
-    /// What is known here.
+    pub error: ConnectError,
+    /// What may help, with what separates it from the error.
     advice: String,
 }
 
-/// Adds to an error what is known here under another name or at another port.
-fn advised(home: &Home, host: &Address, dialled: &Dialled, error: anyhow::Error) -> anyhow::Error {
-    let is_unknown = match error.downcast_ref::<ConnectError>() {
-        Some(error) => matches!(error, ConnectError::Unknown { .. }),
-        None => return error,
+fn chain(error: &ConnectError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The error with what a user of our programs can do about it.
+pub fn with_advice(error: ConnectError) -> anyhow::Error {
+    let ConnectError::NotTrusted(why) = &error else { return error.into() };
+    let advice = match &**why {
+        NotTrusted::Changed { name, dialled, .. } => format!(
+            ". If the machine was set up anew: tcp-server peers revoke {name}, then tcp-client pair {dialled} --name \
+             {name}. If not, another machine is in between"
+        ),
+        NotTrusted::Unknown { dialled, .. } => {
+            format!("; introduce it with: tcp-client pair {dialled}")
+        }
+        NotTrusted::OtherName { dialled, .. } => {
+            format!("; introduce it here too with: tcp-client pair {dialled}")
+        }
+        NotTrusted::OtherKey { .. } | NotTrusted::OtherUser { .. } | NotTrusted::NotPaired { .. } => {
+            return error.into();
+        }
     };
-    let advice = match known_elsewhere(home, host, dialled) {
+    Advised { error, advice }.into()
+}
+
+/// As [`with_advice`], and with what is known here under another name or at another port.
+fn with_known_names(home: &Home, host: &Address, port: Port, error: ConnectError) -> anyhow::Error {
+    let ConnectError::Dial(why) = &error else { return with_advice(error) };
+    let advice = match known_elsewhere(home, host, port) {
         Some(known) => known,
-        None if is_unknown => match known_names(home).as_slice() {
+        None if matches!(why, dial::ConnectError::Unknown { .. }) => match known_names(home).as_slice() {
             [] => "no machine is known here by name yet; tcp-client pair HOST introduces one".to_owned(),
             names => format!("known here: {}", names.join(", ")),
         },
-        None => return error,
+        None => return with_advice(error),
     };
-    Misdialled { error, advice }.into()
-}
-
-/// The names that stand for a machine here, those of `config.toml` and of known peers that can be dialled.
-pub fn known_names(home: &Home) -> Vec<String> {
-    // Advice is no reason for another error.
-    let mut names = hosts::names(home).unwrap_or_default();
-    if let Ok(peers) = Peers::load(home) {
-        let dialled = peers.iter().filter(|peer| peer.address.is_some() || peer.from.is_some());
-        names.extend(dialled.map(|peer| peer.name.clone()));
-    }
-    names.sort_unstable();
-    names.dedup();
-    names
+    Advised { error, advice: format!("; {advice}") }.into()
 }
 
 /// A name that is known here was dialled at another port than its own.
-fn known_elsewhere(home: &Home, host: &Address, dialled: &Dialled) -> Option<String> {
+fn known_elsewhere(home: &Home, host: &Address, port: Port) -> Option<String> {
     let Address::Tcp { host: name, .. } = host else { return None };
+    let dialled = resolve(home, host, port).ok()?;
     let peers = Peers::load(home).ok()?;
     let known = peers.by_name(name)?.address.clone()?;
     let (own, port) = (known.parse::<Address>().ok()?.port()?, dialled.address.port()?);
     (own != port).then(|| format!("{name} is known here at {known}; port {port} of it is another server"))
 }
 
-/// Names the usual port.
-const PORT_VARIABLE: &str = "LANDLINE_PORT";
-
-/// Whom a person means by HOST.
-#[derive(Debug, Clone)]
-pub struct Dialled {
-    /// Where that is, with a port.
-    pub address: Address,
-    /// Whose key is expected there: its name here, and the key.
-    pub pin: Option<(String, Fingerprint)>,
-}
-
-impl Dialled {
-    /// `HOST:PORT`, under which a server is recorded.
-    pub fn recorded_address(&self) -> String {
-        self.address.clone().encrypted().to_string()
-    }
-}
-
-/// Finds out whom HOST means: a name from `config.toml`, a known peer's name, or an address.
-///
-/// # Errors
-/// A file in the home is broken, or a known peer was never dialled and has no address.
-pub fn resolve(home: &Home, host: &Address, default_port: u16) -> anyhow::Result<Dialled> {
-    let Address::Tcp { host: name, port, .. } = host else {
-        return Ok(Dialled { address: host.clone(), pin: None });
-    };
+/// The port of `-p`, or of the environment.
+pub fn port_of(number: u16) -> Port {
     // A port that was given with -p was meant; one that is always in the environment is only a default.
-    let is_usual = default_port == DEFAULT_PORT || std::env::var(PORT_VARIABLE) == Ok(default_port.to_string());
-    let port = &port.or((!is_usual).then_some(default_port));
-    let peers = Peers::load(home)?;
-    let configured = hosts::look_up(home, name)?;
-    // A peer that was never dialled, and not named by anybody here, is no place to go to; and another port
-    // of its address may be another server.
-    let is_elsewhere = |address: &str| {
-        let known = address.parse().ok().and_then(|address: Address| address.port());
-        port.is_some_and(|port| known.is_some_and(|known| known != port))
-    };
-    // A name that a machine chose itself is for its rights here, and may mean somebody else to whoever dials.
-    let by_name =
-        peers.by_name(name).filter(|peer| !peer.is_self_named).filter(|peer| match (&peer.address, &peer.from) {
-            (Some(address), _) => !is_elsewhere(address),
-            (None, from) => configured.is_some() || from.is_some(),
-        });
-    let address = match (&configured, by_name) {
-        (Some(address), _) => address.clone(),
-        (None, Some(peer)) => {
-            let known = peer.address.as_ref().or(peer.from.as_ref());
-            let known = known.with_context(|| format!("{name}: this peer's address is not known; name its HOST"))?;
-            known.parse().with_context(|| format!("{name}: the address on record"))?
-        }
-        (None, None) => host.clone(),
-    };
-    let address = match (address, port) {
-        (Address::Tcp { host, scheme, .. }, Some(port)) => Address::Tcp { host, port: Some(*port), scheme },
-        (address, _) => address,
-    };
-    let address = if host.is_plain() { address.plain() } else { address };
-    let address = address.with_default_port(default_port);
-    let dialled = Dialled { address, pin: None };
-    let pinned = by_name.or_else(|| peers.by_address(&dialled.recorded_address()));
-    let pin = pinned.map(|peer| (peer.name.clone(), peer.fingerprint));
-    Ok(Dialled { pin, ..dialled })
+    let is_usual = number == DEFAULT_PORT || std::env::var(PORT_VARIABLE) == Ok(number.to_string());
+    Port { number, is_chosen: !is_usual }
 }
 
-/// The address that HOST means, for what is not encrypted anyway: nothing is made for it.
+/// The address that HOST means, for what is not encrypted anyway: no home is made for it.
 ///
 /// # Errors
-/// As [`resolve`].
+/// A file in the home is broken, or a known peer has no address.
 pub fn address(host: &Address, default_port: u16) -> anyhow::Result<Address> {
     match home::existing()? {
-        Some(home) => Ok(resolve(&home, host, default_port)?.address),
+        Some(home) => Ok(resolve(&home, host, port_of(default_port))?.address),
         None => Ok(host.clone().with_default_port(default_port)),
     }
 }
@@ -232,27 +112,22 @@ pub fn stream(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputA
     if host.is_tls() {
         return Err(usage(format!("tls://{host}: the tutorials' wires are not encrypted; write tcp://{host}")));
     }
-    connected(program, &address(host, reach.port)?, reach, talk)
-}
-
-fn connected(program: &str, address: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Stream> {
-    let stream = dial(address, reach.connect_timeout)?;
-    if talk.verbose {
-        say(program, &format!("connected from {} to {}", stream.local_address(), stream.peer_address()));
-    }
+    let stream = dial(&address(host, reach.port)?, reach.connect_timeout).map_err(ConnectError::from);
+    let stream = stream.map_err(with_advice)?;
+    show_step(program, talk, &Step::Connected(&stream));
     Ok(stream)
 }
 
 /// Connects to HOST and opens a connection, encrypted unless HOST says otherwise; its greeting leaves with
-/// the first request.
+/// the first request. About a key that is not known a person is asked, where there is one.
 ///
 /// # Errors
-/// As [`stream`], or the server is not trusted ([`NotTrusted`]).
+/// No connection came about, or the server is not trusted.
 pub fn connect(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
     connect_to(program, host, reach, talk, Strangers::AskedAbout)
 }
 
-/// The same for one of many hosts: nobody is asked about a key that is not known. Behind a question there would be
+/// The same for one of many hosts: about a key that is not known no question is asked. Behind a question there would be
 /// the others' output, and an answer that is typed thirty times is not thought about.
 ///
 /// # Errors
@@ -280,183 +155,42 @@ fn connect_to(
     talk: &OutputArgs,
     strangers: Strangers,
 ) -> anyhow::Result<Connection> {
-    if host.is_plain() {
-        return open(program, stream(program, host, reach, talk)?);
-    }
+    let greeting = greeting(program);
+    let on_step = |step: &Step<'_>| show_step(program, talk, step);
+    // What needs no key makes no home.
     if let Address::Unix(_) = host {
-        return open_unix(program, host, reach, talk);
+        return connect_unix(host, &greeting, reach.connect_timeout, Some(&on_step)).map_err(with_advice);
+    }
+    if host.is_plain() {
+        return Ok(Connection::open(stream(program, host, reach, talk)?, &greeting)?);
     }
     let home = home::open()?;
-    let dialled = resolve(&home, host, reach.port)?;
-    if let Address::Unix(_) = dialled.address {
-        return open_unix(program, &dialled.address, reach, talk);
-    }
-    if dialled.address.is_plain() {
-        return open(program, connected(program, &dialled.address, reach, talk)?);
-    }
-    let own = Identity::of(&home)?;
-    let mut expected = dialled.clone();
-    loop {
-        let stream = connected(program, &expected.address, reach, talk);
-        let stream = stream.map_err(|error| advised(&home, host, &dialled, error))?;
-        let offered = match encrypt(stream, &own, &expected, reach)? {
-            Ok((stream, key)) => {
-                if talk.verbose {
-                    say(program, &format!("TLS 1.3, the server's key is {key}"));
-                }
-                return open(program, stream);
-            }
-            Err(offered) => offered,
-        };
-        // The connection is dropped by now: the server does not wait while a person compares.
-        refuse_or_ask(program, &home, &Stranger { dialled: &dialled, host, offered }, strangers)?;
-        expected.pin = Some((host.to_string(), offered));
-    }
-}
-
-fn open_unix(program: &str, address: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
-    let stream = connected(program, address, reach, talk)?;
-    check_user(&stream, address)?;
-    open(program, stream)
-}
-
-fn open(program: &str, stream: Stream) -> anyhow::Result<Connection> {
-    let greeting = format!("{program}/{}", env!("CARGO_PKG_VERSION"));
-    Connection::open(stream, &greeting).context("the connection could not be opened")
-}
-
-/// Shakes hands and checks the pin; the other key if it is not the one that is expected.
-fn encrypt(
-    stream: Stream,
-    own: &Identity,
-    dialled: &Dialled,
-    reach: &ConnectArgs,
-) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
-    let pin = dialled.pin.as_ref().map(|(_, key)| *key);
-    // Whoever has our own key is ourselves; but not on another machine's address, or where a name stands for
-    // somebody else: whoever sits in between could hand us back to our own server, and what was meant for
-    // that machine would be done here.
-    let own_key = Some(own.fingerprint()).filter(|_| stream.is_to_this_machine());
-    let expected = pin.or(own_key);
-    handshake(stream, own, dialled, reach, move |key| Some(key) == expected)
-}
-
-/// Shakes hands with a server whose key `is_expected`.
-///
-/// # Errors
-/// No encrypted stream came about.
-pub fn handshake(
-    stream: Stream,
-    own: &Identity,
-    dialled: &Dialled,
-    reach: &ConnectArgs,
-    is_expected: impl Fn(Fingerprint) -> bool + Send + Sync + 'static,
-) -> anyhow::Result<Result<(Stream, Fingerprint), Fingerprint>> {
-    let seen = Arc::new(Mutex::new(None));
-    let verdict: KeyCheck = {
-        let seen = Arc::clone(&seen);
-        Arc::new(move |spki| {
-            let key = Fingerprint::of_spki(spki);
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
-            is_expected(key)
-        })
-    };
-    let shaken = stream.connect_tls(own.credentials(), verdict, reach.connect_timeout);
-    let key = *seen.lock().unwrap_or_else(PoisonError::into_inner);
-    let address = dialled.address.to_string();
-    match (shaken, key) {
-        (Ok(stream), Some(key)) => Ok(Ok((stream, key))),
-        (Err(HandshakeError::Untrusted), Some(key)) => Ok(Err(key)),
-        (Err(HandshakeError::NotTls(bytes)), _) => Err(match plain_refusal(&bytes) {
-            Some(refusal) => crate::error::Error::from(refusal).into(),
-            None => ConnectError::NotTls { address, began: began(&bytes) }.into(),
-        }),
-        (Err(HandshakeError::Socket(source)), _) => Err(ConnectError::Failed { address, source }.into()),
-        (Err(source), _) => Err(ConnectError::Handshake { address, source }.into()),
-        (Ok(_), None) => Err(ConnectError::Handshake { address, source: HandshakeError::Closed }.into()),
-    }
-}
-
-/// A server that is full says so before it can encrypt.
-fn plain_refusal(bytes: &[u8]) -> Option<Refusal> {
-    match Receiver::new(bytes, &[]).recv() {
-        Ok(Some(Message::Error { code, message })) => Some(Refusal::new(code, format!("{message} (said unencrypted)"))),
-        _ => None,
-    }
-}
-
-fn began(bytes: &[u8]) -> String {
-    let shown = bytes.get(..bytes.len().min(24)).unwrap_or_default();
-    String::from_utf8_lossy(shown).into_owned()
-}
-
-/// A server whose key is not the expected one.
-#[derive(Debug)]
-struct Stranger<'s> {
-    dialled: &'s Dialled,
-    host: &'s Address,
-    offered: Fingerprint,
-}
-
-/// One question at a time: of several threads that ask at once, one would read what was typed for another.
-static QUESTION: Mutex<()> = Mutex::new(());
-
-/// What to do about a key that is not the expected one: a changed key is refused, always; an unknown
-/// one is refused in scripts and asked about at a terminal.
-fn refuse_or_ask(program: &str, home: &Home, stranger: &Stranger<'_>, strangers: Strangers) -> anyhow::Result<()> {
-    let &Stranger { dialled, host, offered } = stranger;
-    let (shown, address) = (host.to_string(), dialled.recorded_address());
-    if let Some((name, pinned)) = dialled.pin.clone() {
-        return Err(NotTrusted::Changed { host: shown, dialled: address, name, pinned, offered }.into());
-    }
-    let _question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
-    let peers = Peers::load(home)?;
-    // What was answered for another connection a moment ago counts.
-    if peers.by_address(&address).is_some_and(|peer| peer.fingerprint == offered) {
-        return Ok(());
-    }
-    let known = peers.by_key(&offered).map(|peer| peer.name.clone());
     let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if strangers == Strangers::Refused || !is_terminal {
-        return Err(match known {
-            Some(name) => NotTrusted::OtherName { host: shown, dialled: address, name },
-            None => NotTrusted::Unknown { host: shown, dialled: address, offered },
-        }
-        .into());
-    }
-    let question = match &known {
-        Some(name) => format!("{shown} has the key of {name}: {offered}\nUse {shown} for {name} from now on?"),
-        None => format!(
-            "{shown} is not known here; its key is {offered}\n\
-             Compare it with what tcp-server identity prints there. Is it the same, and to be remembered?"
-        ),
+    let ask = |server: &UnknownServer<'_>| ask(program, server).map_err(Error::ours("standard input"));
+    let connector = Connector {
+        program: &greeting,
+        port: port_of(reach.port),
+        timeout: reach.connect_timeout,
+        ask: if strangers == Strangers::AskedAbout && is_terminal { Some(&ask) } else { None },
+        on_step: Some(&on_step),
+        ..Connector::new(&home)
     };
-    match ask(program, &question, offered)? {
-        KeyAnswer::Yes => {
-            let server = DialledServer { key: offered, address: &address, there: None };
-            let name = record_server(home, server, None, &name_for(host, dialled))?.peer.name;
-            say(program, &format!("remembered as {name}; from now on nothing is asked"));
-            Ok(())
-        }
-        KeyAnswer::Once => Ok(()),
-        KeyAnswer::No => Err(NotTrusted::Unknown { host: shown, dialled: address, offered }.into()),
-        KeyAnswer::OtherKey => Err(NotTrusted::OtherKey { host: shown, offered }.into()),
-    }
+    connector.connect(host).map_err(|error| with_known_names(&home, host, connector.port, error))
 }
 
-/// What to call a server that was dialled as HOST, if nobody says: as it was typed, with the port if that is not the
-/// usual one, since the bare name stands for the usual one. What the server calls itself does not count: it could be
-/// anything.
-pub fn name_for(host: &Address, dialled: &Dialled) -> String {
-    let Address::Tcp { host: typed, .. } = host else { return String::new() };
-    let name = match typed.parse::<IpAddr>() {
-        // A name takes no colons.
-        Ok(IpAddr::V6(_)) => format!("ip6-{}", typed.replace(':', "-")),
-        Ok(IpAddr::V4(_)) | Err(_) => typed.clone(),
-    };
-    match dialled.address.port() {
-        Some(port) if port != DEFAULT_PORT => format!("{name}-{port}"),
-        _ => name,
+/// What a program of ours calls itself in `hello`.
+pub fn greeting(program: &str) -> String {
+    format!("{program}/{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn show_step(program: &str, talk: &OutputArgs, step: &Step<'_>) {
+    match step {
+        Step::Connected(stream) if talk.verbose => {
+            say(program, &format!("connected from {} to {}", stream.local_address(), stream.peer_address()));
+        }
+        Step::Encrypted(key) if talk.verbose => say(program, &format!("TLS 1.3, the server's key is {key}")),
+        Step::Remembered(name) => say(program, &format!("remembered as {name}; from now on nothing is asked")),
+        Step::Connected(_) | Step::Encrypted(_) => {}
     }
 }
 
@@ -466,37 +200,35 @@ pub fn is_address(host: &Address) -> bool {
     host.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
-/// What a person decides about a key.
-enum KeyAnswer {
-    /// It is the right one, from now on.
-    Yes,
-    /// It is the right one, this time.
-    Once,
-    /// It is not.
-    No,
-    /// What was pasted is another key.
-    OtherKey,
-}
-
 /// A pasted text at least so long is a fingerprint, right or wrong, and no answer that was mistyped.
 const PASTED_LEN_MIN: usize = 20;
 
 /// Asks until it is answered: yes, once, no, or the fingerprint itself, pasted from the other machine.
-fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<KeyAnswer> {
+fn ask(program: &str, server: &UnknownServer<'_>) -> std::io::Result<Decision> {
+    let (host, offered) = (server.host, server.fingerprint);
+    let question = match server.known_as {
+        Some(name) => format!("{host} has the key of {name}: {offered}\nUse {host} for {name} from now on?"),
+        None => format!(
+            "{host} is not known here; its key is {offered}\n\
+             Compare it with what tcp-server identity prints there. Is it the same, and to be remembered?"
+        ),
+    };
     loop {
-        write!(standard::errors(), "{program}: {} [yes/once/no/fingerprint] ", printable_lines(question))?;
+        write!(standard::errors(), "{program}: {} [yes/once/no/fingerprint] ", printable_lines(&question))?;
         let answer = standard::read_text_line()?;
         if answer.is_empty() {
-            return Ok(KeyAnswer::No);
+            return Ok(Decision::Refuse);
         }
         return Ok(match answer.trim() {
-            "yes" => KeyAnswer::Yes,
-            "once" => KeyAnswer::Once,
-            "no" | "n" => KeyAnswer::No,
+            "yes" => Decision::Remember,
+            "once" => Decision::Once,
+            "no" | "n" => Decision::Refuse,
             pasted if pasted.len() >= PASTED_LEN_MIN => {
-                let digest = pasted.strip_prefix("SHA256:").unwrap_or(pasted);
-                let is_same = format!("SHA256:{digest}").parse() == Ok(offered);
-                if is_same { KeyAnswer::Yes } else { KeyAnswer::OtherKey }
+                if is_key(pasted, offered) {
+                    Decision::Remember
+                } else {
+                    Decision::RefuseOtherKey
+                }
             }
             _ => {
                 say(program, "please type yes, once or no, or paste the fingerprint");
@@ -506,11 +238,7 @@ fn ask(program: &str, question: &str, offered: Fingerprint) -> anyhow::Result<Ke
     }
 }
 
-/// A Unix socket is encrypted by nobody and needs it not: the kernel says who serves there.
-fn check_user(stream: &Stream, address: &Address) -> anyhow::Result<()> {
-    let own = rustix::process::geteuid().as_raw();
-    match stream.peer_user() {
-        Some(user) if user == own || user == 0 => Ok(()),
-        user => Err(NotTrusted::OtherUser { host: address.to_string(), user: user.unwrap_or(u32::MAX), own }.into()),
-    }
+fn is_key(pasted: &str, offered: Fingerprint) -> bool {
+    let digest = pasted.strip_prefix("SHA256:").unwrap_or(pasted);
+    format!("SHA256:{digest}").parse() == Ok(offered)
 }

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::connect::{Misdialled, NotTrusted};
+use super::connect::Advised;
 use super::signals::INT;
+use crate::client::{ConnectError, NotTrusted};
 use crate::error::Error;
 use crate::exec::process::signal_number;
-use crate::net::dial::ConnectError;
+use crate::net::dial;
 use crate::wire::message::Outcome;
 
 /// How a program of ours ended.
@@ -21,7 +22,7 @@ pub enum Exit {
     /// 3: could not connect.
     NotConnected,
     /// 4: the connection was lost.
-    LineLost,
+    ConnectionLost,
     /// 5: the other side is not trusted.
     NotTrusted,
     /// 130: Ctrl-C.
@@ -38,7 +39,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::NotConnected => 3,
-            Self::LineLost => 4,
+            Self::ConnectionLost => 4,
             Self::NotTrusted => 5,
             Self::Interrupted => 130,
             Self::Command(code) => code,
@@ -50,7 +51,7 @@ impl Exit {
     #[must_use]
     pub const fn beside_a_command(self) -> Self {
         match self {
-            Self::Failed | Self::Usage | Self::NotConnected | Self::LineLost | Self::NotTrusted => {
+            Self::Failed | Self::Usage | Self::NotConnected | Self::ConnectionLost | Self::NotTrusted => {
                 Self::Command(250 + self.code())
             }
             Self::Done | Self::Interrupted | Self::Command(_) => self,
@@ -73,10 +74,18 @@ impl Exit {
         if error.downcast_ref::<NotTrusted>().is_some() {
             return Self::NotTrusted;
         }
-        if error.downcast_ref::<ConnectError>().is_some() || error.downcast_ref::<Misdialled>().is_some() {
+        if error.downcast_ref::<dial::ConnectError>().is_some() {
             return Self::NotConnected;
         }
-        error.downcast_ref::<Error>().map_or(Self::Failed, Self::of_line)
+        let advised = error.downcast_ref::<Advised>().map(|advised| &advised.error);
+        match advised.or_else(|| error.downcast_ref::<ConnectError>()) {
+            None => {}
+            Some(ConnectError::NotTrusted(_)) => return Self::NotTrusted,
+            Some(ConnectError::Dial(_)) => return Self::NotConnected,
+            Some(ConnectError::Failed(error)) => return Self::of_error(error),
+            Some(_) => return Self::Failed,
+        }
+        error.downcast_ref::<Error>().map_or(Self::Failed, Self::of_error)
     }
 
     /// The code for how a remote command ended.
@@ -88,7 +97,7 @@ impl Exit {
                 u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
             }
             // Whoever is asked does not know, as with a connection that was lost.
-            Outcome::Lost { .. } => Self::LineLost.beside_a_command().code(),
+            Outcome::Lost { .. } => Self::ConnectionLost.beside_a_command().code(),
             // As timeout(1) has it.
             Outcome::TimedOut => 124,
             Outcome::Killed(signal) => {
@@ -99,9 +108,10 @@ impl Exit {
     }
 
     /// The code for an error on a connection.
-    pub const fn of_line(error: &Error) -> Self {
+    pub const fn of_error(error: &Error) -> Self {
         match error {
-            Error::ConnectionLost(_) | Error::PeerMisbehaved(_) => Self::LineLost,
+            Error::NotConnected(_) => Self::NotConnected,
+            Error::ConnectionLost(_) | Error::PeerMisbehaved(_) => Self::ConnectionLost,
             Error::Refused(_) | Error::Ours { .. } => Self::Failed,
         }
     }

@@ -1,7 +1,7 @@
 //! `fget`: download files and trees.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::signals::Interruption;
 use super::standard::Descriptor;
 use super::transfer::{CopyArgs, Paced, Reporter, Show, with_retries};
 use super::{Exit, connect, connections, say, standard};
+use crate::client::create_part;
 use crate::error::Error;
 use crate::files::{DownloadSink, call_get};
 use crate::fs::digest::Digest;
 use crate::fs::part::Part;
-use crate::fs::root::Root;
 use crate::net::Address;
 use crate::trees::data::DataOptions;
 use crate::trees::destination::{Destination, Shape};
@@ -235,21 +235,7 @@ pub fn part_for(target: &Path, attributes: &Attributes) -> crate::error::Result<
         let why = std::io::Error::other("is an open descriptor, and no file");
         return Err(Error::ours(target.to_string_lossy())(why));
     }
-    // A link of one's own is followed: what it leads to is replaced, and not the link.
-    let followed = target.is_symlink().then(|| target.canonicalize().ok()).flatten();
-    let target = followed.as_deref().unwrap_or(target);
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let ours = || Error::ours(target.to_string_lossy());
-    let directory = Root::open_own_dir(directory).map_err(ours())?;
-    let name = target.file_name().unwrap_or(OsStr::new(""));
-    if directory.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(ours()(std::io::ErrorKind::IsADirectory.into()));
-    }
-    // A rename would put a file in a device's place: /dev/null would be gone.
-    if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
-    }
-    super::home::parts().create(directory.into(), name, attributes).map_err(ours())
+    create_part(&super::home::parts(), target, attributes)
 }
 
 fn sources_and_destination(paths: &[OsString]) -> anyhow::Result<(Vec<Remote>, PathBuf)> {

@@ -1,10 +1,7 @@
 //! `fput`: upload files and trees.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
 
 use clap::Parser;
 
@@ -14,7 +11,6 @@ use super::remote::{Between, Remote, ToRemote};
 use super::signals::Interruption;
 use super::transfer::{CopyArgs, GO_ON, Reporter, Show, TransferEnd, with_retries};
 use super::{Exit, connect, connections, standard};
-use crate::error::Error;
 use crate::files::{Upload, call_put};
 use crate::trees::relay::relay;
 use crate::trees::shard::Shard;
@@ -291,24 +287,4 @@ fn send_stdin(args: &Args, files: &[OsString], remote: &Remote, mut teller: Repo
         Err(error) => teller.failed(&from, &remote.shown(), &error)?,
     }
     Ok(teller.finish()?)
-}
-
-/// Opens a regular file of this machine.
-///
-/// # Errors
-/// It is missing, unreadable, or no regular file.
-pub fn open(path: &Path) -> crate::error::Result<(File, Attributes)> {
-    let ours = || Error::ours(path.to_string_lossy());
-    // Without NONBLOCK a fifo would wait for a writer; for a regular file it means nothing.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(nonblock).open(path).map_err(ours())?;
-    let metadata = file.metadata().map_err(ours())?;
-    if metadata.is_dir() {
-        return Err(ours()(std::io::Error::other("is a directory; name its files")));
-    }
-    if !metadata.is_file() {
-        return Err(ours()(std::io::Error::other("is neither a file nor a directory")));
-    }
-    let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-    Ok((file, Attributes { size: metadata.len(), mtime_ns: Some(mtime_ns), mode: Some(metadata.mode() & 0o777) }))
 }

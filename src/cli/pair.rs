@@ -13,11 +13,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::{ConnectArgs, DEFAULT_PORT, OutputArgs};
-use super::connect::{Dialled, NotTrusted, handshake, is_address, name_for, resolve};
+use super::connect::{greeting, is_address, port_of, with_advice};
 use super::exit::usage;
 use super::peers::Rule;
 use super::tcp_server::{Bind, serve_pairing};
 use super::{Exit, home, printable, put_json, say, standard, tcp_client, tcp_server, tell};
+use crate::client::{ConnectError, Dialled, NotTrusted, handshake, resolve};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::net::Address;
@@ -203,26 +204,28 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &ConnectArgs, talk: 
     }
     let home = home::open()?;
     let own = Identity::of(&home)?;
-    let dialled = resolve(&home, host, reach.port)?;
+    let dialled = resolve(&home, host, port_of(reach.port))?;
     if let Some(name) = name {
         check_chosen(&home, name, host, &dialled).map_err(usage)?;
     }
     let (pin, own_key) = (dialled.pin.clone(), own.fingerprint());
     let pinned = pin.as_ref().map(|(_, key)| *key);
     let is_expected = move |key| pinned.is_none_or(|pinned| pinned == key);
-    let stream = dial(&dialled.address, reach.connect_timeout)?;
-    let (stream, key) = match (handshake(stream, &own, &dialled, reach, is_expected)?, pin) {
-        (Ok(shaken), _) => shaken,
-        (Err(offered), pin) => {
-            let (name, pinned) = pin.unwrap_or((host.to_string(), offered));
-            let dialled = dialled.recorded_address();
-            return Err(NotTrusted::Changed { host: host.to_string(), dialled, name, pinned, offered }.into());
-        }
-    };
+    let stream = dial(&dialled.address, reach.connect_timeout).map_err(ConnectError::from).map_err(with_advice)?;
+    let (stream, key) =
+        match (handshake(stream, &own, &dialled, reach.connect_timeout, is_expected).map_err(with_advice)?, pin) {
+            (Ok(shaken), _) => shaken,
+            (Err(offered), pin) => {
+                let (name, pinned) = pin.unwrap_or((host.to_string(), offered));
+                let dialled = dialled.recorded_address();
+                let host = host.to_string();
+                return Err(with_advice(NotTrusted::Changed { host, dialled, name, pinned, offered }.into()));
+            }
+        };
     if key == own_key {
         return Err(usage(format!("{host}: this is your own identity there too: no pairing is needed")));
     }
-    let mut connection = Connection::open(stream, &format!("{}/{}", tcp_client::PROGRAM, env!("CARGO_PKG_VERSION")))?;
+    let mut connection = Connection::open(stream, &greeting(tcp_client::PROGRAM))?;
     // The server has said hello, and a changed key was noticed, before anybody fetches a code.
     connection.greeting()?;
     let code = ask_code()?;
@@ -234,7 +237,7 @@ pub fn introduce(host: &Address, name: Option<&str>, reach: &ConnectArgs, talk: 
     let address = dialled.recorded_address();
     let there = introduced.granted.as_ref().and_then(|granted| granted.services.parse().ok());
     let server = DialledServer { key, address: &address, there };
-    let mut recorded = record_server(&home, server, name, &name_for(host, &dialled))?;
+    let mut recorded = record_server(&home, server, name, &dialled.name_for(host))?;
     // Recorded first: whoever leaves the question has a name for it all the same.
     if recorded.before.is_none() && name.is_none() && is_address(host) && std::io::stdin().is_terminal() {
         while let Some(chosen) = ask_name(&recorded.peer.name, &introduced.name)? {

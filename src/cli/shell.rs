@@ -15,7 +15,7 @@ use super::progress::{Progress, When};
 use super::prompt::{FAREWELLS, Input, Prompt};
 use super::signals::{Forwarding, Interruption, to_command};
 use super::tcp_client::PROGRAM;
-use super::{Exit, chat, fget, fput, listing, printable, put_error, put_json, put_out, say, tell};
+use super::{Exit, chat, fget, listing, printable, put_error, put_json, put_out, say, tell};
 use crate::connection::Connection;
 use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
 use crate::error::Error;
@@ -260,7 +260,7 @@ impl Shell {
             [local, remote] => (Path::new(*local), *remote),
             _ => return Err(usage("usage: put LOCAL [REMOTE]")),
         };
-        let (source, attributes) = fput::open(local)?;
+        let (source, attributes) = crate::client::open_file(local)?;
         let name = local.file_name().unwrap_or_default();
         let shown = local.to_string_lossy();
         let mut progress = Progress::new(When::Auto, self.quiet);
@@ -340,7 +340,7 @@ impl Shell {
 /// After these nothing more can be done on this connection.
 fn is_fatal(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
-        Some(Error::ConnectionLost(_) | Error::PeerMisbehaved(_)) => true,
+        Some(Error::ConnectionLost(_) | Error::NotConnected(_) | Error::PeerMisbehaved(_)) => true,
         Some(Error::Refused(refusal)) => refusal.code.closes_connection(),
         Some(Error::Ours { object, .. }) => object == super::STDOUT,
         None => false,

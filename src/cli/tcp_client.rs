@@ -170,7 +170,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         None => {
             let PromptArgs { host, known_hosts, reach, talk, bare } = &args.prompt;
             if *known_hosts {
-                let names = home::existing()?.map(|home| connect::known_names(&home)).unwrap_or_default();
+                let names = home::existing()?.map(|home| crate::client::known_names(&home)).unwrap_or_default();
                 if !names.is_empty() {
                     tell(&format!("{}\n", names.join("\n")))?;
                 }

@@ -841,7 +841,7 @@ impl Retries {
     /// How long to wait before the next attempt; `None`: there is none.
     pub fn next(&mut self, error: &anyhow::Error) -> Option<Duration> {
         let limit = self.limit?;
-        if !matches!(Exit::of(error), Exit::LineLost | Exit::NotConnected) {
+        if !matches!(Exit::of(error), Exit::ConnectionLost | Exit::NotConnected) {
             return None;
         }
         if self.since.get_or_insert_with(Instant::now).elapsed() > limit {

@@ -6,6 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// The port that is used where none is named: L-A-N-D on a telephone.
+pub const DEFAULT_PORT: u16 = 5263;
+
 /// What stood before the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {

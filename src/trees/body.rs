@@ -83,6 +83,22 @@ pub struct WriteOptions {
     pub force: bool,
 }
 
+impl Default for WriteOptions {
+    /// Modes and times are kept, what is confirmed is on the disk, and interrupted files are gone on with.
+    fn default() -> Self {
+        Self {
+            preserve: true,
+            sync: true,
+            resume: true,
+            checksum: false,
+            delta: Delta::default(),
+            dry_run: false,
+            delete: false,
+            force: false,
+        }
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

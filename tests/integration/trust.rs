@@ -617,7 +617,7 @@ fn at_a_terminal_a_fingerprint_can_be_compared() {
     let mut terminal = start(&laptop);
     terminal.exp_string("[yes/once/no/fingerprint]").unwrap();
     terminal.send_line(&key.replace("SHA256:", "SHA256:A")).unwrap();
-    terminal.exp_string("which is NOT the key that was pasted").unwrap();
+    terminal.exp_string("which is NOT the key that it was compared with").unwrap();
     terminal.exp_eof().unwrap();
     let mut terminal = start(&laptop);
     terminal.exp_string("[yes/once/no/fingerprint]").unwrap();

@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args, host: &Address, connection: &mut Connection, work
             Ok(Exit::of_command(&ended.outcome))
         }
         Err(error) => {
-            tell_failure(args, host, &error.with_cause(), Exit::of_line(&error))?;
+            tell_failure(args, host, &error.with_cause(), Exit::of_error(&error))?;
             Err(error.into())
         }
     }

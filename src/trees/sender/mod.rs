@@ -172,7 +172,7 @@ impl<'s> TreeSender<'s> {
     fn close(&mut self, ended: Result<()>, said: &Replies<'_>, control: &Control) -> Result<()> {
         match &ended {
             Ok(()) => {}
-            Err(Error::ConnectionLost(_)) => control.stop(),
+            Err(Error::ConnectionLost(_) | Error::NotConnected(_)) => control.stop(),
             Err(Error::PeerMisbehaved(how)) => {
                 let refusal = Refusal::new(ErrorCode::BadFrame, how.to_string());
                 drop(self.out.sender.refuse(&refusal));

@@ -1,0 +1,53 @@
+//! This machine's files, as a transfer of one file opens them.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::fs::part::{Part, Parts};
+use crate::fs::root::Root;
+use crate::wire::message::Attributes;
+
+/// Makes room for a file that arrives as `target`. A symlink is followed: what it points to is replaced, and not the link.
+///
+/// # Errors
+/// Its directory is missing or cannot be written, or the target is neither missing nor a regular file.
+pub fn create_part(parts: &Arc<Parts>, target: &Path, attributes: &Attributes) -> Result<Part> {
+    let followed = target.is_symlink().then(|| target.canonicalize().ok()).flatten();
+    let target = followed.as_deref().unwrap_or(target);
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let ours = || Error::ours(target.to_string_lossy());
+    let directory = Root::open_own_dir(directory).map_err(ours())?;
+    let name = target.file_name().unwrap_or(OsStr::new(""));
+    if directory.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(ours()(std::io::ErrorKind::IsADirectory.into()));
+    }
+    // A rename would put a file in a device's place: /dev/null would be gone.
+    if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
+    }
+    parts.create(directory.into(), name, attributes).map_err(ours())
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// It is missing, unreadable, or no regular file.
+pub fn open_file(path: &Path) -> Result<(File, Attributes)> {
+    let ours = || Error::ours(path.to_string_lossy());
+    // Without NONBLOCK a fifo would wait for a writer; for a regular file it means nothing.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblock).open(path).map_err(ours())?;
+    let metadata = file.metadata().map_err(ours())?;
+    if metadata.is_dir() {
+        return Err(ours()(std::io::Error::other("is a directory; name its files")));
+    }
+    if !metadata.is_file() {
+        return Err(ours()(std::io::Error::other("is neither a file nor a directory")));
+    }
+    let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+    Ok((file, Attributes { size: metadata.len(), mtime_ns: Some(mtime_ns), mode: Some(metadata.mode() & 0o777) }))
+}
