@@ -10,12 +10,11 @@
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 
-use cap_std::fs::{Metadata, MetadataExt};
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Connection;
-use crate::error::{Error, Refusal, Result};
-use crate::fs::root::{RootPath, is_part_name, mtime_ns};
+use crate::error::{Error, Result};
+use crate::fs::root::{Entry, FileKind, RootPath};
 use crate::session::Session;
 use crate::wire::channel::unexpected;
 use crate::wire::message::{Channel, EntryKind, Message};
@@ -43,20 +42,23 @@ pub struct DirEntry {
 }
 
 impl DirEntry {
-    fn new(name: &[u8], metadata: &Metadata, target: Option<String>) -> Self {
-        let kind = match metadata.file_type() {
-            kind if kind.is_file() => EntryKind::File,
-            kind if kind.is_dir() => EntryKind::Dir,
-            kind if kind.is_symlink() => EntryKind::Link,
-            _ => EntryKind::Other,
-        };
-        let (size, mode) = (metadata.len(), metadata.mode() & 0o7777);
-        Self { name: PathText::of(name), kind, size, mtime_ns: mtime_ns(metadata), mode, target }
-    }
-
     /// The name's bytes. Empty: what stands there as base64 is none.
     pub fn name_bytes(&self) -> Vec<u8> {
         self.name.bytes().map(Cow::into_owned).unwrap_or_default()
+    }
+}
+
+impl From<Entry> for DirEntry {
+    fn from(entry: Entry) -> Self {
+        let Entry { name, kind, size, mtime_ns, mode, target } = entry;
+        let kind = match kind {
+            FileKind::File => EntryKind::File,
+            FileKind::Dir => EntryKind::Dir,
+            FileKind::Link => EntryKind::Link,
+            FileKind::Other => EntryKind::Other,
+        };
+        let target = target.and_then(|target| target.into_string().ok());
+        Self { name: PathText::of(name.as_bytes()), kind, size, mtime_ns, mode, target }
     }
 }
 
@@ -77,7 +79,7 @@ pub fn serve_cd(connection: &mut Connection, session: &mut Session, path: &[u8])
 /// The connection failed.
 pub fn serve_pwd(connection: &mut Connection, session: &mut Session) -> Result<()> {
     session.report.outcome = Some(session.cwd.to_string());
-    connection.sender().send(&Message::Cwd { path: session.cwd.to_wire().into() }, &[])
+    connection.sender().send(&Message::Cwd { path: session.cwd.to_absolute().into() }, &[])
 }
 
 /// Serves `ls`: a directory's entries as the system has them, or one file's.
@@ -88,32 +90,15 @@ pub fn serve_ls(connection: &mut Connection, session: &mut Session, path: &[u8])
     let path = session.resolve(path)?;
     let mut listing = Listing { connection, waiting: Vec::new(), count: 0 };
     if path.is_root() || session.root.is_dir(&path) {
-        let dir = session.root.open_dir(&path)?;
-        for entry in dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))? {
-            let entry = entry.map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
-            let name = entry.file_name();
-            // Unfinished copies are no part of what is there, and a home directory's dot files are not shown.
-            if is_part_name(name.as_bytes()) || session.root.check_name(&dir, &name).is_err() {
-                continue;
-            }
-            // An entry that went away meanwhile is no longer there to list.
-            let Ok(metadata) = entry.metadata() else { continue };
-            let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
-            listing.add(&DirEntry::new(name.as_bytes(), &metadata, target))?;
+        for entry in session.root.entries(&path)? {
+            listing.add(entry?)?;
         }
     } else {
-        let metadata = session.root.symlink_metadata(&path)?;
-        let (dir, name) = session.root.open_parent(&path)?;
-        let target = if metadata.is_symlink() { link_target(&dir, &name) } else { None };
-        listing.add(&DirEntry::new(name.as_bytes(), &metadata, target))?;
+        listing.add(session.root.entry(&path)?)?;
     }
     let count = listing.finish()?;
     session.report.outcome = Some(format!("{count} entries"));
     Ok(())
-}
-
-fn link_target(dir: &cap_std::fs::Dir, name: &std::ffi::OsStr) -> Option<String> {
-    dir.read_link_contents(name).ok().and_then(|target| target.into_os_string().into_string().ok())
 }
 
 /// A listing on its way out.
@@ -124,8 +109,9 @@ struct Listing<'l> {
 }
 
 impl Listing<'_> {
-    fn add(&mut self, entry: &DirEntry) -> Result<()> {
-        serde_json::to_writer(&mut self.waiting, entry).map_err(|error| Error::ours("listing")(error.into()))?;
+    fn add(&mut self, entry: Entry) -> Result<()> {
+        serde_json::to_writer(&mut self.waiting, &DirEntry::from(entry))
+            .map_err(|error| Error::ours("listing")(error.into()))?;
         self.waiting.push(b'\n');
         self.count += 1;
         if self.waiting.len() >= PIECE_LEN {
@@ -151,7 +137,7 @@ impl Listing<'_> {
 pub fn serve_mkdir(connection: &mut Connection, session: &mut Session, path: &[u8], parents: bool) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.make_dir(&path, parents)?;
-    connection.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(path.to_absolute().into()) }, &[])
 }
 
 /// Serves `rm`.
@@ -161,7 +147,7 @@ pub fn serve_mkdir(connection: &mut Connection, session: &mut Session, path: &[u
 pub fn serve_rm(connection: &mut Connection, session: &mut Session, path: &[u8], recursive: bool) -> Result<()> {
     let path = session.resolve(path)?;
     session.root.remove(&path, recursive, &|dir, name| session.parts.is_idle(dir, name))?;
-    connection.sender().send(&Message::Ok { path: Some(path.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(path.to_absolute().into()) }, &[])
 }
 
 /// Serves `mv`.
@@ -171,7 +157,7 @@ pub fn serve_rm(connection: &mut Connection, session: &mut Session, path: &[u8],
 pub fn serve_mv(connection: &mut Connection, session: &mut Session, path: &[u8], to: &[u8]) -> Result<()> {
     let (path, to): (RootPath, RootPath) = (session.resolve(path)?, session.resolve(to)?);
     let now = session.root.rename(&path, &to)?;
-    connection.sender().send(&Message::Ok { path: Some(now.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(now.to_absolute().into()) }, &[])
 }
 
 /// Moves the session to `path`; returns where it stands now.

@@ -1,8 +1,13 @@
 //! What can go wrong on a connection, grouped by whose move is next.
 //!
+//! What could not be done with a file becomes a refusal here, in one place: [`fs::Error`] knows no code of the
+//! protocol.
+//!
 //! A clean end is not in here: it is the value `None`. Exit codes are chosen in `cli`, from these groups.
 
 use std::io;
+
+use crate::fs;
 
 /// The result of anything done on a connection.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -142,11 +147,6 @@ impl ConnectionLost {
 /// Longest message of a refusal, in bytes: JSON may escape each as six, and a header takes 65,535.
 const MESSAGE_LEN_MAX: usize = 8 * 1024;
 
-/// Of the errors of Linux (errno(3)) those that [`io::ErrorKind`] does not tell apart: what not even the owner may do,
-const EPERM: i32 = 1;
-/// and a name that the file system cannot hold.
-const EILSEQ: i32 = 84;
-
 /// A polite "no": a closed code for programs, a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -168,47 +168,42 @@ impl Refusal {
         Self { code, message }
     }
 
-    /// Maps what the operating system said about `object` to a code; its errno stays here.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "std may name more kinds; they all mean: failed")]
+    /// What the operating system said about `object`, with its code; its errno stays here.
     pub fn from_io(object: &str, error: &io::Error) -> Self {
-        use io::ErrorKind as K;
-        let (code, text) = match error.kind() {
-            K::NotFound => (ErrorCode::NotFound, "no such file or directory"),
-            K::AlreadyExists => (ErrorCode::Exists, "already exists"),
-            K::NotADirectory => (ErrorCode::NotADirectory, "not a directory"),
-            K::IsADirectory => (ErrorCode::IsADirectory, "is a directory"),
-            K::DirectoryNotEmpty => (ErrorCode::NotEmpty, "directory is not empty"),
-            // EPERM is said of what not even the owner may do: an immutable file, another user's.
-            K::PermissionDenied if error.raw_os_error() == Some(EPERM) => {
-                (ErrorCode::Permission, "operation not permitted")
-            }
-            K::PermissionDenied => (ErrorCode::Permission, "permission denied"),
-            K::ReadOnlyFilesystem => (ErrorCode::Permission, "read-only file system"),
-            K::StorageFull => (ErrorCode::NoSpace, "no space left on the device"),
-            K::QuotaExceeded => (ErrorCode::NoSpace, "the disk quota is exceeded"),
-            K::FileTooLarge => (ErrorCode::NoSpace, "file too large for the file system"),
-            K::InvalidFilename => (ErrorCode::BadName, "file name too long"),
-            K::InvalidInput => (ErrorCode::BadRequest, "that cannot be done with it (a directory into itself?)"),
-            K::CrossesDevices => (ErrorCode::Failed, "source and target are on different file systems"),
-            _ => return Self::in_its_words(object, error),
-        };
-        Self::new(code, format!("{object}: {text}"))
+        fs::Error::from(error).about(object).into()
     }
+}
 
-    /// Everything else that the operating system says, as it says it: "too many open files".
-    fn in_its_words(object: &str, error: &io::Error) -> Self {
-        let said = error.to_string();
-        let Some((words, _)) = said.rsplit_once(" (os error ").filter(|_| error.raw_os_error().is_some()) else {
-            return Self::new(ErrorCode::Failed, format!("{object}: input/output error"));
-        };
-        if error.raw_os_error() == Some(EILSEQ) {
-            let text = format!("{object}: the file system there cannot hold this name; it takes names in UTF-8");
-            return Self::new(ErrorCode::BadName, text);
+impl From<fs::Error> for Refusal {
+    fn from(error: fs::Error) -> Self {
+        Self::new(error.kind().into(), error.to_string())
+    }
+}
+
+impl From<fs::Error> for Error {
+    fn from(error: fs::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<fs::ErrorKind> for ErrorCode {
+    fn from(kind: fs::ErrorKind) -> Self {
+        use fs::ErrorKind as K;
+        match kind {
+            K::NotFound => Self::NotFound,
+            K::Exists => Self::Exists,
+            K::NotADirectory => Self::NotADirectory,
+            K::IsADirectory => Self::IsADirectory,
+            K::NotAFile => Self::NotAFile,
+            K::NotEmpty => Self::NotEmpty,
+            K::Permission | K::Hidden => Self::Permission,
+            K::OutsideRoot => Self::OutsideRoot,
+            K::BadName | K::ReservedName => Self::BadName,
+            K::NoSpace => Self::NoSpace,
+            K::Digest => Self::Digest,
+            K::Invalid => Self::BadRequest,
+            K::Busy | K::TooMany | K::Other => Self::Failed,
         }
-        let mut words = words.chars();
-        let first = words.next().map(|first| first.to_ascii_lowercase());
-        let text: String = first.into_iter().chain(words).collect();
-        Self::new(ErrorCode::Failed, format!("{object}: {text}"))
     }
 }
 
@@ -275,19 +270,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_says_is_passed_on_in_its_own_words() {
+    fn what_could_not_be_done_with_a_file_is_refused_with_its_code_and_in_its_words() {
         for (errno, code, text) in [
             (1, ErrorCode::Permission, "operation not permitted"),
             (2, ErrorCode::NotFound, "no such file or directory"),
             (5, ErrorCode::Failed, "input/output error"),
             (13, ErrorCode::Permission, "permission denied"),
             (16, ErrorCode::Failed, "device or resource busy"),
-            (23, ErrorCode::Failed, "too many open files in system"),
+            (22, ErrorCode::BadRequest, "(a directory into itself?)"),
             (24, ErrorCode::Failed, "too many open files"),
             (26, ErrorCode::Failed, "text file busy"),
             (28, ErrorCode::NoSpace, "no space left on the device"),
-            (30, ErrorCode::Permission, "read-only file system"),
-            (31, ErrorCode::Failed, "too many links"),
             (36, ErrorCode::BadName, "file name too long"),
             (40, ErrorCode::Failed, "too many levels of symbolic links"),
             (84, ErrorCode::BadName, "cannot hold this name; it takes names in UTF-8"),
@@ -298,5 +291,7 @@ mod tests {
             assert_eq!(refusal.code, code, "{errno}: {refusal}");
             assert!(refusal.message.starts_with("x: ") && refusal.message.ends_with(text), "{errno}: {refusal}");
         }
+        let above = fs::root::RootPath::default().join(b"..").unwrap_err();
+        assert_eq!(Refusal::from(above), Refusal::new(ErrorCode::OutsideRoot, "..: leads above the root"));
     }
 }

@@ -15,8 +15,8 @@ use cap_std::fs::{Metadata, MetadataExt};
 
 use crate::connection::Connection;
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
-use crate::fs::part::{PIECE_LEN, Part};
-use crate::fs::root::mtime_ns;
+use crate::fs::part::{Checksum, PIECE_LEN, Part, Preserved};
+use crate::fs::unix::mtime_ns;
 use crate::memory::Buffer;
 use crate::session::Session;
 use crate::wire::channel::unexpected;
@@ -49,7 +49,7 @@ impl DownloadSink for Part {
     }
 
     fn finish(self, sent: &Total<'_>, attributes: &Attributes) -> std::io::Result<()> {
-        self.publish(sent, attributes)
+        Ok(self.publish(sent.into(), attributes.into())?)
     }
 }
 
@@ -192,7 +192,8 @@ pub fn serve_put(
     if dir.symlink_metadata(&file_name).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
         return Err(Refusal::new(ErrorCode::NotAFile, format!("{target}: is neither a file nor a directory")).into());
     }
-    let mut part = session.parts.create(dir.into(), &file_name, attributes).map_err(|error| refused(&error))?;
+    let mut part =
+        session.parts.create(dir.into(), &file_name, attributes.into()).map_err(|error| error.about(&target))?;
     let mut piece = vec![0; PIECE_LEN];
     let total = loop {
         match connection.receiver().expect("data or end")? {
@@ -212,12 +213,9 @@ pub fn serve_put(
         }
     };
     let size = part.size();
-    part.publish(&total, attributes).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => Refusal::new(ErrorCode::Digest, format!("{target}: {error}")),
-        _ => refused(&error),
-    })?;
+    part.publish((&total).into(), attributes.into()).map_err(|error| error.about(&target))?;
     session.report.outcome = Some(format!("{size} bytes"));
-    connection.sender().send(&Message::Ok { path: Some(target.to_wire().into()) }, &[])
+    connection.sender().send(&Message::Ok { path: Some(target.to_absolute().into()) }, &[])
 }
 
 /// A name for a file inside a directory: one part, not `.` or `..`.
@@ -302,6 +300,18 @@ fn give_up(connection: &mut Connection, why: Error) -> Result<Vec<u8>> {
 fn is_greeting_only(connection: &mut Connection) -> Result<bool> {
     connection.greeting()?;
     Ok(!connection.has_incoming()?)
+}
+
+impl From<&Attributes> for Preserved {
+    fn from(attributes: &Attributes) -> Self {
+        Self { mtime_ns: attributes.mtime_ns, mode: attributes.mode }
+    }
+}
+
+impl<'t> From<&'t Total<'_>> for Checksum<'t> {
+    fn from(total: &'t Total<'_>) -> Self {
+        Self { size: total.size, blake3: total.blake3.as_deref() }
+    }
 }
 
 fn attributes_of(metadata: &Metadata) -> Attributes {

@@ -74,7 +74,7 @@ impl Session {
     /// # Errors
     /// It leads out of the root, or cannot be a path.
     pub fn resolve(&self, path: &[u8]) -> Result<RootPath, Refusal> {
-        self.cwd.join(path)
+        Ok(self.cwd.join(path)?)
     }
 
     /// Whose is what outlives this connection.
@@ -112,6 +112,21 @@ impl Session {
         self.services.has(Service::Read)
     }
 }
+
+/// The same refusal of a request for `path`, which says what a path is where `path` was written as on the machine
+/// itself: with a slash in front, or `~`.
+pub fn advised(path: &[u8], why: Refusal) -> Refusal {
+    let is_foreign = path.starts_with(b"/") && path != b"/" || path.starts_with(b"~");
+    let is_missing = matches!(why.code, ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::OutsideRoot);
+    if !is_foreign || !is_missing {
+        return why;
+    }
+    Refusal::new(why.code, format!("{}{UNDER_THE_ROOT}", why.message))
+}
+
+/// What people are told who write a path as on the machine itself.
+const UNDER_THE_ROOT: &str =
+    "; paths are under the root that the server shows, with or without a slash in front, and ~ is no home there";
 
 /// One request, as the log has it.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::client::create_part;
 use crate::error::Error;
 use crate::files::{DownloadSink, call_get};
 use crate::fs::digest::Digest;
-use crate::fs::part::Part;
+use crate::fs::part::{Checksum, Part};
 use crate::net::Address;
 use crate::trees::data::DataOptions;
 use crate::trees::destination::{Destination, Shape};
@@ -391,6 +391,7 @@ fn fetch_one_bare(
         say(PROGRAM, "size and bytes came in one piece: the size was guessed from the leading digits; check the file");
     }
     // Nothing on this wire says what was sent.
-    part.publish(&Total { size, blake3: None }, &attributes).with_context(|| target.display().to_string())?;
+    let sent = Checksum { size, blake3: None };
+    part.publish(sent, (&attributes).into()).with_context(|| target.display().to_string())?;
     Ok(Some(size))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::fs::part::{Part, Parts};
 use crate::fs::root::Root;
+use crate::fs::unix::nanoseconds;
 use crate::wire::message::Attributes;
 
 /// Makes room for a file that arrives as `target`. A symlink is followed: what it points to is replaced, and not the link.
@@ -29,7 +30,8 @@ pub fn create_part(parts: &Arc<Parts>, target: &Path, attributes: &Attributes) -
     if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
     }
-    parts.create(directory.into(), name, attributes).map_err(ours())
+    let part = parts.create(directory.into(), name, attributes.into());
+    part.map_err(|error| ours()(error.into()))
 }
 
 /// Opens a regular file.
@@ -48,6 +50,6 @@ pub fn open_file(path: &Path) -> Result<(File, Attributes)> {
     if !metadata.is_file() {
         return Err(ours()(std::io::Error::other("is neither a file nor a directory")));
     }
-    let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+    let mtime_ns = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
     Ok((file, Attributes { size: metadata.len(), mtime_ns: Some(mtime_ns), mode: Some(metadata.mode() & 0o777) }))
 }

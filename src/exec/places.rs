@@ -233,7 +233,7 @@ pub fn serve_place(
 
 fn say_path(connection: &mut Connection, session: &mut Session, path: &RootPath) -> Result<()> {
     session.report.outcome = Some(path.to_string());
-    connection.sender().send(&Message::Cwd { path: path.to_wire().into() }, &[])
+    connection.sender().send(&Message::Cwd { path: path.to_absolute().into() }, &[])
 }
 
 /// Serves `places`.

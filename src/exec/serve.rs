@@ -111,9 +111,9 @@ fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, bod
     session.report.place = Some(path.to_string());
     let work = rules::decide(session, work, &variables, &path, &mut environment)?;
     environment.add(variables).map_err(|why| bad(why.to_string()))?;
-    let cwd = session.root.open_dir(&path).map_err(|refusal| {
-        let text = format!("{} (under the root that the server shows)", refusal.message);
-        Refusal::new(refusal.code, text)
+    let cwd = session.root.open_dir(&path).map_err(|error| {
+        let text = format!("{error} (under the root that the server shows)");
+        Refusal::new(error.kind().into(), text)
     })?;
     Ok(Ready { work, environment, cwd, path })
 }
@@ -313,7 +313,7 @@ pub(super) fn say_outcome(
     (outcome, held): (&Outcome<'_>, Option<OutputHolder<'_>>),
     cwd: &RootPath,
 ) -> Result<()> {
-    let path = Some(cwd.to_wire().into());
+    let path = Some(cwd.to_absolute().into());
     sender.queue(&Message::Outcome { outcome: outcome.clone(), path, holder: held }, &[])?;
     sender.send(&Message::End { total: None }, &[])
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
+use crate::fs::{Error, ErrorKind, Result};
+
 /// Directories inside one another that a copy, a mirror and a removal go down.
 pub const DEPTH_MAX: usize = 512;
 /// Directories that one tree keeps open.
@@ -62,8 +64,8 @@ impl Below {
         &mut self,
         base: &Arc<Dir>,
         path: &[u8],
-        open_in: impl Fn(&Dir, &OsStr) -> io::Result<Dir>,
-    ) -> io::Result<OpenDir> {
+        open_in: impl Fn(&Dir, &OsStr) -> Result<Dir>,
+    ) -> Result<OpenDir> {
         let mut known = path.len();
         let mut here = loop {
             if let Some(open) = path.get(..known).and_then(|path| self.get(path)) {
@@ -123,7 +125,7 @@ impl Below {
     }
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+fn is_out_of_descriptors(error: &Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
 }
 
@@ -161,16 +163,15 @@ impl Eased {
     ///
     /// # Errors
     /// The system refuses, or there are too many.
-    pub fn ease(&mut self, base: &Arc<Dir>, path: &[u8], dir: &impl AsFd) -> io::Result<bool> {
+    pub fn ease(&mut self, base: &Arc<Dir>, path: &[u8], dir: &impl AsFd) -> Result<bool> {
         let stat = rustix::fs::fstat(dir)?;
         let mode = stat.st_mode & 0o7777;
         if !keeps_owner_out(&stat) {
             return Ok(false);
         }
         if self.before.len() >= EASED_MAX {
-            let text =
-                format!("over {EASED_MAX} directories here keep their owner out; let the owner in first (chmod)");
-            return Err(io::Error::other(text));
+            let why = format!("over {EASED_MAX} directories here keep their owner out; let the owner in first (chmod)");
+            return Err(Error::new(ErrorKind::TooMany, why));
         }
         set_mode(dir, mode | OWNERS_MODE)?;
         self.base.get_or_insert_with(|| Arc::clone(base));
@@ -182,7 +183,7 @@ impl Eased {
     ///
     /// # Errors
     /// It is no directory, the system refuses, or there are too many.
-    pub fn ease_in(&mut self, base: &Arc<Dir>, path: &[u8], (dir, name): (&Dir, &OsStr)) -> io::Result<bool> {
+    pub fn ease_in(&mut self, base: &Arc<Dir>, path: &[u8], (dir, name): (&Dir, &OsStr)) -> Result<bool> {
         let opened = open_path(dir, name)?;
         self.ease(base, path, &opened)
     }
@@ -198,13 +199,13 @@ impl Eased {
         let mut dirs = Below::default();
         // What is in a directory comes first: its mode may keep its owner out again.
         for (path, ModeBefore { id, mode }) in std::mem::take(&mut self.before).into_iter().rev() {
-            let restored = dirs.at(&base, &path, open_path).and_then(|open| {
+            let restored = dirs.at(&base, &path, |dir, name| Ok(open_path(dir, name)?)).and_then(|open| {
                 let stat = rustix::fs::fstat(&*open.dir)?;
                 // Another one of the same name has its own mode.
-                if (stat.st_dev, stat.st_ino) == id { set_mode(&*open.dir, mode) } else { Ok(()) }
+                if (stat.st_dev, stat.st_ino) == id { Ok(set_mode(&*open.dir, mode)?) } else { Ok(()) }
             });
             match restored {
-                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                     tracing::warn!(%error, "a directory stays usable to its owner, as its mode was not");
                 }
                 _ => {}
@@ -327,7 +328,7 @@ mod tests {
         let opened = Cell::new(0_usize);
         let open_in = |dir: &Dir, name: &OsStr| {
             opened.set(opened.get() + 1);
-            dir.open_dir(name)
+            Ok(dir.open_dir(name)?)
         };
         for open_max in [32, DIRS_OPEN_MAX] {
             opened.set(0);

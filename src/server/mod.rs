@@ -590,10 +590,9 @@ impl Server {
             None => Arc::clone(&self.root),
             Some(root) => {
                 let below = RootPath::default().join(root.as_bytes()).and_then(|path| self.root.below(&path));
-                Arc::new(below.map_err(|refusal| {
-                    let text =
-                        format!("the directory that {} is shown cannot be opened: {}", grant.peer, refusal.message);
-                    Refusal::new(refusal.code, text)
+                Arc::new(below.map_err(|error| {
+                    let text = format!("the directory that {} is shown cannot be opened: {error}", grant.peer);
+                    Refusal::new(error.kind().into(), text)
                 })?)
             }
         };

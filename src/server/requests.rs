@@ -6,9 +6,8 @@ use super::verbs::{ServerState, serve_verb};
 use crate::connection::Connection;
 use crate::echo;
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
-use crate::fs::root::advised;
 use crate::net::open::OpenConnection;
-use crate::session::{RequestRecord, RequestReport, Session};
+use crate::session::{RequestRecord, RequestReport, Session, advised};
 use crate::trust::{Peer, Service};
 use crate::wire::message::Message;
 

@@ -107,7 +107,7 @@ impl Batch {
         for Whole { entry, path, size, clears, file } in files {
             let ready = ready.as_ref().map_err(again).copied();
             let ready = ready.and_then(|()| if clears { clear(&path) } else { Ok(()) });
-            let result = ready.and_then(|()| file.rename());
+            let result = ready.and_then(|()| Ok(file.rename()?));
             fates.push(Committed { entry, path, size, result });
         }
         let renamed = Instant::now();

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::BODY_LEN_MAX;
 use super::event::Beat;
 use super::large::{Large, Piece};
-use crate::fs::part::read_at;
+use crate::fs::unix::read_at;
 use crate::memory::Buffer;
 
 /// A shorter file is sent whole, and one in whose place a shorter one is, in bytes.

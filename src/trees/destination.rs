@@ -16,14 +16,16 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::event::{Beat, stopped};
 use super::large::digest_of;
 use super::times::FileTimes;
-use super::walk::{self, mtime_ns};
+use super::walk;
 use super::{TreeEntry, WriteOptions, own_root};
 use crate::error::{ErrorCode, Refusal};
 use crate::fs::below::{self, Below, Eased, OpenDir, split};
-use crate::fs::part::{PIECE_LEN, Parts, times};
-use crate::fs::root::{PATH_LEN_MAX, Root, RootPath, is_part_name, refusal};
+use crate::fs::part::{Checksum, PIECE_LEN, Parts, is_part_name};
+use crate::fs::root::{PATH_LEN_MAX, Root, RootPath};
+use crate::fs::unix::{stat_ctime_ns, stat_mtime_ns, timestamps};
+use crate::fs::{Error, ErrorKind};
 use crate::net::stream::Control;
-use crate::wire::message::{Attributes, EntryKind, Total};
+use crate::wire::message::{Attributes, EntryKind};
 
 /// Where a tree goes.
 #[derive(Debug)]
@@ -217,7 +219,7 @@ impl Destination {
         };
         let name = base.name.clone();
         self.base = Some(base);
-        Ok((above.to_wire(), name))
+        Ok((above.to_absolute(), name))
     }
 
     /// An entry's path here: its own, or a single file's new name.
@@ -251,10 +253,7 @@ impl Destination {
     /// Why something in the tree could not be done.
     pub fn explained(&self, path: &[u8], error: &io::Error) -> Refusal {
         let shown = self.shown(path);
-        if error.get_ref().is_some() && error.kind() == io::ErrorKind::AlreadyExists {
-            return Refusal::new(ErrorCode::Exists, format!("{shown}: {error}"));
-        }
-        Refusal::new(refusal(&"", error).code, walk::explained(&shown, error))
+        Refusal::new(Error::from(error).kind().into(), walk::explained(&shown, error))
     }
 
     /// The directory `path` of the tree.
@@ -270,7 +269,7 @@ impl Destination {
             return Err(io::ErrorKind::NotFound.into());
         }
         let base = self.base_dir()?;
-        self.dirs.at(&base, path, |dir, name| self.root.open_dir_in(dir, name))
+        Ok(self.dirs.at(&base, path, |dir, name| self.root.open_dir_in(dir, name))?)
     }
 
     fn base_dir(&self) -> io::Result<Arc<Dir>> {
@@ -382,7 +381,7 @@ impl Destination {
         let (dir, name) = split(path);
         let dir = self.dir(dir)?;
         let file = self.open_file(&dir, name)?;
-        rustix::fs::futimens(&file, &times(entry.mtime_ns))?;
+        rustix::fs::futimens(&file, &timestamps(entry.mtime_ns))?;
         Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode & 0o777))?)
     }
 
@@ -391,11 +390,11 @@ impl Destination {
         if u64::try_from(there.st_size).unwrap_or(0) != entry.size {
             return false;
         }
-        let mtime_ns = mtime_ns(there);
+        let mtime_ns = stat_mtime_ns(there);
         // Where times are not kept, what is there is as new as its last transfer.
         let is_exact = if self.keeping.preserve { mtime_ns == entry.mtime_ns } else { mtime_ns >= entry.mtime_ns };
         is_exact || {
-            let kept = FileTimes { mtime_ns, ctime_ns: ctime_ns(there), may_be_fat: may_be_fat(dir) };
+            let kept = FileTimes { mtime_ns, ctime_ns: stat_ctime_ns(there), may_be_fat: may_be_fat(dir) };
             if self.keeping.preserve { kept.is(entry.mtime_ns) } else { kept.is_since(entry.mtime_ns) }
         }
     }
@@ -423,7 +422,7 @@ impl Destination {
             Err(error) => return Err(error.into()),
         };
         let opened = self.root.open_dir_in(&dir, name).map_err(|error| match error.kind() {
-            io::ErrorKind::NotADirectory => in_the_way("is no directory here; remove it first"),
+            ErrorKind::NotADirectory => Error::new(ErrorKind::Exists, "is no directory here; remove it first"),
             _ => error,
         })?;
         if self.keeping.preserve && !dry_run {
@@ -506,7 +505,7 @@ impl Destination {
         if self.keeping.dry_run {
             return Ok(true);
         }
-        match self.parts.put_hard_link((&head_dir, head), (&dir, name)) {
+        match self.parts.put_hard_link((&head_dir, head), (&dir, name)).map_err(io::Error::from) {
             Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::PermissionDenied) => {
                 self.copy((&head_dir, head), (dir, name), &file)
             }
@@ -517,14 +516,14 @@ impl Destination {
 
     fn copy(&self, (from_dir, from): (&Dir, &OsStr), (dir, name): (Arc<Dir>, &OsStr), stat: &Stat) -> io::Result<()> {
         let mut from = self.open_file(from_dir, from)?;
-        let attributes = self.attributes(0, Some(mtime_ns(stat)), stat.st_mode);
-        let mut copy = self.parts.create(dir, name, &attributes)?;
+        let preserved = (&self.attributes(0, Some(stat_mtime_ns(stat)), stat.st_mode)).into();
+        let mut copy = self.parts.create(dir, name, preserved)?;
         let mut piece = vec![0; PIECE_LEN];
         loop {
             let len = io::Read::read(&mut from, &mut piece)?;
             if len == 0 {
                 let size = copy.size();
-                return copy.publish(&Total { size, blake3: None }, &attributes);
+                return Ok(copy.publish(Checksum { size, blake3: None }, preserved)?);
             }
             copy.write(piece.get(..len).unwrap_or_default())?;
         }
@@ -538,8 +537,8 @@ impl Destination {
         let dir = self.dir(path)?;
         let stat = rustix::fs::fstat(&*dir)?;
         // The time first: of a directory that may not be entered it could not be set any more.
-        if self.is_blind || mtime_ns(&stat) != wanted_ns {
-            rustix::fs::utimensat(&*dir, ".", &times(wanted_ns), AtFlags::empty())?;
+        if self.is_blind || stat_mtime_ns(&stat) != wanted_ns {
+            rustix::fs::utimensat(&*dir, ".", &timestamps(wanted_ns), AtFlags::empty())?;
         }
         if self.is_blind || stat.st_mode & 0o777 != mode & 0o777 {
             // Whether new files in it get its group (set-group-id, which is inherited) is this side's business.
@@ -671,12 +670,6 @@ fn looked_at(dir: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {
     }
 }
 
-/// Change time in nanoseconds since 1970.
-fn ctime_ns(stat: &Stat) -> i64 {
-    let nanoseconds = i64::try_from(stat.st_ctime_nsec).unwrap_or(0);
-    stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
-}
-
 /// Whether a directory is on FAT, or on a server's disk that may be (`linux/magic.h`).
 fn may_be_fat(dir: &Dir) -> bool {
     const FAT: i64 = 0x4d44;
@@ -700,7 +693,7 @@ fn make_writable(dir: &Dir) -> io::Result<()> {
 }
 
 fn in_the_way(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, what)
+    Error::new(ErrorKind::Exists, what).into()
 }
 
 #[cfg(test)]

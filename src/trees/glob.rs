@@ -7,7 +7,8 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::filter::Filter;
 use crate::error::{ErrorCode, Refusal};
-use crate::fs::root::{RootPath, is_part_name};
+use crate::fs::part::is_part_name;
+use crate::fs::root::RootPath;
 use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::session::Session;
 

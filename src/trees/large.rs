@@ -9,8 +9,8 @@ use std::io;
 use rustix::fs::SeekFrom;
 
 use crate::fs::digest::{BLOCK_LEN, ChainingValue, Digest};
-use crate::fs::part::read_at;
 use crate::fs::part::resume::{Check, hash_up_to};
+use crate::fs::unix::read_at;
 use crate::trees::event::Beat;
 use crate::wire::message::Total;
 

@@ -57,7 +57,7 @@ use self::shard::{Last, Shard};
 use self::walk::{Named, Walk, WalkOptions};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Refusal, Result};
-use crate::fs::root::{Root, refusal};
+use crate::fs::root::Root;
 use crate::memory::{Budget, Over};
 use crate::session::Session;
 use crate::wire::message::Message;
@@ -172,7 +172,7 @@ pub fn serve_push(connection: &mut Connection, session: &mut Session, path: &[u8
             session.report.outcome = Some(format!("{tally}; {why}"));
             Ok(())
         }
-        Err(Error::Ours { object, source }) => Err(refusal(&object, &source).into()),
+        Err(Error::Ours { object, source }) => Err(Refusal::from_io(&object, &source).into()),
         received => received,
     }
 }

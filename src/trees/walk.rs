@@ -23,10 +23,13 @@ use super::filter::Filter;
 use super::first::{Earlier, FIRST_WINS, FirstSource};
 use super::glob::{self, means_contents};
 use crate::error::{ErrorCode, Refusal};
+use crate::fs;
 use crate::fs::below::{Below, DEPTH_MAX};
-use crate::fs::root::{Root, RootPath, advised, is_part_name, refusal};
+use crate::fs::part::is_part_name;
+use crate::fs::root::{Root, RootPath};
+use crate::fs::unix::stat_mtime_ns;
 use crate::memory::{Budget, ENTRY_COST};
-use crate::session::Session;
+use crate::session::{Session, advised};
 use crate::wire::message::EntryKind;
 
 /// Directories that are kept at hand for the files in them.
@@ -117,14 +120,14 @@ impl Named {
         if !glob::is_pattern(path) {
             return match found {
                 Ok(_) => vec![below(resolved, contents)],
-                Err(why) => missing(advised(path, why)),
+                Err(why) => missing(advised(path, why.into())),
             };
         }
         // What is called like a pattern is meant too, and does not hide what the pattern stands for.
         let called_so = match found {
             Ok(_) => Some(resolved),
-            Err(why) if why.code == ErrorCode::NotFound => None,
-            Err(why) => return missing(why),
+            Err(why) if why.kind() == fs::ErrorKind::NotFound => None,
+            Err(why) => return missing(why.into()),
         };
         // As in a shell: with a slash behind it a pattern stands for directories only.
         let is_meant = |path: &RootPath| Some(path) != called_so.as_ref() && (!contents || session.root.is_dir(path));
@@ -208,7 +211,7 @@ impl Top {
     ) -> Result<Self, Refusal> {
         let (above, typed) = path.split_last().unwrap_or_default();
         let found = root.canonical(path)?;
-        let key = |path: &RootPath| PathBuf::from(OsString::from_vec(path.to_wire()));
+        let key = |path: &RootPath| PathBuf::from(OsString::from_vec(path.to_absolute()));
         if root.is_dir(&found) {
             if !recursive {
                 let text = format!("{path}: is a directory; to fetch it with all that is in it: -r");
@@ -220,7 +223,11 @@ impl Top {
         }
         let (parent, only) = found.split_last().unwrap_or_default();
         let ground = grounds.at(&key(&parent), || root.open_dir(&parent).map(|dir| (root, dir)))?;
-        let kind = ground.dir.symlink_metadata(&only).map_err(|error| refusal(path, &error))?.file_type();
+        let kind = ground
+            .dir
+            .symlink_metadata(&only)
+            .map_err(|error| Refusal::from_io(&path.to_string(), &error))?
+            .file_type();
         if !kind.is_file() {
             return Err(Refusal::new(ErrorCode::NotAFile, format!("{path}: is neither a file nor a directory")));
         }
@@ -521,7 +528,8 @@ impl Walk {
         }
         if is_dir {
             let below: Arc<[u8]> = joined(path, name).into();
-            let opened = if is_link { place.followed_dir() } else { top.ground.root.open_dir_in(&dir, name) };
+            let root = &top.ground.root;
+            let opened = if is_link { place.followed_dir() } else { root.open_dir_in(&dir, name).map_err(Into::into) };
             let entered = opened.and_then(|dir| self.descend(&top, Arc::new(dir), (below, listed.clone())));
             if let Err(error) = entered {
                 return Some(Found {
@@ -694,7 +702,7 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> TreeEntry {
         path,
         kind,
         size,
-        mtime_ns: mtime_ns(stat),
+        mtime_ns: stat_mtime_ns(stat),
         mode: stat.st_mode & 0o777,
         target: None,
         same: None,
@@ -710,12 +718,6 @@ fn unfinished(path: Vec<u8>, stat: &Stat) -> Found {
     let why = "its name is kept for unfinished copies; rename it if it is none";
     let entry = TreeEntry { skipped: Some(why.to_owned()), kind: EntryKind::Other, ..entry_of(path, stat) };
     Found { entry, place: None, inode: None }
-}
-
-/// Modification time in nanoseconds since 1970, as the wire has it.
-pub fn mtime_ns(stat: &Stat) -> i64 {
-    let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 fn failed(path: Vec<u8>, why: String) -> TreeEntry {
@@ -740,5 +742,5 @@ pub fn explained(shown: &str, error: &io::Error) -> String {
     if is_ours && error.kind() == io::ErrorKind::Other {
         return format!("{shown}: {error}");
     }
-    refusal(&shown, error).message
+    fs::Error::from(error).about(shown).to_string()
 }

@@ -351,7 +351,7 @@ pub fn nearest_name(wish: &str) -> String {
 /// # Errors
 /// What is wrong with it.
 pub fn checked_root(root: &str) -> Result<String, String> {
-    let path = RootPath::default().join(root.as_bytes()).map_err(|refusal| refusal.message)?;
+    let path = RootPath::default().join(root.as_bytes()).map_err(|error| error.to_string())?;
     Ok(path.to_string().trim_start_matches('/').to_owned())
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(
         return refused(withheld_refusal("this").message);
     }
     if let Some(path) = cd_target(command) {
-        let moved = session.resolve(path.as_bytes()).and_then(|path| session.root.open_dir(&path).map(|_| path));
+        let moved = session.resolve(path.as_bytes()).and_then(|path| Ok(session.root.open_dir(&path).map(|_| path)?));
         return Ok(match moved {
             Ok(path) => {
                 session.cwd = path;

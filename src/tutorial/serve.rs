@@ -273,7 +273,7 @@ fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u
 fn send_file(bare: &Tutorial, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<SentReply> {
     let is_last = bare.wire == Wire::Close;
     let name = name.trim_end_matches(['\r', '\n']);
-    let opened = session.resolve(name.as_bytes()).and_then(|path: RootPath| session.root.open_file(&path));
+    let opened = session.resolve(name.as_bytes()).and_then(|path: RootPath| Ok(session.root.open_file(&path)?));
     let (mut file, metadata) = match opened {
         Ok(opened) => opened,
         Err(refusal) => {

@@ -24,8 +24,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{is_named, is_own, lock, random_token};
-use crate::fs::root::{is_part_name, path_of};
+use super::names::{is_part_name, random_token};
+use super::{is_named, is_own, lock};
+use crate::fs::root::path_of;
+use crate::fs::unix::{identity_of, nanoseconds, seconds_since_1970};
 
 /// Parts that are kept at the same time, of all peers; each has a record of some hundred bytes.
 pub const PARTS_KEPT_MAX: usize = 10_000;
@@ -72,7 +74,7 @@ impl FileId {
     pub fn of(file: &impl AsFd) -> io::Result<Self> {
         let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME)?;
         let has_birth = StatxFlags::from_bits_truncate(found.stx_mask).contains(StatxFlags::BTIME);
-        let birth = found.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(found.stx_btime.tv_nsec.into());
+        let birth = nanoseconds(found.stx_btime.tv_sec, found.stx_btime.tv_nsec.into());
         let dev = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
         Ok(Self { dev, ino: found.stx_ino, born_ns: if has_birth { birth } else { 0 } })
     }
@@ -106,7 +108,7 @@ impl PartRecord {
     /// # Errors
     /// The directory or the part cannot be looked at.
     pub fn new(owner: &str, dir: &impl AsFd, (name, target): (&OsStr, &OsStr), part: &impl AsFd) -> io::Result<Self> {
-        let (dir_dev, dir_ino) = id_of_dir(dir)?;
+        let (dir_dev, dir_ino) = identity_of(dir)?;
         Ok(Self {
             owner: owner.to_owned(),
             file: FileId::of(part)?,
@@ -115,7 +117,7 @@ impl PartRecord {
             dir_b64: BASE64.encode(path_of(dir)?.as_os_str().as_bytes()),
             name_b64: BASE64.encode(name.as_bytes()),
             target_b64: BASE64.encode(target.as_bytes()),
-            written: seconds_of(SystemTime::now()),
+            written: seconds_since_1970(SystemTime::now()),
         })
     }
 
@@ -248,7 +250,7 @@ impl Records {
             }
         }
         let Some(ttl) = ttl else { return };
-        let now = seconds_of(now);
+        let now = seconds_since_1970(now);
         let is_due = |record: &&PartRecord| {
             now.saturating_sub(record.last_written()) > ttl.as_secs() && owner.is_none_or(|owner| record.owner == owner)
         };
@@ -310,7 +312,7 @@ impl PartRecord {
     /// that is later or the file is not there.
     pub fn last_written(&self) -> u64 {
         let found = fs::symlink_metadata(self.dir().join(self.name())).and_then(|found| found.modified());
-        found.map_or(self.written, |time| seconds_of(time).max(self.written))
+        found.map_or(self.written, |time| seconds_since_1970(time).max(self.written))
     }
 
     /// Whether the part is where it was written, held or not.
@@ -377,7 +379,7 @@ impl Writing {
 
     /// Notes that parts with this token are made in `dir`; before the first of them is.
     pub(super) fn note(&mut self, dir: &impl AsFd, token: &str) -> io::Result<()> {
-        if !self.dirs.insert(id_of_dir(dir)?) {
+        if !self.dirs.insert(identity_of(dir)?) {
             return Ok(());
         }
         let line = format!("{token} {}\n", BASE64.encode(path_of(dir)?.as_os_str().as_bytes()));
@@ -414,15 +416,6 @@ fn key(owner: &str, (dev, ino): (u64, u64), target: &OsStr) -> String {
     hasher.finalize().to_hex().as_str().get(..32).unwrap_or_default().to_owned()
 }
 
-/// A directory's device and inode.
-///
-/// # Errors
-/// The system refuses.
-pub(super) fn id_of_dir(dir: &impl AsFd) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(dir)?;
-    Ok((stat.st_dev, stat.st_ino))
-}
-
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
@@ -430,10 +423,6 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 
 fn decoded(text: &str) -> OsString {
     OsString::from_vec(BASE64.decode(text).unwrap_or_default())
-}
-
-fn seconds_of(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn remove(path: &Path) {

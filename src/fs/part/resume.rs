@@ -17,8 +17,9 @@ use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 
 use super::records::{FileId, PartRecord};
-use super::{is_own, lock, read_at};
+use super::{is_own, lock};
 use crate::fs::digest::{BLOCK_LEN, ChainingValue, Digest};
+use crate::fs::unix::read_at;
 
 /// What the hashing thread reads at once, in bytes.
 const READ_LEN: usize = 256 * 1024;

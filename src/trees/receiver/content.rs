@@ -13,7 +13,8 @@ use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::fs::below::split;
 use crate::fs::digest::{BLOCK_LEN, ChainingValue};
 use crate::fs::part::resume::Check;
-use crate::fs::part::{PIECE_LEN, Part, Verified, read_at};
+use crate::fs::part::{PIECE_LEN, Part, Verified};
+use crate::fs::unix::read_at;
 use crate::memory::Taken;
 use crate::trees::batch::Whole;
 use crate::trees::body::{Stretch, write_line};
@@ -150,9 +151,9 @@ impl ReceiverStep<'_> {
         (self.watch)(TreeEvent::Begins { path: &path, size, offset: 0 })?;
         (self.watch)(TreeEvent::Moved(size))?;
         let (dir, name) = split(&path);
-        let put = |exchange: &mut Self| {
+        let put = |exchange: &mut Self| -> io::Result<Verified> {
             let dir = exchange.target.place.dir(dir)?;
-            exchange.target.place.parts.whole(dir, name, &attributes, bytes)
+            Ok(exchange.target.place.parts.whole(dir, name, (&attributes).into(), bytes)?)
         };
         let mut written = put(self);
         if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
@@ -207,7 +208,9 @@ impl ReceiverStep<'_> {
         let begun = match (part, expected.part.take()) {
             (Some(mut part), _) if offset == 0 => part.clear().map(|()| part),
             (None, Some(leftover)) if offset == leftover.len() => place.parts.resume(*leftover),
-            (None, _) if offset == 0 => place.dir(dir).and_then(|dir| place.parts.create_kept(dir, name, &attributes)),
+            (None, _) if offset == 0 => {
+                place.dir(dir).and_then(|dir| Ok(place.parts.create_kept(dir, name, (&attributes).into())?))
+            }
             _ => return Err(bad_small("a large file begins where none of it was offered")),
         };
         (self.watch)(TreeEvent::Begins { path: &expected.path, size: sent.size, offset })?;
@@ -361,7 +364,7 @@ impl ReceiverStep<'_> {
             .map_err(Error::ours("the beginning of a file"))?;
         let mut hashed = mended.iter().map(|stretch| part.hash_again((stretch.offset, stretch.size)));
         let as_sent = hashed.try_for_each(|hashed| hashed);
-        let as_sent = as_sent.and_then(|()| part.is_as_sent(total));
+        let as_sent = as_sent.and_then(|()| part.is_as_sent(total.into()));
         if current.offset > 0 && is_first && matches!(as_sent, Ok(false)) && part.size() == total.size {
             let stretches = part.bad_stretches(&current.beginning);
             if !stretches.is_empty() && !current.beginning.is_empty() {
@@ -370,7 +373,7 @@ impl ReceiverStep<'_> {
             }
         }
         let (size, is_resumed) = (part.size(), current.offset > 0);
-        let verified = as_sent.and_then(|_| part.verify(total, &current.attributes));
+        let verified = as_sent.and_then(|_| Ok(part.verify(total.into(), (&current.attributes).into())?));
         self.finish_large(current, verified, size)?;
         // The source waits for it.
         if is_resumed { self.commit() } else { Ok(()) }

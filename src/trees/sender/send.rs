@@ -10,15 +10,14 @@ use rustix::fs::Stat;
 use super::{RECORD_LEN, TreeSender, WantedFile, entry_memory, explained};
 use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::fs::digest::ChainingValue;
-use crate::fs::part::read_at;
 use crate::fs::part::resume::Check;
+use crate::fs::unix::{read_at, stat_mtime_ns};
 use crate::memory::{Budget, Buffer};
 use crate::trees::body::Stretch;
 use crate::trees::delta::{Changes, Known, Pieces};
 use crate::trees::event::{Beat, stopped};
 use crate::trees::large::{Large, Piece, begins_with, digest_of};
 use crate::trees::replies::{Replies, bad_want};
-use crate::trees::walk::mtime_ns;
 use crate::trees::{SMALL_FRAME_LEN, SMALL_LEN_MAX, TreeEvent};
 use crate::wire::message::{Attributes, Message};
 
@@ -161,7 +160,7 @@ impl<'s> TreeSender<'s> {
         let (mtime_at, digest_at) = rest.split_at_mut(8);
         LittleEndian::write_u32(entry_at, entry);
         LittleEndian::write_u32(size_at, u32::try_from(size).unwrap_or(u32::MAX));
-        LittleEndian::write_i64(mtime_at, mtime_ns(stat));
+        LittleEndian::write_i64(mtime_at, stat_mtime_ns(stat));
         digest_at.copy_from_slice(digest.as_bytes());
         let moved = bytes.len() as u64;
         if has_grown {
@@ -208,7 +207,7 @@ impl<'s> TreeSender<'s> {
             Err(error) => return Err(ours(error)),
         };
         (self.watch)(TreeEvent::Begins { path, size, offset })?;
-        let attributes = Attributes { size, mtime_ns: Some(mtime_ns(stat)), mode: Some(stat.st_mode & 0o777) };
+        let attributes = Attributes { size, mtime_ns: Some(stat_mtime_ns(stat)), mode: Some(stat.st_mode & 0o777) };
         self.out.sender.queue(&Message::Large { entry, offset, attributes }, &[])?;
         // Where there is no memory for finding what changed, all of it goes.
         let cutting = known.map_or(0, |known| known.cut().memory());

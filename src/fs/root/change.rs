@@ -1,0 +1,122 @@
+//! What changes a root: directories made, things renamed.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use cap_std::fs::{Dir, MetadataExt as _};
+
+use super::{Root, RootPath, failed};
+use crate::fs::{Error, ErrorKind, Result};
+
+impl Root {
+    /// Makes a directory, with those above it if `parents`.
+    ///
+    /// # Errors
+    /// It exists, the one above it does not, or it leads out of the root.
+    pub fn make_dir(&self, path: &RootPath, parents: bool) -> Result<()> {
+        if !parents {
+            let (dir, name) = self.open_parent(path)?;
+            return dir.create_dir(name).map_err(failed(path));
+        }
+        let parts: Vec<&[u8]> = path.parts().collect();
+        let (mut dir, there) = self.open_deepest(&parts)?;
+        for (index, part) in parts.iter().enumerate().skip(there) {
+            let name = OsStr::from_bytes(part);
+            self.check_name(&dir, name).map_err(|error| error.about(path))?;
+            let made = dir.create_dir(name);
+            // Another request may have been faster.
+            let is_there = made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists);
+            if !is_there {
+                made.map_err(failed(path))?;
+            }
+            dir = match self.open_dir_in(&dir, name) {
+                Ok(opened) => opened,
+                // A symlink, put there a moment ago: followed from the root, as every other.
+                Err(_) if is_there => self.open_dir(&RootPath::of_first(&parts, index + 1))?,
+                Err(error) => return Err(error.about(path)),
+            };
+        }
+        Ok(())
+    }
+
+    /// The deepest directory on the way that `parts` name which is there, and how many parts lead to it. Halving
+    /// finds it: to try part by part from the root would walk a path of 2,000 parts 2,000 times.
+    fn open_deepest(&self, parts: &[&[u8]]) -> Result<(Dir, usize)> {
+        let (mut there, mut missing) = (0, parts.len() + 1);
+        let mut deepest = self.open_dir(&RootPath::default())?;
+        while missing - there > 1 {
+            let middle = there.midpoint(missing);
+            match self.open_dir(&RootPath::of_first(parts, middle)) {
+                Ok(dir) => (deepest, there) = (dir, middle),
+                Err(error) if error.kind() == ErrorKind::NotFound => missing = middle,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((deepest, there))
+    }
+
+    /// Renames `from` to `to`, or into `to` if that is a directory; returns where it is now.
+    ///
+    /// # Errors
+    /// Either leads out of the root or is the root itself, or the system refuses.
+    pub fn rename(&self, from: &RootPath, to: &RootPath) -> Result<RootPath> {
+        let (from_dir, from_name) = self.open_parent(from)?;
+        if let Ok(moved) = from_dir.symlink_metadata(&from_name) {
+            let found = (moved.dev(), moved.ino());
+            self.check_shown(from, found)?;
+            // A peer that moves what the home lies in could put another home in its place.
+            for (home, what) in [(&self.hidden, "the server keeps its keys"), (&self.guarded, "a home directory lies")]
+            {
+                if let Some(home) = home
+                    && moved.is_dir()
+                    && home.lies_in(found).map_err(failed(from))?
+                {
+                    let why = format!("{what} there or below it, which stays where it is");
+                    return Err(Error::new(ErrorKind::Hidden, why).about(from));
+                }
+            }
+        }
+        let to = if self.goes_into(to)? { to.join(from_name.as_bytes())? } else { to.clone() };
+        let (to_dir, to_name) = self.open_parent(&to)?;
+        from_dir.rename(&from_name, &to_dir, &to_name).map_err(failed(from))?;
+        Ok(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str) -> RootPath {
+        RootPath::default().join(path.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn directories_are_made_from_the_deepest_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let deep = at(&"/x".repeat(2_000));
+        let parts: Vec<&[u8]> = deep.parts().collect();
+        assert_eq!(root.open_deepest(&parts).unwrap().1, 0);
+        root.make_dir(&deep, true).unwrap();
+        assert_eq!(root.open_deepest(&parts).unwrap().1, 2_000);
+        root.make_dir(&deep, true).unwrap();
+        root.make_dir(&at("/x/x/y/z"), true).unwrap();
+        root.make_dir(&at("/"), true).unwrap();
+        assert!(dir.path().join("x/x/y/z").is_dir());
+        assert_eq!(root.make_dir(&deep, false).unwrap_err().kind(), ErrorKind::Exists);
+        assert_eq!(root.make_dir(&at("/no/such"), false).unwrap_err().kind(), ErrorKind::NotFound);
+
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert_eq!(root.make_dir(&at("/file/a/b"), true).unwrap_err().kind(), ErrorKind::NotADirectory);
+        assert_eq!(root.make_dir(&at("/file"), true).unwrap_err().kind(), ErrorKind::NotADirectory);
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        for (target, name) in [("x/x", "inside"), ("..", "outside"), ("nowhere", "dangling")] {
+            link(target, name);
+        }
+        root.make_dir(&at("/inside/made/here"), true).unwrap();
+        assert!(dir.path().join("x/x/made/here").is_dir());
+        assert_eq!(root.make_dir(&at("/outside/a/b"), true).unwrap_err().kind(), ErrorKind::OutsideRoot);
+        assert_eq!(root.make_dir(&at("/dangling/a"), true).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

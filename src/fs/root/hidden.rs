@@ -1,0 +1,156 @@
+//! What a root never shows: a directory by device and inode, and names in a home directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, MetadataExt as _};
+use rustix::fs::OFlags;
+
+use crate::fs::unix::identity_of;
+use crate::fs::{Error, ErrorKind};
+
+/// A directory whose contents are never shown, by device and inode.
+#[derive(Debug, Clone)]
+pub(super) struct Hidden {
+    pub(super) directory: (u64, u64),
+    /// Opened once: a directory that is put in its place is another one.
+    dir: Arc<Dir>,
+}
+
+impl Hidden {
+    /// The directory `path` of this machine.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        Ok(Self { directory: identity_of(&dir)?, dir: Arc::new(dir) })
+    }
+
+    /// Whether the directory lies in `found`, however deep.
+    pub(super) fn lies_in(&self, found: (u64, u64)) -> std::io::Result<bool> {
+        lies_in(&self.dir, found)
+    }
+
+    /// Whether this is the directory, or anything in it. Looked up every time, since what is in it is
+    /// replaced; and whatever the device, since an overlay's files may have another than their directory.
+    pub(super) fn holds(&self, found: (u64, u64)) -> std::io::Result<bool> {
+        if found == self.directory {
+            return Ok(true);
+        }
+        let mut inside = vec![self.dir.try_clone()?];
+        while let Some(dir) = inside.pop() {
+            for entry in dir.entries()? {
+                let entry = entry?;
+                // What is gone by now was replaced, and is not what was found.
+                let Ok(metadata) = entry.metadata() else { continue };
+                if (metadata.dev(), metadata.ino()) == found {
+                    return Ok(true);
+                }
+                if metadata.is_dir() {
+                    inside.push(entry.open_dir()?);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The directory above `dir`, as a mere path. It may lie outside the root: nothing may be opened through it before it
+/// was found to be inside.
+pub(super) fn open_up(dir: &Dir) -> rustix::io::Result<Dir> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(Dir::from_std_file(rustix::fs::openat(dir, "..", flags, rustix::fs::Mode::empty())?.into()))
+}
+
+/// Whether `dir` is the directory `wanted`, or lies in it, however deep.
+pub(super) fn lies_in(dir: &Dir, wanted: (u64, u64)) -> std::io::Result<bool> {
+    let mut above = dir.try_clone()?;
+    let mut last = None;
+    // Up to the top, which is its own parent.
+    loop {
+        let here = identity_of(&above)?;
+        if here == wanted {
+            return Ok(true);
+        }
+        if last.replace(here) == Some(here) {
+            return Ok(false);
+        }
+        // The server's own way up, not a stranger's: nothing is opened through it.
+        above = open_up(&above)?;
+    }
+}
+
+/// The refusal of what lies in the home, where the keys are.
+pub(super) fn keys_are_here() -> Error {
+    Error::new(ErrorKind::Hidden, "the server keeps its keys here, and never shows them")
+}
+
+/// The refusal of a dot file of a user's home directory.
+pub(super) fn guarded_name() -> Error {
+    let why = "what begins with a dot in the server's home directory is neither shown nor accepted, unless its \
+               operator says so";
+    Error::new(ErrorKind::Hidden, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fs::root::{Root, RootPath};
+    use crate::fs::{Error, ErrorKind};
+
+    fn at(path: &str) -> RootPath {
+        RootPath::default().join(path.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn dot_names_of_a_home_directory_are_neither_shown_nor_accepted_however_they_are_reached() {
+        let above = tempfile::tempdir().unwrap();
+        let home = above.path().join("ann");
+        for dir in ["ann/.ssh", "ann/sub/.git", "ann/.config/autostart", "bob/.ssh"] {
+            std::fs::create_dir_all(above.path().join(dir)).unwrap();
+        }
+        for file in ["ann/.ssh/id", "ann/.bashrc", "ann/notes", "ann/sub/.git/config", "bob/.ssh/id"] {
+            std::fs::write(above.path().join(file), "x").unwrap();
+        }
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, home.join(name)).unwrap();
+        for (target, name) in [(".ssh", "to-dir"), (".bashrc", "to-file"), ("../ann/.ssh/id", "round"), (".", "here")] {
+            link(target, name);
+        }
+        for (shown, prefix) in [(home.as_path(), ""), (above.path(), "/ann")] {
+            let root = Root::open(shown).unwrap().guarding(&home).unwrap();
+            let at = |path: &str| at(&format!("{prefix}{path}"));
+            let is_refused = |error: Error| error.kind() == ErrorKind::Hidden && error.why().contains("dot");
+            for path in
+                ["/.bashrc", "/.ssh/id", "/to-dir/id", "/to-file", "/round", "/here/.bashrc", "/here/here/to-dir/id"]
+            {
+                let leads_out = path == "/round" && prefix.is_empty();
+                for error in [root.open_file(&at(path)).unwrap_err(), root.canonical(&at(path)).unwrap_err()] {
+                    assert!(
+                        if leads_out { error.kind() == ErrorKind::OutsideRoot } else { is_refused(error) },
+                        "{path}"
+                    );
+                }
+            }
+            for path in ["/.ssh", "/to-dir", "/.config/autostart", "/here/.config"] {
+                assert!(is_refused(root.open_dir(&at(path)).unwrap_err()), "{path}");
+                assert!(!root.is_dir(&at(path)), "{path}");
+            }
+            for path in ["/.ssh", "/.profile", "/.new/deep", "/here/.new/deep", "/to-dir/new"] {
+                assert!(is_refused(root.make_dir(&at(path), true).unwrap_err()), "{path}");
+                assert!(is_refused(root.remove(&at(path), true, &|_, _| true).unwrap_err()), "{path}");
+                assert!(is_refused(root.rename(&at("/notes"), &at(path)).unwrap_err()), "{path}");
+            }
+            assert!(is_refused(root.rename(&at("/.ssh"), &at("/mine")).unwrap_err()));
+            assert!(is_refused(root.symlink_metadata(&at("/.ssh")).unwrap_err()));
+            // Elsewhere a dot is a name as any other.
+            assert!(root.open_file(&at("/sub/.git/config")).is_ok() && root.open_file(&at("/here/notes")).is_ok());
+            assert!(root.open_dir(&at("/sub/.git")).is_ok() && root.is_dir(&at("/here/sub")));
+        }
+        let root = Root::open(above.path()).unwrap().guarding(&home).unwrap();
+        assert!(root.open_file(&at("/bob/.ssh/id")).is_ok(), "another one's home is not this user's");
+        assert!(root.rename(&at("/ann"), &at("/other")).is_err(), "or another home could be put in its place");
+        assert!(root.remove(&at("/ann"), true, &|_, _| true).is_err());
+        assert!(home.join(".bashrc").exists() && home.join(".ssh/id").exists());
+        // A directory of the home that is the root itself was meant.
+        let root = Root::open(&home.join(".config")).unwrap().guarding(&home).unwrap();
+        assert!(root.open_dir(&at("/autostart")).is_ok());
+    }
+}
