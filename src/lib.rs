@@ -57,6 +57,7 @@
 
 pub mod audit;
 pub mod chat;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
 pub mod connection;

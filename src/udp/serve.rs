@@ -72,7 +72,7 @@ pub enum NotAnswered {
 }
 
 fn said_of(held: Withheld) -> String {
-    let pause = humantime::format_duration(INTERVAL);
+    let pause = format!("{}s", INTERVAL.as_secs());
     match held {
         Withheld::Repeats => format!(
             "it sent our own replies back {REPEATS_MAX} times within {pause}; silent towards it for {pause}: \
