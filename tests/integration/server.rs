@@ -223,7 +223,7 @@ fn after_the_grace_a_command_is_cut_with_its_group() {
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("lines were cut in the middle of a request lines=2"), "{log}");
+    assert!(log.contains("connections were cut in the middle of a request connections=2"), "{log}");
     wait_until("the command is gone", || !is_running(pid));
     assert_eq!(server.names("."), [""; 0], "half of an upload is gone");
 }
@@ -239,7 +239,7 @@ fn a_second_signal_stops_at_once() {
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("lines were cut in the middle of a request lines=1"), "{log}");
+    assert!(log.contains("connections were cut in the middle of a request connections=1"), "{log}");
     wait_until("the command is gone", || !is_running(pid));
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use landline::net::gate::{FAILURES_MAX, NEWCOMERS_MAX, raise_descriptor_limit};
 
@@ -32,17 +31,14 @@ fn among_a_thousand_silent_ones_a_known_peer_gets_in_at_once() {
             _ => silent.push(stranger.client().shake_hands(socket).unwrap().sock),
         }
     }
-    let mut slowest = Duration::ZERO;
-    for _ in 0..20 {
-        let started = Instant::now();
-        let mut raw = laptop.open(&server);
-        slowest = slowest.max(started.elapsed());
-        raw.assert_echoes();
-    }
-    eprintln!("beside 1,000 silent connections a known peer is in within {slowest:?}");
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let mut first = laptop.open(&server);
+    // It did not wait until they were given up.
     let open = silent.iter().filter(|socket| !is_closed(socket)).count();
     assert!((1..=NEWCOMERS_MAX).contains(&open), "{open} strangers are still inside");
+    first.assert_echoes();
+    for _ in 0..20 {
+        laptop.open(&server).assert_echoes();
+    }
 }
 
 #[test]

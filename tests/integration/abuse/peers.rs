@@ -1,7 +1,6 @@
 //! The list of known peers changes, or is broken, while the server runs.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::codes;
 use crate::harness::files::set_mode;
@@ -30,13 +29,9 @@ fn a_revoked_peer_is_out_and_so_are_its_commands() {
         idle.assert_echoes();
         let left = narrowed.map(|services| ("laptop", laptop.fingerprint(), services));
         desk.knows(&[stays].into_iter().chain(left).collect::<Vec<_>>());
-        let revoked = Instant::now();
         assert!(idle.rest().is_empty());
         drop(busy.rest());
-        let ended = revoked.elapsed();
         wait_until("the command is gone", || !is_running(pid));
-        eprintln!("revoked: lines ended after {ended:?}, the command after {:?}", revoked.elapsed());
-        assert!(ended < Duration::from_secs(5), "{ended:?}");
         server.wait_for_log("its peer was revoked");
         unaffected.assert_echoes();
         own.assert_echoes();

@@ -1,8 +1,6 @@
 //! A command ends with all that it has started: at its deadline, when its client is gone, and whatever it does
 //! against that.
 
-use std::time::{Duration, Instant};
-
 use rustix::process::{Pid, Signal};
 
 use crate::harness::process::{has_line, lives};
@@ -40,9 +38,7 @@ fn marked(server: &Server) -> usize {
 fn a_deadline_is_kept_by_the_server() {
     let server = Server::start();
     let rexec = |args: &[&str]| Run::new("rexec").args(args.iter().copied().chain([server.address()]));
-    let started = Instant::now();
-    rexec(&["--timeout", "300ms"]).args(["--", "sleep", "60"]).code(124).stderr("its time was up").prints("");
-    assert!(started.elapsed() < Duration::from_secs(30));
+    rexec(&["--timeout", "300ms"]).args(["--", "sleep", "1000"]).code(124).stderr("its time was up").prints("");
     // What it says before and in answer to TERM arrives.
     let says = "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.05; done";
     rexec(&["--timeout", "300ms"]).args([says]).code(124).any_stderr().prints("hello\nbye\n");

@@ -1,7 +1,7 @@
 //! What commands may take of a server: how many run at once, how fast they write, how many processes
 //! they make; and what the log says of how they end.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::harness::{DEADLINE, Run, Server};
 
@@ -71,8 +71,8 @@ fn a_command_writes_no_faster_than_it_may() {
 
 #[test]
 fn the_end_does_not_wait_behind_the_rate() {
+    // At this rate each of these would take hours.
     let server = Server::with(&["--exec-output-rate", "1"]);
-    let started = Instant::now();
     // Its pipe is full and its deadline comes.
     let late = Run::new("rexec").args(["--timeout", "200ms", server.address(), "yes"]).code(124).any_stderr();
     assert!(late.output().text().starts_with("y\n"));
@@ -88,7 +88,6 @@ fn the_end_does_not_wait_behind_the_rate() {
     running.signal(rustix::process::Signal::KILL);
     running.wait();
     server.wait_for_log("broken off");
-    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }
 
 #[test]

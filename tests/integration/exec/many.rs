@@ -1,7 +1,5 @@
 //! One command on many machines.
 
-use std::time::{Duration, Instant};
-
 use crate::harness::files::set_mode;
 use crate::harness::{Run, Server, wait_until};
 
@@ -144,10 +142,9 @@ fn so_many_at_a_time_and_each_with_its_deadline() {
         let counts = output.text().lines().map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap());
         assert!(counts.max().is_some_and(|count| (1..=most).contains(&count)), "{}", output.text());
     }
-    let started = Instant::now();
-    let late = Run::new("rexec").args(["--timeout", "200ms", "-H", &hosts, "sleep 60"]).code(124).any_stderr().output();
+    let late =
+        Run::new("rexec").args(["--timeout", "200ms", "-H", &hosts, "sleep 1000"]).code(124).any_stderr().output();
     assert_eq!(late.stderr.matches(": timed out").count(), 4, "{}", late.stderr);
-    assert!(started.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn as_many_as_the_server_has_room_for() {
     writable_again(&tree);
     let put =
         Run::new("fput").args(["-r", "--connections", "4", "tree/", &server.remote("x")]).current_dir(here.path());
-    put.stderr("2 of 4 lines: ").prints("");
+    put.stderr("2 of 4 connections: ").prints("");
     assert_same(&snapshot(&tree), &snapshot(&server.root().join("x")), "");
 }
 
