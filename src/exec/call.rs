@@ -18,11 +18,11 @@ use crate::error::{ConnectionLost, Error, Refusal, Result};
 use crate::wire::channel::unexpected;
 use crate::wire::message::{Channel, ExecOptions, Message, Outcome, OutputHolder};
 
-/// What is typed is read in pieces of so many bytes,
+/// Length of one read of what is typed, in bytes.
 const KEYS_LEN: usize = 4 * 1024;
-/// and so many of them ahead of what the command takes: within 4 MiB what ends a call is heard.
+/// Pieces of input that are read ahead of what the command takes: within 4 MiB, an escape that ends the call is seen.
 const KEYS_AHEAD_MAX: usize = 1_024;
-/// When a command's time is up and it must have been killed, its server may be silent for so long.
+/// How long the server may be silent after a command's timeout, when it must have killed the command.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A command to run on the other machine.
@@ -30,25 +30,25 @@ pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Call<'c> {
     /// What to run.
     pub work: &'c Work,
-    /// Where, if not where the session stands.
+    /// The directory in which to run it, relative to the session's or the place's; `None`: that directory itself.
     pub path: Option<&'c [u8]>,
-    /// The place whose directory and variables it gets; `path` is from there.
+    /// The place whose directory and variables it gets; `path` is relative to it. `None`: no place.
     pub place: Option<&'c str>,
     /// `NAME=VALUE` for its environment.
     pub variables: &'c [OsString],
-    /// Its deadline, and what else was agreed; how many variables there are is filled in.
+    /// Its timeout and the other options; the number of variables is filled in from `variables`.
     pub options: ExecOptions,
-    /// The modes of the terminal on this side, as [`modes`](super::modes) has them, where it gets one.
+    /// The modes of the local terminal, as [`modes`](super::modes) encodes them; `None`: the command gets no terminal.
     pub modes: Option<&'c [u8]>,
-    /// What it reads; `None`: nothing.
+    /// What is sent to its stdin; `None`: its stdin is empty.
     pub stdin: Option<BorrowedFd<'c>>,
-    /// Sees what was read there before it is sent, and says what is to be sent; `None`: all of it, as it is. An empty
-    /// piece is the end.
+    /// Called with each piece of input before it is sent; returns the bytes to send instead. An empty piece is the end
+    /// of the input. `None`: the input is sent unchanged.
     pub typed: Option<&'c Typed<'c>>,
 }
 
 impl<'c> Call<'c> {
-    /// This, where the session stands, with nothing to read and nothing agreed.
+    /// A call of `work` in the session's directory, with an empty stdin and default options.
     pub fn of(work: &'c Work) -> Self {
         Self {
             work,
@@ -72,22 +72,22 @@ impl<'c> Call<'c> {
     }
 }
 
-/// See [`Call::typed`].
+/// A function that sees each piece of input before it is sent and returns the bytes to send; see [`Call::typed`].
 pub type Typed<'t> = dyn Fn(&[u8]) -> Vec<u8> + Sync + 't;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandEnd {
-    /// How.
+    /// The exit code, the signal, or why it did not run.
     pub outcome: Outcome<'static>,
-    /// Where it ran, under the server's root.
+    /// The directory in which it ran, relative to the server's root; `None`: the server did not report it.
     pub path: Option<Vec<u8>>,
-    /// What has outlived it and still holds its output.
+    /// A process that outlived it and still holds its output; `None`: there is none.
     pub held: Option<OutputHolder<'static>>,
 }
 
 impl CommandEnd {
-    /// What the server says of the end.
+    /// The end as the server reports it.
     pub(super) fn of(outcome: Outcome<'_>, path: Option<Cow<'_, [u8]>>, held: Option<OutputHolder<'_>>) -> Self {
         Self {
             outcome: outcome.into_owned(),
@@ -97,7 +97,7 @@ impl CommandEnd {
     }
 }
 
-/// Takes what a command writes: which stream, which bytes.
+/// Receives what a command writes: the stream and the bytes.
 pub type OutputSink<'o> = &'o mut dyn FnMut(Channel, &[u8]) -> Result<()>;
 
 /// Runs a command and gives its output to `output` as it comes; returns how it ended.
@@ -142,11 +142,11 @@ pub fn call_exec(connection: &mut Connection, call: &Call<'_>, output: OutputSin
             Some(clock) => clock.explain(error),
             None => error,
         });
-        // Whatever came: the next request has a limit of its own, or none.
+        // Also after an error: the next request sets its own timeout, or none.
         let reset = clock.map_or(Ok(()), |_| receiver.stream().set_timeout(None));
         let ended = ended.and_then(|ended| reset.map(|()| ended).map_err(Error::from));
         if matches!(ended, Err(Error::ConnectionLost(_))) {
-            // Whoever still writes to it would wait for as long as it takes nothing.
+            // A thread that still writes to the connection would block until the peer reads.
             control.stop();
         }
         stop.set();
@@ -155,7 +155,7 @@ pub fn call_exec(connection: &mut Connection, call: &Call<'_>, output: OutputSin
     })
 }
 
-/// The clock on this side of a command that has a deadline: the server keeps it, unless it is frozen itself.
+/// The client's own deadline for a command with a timeout. The server enforces the timeout, unless it is frozen itself.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     deadline: Instant,
@@ -171,8 +171,8 @@ impl Clock {
         Some(Self { deadline, limit })
     }
 
-    /// How long the server may be silent from now on. Not the whole call is limited: whoever takes the output may
-    /// take his time.
+    /// How long the server may be silent from now on. The call as a whole has no limit: the reader of the output may be
+    /// slow.
     fn wait(self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).saturating_add(ANSWER_TIME_MAX)
     }
@@ -189,8 +189,8 @@ impl Clock {
     }
 }
 
-/// Gives a `data` frame's body to `output`. Once that has failed nobody wants the rest: then the exchange is ended, and
-/// with it the command, and what still comes is passed over.
+/// Gives a `data` frame's body to `output`. After `output` has failed, the exchange is ended, and the command with it;
+/// the remaining output is discarded.
 pub(super) fn pass_on(
     receiver: &mut ConnectionReceiver,
     (stream, piece): (Channel, &mut [u8]),
@@ -209,7 +209,7 @@ pub(super) fn pass_on(
     }
 }
 
-/// Reads until the server has said `end`, and says so too: then the exchange is over on both sides.
+/// Reads until the server sends `end`, then sends `end` too: the exchange is over on both sides.
 fn listen(
     receiver: &mut ConnectionReceiver,
     end: &dyn Fn() -> Result<()>,
@@ -257,7 +257,7 @@ fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, send: &dyn Fn(&Mess
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(piece.len());
         let Some(space) = piece.get_mut(..room) else { return };
         let read = read_some(stdin, space);
-        // The listener sees a loss too, and reports it.
+        // The reading thread notices a lost connection too, and reports it.
         if read.is_empty() {
             drop(send(&Message::Eof, &[]));
             return;
@@ -268,13 +268,13 @@ fn feed(stdin: BorrowedFd<'_>, stop: &Stop, window: &Window, send: &dyn Fn(&Mess
     }
 }
 
-/// Reads what is typed as it comes, whether there is room for it or not: among it may be what ends all this.
+/// Reads what is typed as it arrives, even without credit to send it: it may contain the escape that ends the call.
 fn read_keys(stdin: BorrowedFd<'_>, typed: &Typed<'_>, stop: &Stop, keys: &SyncSender<Vec<u8>>) {
     let mut piece = vec![0; KEYS_LEN];
     while stop.wait_for(stdin) {
         let read = read_some(stdin, &mut piece);
         let is_end = read.is_empty();
-        // Whoever sees what is typed sees its end as an empty piece.
+        // The end of the input is passed on as an empty piece.
         let over = typed(read);
         if !over.is_empty() && keys.send(over).is_err() {
             return;
@@ -286,7 +286,7 @@ fn read_keys(stdin: BorrowedFd<'_>, typed: &Typed<'_>, stop: &Stop, keys: &SyncS
     }
 }
 
-/// Sends it against credit; an empty piece is the end.
+/// Sends what was typed against credit; an empty piece is the end.
 fn send_keys(keys: &Receiver<Vec<u8>>, window: &Window, send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) {
     for piece in keys {
         let sent = if piece.is_empty() { send(&Message::Eof, &[]) } else { window.send(&piece, send) };
@@ -296,7 +296,8 @@ fn send_keys(keys: &Receiver<Vec<u8>>, window: &Window, send: &dyn Fn(&Message<'
     }
 }
 
-/// What is there; nothing is the end. A stdin that cannot be read (closed, a directory) is an empty one, as with ssh.
+/// Reads what is available; an empty result is the end. A stdin that cannot be read (closed, a directory) is an empty
+/// one, as with ssh.
 fn read_some<'p>(stdin: BorrowedFd<'_>, piece: &'p mut [u8]) -> &'p [u8] {
     loop {
         match rustix::io::read(stdin, &mut *piece) {
@@ -333,7 +334,7 @@ impl Window {
         *room
     }
 
-    /// Sends all of it as there is room; what had to be sent when the command has ended is not.
+    /// Sends all of it as credit allows; what is left when the command ends is not sent.
     fn send(&self, mut rest: &[u8], send: &dyn Fn(&Message<'_>, &[u8]) -> Result<()>) -> Result<()> {
         while !rest.is_empty() {
             let Some(room) = self.wait() else { break };

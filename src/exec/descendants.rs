@@ -1,18 +1,18 @@
 //! Everything that a command has started: found, signalled and ended together.
 //!
-//! A process leaves its group with setsid(2), and its parent by outliving it. So there are three nets, each with a hole
-//! that the others cover:
+//! A process leaves its group with setsid(2), and its parent by outliving it. So there are three ways to find it, each
+//! with a gap that the others cover:
 //!
-//! - the process group, which holds whoever did not ask for another;
-//! - a marker in the environment, which everybody inherits who does not clear it (and who does not run as somebody
-//!   else, whose environment we may not read);
-//! - a cgroup of its own (cgroups(7), version 2), where this user may make one: nobody leaves it who may not write to
-//!   another. A process that the command had forked before it was put there is outside; the marker finds it.
+//! - the process group, which contains every process that did not ask for another one;
+//! - a marker in the environment, which every process inherits that does not clear it (and does not run as another
+//!   user, whose environment this user may not read);
+//! - a cgroup of its own (cgroups(7), version 2), where this user may make one: a process leaves it only if it may
+//!   write to another. A process that the command had forked before it was put there is outside; the marker finds it.
 //!
 //! To put a process into a cgroup, the kernel waits until every core has let go of what it reads (5 to 15 ms, unless it
 //! has just been done). So it is done a moment after the start, elsewhere, and not at all for what is over by then.
 //!
-//! Signals go through pidfds (`pidfd_open(2)`): a number may be somebody else's by the time that it is used.
+//! Signals go through pidfds (`pidfd_open(2)`): a process id may belong to another process by the time that it is used.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -33,22 +33,22 @@ use super::KILL_AFTER;
 use super::terminal::Terminal;
 use crate::net::listen::STACK_LEN;
 
-/// What carries the marker.
+/// The environment variable that carries the marker.
 pub const MARKER_NAME: &str = "LANDLINE_COMMAND";
-/// Our cgroups' names begin so.
+/// What the names of this program's cgroups begin with.
 const CGROUP_PREFIX: &str = "landline-";
 /// An empty cgroup so young may be another server's, which has not yet put its command there.
 const YOUNG: Duration = Duration::from_secs(10);
-/// Between two looks at who is left.
+/// Interval between two checks for processes that are left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Who does not go after a KILL (in uninterruptible sleep: a dead network disk) is not waited for any longer than this.
+/// How long to wait for a process that does not end after SIGKILL (it is in uninterruptible sleep: a dead network
+/// disk).
 const KILL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Looks for processes that were forked while the others were being stopped: each look finds at least one, or is the
 /// last.
 const STOPS_MAX: usize = 100;
 
-/// By which nets what a command has started is found on this machine, in a sentence. A cgroup is made for it and
-/// removed.
+/// How the processes of a command are found on this machine, as a sentence. Makes a cgroup to find out, and removes it.
 pub fn nets() -> String {
     let (group, marker) = ("their process group", "their marker in the environment");
     match Cgroup::try_make(&format!("probe-{}", std::process::id())) {
@@ -57,10 +57,10 @@ pub fn nets() -> String {
     }
 }
 
-/// Who belongs to a command, when it is ended.
+/// Which processes are ended with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillScope {
-    /// Whoever it has started, wherever that is now.
+    /// Every process that it has started, whatever its group or session.
     Everybody,
     /// A person's login shell and its terminal: what was taken out of their reach on purpose (nohup(1), setsid(1),
     /// tmux) lives on, as after a hangup everywhere else.
@@ -75,7 +75,7 @@ pub struct Descendants {
     marker: String,
     cgroup: Mutex<CgroupState>,
     terminal: Option<Arc<Terminal>>,
-    /// Processes that it may have, where there is a limit.
+    /// The number of processes that it may have; unset: no limit.
     most: OnceLock<u64>,
 }
 
@@ -85,7 +85,7 @@ enum CgroupState {
     /// It has none yet, or may not have one.
     None,
     Own(Cgroup),
-    /// Its leader's number may be somebody else's from now on.
+    /// Its leader's process id may belong to another process from now on.
     Over,
 }
 
@@ -120,7 +120,7 @@ impl Descendants {
         }
     }
 
-    /// Puts its leader, and whoever else is found, into a cgroup of its own.
+    /// Puts its leader, and every descendant that is found, into a cgroup of its own.
     fn put_into_cgroup(&self) {
         let mut net = self.net();
         if !matches!(*net, CgroupState::None) {
@@ -138,7 +138,8 @@ impl Descendants {
         }
     }
 
-    /// Its leader will be waited for now: whoever is put into a cgroup by its number later could be a stranger.
+    /// Must be called before its leader is waited for: a process that is put into the cgroup by its id later could be
+    /// an unrelated one.
     pub fn close(&self) {
         let mut net = self.net();
         if matches!(*net, CgroupState::None) {
@@ -150,11 +151,11 @@ impl Descendants {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets it have at most so many processes. `RLIMIT_NPROC` counts all of its user's, and holds for nobody who is
-    /// root (getrlimit(2)); a cgroup counts its own, once it has one. Its leader must not have been waited for. What
-    /// it has forked before keeps the limits that it had, if it has no cgroup.
+    /// Limits it to `most` processes. `RLIMIT_NPROC` counts all processes of its user, and does not apply to root
+    /// (getrlimit(2)); a cgroup counts its own, once it has one. Its leader must not have been waited for. What it has
+    /// forked before keeps the limits that it had, if it has no cgroup.
     pub fn limit_processes(&self, most: u64) {
-        // Above the hard limit only root may go, and who asked for less did not mean more.
+        // Only root may go above the hard limit, and a lower limit is never raised.
         let most = getrlimit(Resource::Nproc).maximum.map_or(most, |hard| hard.min(most));
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         match prlimit(self.group, Resource::Nproc, limit) {
@@ -179,11 +180,11 @@ impl Descendants {
         }
     }
 
-    /// Ends all of it: asks, waits for at most `grace`, then kills. The grace is its client's wish; once `is_hurried`
-    /// says so it is over soon, however long it was. Its leader must not have been waited for. Returns when nobody is
+    /// Ends all of it: sends SIGTERM, waits for at most `grace`, then sends SIGKILL. The client chooses the grace; once
+    /// `is_hurried` is set, the wait is cut short. Its leader must not have been waited for. Returns when no process is
     /// left that can be found.
     pub fn end(&self, grace: Duration, is_hurried: &AtomicBool) {
-        // A shell at a terminal hears nothing but that the terminal is gone.
+        // An interactive shell ignores SIGTERM and ends on SIGHUP.
         if self.terminal.is_some() {
             self.signal_all(Signal::HUP);
         }
@@ -194,7 +195,7 @@ impl Descendants {
             }
             return;
         }
-        // One that was stopped is woken, or it would never hear.
+        // A stopped process is woken, or it would never see the SIGTERM.
         for asked in [Signal::TERM, Signal::CONT] {
             self.signal_all(asked);
         }
@@ -212,7 +213,7 @@ impl Descendants {
         if let CgroupState::Own(cgroup) = &*self.net() {
             cgroup.kill();
         }
-        // Who forks faster than we look is stopped first, until nobody new is there.
+        // Processes that fork faster than this looks are stopped first, until no new one is found.
         let mut stopped = 0;
         for _ in 0..STOPS_MAX {
             let found = self.signal_all(Signal::STOP);
@@ -224,7 +225,7 @@ impl Descendants {
         self.signal_all(Signal::KILL);
     }
 
-    /// To the group and to whoever is elsewhere; how many were found by name.
+    /// Signals the group, and every process found outside it; returns how many were found one by one.
     fn signal_all(&self, which: Signal) -> usize {
         self.signal_group(which);
         let members = self.members();
@@ -252,7 +253,7 @@ impl Descendants {
         }
     }
 
-    /// Whether anybody in the group lives, its leader's remains aside.
+    /// Whether a process in the group is alive, apart from its leader's zombie.
     fn has_group(&self) -> bool {
         let Some(group) = self.group.map(|group| group.as_raw_nonzero().get()) else { return false };
         processes().any(|pid| stat_of(pid).is_some_and(|stat| stat.group == group && !stat.is_dead))
@@ -264,7 +265,7 @@ impl Descendants {
         let session =
             self.group.map(|group| group.as_raw_nonzero().get()).filter(|_| self.reach == KillScope::Terminal);
         members.extend(processes().filter_map(|pid| {
-            // First a handle, then the look: if the number changed hands in between, the signal goes to nobody.
+            // The handle is opened before the check: if the id is reused in between, the signal reaches no process.
             let member = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
             let is_in_session = session.is_none_or(|session| stat_of(pid).is_some_and(|stat| stat.session == session));
             (has_marker(pid, &self.marker) && is_in_session).then_some(member)
@@ -273,10 +274,10 @@ impl Descendants {
     }
 }
 
-/// What is over sooner gets no cgroup.
+/// A command that ends sooner gets no cgroup.
 const SETTLED: Duration = Duration::from_millis(10);
 
-/// Has a thread of its own do it, one after the other: what the kernel waits for, it then waits for once.
+/// A thread of its own does it, one command after the other: the kernel then waits once for all of them.
 fn put_into_cgroup_soon(tree: &Arc<Descendants>) {
     type Started = (Instant, Weak<Descendants>);
     static QUEUE: OnceLock<Option<Sender<Started>>> = OnceLock::new();
@@ -357,10 +358,11 @@ impl Cgroup {
         }
     }
 
-    /// Or why not.
+    /// Makes it, or returns why it cannot.
     fn try_make(marker: &str) -> Result<Self, String> {
         let own = own_cgroup().ok_or("no cgroups of version 2 are mounted here")?;
-        // Whoever is moved between two cgroups leaves their common ancestor's list too (cgroups(7), delegation).
+        // To move a process between two cgroups, write access to their common ancestor is needed too (cgroups(7),
+        // delegation).
         access(own.join("cgroup.procs"), Access::WRITE_OK).map_err(|error| format!("{}: {error}", own.display()))?;
         let path = own.join(format!("{CGROUP_PREFIX}{marker}"));
         fs::create_dir(&path).map_err(|error| format!("{}: {error}", own.display()))?;

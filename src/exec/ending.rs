@@ -1,5 +1,5 @@
-//! The end of a command, for all who may cause it: its client, its deadline, a connection that is lost. Until its
-//! leader was waited for, its number is its own; afterwards nothing is signalled any more.
+//! Ending a command, whatever the cause: its client, its timeout, a lost connection. Its leader's process id is safe to
+//! signal until the leader is waited for; afterwards nothing is signalled.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::descendants::Descendants;
 
-/// With these one ends a command.
+/// Signals that are meant to end a command.
 const ENDS: [Signal; 5] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::KILL, Signal::TERM];
 
 /// A command that may be ended.
@@ -29,8 +29,7 @@ struct State {
 }
 
 impl Ending {
-    /// For all that a command has started. Once `is_hurried` is set, whatever time its client has asked for is over
-    /// soon.
+    /// Ends all that a command has started. Once `is_hurried` is set, the grace that its client asked for is cut short.
     pub fn new(tree: Arc<Descendants>, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
             is_hurried,
@@ -48,17 +47,18 @@ impl Ending {
         }
     }
 
-    /// Whether its client has sent a signal with which one ends a command.
+    /// Whether its client has sent a signal that is meant to end a command.
     pub fn was_signalled(&self) -> bool {
         self.lock().was_signalled
     }
 
-    /// Whether somebody is ending it.
+    /// Whether it is being ended.
     pub fn is_ending(&self) -> bool {
         self.lock().is_ending
     }
 
-    /// Ends all of it, if it is not over: asks, and kills after `grace`. Returns when it is gone, whoever ended it.
+    /// Ends all of it, if it still runs: sends SIGTERM, and SIGKILL after `grace`. Returns when it is gone, also if
+    /// another thread has ended it.
     pub fn end(&self, grace: Duration) {
         let mut state = self.lock();
         if state.is_ending {
@@ -73,13 +73,13 @@ impl Ending {
         self.changed.notify_all();
     }
 
-    /// Lets nobody wait for it much longer: the server ends it, and not the one whose wish its grace was. Whether
-    /// that is new.
+    /// Cuts the client's grace short: the server ends the command. Returns `false` if this was called before.
     pub fn hurry(&self) -> bool {
         !self.is_hurried.swap(true, Ordering::AcqRel)
     }
 
-    /// Its leader has exited and will be waited for: it is over, once nobody is ending what is left of it.
+    /// Called when its leader has exited and is about to be waited for: waits until no thread is ending what is left,
+    /// and marks it as over.
     pub fn close(&self) {
         self.wait(self.lock()).tree = None;
     }

@@ -1,4 +1,4 @@
-//! What a command finds in its environment: a little of the server's own, what its client sends, and who that is.
+//! The environment of a command: a few variables of the server's own, those that its client sends, and the peer's name.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,17 +10,16 @@ use std::{env, fs, io};
 
 use super::descendants::MARKER_NAME;
 
-/// What is passed on of the server's own environment, if it is there: nothing that is the server's business alone.
+/// Variables of the server's own environment that are passed on, where they are set.
 pub const PASSED: [&str; 4] = ["PATH", "HOME", "USER", "LANG"];
-/// Who is at the other end.
+/// The variable that names the peer.
 pub const PEER_NAME: &str = "LANDLINE_PEER";
-/// What the client asked for, where something else runs.
+/// The variable that holds the command that the client sent, where a forced command runs instead.
 pub const ORIGINAL_COMMAND: &str = "LANDLINE_ORIGINAL_COMMAND";
-/// Where programs are looked for if the server's environment does not say (what POSIX's `getconf PATH` says, and
-/// local ones).
+/// Where programs are looked for if the server's environment does not say (POSIX's `getconf PATH`, and the local ones).
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What the server alone sets.
+/// Variables that only the server sets.
 const OURS: [&str; 3] = [PEER_NAME, MARKER_NAME, ORIGINAL_COMMAND];
 
 /// A variable cannot be set.
@@ -29,7 +28,7 @@ pub enum BadVariable {
     /// No `=`, or nothing before it.
     #[error("{0:?} is no NAME=VALUE")]
     NoPair(OsString),
-    /// What the server itself says.
+    /// The variable is one that only the server sets.
     #[error("{0} is set by the server")]
     Ours(&'static str),
 }
@@ -38,12 +37,12 @@ pub enum BadVariable {
 #[derive(Debug, Clone)]
 pub struct Environment {
     pairs: Vec<(OsString, OsString)>,
-    /// What all that it starts can be found by.
+    /// The marker by which all processes that it starts can be found.
     pub marker: String,
 }
 
 impl Environment {
-    /// What every command of `peer` gets.
+    /// The environment that every command of `peer` gets.
     pub fn of(peer: &str) -> Self {
         let mut pairs: Vec<_> = PASSED.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?))).collect();
         if !pairs.iter().any(|(name, _)| name == "PATH") {
@@ -55,12 +54,12 @@ impl Environment {
         Self { pairs, marker }
     }
 
-    /// Says what its client asked for, where something else runs.
+    /// Sets [`ORIGINAL_COMMAND`] to the command that the client sent, where a forced command runs instead.
     pub fn set_original(&mut self, command: String) {
         self.pairs.push((ORIGINAL_COMMAND.into(), command.into()));
     }
 
-    /// Adds what its client sends, `NAME=VALUE` each; the last one of a name counts.
+    /// Adds the client's variables, each `NAME=VALUE`; the last one of a name counts.
     ///
     /// # Errors
     /// One of them is no such pair, or is the server's to set.
@@ -78,7 +77,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Gives it to a command, and nothing else.
+    /// Replaces the environment of `command` with this one.
     pub fn give(&self, command: &mut Command) {
         command.env_clear().envs(self.pairs.iter().map(|(name, value)| (name, value)));
     }
@@ -123,8 +122,8 @@ pub fn check_name(variable: &OsStr) -> Result<(), BadVariable> {
     OURS.into_iter().find(|ours| name == ours.as_bytes()).map_or(Ok(()), |ours| Err(BadVariable::Ours(ours)))
 }
 
-/// The shell that the server's user has chosen: what the server's environment says, what `passwd(5)` says, or the one
-/// that every system has.
+/// The login shell of the server's user: `SHELL` of the server's environment, else the shell in `passwd(5)`, else
+/// `/bin/sh`.
 pub fn login_shell() -> OsString {
     let from_file = || {
         let text = fs::read("/etc/passwd").ok()?;
@@ -140,7 +139,7 @@ pub fn login_shell() -> OsString {
     shell.unwrap_or_else(|| "/bin/sh".into())
 }
 
-/// 32 digits that no other command has.
+/// 32 hexadecimal digits, different for each command.
 fn random_hex() -> String {
     let random = || RandomState::new().hash_one(0_u8);
     format!("{:016x}{:016x}", random(), random())

@@ -1,5 +1,5 @@
-//! Output that outlives its command: what a command has left in the background may still hold it. One thread reads
-//! all of it to its end and throws it away, so that what was left behind does not die of a pipe that nobody reads.
+//! Output that outlives its command: a background process of the command may still hold it. One thread reads all of it
+//! to its end and discards it, so that the background process is not ended by SIGPIPE.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,15 +18,15 @@ use crate::net::listen::STACK_LEN;
 use crate::trust::Owner;
 use crate::wire::message::OutputHolder;
 
-/// Commands of one peer whose output is read on after their end. What is left by one more is closed; guests without a
+/// Commands of one peer whose output is read on after their end. The outputs of one more are closed. Guests without a
 /// key count as one peer.
 pub const LEFT_MAX: usize = 32;
-/// And of all peers together: each takes at most two descriptors.
+/// The same limit for all peers together: each command takes at most two descriptors.
 pub const LEFT_ALL_MAX: usize = 256;
-/// After each look at all of them: what writes without end is read at 6 MB/s at most, and costs no more than that.
+/// Pause after each round of reads: a process that writes without end is read at 6 MB/s at most.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// All output that is still held. Dropping it closes it all.
+/// All outputs that are still held by a process. Dropping this closes them.
 #[derive(Debug)]
 pub struct Leftovers(Arc<Shelf>);
 
@@ -53,7 +53,7 @@ struct Left {
 }
 
 impl Leftovers {
-    /// Nothing is held yet.
+    /// Starts the thread, with no outputs yet.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -62,7 +62,8 @@ impl Leftovers {
         Ok(Arc::new(Self(Arc::new(Shelf { state: Mutex::default(), news }))))
     }
 
-    /// Takes the reading ends of a command's outputs after its end. What still holds them, if anything does.
+    /// Takes the reading ends of a command's outputs after its end. Returns the process that still holds them; `None`:
+    /// none does.
     pub fn take(&self, owner: Option<Owner>, pipes: [Option<File>; 2]) -> Option<OutputHolder<'static>> {
         let pipes: Vec<File> = pipes.into_iter().flatten().filter(is_held).collect();
         if pipes.is_empty() {

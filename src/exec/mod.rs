@@ -6,11 +6,11 @@
 //! server: data* (stdout, stderr), credit*, outcome, end
 //! ```
 //!
-//! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts processes, with
-//! an [`environment`] of their own and, where it is wanted, a [`terminal`] with its client's [`modes`]; [`running`]
-//! reads what one of them writes, [`rate`] says how fast, [`leftovers`] what becomes of output that outlives its
-//! command; a [`tree`] is all that it has started, [`ending`] who ends it when; [`rules`] hold for peers that may not
-//! run everything. [`places`] keep a directory between commands, [`jobs`] commands without a client.
+//! [`serve`] has the server's half, [`call`] the client's; [`process`] is the only place that starts processes, with an
+//! [`environment`] of their own and, where it is wanted, a [`terminal`] with its client's [`modes`]; [`running`] reads
+//! what one of them writes, [`rate`] limits how fast, [`leftovers`] takes output that outlives its command;
+//! [`descendants`] finds all that it has started, [`ending`] ends it; [`rules`] hold for peers that may not run
+//! everything. [`places`] keep a directory between commands, [`jobs`] commands without a client.
 
 pub mod call;
 pub mod descendants;
@@ -38,28 +38,29 @@ use leftovers::Leftovers;
 use places::Places;
 use terminal::Terminals;
 
-/// What outlives a connection.
+/// The state of remote commands that outlives a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecState<'s> {
-    /// The peers' places.
+    /// The places of all peers.
     pub places: &'s Places,
-    /// Their detached commands.
+    /// The detached commands of all peers.
     pub jobs: &'s Arc<Jobs>,
-    /// The terminals of commands that run.
+    /// The terminals of the commands that run.
     pub terminals: &'s Terminals,
-    /// Output that is still held by what their commands have left behind.
+    /// Outputs that are still held by background processes of commands that have ended.
     pub leftovers: &'s Arc<Leftovers>,
 }
 
 /// Bytes of stdin that a client may send before the server has granted more: one pipe's worth times four.
 pub const STDIN_CREDIT: u32 = 256 * 1024;
-/// stdout and stderr move in pieces of so many bytes: what a pipe holds.
+/// Largest piece of stdout and stderr in one message, in bytes: what a pipe holds.
 pub const PIECE_LEN: usize = 64 * 1024;
 /// Longest command or argument list, in bytes; Linux takes 2 MiB (execve(2), a quarter of the stack limit).
 pub const COMMAND_LEN_MAX: u32 = 2 * 1024 * 1024;
-/// Between asking a command to end and killing it, where its client does not say.
+/// Time between SIGTERM and SIGKILL when a command is ended, unless its client sets another.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
-/// After its exit a command's output is passed on until so much time passes without any, where its client does not say.
+/// How long a command's output may be silent after its exit before it is no longer passed on, unless its client sets
+/// another time.
 pub const LINGER: Duration = Duration::from_secs(5);
-/// Variables that a client may set.
+/// Largest number of variables that a client may set for one command.
 pub const VARIABLES_MAX: u32 = 1_000;

@@ -3,14 +3,14 @@
 
 use rustix::termios::{ControlModes, InputModes, LocalModes, OutputModes, SpecialCodeIndex, Termios};
 
-/// Ends the list.
+/// The opcode that ends the list.
 const END: u8 = 0;
-/// From here on an opcode says nothing of the length of what follows: the list ends there too.
+/// From this opcode on, the length of the argument is unknown: the list ends there too.
 const OPCODE_MAX: u8 = 159;
 /// A character that is switched off, on the wire; in Linux it is 0.
 const OFF: u32 = 255;
 
-/// The characters.
+/// Opcodes of the special characters.
 const CODES: [(u8, SpecialCodeIndex); 15] = [
     (1, SpecialCodeIndex::VINTR),
     (2, SpecialCodeIndex::VQUIT),
@@ -66,13 +66,13 @@ const OUTPUT: [(u8, OutputModes); 6] = [
     (74, OutputModes::ONOCR),
     (75, OutputModes::ONLRET),
 ];
-/// What a character's bits are; of `CS7` and `CS8` the one that is on counts.
+/// Opcodes of the control modes. Of `CS7` and `CS8`, only the mode that is on counts.
 const CONTROL: [(u8, ControlModes); 4] =
     [(90, ControlModes::CS7), (91, ControlModes::CS8), (92, ControlModes::PARENB), (93, ControlModes::PARODD)];
 const INPUT_SPEED: u8 = 128;
 const OUTPUT_SPEED: u8 = 129;
 
-/// The modes of a terminal, for one on another machine.
+/// Encodes the modes of a terminal, to be applied to another.
 pub fn encode(terminal: &Termios) -> Vec<u8> {
     let mut encoded = Vec::new();
     let mut put = |opcode: u8, value: u32| {
@@ -102,7 +102,7 @@ pub fn encode(terminal: &Termios) -> Vec<u8> {
     encoded
 }
 
-/// Gives a terminal the modes of another one; what is not known here is passed over, and what was cut is left out.
+/// Applies encoded modes to a terminal. Unknown opcodes and a truncated last entry are ignored.
 pub fn apply(encoded: &[u8], terminal: &mut Termios) {
     for mode in encoded.chunks_exact(5) {
         let [opcode, value @ ..] = mode else { return };
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(there.special_codes[SpecialCodeIndex::VERASE], 0x08);
         assert_eq!(there.special_codes[SpecialCodeIndex::VQUIT], 0);
         assert!(there.control_modes & ControlModes::CSIZE == ControlModes::CS7);
-        // And back.
+        // And the other way round.
         let (_open, plain) = terminal();
         apply(&encode(&plain), &mut there);
         assert_eq!(encode(&there), encode(&plain));

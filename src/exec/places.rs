@@ -28,13 +28,13 @@ use crate::trust::Owner;
 use crate::wire::channel::unexpected;
 use crate::wire::message::Message;
 
-/// How long a place is kept after its last use, where its owner does not say.
+/// How long a place is kept after its last use, unless its owner sets another time.
 pub const TTL_DEFAULT: Duration = Duration::from_hours(12);
-/// And at most, whoever says.
+/// The longest time that an owner may set.
 pub const TTL_MAX: Duration = Duration::from_hours(30 * 24);
-/// Places of one peer.
+/// Largest number of places of one peer.
 pub const PLACES_MAX: usize = 100;
-/// Bytes of all variables of a place.
+/// Largest length of all variables of a place, in bytes.
 pub const VARIABLES_LEN_MAX: usize = 64 * 1024;
 /// Longest name of a place, in bytes.
 const NAME_LEN_MAX: usize = 64;
@@ -44,11 +44,11 @@ const NAME_LEN_MAX: usize = 64;
 pub struct PlaceEntry {
     /// Its name.
     pub place: String,
-    /// Where it is, under the server's root.
+    /// Its directory, relative to the server's root.
     pub path: String,
     /// The names of its variables.
     pub variables: Vec<String>,
-    /// Milliseconds until it is forgotten, if it is not used.
+    /// Milliseconds until it is removed, if it is not used.
     pub expires_ms: u64,
 }
 
@@ -65,7 +65,7 @@ impl StoredPlace {
         self.ttl.saturating_sub(self.used.elapsed())
     }
 
-    /// `NAME=VALUE` sets one, `NAME` takes it away.
+    /// `NAME=VALUE` sets a variable, `NAME` removes it.
     fn set(&mut self, variable: OsString) {
         let name = |variable: &OsStr| variable.as_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
         self.variables.retain(|known| name(known) != name(&variable));
@@ -84,7 +84,7 @@ impl StoredPlace {
 pub struct Places(Mutex<HashMap<Owner, HashMap<String, StoredPlace>>>);
 
 impl Places {
-    /// Where a place is, and its variables; it counts as used.
+    /// Returns a place's directory and variables, and counts as a use of it.
     ///
     /// # Errors
     /// Its owner has none of that name.
@@ -100,7 +100,7 @@ impl Places {
         }
     }
 
-    /// Forgets what belongs to whom `may_stay` does not name.
+    /// Removes the places of all owners for which `may_stay` returns `false`.
     pub fn forget_unless(&self, may_stay: &dyn Fn(&Owner) -> bool) {
         self.lock().retain(|owner, _| may_stay(owner));
     }
@@ -118,13 +118,13 @@ impl Places {
         listed
     }
 
-    /// All places, but those whose time is up.
+    /// Locks the places, and removes those that have expired.
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, HashMap<String, StoredPlace>>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for places in all.values_mut() {
             places.retain(|_, place| !place.rest().is_zero());
         }
-        // Whoever only asked has left an entry with nothing in it, one for each key that ever came.
+        // A peer that only looked for a place has left an empty entry.
         all.retain(|_, places| !places.is_empty());
         all
     }
@@ -153,18 +153,18 @@ fn check(name: &str) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::BadName, text))
 }
 
-/// What is to be changed of a place; nothing: it is only looked for.
+/// Changes to a place. Without any, the place is only looked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlaceChange<'c> {
-    /// Move it there, from where it is.
+    /// The new directory, relative to the present one; `None`: unchanged.
     pub path: Option<&'c [u8]>,
-    /// Keep it so long after its last use; 0: forget it.
+    /// Milliseconds to keep it after its last use; 0 removes it; `None`: unchanged.
     pub ttl_ms: Option<u64>,
-    /// See [`Message::Place`].
+    /// `NAME=VALUE` sets a variable, `NAME` removes it, as in [`Message::Place`].
     pub variables: &'c [OsString],
 }
 
-/// Serves `place`: makes it or changes it, or only says where it is.
+/// Serves `place`: makes a place, changes it, or only returns its directory.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -193,11 +193,11 @@ pub fn serve_place(
     let base = stands.unwrap_or_else(|_unknown| session.cwd.clone());
     let moved = path.map_or_else(|| Ok(base.clone()), |path| base.join(path))?;
     if ttl_ms == Some(0) {
-        // Also where its directory is gone: that is when it is wanted least.
+        // Also if its directory is gone.
         places.lock().entry(owner).or_default().remove(name);
         return say_path(connection, session, &moved);
     }
-    // A place is never nowhere.
+    // A place is kept only if its directory exists.
     session.root.open_dir(&moved)?;
     let mut all = places.lock();
     let own = all.entry(owner).or_default();
@@ -245,7 +245,7 @@ pub fn serve_places(connection: &mut Connection, session: &Session, places: &Pla
     connection.send_listing(&listed)
 }
 
-/// Makes a place or changes it, or only looks for it; returns where it is.
+/// Makes a place, changes it, or only looks for it; returns its directory.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
@@ -261,7 +261,7 @@ pub fn call_place(connection: &mut Connection, name: &str, change: PlaceChange<'
     }
 }
 
-/// The places that there are.
+/// Lists this peer's places.
 ///
 /// # Errors
 /// The server refused, or the connection failed.

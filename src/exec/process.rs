@@ -37,7 +37,7 @@ pub enum Work {
     Login(OsString),
 }
 
-/// The body of `exec` is not what it says.
+/// The body of `exec` is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadWork {
     /// Nothing to run.
@@ -52,7 +52,7 @@ pub enum BadWork {
 }
 
 impl Work {
-    /// Reads the body of `exec`: so many variables, and the command.
+    /// Reads the body of `exec`: the given number of variables, then the command.
     ///
     /// # Errors
     /// It is empty, or its NULs are not where they belong.
@@ -102,7 +102,7 @@ impl Work {
         }
     }
 
-    /// For the log: as it was sent.
+    /// The command as it was sent, for the log.
     pub fn shown(&self) -> String {
         match self {
             Self::Login(command) if command.is_empty() => "login shell".to_owned(),
@@ -111,8 +111,8 @@ impl Work {
         }
     }
 
-    /// What was asked, so that a shell would read it as it was meant: a text as it is, words with what they need of
-    /// quotes; `None`: a login shell, and nothing more.
+    /// The command as a shell would read it: a command string unchanged, an argv with quotes where they are needed.
+    /// `None`: a login shell without a command.
     pub fn quoted(&self) -> Option<String> {
         match self {
             Self::Login(command) if command.is_empty() => None,
@@ -204,10 +204,10 @@ fn is_shell(program: &OsStr) -> bool {
     ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh"].iter().any(|shell| name == *shell)
 }
 
-/// So many words with a NUL behind each, and what is behind them.
+/// Splits `count` words, each ended by a NUL, off the body; returns them and the rest.
 ///
 /// # Errors
-/// There are not so many.
+/// The body has fewer words.
 pub fn split_words(count: u32, body: &[u8]) -> Result<(Vec<OsString>, &[u8]), BadWork> {
     let mut rest = body;
     let mut words = Vec::new();
@@ -223,13 +223,13 @@ pub fn split_words(count: u32, body: &[u8]) -> Result<(Vec<OsString>, &[u8]), Ba
 /// A command that may run.
 #[derive(Debug)]
 pub struct Ready {
-    /// What.
+    /// The command.
     pub work: Work,
-    /// In which environment.
+    /// Its environment.
     pub environment: Environment,
-    /// Where.
+    /// Its working directory.
     pub cwd: Dir,
-    /// The same, as the client knows it.
+    /// The same directory, as a path below the server's root.
     pub path: RootPath,
 }
 
@@ -265,7 +265,7 @@ pub struct Process {
     tree: Arc<Descendants>,
     exit: OwnedFd,
     merged: Option<File>,
-    /// Where a terminal's keys go.
+    /// The terminal's input; `None`: the process has no terminal.
     input: Option<File>,
     terminal: Option<Arc<Terminal>>,
     reaped: bool,
@@ -308,7 +308,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams<'_>, environment: &Environ
     let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {
-            // Nobody would ever end it or wait for it.
+            // No other code would end it or wait for it.
             tree.end(Duration::ZERO, &AtomicBool::new(false));
             tree.close();
             child.wait()?;
@@ -319,8 +319,8 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams<'_>, environment: &Environ
 }
 
 impl Process {
-    /// Counts it among the commands that run, until it was waited for: whoever hears its outcome may run the next
-    /// one. From now on it may take what the caps say.
+    /// Holds a command slot until the process is waited for: when the client gets the outcome, the slot is free again.
+    /// From now on the caps of the slot apply.
     pub fn hold(&mut self, slot: CommandSlot) {
         if let Some(most) = slot.caps().processes {
             self.tree.limit_processes(most);
@@ -328,12 +328,12 @@ impl Process {
         self.slot = Some(slot);
     }
 
-    /// Bytes a second that it may write, if there is a limit.
+    /// Output limit in bytes a second; `None`: no limit.
     pub fn output_rate(&self) -> Option<u64> {
         self.slot.as_ref().and_then(|slot| slot.caps().output_rate)
     }
 
-    /// All that it starts.
+    /// The process and all its descendants.
     pub const fn tree(&self) -> &Arc<Descendants> {
         &self.tree
     }
@@ -348,7 +348,7 @@ impl Process {
         self.terminal.as_ref()
     }
 
-    /// Takes the writing end of its stdin, made so that a write never waits.
+    /// Takes the writing end of its stdin, in non-blocking mode; `None`: it has none, or it was taken.
     pub fn take_stdin(&mut self) -> Option<File> {
         if let Some(input) = self.input.take() {
             return Some(input);
@@ -373,33 +373,32 @@ impl Process {
     /// Waits for its exit.
     ///
     /// # Errors
-    /// The system had nothing to wait for: somebody else waited for it, or this process was started with SIGCHLD
-    /// ignored.
+    /// There is nothing to wait for: other code has waited for it, or this program was started with SIGCHLD ignored.
     pub fn wait(&mut self) -> io::Result<Outcome<'static>> {
         self.wait_for_exit();
         self.tree.close();
         let waited = self.child.wait();
-        // Whatever came of it, the number may be another process' from now on.
+        // Also after an error, the id may belong to another process from now on.
         self.reaped = true;
         self.slot = None;
         waited.map(outcome)
     }
 
-    /// Waits for its exit without taking note of it: until then its number is its own.
+    /// Waits for its exit without reaping it, so that its process id stays valid.
     pub fn wait_for_exit(&self) {
         while !exits_within(&self.exit, Duration::from_hours(1)) {}
     }
 
-    /// Whether a signal has ended it; it has exited and was not waited for.
+    /// Whether a signal ended it. It must have exited and not been waited for.
     pub fn was_killed(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         let status = waitid(WaitId::PidFd(self.exit.as_fd()), options);
         status.ok().flatten().is_some_and(|status| status.killed() || status.dumped())
     }
 
-    /// Asks all of it to end, and kills what has not within `grace`.
+    /// Sends SIGTERM to all of it, and SIGKILL to what is left after `grace`.
     pub fn end(&mut self, grace: Duration) {
-        // Afterwards its number may be another group's.
+        // After it was waited for, its id may belong to another group.
         if !self.reaped {
             self.tree.end(grace, &AtomicBool::new(false));
         }
@@ -407,7 +406,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// A process that nobody waits for would stay as a zombie for as long as the server lives.
+    /// A process that is not waited for would stay a zombie for as long as the server runs.
     fn drop(&mut self) {
         if !self.reaped {
             self.tree.end(Duration::ZERO, &AtomicBool::new(false));
@@ -524,7 +523,7 @@ pub const PERMITTED_SIGNALS: [(&str, Signal); 11] = [
     ("WINCH", Signal::WINCH),
 ];
 
-/// One of them by its name without `SIG`.
+/// The permitted signal of this name, without `SIG`; `None`: it is not permitted.
 pub fn permitted_signal(name: &str) -> Option<Signal> {
     PERMITTED_SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal)
 }

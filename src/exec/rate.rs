@@ -1,5 +1,5 @@
-//! How fast a command's output is read: a bucket that fills at so many bytes a second and holds one second's worth. Who
-//! writes faster finds its pipe full and waits, as with any slow reader.
+//! The rate limit of a command's output: a token bucket that fills at a number of bytes a second and holds one second's
+//! worth. A command that writes faster finds its pipe full and blocks, as with any slow reader.
 
 use std::fmt;
 use std::thread;
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::PIECE_LEN;
 
-/// Reads are not made smaller than what comes in so much time: a byte at a time would cost more than it is worth.
+/// A read waits until the bucket holds what flows in within this time, so that output is not read byte by byte.
 const PIECE_TIME: Duration = Duration::from_millis(50);
-/// Between two looks whether the command is to end.
+/// Interval between two checks whether the command is being ended.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What a command that is being ended may write at once, in bytes: enough for its last words, which should not wait.
 pub const LAST_WORDS_LEN_MAX: usize = 256 * 1024;
 /// Nanoseconds of a second.
 const SECOND: u128 = 1_000_000_000;
 
-/// A bucket of bytes. It looks at no clock: whoever asks says what time it is.
+/// A token bucket of bytes. It reads no clock: the caller passes the time.
 #[derive(Debug)]
 struct Bucket {
     per_second: u64,
@@ -43,7 +43,7 @@ impl Bucket {
         self.level = self.level.saturating_sub(len as u128 * SECOND);
     }
 
-    /// Until a read is worth it; zero: it is.
+    /// How long to wait until a read is worthwhile; zero: it is now.
     fn wait(&mut self, now: Instant) -> Duration {
         let room = self.room(now) as u128;
         let in_piece_time = u128::from(self.per_second) * PIECE_TIME.as_nanos() / SECOND;
@@ -56,7 +56,7 @@ impl Bucket {
     }
 }
 
-/// The pace of one command's output, both streams together.
+/// The rate limit of one command's output, both streams together.
 pub struct Throttle<'t> {
     bucket: Option<Bucket>,
     exits_within: &'t dyn Fn(Duration) -> bool,
@@ -81,9 +81,9 @@ impl<'t> Throttle<'t> {
         Self { bucket, exits_within, is_ending, last_words: 0 }
     }
 
-    /// Waits until something may be read, and says how much: at least 1 byte. What a command has left in its pipes
-    /// when it exits does not wait any more, nor do the last words of one that is being ended; what its background
-    /// writes later does.
+    /// Waits until something may be read; returns how many bytes, at least 1. What is in the pipes when the command
+    /// exits does not wait, nor does the last output of a command that is being ended. Later output of its background
+    /// processes does.
     pub fn room(&mut self) -> usize {
         loop {
             let Some(bucket) = &mut self.bucket else { return PIECE_LEN };
@@ -100,7 +100,7 @@ impl<'t> Throttle<'t> {
         }
     }
 
-    /// So much was read.
+    /// Takes `len` bytes out of the bucket: they were read.
     pub fn take(&mut self, len: usize) {
         if let Some(bucket) = &mut self.bucket {
             bucket.take(len);
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!((bucket.room(start), bucket.wait(start)), (0, 50 * MS));
         assert_eq!((bucket.room(start + 49 * MS), bucket.wait(start + 49 * MS)), (49, MS));
         assert_eq!((bucket.room(start + 50 * MS), bucket.wait(start + 50 * MS)), (50, Duration::ZERO));
-        // However long nobody asks, it holds one second's worth.
+        // However much time passes, it holds one second's worth.
         assert_eq!(bucket.room(start + 3_600_000 * MS), 1_000);
         bucket.take(400);
         assert_eq!(bucket.room(start + 3_600_000 * MS), 600);

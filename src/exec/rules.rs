@@ -1,4 +1,4 @@
-//! What a peer asked to run, held against what it may run.
+//! Compares what a peer asks to run with what it may run.
 
 use std::ffi::OsString;
 
@@ -9,8 +9,8 @@ use crate::fs::root::RootPath;
 use crate::session::Session;
 use crate::trust::commands::{CommandRequest, Verdict};
 
-/// What runs for `session`'s peer when it asks for `work` with these variables in `cwd`. Where that
-/// is something else, the environment and the log say what was asked for.
+/// Decides what runs when `session`'s peer asks for `work` with these variables in `cwd`. If a forced command runs
+/// instead, the environment and the log name the requested command.
 ///
 /// # Errors
 /// It may not run here, or not so.

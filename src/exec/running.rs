@@ -1,4 +1,4 @@
-//! A command that runs, whoever waits for it: its outputs read as they come, its deadline, its end.
+//! A command that runs, attached or detached: reading its outputs, its timeout, its end.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -16,34 +16,34 @@ use super::{KILL_AFTER, LINGER, PIECE_LEN};
 use crate::error::{Error, Result};
 use crate::wire::message::{Channel, ExecOptions, Outcome};
 
-/// What is left of a command that was ended (at its deadline, by its client's signal) may still write for so long after
-/// the last byte,
+/// After a command was ended (by its timeout or its client's signal), output is read until it has been silent for this
+/// long.
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
-/// and at most so many bytes: what two pipes can hold.
+/// Bytes that are read after a command was ended, at most: what two pipes can hold.
 const DRAIN_LEN_MAX: usize = 2 * 1024 * 1024;
-/// Between two looks at what may end the wait for output after an exit.
+/// Interval between two checks whether to stop waiting for output after an exit.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running {
-    /// Who may end it.
+    /// Ends it, for all causes.
     pub ending: Ending,
-    /// Between asking it to end and killing it.
+    /// Time between SIGTERM and SIGKILL.
     pub kill_after: Duration,
-    /// It has exited, and nothing more is said to it.
+    /// Whether it has exited; then no input or signal is passed on.
     pub is_over: AtomicBool,
-    /// Nobody wants its output any more.
+    /// Whether its client no longer wants its output.
     pub is_left: AtomicBool,
     timed_out: AtomicBool,
-    /// After its exit output is waited for so long beyond the last byte,
+    /// How long its output may be silent after its exit before it is no longer waited for.
     linger: Duration,
-    /// and not beyond its deadline.
+    /// When its timeout is over; output is not waited for beyond it. `None`: no timeout.
     deadline: Option<Instant>,
 }
 
 impl Running {
-    /// It has just been started; see [`Ending::new`].
+    /// For a process that has just been started; for `is_hurried` see [`Ending::new`].
     pub fn new(process: &Process, options: &ExecOptions, is_hurried: Arc<AtomicBool>) -> Self {
         Self {
             ending: Ending::new(Arc::clone(process.tree()), is_hurried),
@@ -56,7 +56,7 @@ impl Running {
         }
     }
 
-    /// Ends it when its time is up, unless it has ended by itself.
+    /// Ends it after `limit`, unless it exits before.
     pub fn end_after(&self, limit: Duration, exit: &OwnedFd) {
         if !exits_within(exit, limit) {
             self.timed_out.store(true, Ordering::Release);
@@ -64,7 +64,7 @@ impl Running {
         }
     }
 
-    /// Waits for its exit; it is over then. If that fails nobody will ever know how it ended.
+    /// Waits for its exit and returns its outcome. If the wait fails, the outcome is unknown: [`Outcome::Lost`].
     pub fn conclude(&self, process: &mut Process) -> Outcome<'static> {
         process.wait_for_exit();
         if self.is_ended_by_client(process) {
@@ -105,23 +105,23 @@ impl Running {
     }
 }
 
-/// The outcome of a command of which nobody can say how it ended, and why.
+/// The outcome of a command whose end is unknown, with the reason.
 pub(super) fn lost(error: &Error) -> Outcome<'static> {
     Outcome::Lost { why: error.with_cause().into() }
 }
 
-/// What came of reading a command's outputs.
+/// The result of reading a command's outputs.
 #[derive(Debug)]
 pub struct Pumped {
-    /// Whether all that was read was taken.
+    /// The first error of `take`, if it failed.
     pub sent: Result<()>,
-    /// Outputs that have not ended: what the command has left in the background holds them.
+    /// Outputs that have not ended: a background process of the command holds them.
     pub rest: [Option<File>; 2],
 }
 
-/// Hands over both outputs as they come, until they end, or the process has exited and then nothing comes for long
-/// enough. If `take` takes no more, it is not called again, and they are read all the same until the exit: a command
-/// that cleans up should not die of a pipe that nobody reads.
+/// Passes both outputs to `take` as they arrive, until they end, or until they are silent for long enough after the
+/// exit. After an error `take` is not called again, but the outputs are read until the exit: a command that cleans up
+/// should not be ended by SIGPIPE.
 pub fn pump(
     process: &Process,
     outputs: [Option<File>; 2],
@@ -165,7 +165,7 @@ pub fn pump(
                     }
                 }
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                // A terminal that nobody holds any more says EIO.
+                // A terminal that no process holds any more returns EIO.
                 _ => *pipe = None,
             }
         }
@@ -180,7 +180,7 @@ struct Readable {
     exited: bool,
 }
 
-/// What came since the exit.
+/// Output that was read since the exit.
 #[derive(Debug, Clone, Copy)]
 struct Drain {
     last: Instant,
@@ -188,20 +188,20 @@ struct Drain {
 }
 
 impl Drain {
-    /// How long the next look may take.
+    /// How long the next poll may wait.
     fn wait(self, patience: Option<Duration>) -> Duration {
         patience.map_or(LOOK_EVERY, |patience| patience.saturating_sub(self.last.elapsed()).min(LOOK_EVERY))
     }
 
-    /// Whether it is over. Where the wait is short anyway, so is what is still read.
+    /// Whether reading is over. Where the wait is short, the number of bytes is limited too.
     fn is_over(self, patience: Duration, has_output: bool) -> bool {
         let is_quiet = !has_output && self.last.elapsed() >= patience;
         is_quiet || (patience <= DRAIN_TIME_MAX && self.len > DRAIN_LEN_MAX)
     }
 }
 
-/// Waits until one of the pipes has something or has ended, or the process has exited. Once it has,
-/// `wait` is what is left of the time to drain, and the exit alone wakes nobody any more.
+/// Waits until one of the pipes has something or has ended, or the process has exited. After the exit, `wait` limits
+/// the time, and the exit alone no longer ends the wait.
 fn wait_for_output(
     process: &Process,
     stdout: Option<&File>,

@@ -33,18 +33,18 @@ use crate::wire::message::{CommandForm, ExecOptions, Message, Outcome, OutputHol
 /// Threads that a command needs beside its connection's own.
 const THREADS: usize = 2;
 
-/// What a client asks for, its command aside.
+/// A client's `exec` request, without the command.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecRequest<'r> {
-    /// How the body is to be read.
+    /// The format of the body.
     pub form: CommandForm,
-    /// Where to run it, from where the session or the place stands.
+    /// The directory in which to run it, relative to the session's or the place's; `None`: that directory itself.
     pub path: Option<&'r [u8]>,
-    /// The place whose directory and variables it gets.
+    /// The place whose directory and variables it gets; `None`: no place.
     pub place: Option<&'r str>,
-    /// What else was asked.
+    /// Timeout and other options.
     pub options: ExecOptions,
-    /// The modes of its client's terminal.
+    /// The modes of its client's terminal; `None`: the client has sent none.
     pub modes: Option<&'r [u8]>,
 }
 
@@ -92,7 +92,7 @@ pub fn serve_exec(
     Ok(())
 }
 
-/// Everything that is asked before a command is started.
+/// All checks before a command is started.
 fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, body: &[u8]) -> Result<Ready> {
     let ExecRequest { form, path, place, options, .. } = request;
     let bad = |why: String| Refusal::new(ErrorCode::BadRequest, why);
@@ -158,19 +158,19 @@ fn run(
         let stop = control.clone();
         let watched = &command;
         let pumping = named("output").spawn_scoped(scope, move || {
-            // When nobody hears the command any more, the reader may not have noticed: then it ends the command.
+            // If sending fails, the connection's reader may not have noticed: stop it, so that it ends the command.
             let pumped = pump(&process, [stdout, stderr], watched, &mut |stream, piece| {
                 sender.send(&Message::Data { stream }, piece).inspect_err(|_| stop.stop())
             });
             let outcome = watched.conclude(&mut process);
             let held = leave(pumped.rest);
             let ended = match pumped.sent {
-                // The connection is well, so its client hears of it.
+                // The connection still works, so the client is told.
                 Err(error @ Error::Ours { .. }) => Ok(lost(&error)),
                 sent => sent.map(|()| outcome),
             };
             let ended = ended.and_then(|outcome| say_outcome(sender, (&outcome, held), path).map(|()| outcome));
-            // The word is that the other end of the channel is closed now.
+            // Closing this end of the channel is the signal.
             drop(done);
             ended.inspect_err(|_| stop.stop())
         });
@@ -178,17 +178,16 @@ fn run(
         let heard =
             listen(receiver, pieces, &credit, &Reached { ending: &command.ending, terminal: terminal.as_deref() });
         if matches!(heard, Err(Error::ConnectionLost(_))) {
-            // The client is gone, and whoever still writes to it would wait for its stall limit.
+            // The client is gone, and a thread that still writes to it would wait for the stall limit.
             control.stop();
         }
         command.is_left.store(true, Ordering::Release);
-        // What a command that has ended by itself has left in the background lives on, unless its client has sent it
-        // a signal.
+        // Background processes of a command that exited by itself live on, unless its client has sent it a signal.
         if command.ending.was_signalled() || !exits_within(&exit, Duration::ZERO) {
             command.ending.end(command.kill_after);
         }
         if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
-            // It broke the protocol and would be told, but takes nothing of what it is sent.
+            // The client broke the protocol and would get an error, but it does not read.
             control.stop();
         }
         let outcome =
@@ -197,13 +196,13 @@ fn run(
     })
 }
 
-/// What a client's words reach, its input aside.
+/// What a client's messages act on, apart from stdin.
 struct Reached<'r> {
     ending: &'r Ending,
     terminal: Option<&'r Terminal>,
 }
 
-/// Reads what the client says until it says `end`; returns early only if the connection is lost.
+/// Reads the client's messages until `end`; returns early only if the connection is lost.
 fn listen(
     receiver: &mut ConnectionReceiver,
     pieces: Sender<Vec<u8>>,
@@ -234,13 +233,13 @@ fn listen(
                 }
                 let len = u32::try_from(piece.len()).unwrap_or(u32::MAX);
                 credit.fetch_sub(len, Ordering::AcqRel);
-                // Once the process has closed its stdin nobody takes the pieces: they are dropped.
+                // Once the process has closed its stdin, the pieces are dropped.
                 if let Some(pieces) = &pieces {
                     drop(pieces.send(piece));
                 }
             }
             Ok(other) => return Err(unexpected(&other, "stdin, a signal or end")),
-            // An unknown message in the exchange is not ours to answer: its body is skipped.
+            // An unknown message inside an exchange is skipped without an answer.
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
         }
@@ -281,8 +280,7 @@ impl Feed<'_> {
     }
 }
 
-/// Writes all of it, as the process takes it; `false` if it takes no more: it has closed its stdin, which is its
-/// right, or has exited.
+/// Writes all of it, as the process reads it; `false` if it has closed its stdin or has exited.
 fn write_as_taken(stdin: &mut File, mut rest: &[u8], exit: &OwnedFd) -> bool {
     while !rest.is_empty() {
         match stdin.write(rest) {
@@ -304,10 +302,10 @@ fn waits_for_reader(stdin: &File, exit: &OwnedFd) -> bool {
     }
 }
 
-/// Takes what is left of a command's outputs, and says what holds them.
+/// Takes the outputs that a command has left, and returns the process that holds them.
 type Leave<'l> = dyn Fn([Option<File>; 2]) -> Option<OutputHolder<'static>> + Sync + 'l;
 
-/// The outcome, what has outlived it, and where it ran; and `end`.
+/// Sends the outcome, the process that holds the output and the directory, then `end`.
 pub(super) fn say_outcome(
     sender: &ConnectionSender,
     (outcome, held): (&Outcome<'_>, Option<OutputHolder<'_>>),

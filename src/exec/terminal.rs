@@ -17,21 +17,21 @@ use rustix::termios::{OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcg
 use super::modes;
 use crate::wire::message::TerminalSize;
 
-/// A terminal's end is opened first and told a moment later that nobody inherits it: whatever was started in between
-/// would hold somebody else's terminal. So that is kept apart.
+/// Opening a terminal and setting close-on-exec are two steps: a process started in between would inherit another
+/// command's terminal. This lock keeps opening and starting apart.
 static STARTING: RwLock<()> = RwLock::new(());
 
-/// A start lasts until the program is there to be executed, which a dead network disk can delay: so long a terminal
-/// waits for it, and no start waits for a terminal.
+/// How long opening a terminal waits for a start that is under way, which a dead network disk can delay. A start never
+/// waits for a terminal.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(5);
-/// Between two tries.
+/// Interval between two attempts.
 const TRY_EVERY: Duration = Duration::from_millis(1);
 
-/// Opens a terminal while nothing is started.
+/// Opens a terminal while no program is being started.
 fn open_pair() -> io::Result<(pty_process::blocking::Pty, pty_process::blocking::Pts)> {
     let until = Instant::now() + OPEN_TIME_MAX;
     loop {
-        // Whoever waited for the lock would keep all that come later from it.
+        // A waiting writer would block every start that comes later.
         match STARTING.try_write() {
             Ok(_nothing_starts) => return pty_process::blocking::open().map_err(into_io),
             Err(TryLockError::Poisoned(_nothing_starts)) => return pty_process::blocking::open().map_err(into_io),
@@ -41,7 +41,7 @@ fn open_pair() -> io::Result<(pty_process::blocking::Pty, pty_process::blocking:
     }
 }
 
-/// Starts a program while no terminal is opened.
+/// Starts a program while no terminal is being opened.
 pub(super) fn apart<T>(start: impl FnOnce() -> T) -> T {
     let _nobody_opens_one = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     start()
@@ -52,20 +52,21 @@ pub(super) fn apart<T>(start: impl FnOnce() -> T) -> T {
 pub struct Terminal(File);
 
 impl Terminal {
-    /// Starts `command` in a session of its own, with a terminal for all its streams; where to type, and where to read.
+    /// Starts `command` in a session of its own, with a terminal for all its streams. Returns the child, the terminal,
+    /// and the files for its input and its output.
     ///
     /// # Errors
     /// As the standard library's `spawn`, or the system has no terminal or descriptor left.
     pub(super) fn spawn(command: Command, size: TerminalSize, modes: &[u8]) -> io::Result<(Child, Self, [File; 2])> {
         let (end, others) = open_pair()?;
         let terminal = Self(File::from(OwnedFd::from(end)));
-        // Whoever writes to it must not wait for a command that does not read; nor does a read, which waits elsewhere.
+        // Non-blocking: a writer must not wait for a command that does not read. Reads wait in `poll`.
         fcntl_setfl(&terminal.0, OFlags::RDWR | OFlags::NONBLOCK)?;
         terminal.resize(size)?;
         let mut termios = tcgetattr(&terminal.0)?;
         modes::apply(modes, &mut termios);
         if let Err(error) = tcsetattr(&terminal.0, OptionalActions::Now, &termios) {
-            // What a client sends may make no sense; a terminal as the system makes it does.
+            // A client's modes may be invalid; the system's defaults work.
             tracing::debug!(%error, "a terminal did not take its client's modes");
         }
         let ends = [terminal.0.try_clone()?, terminal.0.try_clone()?];
@@ -73,8 +74,8 @@ impl Terminal {
         Ok((child, terminal, ends))
     }
 
-    /// Shows its command's reader a text, as wall(1) does: through the other end, so that it comes in order with all
-    /// else. A terminal that takes nothing (stopped with Ctrl-S, say) is passed over.
+    /// Shows a text on the terminal, as wall(1) does: written to the command's end, so that it is in order with the
+    /// command's output. A terminal that accepts nothing (stopped with Ctrl-S, say) is skipped.
     ///
     /// # Errors
     /// The terminal is gone, or takes nothing now.
@@ -85,7 +86,7 @@ impl Terminal {
         other_end.write_all(text.as_bytes())
     }
 
-    /// Gives it another size; whoever is in its foreground hears of it (SIGWINCH).
+    /// Sets its size; its foreground process group gets SIGWINCH.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -93,19 +94,19 @@ impl Terminal {
         Ok(tcsetwinsize(&self.0, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?)
     }
 
-    /// The character that ends the input when it is typed now; `None`: none does.
+    /// The character that ends the input at present; `None`: there is none.
     pub fn end_of_input(&self) -> Option<u8> {
         let code = tcgetattr(&self.0).ok()?.special_codes[SpecialCodeIndex::VEOF];
         (code != 0).then_some(code)
     }
 
-    /// The process group that it belongs to at this moment.
+    /// Its foreground process group; `None`: there is none.
     pub fn foreground(&self) -> Option<Pid> {
         tcgetpgrp(&self.0).ok()
     }
 }
 
-/// The terminals of all commands that run, for what all of them should hear.
+/// The terminals of all commands that run, for announcements to all of them.
 #[derive(Debug, Default)]
 pub struct Terminals(Mutex<Vec<Weak<Terminal>>>);
 
@@ -116,7 +117,7 @@ impl Terminals {
         all.push(Arc::downgrade(terminal));
     }
 
-    /// Tells all of them that they will be cut.
+    /// Tells all of them that the server stops after `grace`.
     pub fn announce_stop(&self, grace: Duration) {
         let all: Vec<_> =
             self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();

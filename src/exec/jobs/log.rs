@@ -1,7 +1,7 @@
-//! What a detached command has written: files of bounded length, of which the oldest goes when there are too many.
+//! The output of a detached command: files of bounded length, of which the oldest is deleted when there are too many.
 //!
-//! A file's name says how many bytes of output stand before it. In it, one behind the other: which stream (a byte), how
-//! many bytes (four, little endian), the bytes.
+//! A file's name is the number of bytes of output before it. The file is a sequence of records: the stream (one byte),
+//! the length (four bytes, little endian), the bytes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,15 +12,14 @@ use crate::exec::PIECE_LEN;
 use crate::trust::home::remove_file;
 use crate::wire::message::Channel;
 
-/// A file is full then, in bytes, with what stands before each piece: a command that writes a byte at a time fills no
-/// more.
+/// Longest file in bytes, record headers included, so that a command that writes a byte at a time takes no more space.
 pub const FILE_LEN_MAX: u64 = 8 * 1024 * 1024;
-/// So many files are kept of one command: the last 56 to 64 MiB of its output.
+/// Files that are kept of one command: the last 56 to 64 MiB of its output.
 pub const FILES_MAX: usize = 8;
 const NAME_PREFIX: &str = "output-";
 const HEAD_LEN: u64 = 5;
 
-/// All files of a log by what stands before them, in order.
+/// The start positions of all files of a log, in order.
 fn files(dir: &Path) -> io::Result<Vec<u64>> {
     let mut starts = Vec::new();
     for entry in dir.read_dir()? {
@@ -41,14 +40,14 @@ pub fn len(dir: &Path) -> u64 {
     lens.map(|metadata| metadata.len()).sum()
 }
 
-/// Keeps what comes.
+/// Writes a log.
 #[derive(Debug)]
 pub struct LogWriter {
     dir: PathBuf,
     file: File,
-    /// In all.
+    /// Bytes of output in all.
     written: u64,
-    /// Bytes of the present file.
+    /// Length of the current file in bytes.
     file_len: u64,
 }
 
@@ -61,7 +60,7 @@ impl LogWriter {
         Ok(Self { file: make(dir, 0)?, dir: dir.to_owned(), written: 0, file_len: 0 })
     }
 
-    /// Keeps a piece, and forgets the oldest ones if there are too many.
+    /// Appends a piece, and deletes the oldest file if there are too many.
     ///
     /// # Errors
     /// The disk refused; the log ends with the piece before.
@@ -95,12 +94,12 @@ fn make(dir: &Path, start: u64) -> io::Result<File> {
 pub struct LogReader {
     dir: PathBuf,
     file: Option<std::sync::Arc<File>>,
-    /// Of the present file.
+    /// Position of the current file's first byte.
     start: u64,
     offset: u64,
-    /// Bytes of output before the next one.
+    /// Position of the next record, in bytes of output.
     position: u64,
-    /// Bytes that were forgotten before they were read; whoever tells of them takes them.
+    /// Bytes that were deleted before they were read; the caller that reports them resets this.
     pub forgotten: u64,
 }
 
@@ -117,10 +116,10 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// The next piece; `None`: there is no more yet.
+    /// The next piece; `None`: there is none yet.
     ///
     /// # Errors
-    /// The disk refused, or the file is none of ours.
+    /// The disk refused, or the file is malformed.
     pub fn read(&mut self) -> io::Result<Option<(Channel, Vec<u8>)>> {
         loop {
             if let Some(record) = self.record()? {
@@ -135,7 +134,7 @@ impl LogReader {
         }
     }
 
-    /// So many lines from the end on: what is before is passed over.
+    /// Skips to the last `lines` lines.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -167,7 +166,7 @@ impl LogReader {
         Ok(rest)
     }
 
-    /// A whole record, if it is there.
+    /// The next record of the current file; `None`: it is not complete yet.
     fn record(&mut self) -> io::Result<Option<(Channel, Vec<u8>)>> {
         let Some(file) = &self.file else { return Ok(None) };
         let mut head = [0; 5];
@@ -214,7 +213,7 @@ fn count_ends(bytes: &[u8]) -> u64 {
     bytes.split(|byte| *byte == b'\n').skip(1).count() as u64
 }
 
-/// Whether there is so much: the writer may be in the middle of it.
+/// Whether the whole buffer could be read: the writer may be in the middle of a record.
 fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(buffer, offset) {
         Ok(()) => Ok(true),
@@ -309,14 +308,14 @@ mod tests {
                     for _ in 1..pieces {
                         writer.append(Channel::Main, &whole).unwrap();
                     }
-                    // Whoever reads has come to the end and looks for more, when the last piece of the file and the
-                    // first of the next one come at once.
+                    // The reader has reached the end and looks again, when the file's last record and the next file's
+                    // first are written at once.
                     is_read.recv().unwrap();
                     writer.append(Channel::Main, &whole).unwrap();
                     writer.append(Channel::Main, b"!").unwrap();
                 }
             });
-            // Gone with a test that fails, or the writer would wait for ever.
+            // Dropped if the test fails, or the writer would never end.
             let read = read;
             let mut seen = 0;
             for _ in 0..30 {

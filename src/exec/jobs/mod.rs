@@ -1,5 +1,5 @@
-//! Detached commands: they run on without their client, their output is kept in bounded files below the home, and
-//! whoever began them can look at it, wait for them and end them. They end with the server.
+//! Detached commands: they run on without their client, their output is kept in bounded files below the home, and the
+//! peer that started them can read it, wait for them and end them. They end with the server.
 //!
 //! ```text
 //! client: exec (detached) + command, end         server: job ID, end
@@ -8,7 +8,7 @@
 //! client: kill ID                                server: ok
 //! ```
 //!
-//! [`talk`] has both halves of these; a [`note`] says what is known of a command, a [`log`] what it wrote.
+//! [`talk`] has both halves of these exchanges; [`note`] is the record of a command, [`log`] its output.
 
 pub mod log;
 pub mod note;
@@ -46,15 +46,15 @@ use crate::wire::message::{ExecOptions, Outcome};
 
 /// The directory of all of them, below the home.
 const DIRECTORY: &str = "jobs";
-/// Commands of one peer that have ended and are kept; the one that ended first goes first.
+/// Ended commands of one peer that are kept; the earliest to end is deleted first.
 pub const JOBS_KEPT_MAX: usize = 100;
-/// And at most so many bytes of their output together.
+/// Largest total length of their output, in bytes.
 pub const KEPT_LEN_MAX: u64 = 1024 * 1024 * 1024;
-/// Digits of what a command is called.
+/// Length of a job's id, in hexadecimal digits.
 const ID_LEN: usize = 8;
-/// When the server stops, its commands are given so long after they were killed.
+/// How long a stopping server waits for commands that it has killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(3);
-/// Between two looks whether the operator has lost patience with them.
+/// Interval between two checks whether the operator wants to stop at once.
 const STOP_TICK: Duration = Duration::from_millis(50);
 
 /// All detached commands of this server.
@@ -68,7 +68,7 @@ pub struct Jobs {
     unsaved: Mutex<HashMap<String, JobRecord>>,
 }
 
-/// One that runs.
+/// A detached command that runs.
 #[derive(Debug)]
 struct Job {
     owner: Owner,
@@ -76,10 +76,10 @@ struct Job {
     rule: Commands,
     home: Home,
     command: Running,
-    /// Counts what was written; `None`: it is over.
+    /// Bytes written so far; `None`: it is over.
     progress: Mutex<Option<u64>>,
     grown: Condvar,
-    /// How it ended; there before it is over.
+    /// Its last record; set before `progress` becomes `None`.
     last: OnceLock<JobRecord>,
 }
 
@@ -90,7 +90,7 @@ impl Job {
 }
 
 impl Jobs {
-    /// Those below `home`. What an earlier server has left running is lost, and ended.
+    /// Opens the jobs below `home`. Commands that an earlier server left running are ended and recorded as lost.
     ///
     /// # Errors
     /// The directory cannot be used.
@@ -101,7 +101,7 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// For a server that runs no commands.
+    /// No jobs, for a server that runs no commands.
     pub fn none() -> Arc<Self> {
         Self::at(None)
     }
@@ -110,11 +110,12 @@ impl Jobs {
         Arc::new(Self { home, running: Mutex::default(), ended: Condvar::new(), unsaved: Mutex::default() })
     }
 
-    /// Ends those whose owner may not run what it could when they began; `may_run` says what that is now.
+    /// Ends the commands whose owner may no longer run what it could at their start; `may_run` returns what it may run
+    /// now.
     pub fn end_unless(&self, may_run: &dyn Fn(&Owner) -> Option<Commands>) {
         let may_stay = |job: &Job| may_run(&job.owner).is_some_and(|now| now.covers(&job.rule));
         for (id, job) in self.running().iter().filter(|(_, job)| !may_stay(job)) {
-            // How long it may take is not for its peer to say any more.
+            // The grace that its peer asked for no longer counts.
             if job.command.ending.hurry() {
                 tracing::info!(job = id, "ended: its peer may not run commands any more, or not such");
                 end_soon(Arc::clone(job));
@@ -122,8 +123,8 @@ impl Jobs {
         }
     }
 
-    /// Ends all of them, and waits until they are gone; how many there were. They have until `deadline` to end as they
-    /// were told they may, or until `stop_now`; a client's wish does not keep a server from stopping.
+    /// Ends all of them, waits until they are gone, and returns how many there were. They have their grace, but no
+    /// longer than `deadline` or until `stop_now` returns `true`: a client cannot keep a server from stopping.
     pub fn end_all(&self, deadline: Instant, stop_now: &dyn Fn() -> bool) -> usize {
         let count = {
             let running = self.running();
@@ -145,7 +146,7 @@ impl Jobs {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
-    /// Starts a command, which runs on by itself; what it is called, or why it could not start.
+    /// Starts a detached command; returns its id, or why it could not start.
     fn start(
         self: &Arc<Self>,
         session: &Session,
@@ -167,7 +168,7 @@ impl Jobs {
         };
         let mut made = Made(Some(jobs_home.join(&id)));
         let home = Home::open(made.0.as_deref()).map_err(failed)?;
-        // Without it the next one who looks would take the command for lost, and end it.
+        // Without the lock, the next reader of the record would take the command for lost and end it.
         let Some(lock) = try_lock(home.path()) else {
             return Err(Error::ours("detached command")(io::Error::other("it cannot be locked")));
         };
@@ -229,15 +230,15 @@ impl Jobs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One that runs here, and its owner's.
+    /// The running command with this id, if it belongs to `owner`.
     fn find_running(&self, owner: &Owner, id: &str) -> Option<Arc<Job>> {
         self.running().get(id).filter(|job| job.owner == *owner).cloned()
     }
 
-    /// The note of one command, wherever it is.
+    /// The record of one command, running or ended.
     ///
     /// # Errors
-    /// Its owner has none of that name.
+    /// `owner` has no job with this id.
     fn note(&self, owner: &Owner, id: &str) -> Result<(Home, JobRecord), Refusal> {
         let is_id = id.len() == ID_LEN && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let dir = self.home()?.join(id);
@@ -258,8 +259,8 @@ impl Jobs {
         notes
     }
 
-    /// The note in `dir`. One that says that its command runs is wrong if nobody holds its lock: then the server that
-    /// ran it has ended without a word.
+    /// The record in `dir`. If it says that the command runs but no process holds its lock, the server that ran it was
+    /// killed: the record is corrected.
     fn settled(&self, dir: &Path) -> Option<(Home, JobRecord)> {
         let home = Home::open(Some(dir)).ok()?;
         let mut note = JobRecord::load(&home)?;
@@ -284,7 +285,7 @@ impl Jobs {
         Some((home, note))
     }
 
-    /// The note of a command that ended here and could not be put down, which is tried again.
+    /// The record of a command that has ended but could not be saved; saving is tried again.
     fn save_again(&self, home: &Home, id: &str) -> Option<JobRecord> {
         let mut unsaved = self.unsaved();
         let note = unsaved.get(id)?.clone();
@@ -305,7 +306,7 @@ impl Jobs {
             .into_iter()
             .filter(|(_, note)| note.owner == owner && note.state != JobState::Running)
             .collect();
-        // By their end: what has run for a week and is over now is the news, not the oldest.
+        // Sorted by their end: a command that ran for a week and ended now is the newest.
         ended.sort_by(|(_, a), (_, b)| a.ended.cmp(&b.ended));
         let mut len = 0;
         let room = ended.iter().rev().take(JOBS_KEPT_MAX - 1).take_while(|(home, _)| {
@@ -324,7 +325,7 @@ impl Jobs {
     }
 }
 
-/// A command's directory, which goes again if the command is not begun after all.
+/// A command's directory, which is removed again if the command does not start.
 struct Made(Option<PathBuf>);
 
 impl Drop for Made {
@@ -335,7 +336,7 @@ impl Drop for Made {
     }
 }
 
-/// Ends one without waiting for that.
+/// Ends a job on a thread of its own, without waiting for it.
 fn end_soon(job: Arc<Job>) {
     let ending = thread::Builder::new().name("end job".into()).stack_size(STACK_LEN);
     if let Err(error) = ending.spawn(move || job.command.ending.end(job.command.kill_after)) {
@@ -343,16 +344,16 @@ fn end_soon(job: Arc<Job>) {
     }
 }
 
-/// What runs beside a command until it ends.
+/// What the thread of a command needs until the command ends.
 struct Task {
     jobs: Arc<Jobs>,
     job: Arc<Job>,
     note: JobRecord,
     writer: LogWriter,
     leftovers: Arc<Leftovers>,
-    /// As it was when the command began, for the log.
+    /// The session as it was at the command's start, for the log.
     session: Session,
-    /// Given back when it has ended.
+    /// Released when the command has ended.
     _held: (fs::File, Threads),
 }
 
@@ -370,7 +371,7 @@ impl Task {
                     .try_clone()
                     .and_then(|exit| named.spawn_scoped(scope, move || command.end_after(limit, &exit)).map(drop));
                 if let Err(error) = watching {
-                    // Better none of it than one without its limit.
+                    // A command must not run without its timeout.
                     tracing::warn!(job = self.note.job, %error, "ended: nobody can watch its deadline");
                     command.ending.end(Duration::ZERO);
                 }
@@ -393,7 +394,7 @@ impl Task {
         self.note.end(&outcome, now());
         if let Err(error) = self.note.save(&self.job.home) {
             tracing::warn!(job = self.note.job, %error, "how a detached command ended could not be noted");
-            // Whoever asks this server hears it all the same.
+            // This server still reports the outcome.
             self.jobs.unsaved().insert(self.note.job.clone(), self.note.clone());
         }
         self.job.last.get_or_init(|| self.note.clone());

@@ -1,4 +1,4 @@
-//! What is known of one detached command, in a file of its own, for as long as its output is kept.
+//! The record of one detached command, in a file of its own, kept as long as its output.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::trust::home::{Home, HomeError};
 use crate::wire::message::Outcome;
 
-/// Where it stands, below the command's directory.
+/// The file's name, below the command's directory.
 const FILE: &str = "job.json";
-/// Who runs the command holds this one.
+/// The lock file, which the server that runs the command holds.
 const LOCK: &str = "running";
 
-/// Where a detached command is.
+/// The state of a detached command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
@@ -24,51 +24,52 @@ pub enum JobState {
     Exited,
     /// A signal ended it.
     Killed,
-    /// Its time was up.
+    /// Its timeout was over.
     TimedOut,
     /// Its server ended before it did.
     Lost,
 }
 
-/// The note, and a line of JSON on the wire and with `--list-jobs --json`; there without what is only the server's.
+/// A job's record. On the wire and with `--list-jobs --json` it is one line of JSON, without the fields that only the
+/// server needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// What it is called.
+    /// Its id.
     pub job: String,
-    /// Where it is.
+    /// Its state.
     pub state: JobState,
-    /// Its exit code, if it exited.
+    /// Its exit code; `None`: it did not exit with a code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The signal that ended it.
+    /// The signal that ended it; `None`: none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// What runs, as it was sent.
+    /// The command, as it was sent.
     pub command: String,
-    /// Where, under the server's root.
+    /// Its working directory, relative to the server's root.
     pub cwd: String,
     /// When it began (RFC 3339).
     pub began: String,
-    /// When it ended.
+    /// When it ended (RFC 3339); `None`: it still runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// Whose it is; not on the wire, since it is whoever asks.
+    /// Its owner; not on the wire, since only the owner can ask for it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// What its processes can be found by; not on the wire.
+    /// The marker by which its processes can be found; not on the wire.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub marker: String,
 }
 
 impl JobRecord {
-    /// Reads the one in `home`; `None`: there is none that can be read.
+    /// Reads the record in `home`; `None`: there is none, or it cannot be read.
     pub fn load(home: &Home) -> Option<Self> {
-        // Whatever else could stand there (a pipe) might never be read to its end.
+        // Anything but a file (a pipe, say) might block the read.
         let is_file = fs::symlink_metadata(home.join(FILE)).is_ok_and(|metadata| metadata.is_file());
         serde_json::from_slice(&is_file.then(|| home.read(FILE).ok()).flatten()??).ok()
     }
 
-    /// Writes it, whole.
+    /// Writes the record, replacing the file as a whole.
     ///
     /// # Errors
     /// The disk refused.
@@ -77,7 +78,7 @@ impl JobRecord {
         home.replace(FILE, &serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// Puts down how it ended.
+    /// Records how it ended.
     pub fn end(&mut self, outcome: &Outcome<'_>, now: String) {
         self.ended = Some(now);
         self.state = match outcome {
@@ -105,7 +106,7 @@ impl JobRecord {
         })
     }
 
-    /// As it is told to its owner.
+    /// The record as it is sent to its owner.
     #[must_use]
     pub fn told(mut self) -> Self {
         self.owner.clear();
@@ -114,7 +115,7 @@ impl JobRecord {
     }
 }
 
-/// Takes the lock of whoever runs the command in `dir`; `None`: somebody does.
+/// Takes the lock of the command in `dir`; `None`: a server holds it.
 pub fn try_lock(dir: &Path) -> Option<File> {
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(dir.join(LOCK)).ok()?;
     match file.try_lock() {

@@ -1,4 +1,4 @@
-//! Both halves of what is said about detached commands.
+//! Both halves of the exchanges about detached commands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,12 @@ use crate::trust::home::Home;
 use crate::wire::channel::unexpected;
 use crate::wire::message::{AttachMode, ExecOptions, Message, Outcome};
 
-/// A job needs its own thread, and one for its deadline.
+/// Threads of a job: its own, and one for its timeout.
 const THREADS: usize = 2;
-/// Whoever follows a command looks again after so long, if nobody wakes it.
+/// How often a client that is attached is served again, if no new output wakes its thread.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Serves an `exec` that is detached: starts it and says what it is called.
+/// Serves a detached `exec`: starts the command and sends its id.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -80,7 +80,7 @@ pub fn serve_attach(
 ) -> Result<()> {
     id.clone_into(&mut session.report.about);
     let owner = session.owner()?;
-    // In this order: what ends in between has its note.
+    // In this order: a command that ends in between has its record.
     let running = jobs.find_running(&owner, id);
     let (home, note) = jobs.note(&owner, id)?;
     if running.is_none() && note.state == JobState::Running && watch != AttachMode::Log {
@@ -99,7 +99,7 @@ pub fn serve_attach(
             .spawn_scoped(scope, || {
                 match follower.run(tail) {
                     Err(Error::Ours { object, source }) => {
-                        // The connection is well: whoever follows is told why there is no more.
+                        // The connection still works: the client is told why there is no more output.
                         let why = Refusal::from_io(&format!("{id}: {object}"), &source);
                         follower.sender.refuse(&why)?;
                         Ok(Err(why))
@@ -124,20 +124,20 @@ pub fn serve_attach(
     Ok(())
 }
 
-/// Reads until the client has said `end`.
+/// Reads until the client sends `end`.
 fn hear_end(receiver: &mut ConnectionReceiver) -> Result<()> {
     loop {
         match receiver.expect("end") {
             Ok(Message::End { .. }) => return Ok(()),
             Ok(other) => return Err(unexpected(&other, "end")),
-            // An unknown message in the exchange is not ours to answer: its body is skipped.
+            // An unknown message inside an exchange is skipped without an answer.
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Somebody who looks at a command.
+/// A client that is attached to a command.
 struct Follower<'f> {
     jobs: &'f Jobs,
     running: Option<Arc<Job>>,
@@ -152,7 +152,7 @@ impl Follower<'_> {
     fn leave(&self) {
         self.is_left.store(true, Ordering::Release);
         if let Some(job) = &self.running {
-            // Under the lock: whoever is about to wait has not looked yet.
+            // Under the lock, so that a thread that is about to wait does not miss it.
             drop(job.progress());
             job.grown.notify_all();
         }
@@ -162,7 +162,7 @@ impl Follower<'_> {
         self.is_left.load(Ordering::Acquire)
     }
 
-    /// Sends what there is and what comes; how it ended, if it has.
+    /// Sends the output so far and what follows; returns the outcome, or `None` if the command still runs.
     fn run(&self, tail: Option<u64>) -> Result<Option<Outcome<'static>>> {
         let mut reader = self.reader.clone();
         if let (Some(reader), Some(connections)) = (&mut reader, tail) {
@@ -171,7 +171,7 @@ impl Follower<'_> {
             }
         }
         loop {
-            // Looked at before the log is: what was written before the end is sent before the outcome.
+            // Read before the log, so that all output is sent before the outcome.
             let progress = self.running.as_ref().and_then(|job| *job.progress());
             if let Some(reader) = &mut reader {
                 self.send_new(reader)?;
@@ -185,7 +185,7 @@ impl Follower<'_> {
                 drop(job.grown.wait_timeout_while(guard, LOOK_EVERY, has_no_news));
             }
         }
-        // Not from the file if it can be helped: a full disk has kept none, or it was forgotten since.
+        // Preferably not from the file: a full disk may have kept none, or it was deleted since.
         let last = self.running.as_ref().and_then(|job| job.last.get().cloned());
         let note = last.or_else(|| self.jobs.settled(self.home.path()).map(|(_, note)| note));
         let path =
@@ -213,7 +213,8 @@ impl Follower<'_> {
     }
 }
 
-/// Serves `kill`: with a signal, sends it; without, ends all that the command has started, and returns when it is gone.
+/// Serves `kill`: with a signal, sends it; without, ends the command and all its descendants, and returns when they are
+/// gone.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -248,7 +249,7 @@ pub fn serve_kill(
     connection.sender().send(&Message::Ok { path: None }, &[])
 }
 
-/// Starts a command that runs on by itself; what it is called, or why it could not start.
+/// Starts a detached command; returns its id, or why it could not start.
 ///
 /// # Errors
 /// The server refused, or the connection was lost.
@@ -267,7 +268,7 @@ pub fn call_detached(connection: &mut Connection, call: &Call<'_>) -> Result<Res
     }
 }
 
-/// The detached commands that there are.
+/// Lists this peer's detached commands.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
@@ -276,8 +277,8 @@ pub fn call_jobs(connection: &mut Connection) -> Result<Vec<JobRecord>> {
     connection.listing()
 }
 
-/// Gives what a command writes to `output`; how it ended, if it has, and how many bytes of the beginning are not kept
-/// any more. Whoever wants to leave sends `end` meanwhile.
+/// Passes a job's output to `output`; returns its outcome, if it has ended, and how many bytes of the beginning are no
+/// longer kept. To detach earlier, send `end` meanwhile.
 ///
 /// # Errors
 /// The server refused, `output` failed, or the connection was lost.
