@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::printable::is_invisible;
 
-/// Numbers that a code may begin with: 1 to this.
+/// Largest number that a code may begin with; the smallest is 1.
 const NUMBER_MAX: u32 = 999;
 /// A number of 999 (9.96 bits) and three words of 256 (8 bits each) are 33.96 bits: three guesses find
 /// one code in 5,600 million.
@@ -43,7 +43,7 @@ const WORDS: [&str; 256] = [
 pub struct Code(Zeroizing<String>);
 
 impl Code {
-    /// A new one, from the kernel's random numbers.
+    /// A new code, from the kernel's random numbers.
     ///
     /// # Errors
     /// The kernel has none.
@@ -51,14 +51,14 @@ impl Code {
         let mut bytes = Zeroizing::new([0_u8; 7]);
         rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
         let [a, b, c, d, words @ ..] = *bytes;
-        // Of 2^32 numbers, 999 do not go up evenly; what that prefers is one part in four million.
+        // 2^32 is no multiple of 999; the bias is one part in four million.
         let number = u32::from_le_bytes([a, b, c, d]) % NUMBER_MAX + 1;
         let word = |at: u8| WORDS.get(usize::from(at)).copied().unwrap_or_default();
         let [first, second, third] = words.map(word);
         Ok(Self(Zeroizing::new(format!("{number}-{first}-{second}-{third}"))))
     }
 
-    /// The code as it is typed: also what both ends take for the password.
+    /// The code as it is typed; both ends use it as the password of the key exchange.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -73,34 +73,34 @@ impl fmt::Debug for Code {
 /// The text is no code; a typing error, which costs no guess.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoCode {
-    /// It has other parts.
+    /// It does not have four parts.
     #[error(
         "that is not a code: it wants a number and three words, such as 417-falcon-copper-lamp, and this has {0} parts"
     )]
     Parts(usize),
-    /// It begins with something else than a number that a code may begin with.
+    /// It does not begin with a number from 1 to 999.
     #[error("that is not a code: it begins with a number from 1 to {NUMBER_MAX}, and {0:?} is none")]
     Number(String),
-    /// A word is none of the list.
+    /// A word is not in the list.
     #[error("that is not a code: {word:?} is none of its words{}", nearest.map(|nearest| format!("; {nearest} is")).unwrap_or_default())]
     Word {
         /// The word.
         word: String,
-        /// The one that was meant, probably.
+        /// The word of the list that was probably meant; `None`: no word is similar enough.
         nearest: Option<&'static str>,
     },
 }
 
-/// So much of a wrong word is said back, in characters.
+/// Characters of a wrong word that an error message repeats.
 const SAID_BACK_LEN_MAX: usize = 24;
-/// Letters that may be wrong in a word for it to be taken for another.
+/// Largest number of wrong letters in a word for which a similar word is suggested.
 const SLIPS_MAX: usize = 2;
 
 impl FromStr for Code {
     type Err = NoCode;
 
-    /// As people type it, and as messengers pass it on: whatever stands between the words (spaces, any dash, quotes
-    /// around it), capitals and full-width letters do not matter.
+    /// Accepts a code as people type it and as messengers pass it on: any separators (spaces, any dash, quotes around
+    /// it), capitals and full-width letters.
     fn from_str(text: &str) -> Result<Self, NoCode> {
         let text: Zeroizing<String> =
             Zeroizing::new(text.chars().filter_map(as_typed).flat_map(char::to_lowercase).collect());
@@ -125,7 +125,7 @@ impl FromStr for Code {
 /// that a word may be broken after a dash).
 fn as_typed(character: char) -> Option<char> {
     match character {
-        // A soft hyphen between two words stands for the dash; where a line is broken it is seen.
+        // A soft hyphen between two words stands for the dash: it is visible where a line of text is broken.
         '\u{ad}' => Some('-'),
         invisible if is_invisible(invisible) => None,
         // Full-width forms, in the order of ASCII.
@@ -134,7 +134,8 @@ fn as_typed(character: char) -> Option<char> {
     }
 }
 
-/// The only word that is so near that it was meant. They are told apart by their first four letters.
+/// The most similar word of the list; `None`: no word is similar enough, or several are equally similar. Each word is
+/// determined by its first four letters.
 fn nearest(word: &str) -> Option<&'static str> {
     let distance = |candidate: &str| {
         // The words are ASCII: a word whose fourth byte is half a character begins none of them.

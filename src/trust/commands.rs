@@ -1,7 +1,7 @@
-//! Which commands a peer may run, where `exec` alone would be too much: these and no others, or one
-//! that runs whatever it asks for.
+//! Which commands a peer may run, where `exec` alone would be too much: a list of commands, or a forced command that
+//! runs instead of any request.
 //!
-//! What is compared are words, never a text: a shell would read more into a text than this could see.
+//! Only lists of words are compared, never a command string, which a shell could expand.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -18,52 +18,52 @@ use crate::fs::root::RootPath;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Commands {
-    /// Whatever it asks for.
+    /// Any command.
     #[default]
     Any,
-    /// One of these, word for word.
+    /// Only these commands, compared word for word.
     Listed(Vec<Vec<String>>),
-    /// This, whatever it asks for.
+    /// This command runs, whatever the peer requests.
     Forced(Vec<String>),
 }
 
-/// What somebody asks for.
+/// A command that a peer requests.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandRequest<'a> {
-    /// A program and its arguments; `None`: a text for a shell.
+    /// A program and its arguments; `None`: a command string for a shell.
     pub argv: Option<&'a [OsString]>,
-    /// Either of them, for people.
+    /// The command as it is shown to people.
     pub shown: &'a str,
-    /// `NAME=VALUE` each.
+    /// The client's variables, each `NAME=VALUE`.
     pub variables: &'a [OsString],
-    /// Where it is to run.
+    /// The directory in which it is to run.
     pub cwd: &'a RootPath,
 }
 
-/// What runs.
+/// Which command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'c> {
-    /// What was asked for.
+    /// The requested command.
     AsAsked,
-    /// This, in the root.
+    /// This command, in the root directory.
     Instead(&'c [String]),
 }
 
-/// Commands that a refusal names; the operator's own list shows them all.
+/// Commands that a refusal names, at most; the operator's own list shows all.
 const NAMED_MAX: usize = 8;
-/// So much of what was asked for is said back, in characters: whoever asked knows it.
+/// Characters of the requested command that a refusal repeats.
 const SAID_BACK_LEN_MAX: usize = 200;
 /// Longest name of a terminal, in bytes; real ones have up to 30.
 const TERM_LEN_MAX: usize = 64;
 
 impl Commands {
-    /// Decides about what `peer` asks for.
+    /// Decides whether `peer` may run the requested command.
     ///
-    /// The client's variables are refused rather than dropped, and so is another directory than the
-    /// root: both change what a program does, and whoever sent them counts on them.
+    /// The client's variables, and a directory other than the root, are refused rather than ignored: both change what a
+    /// program does, and the client relies on them.
     ///
     /// # Errors
-    /// It may not run here, or not so; says what may.
+    /// It may not run here, or not in this way; the refusal says what may.
     pub fn decide(&self, peer: &Peer, asked: &CommandRequest<'_>) -> Result<Verdict<'_>, Refusal> {
         let verdict = match self {
             Self::Any => return Ok(Verdict::AsAsked),
@@ -117,8 +117,8 @@ impl Commands {
         }
     }
 
-    /// Refuses the rule that says nothing: without `exec` nothing is run. It is not taken off with the
-    /// service, or whoever gets that back would get it whole.
+    /// Refuses a rule on commands without the service `exec`, which would have no effect. The rule is not removed
+    /// together with the service: a peer that gets `exec` back would get it without the rule.
     ///
     /// # Errors
     /// Why.
@@ -131,7 +131,7 @@ impl Commands {
     }
 }
 
-/// As a sentence has it behind "may run".
+/// A phrase that completes "may run".
 impl fmt::Display for Commands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown(usize::MAX))
@@ -145,8 +145,8 @@ impl CommandRequest<'_> {
         })
     }
 
-    /// The first variable that it may not set. What a terminal is called is no secret and no setting:
-    /// a program could not draw on one without it.
+    /// The first variable that it may not set; `None`: there is none. `TERM` is permitted: a program needs it to draw
+    /// on a terminal.
     fn variable(&self) -> Option<String> {
         match self.variables {
             [] => None,
@@ -161,7 +161,7 @@ impl CommandRequest<'_> {
 
     fn said_back(&self) -> String {
         let Some(argv) = self.argv else { return cut(self.shown) };
-        // In quotes where it needs them: `systemctl restart web` may be three words or one.
+        // Quoted where needed: `systemctl restart web` may be three words or one.
         let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
         cut(&joined(&words))
     }
@@ -183,7 +183,7 @@ fn cut(text: &str) -> String {
     said
 }
 
-/// Words as they are typed in a shell.
+/// The words as they would be typed in a shell, quoted where needed.
 pub fn joined<S: AsRef<str>>(words: &[S]) -> String {
     let quoted = |word: &S| shlex::try_quote(word.as_ref()).map_or_else(|_nul| word.as_ref().into(), Cow::into_owned);
     words.iter().map(quoted).collect::<Vec<String>>().join(" ")
@@ -223,7 +223,7 @@ mod tests {
     }
 
     impl Ask<'_> {
-        /// What is said about these words, or about a text for a shell.
+        /// Decides about these words, or about a command string for a shell.
         fn decide(&self, argv: &[&str], is_shell: bool) -> Result<Verdict<'_>, String> {
             let shown = argv.join(" ");
             let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();

@@ -1,5 +1,4 @@
-//! What the open connections hold: a peer that may do less than before is found by it, whatever its connection is
-//! doing.
+//! The grants of the open connections. With them, a connection whose peer may do less than before is found.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,39 +7,39 @@ use std::time::{Duration, Instant};
 use super::peers::{KnownPeers, PeersForOpen};
 use super::policy::{Entrance, Grant, Proof};
 
-/// A list that cannot be read is waited for so long: an editor that is saving it leaves half of it, or none, for a
+/// How long to wait when the list cannot be read: an editor that is saving it may leave half of it, or none, for a
 /// moment.
 const SAVING_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// One connection's, as it was judged when it came.
+/// The grant of one connection, as it was decided when the connection was accepted.
 #[derive(Debug, Clone)]
 pub struct GrantInUse {
-    /// What the other end has proved.
+    /// What the peer has proved.
     pub proof: Proof,
-    /// Its address, as the network says.
+    /// The peer's address, as the operating system reports it.
     pub address: String,
-    /// Where it came in.
+    /// Where the connection was accepted.
     pub entrance: Entrance,
     /// What it may do.
     pub grant: Grant,
 }
 
-/// All of them, by their connection's number.
+/// The grants of all open connections, by connection number.
 #[derive(Debug, Default)]
 pub struct GrantsInUse(Mutex<HashMap<u64, GrantInUse>>);
 
 impl GrantsInUse {
-    /// Notes what a connection holds.
+    /// Records the grant of a connection.
     pub fn note(&self, connection: u64, held: GrantInUse) {
         self.lock().insert(connection, held);
     }
 
-    /// The connection is gone.
+    /// Removes the grant of a connection that is closed.
     pub fn forget(&self, connection: u64) {
         self.lock().remove(&connection);
     }
 
-    /// Those that hold more than `judge` says now; `None` from it is nothing at all.
+    /// The connections that hold more than `judge` grants now. `None` from `judge` grants nothing.
     pub fn beyond(&self, judge: impl Fn(&GrantInUse) -> Option<Grant>) -> Vec<u64> {
         let all = self.lock();
         let beyond = all.iter().filter(|(_, held)| judge(held).is_none_or(|now| !now.covers(&held.grant)));
@@ -52,7 +51,7 @@ impl GrantsInUse {
     }
 }
 
-/// Looks at the list again and again, for who is inside already.
+/// Reads the list of peers repeatedly, for the connections that are open.
 #[derive(Debug, Default)]
 pub struct PeersWatch {
     acted_on: Option<(u64, bool)>,
@@ -60,7 +59,7 @@ pub struct PeersWatch {
 }
 
 impl PeersWatch {
-    /// Who is on the list now, and whether that is news; `None`: it cannot be read, perhaps only for this moment.
+    /// The list of peers now, and whether it has changed; `None`: it cannot be read, perhaps only for a moment.
     pub fn look(&mut self, roster: &KnownPeers) -> Option<(PeersForOpen, bool)> {
         let inside = roster.inside();
         if inside.is_whole {

@@ -1,10 +1,10 @@
-//! The directory in which one user's programs keep who they are and whom they know.
+//! The home: the directory in which one user's programs keep their identity and the peers they know.
 //!
-//! Everything in it is a file of its own, flat, and is written whole or not at all. Others may not
-//! even look: a looser directory is refused rather than mended, because somebody may have looked already.
+//! Everything in it is a file of its own, flat, and is written whole or not at all. Other users may not even read it: a
+//! directory with looser permissions is refused rather than repaired, because its secrets may have been read already.
 //!
-//! What was in a file that is replaced or removed is gone: the old file is emptied. It may have another name, in a
-//! directory that a server shows, and is not known for one of the home's any more.
+//! A file that is replaced or removed is also emptied. It may have another hard link, in a directory that a server
+//! shows, where it is no longer recognised as a file of the home.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -31,14 +31,14 @@ pub enum HomeError {
         /// What they should be.
         wanted: u32,
     },
-    /// It belongs to somebody else.
+    /// It belongs to another user.
     #[error("{}: belongs to user id {owner}, and this program runs as {own}; set LANDLINE_HOME to a directory of your own", path.display())]
     Foreign {
         /// The directory or file.
         path: PathBuf,
         /// Its owner.
         owner: u32,
-        /// Who we are.
+        /// The user id that this program runs as.
         own: u32,
     },
     /// The platform names no directory.
@@ -47,9 +47,9 @@ pub enum HomeError {
     /// The operating system refused.
     #[error("{}", path.display())]
     Io {
-        /// What it happened to.
+        /// The directory or file.
         path: PathBuf,
-        /// What it said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -69,22 +69,22 @@ impl Home {
         let path = directory(path)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed(&path))?;
         check_private(&path, 0o700)?;
-        // From here on no symlink on the way can be given another target.
+        // From here on, no symlink in the path can be redirected.
         let path = path.canonicalize().map_err(failed(&path))?;
         Ok(Self { path })
     }
 
-    /// Whether there is something that [`open`](Self::open) would open rather than make.
+    /// Whether [`open`](Self::open) would open an existing directory rather than make one.
     pub fn exists(path: Option<&Path>) -> bool {
         directory(path).is_ok_and(|path| path.exists())
     }
 
-    /// Where it is.
+    /// The path of the home.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the file `name` is, or would be.
+    /// The path of the file `name`, whether it exists or not.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -109,8 +109,8 @@ impl Home {
         loop {
             match read() {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
-                // It was replaced meanwhile, and emptied: what was read may be its beginning, or nothing. Each new
-                // start is another replacement's, which waits for the disk.
+                // It was replaced and emptied meanwhile: what was read may be incomplete. The loop ends: each
+                // repetition needs another replacement, which waits for the disk.
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(failed(&path)(error)),
@@ -118,15 +118,15 @@ impl Home {
         }
     }
 
-    /// As [`read`](Self::read), for a secret: others may not be able to read it.
+    /// As [`read`](Self::read), for a secret: the file must not be readable for other users.
     ///
     /// # Errors
-    /// As there, and if others may.
+    /// As there, and [`HomeError::Loose`] if other users may read it.
     pub fn read_secret(&self, name: &str) -> Result<Option<Vec<u8>>, HomeError> {
         let path = self.join(name);
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // What is hidden from roots is what is in here, not what it points to.
+            // A server hides the home's own files, not those that a symlink points to.
             Ok(metadata) if metadata.is_symlink() => {
                 return Err(failed(&path)(io::Error::other("is a symlink; put the file itself here")));
             }
@@ -139,19 +139,19 @@ impl Home {
     /// emptied.
     ///
     /// # Errors
-    /// The disk refused; the old file is as it was.
+    /// The disk refused; the old file is unchanged.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
         let path = self.join(name);
         let replaced = open_old(&path).and_then(|old| {
             put_in_place(self.write_aside(bytes)?, |aside| aside.persist(&path))?;
-            // Not before: a crash in between would leave half of neither.
+            // Not before: a crash in between would lose both.
             old.map_or(Ok(()), |old| old.set_len(0))
         });
         replaced.and_then(|()| self.sync()).map_err(failed(&path))
     }
 
-    /// As [`replace`](Self::replace) for a secret that is better lost than left behind: the old file is emptied
-    /// before. Whoever reads it holds the [`lock`](Self::lock), or may find nothing.
+    /// As [`replace`](Self::replace), for a secret that is better lost than left behind: the old file is emptied
+    /// before. A reader must hold the [`lock`](Self::lock), or it may find an empty file.
     ///
     /// # Errors
     /// The disk refused; there may be nothing left.
@@ -184,8 +184,8 @@ impl Home {
         remove_file(&path).map_err(failed(&path))
     }
 
-    /// Waits until no other program is changing anything in here; others wait until the returned file
-    /// is dropped. Nobody holds it while waiting for a peer.
+    /// Locks the home against changes by other programs until the returned file is dropped. It must not be held while
+    /// waiting for a peer.
     ///
     /// # Errors
     /// The lock's file cannot be opened.
@@ -268,7 +268,7 @@ fn open_old(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Gives a file that was written aside its name; if it gets none, nothing of it stays.
+/// Renames a temporary file to its final name; if that fails, the temporary file is removed.
 fn put_in_place(
     aside: tempfile::NamedTempFile,
     persist: impl FnOnce(tempfile::NamedTempFile) -> Result<File, tempfile::PersistError>,
@@ -290,18 +290,17 @@ fn directory(path: Option<&Path>) -> Result<PathBuf, HomeError> {
     Ok(platform.config_dir().join("landline"))
 }
 
-/// A pipe without a writer keeps whoever opens it waiting, a terminal may become the process's own.
+/// Opening a pipe without a writer would block, and a terminal may become the process's controlling terminal.
 const WITHOUT_WAITING: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
 
-/// Opens a file for reading. Something else than a regular file is an error: it could keep its reader waiting, or
-/// never end.
+/// Opens a file for reading. Anything but a regular file is an error: reading it could block, or never end.
 ///
 /// # Errors
 /// It cannot be opened, or is no regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let opened = OpenOptions::new().read(true).custom_flags(WITHOUT_WAITING).open(path);
     only_regular(opened.map_err(|error| {
-        // What open(2) says of a socket.
+        // The error of open(2) for a socket.
         if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) { special() } else { error }
     })?)
 }
@@ -310,7 +309,7 @@ fn only_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(special()) }
 }
 
-/// Whether the open `file` is what its path names now. Its number cannot be another file's while it is open.
+/// Whether the open `file` is what its path names now. Its inode number cannot be reused while it is open.
 fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     let (ours, now) = (file.metadata()?, fs::metadata(path)?);
     Ok((ours.dev(), ours.ino()) == (now.dev(), now.ino()))
@@ -334,7 +333,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
     move |source| HomeError::Io { path, source }
 }
 
-/// Refuses what others may read or change, or own.
+/// Refuses a file that other users may read or change, or that belongs to another user.
 ///
 /// # Errors
 /// [`HomeError`].
@@ -342,7 +341,7 @@ fn check_private(path: &Path, wanted: u32) -> Result<(), HomeError> {
     check_private_file(path, &fs::metadata(path).map_err(failed(path))?, wanted)
 }
 
-/// The same for something of which the `metadata` is known: an open file, for example.
+/// The same check for a file whose `metadata` is known: an open file, for example.
 ///
 /// # Errors
 /// [`HomeError`].
@@ -380,7 +379,7 @@ mod tests {
 
     type Away = fn(&Home);
 
-    /// Whatever takes a file away leaves nothing in it for whoever has another name for it.
+    /// However a file is replaced or removed, its other hard links show an empty file.
     #[test]
     fn what_was_replaced_or_removed_is_empty_by_every_other_name() {
         let dir = tempfile::tempdir().unwrap();
@@ -403,8 +402,8 @@ mod tests {
         }
     }
 
-    /// The old file is emptied as soon as the new one has its name: a program that has opened it by then must not
-    /// take it for an empty list.
+    /// The old file is emptied as soon as the new file has its name: a program that has the old file open must not read
+    /// it as an empty list.
     #[test]
     fn what_is_replaced_while_it_is_read_is_read_anew() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What people call machines, and several of them: the sections `hosts` and `groups` of `config.toml`.
+//! Names of machines and of groups of machines: the sections `hosts` and `groups` of `config.toml`.
 //!
 //! ```toml
 //! [hosts]
@@ -18,18 +18,18 @@ use super::peers::check_name;
 use crate::net::Address;
 use crate::net::address::AddressError;
 
-/// The file in the home.
+/// The file's name, in the home.
 pub const FILE: &str = "config.toml";
 
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It is not what it should be.
+    /// It is malformed.
     #[error("{path}: line {line}: {why}")]
     Broken {
         /// The file.
         path: String,
-        /// Where, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// What is wrong.
         why: String,
@@ -39,10 +39,10 @@ pub enum ConfigError {
     Home(#[from] HomeError),
 }
 
-/// The address that `config.toml` gives for `name`, if it does.
+/// The address that `config.toml` gives for `name`; `None`: it gives none.
 ///
 /// # Errors
-/// The file is broken: whoever misspelt a section wants to know.
+/// The file cannot be read, or is malformed. A misspelt section is an error too.
 pub fn look_up(home: &Home, name: &str) -> Result<Option<Address>, ConfigError> {
     Ok(read(home)?.hosts.remove(name))
 }
@@ -55,7 +55,7 @@ pub fn names(home: &Home) -> Result<Vec<String>, ConfigError> {
     Ok(read(home)?.hosts.into_keys().collect())
 }
 
-/// The lists of hosts that `config.toml` gives names to, as they stand there.
+/// The groups of `config.toml`: each name with its list of hosts, as written there.
 ///
 /// # Errors
 /// As [`look_up`].
@@ -63,7 +63,7 @@ pub fn groups(home: &Home) -> Result<BTreeMap<String, String>, ConfigError> {
     Ok(read(home)?.groups)
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct HostsConfig {
     hosts: BTreeMap<String, Address>,
@@ -80,7 +80,7 @@ fn read(home: &Home) -> Result<HostsConfig, ConfigError> {
     })
 }
 
-/// Or where it is wrong, and why.
+/// Parses the file; an error is the position in the text and the reason.
 fn parse(text: &str) -> Result<HostsConfig, (usize, String)> {
     let at = |span: Option<std::ops::Range<usize>>| span.map_or(0, |span| span.start);
     let document = Document::parse(text).map_err(|error| (at(error.span()), error.message().replace('\n', ", ")))?;

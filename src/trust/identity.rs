@@ -1,4 +1,4 @@
-//! This user's key pair on this machine, and what a key is called.
+//! This user's key pair on this machine, and the fingerprints of keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 use super::home::{Home, HomeError};
 use crate::net::tls::{Credentials, CredentialsError};
 
-/// The file in the home: the private key (PKCS#8) and its certificate, one PEM after the other, so
-/// that they come into being together and any TLS program can use the one file.
+/// The file in the home: the private key (PKCS#8) and its certificate, one PEM after the other, so that they are
+/// created together and any TLS program can use the file.
 pub const FILE: &str = "identity.pem";
 
-/// What a public key is called: the SHA-256 digest of its SPKI (RFC 5280, 4.1.2.7).
+/// The fingerprint of a public key: the SHA-256 digest of its SPKI (RFC 5280, 4.1.2.7).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
@@ -25,7 +25,7 @@ impl Fingerprint {
         Self(Sha256::digest(spki).into())
     }
 
-    /// One that was kept as its 32 bytes.
+    /// The fingerprint with these 32 bytes.
     pub const fn of_bytes(digest: [u8; 32]) -> Self {
         Self(digest)
     }
@@ -57,7 +57,7 @@ pub struct NoFingerprint(String);
 impl FromStr for Fingerprint {
     type Err = NoFingerprint;
 
-    /// With or without the base64's padding.
+    /// Accepts base64 with or without padding.
     fn from_str(text: &str) -> Result<Self, NoFingerprint> {
         let digest = text.strip_prefix("SHA256:").and_then(|base64| {
             let engine = if base64.ends_with('=') { STANDARD } else { STANDARD_NO_PAD };
@@ -98,11 +98,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity in `home`, made if there is none yet. Of two programs that make one at the same
-    /// moment, both get the one that was there first.
+    /// The identity in `home`, made if there is none yet. If two programs make one at the same time, both get the
+    /// first.
     ///
     /// # Errors
-    /// [`IdentityError`]: an identity that is there is never overwritten.
+    /// [`IdentityError`]. An existing identity is never overwritten.
     pub fn of(home: &Home) -> Result<Self, IdentityError> {
         let pem = if let Some(pem) = home.read_secret(FILE)? {
             pem
@@ -122,19 +122,19 @@ impl Identity {
         &self.credentials
     }
 
-    /// What the key is called.
+    /// The key's fingerprint.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 }
 
-/// A new key and a certificate made from it, which says nothing about anybody: only the key counts.
+/// A new key and a self-signed certificate for it. The certificate names no subject: only the key counts.
 fn make() -> Result<zeroize::Zeroizing<String>, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "landline");
-    // RFC 5280, 4.1.2.5: this date says that there is none.
+    // RFC 5280, 4.1.2.5: this date means that the certificate does not expire.
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(9999, 12, 31);
     let certificate = params.self_signed(&key)?.pem();

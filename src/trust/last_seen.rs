@@ -1,5 +1,5 @@
-//! When each known peer was last seen, and from where: a file of its own, so that traffic never
-//! rewrites the one that people edit.
+//! When each known peer was last seen, and from where: a file of its own, so that traffic never rewrites the list of
+//! peers, which people edit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use super::peers::now;
 
 /// The file in the home.
 const FILE: &str = "seen.json";
-/// A peer's entry is written at most so often.
+/// Shortest time between two writes of a peer's entry.
 const WRITE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// When and from where.
+/// When a peer was last seen, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// When (RFC 3339).
@@ -25,10 +25,10 @@ pub struct Seen {
     pub from: String,
 }
 
-/// All that were seen, by fingerprint.
+/// All peers that were seen, by fingerprint.
 pub type AllSeen = BTreeMap<String, Seen>;
 
-/// What is on record. A file that cannot be read is as good as none: it says nothing about trust.
+/// Loads the records. A malformed file counts as none: nothing depends on it.
 ///
 /// # Errors
 /// The home cannot be read.
@@ -36,14 +36,14 @@ pub fn load(home: &Home) -> Result<AllSeen, HomeError> {
     Ok(home.read(FILE)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
 
-/// Notes who comes, for one server.
+/// Records when peers connect to one server.
 #[derive(Debug, Default)]
 pub struct LastSeen {
     written: Mutex<HashMap<Fingerprint, Instant>>,
 }
 
 impl LastSeen {
-    /// Notes that a known peer is here now.
+    /// Records that a known peer is connected now.
     ///
     /// # Errors
     /// The disk refused.

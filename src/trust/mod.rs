@@ -1,9 +1,9 @@
-//! Who is at the other end, and what that allows.
+//! Who the peer is, and what it may do.
 //!
-//! [`home`] keeps what must not be lost or seen, [`identity`] is this user's key, [`peers`] whom we know, [`hosts`]
-//! what people call machines, and [`policy`] decides; [`commands`] narrow what runs, [`held`] is what the open
+//! [`home`] stores keys and lists, [`identity`] is this user's key, [`peers`] the known peers, [`hosts`] names of
+//! machines, and [`policy`] decides; [`commands`] restricts what a peer may run, [`grants`] is what the open
 //! connections were granted. A pairing that waits is an [`offer`] with its [`code`]; [`pake`] proves that both ends
-//! know it. [`seen`] says who came when, [`running`] which servers of this user run now.
+//! know it. [`last_seen`] records when peers connected, [`servers`] which servers of this user run now.
 
 pub mod code;
 pub mod commands;
@@ -24,40 +24,40 @@ use identity::Fingerprint;
 
 pub use crate::wire::service::{NoSuchService, Service, Services};
 
-/// The other end of a connection.
+/// The peer: the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// The server's own user: it proved the server's own key, or its user id on this machine.
     Own,
-    /// It proved a key that is recorded here.
+    /// A peer that proved a key that is recorded here.
     Known {
-        /// What it is called here.
+        /// Its name here.
         name: String,
         /// Its key.
         fingerprint: Fingerprint,
     },
-    /// Anybody else.
+    /// Any other peer.
     Guest {
-        /// Its address, as the network says.
+        /// Its address, as the operating system reports it.
         address: String,
-        /// Its key, which nobody here knows; `None` on a plain connection.
+        /// Its key, which is not recorded here; `None` on a plain connection.
         fingerprint: Option<Fingerprint>,
     },
 }
 
 impl Peer {
-    /// Whether it has proved to be somebody.
+    /// Whether it has proved that it is the own user or a known peer.
     pub const fn is_known(&self) -> bool {
         matches!(self, Self::Own | Self::Known { .. })
     }
 }
 
-/// Whose something is that outlives a connection: nobody is mistaken for somebody else.
+/// The owner of things that outlive a connection, such as places and jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The server's own user.
     Own,
-    /// Whoever has this key.
+    /// The peer with this key.
     Key(Fingerprint),
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Owner {
 }
 
 impl Peer {
-    /// Whose its things are; `None`: nobody could tell it from another.
+    /// The owner of its things; `None`: it has no key, so it cannot be told from other guests.
     pub const fn owner(&self) -> Option<Owner> {
         match self {
             Self::Own => Some(Owner::Own),

@@ -1,7 +1,7 @@
 //! A pairing that waits: the code that one command printed, kept where this user's servers find it.
 //!
-//! A guess is counted here, on disk and under the home's lock, before anything is answered: whoever
-//! guesses may hang up, or start a hundred connections at once, and has had three guesses all the same.
+//! A guess is counted here, on disk and under the home's lock, before it is answered. So a client that hangs up, or
+//! opens a hundred connections at once, has no more than three guesses.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,33 +13,33 @@ use super::home::{Home, HomeError};
 use super::peers::KnownPeer;
 use super::{Service, Services};
 
-/// The file in the home.
+/// The file's name, in the home.
 const FILE: &str = "pairing.json";
-/// Wrong guesses, by anybody, that end a pairing.
+/// Wrong guesses, of all clients together, that end a pairing.
 pub const GUESSES_MAX: u32 = 3;
 /// How long a pairing waits.
 pub const OFFER_TIME_MAX: Duration = Duration::from_mins(10);
 
-/// What a machine that nobody knew may do, if nobody says.
+/// Services of a newly paired machine, unless the operator sets others.
 pub const ALLOW_DEFAULT: [Service; 3] = [Service::Echo, Service::Chat, Service::Read];
 
-/// What the operator wants the other machine to be here. Of one that is known already, what is not said stays as it
-/// was: a new code is no reason to trust it with more.
+/// What the operator grants the machine that is paired. For a known peer, what is `None` stays unchanged: a new code
+/// grants it no more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PairingOptions {
-    /// What it may do; `None`: as before, and [`ALLOW_DEFAULT`] if that was nothing.
+    /// Its services; `None`: unchanged, or [`ALLOW_DEFAULT`] if it had none.
     pub allow: Option<Services>,
-    /// What it may run; `None`: as before, and anything if it was not known.
+    /// The commands that it may run; `None`: unchanged, or any if it was not known.
     pub commands: Option<Commands>,
-    /// What it will be called; `None`: as before, and what it calls itself if it was not known.
+    /// Its name; `None`: unchanged, or the name that it gives itself if it was not known.
     pub name: Option<String>,
-    /// The directory below the server's root that it is shown, empty for all of it; `None`: as before, and all of it
-    /// if it was not known.
+    /// The directory below the server's root that it is shown, empty for all of it; `None`: unchanged, or all of it if
+    /// it was not known.
     pub root: Option<String>,
 }
 
 impl PairingOptions {
-    /// The peer as it will be.
+    /// The peer with these options applied.
     #[must_use]
     pub fn applied_to(&self, peer: KnownPeer) -> KnownPeer {
         let before = if peer.services == Services::NONE { Services::of(&ALLOW_DEFAULT) } else { peer.services };
@@ -52,24 +52,24 @@ impl PairingOptions {
     }
 }
 
-/// What the operator offers.
+/// An open pairing.
 #[derive(Debug, Clone)]
 pub struct Offer {
     /// Tells this offer from an earlier one.
     id: String,
     /// The code.
     pub code: Code,
-    /// What whoever knows it will be.
+    /// What the machine that knows the code is granted.
     pub wish: PairingOptions,
-    /// Guesses left after the present one.
+    /// Guesses left after the current one.
     pub guesses_left: u32,
 }
 
-/// How an offer stands.
+/// The state of an offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Standing {
-    /// Nobody has come, or only with wrong codes.
+    /// No client has used the right code yet.
     Waiting {
         /// Guesses left.
         guesses_left: u32,
@@ -77,15 +77,15 @@ pub enum Standing {
         #[serde(default)]
         wrong: u32,
     },
-    /// Somebody knew the code; both ends are about to be recorded.
+    /// A client knew the code; both ends are about to record each other.
     Claimed,
-    /// Done.
+    /// The pairing is complete.
     Paired {
-        /// What the peer is called here.
+        /// The peer's name here.
         name: String,
         /// Its key.
         fingerprint: String,
-        /// What it was here before, if it was known.
+        /// Its record before the pairing; `None`: it was not known.
         #[serde(default)]
         before: Option<PeerBefore>,
     },
@@ -96,35 +96,35 @@ pub enum Standing {
         /// Why.
         why: String,
     },
-    /// Its time is over.
+    /// It has waited for [`OFFER_TIME_MAX`].
     Expired,
-    /// It was taken back, or a newer one has taken its place.
+    /// It was withdrawn, or a newer offer has replaced it.
     Gone,
 }
 
-/// What a peer was before it was paired again.
+/// The record of a peer before it was paired again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerBefore {
-    /// What it was called.
+    /// Its name.
     pub name: String,
-    /// What it could do, as a sentence has it behind "could".
+    /// What it could do: a phrase that completes "could".
     pub scope: String,
 }
 
 impl PeerBefore {
-    /// Of a peer.
+    /// The record of `peer`, as it is now.
     pub fn of(peer: &KnownPeer) -> Self {
         Self { name: peer.name.clone(), scope: peer.scope() }
     }
 }
 
-/// There is nothing to guess at.
+/// There is no offer that a guess could be made at.
 #[derive(Debug, thiserror::Error)]
 pub enum NoOffer {
     /// No pairing waits.
     #[error("no pairing is open here; its operator opens one with: tcp-server pair")]
     None,
-    /// It was spoiled.
+    /// It was ended by wrong guesses.
     #[error("the pairing was ended by {GUESSES_MAX} wrong codes; its operator opens another with: tcp-server pair")]
     Spoiled,
     /// The home failed.
@@ -147,7 +147,7 @@ struct Stored {
 
 impl Stored {
     fn load(home: &Home) -> Result<Option<Self>, HomeError> {
-        // What cannot be read is no offer: nobody but this program writes it, whole.
+        // A malformed file counts as no offer: only this program writes it, as a whole.
         Ok(home.read_secret(FILE)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
@@ -164,7 +164,7 @@ impl Stored {
 }
 
 impl Offer {
-    /// Opens a pairing; one that still waits is replaced.
+    /// Opens a pairing; a pairing that still waits is replaced.
     ///
     /// # Errors
     /// The disk refused, or the kernel has no random numbers.
@@ -191,7 +191,7 @@ impl Offer {
         Ok(Self { id, code, wish, guesses_left: GUESSES_MAX })
     }
 
-    /// Takes one guess at whatever offer is open. It is counted, on disk, when this returns.
+    /// Takes one guess at the open offer. The guess is counted, on disk, when this returns.
     ///
     /// # Errors
     /// [`NoOffer`].
@@ -215,7 +215,7 @@ impl Offer {
         self.change(home, from, |_| to)
     }
 
-    /// Changes the standing, if this offer still stands as `from` says; returns whether it did.
+    /// Changes the standing, if this offer's present standing satisfies `from`; returns whether it did.
     fn change(
         &self,
         home: &Home,
@@ -229,14 +229,14 @@ impl Offer {
         };
         stored.standing = to(&stored.standing);
         if !matches!(stored.standing, Standing::Waiting { .. }) {
-            // Used up, whatever comes: it is good for nobody any more.
+            // The code is used up, whatever follows.
             stored.code.clear();
         }
         stored.store(home)?;
         Ok(true)
     }
 
-    /// Uses the code up, for the one who knew it; `false` if somebody else was faster.
+    /// Uses the code up, for the client that knew it; `false` if another client was faster.
     ///
     /// # Errors
     /// The disk refused.
@@ -244,7 +244,7 @@ impl Offer {
         self.settle(home, |standing| matches!(standing, Standing::Waiting { .. }), Standing::Claimed)
     }
 
-    /// Says how it ended after [`claim`](Self::claim).
+    /// Records how the pairing ended after [`claim`](Self::claim).
     ///
     /// # Errors
     /// The disk refused.
@@ -252,7 +252,7 @@ impl Offer {
         self.settle(home, |standing| *standing == Standing::Claimed, standing).map(drop)
     }
 
-    /// The guess was wrong, or was never finished: if it was the last one, the offer is over.
+    /// Records a guess that was wrong or never finished; after the last one, the offer is over.
     ///
     /// # Errors
     /// The disk refused.
@@ -268,21 +268,21 @@ impl Offer {
         self.change(home, is_waiting, wrong).map(drop)
     }
 
-    /// How this offer stands now.
+    /// The present standing of this offer.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn standing(&self, home: &Home) -> Result<Standing, HomeError> {
-        // While it is replaced there is a moment without one.
+        // Under the lock: while the file is replaced, it is missing for a moment.
         let _lock = home.lock()?;
         let Some(stored) = Stored::load(home)?.filter(|stored| stored.id == self.id) else { return Ok(Standing::Gone) };
-        // Claimed too: the server may have died before it could say how it ended.
+        // Also if it was claimed: the server may have died before it could record the end.
         let is_open = matches!(stored.standing, Standing::Waiting { .. } | Standing::Claimed);
         let is_over = is_open && stored.is_expired();
         Ok(if is_over { Standing::Expired } else { stored.standing })
     }
 
-    /// Takes the offer back, if it still waits; how it ended otherwise stays on record, without the code.
+    /// Withdraws the offer, if it still waits. Otherwise the record of how it ended stays, without the code.
     ///
     /// # Errors
     /// The disk refused.

@@ -1,10 +1,10 @@
-//! What proves that both ends know the code, and tells nobody what it is: the only file that names
-//! spake2 and hmac. PROTOCOL.md specifies the transcript for other languages.
+//! The proof that both ends know the code, without revealing it. The only file that names spake2 and hmac. PROTOCOL.md
+//! specifies the transcript for other languages.
 //!
-//! SPAKE2 gives both ends the same key if they took the same code, with both public keys as the ends'
-//! identities; a listener learns nothing, and somebody in the middle can try one code a conversation.
-//! The crate does not confirm that the keys are the same, so each end then sends a MAC over what TLS
-//! exports for this one connection, both public keys, and which end it is.
+//! SPAKE2 gives both ends the same key if they use the same code, with both public keys as the ends' identities. An
+//! eavesdropper learns nothing, and a man in the middle can try one code per exchange. The crate does not confirm that
+//! the keys are the same, so each end then sends a MAC over what TLS exports for this one connection, both public keys,
+//! and which end it is.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::code::Code;
 use super::identity::Fingerprint;
 
-/// What TLS is asked to export for the confirmation (RFC 8446, 7.5).
+/// Label of the TLS exporter for the confirmation (RFC 8446, 7.5).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-landline-pair-1";
 
 /// The two ends of a pairing; each names the other's part of the transcript too.
@@ -22,7 +22,7 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-landline-pair-1";
 pub enum Role {
     /// Dials and types the code.
     Client,
-    /// Showed the code.
+    /// Shows the code and is dialled.
     Server,
 }
 
@@ -42,7 +42,7 @@ impl Role {
     }
 }
 
-/// What the code is bound to: this one connection, as this end sees it.
+/// What the key exchange is bound to: this connection, as this end sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding {
     /// The key of the end that dialled.
@@ -58,7 +58,7 @@ pub struct Binding {
 #[error("the message is not one of SPAKE2's: {0}")]
 pub struct NoElement(String);
 
-/// A pairing of which our message is on its way.
+/// A key exchange of which this end's message is made, and the other end's is awaited.
 pub struct Exchange {
     state: Spake2<Ed25519Group>,
     role: Role,
@@ -88,7 +88,7 @@ impl Exchange {
     /// Takes the other end's message.
     ///
     /// # Errors
-    /// It is not one.
+    /// It is not a SPAKE2 message of the other role.
     pub fn finish(self, message: &[u8]) -> Result<Confirmation, NoElement> {
         let key = self.state.finish(message).map_err(|error| NoElement(format!("{error:?}")))?;
         Ok(Confirmation { key: Zeroizing::new(key), role: self.role, binding: self.binding })
@@ -114,8 +114,8 @@ impl Confirmation {
         self.mac_of(self.role).finalize().into_bytes().into()
     }
 
-    /// Whether the other end's MAC is right: it knows the code, and nobody is in between. The comparison
-    /// takes the same time wherever they differ.
+    /// Whether the other end's MAC is right: it knows the code, and there is no man in the middle. The comparison takes
+    /// constant time.
     pub fn accepts(&self, mac: &[u8]) -> bool {
         self.mac_of(self.role.other()).verify_slice(mac).is_ok()
     }

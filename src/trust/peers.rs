@@ -3,18 +3,17 @@
 //! ```toml
 //! [laptop]
 //! fingerprint = "SHA256:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0"
-//! named = "itself"                  # it calls itself so: nobody here chose the name, and nobody is dialled by it
+//! named = "itself"                  # it chose the name itself: the name is not used for dialling
 //! address = "laptop.example:5263"   # where it is dialled, if it was
-//! there = "echo,read"               # what it said, when paired, that this machine may do there; nothing follows from it
-//! services = "echo,chat,read"       # what it may do here; none for a server that was only dialled
+//! there = "echo,read"               # what this machine may do there, as it said when paired; informative only
+//! services = "echo,chat,read"       # what it may do here; empty for a server that was only dialled
 //! root = "incoming"                 # below the server's root, if not all of it
 //! commands = [["uptime"], ["systemctl", "restart", "web"]]   # with exec: these and nothing else
-//! forced = ["backup", "--all"]      # or, with exec: this, whatever it asks for
+//! forced = ["backup", "--all"]      # or, with exec: this, whatever it requests
 //! added = "2026-11-21T09:04:00Z"
 //! ```
 //!
-//! What is wrong with the file is an error with its line, never an empty list: a list that cannot be
-//! read must not be taken for one in which nobody was revoked.
+//! A malformed file is an error with its line, never an empty list: it must not hide that a peer was revoked.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,7 +28,7 @@ use super::identity::Fingerprint;
 use super::{Service, Services};
 use crate::fs::root::RootPath;
 
-/// The file in the home.
+/// The file's name, in the home.
 pub const FILE: &str = "peers.toml";
 /// Longest name of a peer, in characters.
 pub const NAME_LEN_MAX: usize = 64;
@@ -42,21 +41,21 @@ const HEADER: &str = "\
 /// A known peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownPeer {
-    /// What it is called here.
+    /// Its name here.
     pub name: String,
     /// Its key.
     pub fingerprint: Fingerprint,
-    /// Whether it chose that name itself: then nobody is dialled by it, since it may mean somebody else here.
+    /// Whether it chose that name itself. Such a name is not used for dialling: it may be another machine's name here.
     pub is_self_named: bool,
-    /// `HOST:PORT` under which it was dialled; the pin belongs to it.
+    /// `HOST:PORT` under which it was dialled, to which its key is pinned; `None`: it was never dialled.
     pub address: Option<String>,
-    /// What it said, when it was paired, that this machine may do there; `None`: it has not said.
+    /// The services that it has granted this machine, as it said when it was paired; `None`: it has not said.
     pub there: Option<Services>,
-    /// The address it came from when it was introduced, for dialling it by name.
+    /// The address it came from when it was paired, for dialling it by name; `None`: unknown.
     pub from: Option<String>,
     /// What it may do here.
     pub services: Services,
-    /// What it may run, if it may run anything.
+    /// The commands that it may run, with the service `exec`.
     pub commands: Commands,
     /// The directory below the server's root that it is shown; `None`: all of it.
     pub root: Option<String>,
@@ -65,7 +64,7 @@ pub struct KnownPeer {
 }
 
 impl KnownPeer {
-    /// One that may do nothing here yet.
+    /// A peer without services.
     pub fn new(name: &str, fingerprint: Fingerprint) -> Self {
         Self {
             name: name.to_owned(),
@@ -81,7 +80,7 @@ impl KnownPeer {
         }
     }
 
-    /// What it may do here, as a sentence has it behind "may".
+    /// What it may do here: a phrase that completes "may".
     pub fn scope(&self) -> String {
         let mut said = match self.services {
             Services::NONE => "do nothing here".to_owned(),
@@ -96,10 +95,10 @@ impl KnownPeer {
         }
     }
 
-    /// Refuses the rules that would lie.
+    /// Refuses rules that would have no effect.
     ///
     /// # Errors
-    /// Which one, and whose.
+    /// The rule, and the peer that has it.
     pub fn check(&self) -> Result<(), PeersError> {
         let checked =
             check_scope(self.services, self.root.as_deref()).and_then(|()| self.commands.check(self.services));
@@ -110,12 +109,12 @@ impl KnownPeer {
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PeersError {
-    /// It is not what it should be.
+    /// It is malformed.
     #[error("{path}: line {line}: {why}")]
     Broken {
         /// The file.
         path: String,
-        /// Where, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// What is wrong.
         why: String,
@@ -123,7 +122,7 @@ pub enum PeersError {
     /// It cannot be read or written.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// The change makes no sense.
+    /// The change is invalid.
     #[error("{0}")]
     Refused(String),
 }
@@ -131,7 +130,7 @@ pub enum PeersError {
 /// What is wrong with the text, and on which line (from 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
-    /// The line.
+    /// The line, counted from 1.
     pub line: usize,
     /// What is wrong.
     pub why: String,
@@ -145,7 +144,7 @@ impl Peers {
     /// Reads the file's text.
     ///
     /// # Errors
-    /// The first flaw.
+    /// The first error in the text.
     pub fn parse(text: &str) -> Result<Self, Flaw> {
         let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         let flaw = |span: Option<std::ops::Range<usize>>, why: String| Flaw {
@@ -173,7 +172,7 @@ impl Peers {
         Ok(Self(peers))
     }
 
-    /// Reads the file; nobody is known if there is none.
+    /// Reads the file; without a file, no peer is known.
     ///
     /// # Errors
     /// [`PeersError`].
@@ -185,8 +184,7 @@ impl Peers {
         text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|flaw| broken(home, flaw)))
     }
 
-    /// Of a text with a flaw, the sections that are well each by itself. One whose name or key stands there twice is
-    /// nobody's.
+    /// The valid sections of a malformed text. A section whose name or key occurs twice is left out.
     fn rest_of(text: &str) -> Self {
         let mut sections: Vec<String> = Vec::new();
         for line in text.split_inclusive('\n') {
@@ -204,22 +202,22 @@ impl Peers {
         Self(peers.iter().filter(|peer| is_one(peer)).cloned().collect())
     }
 
-    /// All of them.
+    /// All peers, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &KnownPeer> {
         self.0.iter()
     }
 
-    /// The one with this key.
+    /// The peer with this key.
     pub fn by_key(&self, fingerprint: &Fingerprint) -> Option<&KnownPeer> {
         self.0.iter().find(|peer| peer.fingerprint == *fingerprint)
     }
 
-    /// The one with this name.
+    /// The peer with this name.
     pub fn by_name(&self, name: &str) -> Option<&KnownPeer> {
         self.0.iter().find(|peer| peer.name == name)
     }
 
-    /// The one that was dialled at this `HOST:PORT`.
+    /// The peer that was dialled at this `HOST:PORT`.
     pub fn by_address(&self, address: &str) -> Option<&KnownPeer> {
         self.0.iter().find(|peer| peer.address.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(address)))
     }
@@ -299,7 +297,7 @@ fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
     })
 }
 
-/// The rule under `key`; what is wrong is told where it stands, as the list may have many lines.
+/// The rule under `key`. An error has the position of the wrong item, as the list may have many lines.
 fn commands_of(key: &str, item: &Item) -> Result<Commands, SpannedWhy> {
     let list = |value: &Value, what: &str| match value.as_array() {
         Some(list) if list.is_empty() => Err((value.span(), format!("is empty; it wants {what}"))),
@@ -324,7 +322,7 @@ fn commands_of(key: &str, item: &Item) -> Result<Commands, SpannedWhy> {
     Ok(Commands::Listed(commands.iter().map(argv).collect::<Result<_, _>>()?))
 }
 
-/// A name can be typed as a HOST and cannot be taken for an address with a port, or for an option.
+/// Checks a peer's name: it can be typed as a HOST, and is not mistaken for an address with a port or for an option.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -337,7 +335,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} cannot be a peer's name: it takes letters, digits, dots, - and _, at most {NAME_LEN_MAX}"))
 }
 
-/// The nearest thing to `wish` that can be a name.
+/// The valid name that is most similar to `wish`.
 pub fn nearest_name(wish: &str) -> String {
     let fine = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     let name: String = wish.chars().map(fine).collect();
@@ -355,7 +353,7 @@ pub fn checked_root(root: &str) -> Result<String, String> {
     Ok(path.to_string().trim_start_matches('/').to_owned())
 }
 
-/// Refuses the rule that would lie: who runs commands is not confined by a root.
+/// Refuses a root together with the service `exec`: commands are not confined by a root.
 ///
 /// # Errors
 /// Why.
@@ -366,11 +364,10 @@ pub fn check_scope(services: Services, root: Option<&str>) -> Result<(), String>
     Ok(())
 }
 
-/// Changes the file: reads it, lets `change` edit it, checks what came out, and writes it whole. Comments
-/// stay where they are.
+/// Changes the file: reads it, calls `change`, checks the result and replaces the file. Comments are kept.
 ///
 /// # Errors
-/// It was broken before, the change was refused, or the disk refused; the file is as it was.
+/// The file was malformed before, the change was refused, or the disk refused; the file is unchanged.
 pub fn edit<T>(home: &Home, change: impl FnOnce(&mut Edit) -> Result<T, PeersError>) -> Result<T, PeersError> {
     let _lock = home.lock()?;
     let text = load_text(home)?.unwrap_or_else(|| HEADER.to_owned());
@@ -381,7 +378,7 @@ pub fn edit<T>(home: &Home, change: impl FnOnce(&mut Edit) -> Result<T, PeersErr
     let mut edit = Edit { document, peers };
     let result = change(&mut edit)?;
     let after = edit.document.to_string();
-    // Whatever the change did, what is written can be read again.
+    // Only a text that can be read again is written.
     Peers::parse(&after).map_err(|flaw| PeersError::Refused(flaw.why))?;
     if after != text {
         home.replace(FILE, after.as_bytes())?;
@@ -389,7 +386,7 @@ pub fn edit<T>(home: &Home, change: impl FnOnce(&mut Edit) -> Result<T, PeersErr
     Ok(result)
 }
 
-/// The file while it is changed.
+/// The file while it is being edited.
 #[derive(Debug)]
 pub struct Edit {
     document: DocumentMut,
@@ -397,26 +394,26 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// The peers as they are.
+    /// The peers before the change.
     pub const fn peers(&self) -> &Peers {
         &self.peers
     }
 
-    /// A name like `wish` that nobody has yet.
+    /// A name like `wish` that no peer has yet.
     pub fn free_name(&self, wish: &str) -> String {
         let wish = nearest_name(wish);
         let numbered = (2_u32..).map(|number| format!("{wish}-{number}"));
         std::iter::once(wish.clone()).chain(numbered).find(|name| self.peers.by_name(name).is_none()).unwrap_or(wish)
     }
 
-    /// Adds a peer, or changes the one that has its name; its comments stay.
+    /// Adds a peer, or changes the peer of that name; comments are kept.
     pub fn put(&mut self, peer: &KnownPeer) {
         let entry = self.document.entry(&peer.name).or_insert_with(|| Item::Table(Table::new()));
         let Some(table) = entry.as_table_mut() else { return };
         if table.is_empty() {
             table.decor_mut().set_prefix("\n");
             if self.peers.0.is_empty() {
-                // In a file without sections its comments trail; they are to stay in front.
+                // In a file without sections, its comments are at the end; they are moved to the front.
                 let head = self.document.trailing().as_str().unwrap_or_default().to_owned();
                 self.document.set_trailing("");
                 if let Some(table) = self.document.get_mut(&peer.name).and_then(Item::as_table_mut) {
@@ -447,7 +444,7 @@ impl Edit {
     /// Changes one peer.
     ///
     /// # Errors
-    /// Nobody has this name, or the change is refused.
+    /// No peer has this name, or the change is refused.
     pub fn change(
         &mut self,
         name: &str,
@@ -463,7 +460,7 @@ impl Edit {
     /// Gives a peer another name.
     ///
     /// # Errors
-    /// Nobody has the old one, somebody has the new one, or it cannot be a name.
+    /// No peer has the old name, another peer has the new one, or it is no valid name.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), PeersError> {
         check_name(to).map_err(PeersError::Refused)?;
         if self.peers.by_name(to).is_some() {
@@ -471,7 +468,7 @@ impl Edit {
         }
         let Some(mut entry) = self.document.remove(from) else { return Err(self.unknown(from)) };
         if let Some(table) = entry.as_table_mut() {
-            // Whatever it called itself: this name was chosen here.
+            // The new name was chosen here, not by the peer.
             table.remove("named");
         }
         self.document.insert(to, entry);
@@ -485,13 +482,13 @@ impl Edit {
     /// Takes a peer off the list.
     ///
     /// # Errors
-    /// Nobody has this name.
+    /// No peer has this name.
     pub fn remove(&mut self, name: &str) -> Result<KnownPeer, PeersError> {
         let peer = self.peers.by_name(name).cloned().ok_or_else(|| self.unknown(name))?;
         let is_first = self.document.iter().next().is_some_and(|(first, _)| first == name);
         let removed = self.document.remove(name);
         if self.document.is_empty() {
-            // An empty file is a torn one; this one has nobody in it on purpose.
+            // An empty file would count as damaged; this one has no peers on purpose.
             self.document = HEADER.parse().unwrap_or_default();
         } else if is_first && let Some(removed) = removed.as_ref().and_then(Item::as_table) {
             self.keep_head(removed);
@@ -499,7 +496,7 @@ impl Edit {
         Ok(peer)
     }
 
-    /// The file's first comments stand in front of its first section; they stay when that one goes.
+    /// The file's first comments belong to its first section; they are kept when that section is removed.
     fn keep_head(&mut self, removed: &Table) {
         let prefix = removed.decor().prefix().and_then(toml_edit::RawString::as_str).unwrap_or_default();
         let Some((head, _)) = prefix.rsplit_once("\n\n") else { return };
@@ -519,7 +516,7 @@ fn set(table: &mut Table, key: &str, new: Option<Value>) {
     match (new, table.get_mut(key).and_then(Item::as_value_mut)) {
         (None, _) => drop(table.remove(key)),
         (Some(new), Some(old)) if !is_same(&new, old) => {
-            // The comment behind the old value stays.
+            // The comment behind the old value is kept.
             let decor = old.decor().clone();
             *old = new;
             *old.decor_mut() = decor;
@@ -527,7 +524,8 @@ fn set(table: &mut Table, key: &str, new: Option<Value>) {
         (Some(_), Some(_)) => {}
         (Some(new), None) => {
             table.insert(key, Item::Value(new));
-            // Stays last: a section that was cut off before it is none, and not one without its rules.
+            // `added` stays last: a section that was cut off before it is invalid, rather than a peer without its
+            // rules.
             if let Some((added, when)) = table.remove_entry("added") {
                 table.insert_formatted(&added, when);
             }
@@ -535,7 +533,7 @@ fn set(table: &mut Table, key: &str, new: Option<Value>) {
     }
 }
 
-/// Whether both say the same, however they are written.
+/// Whether both values are equal, however they are formatted.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one.as_array(), other.as_array()) {
         (Some(one), Some(other)) => {
@@ -545,14 +543,14 @@ fn is_same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// What a server knows of its peers at this moment: the file, read again whenever it has changed.
+/// A server's list of known peers: the file, read again whenever it has changed.
 #[derive(Debug)]
 pub struct KnownPeers {
     home: Home,
     read: Mutex<Option<Reading>>,
 }
 
-/// The list, or why there is none.
+/// The list, or the error if it cannot be read.
 pub type PeersState = Result<Arc<Peers>, Arc<PeersError>>;
 /// Device and inode, size, and time of the last change: (dev, ino, size, seconds, nanoseconds).
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
@@ -562,19 +560,19 @@ type Stamp = Option<(u64, u64, u64, i64, i64)>;
 struct Reading {
     stamp: Stamp,
     state: PeersState,
-    /// Of a list that cannot be read as a whole: what can.
+    /// The valid sections of a malformed list.
     rest: Arc<Peers>,
     number: u64,
 }
 
-/// The list for those who are in already.
+/// The list for connections that are already open.
 #[derive(Debug)]
 pub struct PeersForOpen {
-    /// Who may stay.
+    /// The peers whose connections may stay open.
     pub peers: Arc<Peers>,
-    /// The list's number: another number is another list.
+    /// The list's version number; it changes with the list.
     pub number: u64,
-    /// Whether the file is there and says all that it should.
+    /// Whether the file exists and is valid as a whole.
     pub is_whole: bool,
 }
 
@@ -589,13 +587,13 @@ impl KnownPeers {
         &self.home
     }
 
-    /// The list as it is now, and its number: another number is another list.
+    /// The present list, and its version number, which changes with the list.
     pub fn now(&self) -> (PeersState, u64) {
         self.with(|reading| (reading.state.clone(), reading.number))
     }
 
-    /// The same for those who are in already. Of a list with a flaw those stay whose own section is well: whoever was
-    /// taken off it is out, and the others need not go for a slip somewhere else.
+    /// The list for connections that are already open. If the list is malformed, the peers with a valid section may
+    /// stay: a removed peer is disconnected, and the others are not affected by an error elsewhere.
     pub fn inside(&self) -> PeersForOpen {
         self.with(|reading| PeersForOpen {
             peers: reading.state.as_ref().map_or_else(|_| Arc::clone(&reading.rest), Arc::clone),
@@ -630,13 +628,13 @@ impl KnownPeers {
     }
 }
 
-/// With what the operating system said, which the error keeps as its source.
+/// The error with its source, the operating system's error.
 fn with_cause(error: &PeersError) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
-/// The present moment as the file has it (RFC 3339, UTC, whole seconds).
+/// The present time in the file's format (RFC 3339, UTC, whole seconds).
 pub fn now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
@@ -745,7 +743,7 @@ added = \"2026-11-21T09:04:00Z\"
         };
         change("echo,exec", None).unwrap();
         assert_eq!(text(), before.replace("\"exec\"", "\"echo,exec\""));
-        // Without exec it would say nothing, and be forgotten when exec comes back.
+        // Without exec, the rule would have no effect, and would be lost when exec is granted again.
         let refused = change("echo", None).unwrap_err().to_string();
         assert!(refused.starts_with("laptop has a rule on commands, but not the service exec"), "{refused}");
         let listed = Commands::Listed(vec![vec!["df".into(), "a \"b".into()], vec!["date".into()]]);
@@ -754,7 +752,7 @@ added = \"2026-11-21T09:04:00Z\"
         assert_eq!(Peers::parse(&text()).unwrap().by_name("laptop").unwrap().commands, listed);
         let forced = Commands::Forced(vec!["backup".into()]);
         change("exec", Some(forced)).unwrap();
-        // Wherever it is cut off, it is no peer without its rule.
+        // Wherever the text is cut off, it does not give a peer without its rule.
         let whole = text();
         for len in 0..whole.len() {
             let cut = Peers::parse(whole.get(..len).unwrap()).unwrap_or_default();
@@ -869,7 +867,7 @@ added = \"2026-11-21T09:04:00Z\"
         assert_eq!(rest(&format!("{both}\n[")), ["laptop", "desk"]);
         assert_eq!(rest(&format!("{both}x\n")), ["laptop"]);
         assert_eq!(rest(&format!("{GOOD}x = 1\n{desk}")), ["desk"]);
-        // Twice the same name, or key: which of the two counts, nobody knows.
+        // The same name or key twice: neither section counts.
         assert_eq!(rest(&format!("{both}{GOOD}")), ["desk"]);
         assert_eq!(rest(&format!("{both}{}", GOOD.replace("laptop", "phone"))), ["desk"]);
         // What looks like a section and is a command.

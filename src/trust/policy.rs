@@ -1,4 +1,4 @@
-//! Who is at the other end, and what that allows: one function decides.
+//! Decides who the peer is and what it may do, in one function.
 
 use super::commands::Commands;
 use super::identity::Fingerprint;
@@ -6,10 +6,10 @@ use super::peers::PeersState;
 use super::{Peer, Service, Services};
 use crate::error::{ErrorCode, Refusal};
 
-/// What the other end of a connection has shown of itself.
+/// What the peer of a connection has proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// Nothing: a plain connection over a network, or a tutorial's wire.
+    /// Nothing: a plain connection over a network, or a tutorial wire.
     Nothing,
     /// Over a Unix socket, that it runs as the server's own user.
     SameUser,
@@ -17,28 +17,28 @@ pub enum Proof {
     Key(Fingerprint),
 }
 
-/// What somebody may do here, and in which part of the root.
+/// What a peer may do here, and in which part of the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Who.
+    /// The peer.
     pub peer: Peer,
-    /// What.
+    /// Its services.
     pub services: Services,
-    /// What of `exec`.
+    /// The commands that it may run, with the service `exec`.
     pub commands: Commands,
     /// The directory below the server's root; `None`: all of it.
     pub root: Option<String>,
-    /// What it would have if it had come in elsewhere.
+    /// The services that it would have at another entrance.
     pub withheld: Services,
 }
 
 impl Grant {
-    /// Whether this allows all that `held` does: who holds that may go on.
+    /// Whether this allows all that `held` does: then a connection that holds `held` may continue.
     pub fn covers(&self, held: &Self) -> bool {
         let is_same = match (&self.peer, &held.peer) {
             (Peer::Own, _) | (_, Peer::Guest { .. }) => true,
             (Peer::Known { fingerprint, .. }, Peer::Known { fingerprint: held, .. }) => fingerprint == held,
-            // Now a guest, a peer that was known is one that was revoked.
+            // A known peer that is now a guest was revoked.
             (Peer::Known { .. } | Peer::Guest { .. }, Peer::Known { .. } | Peer::Own) => false,
         };
         let is_within = match (self.root.as_deref(), held.root.as_deref()) {
@@ -52,9 +52,9 @@ impl Grant {
         is_same && is_within && may_run && held.services.without(self.services) == Services::NONE
     }
 
-    /// Takes away what is not served there, whoever asks: commands of a server that runs as root are not for other
-    /// machines, unless somebody has said so. One mistake in the list of peers, or one stolen laptop, would be the
-    /// whole machine.
+    /// Removes services that no peer gets at this entrance: a server that runs as root runs no commands for other
+    /// machines, unless its operator permits it. One mistake in the list of peers, or one stolen laptop, would give
+    /// away the whole machine.
     pub fn narrow(&mut self, power: Power, entrance: Entrance) {
         if (power, entrance) == (Power::Root, Entrance::Network) {
             let exec = Services::of(&[Service::Exec]);
@@ -64,18 +64,18 @@ impl Grant {
     }
 }
 
-/// What a command can do that this server runs.
+/// What the commands that this server runs can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
-    /// What an ordinary user can.
+    /// What an ordinary user can do.
     User,
     /// Everything.
     Root,
-    /// Everything, and its operator has said that other machines may have it.
+    /// Everything, and the operator permits it to other machines.
     RootForAll,
 }
 
-/// Where a connection has come in.
+/// Where a connection was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entrance {
     /// At a loopback address, or a Unix socket.
@@ -84,22 +84,22 @@ pub enum Entrance {
     Network,
 }
 
-/// What is known when somebody comes.
+/// What decides about a new connection.
 #[derive(Debug)]
 pub struct Rules<'r> {
     /// The server's own key.
     pub own: Fingerprint,
     /// The known peers, or why they cannot be read.
     pub known: &'r PeersState,
-    /// What everybody may do.
+    /// Services of every peer, guests included.
     pub guest: Services,
 }
 
 impl Rules<'_> {
-    /// Decides about somebody who came from `address` and showed `proof`.
+    /// Decides about a peer that connected from `address` and gave `proof`.
     ///
     /// # Errors
-    /// The known peers cannot be read, so nobody can be told from somebody revoked.
+    /// The list of known peers cannot be read, so a revoked peer could not be recognised.
     pub fn authorize(&self, proof: Proof, address: &str) -> Result<Grant, Refusal> {
         let is_own = match proof {
             Proof::Nothing => false,
@@ -124,7 +124,7 @@ impl Rules<'_> {
             Proof::Key(key) => Some(key),
             Proof::Nothing | Proof::SameUser => None,
         };
-        // A server that was only dialled has an entry too; here it is nobody in particular.
+        // A server that was only dialled has an entry too; as a client it is a guest.
         match key.and_then(|key| known.by_key(&key)).filter(|peer| peer.services != Services::NONE) {
             Some(peer) => Ok(Grant {
                 peer: Peer::Known { name: peer.name.clone(), fingerprint: peer.fingerprint },
@@ -144,15 +144,14 @@ impl Rules<'_> {
     }
 }
 
-/// The words for somebody who asked for more than is granted: what was asked, who asked, and which
-/// command would allow it.
-/// `granted` says which services there are, and whether the root is narrower than the server's.
+/// The error for a peer that requests more than it is granted: the request, the peer, and the command that would permit
+/// it. `granted` is the granted services, and whether the peer's root is narrower than the server's.
 pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, bool)) -> Refusal {
     let (granted, is_narrowed) = granted;
     let wanted = needed.iter().map(|service| service.as_str()).collect::<Vec<_>>();
     let (first, wanted) = (wanted.first().copied().unwrap_or_default(), wanted.join(" or "));
     let remedy = match peer {
-        // Whoever is known has services, but not where a command only waits for a pairing.
+        // A known peer has services, except where a command only waits for a pairing.
         Peer::Own | Peer::Known { .. } if granted == Services::NONE => "; only a pairing is served there".into(),
         Peer::Own => String::new(),
         Peer::Known { name, .. } => {
@@ -181,7 +180,7 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
     Refusal::new(ErrorCode::NotAllowed, text)
 }
 
-/// The words for somebody who has what they ask for, but not where they came in.
+/// The error for a peer that has the service, but not at this entrance.
 pub fn withheld_refusal(verb: &str) -> Refusal {
     let text = format!(
         "{verb} is not allowed here: this server runs as root, and does not serve exec at an address that other machines can \
@@ -267,7 +266,7 @@ mod tests {
             (("exec", "forced date", None), ("exec", "forced date", None), true),
             (("exec", "forced date", None), ("exec", "forced df", None), false),
             (("exec", "forced date", None), ("exec", "only date", None), false),
-            // A rule on commands takes nothing from who runs none.
+            // A rule on commands takes nothing from a peer without exec.
             (("read", "", None), ("read,exec", "only date", None), true),
             (("read", "", None), ("read", "", Some("in")), false),
             (("read", "", Some("in")), ("read", "", None), true),

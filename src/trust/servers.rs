@@ -1,5 +1,5 @@
-//! Which servers of this user run now, and where they listen: a file each in the home, locked for as
-//! long as the server lives, so that one that was killed is not taken for running.
+//! Which servers of this user run now, and where they listen: a file each in the home, locked for as long as the server
+//! runs, so that a killed server is not listed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -18,12 +18,12 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// Says that this process serves on `addresses`.
+    /// Records that this process serves on `addresses`.
     ///
     /// # Errors
     /// The disk refused.
     pub fn announce(home: &Home, addresses: &[String]) -> Result<Self, HomeError> {
-        // Or somebody who looks just now would take it for a dead one's.
+        // Under the lock: a reader between the two steps would take the entry for a dead server's.
         let _lock = home.lock()?;
         let path = home.join(&format!("{PREFIX}{}", std::process::id()));
         let failed = |source| HomeError::Io { path: path.clone(), source };
@@ -42,7 +42,7 @@ impl Drop for RunningServer {
     }
 }
 
-/// The addresses of all servers of this user that run now; entries of dead ones are removed.
+/// The addresses of all servers of this user that run now; entries of dead servers are removed.
 ///
 /// # Errors
 /// The home cannot be read.
@@ -56,7 +56,7 @@ pub fn running(home: &Home) -> Result<Vec<String>, HomeError> {
         if !name.to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        // One that has ended meanwhile is not running.
+        // A server that has ended meanwhile is not listed.
         let Ok(file) = open_regular(&entry.path()) else { continue };
         match file.try_lock_shared() {
             Ok(()) => home.remove(&name.to_string_lossy())?,
@@ -82,7 +82,7 @@ mod tests {
         let home = Home::open(Some(dir.path())).unwrap();
         assert_eq!(running(&home).unwrap(), [""; 0]);
         let entry = RunningServer::announce(&home, &["127.0.0.1:1".into(), "[::1]:1".into()]).unwrap();
-        // A killed server's file, which nobody holds any more.
+        // A killed server's file, which no process has locked.
         std::fs::write(home.join("server.1"), "10.0.0.1:1").unwrap();
         assert_eq!(running(&home).unwrap(), ["127.0.0.1:1", "[::1]:1"]);
         assert!(!home.join("server.1").exists());
