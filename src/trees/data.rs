@@ -1,21 +1,22 @@
 //! The way out of a source: what it sends, below a rate if there is one, and compressed where that is faster.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::pack::{Compress, Packer};
-use crate::connection::ConnectionSender;
 use crate::error::{Error, Result};
 use crate::fs::part::PIECE_LEN;
+use crate::wire::channel::Sender;
 use crate::wire::message::{Channel, Message, Packed};
 
 /// What files' bytes go through.
 #[derive(Debug)]
-pub struct DataWriter<'s> {
+pub struct DataWriter<'s, W> {
     /// For what is never packed.
-    pub sender: &'s ConnectionSender,
+    pub sender: &'s Sender<W>,
     pace: Option<Pace>,
     /// Whether the other end has said its last word, or is gone: then nobody is kept waiting.
     is_over: Arc<AtomicBool>,
@@ -41,9 +42,9 @@ impl DataOptions {
     }
 }
 
-impl<'s> DataWriter<'s> {
+impl<'s, W: Write> DataWriter<'s, W> {
     /// To the target behind `sender`.
-    pub fn new(sender: &'s ConnectionSender, out: DataOptions) -> Self {
+    pub fn new(sender: &'s Sender<W>, out: DataOptions) -> Self {
         let pace = out.bwlimit.map(Pace::new);
         Self { sender, pace, is_over: Arc::default(), packer: Packer::new(out.compress) }
     }

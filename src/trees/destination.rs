@@ -13,7 +13,7 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
-use super::event::{Beat, stopped};
+use super::event::{Beat, StopHandle, stopped};
 use super::large::digest_of;
 use super::times::FileTimes;
 use super::walk;
@@ -24,7 +24,6 @@ use crate::fs::part::{Checksum, PIECE_LEN, Parts, is_part_name};
 use crate::fs::root::{PATH_LEN_MAX, Root, RootPath};
 use crate::fs::unix::{stat_ctime_ns, stat_mtime_ns, timestamps};
 use crate::fs::{Error, ErrorKind};
-use crate::net::stream::Control;
 use crate::wire::message::{Attributes, EntryKind};
 
 /// Where a tree goes.
@@ -40,7 +39,7 @@ pub struct Destination {
     /// Whether the other end may learn nothing of what is there: all counts as different then.
     pub is_blind: bool,
     /// The connection that it comes over: without it nothing is of use.
-    control: Option<Control>,
+    stop: Option<Arc<dyn StopHandle>>,
     /// As people know it, for errors.
     shown: String,
     base: Option<Base>,
@@ -102,7 +101,7 @@ impl Destination {
             keeping,
             parts,
             is_blind: false,
-            control: None,
+            stop: None,
             shown,
             base: None,
             dirs: Below::default(),
@@ -160,18 +159,18 @@ impl Destination {
     }
 
     /// What comes over this connection is of no use when that has ended.
-    pub fn heed(&mut self, control: Control) {
-        self.control = Some(control);
+    pub fn heed(&mut self, stop: Arc<dyn StopHandle>) {
+        self.stop = Some(stop);
     }
 
     /// The connection that it comes over.
-    pub const fn control(&self) -> Option<&Control> {
-        self.control.as_ref()
+    pub fn stop_handle(&self) -> Option<Arc<dyn StopHandle>> {
+        self.stop.clone()
     }
 
     /// Whether the connection has ended meanwhile.
     pub fn is_stopped(&self) -> bool {
-        self.control.as_ref().is_some_and(Control::is_stopped)
+        self.stop.as_ref().is_some_and(|stop| stop.is_stopped())
     }
 
     /// For work that takes its time.

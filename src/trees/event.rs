@@ -106,6 +106,15 @@ pub fn stopped() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the connection has ended meanwhile")
 }
 
+/// What a transfer needs of the connection under it beside its two streams.
+pub trait StopHandle: std::fmt::Debug + Send + Sync {
+    /// Whether both directions have ended: work that neither reads nor writes is then of no use.
+    fn is_stopped(&self) -> bool;
+
+    /// Ends both directions: blocked reads and writes return.
+    fn stop(&self);
+}
+
 /// Whoever watches. An error of theirs ends the exchange, and leaves the connection in step.
 pub type OnEvent<'w> = &'w mut dyn FnMut(TreeEvent<'_>) -> Result<()>;
 

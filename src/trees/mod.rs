@@ -37,6 +37,8 @@ mod replies;
 pub mod requested;
 pub mod sender;
 pub mod shard;
+#[cfg(test)]
+mod tests;
 pub mod times;
 pub mod unfinished;
 pub mod walk;
@@ -49,7 +51,7 @@ pub use self::body::{Change, PathText, Pull, Push, TreeEntry, WriteOptions};
 use self::data::DataOptions;
 use self::delta::Delta;
 use self::destination::{Destination, Shape};
-pub use self::event::{OnEvent, Tally, TreeEvent};
+pub use self::event::{OnEvent, StopHandle, Tally, TreeEvent};
 use self::filter::Filter;
 use self::receiver::TreeReceiver;
 use self::sender::TreeSender;
@@ -59,6 +61,7 @@ use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::fs::root::Root;
 use crate::memory::{Budget, Over};
+use crate::net::stream::Control;
 use crate::session::Session;
 use crate::wire::message::Message;
 
@@ -266,9 +269,19 @@ fn send(connection: &mut Connection, mut sending: TreeUpload, watch: OnEvent<'_>
 
 fn receive(connection: &mut Connection, target: &mut TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
     target.over(connection.control().is_to_this_machine());
-    target.heed(connection.control());
+    target.heed(Arc::new(connection.control().clone()));
     let (receiver, sender) = connection.halves()?;
     target.run(receiver, sender, watch)
+}
+
+impl StopHandle for Control {
+    fn is_stopped(&self) -> bool {
+        Self::is_stopped(self)
+    }
+
+    fn stop(&self) {
+        Self::stop(self);
+    }
 }
 
 /// A client's target that gives up says so, and reads on until the server has heard.

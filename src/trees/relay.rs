@@ -2,10 +2,11 @@
 //! they say to each other. Nothing is written here.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{self, channel};
 use std::thread;
 
 use super::body::{Wanted, lines, read_line};
@@ -15,9 +16,9 @@ use super::replies::{KeptWord, bad_want, words_of};
 use super::requested::Requested;
 use super::sender::RECORD_LEN;
 use super::{BODY_LEN_MAX, Change, OnEvent, Pull, Push, TreeEntry, TreeEvent};
-use crate::connection::{Connection, ConnectionReceiver, ConnectionSender};
+use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Refusal, Result};
-use crate::wire::channel::unexpected;
+use crate::wire::channel::{Receiver, Sender, unexpected};
 use crate::wire::frame;
 use crate::wire::message::{EntryKind, Message, Packed};
 
@@ -114,7 +115,7 @@ pub fn relay(
 }
 
 /// Says `end`, once; nothing follows it.
-fn end(is_said: &AtomicBool, sender: &ConnectionSender) -> Result<()> {
+fn end<W: Write>(is_said: &AtomicBool, sender: &Sender<W>) -> Result<()> {
     if is_said.swap(true, Ordering::AcqRel) { Ok(()) } else { sender.send(&Message::End { total: None }, &[]) }
 }
 
@@ -138,11 +139,11 @@ impl RelayState {
 }
 
 /// What the source says, to the target.
-fn pass_files(
-    from: &mut ConnectionReceiver,
-    to: &ConnectionSender,
+fn pass_files<R: Read, W: Write>(
+    from: &mut Receiver<R>,
+    to: &Sender<W>,
     shared: &RelayState,
-    says: &Sender<RelayedEvent>,
+    says: &mpsc::Sender<RelayedEvent>,
 ) -> Result<()> {
     let mut json = Vec::new();
     let (mut unpacker, mut unpacked) = (Unpacker::default(), Vec::new());
@@ -202,7 +203,7 @@ fn pass_files(
     }
 }
 
-fn note_entries(body: &[u8], shared: &RelayState, says: &Sender<RelayedEvent>) -> Result<()> {
+fn note_entries(body: &[u8], shared: &RelayState, says: &mpsc::Sender<RelayedEvent>) -> Result<()> {
     for line in lines(body) {
         let entry = TreeEntry::read(line)?;
         if entry.error.is_none() && !shared.asked.holds(&entry) {
@@ -214,7 +215,7 @@ fn note_entries(body: &[u8], shared: &RelayState, says: &Sender<RelayedEvent>) -
     Ok(())
 }
 
-fn note_entry(entry: TreeEntry, shared: &RelayState, says: &Sender<RelayedEvent>) {
+fn note_entry(entry: TreeEntry, shared: &RelayState, says: &mpsc::Sender<RelayedEvent>) {
     let is_file =
         entry.kind == EntryKind::File && entry.same.is_none() && entry.error.is_none() && entry.skipped.is_none();
     if let Some(why) = entry.error {
@@ -229,11 +230,11 @@ fn note_entry(entry: TreeEntry, shared: &RelayState, says: &Sender<RelayedEvent>
 }
 
 /// What the target says, to the source.
-fn pass_wishes(
-    from: &mut ConnectionReceiver,
-    to: &ConnectionSender,
+fn pass_wishes<R: Read, W: Write>(
+    from: &mut Receiver<R>,
+    to: &Sender<W>,
     shared: &RelayState,
-    says: &Sender<RelayedEvent>,
+    says: &mpsc::Sender<RelayedEvent>,
 ) -> Result<()> {
     let mut json = Vec::new();
     let mut answered = 0_u32;
@@ -270,7 +271,7 @@ fn pass_wishes(
     }
 }
 
-fn note_word(word: KeptWord, shared: &RelayState, says: &Sender<RelayedEvent>) -> Result<()> {
+fn note_word(word: KeptWord, shared: &RelayState, says: &mpsc::Sender<RelayedEvent>) -> Result<()> {
     match word {
         KeptWord::Safe(first, count) => {
             for entry in first..shared.listed_up_to(first, count)? {
@@ -307,7 +308,7 @@ fn small_len(body: &[u8]) -> u64 {
 }
 
 /// Nobody may be watching any more.
-fn tell(says: &Sender<RelayedEvent>, seen: RelayedEvent) {
+fn tell(says: &mpsc::Sender<RelayedEvent>, seen: RelayedEvent) {
     drop(says.send(seen));
 }
 

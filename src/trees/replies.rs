@@ -1,16 +1,16 @@
 //! What the target says, as the source hears it: on a thread of its own, since whoever only writes would wait for
 //! ever for somebody who only writes.
 
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
+use std::sync::mpsc::{self, RecvError, TryRecvError};
 
 use super::BODY_LEN_MAX;
 use super::body::{Change, KeptLine, Stretch, Wanted, lines, name_of, read_line};
 use super::delta::Known;
-use crate::connection::ConnectionReceiver;
 use crate::error::{Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::memory::ENTRY_COST;
-use crate::wire::channel::unexpected;
+use crate::wire::channel::{Receiver, unexpected};
 use crate::wire::message::Message;
 
 /// What the target has said and this side has not looked at, in bytes of memory: an honest one says little while
@@ -66,14 +66,14 @@ impl KeptWord {
 
 /// What the target has said, in order.
 pub(super) struct Replies<'u> {
-    said: Receiver<(usize, Reply)>,
+    said: mpsc::Receiver<(usize, Reply)>,
     /// Bytes of it that nobody has looked at yet.
     unheard: &'u AtomicUsize,
 }
 
 impl<'u> Replies<'u> {
     /// What comes out of `said`, of which `unheard` counts the bytes.
-    pub(super) const fn new(said: Receiver<(usize, Reply)>, unheard: &'u AtomicUsize) -> Self {
+    pub(super) const fn new(said: mpsc::Receiver<(usize, Reply)>, unheard: &'u AtomicUsize) -> Self {
         Self { said, unheard }
     }
 
@@ -105,7 +105,11 @@ pub(super) enum KeptWord {
 }
 
 /// Hears what the target says until it says `end` or fails, and passes it on.
-pub(super) fn read_replies(receiver: &mut ConnectionReceiver, says: &Sender<(usize, Reply)>, unheard: &AtomicUsize) {
+pub(super) fn read_replies<R: Read>(
+    receiver: &mut Receiver<R>,
+    says: &mpsc::Sender<(usize, Reply)>,
+    unheard: &AtomicUsize,
+) {
     loop {
         let mut said = read_reply(receiver).unwrap_or_else(Reply::Broken);
         let len = said.memory();
@@ -119,7 +123,7 @@ pub(super) fn read_replies(receiver: &mut ConnectionReceiver, says: &Sender<(usi
     }
 }
 
-fn read_reply(receiver: &mut ConnectionReceiver) -> Result<Reply> {
+fn read_reply<R: Read>(receiver: &mut Receiver<R>) -> Result<Reply> {
     match receiver.expect("want, kept or end")? {
         Message::Want { count, path, name } => {
             let placed = path.map(|path| (path.into_owned(), name.map(std::borrow::Cow::into_owned)));

@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
 use super::{Expected, ReceiverStep, bad_small, too_large, works};
-use crate::connection::ConnectionReceiver;
 use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::fs::below::split;
 use crate::fs::digest::{BLOCK_LEN, ChainingValue};
@@ -22,6 +21,7 @@ use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::{HOLE_LEN_MAX, Large};
 use crate::trees::sender::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Change, TreeEvent};
+use crate::wire::channel::Receiver;
 use crate::wire::message::{Attributes, Message, Packed, Total};
 
 /// Stretches of one file that are asked for again; in a frame of JSON lines there is room for them.
@@ -86,11 +86,11 @@ impl Current {
     }
 }
 
-impl ReceiverStep<'_> {
-    pub(super) fn take_small(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+impl<W: Write> ReceiverStep<'_, W> {
+    pub(super) fn take_small<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.target.buffer);
-        buffer.resize(BODY_LEN_MAX as usize, 0);
-        let len = receiver.fill_from_body(&mut buffer)?;
+        grow(&mut buffer, BODY_LEN_MAX as usize);
+        let len = receiver.fill_from_body(buffer.get_mut(..BODY_LEN_MAX as usize).unwrap_or_default())?;
         if receiver.fill_from_body(&mut [0])? > 0 {
             return Err(bad_small("small files in a frame over 1 MiB"));
         }
@@ -100,7 +100,7 @@ impl ReceiverStep<'_> {
     }
 
     /// A frame that was compressed.
-    pub(super) fn take_packed(&mut self, receiver: &mut ConnectionReceiver, of: Packed, size: u32) -> Result<()> {
+    pub(super) fn take_packed<R: Read>(&mut self, receiver: &mut Receiver<R>, of: Packed, size: u32) -> Result<()> {
         let packed = receiver.body(BODY_LEN_MAX)?;
         let mut bytes = std::mem::take(&mut self.target.buffer);
         self.target.unpacker.unpack(&packed, size, &mut bytes)?;
@@ -225,12 +225,12 @@ impl ReceiverStep<'_> {
         Ok(())
     }
 
-    pub(super) fn take_piece(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+    pub(super) fn take_piece<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
         if self.target.current.is_none() {
             return Err(bad_small("data came outside a file"));
         }
         let mut buffer = std::mem::take(&mut self.target.buffer);
-        buffer.resize(PIECE_LEN.max(buffer.len()), 0);
+        grow(&mut buffer, PIECE_LEN);
         let mut broken = None;
         while broken.is_none() {
             let mut len = 0;
@@ -305,7 +305,7 @@ impl ReceiverStep<'_> {
             return Err(bad_small("a large file is longer than it was said to be"));
         }
         let mut buffer = std::mem::take(&mut self.target.buffer);
-        buffer.resize(PIECE_LEN.max(buffer.len()), 0);
+        grow(&mut buffer, PIECE_LEN);
         let opened = match current.other.take() {
             Some(file) => Ok(file),
             None => self.target.place.other_version(&current.expected.path).and_then(|other| {
@@ -325,7 +325,7 @@ impl ReceiverStep<'_> {
     }
 
     /// The source's values of a beginning that was there.
-    pub(super) fn take_blocks(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+    pub(super) fn take_blocks<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
         let body = receiver.body(BODY_LEN_MAX)?;
         let Some(current) = &mut self.target.current else { return Err(bad_small("blocks came outside a file")) };
         let (values, rest) = body.as_chunks::<{ blake3::OUT_LEN }>();
@@ -359,8 +359,8 @@ impl ReceiverStep<'_> {
         let Some(mut part) = current.part.take() else { return Ok(()) };
         self.target.has_come(current.came, current.began.elapsed());
         let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
-        let (watch, control) = (&mut *self.watch, self.target.place.control().cloned());
-        part.wait_for_beginning(&mut |bytes| works(watch, control.as_ref(), bytes))
+        let (watch, stop) = (&mut *self.watch, self.target.place.stop_handle());
+        part.wait_for_beginning(&mut |bytes| works(watch, stop.as_deref(), bytes))
             .map_err(Error::ours("the beginning of a file"))?;
         let mut hashed = mended.iter().map(|stretch| part.hash_again((stretch.offset, stretch.size)));
         let as_sent = hashed.try_for_each(|hashed| hashed);
@@ -427,6 +427,14 @@ impl ReceiverStep<'_> {
         }
         self.target.has_failed = true;
         (self.watch)(TreeEvent::Failed { path: &path, why })
+    }
+}
+
+/// Makes a buffer at least `len` bytes long. What was in it is of no use any more.
+fn grow(buffer: &mut Vec<u8>, len: usize) {
+    if buffer.len() < len {
+        // The system's memory is zero already, and is not written for that.
+        *buffer = vec![0; len];
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a mirror removes, and when: room for what is of another kind as it comes, all else at the end.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 
 use super::{ReceiverStep, TreeReceiver};
 use crate::error::{ConnectionLost, ErrorCode, Refusal, Result};
@@ -21,7 +21,7 @@ pub(super) enum Space {
     None,
 }
 
-impl ReceiverStep<'_> {
+impl<W: Write> ReceiverStep<'_, W> {
     /// In a mirror, makes room for an entry where something of another kind stands; for a file that is still to come
     /// only if `at_once`.
     pub(super) fn make_room(&mut self, number: u32, path: &[u8], kind: EntryKind, at_once: bool) -> Result<Space> {

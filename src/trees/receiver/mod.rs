@@ -6,24 +6,22 @@ mod mirroring;
 mod ranges;
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::content::Current;
 use self::mirroring::Space;
 use self::ranges::Ranges;
-use crate::connection::{ConnectionReceiver, ConnectionSender};
 use crate::error::{ConnectionLost, Error, ErrorCode, Misbehaviour, Refusal, Result};
 use crate::fs::below::split;
 use crate::fs::part::resume::Leftover;
 use crate::memory::{Budget, ENTRY_COST};
-use crate::net::stream::Control;
 use crate::trees::batch::{Batch, Committed};
 use crate::trees::body::{KeptLine, Stretch, Wanted, lines, write_line};
 use crate::trees::delta::{self, CHUNKS_OUT_MAX, Cut, Delta, chunks_of};
 use crate::trees::destination::{Destination, There};
-use crate::trees::event::stopped;
+use crate::trees::event::{StopHandle, stopped};
 use crate::trees::filter::Filter;
 use crate::trees::first::{Earlier, FIRST_WINS, MeetGroups};
 use crate::trees::mirror;
@@ -31,7 +29,7 @@ use crate::trees::pack::Unpacker;
 use crate::trees::requested::Requested;
 use crate::trees::shard::Last;
 use crate::trees::{BODY_LEN_MAX, Change, OUTSTANDING_MAX, OnEvent, Pull, SMALL_LEN_MAX, TreeEntry, TreeEvent};
-use crate::wire::channel::unexpected;
+use crate::wire::channel::{Receiver, Sender, unexpected};
 use crate::wire::message::{EntryKind, Message, Total};
 
 /// Parts of earlier attempts that are kept open until their turn has come.
@@ -209,8 +207,8 @@ impl TreeReceiver {
     }
 
     /// What takes its time ends with the connection.
-    pub fn heed(&mut self, control: &Control) {
-        self.place.heed(control.clone());
+    pub fn heed(&mut self, stop: Arc<dyn StopHandle>) {
+        self.place.heed(stop);
     }
 
     /// Leaves to another connection what is done when all is there.
@@ -243,10 +241,10 @@ impl TreeReceiver {
     /// # Errors
     /// The place cannot be written, the disk is full, the source refused or gave up, the watcher wants no more, or the
     /// connection failed.
-    pub fn run(
+    pub fn run<R: Read, W: Write>(
         &mut self,
-        receiver: &mut ConnectionReceiver,
-        sender: &ConnectionSender,
+        receiver: &mut Receiver<R>,
+        sender: &Sender<W>,
         watch: OnEvent<'_>,
     ) -> Result<()> {
         let mut exchange = ReceiverStep { target: self, sender, watch };
@@ -264,14 +262,14 @@ impl TreeReceiver {
 }
 
 /// A target at work.
-struct ReceiverStep<'t> {
+struct ReceiverStep<'t, W> {
     target: &'t mut TreeReceiver,
-    sender: &'t ConnectionSender,
+    sender: &'t Sender<W>,
     watch: OnEvent<'t>,
 }
 
-impl ReceiverStep<'_> {
-    fn take_all(&mut self, receiver: &mut ConnectionReceiver) -> Result<()> {
+impl<W: Write> ReceiverStep<'_, W> {
+    fn take_all<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
         loop {
             match receiver.expect("list, small, large or end")? {
                 Message::List { is_last } => {
@@ -599,8 +597,8 @@ impl ReceiverStep<'_> {
     }
 
     fn compare(&mut self, path: &[u8], entry: &TreeEntry) -> io::Result<There> {
-        let (watch, control) = (&mut *self.watch, self.target.place.control().cloned());
-        let mut beat = |bytes| works(watch, control.as_ref(), bytes);
+        let (watch, stop) = (&mut *self.watch, self.target.place.stop_handle());
+        let mut beat = |bytes| works(watch, stop.as_deref(), bytes);
         self.target.place.compare(path, entry, &mut beat)
     }
 
@@ -641,8 +639,8 @@ impl ReceiverStep<'_> {
         if budget.take(cut.memory()).is_err() {
             return Ok(0);
         }
-        let (watch, control) = (&mut *self.watch, place.control());
-        let records = chunks_of(&file, len, cut, &mut |bytes| works(watch, control, bytes));
+        let (watch, stop) = (&mut *self.watch, place.stop_handle());
+        let records = chunks_of(&file, len, cut, &mut |bytes| works(watch, stop.as_deref(), bytes));
         budget.give_back(cut.memory());
         let Ok(records) = records else { return Ok(0) };
         *chunks_out += records.len();
@@ -797,8 +795,8 @@ fn too_large(shown: &str, size: u64) -> Refusal {
 }
 
 /// Work goes on: says so, and ends it with the connection.
-fn works(watch: OnEvent<'_>, control: Option<&Control>, bytes: u64) -> io::Result<()> {
-    if control.is_some_and(Control::is_stopped) {
+fn works(watch: OnEvent<'_>, stop: Option<&dyn StopHandle>, bytes: u64) -> io::Result<()> {
+    if stop.is_some_and(StopHandle::is_stopped) {
         return Err(stopped());
     }
     watch(TreeEvent::Works(bytes)).map_err(io::Error::other)

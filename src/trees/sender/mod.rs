@@ -4,24 +4,24 @@ mod send;
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::{ConnectionReceiver, ConnectionSender};
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
 use crate::memory::{Budget, Buffer, ENTRY_COST, Over};
 use crate::net::listen::STACK_LEN;
-use crate::net::stream::Control;
 use crate::trees::body::{Stretch, Wanted};
 use crate::trees::data::DataWriter;
 use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
+use crate::trees::event::StopHandle;
 use crate::trees::replies::{KeptWord, Replies, Reply, bad_chunks, bad_want, read_replies};
 use crate::trees::shard::{Last, Shard};
 use crate::trees::walk::{self, FileRef, Found, Opener, Step, Walk};
 use crate::trees::{OUTSTANDING_MAX, OnEvent, TreeEvent, TreeUpload};
+use crate::wire::channel::{Receiver, Sender};
 use crate::wire::message::{EntryKind, Message};
 
 /// A `list` leaves when it has so many bytes...
@@ -67,8 +67,8 @@ struct WantedFile {
 
 /// The source's half of an exchange.
 #[expect(missing_debug_implementations, reason = "it watches through a closure")]
-pub struct TreeSender<'s> {
-    out: DataWriter<'s>,
+pub struct TreeSender<'s, W> {
+    out: DataWriter<'s, W>,
     walk: Walk,
     /// What is known of files that are under way counts here.
     budget: Budget,
@@ -107,13 +107,9 @@ pub struct TreeSender<'s> {
     is_heard_out: bool,
 }
 
-impl<'s> TreeSender<'s> {
+impl<'s, W: Write> TreeSender<'s, W> {
     /// Sends what was found.
-    pub fn new(
-        sender: &'s ConnectionSender,
-        TreeUpload { walk, out, share, last }: TreeUpload,
-        watch: OnEvent<'s>,
-    ) -> Self {
+    pub fn new(sender: &'s Sender<W>, TreeUpload { walk, out, share, last }: TreeUpload, watch: OnEvent<'s>) -> Self {
         let out = DataWriter::new(sender, out);
         Self {
             budget: walk.budget().clone(),
@@ -146,7 +142,7 @@ impl<'s> TreeSender<'s> {
     ///
     /// # Errors
     /// The target refused the whole or asked to stop, the watcher wants no more, or the connection failed.
-    pub fn run(mut self, receiver: &mut ConnectionReceiver, control: &Control) -> Result<()> {
+    pub fn run<R: Read + Send>(mut self, receiver: &mut Receiver<R>, stop: &dyn StopHandle) -> Result<()> {
         let (says, said) = channel();
         let unheard = &AtomicUsize::new(0);
         let said = Replies::new(said, unheard);
@@ -164,19 +160,19 @@ impl<'s> TreeSender<'s> {
                 return Err(why.into());
             }
             let ended = self.exchange(&said);
-            self.close(ended, &said, control)
+            self.close(ended, &said, stop)
         })
     }
 
     /// Closes the turn on this side, and hears the target out; where the connection is of no use any more, ends it.
-    fn close(&mut self, ended: Result<()>, said: &Replies<'_>, control: &Control) -> Result<()> {
+    fn close(&mut self, ended: Result<()>, said: &Replies<'_>, stop: &dyn StopHandle) -> Result<()> {
         match &ended {
             Ok(()) => {}
-            Err(Error::ConnectionLost(_) | Error::NotConnected(_)) => control.stop(),
+            Err(Error::ConnectionLost(_) | Error::NotConnected(_)) => stop.stop(),
             Err(Error::PeerMisbehaved(how)) => {
                 let refusal = Refusal::new(ErrorCode::BadFrame, how.to_string());
                 drop(self.out.sender.refuse(&refusal));
-                control.stop();
+                stop.stop();
             }
             Err(Error::Refused(_) | Error::Ours { .. }) => {
                 if !self.has_ended {

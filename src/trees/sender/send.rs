@@ -1,7 +1,7 @@
 //! One file on its way: a small one into the frame that is being filled, a large one piece by piece.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
 use byteorder::{ByteOrder as _, LittleEndian};
@@ -37,7 +37,7 @@ enum Read {
     Refused,
 }
 
-impl<'s> TreeSender<'s> {
+impl<'s, W: Write> TreeSender<'s, W> {
     pub(super) fn send_file(&mut self, wanted: WantedFile, said: &Replies<'_>) -> Result<()> {
         let WantedFile { entry, path, size, place, mut offset, mut there, known } = wanted;
         self.ahead_len -= entry_memory(&path);
@@ -103,7 +103,7 @@ impl<'s> TreeSender<'s> {
     }
 
     /// For work that takes its time: says that it goes on, and ends it when the target is gone.
-    fn beat(&mut self) -> impl FnMut(u64) -> io::Result<()> + use<'_, 's> {
+    fn beat(&mut self) -> impl FnMut(u64) -> io::Result<()> + use<'_, 's, W> {
         let (is_over, watch) = (self.out.is_over(), &mut self.watch);
         move |bytes| {
             if is_over.load(Ordering::Relaxed) {
