@@ -258,3 +258,21 @@ fn every_main_is_parse_call_exit() {
 fn nothing_is_left_to_do() {
     nowhere(&["TODO", "FIXME", "todo!", "unimplemented!"], |_| true);
 }
+
+/// What the programs need for a terminal is behind the feature `cli`.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "cargo is asked for the tree of dependencies")]
+fn without_the_programs_the_library_needs_no_terminal() {
+    let arguments = ["tree", "--locked", "--no-default-features", "-e", "normal", "--prefix", "none", "-f", "{p}"];
+    let cargo =
+        std::process::Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let cargo = cargo.unwrap();
+    assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+    let tree = String::from_utf8(cargo.stdout).unwrap();
+    let needed: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(needed.contains("rustls"), "{tree}");
+    let for_a_terminal =
+        ["clap", "anyhow", "humantime", "indicatif", "parse-size", "rustyline", "signal-hook", "tracing-subscriber"];
+    let found: Vec<&str> = for_a_terminal.into_iter().filter(|name| needed.contains(name)).collect();
+    assert!(found.is_empty(), "the library needs {found:?} without its programs");
+}

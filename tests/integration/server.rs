@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::harness::frames::{HELLO, Raw, frame, put, request};
 use crate::harness::process::is_running;
-use crate::harness::{DEADLINE, Run, Server, program, wait, wait_until};
+use crate::harness::{DEADLINE, Run, Server, own_home, program, wait, wait_until};
 
 fn assert_turned_away_and_let_in_again(option: &str, why: &str) {
     let server = Server::with(&["--guest", "echo", option, "2"]);
@@ -159,7 +159,7 @@ fn readiness_is_also_told_on_a_descriptor() {
         .args(["-c", r#"exec "$0" --bind 127.0.0.1:0 --ready-fd 3 "$@" 3>&0 0</dev/null"#, program("tcp-server")])
         .arg("--root")
         .arg(root.path())
-        .env("LANDLINE_HOME", crate::harness::own_home())
+        .env("LANDLINE_HOME", own_home())
         .stdin(write)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -337,16 +337,6 @@ fn no_client_can_write_a_line_of_the_log() {
     }
 }
 
-/// A server that is not the harness's: it runs with few descriptors.
-struct Poor(Child);
-
-impl Drop for Poor {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // Behind the name in brackets: user and system time are the 12th and 13th (proc(5)).
@@ -356,45 +346,37 @@ fn cpu_ticks(pid: u32) -> u64 {
 
 #[test]
 fn a_server_without_descriptors_says_so_and_recovers() {
-    let root = tempfile::tempdir().unwrap();
-    let mut child = Command::new("sh")
-        .args(["-c", r#"ulimit -n 30; exec "$0" --bind 127.0.0.1:0 --root "$1""#, program("tcp-server")])
-        .arg(root.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    let address = ready.trim().rsplit_once(' ').unwrap().1.to_owned();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let server = Poor(child);
-    let crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
-    let ticks = cpu_ticks(server.0.id());
-    let mut line = String::new();
-    while !line.contains("a connection could not be accepted") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it never said so");
+    let server = Server::with_descriptors(&["--max-per-address", "1000"], &own_home(), 30);
+    let mut crowd = Vec::new();
+    loop {
+        // A newcomer would make way for the next one; one that was greeted stays.
+        let mut raw = Raw::connect(&server);
+        raw.send(&frame(HELLO, &[]));
+        raw.stream.set_nonblocking(true).unwrap();
+        let mut is_greeted = false;
+        wait_until("it is greeted, or there is no descriptor for it", || {
+            is_greeted = raw.stream.peek(&mut [0]).is_ok();
+            is_greeted || server.log().contains("a connection could not be accepted")
+        });
+        crowd.push(raw);
+        if !is_greeted {
+            break;
+        }
     }
     // The crowd stays for as long as it takes this process to work for a second.
-    let started = Instant::now();
+    let (started, ticks) = (Instant::now(), cpu_ticks(server.pid()));
     while started.elapsed() < Duration::from_secs(1) {
         std::hint::spin_loop();
     }
-    let spent = cpu_ticks(server.0.id()) - ticks;
+    let spent = cpu_ticks(server.pid()) - ticks;
     assert!(spent < 50, "{spent} hundredths of a second of work for nothing");
     drop(crowd);
-    wait_until("somebody is served again", || {
-        let Ok(stream) = TcpStream::connect(&address) else { return false };
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut raw = Raw { stream };
+    wait_until("a client is served again", || {
+        let mut raw = Raw::connect(&server);
         raw.send_what_goes(&frame(HELLO, &[]));
         raw.next().is_some_and(|answer| answer.kind() == "hello")
     });
-    let pid = rustix::process::Pid::from_child(&server.0);
-    rustix::process::kill_process(pid, Signal::TERM).unwrap();
-    let mut server = server;
-    assert_eq!(wait(&mut server.0).code(), Some(0));
+    assert!(server.stop().0.success());
 }
 
 #[test]
