@@ -33,7 +33,7 @@
 //!     power: Power::User,
 //!     idle_timeout: Some(Duration::from_secs(60)),
 //!     stall_timeout: None,
-//!     bare: None,
+//!     tutorial: None,
 //!     part_ttl: None,
 //!     audit: None,
 //! };

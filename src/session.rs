@@ -16,6 +16,8 @@ use crate::slots::{CommandSlot, CommandSlots, SlotShare};
 use crate::trust::commands::Commands;
 use crate::trust::{Owner, Peer, Service, Services};
 
+pub use crate::net::service::millis;
+
 /// One connection's memory. It never touches the process: `cd` moves a session and nothing else.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -228,9 +230,4 @@ impl Session {
             sent: request.sent,
         });
     }
-}
-
-/// Milliseconds with three decimals.
-pub fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }

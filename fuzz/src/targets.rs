@@ -13,7 +13,7 @@ use landline::error::{ConnectionLost, Error, ErrorCode, Misbehaviour, Refusal, R
 use landline::trust::peers::{Peers, check_name, check_scope, checked_root};
 use landline::tutorial::codec::{Patient, REQUEST_LEN_MAX, ReplyEnd, Waits, Wire, read_reply, send_reply};
 use landline::wire::channel::{Receiver, encode};
-use landline::wire::detect::{First, first_bytes};
+use landline::wire::detect::FirstBytes;
 use landline::wire::frame::{
     BODY_LEN_MAX, BUFFER_LEN_BUSY, BUFFER_LEN_IDLE, FrameReader, HEADER_LEN_MAX, HEADER_LEN_MIN, LENGTH_LEN,
 };
@@ -94,22 +94,24 @@ pub fn messages(data: &[u8]) {
 /// Once the first bytes have said what a line is, no byte behind them says otherwise. Two exceptions are meant, for
 /// the request that has come so far is all there is to judge: a NUL turns `Bare` into `Binary`, and both can become `Http`.
 pub fn detect(data: &[u8]) {
-    let mut before = First::Undecided;
+    let mut before = FirstBytes::Undecided;
     for len in 0..=data.len() {
         let bytes = &data[..len];
-        let now = first_bytes(bytes);
+        let now = FirstBytes::of(bytes);
         let may_follow = match before {
-            First::Undecided => true,
-            First::Bare => now == First::Http || now == if bytes.contains(&0) { First::Binary } else { First::Bare },
-            First::Binary => matches!(now, First::Binary | First::Http),
-            First::Frame | First::Tls | First::Http => now == before,
+            FirstBytes::Undecided => true,
+            FirstBytes::Text => {
+                now == FirstBytes::Http || now == if bytes.contains(&0) { FirstBytes::Binary } else { FirstBytes::Text }
+            }
+            FirstBytes::Binary => matches!(now, FirstBytes::Binary | FirstBytes::Http),
+            FirstBytes::Frame | FirstBytes::Tls | FirstBytes::Http => now == before,
         };
         assert!(may_follow, "{before:?} became {now:?} at {len} bytes");
         // The longest method is seven letters, and a space decides.
-        assert!(now != First::Undecided || len <= 7, "still undecided at {len} bytes");
+        assert!(now != FirstBytes::Undecided || len <= 7, "still undecided at {len} bytes");
         let is_frame = bytes.get(2..5).is_some_and(|bytes| bytes == b"\0\0{");
-        assert_eq!(now == First::Frame, is_frame);
-        assert!(now != First::Bare || !bytes.contains(&0), "a NUL is never text");
+        assert_eq!(now == FirstBytes::Frame, is_frame);
+        assert!(now != FirstBytes::Text || !bytes.contains(&0), "a NUL is never text");
         before = now;
     }
 }

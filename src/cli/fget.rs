@@ -31,7 +31,7 @@ use crate::trees::shard::Shard;
 use crate::trees::{PathText, Pull, call_pull, glob};
 use crate::tutorial::TutorialConnection;
 use crate::tutorial::codec::{ReplyEnd, Waits, Wire};
-use crate::wire::detect::{First, first_bytes};
+use crate::wire::detect::FirstBytes;
 use crate::wire::frame::LENGTH_LEN;
 use crate::wire::message::{Attributes, Total};
 
@@ -373,7 +373,7 @@ fn fetch_one_bare(
         connection.close();
     }
     let size = part.size();
-    if first_bytes(&begin) == First::Frame && begin.ends_with(HEADER_BEGIN) {
+    if FirstBytes::of(&begin) == FirstBytes::Frame && begin.ends_with(HEADER_BEGIN) {
         anyhow::bail!("the reply is a frame: this is a tcp-server that does not speak this wire; leave --wire out");
     }
     // Whatever is not surely an empty file leaves nothing behind.

@@ -14,8 +14,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::standard;
+use crate::net::service::CONNECTIONS_TARGET;
 use crate::printable::{LOGGED_LEN_MAX, cut, json_line, logged};
-use crate::server::FRAME_OF_REQUESTS;
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,7 +62,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if self.is_brief && event.metadata().target() == FRAME_OF_REQUESTS {
+        if self.is_brief && event.metadata().target() == CONNECTIONS_TARGET {
             return Ok(());
         }
         let mut fields = Fields::default();

@@ -276,11 +276,11 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
             "a server for 0 connections serves nobody; --max-connections and --max-per-address begin at 1",
         ));
     }
-    let bare = args.tutorial.bare()?;
-    if let Some(bare) = &bare
-        && !args.guest.has(bare.service())
+    let tutorial = args.tutorial.tutorial()?;
+    if let Some(tutorial) = &tutorial
+        && !args.guest.has(tutorial.service())
     {
-        let service = bare.service().as_str();
+        let service = tutorial.service().as_str();
         return Err(usage(format!(
             "that --reply gives everybody the service {service}: say so with --guest {service}"
         )));
@@ -307,7 +307,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         power: args.exec.power(),
         idle_timeout: Some(args.idle_timeout).filter(|time| !time.is_zero()),
         stall_timeout: Some(args.stall_timeout).filter(|time| !time.is_zero()),
-        bare,
+        tutorial,
         part_ttl: Some(args.part_ttl).filter(|time| !time.is_zero()),
         audit,
     })
@@ -425,7 +425,7 @@ pub fn serve_pairing(
         power: Power::User,
         idle_timeout: Some(OFFER_TIME_MAX),
         stall_timeout: Some(OFFER_TIME_MAX),
-        bare: None,
+        tutorial: None,
         part_ttl: None,
         audit: None,
     })?;
@@ -530,7 +530,7 @@ fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()
 }
 
 impl TutorialArgs {
-    fn bare(&self) -> anyhow::Result<Option<Tutorial>> {
+    fn tutorial(&self) -> anyhow::Result<Option<Tutorial>> {
         let Some(wire) = self.wire else { return Ok(None) };
         let default = if wire.carries_files() { ReplyKind::Files } else { ReplyKind::Echo };
         let kind = self.reply.unwrap_or(default);

@@ -147,13 +147,13 @@ pub enum Rank {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TurnedAway {
     /// All places are taken.
-    #[error("the server has {0} connections, which is its limit (--max-connections); try again later")]
+    #[error("the server has {0} connections, which is its limit; try again later")]
     Connections(usize),
     /// Its place was given to a newer connection.
     #[error("so many connections came at once that this one had to make way; try again")]
     MadeWay,
     /// This address has its share.
-    #[error("your address has {0} connections here, which is the limit for one address (--max-per-address)")]
+    #[error("your address has {0} connections here, which is the limit for one address")]
     PerAddress(usize),
     /// This address failed too often.
     #[error("your address failed to come in {failures} times within a minute; it is heard again in {} s", left.as_secs() + 1)]
@@ -387,6 +387,11 @@ impl Ticket {
     /// Whether this newcomer's place was given to a newer connection.
     pub fn made_way(&self) -> bool {
         self.rank == Rank::Newcomer && !self.threads.gate.inside().newcomers.contains_key(&self.id)
+    }
+
+    /// The gate that it came through.
+    pub const fn gate(&self) -> &Arc<Gate> {
+        &self.threads.gate
     }
 
     /// Whom caps and penalties count this connection for.

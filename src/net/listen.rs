@@ -1,5 +1,4 @@
-//! Listening: bind, say so, accept, count, hand over. Nothing else happens on the accept thread,
-//! so one silent client never keeps a newcomer waiting.
+//! Listening: bind, say where, accept.
 #![expect(clippy::disallowed_types, reason = "this is the one place that accepts connections")]
 
 use std::io;
@@ -8,31 +7,19 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::address::Address;
-use super::budget::Whose;
-use super::gate::{Gate, Ticket, TurnedAway};
 use super::stream::Stream;
 
 /// Connections the kernel keeps for us while the accept thread is busy; std's 128 overflows when a
 /// thousand clients come at once.
 const BACKLOG: i32 = 4_096;
-/// A connection's stack: the post-quantum key exchange to come needs more than 32 KiB; it is
-/// virtual, only the pages that are touched cost memory.
+/// A connection thread's stack, in bytes: the post-quantum key exchange needs more than 32 KiB. It is virtual: only
+/// the pages that are touched cost memory.
 pub const STACK_LEN: usize = 256 * 1024;
-/// How long to wait after "too many open files": accepting again at once would only spin.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
-/// How often the same trouble is written to the log.
-const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a connection that was turned away may take to read why.
-const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
 
 /// Listening did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +114,7 @@ impl Listener {
         self.is_loopback
     }
 
-    /// Makes the accept loop return.
+    /// Ends accepting: a call that waits for a connection returns.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         let socket = match &self.socket {
@@ -139,7 +126,16 @@ impl Listener {
         }
     }
 
-    fn accept(&self) -> io::Result<Stream> {
+    /// Whether [`stop`](Self::stop) was called.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    /// The listener was stopped, or the system has no connection for us now.
+    pub(super) fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             ListenerSocket::Tcp(socket) => socket.accept().map(|(stream, _)| stream.into()),
             ListenerSocket::Unix { socket, .. } => socket.accept().map(|(stream, _)| stream.into()),
@@ -180,132 +176,5 @@ fn bind_reason(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "not allowed; ports below 1024 and others' directories need rights".into(),
         io::ErrorKind::NotFound => "its directory does not exist".into(),
         _ => error.to_string(),
-    }
-}
-
-/// What is done with every connection that is let in, on a thread of its own.
-pub type Handler = dyn Fn(Stream, Ticket) + Send + Sync;
-
-/// Accepts until [`Listener::stop`], a thread per connection; who is beyond the caps is shown the door.
-pub fn accept_loop(listener: &Listener, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) {
-    let mut trouble = Trouble::default();
-    loop {
-        match listener.accept() {
-            Ok(stream) => admit(stream, gate, door, handler),
-            Err(_) if listener.stopped.load(Ordering::SeqCst) => return,
-            Err(error) => trouble.survive(&listener.local, &error, gate),
-        }
-    }
-}
-
-fn admit(stream: Stream, gate: &Arc<Gate>, door: &Door, handler: &Arc<Handler>) {
-    let place = match gate.enter(stream.origin(), stream.control()) {
-        Ok(place) => place,
-        Err(full) => {
-            let origin = stream.origin();
-            if gate.log_budget().allows(Whose::Address(origin), || origin.to_string()) {
-                tracing::info!(peer = stream.peer_address(), reason = %full, "turned away");
-            }
-            return door.turn_away(stream, full);
-        }
-    };
-    let task = {
-        let handler = Arc::clone(handler);
-        // In an option, so that the stream survives a thread that could not start.
-        let mut work = Some((stream, place));
-        move || {
-            if let Some((stream, place)) = work.take() {
-                handler(stream, place);
-            }
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN).spawn(task) {
-        tracing::error!(%error, connections = gate.connections(), "no thread for a connection: it was dropped");
-    }
-}
-
-/// Accept errors: logged, counted, survived.
-#[derive(Debug, Default)]
-struct Trouble {
-    count: u64,
-    logged: Option<Instant>,
-}
-
-impl Trouble {
-    fn survive(&mut self, listener: &str, error: &io::Error, gate: &Gate) {
-        use rustix::io::Errno;
-        self.count += 1;
-        if self.logged.is_none_or(|at| at.elapsed() >= TROUBLE_LOG_INTERVAL) {
-            self.logged = Some(Instant::now());
-            tracing::warn!(listener, %error, count = self.count, "a connection could not be accepted");
-        }
-        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-        if errno == Some(Errno::MFILE) {
-            gate.make_room();
-        }
-        // accept(2): these pass on an error of the one connection that was in the queue.
-        let only_that_one = [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::PERM, Errno::NETDOWN];
-        if !errno.is_some_and(|errno| only_that_one.contains(&errno)) {
-            thread::sleep(EXHAUSTED_PAUSE);
-        }
-    }
-}
-
-/// Turns connections away with a reason that they can read, without making anybody wait.
-#[derive(Debug)]
-pub struct Door {
-    queue: SyncSender<(Stream, Vec<u8>)>,
-    say: fn(TurnedAway) -> Vec<u8>,
-}
-
-impl Door {
-    /// Opens the door for `most` at a time; `say` puts the reason into the words of the wire.
-    ///
-    /// # Errors
-    /// Its thread could not start.
-    pub fn open(most: usize, say: fn(TurnedAway) -> Vec<u8>) -> io::Result<Self> {
-        // Some wait for the thread, the others for their end.
-        let most = (most / 2).max(1);
-        let (queue, turned_away) = sync_channel(most);
-        thread::Builder::new().name("door".into()).stack_size(STACK_LEN).spawn(move || see_off(&turned_away, most))?;
-        Ok(Self { queue, say })
-    }
-
-    fn turn_away(&self, stream: Stream, full: TurnedAway) {
-        let word = (self.say)(full);
-        if self.queue.try_send((stream, word)).is_err() {
-            tracing::debug!("too many are being turned away: one was closed without a word");
-        }
-    }
-}
-
-/// Says the last word to each, then waits with all of them at once until they close or their time
-/// is over: closing with unread bytes would reset the connection and lose the word.
-fn see_off(turned_away: &Receiver<(Stream, Vec<u8>)>, most: usize) {
-    let mut leaving: Vec<(Stream, Instant)> = Vec::new();
-    loop {
-        let newcomer = if leaving.is_empty() {
-            match turned_away.recv() {
-                Ok(newcomer) => Some(newcomer),
-                Err(_) => return,
-            }
-        } else {
-            turned_away.try_recv().ok()
-        };
-        let is_full = leaving.len() >= most;
-        if let Some((stream, word)) = newcomer.filter(|_| !is_full) {
-            stream.send_last_word(&word);
-            leaving.push((stream, Instant::now() + TURNED_AWAY_TIME));
-            continue;
-        }
-        let mut polled: Vec<PollFd<'_>> =
-            leaving.iter().map(|(stream, _)| PollFd::new(stream, PollFlags::IN)).collect();
-        let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        if poll(&mut polled, Some(&tick)).is_err() {
-            thread::sleep(EXHAUSTED_PAUSE);
-        }
-        drop(polled);
-        let now = Instant::now();
-        leaving.retain(|(stream, until)| now < *until && stream.drain());
     }
 }

@@ -35,6 +35,7 @@ use rustls::{
     DistinguishedName, Error, ServerConfig, ServerConnection, SignatureScheme,
 };
 
+use super::gate::TurnedAway;
 use super::socket::Socket;
 
 /// What both sides must agree to speak inside (RFC 7301): nothing that a browser offers.
@@ -277,6 +278,9 @@ pub enum HandshakeError {
     /// Either side found something wrong.
     #[error("TLS handshake: {0}")]
     Failed(String),
+    /// No thread was left for it; nothing was read or sent.
+    #[error(transparent)]
+    Busy(TurnedAway),
     /// The operating system reported an error on the socket.
     #[error("TLS handshake")]
     Socket(#[from] io::Error),

@@ -215,7 +215,7 @@ enum ExchangeEnd {
 pub const REFUSALS_MAX: u32 = 100;
 /// The same for a known peer, whose scripts may ask for a thousand files that are not there.
 pub const PEER_REFUSALS_MAX: u32 = 1_000;
-/// How long a guest's connection lives that gets nothing but refusals, from the first of them; or `--idle-timeout`,
+/// How long a guest's connection lives that gets nothing but refusals, from the first of them; or the idle timeout,
 /// if that is shorter.
 const REFUSED_TIME_MAX: Duration = Duration::from_mins(1);
 
@@ -286,5 +286,5 @@ fn stopping() -> Error {
 
 fn idle_for(idle_timeout: Option<Duration>) -> Error {
     let idle = idle_timeout.unwrap_or_default();
-    ConnectionLost::TimedOut(format!("no request came for {idle:?} (--idle-timeout)")).into()
+    ConnectionLost::TimedOut(format!("no request came for {idle:?}, which is the limit here")).into()
 }

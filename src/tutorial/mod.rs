@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::text::Encoding;
 use crate::trust::Service;
 use crate::tutorial::codec::Wire;
-use crate::wire::detect::First;
+use crate::wire::detect::FirstBytes;
 
 pub use call::TutorialConnection;
 pub use serve::{Caller, REPLY_MAX_LEAST, serve_tutorial};
@@ -81,11 +81,11 @@ pub struct Tutorial {
 impl Tutorial {
     /// Whether such first bytes may reach this wire. What a web page can make a browser send never
     /// reaches one that runs commands or serves files.
-    pub const fn takes(&self, first: First) -> bool {
+    pub const fn takes(&self, first: FirstBytes) -> bool {
         match first {
-            First::Bare | First::Undecided => true,
-            First::Http | First::Binary => !self.is_guarded(),
-            First::Frame | First::Tls => false,
+            FirstBytes::Text | FirstBytes::Undecided => true,
+            FirstBytes::Http | FirstBytes::Binary => !self.is_guarded(),
+            FirstBytes::Frame | FirstBytes::Tls => false,
         }
     }
 

@@ -41,15 +41,15 @@ pub struct Caller<'c> {
 ///
 /// # Errors
 /// Why the connection had to be closed.
-pub fn serve_tutorial(bare: &Tutorial, caller: Caller<'_>, session: &mut Session) -> Result<()> {
+pub fn serve_tutorial(tutorial: &Tutorial, caller: Caller<'_>, session: &mut Session) -> Result<()> {
     let Caller { mut stream, first, open, idle } = caller;
     let mut buffer = vec![0; REQUEST_LEN_MAX];
     let mut request = first.to_vec();
-    let mut guard = HttpGuard::of(bare);
+    let mut guard = HttpGuard::of(tutorial);
     loop {
         if request.is_empty() {
             if open.set_in_exchange(false) {
-                return say_bye(bare, &mut stream);
+                return say_bye(tutorial, &mut stream);
             }
             stream.set_read_timeout(idle)?;
             request = match stream.read(&mut buffer) {
@@ -59,7 +59,7 @@ pub fn serve_tutorial(bare: &Tutorial, caller: Caller<'_>, session: &mut Session
             };
         }
         if request.is_empty() || open.set_in_exchange(true) {
-            return say_bye(bare, &mut stream);
+            return say_bye(tutorial, &mut stream);
         }
         if let Err(refusal) = guard.check(&request) {
             stream.linger_after_end();
@@ -68,14 +68,15 @@ pub fn serve_tutorial(bare: &Tutorial, caller: Caller<'_>, session: &mut Session
         // The client's word on `ack` is a thing to wait for as the next request is.
         stream.set_read_timeout(idle)?;
         let (started, len) = (Instant::now(), request.len());
-        let text = bare.encoding.decode(&request);
+        let text = tutorial.encoding.decode(&request);
         text.trim_end().clone_into(&mut session.report.about);
-        if matches!(bare.reply, TutorialReply::Exec(_)) {
-            session.log_begin(verb(&bare.reply));
+        if matches!(tutorial.reply, TutorialReply::Exec(_)) {
+            session.log_begin(verb(&tutorial.reply));
         }
-        let answered = answer(bare, &mut Guarded { stream: &mut stream, guard: &mut guard }, &request, &text, session);
+        let answered =
+            answer(tutorial, &mut Guarded { stream: &mut stream, guard: &mut guard }, &request, &text, session);
         session.log(&RequestRecord {
-            verb: verb(&bare.reply),
+            verb: verb(&tutorial.reply),
             elapsed: started.elapsed(),
             received: len as u64,
             sent: answered.as_ref().map_or(0, |answer| answer.sent),
@@ -104,13 +105,13 @@ impl SentReply {
 
 const fn verb(reply: &TutorialReply) -> &'static str {
     match reply {
-        TutorialReply::Print => "bare-print",
-        TutorialReply::Echo(_) => "bare-echo",
-        TutorialReply::Upper => "bare-upper",
-        TutorialReply::Fixed { .. } => "bare-fixed",
-        TutorialReply::Talk => "bare-talk",
-        TutorialReply::Exec(_) => "bare-exec",
-        TutorialReply::Files => "bare-files",
+        TutorialReply::Print => "tutorial-print",
+        TutorialReply::Echo(_) => "tutorial-echo",
+        TutorialReply::Upper => "tutorial-upper",
+        TutorialReply::Fixed { .. } => "tutorial-fixed",
+        TutorialReply::Talk => "tutorial-talk",
+        TutorialReply::Exec(_) => "tutorial-exec",
+        TutorialReply::Files => "tutorial-files",
     }
 }
 
@@ -135,8 +136,8 @@ struct HttpGuard {
 }
 
 impl HttpGuard {
-    fn of(bare: &Tutorial) -> Self {
-        Self { is_on: bare.is_guarded(), connection: HttpShape::default() }
+    fn of(tutorial: &Tutorial) -> Self {
+        Self { is_on: tutorial.is_guarded(), connection: HttpShape::default() }
     }
 
     fn check(&mut self, request: &[u8]) -> Result<(), Refusal> {
@@ -180,31 +181,31 @@ impl Write for Guarded<'_> {
 }
 
 /// The last word goes out when the client has said its own.
-fn say_bye(bare: &Tutorial, stream: &mut Stream) -> Result<()> {
-    if let TutorialReply::Fixed { bye: Some(bye), .. } = &bare.reply {
-        stream.write_all(&bare.encoding.encode(bye).0)?;
+fn say_bye(tutorial: &Tutorial, stream: &mut Stream) -> Result<()> {
+    if let TutorialReply::Fixed { bye: Some(bye), .. } = &tutorial.reply {
+        stream.write_all(&tutorial.encoding.encode(bye).0)?;
         stream.linger_after_end();
     }
     Ok(())
 }
 
 fn answer(
-    bare: &Tutorial,
+    tutorial: &Tutorial,
     stream: &mut Guarded<'_>,
     request: &[u8],
     text: &str,
     session: &mut Session,
 ) -> Result<SentReply> {
-    let encoding = bare.encoding;
-    let reply = match &bare.reply {
+    let encoding = tutorial.encoding;
+    let reply = match &tutorial.reply {
         TutorialReply::Print => {
-            bare.console.show(&session.peer.to_string(), text);
+            tutorial.console.show(&session.peer.to_string(), text);
             return Ok(SentReply::of(0));
         }
         TutorialReply::Echo(prefix) => [encoding.encode(prefix).0.as_slice(), request].concat(),
         TutorialReply::Upper => encoding.upper(request),
         TutorialReply::Fixed { text, .. } => encoding.encode(text).0,
-        TutorialReply::Talk => match bare.console.ask(&session.peer.to_string(), text) {
+        TutorialReply::Talk => match tutorial.console.ask(&session.peer.to_string(), text) {
             Some(answer) => encoding.encode(&answer).0,
             None => return Ok(SentReply { sent: 0, how: "nobody answers".into(), is_last: true }),
         },
@@ -216,29 +217,29 @@ fn answer(
                 Ok(text) => text.into_bytes(),
                 Err(bytes) => bytes.into_bytes(),
             };
-            let output = fit(bare, output, &how);
+            let output = fit(tutorial, output, &how);
             let sent = output.len() as u64;
-            send_reply(bare.wire, stream, text, &output, &|| {})?;
+            send_reply(tutorial.wire, stream, text, &output, &|| {})?;
             return Ok(SentReply { sent, how, is_last: false });
         }
-        TutorialReply::Files => return send_file(bare, stream, text, session),
+        TutorialReply::Files => return send_file(tutorial, stream, text, session),
     };
-    let reply = match bare.reply_max {
+    let reply = match tutorial.reply_max {
         Some(max) => cut(reply, max, encoding, b""),
         None => reply,
     };
-    send_reply(bare.wire, stream, text, &reply, &|| thread::sleep(SIZE_PAUSE))?;
+    send_reply(tutorial.wire, stream, text, &reply, &|| thread::sleep(SIZE_PAUSE))?;
     Ok(SentReply::of(reply.len()))
 }
 
 /// Their clients wait for a byte on `raw` and `ack` whatever happened.
-fn fit(bare: &Tutorial, output: Vec<u8>, how: &str) -> Vec<u8> {
-    if output.is_empty() && matches!(bare.wire, Wire::Raw | Wire::Ack) {
+fn fit(tutorial: &Tutorial, output: Vec<u8>, how: &str) -> Vec<u8> {
+    if output.is_empty() && matches!(tutorial.wire, Wire::Raw | Wire::Ack) {
         return format!("(no output, {how})").into_bytes();
     }
     let note = format!("\n(cut: {} bytes in all)", output.len());
-    match bare.reply_max {
-        Some(max) => cut(output, max, bare.encoding, note.as_bytes()),
+    match tutorial.reply_max {
+        Some(max) => cut(output, max, tutorial.encoding, note.as_bytes()),
         None => output,
     }
 }
@@ -270,21 +271,21 @@ fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u
 
 /// Sends the file whose name was asked for. One that cannot be had is [`SIZE_OF_MISSING`], or a close with no
 /// bytes: that is all these wires can say.
-fn send_file(bare: &Tutorial, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<SentReply> {
-    let is_last = bare.wire == Wire::Close;
+fn send_file(tutorial: &Tutorial, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<SentReply> {
+    let is_last = tutorial.wire == Wire::Close;
     let name = name.trim_end_matches(['\r', '\n']);
     let opened = session.resolve(name.as_bytes()).and_then(|path: RootPath| Ok(session.root.open_file(&path)?));
     let (mut file, metadata) = match opened {
         Ok(opened) => opened,
         Err(refusal) => {
-            if bare.wire == Wire::Size {
+            if tutorial.wire == Wire::Size {
                 stream.write_all(SIZE_OF_MISSING)?;
             }
             return Ok(SentReply { sent: 0, how: format!("refused: {refusal}"), is_last });
         }
     };
     let size = metadata.len();
-    if bare.wire == Wire::Size {
+    if tutorial.wire == Wire::Size {
         stream.write_all(size.to_string().as_bytes())?;
         thread::sleep(SIZE_PAUSE);
     }
@@ -311,7 +312,7 @@ mod tests {
         }
     }
 
-    fn bare(wire: Wire, reply_max: Option<usize>) -> Tutorial {
+    fn tutorial(wire: Wire, reply_max: Option<usize>) -> Tutorial {
         Tutorial {
             wire,
             reply: TutorialReply::Upper,
@@ -323,14 +324,14 @@ mod tests {
 
     #[test]
     fn replies_are_whole_and_never_nothing_where_a_byte_is_awaited() {
-        assert_eq!(fit(&bare(Wire::Ack, None), Vec::new(), "exit 3"), b"(no output, exit 3)");
-        assert_eq!(fit(&bare(Wire::Raw, None), Vec::new(), "exit 3"), b"(no output, exit 3)");
-        assert_eq!(fit(&bare(Wire::Len, None), Vec::new(), "exit 3"), b"");
+        assert_eq!(fit(&tutorial(Wire::Ack, None), Vec::new(), "exit 3"), b"(no output, exit 3)");
+        assert_eq!(fit(&tutorial(Wire::Raw, None), Vec::new(), "exit 3"), b"(no output, exit 3)");
+        assert_eq!(fit(&tutorial(Wire::Len, None), Vec::new(), "exit 3"), b"");
         let long = "收".repeat(1000).into_bytes();
         for wire in [Wire::Raw, Wire::Json] {
-            assert_eq!(fit(&bare(wire, None), long.clone(), "exit 0"), long);
+            assert_eq!(fit(&tutorial(wire, None), long.clone(), "exit 0"), long);
         }
-        let cut = fit(&bare(Wire::Raw, Some(1000)), long, "exit 0");
+        let cut = fit(&tutorial(Wire::Raw, Some(1000)), long, "exit 0");
         assert!(cut.len() <= 1000 && String::from_utf8(cut).unwrap().ends_with("收\n(cut: 3000 bytes in all)"));
     }
 

@@ -1,13 +1,13 @@
 //! What a connection's first bytes say about who speaks.
 //!
-//! TLS, frames and HTTP can be told apart; everything else is a bare request of some tutorial's
+//! TLS, frames and HTTP can be told apart; everything else is a request of some tutorial's
 //! script, and those cannot be told from each other.
 
-use super::http_shape::HttpShape;
+use super::http_shape::{HttpShape, OPEN_LEN_MAX};
 
 /// What the first bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum First {
+pub enum FirstBytes {
     /// A frame: bytes 2 and 3 are zero and byte 4 opens a brace.
     Frame,
     /// A TLS record: content type 22, handshake (RFC 8446, 5.1).
@@ -15,9 +15,9 @@ pub enum First {
     /// What has the shape of an HTTP request, or begins with a method of HTTP's own and a space: no
     /// command does, so the rest is not waited for.
     Http,
-    /// A request with no frame around it.
-    Bare,
-    /// Bare, and with a NUL in it, as no text has: never handed to anything that runs commands.
+    /// A request with no frame around it, as the tutorials' scripts send them.
+    Text,
+    /// The same with a NUL in it, as no text has: never handed to anything that runs commands.
     Binary,
     /// So far it could still become a frame or HTTP.
     Undecided,
@@ -27,25 +27,44 @@ pub enum First {
 const METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH "];
 
-/// Classifies a connection's first bytes, however few have come.
-pub fn first_bytes(bytes: &[u8]) -> First {
-    match *bytes {
-        [] => return First::Undecided,
-        // A frame's length may begin with the byte that TLS begins with, so it is asked about first.
-        [_, _, 0, 0, b'{', ..] => return First::Frame,
-        [0x16, ..] if !may_become_frame(bytes) => return First::Tls,
-        _ => {}
+impl FirstBytes {
+    /// Classifies a connection's first bytes, however few have come.
+    pub fn of(bytes: &[u8]) -> Self {
+        match *bytes {
+            [] => return Self::Undecided,
+            // A frame's length may begin with the byte that TLS begins with, so it is asked about first.
+            [_, _, 0, 0, b'{', ..] => return Self::Frame,
+            [0x16, ..] if !may_become_frame(bytes) => return Self::Tls,
+            _ => {}
+        }
+        if looks_like_http(bytes) {
+            return Self::Http;
+        }
+        if may_become_frame(bytes) || METHODS.iter().any(|method| method.starts_with(bytes)) {
+            return Self::Undecided;
+        }
+        if bytes.contains(&0) { Self::Binary } else { Self::Text }
     }
-    if looks_like_http(bytes) {
-        return First::Http;
+
+    /// Classifies bytes that are neither frame nor TLS, when nothing more comes.
+    pub fn of_whole(bytes: &[u8]) -> Self {
+        let shape = HttpShape::of(bytes);
+        if looks_like_http(bytes) || shape.is_cut_off() {
+            Self::Http
+        } else if shape.has_nul() {
+            Self::Binary
+        } else {
+            Self::Text
+        }
     }
-    if may_become_frame(bytes) || METHODS.iter().any(|method| method.starts_with(bytes)) {
-        return First::Undecided;
-    }
-    if bytes.contains(&0) { First::Binary } else { First::Bare }
 }
 
-/// Whether a bare request is HTTP, as far as it has come.
+/// Whether more bytes could make an HTTP request line of these, and are worth waiting for.
+pub fn could_become_http(bytes: &[u8]) -> bool {
+    bytes.len() <= OPEN_LEN_MAX && HttpShape::of(bytes).is_open()
+}
+
+/// Whether a request without a frame is HTTP, as far as it has come.
 pub fn looks_like_http(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| bytes.starts_with(method)) || HttpShape::of(bytes).is_http()
 }
@@ -62,27 +81,42 @@ mod tests {
     fn first_bytes_are_told_apart() {
         let frame = b"\x10\0\0\0{\"type\":\"pwd\"}";
         for (bytes, want) in [
-            (&frame[..], First::Frame),
-            (&frame[..5], First::Frame),
-            (&frame[..4], First::Undecided),
-            (b"w", First::Undecided),
-            (b"ls", First::Undecided),
-            (b"df -h", First::Bare),
-            (b"G", First::Undecided),
-            (b"GET / HTTP/1.1\r\n", First::Http),
-            (b"OPTIONS ", First::Http),
-            (b"propfind /x HTTP/1.1\r\n", First::Http),
-            (b"PROPFIND /x", First::Bare),
-            (b"\r\nPUT / HTTP/1.1\r\n", First::Http),
-            (b"GETTY x", First::Bare),
-            (b"\x16\x03\x01", First::Tls),
-            (b"\x16", First::Undecided),
-            (b"\x16\x01\0\0{", First::Frame),
-            (b"abc\0def", First::Binary),
-            ("收到".as_bytes(), First::Bare),
-            (b"", First::Undecided),
+            (&frame[..], FirstBytes::Frame),
+            (&frame[..5], FirstBytes::Frame),
+            (&frame[..4], FirstBytes::Undecided),
+            (b"w", FirstBytes::Undecided),
+            (b"ls", FirstBytes::Undecided),
+            (b"df -h", FirstBytes::Text),
+            (b"G", FirstBytes::Undecided),
+            (b"GET / HTTP/1.1\r\n", FirstBytes::Http),
+            (b"OPTIONS ", FirstBytes::Http),
+            (b"propfind /x HTTP/1.1\r\n", FirstBytes::Http),
+            (b"PROPFIND /x", FirstBytes::Text),
+            (b"\r\nPUT / HTTP/1.1\r\n", FirstBytes::Http),
+            (b"GETTY x", FirstBytes::Text),
+            (b"\x16\x03\x01", FirstBytes::Tls),
+            (b"\x16", FirstBytes::Undecided),
+            (b"\x16\x01\0\0{", FirstBytes::Frame),
+            (b"abc\0def", FirstBytes::Binary),
+            ("收到".as_bytes(), FirstBytes::Text),
+            (b"", FirstBytes::Undecided),
         ] {
-            assert_eq!(first_bytes(bytes), want, "{bytes:?}");
+            assert_eq!(FirstBytes::of(bytes), want, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_whole_is_told_apart_too() {
+        for (bytes, want) in [
+            (&b"w"[..], FirstBytes::Text),
+            (b"ls -l", FirstBytes::Text),
+            (b"abc\0def", FirstBytes::Binary),
+            (b"GET / HTTP/1.1\r\n", FirstBytes::Http),
+            (b"", FirstBytes::Text),
+        ] {
+            assert_eq!(FirstBytes::of_whole(bytes), want, "{bytes:?}");
+        }
+        assert!(could_become_http(b"PROPFIND /x"), "its version may follow");
+        assert!(!could_become_http(&[b'x'; OPEN_LEN_MAX + 1]));
     }
 }

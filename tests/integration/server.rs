@@ -26,7 +26,7 @@ fn assert_turned_away_and_let_in_again(option: &str, why: &str) {
         assert_eq!(answers.len(), 1, "{answers:?}");
         assert_eq!(answers[0].code(), "busy");
         let message = answers[0].header["message"].as_str().unwrap();
-        assert!(message.contains(why) && message.contains(option), "{message}");
+        assert!(message.contains(why), "{message}");
     }
     Run::new("tcp-client").args([&server.plain()]).stdin("echo x\n").code(1).stderr(why).prints("");
     inside.iter_mut().for_each(Raw::assert_echoes);

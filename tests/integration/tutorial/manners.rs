@@ -44,7 +44,7 @@ fn a_client_that_leaves_takes_its_command_along() {
     conn.reset();
     let reset = Instant::now();
     let log = server.wait_for_log("disconnected");
-    assert!(log.contains("bare-exec"), "{log}");
+    assert!(log.contains("tutorial-exec"), "{log}");
     // A client that has only shut down its sending half is worth ten seconds; this one is gone.
     assert!(reset.elapsed() < Duration::from_secs(9), "{:?}", reset.elapsed());
 }
