@@ -26,6 +26,7 @@ pub mod progress;
 pub mod prompt;
 pub mod remote;
 pub mod rexec;
+pub mod serving;
 pub mod shell;
 pub mod signals;
 pub mod standard;

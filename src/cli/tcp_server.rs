@@ -1,30 +1,25 @@
 //! `tcp-server`: echo, chat, commands, directories and files on one port.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::args::{DEFAULT_PORT, at_least_one, duration, rate, size};
 use super::exit::usage;
-use super::logging::{self, LogFormat};
 use super::pair::OfferArgs;
 use super::peers::PeersCommand;
-use super::{Exit, home, pair, peers, printable, say, signals, standard, tell};
+use super::serving::{ServingArgs, StopSignals, addresses, bind_all, serve_while};
+use super::{Exit, home, pair, peers, printable, say, standard, tell};
 use crate::audit::Audit;
 use crate::exec::descendants::nets;
 use crate::fs::root::Root;
 use crate::net::Address;
-use crate::net::address::Scheme;
-use crate::net::gate::{Caps, raise_descriptor_limit};
+use crate::net::gate::Caps;
 use crate::net::listen::Listener;
-use crate::server::{Config, Server, accept_on_all};
+use crate::server::{Config, Server};
 use crate::slots::{CommandCaps, RUNNING_MAX};
 use crate::text::Encoding;
 use crate::trust::home::Home;
@@ -80,7 +75,6 @@ pub struct Bind {
 }
 
 /// The server's own arguments.
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
 #[derive(Debug, clap::Args)]
 struct ServeArgs {
     #[command(flatten)]
@@ -113,24 +107,11 @@ struct ServeArgs {
     /// How long an unfinished copy is kept that no transfer goes on with; 0: without limit
     #[arg(long, env = "LANDLINE_PART_TTL", default_value = "7d", value_name = "DURATION", value_parser = duration)]
     pub part_ttl: Duration,
-    /// After SIGTERM: how long requests under way may take to end
-    #[arg(long, env = "LANDLINE_GRACE", default_value = "10s", value_name = "DURATION", value_parser = duration)]
-    pub grace: Duration,
-    /// Also write the ready lines to this open descriptor (a pipe), for supervisors
-    #[arg(long, value_name = "N")]
-    pub ready_fd: Option<u32>,
     /// Record who did what in this file, one JSON object a line
     #[arg(long, env = "LANDLINE_AUDIT", value_name = "FILE")]
     pub audit: Option<PathBuf>,
-    /// Form of the log on standard error
-    #[arg(long, env = "LANDLINE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
-    pub log_format: LogFormat,
-    /// Log warnings and errors only
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Log more
-    #[arg(short, long)]
-    pub verbose: bool,
+    #[command(flatten)]
+    serving: ServingArgs,
     #[command(flatten)]
     exec: ExecArgs,
     #[command(flatten)]
@@ -268,9 +249,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
-    logging::start(args.log_format, args.quiet, args.verbose);
-    signals::take_back_ignored();
-    raise_descriptor_limit();
+    args.serving.prepare();
     if args.max_connections == Some(0) || args.max_per_address == 0 {
         return Err(usage(
             "a server for 0 connections serves nobody; --max-connections and --max-per-address begin at 1",
@@ -289,8 +268,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let identity = Identity::of(&home)?;
     let root = open_root(args)?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
-    let listeners =
-        bind_all(&args.bind, &["127.0.0.1", "::1"]).map_err(|error| by_own_server(&home, &args.bind, error))?;
+    let listeners = bind_all(&args.bind.bind, args.bind.port, ["127.0.0.1", "::1"])
+        .map_err(|error| by_own_server(&home, &args.bind, error))?;
     warn_of_what_guests_may(args, &listeners)?;
     warn_of_root(args.exec.power(), &listeners);
     let mut caps = Caps::of_this_machine(args.max_per_address);
@@ -312,43 +291,12 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         audit,
     })
     .with_context(|| format!("the root {}", args.root().display()))?;
-    // Who was started by nohup(1) stays when its terminal goes.
-    let stops = [SIGTERM, SIGINT, SIGHUP]
-        .into_iter()
-        .filter(|signal| *signal != SIGHUP || !signals::ignored().contains(signal));
-    let mut signals = Signals::new(stops)?;
-    let _running = announce(&home, &listeners)?;
-    say_ready(&listeners, args.ready_fd)?;
+    let stops = StopSignals::catch()?;
+    let _running = RunningServer::announce(&home, &addresses(&listeners))?;
+    args.serving.say_ready(PROGRAM, &listeners)?;
     tracing::info!(%key, root = %args.root().display(), home = %home.path().display(), "this server's identity");
     tracing::info!("{}", nets());
-    run(&server, &listeners, &mut signals, args.grace)
-}
-
-fn run(server: &Arc<Server>, listeners: &[Listener], signals: &mut Signals, grace: Duration) -> anyhow::Result<Exit> {
-    thread::scope(|scope| {
-        let accepting = scope.spawn(|| {
-            let accepted = accept_on_all(server, listeners);
-            if accepted.is_err()
-                && let Err(error) = signal_hook::low_level::raise(SIGTERM)
-            {
-                tracing::error!(%error, "nothing is accepted, and the server could not stop itself");
-            }
-            accepted
-        });
-        // Blocks until the first signal; the iterator ends only when its handle is closed.
-        signals.forever().next();
-        tracing::info!(?grace, "stopping; requests under way may end, another signal ends them now");
-        let pending = Mutex::new(signals);
-        let stop_now = || pending.lock().unwrap_or_else(PoisonError::into_inner).pending().next().is_some();
-        let stopped = server.stop(listeners, grace, &stop_now);
-        if stopped.cut > 0 {
-            tracing::warn!(connections = stopped.cut, "connections were cut in the middle of a request");
-        }
-        match accepting.join() {
-            Ok(accepted) => accepted.map(|()| Exit::Done).context("accepting connections"),
-            Err(_) => Ok(Exit::Failed),
-        }
-    })
+    args.serving.serve(&server, &listeners, stops)
 }
 
 impl ServeArgs {
@@ -395,11 +343,6 @@ fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
     root.guarding(&home).with_context(|| format!("the home directory {}", home.display()))
 }
 
-fn announce(home: &Home, listeners: &[Listener]) -> anyhow::Result<RunningServer> {
-    let addresses: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
-    Ok(RunningServer::announce(home, &addresses)?)
-}
-
 /// Serves nothing but pairings, for as long as `wait` waits; it is told where.
 ///
 /// # Errors
@@ -410,8 +353,8 @@ pub fn serve_pairing(
     identity: Identity,
     wait: impl FnOnce(&[String]) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
-    // Whoever lets another machine in wants to be reached by it; and nothing but the code is to be had.
-    let listeners = bind_all(bind, &["0.0.0.0", "::"])?;
+    // Another machine that is let in has to reach this one; and nothing but the code is to be had.
+    let listeners = bind_all(&bind.bind, bind.port, ["0.0.0.0", "::"])?;
     let server = Server::new(Config {
         identity,
         home: home.clone(),
@@ -429,33 +372,7 @@ pub fn serve_pairing(
         part_ttl: None,
         audit: None,
     })?;
-    let addresses: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
-    thread::scope(|scope| {
-        let accepting = scope.spawn(|| accept_on_all(&server, &listeners));
-        let waited = wait(&addresses);
-        server.stop(&listeners, PAIRING_GRACE, &|| false);
-        let accepted = accepting.join().unwrap_or_else(|_| Err(std::io::Error::other("accepting ended")));
-        waited.and_then(|exit| accepted.map(|()| exit).context("accepting connections"))
-    })
-}
-
-fn bind_all(bind: &Bind, defaults: &[&str; 2]) -> anyhow::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for address in &bind.bind {
-        listeners.extend(Listener::bind(&address.clone().with_default_port(bind.port))?);
-    }
-    if bind.bind.is_empty() {
-        let both =
-            defaults.map(|host| Address::Tcp { host: host.into(), port: Some(bind.port), scheme: Scheme::Unsaid });
-        let [v4, v6] = both.map(|address| Listener::bind(&address));
-        listeners.extend(v4?);
-        match v6 {
-            Ok(v6) => listeners.extend(v6),
-            // A machine without IPv6 is served as it is; nobody asked for this address.
-            Err(error) => tracing::warn!("{error}"),
-        }
-    }
-    Ok(listeners)
+    serve_while(&server, &listeners, PAIRING_GRACE, || wait(&addresses(&listeners)), &|| false)
 }
 
 /// Says of a port that is taken by whom, if that is a server of this user.
@@ -511,22 +428,6 @@ fn warn_of_root(power: Power, listeners: &[Listener]) {
         }
         (Power::RootForAll, at) => tracing::warn!(at, "this server runs as root: who may exec there is root here"),
     }
-}
-
-fn say_ready(listeners: &[Listener], ready_fd: Option<u32>) -> anyhow::Result<()> {
-    let lines: Vec<String> =
-        listeners.iter().map(|listener| format!("{PROGRAM}: ready on {}\n", listener.local())).collect();
-    let lines = lines.concat();
-    tell(&lines)?;
-    if let Some(fd) = ready_fd {
-        let path = format!("/proc/self/fd/{fd}");
-        let mut pipe = std::fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("--ready-fd {fd}: no such open descriptor"))?;
-        pipe.write_all(lines.as_bytes()).with_context(|| format!("--ready-fd {fd}"))?;
-    }
-    Ok(())
 }
 
 impl TutorialArgs {

@@ -71,7 +71,7 @@ fn each_foreign_library_has_its_door() {
         ("ctor_lite", &["cli/closed.rs"]),
         ("indicatif", &["cli/progress.rs"]),
         ("jiff", &["cli/listing.rs", "cli/udp_echo/", "trust/peers.rs", "audit.rs"]),
-        ("signal_hook", &["cli/signals.rs", "cli/tcp_server.rs", "cli/pair.rs", "cli/udp_echo/"]),
+        ("signal_hook", &["cli/signals.rs", "cli/serving.rs", "cli/pair.rs", "cli/udp_echo/"]),
         ("rustls", &["net/tls.rs"]),
         ("pty_process", &["exec/terminal.rs"]),
         ("rcgen", &["trust/identity.rs"]),
