@@ -19,7 +19,7 @@ use super::gate::{Caps, Gate, Ticket, TurnedAway};
 use super::listen::{Listener, STACK_LEN};
 use super::open::{OpenConnection, OpenConnections};
 use super::stream::Stream;
-use super::tls::{Credentials, HandshakeError};
+use super::tls::{HandshakeError, ServerTls};
 
 /// The log target of each connection's beginning and end: a person at a terminal sees which peer was let in and what
 /// it requested without them.
@@ -296,7 +296,7 @@ impl Accepted {
         &self,
         stream: Stream,
         first: &[u8],
-        own: &Credentials,
+        server: &ServerTls,
         limit: Duration,
     ) -> Result<Stream, HandshakeError> {
         let gate = self.ticket.gate();
@@ -304,7 +304,7 @@ impl Accepted {
         let control = stream.control();
         let shaken = thread::scope(|scope| {
             let thread = thread::Builder::new().name("handshake".into()).stack_size(STACK_LEN);
-            let task = move || stream.accept_tls(first, own, limit);
+            let task = move || stream.accept_tls(first, server, limit);
             thread.spawn_scoped(scope, task)?.join().map_err(|_panic| io::Error::other("a handshake panicked"))
         })?;
         if let Err(error) = &shaken {
@@ -312,7 +312,7 @@ impl Accepted {
             if !self.ticket.made_way() {
                 gate.note_failure(self.ticket.origin(), 1);
             }
-            if matches!(error, HandshakeError::Failed(_) | HandshakeError::OtherProtocol) {
+            if matches!(error, HandshakeError::Failed(_) | HandshakeError::OtherProtocol(_)) {
                 // In TLS 1.3 a client has finished before its certificate is looked at, and may have sent
                 // more by then: closing on top of that would lose the alert that says why.
                 control.linger_after_end();

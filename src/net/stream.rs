@@ -1,7 +1,7 @@
 //! The duplex stream under a connection, whatever it is made of, and its two halves.
 //!
 //! The halves live on different threads. Plain, they need no lock between them: the kernel's sockets
-//! are duplex. Encrypted, they share what [`tls`] locks, never while a socket sleeps.
+//! are duplex. Encrypted, they share what [`tls`](super::tls) locks, never while a socket sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::socket::{LINGER_LEN_MAX, Socket};
-use super::tls::{self, Credentials, HandshakeError, Incoming, KeyCheck, Tls};
+use super::tls::{Credentials, HandshakeError, Incoming, KeyCheck, ServerTls, Tls, WebClient, handshake};
 
 /// Silence after which the kernel asks whether the other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -122,19 +122,33 @@ impl Stream {
     ///
     /// # Errors
     /// [`HandshakeError`].
-    pub fn accept_tls(self, first: &[u8], own: &Credentials, limit: Duration) -> Result<Self, HandshakeError> {
-        let (tls, incoming) = tls::accept(&self.socket, first, own, limit)?;
-        Ok(Self { encrypted: Some(Encrypted { tls: Arc::new(tls), incoming }), ..self })
+    pub fn accept_tls(self, first: &[u8], server: &ServerTls, limit: Duration) -> Result<Self, HandshakeError> {
+        let shaken = handshake::accept(&self.socket, first, server, limit)?;
+        Ok(self.encrypted(shaken))
     }
 
-    /// The client's side of a TLS handshake, within `limit` in all; `verdict` judges the server's key
-    /// before anything of ours but the `ClientHello` is sent.
+    /// The client's side of a TLS handshake of our own protocol, within `limit` in all; `verdict` judges the server's
+    /// key before anything of ours but the `ClientHello` is sent.
     ///
     /// # Errors
     /// [`HandshakeError`].
     pub fn connect_tls(self, own: &Credentials, verdict: KeyCheck, limit: Duration) -> Result<Self, HandshakeError> {
-        let (tls, incoming) = tls::connect(&self.socket, own, verdict, limit)?;
-        Ok(Self { encrypted: Some(Encrypted { tls: Arc::new(tls), incoming }), ..self })
+        let shaken = handshake::connect(&self.socket, own, verdict, limit)?;
+        Ok(self.encrypted(shaken))
+    }
+
+    /// The client's side of a TLS handshake with a server of the web, called `host`: a name or an IP address. Within
+    /// `limit` in all.
+    ///
+    /// # Errors
+    /// [`HandshakeError`].
+    pub fn connect_web(self, host: &str, web: &WebClient, limit: Duration) -> Result<Self, HandshakeError> {
+        let shaken = handshake::connect_web(&self.socket, host, web, limit)?;
+        Ok(self.encrypted(shaken))
+    }
+
+    fn encrypted(self, (tls, incoming): (Tls, Incoming)) -> Self {
+        Self { encrypted: Some(Encrypted { tls: Arc::new(tls), incoming }), ..self }
     }
 
     /// The encrypted stream's shared state; `None` on a plain one.

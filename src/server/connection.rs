@@ -12,7 +12,7 @@ use crate::exec::ExecState;
 use crate::net::Stream;
 use crate::net::gate::{Rank, Ticket};
 use crate::net::service::Accepted;
-use crate::net::tls::HandshakeError;
+use crate::net::tls::{HandshakeError, Inside};
 use crate::trust::identity::Fingerprint;
 use crate::trust::policy::{Grant, Proof};
 use crate::trust::{Peer, Services};
@@ -101,15 +101,15 @@ impl Server {
     /// Shakes hands; whose key it is, the policy says.
     fn serve_tls(&self, stream: Stream, first: &[u8], accepted: &mut Accepted) -> Result<()> {
         let limit = self.service.within_idle(HANDSHAKE_TIME_MAX);
-        let stream = accepted.shake_hands(stream, first, self.identity.credentials(), limit).map_err(lost)?;
-        if stream.tls().is_some_and(|tls| !tls.speaks_ours()) {
+        let stream = accepted.shake_hands(stream, first, &self.tls, limit).map_err(lost)?;
+        if stream.tls().is_some_and(|tls| tls.inside() != Inside::Landline) {
             let refusal = Refusal::new(ErrorCode::BadRequest, "offer landline/1 in the TLS handshake (ALPN: RFC 7301)");
             let sender = Sender::new(stream.split().1);
             sender.refuse(&refusal)?;
             sender.lock().stream().close();
             return Err(refusal.into());
         }
-        let key = stream.tls().map(|tls| Fingerprint::of_spki(tls.peer_spki()));
+        let key = stream.tls().and_then(|tls| tls.peer_spki()).map(Fingerprint::of_spki);
         self.serve_frames(stream, &[], accepted, key.map_or(Proof::Nothing, Proof::Key))
     }
 
@@ -212,7 +212,8 @@ fn lost(error: HandshakeError) -> Error {
         HandshakeError::NotTls(_)
         | HandshakeError::Untrusted
         | HandshakeError::Closed
-        | HandshakeError::OtherProtocol
+        | HandshakeError::Certificate { .. }
+        | HandshakeError::OtherProtocol(_)
         | HandshakeError::Failed(_) => ConnectionLost::Socket(io::Error::other(error.to_string())).into(),
     }
 }

@@ -34,6 +34,7 @@ use crate::net::budget::{CountedKind, Unwritten};
 use crate::net::gate::{Caps, TurnedAway};
 use crate::net::listen::{Listener, STACK_LEN};
 use crate::net::service::{self, Accepted, Ended, Handler, Service, ServiceOptions};
+use crate::net::tls::ServerTls;
 use crate::slots::{CommandCaps, CommandSlots};
 use crate::trust::Services;
 use crate::trust::grants::{GrantsInUse, PeersWatch};
@@ -88,6 +89,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Server {
     service: Service,
+    tls: ServerTls,
     identity: Identity,
     is_for_pairing_only: bool,
     known_peers: KnownPeers,
@@ -126,6 +128,7 @@ impl Server {
         let Config { caps, idle_timeout, stall_timeout, .. } = config;
         let server = Arc::new(Self {
             service: Service::new(ServiceOptions { caps, idle_timeout, stall_timeout }),
+            tls: ServerTls::ours(config.identity.credentials()).map_err(io::Error::other)?,
             part_records,
             root: Arc::new(config.root.hiding(config.home.path())?),
             identity: config.identity,

@@ -5,9 +5,14 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
+use landline::net::Stream;
+use landline::net::tls::{Inside, ServerTls, WebCertificate, WebCertificates};
+use landline::trust::home::Home;
+use landline::trust::identity::{Fingerprint, Identity};
 use serde_json::{Value, json};
 
 use crate::harness::listen::serve_one;
@@ -182,6 +187,68 @@ fn openssl_is_refused_without_a_certificate_or_our_protocol_or_with_an_older_tls
         assert!(ended.stderr.contains(why), "{why:?} is not in {shown}");
         let log = server.wait_for_log("disconnected");
         assert!(!log.contains("let in"), "{shown}\n{log}");
+    }
+}
+
+/// A private authority's certificate and, issued by it for `files.test`, a server's chain and key; all PEM.
+fn issued() -> (String, String, String) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "an authority");
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = Issuer::new(authority, authority_key);
+    let params = CertificateParams::new(["files.test".to_owned()]).unwrap();
+    (authority_pem, params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+}
+
+/// The profile for the web, as OpenSSL sees it: a chain that it can verify, HTTP inside, and a certificate that is asked
+/// for by the name that our identities bear, and not needed.
+#[test]
+fn openssl_is_served_as_a_client_of_the_web() {
+    if !is_installed("openssl", "version") {
+        return;
+    }
+    let (authority, chain, key) = issued();
+    let dir = tempfile::tempdir().unwrap();
+    let ca_file = dir.path().join("ca.pem");
+    std::fs::write(&ca_file, authority).unwrap();
+    let own = Identity::of(&Home::open(Some(&own_home())).unwrap()).unwrap();
+    let identity_file = own_home().join("identity.pem");
+    for (alpn, is_shown) in [(&["-alpn", "h2,http/1.1"][..], false), (&[], false), (&["-alpn", "http/1.1"], true)] {
+        let certificate = WebCertificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+        let certificates = WebCertificates::new(certificate, Vec::new());
+        let profiles = ServerTls::ours_and_web(own.credentials(), &certificates).unwrap();
+        let (address, serving) = serve_one(move |stream| {
+            let stream = Stream::from(stream).accept_tls(&[], &profiles, DEADLINE).unwrap();
+            let tls = Arc::clone(stream.tls().unwrap());
+            let (mut reader, mut writer) = stream.split();
+            let mut request = [0; 4];
+            reader.read_exact(&mut request).unwrap();
+            writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            writer.close();
+            (request, tls.inside(), tls.peer_spki().map(Fingerprint::of_spki))
+        });
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &address, "-servername", "files.test", "-verify_return_error"]);
+        command.args(["-verify_hostname", "files.test", "-CAfile"]).arg(&ca_file).args(alpn);
+        if is_shown {
+            command.arg("-cert").arg(&identity_file).arg("-key").arg(&identity_file);
+        }
+        let ended = run(&mut command, Some(b"GET "));
+        let shown = format!("{alpn:?} {:?}: {}{}", ended.code, ended.stdout, ended.stderr);
+        let (request, inside, key) = serving.join().unwrap();
+        assert_eq!((&request, inside), (b"GET ", Inside::Http), "{shown}");
+        assert_eq!(key, is_shown.then_some(own.fingerprint()), "{shown}");
+        for what in
+            ["Verify return code: 0 (ok)", "TLSv1.3", "204 No Content", "Acceptable client certificate CA names"]
+        {
+            assert!(ended.stdout.contains(what), "{what:?} is not in {shown}");
+        }
+        let names = ended.stdout.split("Acceptable client certificate CA names\n").nth(1).unwrap();
+        let name = names.lines().next().unwrap().replace(' ', "");
+        assert_eq!(name, "CN=landline", "{shown}");
     }
 }
 

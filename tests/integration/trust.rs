@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use landline::net::Stream;
+use landline::net::tls::ServerTls;
 use landline::pair::call_pair;
 use landline::trust::code::Code;
 use landline::trust::peers::Peers;
@@ -296,7 +297,8 @@ fn a_machine_in_the_middle_learns_nothing_and_nothing_is_recorded() {
     let passed_on = Arc::new(Mutex::new(Vec::new()));
     let (identity, seen, upstream) = (middle.identity(), Arc::clone(&passed_on), server.address().to_owned());
     let (address, passing) = serve_one(move |stream| {
-        let client = Stream::from(stream).accept_tls(&[], identity.credentials(), DEADLINE).unwrap();
+        let client =
+            Stream::from(stream).accept_tls(&[], &ServerTls::ours(identity.credentials()).unwrap(), DEADLINE).unwrap();
         let onward = Stream::from(TcpStream::connect(upstream).unwrap());
         let onward = onward.connect_tls(identity.credentials(), Arc::new(|_| true), DEADLINE).unwrap();
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), onward.split());

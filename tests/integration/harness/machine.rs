@@ -106,7 +106,7 @@ impl Machine {
     pub(crate) fn dial(&self, server: &Server) -> (Connection, Fingerprint) {
         let stream = Stream::from(TcpStream::connect(server.address()).unwrap());
         let stream = stream.connect_tls(self.identity().credentials(), Arc::new(|_| true), DEADLINE).unwrap();
-        let key = Fingerprint::of_spki(stream.tls().unwrap().peer_spki());
+        let key = Fingerprint::of_spki(stream.tls().unwrap().peer_spki().unwrap());
         (Connection::open(stream, "test").unwrap(), key)
     }
 }

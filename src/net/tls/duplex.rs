@@ -1,4 +1,4 @@
-//! TLS 1.3 under a stream, with a certificate at each end; the only file that names rustls.
+//! The encrypted stream: its state, shared by both halves, and what is on its way in and out.
 //!
 //! ```text
 //! plaintext --writer--> Connection --records--> Outgoing --> socket      (under the send lock)
@@ -9,37 +9,20 @@
 //! sleep. A sender takes the send lock first and keeps it until its records are on the socket, or
 //! they would overtake each other. The receiver may have something to say (RFC 8446, 6.2: an alert),
 //! but it only *tries* for the send lock and leaves a flag for its holder: two receivers that
-//! waited for two full pipes would wait for ever. A key update (4.6.3) is answered with the next
+//! waited for two full pipes would wait without end. A key update (4.6.3) is answered with the next
 //! write.
-//!
-//! Who is at the other end is not judged by a certificate's names or dates, only by its key: the
-//! handshake proves that the other end holds it (RFC 8446, 4.4.3), and the caller decides.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::TLS13;
-use rustls::{
-    CertificateError, CipherSuite, ClientConfig, ClientConnection, Connection, DigitallySignedStruct,
-    DistinguishedName, Error, ServerConfig, ServerConnection, SignatureScheme,
-};
+use rustls::{Connection, Error};
 
-use super::gate::TurnedAway;
-use super::socket::Socket;
+use super::Inside;
+use crate::net::socket::Socket;
 
-/// What both sides must agree to speak inside (RFC 7301): nothing that a browser offers.
-pub const ALPN: &[u8] = b"landline/1";
 /// Plaintext that is ciphered before its records go to the socket, in bytes: larger ones fall out of
 /// the processor's cache.
 const BATCH_LEN_MAX: usize = 256 * 1024;
@@ -58,234 +41,6 @@ const REST_AFTER: Duration = Duration::from_millis(100);
 /// Ciphertext of a batch beyond which its buffer is given back after a while.
 const OUTGOING_LEN_IDLE: usize = 16 * 1024;
 
-/// The user's key and certificate, ready for both sides of a handshake.
-#[derive(Clone)]
-pub struct Credentials {
-    key: Arc<CertifiedKey>,
-    server: Arc<ServerConfig>,
-    provider: Arc<CryptoProvider>,
-    spki: Vec<u8>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials")
-    }
-}
-
-/// Whether the key at the other end (its SPKI in DER: RFC 5280, 4.1.2.7) is the right one.
-pub type KeyCheck = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
-
-/// The text is no key and certificate that belong together.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CredentialsError(String);
-
-impl Credentials {
-    /// Reads a private key (PKCS#8) and its certificate, both PEM, in any order.
-    ///
-    /// # Errors
-    /// Either is missing or cannot be read, or they do not belong together.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, CredentialsError> {
-        let failed = |what: &str, error: &dyn fmt::Display| CredentialsError(format!("{what}: {error}"));
-        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| failed("the private key", &error))?;
-        let certificate = CertificateDer::from_pem_slice(pem).map_err(|error| failed("the certificate", &error))?;
-        let provider = Arc::new(provider());
-        let spki = spki_of(&certificate).map_err(|error| failed("the certificate", &error))?;
-        let key = CertifiedKey::from_der(vec![certificate], key, &provider)
-            .map_err(|error| failed("the key and the certificate", &error))?;
-        let key = Arc::new(key);
-        let server = server_config(&key, &provider).map_err(|error| failed("TLS", &error))?;
-        Ok(Self { key, server, provider, spki })
-    }
-
-    /// The public key: SPKI in DER.
-    pub fn spki(&self) -> &[u8] {
-        &self.spki
-    }
-
-    fn client_config(&self, verdict: KeyCheck) -> Result<ClientConfig, Error> {
-        let verifier = Arc::new(KeyOnly { verdict: Some(verdict), provider: Arc::clone(&self.provider) });
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&self.key))));
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        // Nothing about names: what was dialled is nobody's business on the way.
-        config.enable_sni = false;
-        config.resumption = Resumption::disabled();
-        Ok(config)
-    }
-}
-
-/// AES-128 first: as safe as the 128 bits of P-256, and a quarter quicker than AES-256 (RFC 8446, B.4;
-/// RFC 8446 requires it of everybody). The key exchange has X25519MLKEM768 first.
-fn provider() -> CryptoProvider {
-    let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    provider
-}
-
-fn server_config(key: &Arc<CertifiedKey>, provider: &Arc<CryptoProvider>) -> Result<Arc<ServerConfig>, Error> {
-    let verifier = Arc::new(KeyOnly { verdict: None, provider: Arc::clone(provider) });
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(key))));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // Resuming would save 0.2 ms and cost state, and a ticket would outlive a revocation.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(config))
-}
-
-fn spki_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
-    Ok(ParsedCertificate::try_from(certificate)?.subject_public_key_info().to_vec())
-}
-
-/// Checks that the other end owns the key in its certificate, and asks the verdict about that key.
-/// A server asks nothing here: its policy decides afterwards, so that a refusal can be polite.
-struct KeyOnly {
-    verdict: Option<KeyCheck>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl fmt::Debug for KeyOnly {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyOnly")
-    }
-}
-
-impl KeyOnly {
-    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let spki = spki_of(certificate)?;
-        if self.verdict.as_ref().is_none_or(|verdict| verdict(&spki)) {
-            return Ok(());
-        }
-        Err(CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn check_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// TLS 1.2 is not offered, so nothing is ever signed its way.
-fn no_tls12() -> Error {
-    Error::General("TLS 1.2 is not spoken here".into())
-}
-
-impl ServerCertVerifier for KeyOnly {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.check(end_entity).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.check_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes()
-    }
-}
-
-impl ClientCertVerifier for KeyOnly {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.check_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes()
-    }
-}
-
-/// No encrypted stream came about.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    /// What answered does not speak TLS; its first bytes.
-    #[error("the other end does not speak TLS")]
-    NotTls(Vec<u8>),
-    /// The verdict on the server's key was no.
-    #[error("the other end's key is not the one that was expected")]
-    Untrusted,
-    /// It took too long.
-    #[error("the TLS handshake was not over within {0:?}")]
-    TimedOut(Duration),
-    /// The other end hung up in the middle.
-    #[error("the other end hung up in the middle of the TLS handshake")]
-    Closed,
-    /// The other end speaks TLS, and not inside it what we speak.
-    #[error("the other end did not agree to speak landline/1 inside TLS (ALPN)")]
-    OtherProtocol,
-    /// Either side found something wrong.
-    #[error("TLS handshake: {0}")]
-    Failed(String),
-    /// No thread was left for it; nothing was read or sent.
-    #[error(transparent)]
-    Busy(TurnedAway),
-    /// The operating system reported an error on the socket.
-    #[error("TLS handshake")]
-    Socket(#[from] io::Error),
-}
-
 /// Ciphertext that has come and was not yet looked at: `start <= end <= bytes.len()`.
 #[derive(Debug)]
 pub struct Incoming {
@@ -295,18 +50,34 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    fn with(first: &[u8]) -> Self {
+    /// What was read already is `first`.
+    pub(super) fn with(first: &[u8]) -> Self {
         let mut bytes = first.to_vec();
         bytes.resize(INCOMING_LEN_IDLE.max(first.len()), 0);
         Self { bytes, start: 0, end: first.len() }
     }
 
-    fn unused(&self) -> &[u8] {
+    /// What was not looked at yet.
+    pub(super) fn unused(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Whether all that came was looked at.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Hands what was not looked at yet to `read`, which takes as much of it as it likes.
+    pub(super) fn take(&mut self, read: impl FnOnce(&mut &[u8]) -> io::Result<usize>) -> io::Result<()> {
+        let mut unused = self.unused();
+        let before = unused.len();
+        read(&mut unused)?;
+        self.start += before - unused.len();
+        Ok(())
+    }
+
     /// Reads what has come, with `read`; 0 bytes is the end of the stream. A buffer that was filled grows.
-    fn fill(&mut self, read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.end == self.bytes.len() && self.bytes.len() < INCOMING_LEN_BUSY && self.end > 0 {
             self.bytes = vec![0; INCOMING_LEN_BUSY];
         }
@@ -318,7 +89,7 @@ impl Incoming {
 
     /// Gives a busy exchange's memory back.
     fn rest(&mut self) {
-        if self.bytes.len() > INCOMING_LEN_IDLE && self.start == self.end {
+        if self.bytes.len() > INCOMING_LEN_IDLE && self.is_empty() {
             *self = Self::with(&[]);
         }
     }
@@ -326,12 +97,17 @@ impl Incoming {
 
 /// Records on their way to the socket: `sent <= bytes.len()`.
 #[derive(Debug, Default)]
-struct Outgoing {
+pub(super) struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
 }
 
 impl Outgoing {
+    /// Where records are put behind those that are on their way.
+    pub(super) const fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }
@@ -358,12 +134,12 @@ impl Outgoing {
     }
 
     /// Sends all of it, however long the other end takes.
-    fn send_all(&mut self, mut socket: &Socket) -> io::Result<()> {
+    pub(super) fn send_all(&mut self, mut socket: &Socket) -> io::Result<()> {
         self.send(|bytes| socket.write(bytes))
     }
 
     /// Sends what the socket takes at once.
-    fn try_send(&mut self, socket: &Socket) -> io::Result<()> {
+    pub(super) fn try_send(&mut self, socket: &Socket) -> io::Result<()> {
         self.send(|bytes| socket.try_write(&[IoSlice::new(bytes)]))
     }
 }
@@ -377,10 +153,11 @@ pub struct Tls {
     is_answer_waiting: AtomicBool,
     /// There is memory to give back when the connection is at rest.
     is_outgoing_large: AtomicBool,
-    /// Something was left in `outgoing` by the last one who did not wait; to be looked at without its lock.
+    /// Something was left in `outgoing` by the last sender that did not wait; to be looked at without its lock.
     has_unsent: AtomicBool,
-    speaks_ours: bool,
-    peer_spki: Vec<u8>,
+    inside: Inside,
+    /// `None`: the other end has shown no certificate.
+    peer_spki: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Tls {
@@ -389,131 +166,45 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The server's side of a handshake, of which `first` was already read.
-///
-/// # Errors
-/// [`HandshakeError`]; the other end was told, as far as TLS has words for it.
-pub fn accept(
-    socket: &Socket,
-    first: &[u8],
-    credentials: &Credentials,
-    limit: Duration,
-) -> Result<(Tls, Incoming), HandshakeError> {
-    let connection = ServerConnection::new(Arc::clone(&credentials.server));
-    shake_hands(socket, connection.map_err(failed)?.into(), first, limit)
-}
-
-/// The client's side of a handshake; `verdict` is asked before anything of ours but the
-/// `ClientHello` is sent.
-///
-/// # Errors
-/// [`HandshakeError`].
-pub fn connect(
-    socket: &Socket,
-    credentials: &Credentials,
-    verdict: KeyCheck,
-    limit: Duration,
-) -> Result<(Tls, Incoming), HandshakeError> {
-    let config = credentials.client_config(verdict).map_err(failed)?;
-    // Never sent (SNI is off) and never checked; the type wants one.
-    let name = ServerName::try_from("landline.invalid").map_err(|error| HandshakeError::Failed(error.to_string()))?;
-    let connection = ClientConnection::new(Arc::new(config), name);
-    let (tls, incoming) = shake_hands(socket, connection.map_err(failed)?.into(), &[], limit)?;
-    if tls.speaks_ours { Ok((tls, incoming)) } else { Err(HandshakeError::OtherProtocol) }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors; they all mean: failed")]
-fn failed(error: Error) -> HandshakeError {
-    use rustls::AlertDescription as Alert;
-    match error {
-        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => HandshakeError::Untrusted,
-        Error::NoApplicationProtocol | Error::AlertReceived(Alert::NoApplicationProtocol) => {
-            HandshakeError::OtherProtocol
-        }
-        other => HandshakeError::Failed(other.to_string()),
-    }
-}
-
-fn shake_hands(
-    socket: &Socket,
-    mut connection: Connection,
-    first: &[u8],
-    limit: Duration,
-) -> Result<(Tls, Incoming), HandshakeError> {
-    // Batches are bounded by whoever writes, so nothing is turned away in the middle of one.
-    connection.set_buffer_limit(None);
-    let deadline = Instant::now() + limit;
-    let mut incoming = Incoming::with(first);
-    let mut outgoing = Outgoing::default();
-    let mut is_first = true;
-    loop {
-        while connection.wants_write() {
-            connection.write_tls(&mut outgoing.bytes)?;
-        }
-        outgoing.send_all(socket)?;
-        if !connection.is_handshaking() {
-            break;
-        }
-        if incoming.start == incoming.end {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !socket.readable(Some(left))? {
-                return Err(HandshakeError::TimedOut(limit));
-            }
-            let mut reader = socket;
-            if incoming.fill(&mut |dest| reader.read(dest))? == 0 {
-                return Err(HandshakeError::Closed);
-            }
-        }
-        // RFC 8446, 5.1: a handshake begins with a handshake record or an alert.
-        if std::mem::take(&mut is_first) && !matches!(incoming.unused().first(), Some(0x15 | 0x16)) {
-            return Err(HandshakeError::NotTls(incoming.unused().to_vec()));
-        }
-        if let Err(error) = feed(&mut connection, &mut incoming) {
-            // The other end is told with an alert, if it still listens.
-            while connection.wants_write() && connection.write_tls(&mut outgoing.bytes).is_ok() {}
-            drop(outgoing.try_send(socket));
-            return Err(failed(error));
-        }
-    }
-    let speaks_ours = connection.alpn_protocol() == Some(ALPN);
-    let certificate = connection.peer_certificates().and_then(<[_]>::first);
-    let peer_spki = certificate.ok_or(Error::NoCertificatesPresented).and_then(spki_of).map_err(failed)?;
-    let tls = Tls {
-        connection: Mutex::new(connection),
-        outgoing: Mutex::new(outgoing),
-        is_answer_waiting: AtomicBool::new(false),
-        is_outgoing_large: AtomicBool::new(false),
-        has_unsent: AtomicBool::new(false),
-        speaks_ours,
-        peer_spki,
-    };
-    Ok((tls, incoming))
-}
-
 /// Hands one piece of what has come to the connection. Piece by piece: it takes no more while
 /// plaintext waits in it.
-fn feed(connection: &mut Connection, incoming: &mut Incoming) -> Result<(), Error> {
-    let mut unused = incoming.unused();
-    let before = unused.len();
+pub(super) fn feed(connection: &mut Connection, incoming: &mut Incoming) -> Result<(), Error> {
     // Reading from memory fails only if the connection takes no more, which the caller has made sure of.
-    connection.read_tls(&mut unused).map_err(|error| Error::General(error.to_string()))?;
-    incoming.start += before - unused.len();
+    incoming.take(|unused| connection.read_tls(unused)).map_err(|error| Error::General(error.to_string()))?;
     connection.process_new_packets().map(|_| ())
 }
 
 impl Tls {
-    /// The other end's public key: SPKI in DER.
-    pub fn peer_spki(&self) -> &[u8] {
-        &self.peer_spki
+    /// A stream whose handshake is over; what of it is not on the socket yet is in `outgoing`.
+    pub(super) const fn new(
+        connection: Connection,
+        outgoing: Outgoing,
+        inside: Inside,
+        peer_spki: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            connection: Mutex::new(connection),
+            outgoing: Mutex::new(outgoing),
+            is_answer_waiting: AtomicBool::new(false),
+            is_outgoing_large: AtomicBool::new(false),
+            has_unsent: AtomicBool::new(false),
+            inside,
+            peer_spki,
+        }
     }
 
-    /// Whether the other end agreed to speak [`ALPN`] inside; one that offers nothing at all can still
-    /// be told so.
-    pub const fn speaks_ours(&self) -> bool {
-        self.speaks_ours
+    /// The other end's public key, which it has proved to own: SPKI in DER. `None`: it has shown no certificate, as
+    /// most clients of the web.
+    pub fn peer_spki(&self) -> Option<&[u8]> {
+        self.peer_spki.as_deref()
     }
 
-    /// 32 bytes that both ends of this connection can compute and nobody else (RFC 8446, 7.5).
+    /// What is spoken inside.
+    pub const fn inside(&self) -> Inside {
+        self.inside
+    }
+
+    /// 32 bytes that both ends of this connection can compute and no one else (RFC 8446, 7.5).
     ///
     /// # Errors
     /// The connection is closed.
@@ -753,7 +444,7 @@ fn peek(connection: &mut Connection, incoming: &mut Incoming) -> io::Result<Opti
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        if incoming.start == incoming.end {
+        if incoming.is_empty() {
             return Ok(None);
         }
         feed(connection, incoming).map_err(io::Error::other)?;
@@ -793,7 +484,7 @@ fn decipher_into(connection: &mut Connection, incoming: &mut Incoming, dest: &mu
             Err(error) if filled == 0 => return Err(End::Broken(in_our_words(error))),
             Err(_) => return Ok((filled, false)),
         }
-        if incoming.start == incoming.end {
+        if incoming.is_empty() {
             return Ok((filled, false));
         }
         if let Err(error) = feed(connection, incoming) {
