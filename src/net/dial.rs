@@ -22,7 +22,7 @@ pub enum ConnectError {
     },
     /// Nobody listens there.
     #[error(
-        "{address}: connection refused; is tcp-server running there, on this port, and with --bind if it is another machine?"
+        "{address}: connection refused; is tcp-server running there, on this port, and listening for other machines?"
     )]
     Refused {
         /// The address as it was dialled.

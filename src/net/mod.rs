@@ -2,14 +2,16 @@
 //!
 //! [`address`] is what people write, [`dial`] the client's way in. [`service`] accepts and stops for any protocol,
 //! over what [`listen`] binds: [`gate`] is its limits, [`door`] where connections beyond them are told why, [`budget`]
-//! what strangers may write to the log, [`open`] which connections are open. [`stream`] is the duplex stream and its
-//! halves, over a [`socket`], under [`tls`] or plain.
+//! what strangers may write to the log, [`open`] which connections are open. [`stream`] is the duplex stream over a
+//! [`socket`], under [`tls`] or plain, [`halves`] what it is split into, [`control`] what stops it from outside.
 
 pub mod address;
 pub mod budget;
+pub mod control;
 pub mod dial;
 pub mod door;
 pub mod gate;
+pub mod halves;
 pub mod listen;
 pub mod open;
 pub mod service;

@@ -1,22 +1,21 @@
-//! The duplex stream under a connection, whatever it is made of, and its two halves.
-//!
-//! The halves live on different threads. Plain, they need no lock between them: the kernel's sockets
-//! are duplex. Encrypted, they share what [`tls`](super::tls) locks, never while a socket sleeps.
+//! The duplex stream under a connection, whatever it is made of, until it is split into its two halves.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use super::halves::{self, Encrypted};
 use super::socket::{LINGER_LEN_MAX, Socket};
 use super::tls::{Credentials, HandshakeError, Incoming, KeyCheck, ServerTls, Tls, WebClient, handshake};
+
+pub use super::control::{Control, WeakControl};
+pub use super::halves::{ReadHalf, WriteHalf};
 
 /// Silence after which the kernel asks whether the other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -28,13 +27,6 @@ const KEEPALIVE_PROBES: u32 = 3;
 pub struct Stream {
     socket: Arc<Socket>,
     encrypted: Option<Encrypted>,
-}
-
-/// What encryption adds to a stream: the state that its halves share, and what its receiver has.
-#[derive(Debug)]
-struct Encrypted {
-    tls: Arc<Tls>,
-    incoming: Incoming,
 }
 
 /// Who is at the other end of a stream, as far as the network says.
@@ -102,20 +94,7 @@ impl Stream {
 
     /// The two halves, for two threads.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
-        let timeout = Cell::new(self.socket.read_timeout());
-        let written = Arc::new(AtomicUsize::new(0));
-        let tls = self.encrypted.as_ref().map(|encrypted| Arc::clone(&encrypted.tls));
-        let decrypter = self.encrypted.map(|Encrypted { tls, incoming }| Decrypter { tls, incoming });
-        let read = ReadHalf {
-            socket: Arc::clone(&self.socket),
-            timeout,
-            wanted: Cell::new(None),
-            stall: Cell::new(None),
-            written: Arc::clone(&written),
-            deadline: Cell::new(None),
-            decrypter: RefCell::new(decrypter),
-        };
-        (read, WriteHalf { socket: self.socket, tls, written })
+        halves::split(self.socket, self.encrypted)
     }
 
     /// The server's side of a TLS handshake, of which `first` was already read, within `limit` in all.
@@ -179,7 +158,7 @@ impl Stream {
 
     /// A handle that outlives the halves' owners, to stop them from outside.
     pub fn control(&self) -> Control {
-        Control { socket: Arc::clone(&self.socket) }
+        Control::of(Arc::clone(&self.socket))
     }
 
     /// This end's address (getsockname).
@@ -285,250 +264,5 @@ fn origin_of(address: IpAddr) -> Origin {
             Origin::Network(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
         }
         v4 @ IpAddr::V4(_) => Origin::Network(v4),
-    }
-}
-
-/// The receiving half.
-#[derive(Debug)]
-pub struct ReadHalf {
-    socket: Arc<Socket>,
-    /// The timeout that the socket has, so that setting it again costs no system call.
-    timeout: Cell<Option<Duration>>,
-    /// How long a read may wait, as its owner has said.
-    wanted: Cell<Option<Duration>>,
-    /// How long nothing may move in either direction.
-    stall: Cell<Option<Duration>>,
-    /// Counts the writes of the sending half.
-    written: Arc<AtomicUsize>,
-    /// When everything that is now waited for must have come, however it trickles in.
-    deadline: Cell<Option<Instant>>,
-    decrypter: RefCell<Option<Decrypter>>,
-}
-
-#[derive(Debug)]
-struct Decrypter {
-    tls: Arc<Tls>,
-    incoming: Incoming,
-}
-
-impl ReadHalf {
-    /// How long a read may wait; `None`: for ever.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.wanted.set(timeout);
-        let timeout = timeout.or(self.stall.get());
-        if self.timeout.get() == timeout {
-            return Ok(());
-        }
-        self.timeout.set(timeout);
-        self.socket.set_read_timeout(timeout)
-    }
-
-    /// How long nothing may move, neither in nor out, where no other limit is set (`None`: without limit): a server
-    /// that still answers TCP and says nothing is noticed then.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn set_stall(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.stall.set(limit);
-        self.socket.set_write_timeout(limit)?;
-        self.set_timeout(self.wanted.get())
-    }
-
-    /// Whether a read that timed out is to wait on: what is written moves.
-    fn is_moving(&self, error: &io::Error, written: usize) -> bool {
-        is_timeout(error) && self.wanted.get().is_none() && self.written.load(Ordering::Relaxed) != written
-    }
-
-    /// When reading ends, whatever comes by then: for those who send a byte now and then. `None`: never.
-    pub fn set_deadline(&self, deadline: Option<Instant>) {
-        self.deadline.set(deadline);
-    }
-
-    /// Whether a read would find something (bytes or the end) without waiting.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn ready(&self) -> io::Result<bool> {
-        match &mut *self.decrypter.borrow_mut() {
-            Some(Decrypter { tls, incoming }) => tls.ready(&self.socket, incoming),
-            None => self.socket.readable(Some(Duration::ZERO)),
-        }
-    }
-}
-
-impl Read for ReadHalf {
-    fn read(&mut self, dest: &mut [u8]) -> io::Result<usize> {
-        self.read_vectored(&mut [IoSliceMut::new(dest)])
-    }
-
-    fn read_vectored(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let this = &*self;
-        let mut socket = &*this.socket;
-        let mut read = |slices: &mut [IoSliceMut<'_>]| loop {
-            let written = this.written.load(Ordering::Relaxed);
-            let waited = wait_before(socket, this.deadline.get());
-            match waited.and_then(|()| socket.read_vectored(slices)) {
-                Err(error) if this.is_moving(&error, written) => {}
-                read => return read,
-            }
-        };
-        match &mut *this.decrypter.borrow_mut() {
-            Some(Decrypter { tls, incoming }) => {
-                tls.read(&this.socket, incoming, slices, &mut |dest| read(&mut [IoSliceMut::new(dest)]))
-            }
-            None => read(slices),
-        }
-    }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn wait_before(socket: &Socket, deadline: Option<Instant>) -> io::Result<()> {
-    let Some(deadline) = deadline else { return Ok(()) };
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() || !socket.readable(Some(left))? { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
-}
-
-/// The sending half. A clone is a second handle on the same socket: whoever holds both decides who
-/// writes, frame by frame.
-#[derive(Debug, Clone)]
-pub struct WriteHalf {
-    socket: Arc<Socket>,
-    tls: Option<Arc<Tls>>,
-    /// Counts what was written, for the receiving half.
-    written: Arc<AtomicUsize>,
-}
-
-impl WriteHalf {
-    /// Writes what the socket takes at once; `WouldBlock` if that is nothing. An encrypted stream may
-    /// take more than its socket does: see [`has_unsent`](Self::has_unsent).
-    ///
-    /// # Errors
-    /// `WouldBlock`, or the socket failed.
-    pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &self.tls {
-            Some(tls) => tls.try_write(&self.socket, slices),
-            None => self.socket.try_write(slices),
-        }
-    }
-
-    /// Whether something that [`try_write`](Self::try_write) took has not left yet.
-    pub fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
-    }
-
-    /// Sends what [`try_write`](Self::try_write) left, as far as the socket takes it at once.
-    ///
-    /// # Errors
-    /// `WouldBlock` if something is still left, or the socket failed.
-    pub fn try_flush(&self) -> io::Result<()> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.try_write(&self.socket, &[]).map(drop))
-    }
-
-    /// Says farewell without waiting, for a connection that ends in the middle of things.
-    pub fn abandon(&self) {
-        if let Some(tls) = &self.tls {
-            tls.abandon(&self.socket);
-        }
-    }
-
-    /// Closes a connection: says that nothing more will come, then reads and drops, within bounds, what
-    /// the other end still sent, so that it can read our last word before the connection is gone.
-    pub fn close(&self) {
-        if let Some(tls) = &self.tls {
-            tls.close(&self.socket);
-        }
-        self.socket.shutdown(Shutdown::Write);
-        self.socket.linger();
-    }
-}
-
-impl AsFd for WriteHalf {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl Write for WriteHalf {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let written = match &self.tls {
-            Some(tls) => tls.write(&self.socket, slices),
-            None => (&*self.socket).write_vectored(slices),
-        };
-        if written.is_ok() {
-            self.written.fetch_add(1, Ordering::Relaxed);
-        }
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Stops a stream from another thread.
-#[derive(Debug, Clone)]
-pub struct Control {
-    socket: Arc<Socket>,
-}
-
-impl Control {
-    /// Ends reading: a blocked read returns, what had already come can still be read.
-    pub fn stop_reading(&self) {
-        self.socket.shutdown(Shutdown::Read);
-    }
-
-    /// Says that nothing more will be sent; what was sent is still delivered.
-    pub fn stop_writing(&self) {
-        self.socket.shutdown(Shutdown::Write);
-    }
-
-    /// As [`Stream::linger_after_end`], when the stream itself is no more.
-    pub fn linger_after_end(&self) {
-        self.socket.shutdown(Shutdown::Write);
-        self.socket.linger();
-    }
-
-    /// As [`Stream::is_to_this_machine`].
-    pub fn is_to_this_machine(&self) -> bool {
-        self.socket.is_to_this_machine()
-    }
-
-    /// Whether both directions have ended, by [`stop`](Self::stop) or because the connection was reset: how work that
-    /// neither reads nor writes hears that it is for nobody.
-    pub fn is_stopped(&self) -> bool {
-        self.socket.is_shut()
-    }
-
-    /// Ends both directions: blocked reads and writes return.
-    pub fn stop(&self) {
-        self.socket.shutdown(Shutdown::Both);
-    }
-
-    /// The same for somebody who may outlive the stream, which is not to stay open for that.
-    pub fn weak(&self) -> WeakControl {
-        WeakControl { socket: Arc::downgrade(&self.socket) }
-    }
-}
-
-/// A [`Control`] that does not keep its socket open.
-#[derive(Debug, Clone)]
-pub struct WeakControl {
-    socket: Weak<Socket>,
-}
-
-impl WeakControl {
-    /// The control, as long as somebody holds the stream.
-    pub fn upgrade(&self) -> Option<Control> {
-        self.socket.upgrade().map(|socket| Control { socket })
     }
 }
