@@ -4,7 +4,7 @@
 //! through a tree mostly stays near the last place, and finds the nearest directory open already.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -248,23 +248,32 @@ pub fn set_mode(open: &impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?)
 }
 
+/// Reads a directory that may have been opened as a mere path (`O_PATH`), in which nothing can be read: each name but
+/// `.` and `..`, with what the file system says that it is.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_dir(dir: &impl AsFd) -> io::Result<impl Iterator<Item = io::Result<(CString, FileType)>>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
+    Ok(entries.filter_map(|entry| match entry {
+        Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
+        Ok(entry) => Some(Ok((entry.file_name().to_owned(), entry.file_type()))),
+        Err(error) => Some(Err(error.into())),
+    }))
+}
+
 /// The names in a directory, each with whether it is one; in the order of their bytes.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn names_in(dir: &Dir) -> io::Result<Vec<(Vec<u8>, bool)>> {
-    // It may have been opened as a mere path (O_PATH), in which nothing can be read.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
+    for entry in read_dir(dir)? {
+        let (name, kind) = entry?;
         // Some file systems do not say it here.
-        let kind = match entry.file_type() {
-            FileType::Unknown => match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let kind = match kind {
+            FileType::Unknown => match rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 // What is gone by now is not in it.
                 Err(rustix::io::Errno::NOENT) => continue,
@@ -272,7 +281,7 @@ pub fn names_in(dir: &Dir) -> io::Result<Vec<(Vec<u8>, bool)>> {
             },
             kind => kind,
         };
-        names.push((name.to_bytes().to_vec(), kind == FileType::Directory));
+        names.push((name.into_bytes(), kind == FileType::Directory));
     }
     names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     Ok(names)

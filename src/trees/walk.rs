@@ -24,7 +24,7 @@ use super::first::{Earlier, FIRST_WINS, FirstSource};
 use super::glob::{self, means_contents};
 use crate::error::{ErrorCode, Refusal};
 use crate::fs;
-use crate::fs::below::{Below, DEPTH_MAX};
+use crate::fs::below::{self, Below, DEPTH_MAX};
 use crate::fs::part::is_part_name;
 use crate::fs::root::{Root, RootPath};
 use crate::fs::unix::stat_mtime_ns;
@@ -481,14 +481,12 @@ impl Walk {
     /// The names in a directory, in order, and the bytes of the budget that they hold.
     fn names_in(&self, root: &Root, dir: &Dir) -> io::Result<(Vec<OsString>, usize)> {
         let (mut names, mut held) = (Vec::new(), 0);
-        // It may have been opened as a mere path (O_PATH), in which nothing can be read.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        for entry in rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {
+        for entry in below::read_dir(dir)? {
             if self.is_over.load(Ordering::Relaxed) {
                 return Err(io::Error::other("nobody waits for it any more"));
             }
-            let name = entry?.file_name().to_owned().into_bytes();
-            if name == b"." || name == b".." || root.check_name(dir, OsStr::from_bytes(&name)).is_err() {
+            let name = entry?.0.into_bytes();
+            if root.check_name(dir, OsStr::from_bytes(&name)).is_err() {
                 continue;
             }
             let len = name.len() + ENTRY_COST;

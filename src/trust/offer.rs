@@ -3,7 +3,7 @@
 //! A guess is counted here, on disk and under the home's lock, before it is answered. So a client that hangs up, or
 //! opens a hundred connections at once, has no more than three guesses.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use super::commands::Commands;
 use super::home::{Home, HomeError};
 use super::peers::KnownPeer;
 use super::{Service, Services};
+use crate::fs::unix::seconds_since_1970;
 
 /// The file's name, in the home.
 const FILE: &str = "pairing.json";
@@ -157,7 +158,7 @@ impl Stored {
     }
 
     fn is_expired(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = seconds_since_1970(SystemTime::now());
         // A clock that was set back does not give an offer more time than it had.
         now >= self.expires || self.expires - now > OFFER_TIME_MAX.as_secs()
     }
@@ -175,7 +176,7 @@ impl Offer {
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| failed(errno.into()))?;
         let id = format!("{:016x}", u64::from_le_bytes(id));
-        let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + OFFER_TIME_MAX;
+        let expires = seconds_since_1970(SystemTime::now()) + OFFER_TIME_MAX.as_secs();
         let _lock = home.lock()?;
         let stored = Stored {
             id: id.clone(),
@@ -184,7 +185,7 @@ impl Offer {
             commands: wish.commands.clone(),
             name: wish.name.clone(),
             root: wish.root.clone(),
-            expires: expires.as_secs(),
+            expires,
             standing: Standing::Waiting { guesses_left: GUESSES_MAX, wrong: 0 },
         };
         stored.store(home)?;

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{is_part_name, random_token};
 use super::{is_named, is_own, lock};
+use crate::fs::below::read_dir;
 use crate::fs::root::path_of;
 use crate::fs::unix::{identity_of, nanoseconds, seconds_since_1970};
 
@@ -333,9 +334,9 @@ impl PartRecord {
 /// Removes what a session left in a directory.
 fn remove_all_left(dir: &OwnedFd, token: &str, kept: &HashSet<(u64, u64)>) -> io::Result<()> {
     let end = format!(".{token}.part");
-    for entry in rustix::fs::Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
+    for entry in read_dir(dir)? {
+        let (name, _) = entry?;
+        let name = name.to_bytes();
         if name.ends_with(end.as_bytes()) && is_part_name(name) {
             remove_left(dir, OsStr::from_bytes(name), kept);
         }
