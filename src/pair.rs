@@ -290,7 +290,7 @@ pub fn record_server(
             }
             (Some(name), None) if edit.peers().by_name(name).is_some() => {
                 return Err(PeersError::Refused(format!(
-                    "{name}: another machine is called that; choose another --name"
+                    "{name}: another machine is called that; choose another name"
                 )));
             }
             (Some(name), _) => name.to_owned(),

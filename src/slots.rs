@@ -52,11 +52,11 @@ pub struct CommandSlots {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSlot {
     /// There is no slot.
-    #[error("{0} commands run already (--exec-max-running {0}); try again later")]
+    #[error("{0} commands run already, which is the limit here; try again later")]
     AllRun(usize),
     /// There is one, for somebody else.
     #[error(
-        "{yours} commands of yours run already, which is your share of the {limit} that may run here (--exec-max-running); \
+        "{yours} commands of yours run already, which is your share of the {limit} that may run here; \
          try again when one has ended"
     )]
     Share {
@@ -148,7 +148,7 @@ mod tests {
         let first = commands.take(SlotShare::Own).unwrap();
         let second = commands.take(SlotShare::Own).unwrap();
         let refused = commands.take(SlotShare::Own).unwrap_err().to_string();
-        assert_eq!(refused, "2 commands run already (--exec-max-running 2); try again later");
+        assert_eq!(refused, "2 commands run already, which is the limit here; try again later");
         assert_eq!(commands.take(peer("a")).unwrap_err(), NoSlot::AllRun(2));
         drop(first);
         let third = commands.take(SlotShare::Own).unwrap();

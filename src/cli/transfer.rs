@@ -22,6 +22,7 @@ use crate::trees::data::{DataOptions, Pace};
 use crate::trees::delta::Delta;
 use crate::trees::filter::{Chosen, Filter, Selection};
 use crate::trees::first::FIRST_WINS;
+use crate::trees::mirror::MORE_THAN_HALF;
 use crate::trees::pack::Compress;
 use crate::trees::shard::CONNECTIONS_MAX;
 use crate::trees::{Change, Tally, TreeEvent, WriteOptions};
@@ -539,11 +540,14 @@ impl Reporter {
     }
 
     fn failed_file(&mut self, (from, to): (String, String), why: &Refusal) -> crate::error::Result<()> {
-        let text = if why.message.starts_with(&format!("{from}: ")) {
+        let mut text = if why.message.starts_with(&format!("{from}: ")) {
             why.message.clone()
         } else {
             format!("{from}: {}", why.message)
         };
+        if why.message.ends_with(MORE_THAN_HALF) {
+            text.push_str("; if that is meant: --force");
+        }
         self.say(&printable(&text));
         if self.exit == Exit::Done {
             self.exit = Exit::Failed;

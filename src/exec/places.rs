@@ -138,8 +138,7 @@ fn unknown(name: &str, places: &HashMap<String, StoredPlace>) -> Refusal {
     let mut names: Vec<&str> = places.keys().map(String::as_str).collect();
     names.sort_unstable();
     let others = if names.is_empty() { String::new() } else { format!(", but {}", names.join(", ")) };
-    let text =
-        format!("{name}: you have no place of that name here{others}; rexec --place {name} HOST cd DIR makes it");
+    let text = format!("{name}: you have no place of that name here{others}; cd in it to a directory to make it");
     Refusal::new(ErrorCode::NotFound, text)
 }
 
@@ -204,7 +203,7 @@ pub fn serve_place(
     let full = own.len() >= PLACES_MAX;
     let place = match own.entry(name.to_owned()) {
         Entry::Vacant(_) if full => {
-            let text = format!("you have {PLACES_MAX} places here, which is the most; --place-ttl 0 forgets one");
+            let text = format!("you have {PLACES_MAX} places here, which is the most; forget one first");
             return Err(Refusal::new(ErrorCode::Busy, text).into());
         }
         Entry::Vacant(vacant) => vacant.insert(StoredPlace {
@@ -298,9 +297,9 @@ mod tests {
             .or_default()
             .extend([("old".to_owned(), place(Duration::ZERO)), ("new".to_owned(), place(TTL_DEFAULT))]);
         let text = places.find(&Owner::Own, "old").unwrap_err().message;
-        assert!(text.contains("here, but new; rexec --place old HOST cd DIR makes it"), "{text}");
+        assert!(text.contains("here, but new; cd in it"), "{text}");
         assert!(places.find(&Owner::Own, "new").is_ok());
-        assert!(places.find(&other, "new").unwrap_err().message.contains("name here; rexec"));
+        assert!(places.find(&other, "new").unwrap_err().message.contains("name here; cd in it"));
         places.forget_unless(&|owner| *owner == other);
         assert!(places.find(&Owner::Own, "new").is_err());
     }

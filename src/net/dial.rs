@@ -22,7 +22,7 @@ pub enum ConnectError {
     },
     /// Nobody listens there.
     #[error(
-        "{address}: connection refused; is tcp-server running there, on this port, and listening for other machines?"
+        "{address}: connection refused; is a server running there, on this port, and at an address that other machines reach?"
     )]
     Refused {
         /// The address as it was dialled.

@@ -193,7 +193,7 @@ fn below(pattern: &str) -> Result<String, Refusal> {
             Err(wrong("a pattern that begins with # is a comment; for a name that does: \\#"))
         }
         trimmed if trimmed.starts_with('!') => {
-            Err(wrong("! takes back what an earlier pattern leaves out; to leave something out: --exclude"))
+            Err(wrong("! takes back what an earlier pattern leaves out; to leave something out, exclude it"))
         }
         trimmed => Ok(match trimmed.strip_suffix('/') {
             Some(dir) if dir.contains('/') => format!("{dir}/**"),
@@ -252,7 +252,7 @@ mod tests {
         };
         assert!(refused(&[], &["a{b"]).message.contains("not a pattern"));
         assert!(refused(&["a{b"], &[]).message.contains("not a pattern"));
-        for (pattern, why) in [("", "empty"), ("  ", "empty"), ("# x", "comment"), ("!a", "--exclude")] {
+        for (pattern, why) in [("", "empty"), ("  ", "empty"), ("# x", "comment"), ("!a", "exclude it")] {
             let refusal = refused(&[pattern], &[]);
             assert!(refusal.message.contains(why), "{pattern:?}: {refusal}");
         }

@@ -342,9 +342,12 @@ fn check_depth(path: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
+/// How the refusal to remove too much ends: a program can say which of its options means it.
+pub const MORE_THAN_HALF: &str = "more than half";
+
 /// Why nothing is removed.
 pub fn too_much(removed: usize, before: usize) -> String {
-    format!("--delete would remove {removed} of {before} things here, more than half; if that is meant: --force")
+    format!("{removed} of {before} things here would be removed, {MORE_THAN_HALF}")
 }
 
 /// Half of a BLAKE3 digest: no two paths of a tree share it.

@@ -144,11 +144,11 @@ pub fn serve_push(connection: &mut Connection, session: &mut Session, path: &[u8
     if !session.may_read() {
         // Who may only write learns nothing of what is there.
         if keeping.checksum {
-            let text = "--checksum tells what is there, and needs the service read";
+            let text = "a comparison by checksum tells what is there, and needs the service read";
             return Err(Refusal::new(ErrorCode::Permission, text).into());
         }
         if keeping.delete {
-            let text = "--delete tells what is there, and needs the service read";
+            let text = "to remove what the sender has not tells what is there, and needs the service read";
             return Err(Refusal::new(ErrorCode::Permission, text).into());
         }
         keeping.delta = Delta::Never;

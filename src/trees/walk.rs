@@ -561,7 +561,7 @@ impl Walk {
             },
             EntryKind::Other => entry.skipped = Some("neither file, directory nor symlink".to_owned()),
             EntryKind::File if self.filter.max_size.is_some_and(|max| entry.size > max) => {
-                entry.skipped = Some(format!("{} bytes, over --max-size", entry.size));
+                entry.skipped = Some(format!("{} bytes, over the size limit", entry.size));
             }
             EntryKind::File | EntryKind::Dir => {}
         }

@@ -126,8 +126,7 @@ impl Commands {
         if *self == Self::Any || services.has(Service::Exec) {
             return Ok(());
         }
-        Err("has a rule on commands, but not the service exec: give it exec, or take the rule off (--any-command)"
-            .into())
+        Err("has a rule on commands, but not the service exec: give it exec, or take the rule off".into())
     }
 }
 

@@ -165,15 +165,15 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
             )
         }
         Peer::Guest { fingerprint: Some(_), .. } => {
-            format!("; the server's operator lets you in with: tcp-server pair --allow {first}")
+            format!("; the server's operator lets you in, with the service {first}, with: tcp-server pair")
         }
         Peer::Guest { fingerprint: None, address } if address.starts_with("unix:") => format!(
             "; over this socket only the server's own user is known: come encrypted over TCP, or let the server's \
-             operator grant it to everybody with: tcp-server --guest {first}"
+             operator grant {first} to guests"
         ),
         Peer::Guest { fingerprint: None, .. } => format!(
             "; nothing on this line proves who you are: come encrypted (without tcp://), or let the server's operator \
-             grant it to everybody with: tcp-server --guest {first}"
+             grant {first} to guests"
         ),
     };
     let text = format!("{verb} is not allowed: it needs the service {wanted}, and {peer} has {granted} here{remedy}");
@@ -184,7 +184,7 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
 pub fn withheld_refusal(verb: &str) -> Refusal {
     let text = format!(
         "{verb} is not allowed here: this server runs as root, and does not serve exec at an address that other machines can \
-         reach, whoever asks; its operator allows it with: tcp-server --exec-as-root"
+         reach, whoever asks, unless its operator allows exec as root"
     );
     Refusal::new(ErrorCode::NotAllowed, text)
 }
@@ -332,6 +332,6 @@ mod tests {
         let guest = Peer::Guest { address: "192.0.2.7:1".into(), fingerprint: None };
         let text = refusal("cd", &[Service::Read, Service::Write], &guest, (Services::NONE, false)).message;
         assert!(text.contains("read or write, and guest 192.0.2.7:1 has none here"), "{text}");
-        assert!(text.ends_with("tcp-server --guest read"), "{text}");
+        assert!(text.ends_with("grant read to guests"), "{text}");
     }
 }

@@ -350,7 +350,7 @@ fn who_may_only_write_learns_nothing_of_what_is_there() {
     std::fs::write(here.path().join("pin"), "00000000").unwrap();
     let there = format!("{}/", server.plain());
     let put = Run::new("fput").args(["--checksum", "pin", &there]).current_dir(here.path());
-    put.code(1).stderr("--checksum tells what is there, and needs the service read").prints("");
+    put.code(1).stderr("a comparison by checksum tells what is there, and needs the service read").prints("");
     assert_eq!(server.read("pin"), b"12345678");
     let (old, new) = (vec![7; 2 << 20], vec![7; (2 << 20) + 1]);
     server.write("big", &old);

@@ -162,6 +162,21 @@ fn arrows_point_downwards() {
     }
 }
 
+/// What a library says names no program's option: the programs add that where they print.
+#[test]
+fn messages_of_the_library_name_no_option() {
+    for (path, code) in sources() {
+        let path = relative(&path);
+        if path.starts_with("cli/") || path.starts_with("bin/") {
+            continue;
+        }
+        for line in code.lines() {
+            let names_one = line.split("--").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+            assert!(!names_one, "{path}: {line}");
+        }
+    }
+}
+
 #[test]
 fn nothing_moves_the_process_prints_or_exits_outside_the_programs() {
     nowhere(&["set_current_dir"], |_| true);

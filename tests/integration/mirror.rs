@@ -296,7 +296,7 @@ fn a_mirror_brakes_before_it_removes_much_or_what_it_cannot_know() {
     // A disk that is not mounted looks like this.
     mirror(&[])
         .code(1)
-        .stderr("--delete would remove 3 of 4 things here, more than half; if that is meant: --force")
+        .stderr("3 of 4 things here would be removed, more than half; if that is meant: --force")
         .prints("");
     assert_eq!(paths(&here.path().join("copy")), ["a", "b", "c", "d"]);
     // What is left out is not removed.
@@ -439,7 +439,7 @@ fn what_makes_way_counts_before_much_is_removed() {
     std::fs::rename(here.path().join("tree/a"), here.path().join("moved")).unwrap();
     std::os::unix::fs::symlink("../moved", here.path().join("tree/a")).unwrap();
     for options in [&["-q"][..], &["-q", "-n"]] {
-        put(options).code(1).stderr("--delete would remove 5 of 8 things here, more than half").output();
+        put(options).code(1).stderr("5 of 8 things here would be removed, more than half").output();
         assert_eq!(std::fs::read(server.root().join("up/tree/a/b/4")).unwrap(), b"a/b/4");
     }
     put(&["-q", "--force"]).prints("");

@@ -245,7 +245,7 @@ impl Jobs {
         let found = if is_id && dir.is_dir() { self.settled(&dir) } else { None };
         found.filter(|(_, note)| note.owner == owner.to_string()).ok_or_else(|| {
             let text =
-                format!("{id}: you have no detached command of that name here; rexec --list-jobs HOST shows them");
+                format!("{id}: you have no detached command of that name here; list them to see which there are");
             Refusal::new(ErrorCode::NotFound, text)
         })
     }

@@ -38,7 +38,7 @@ pub fn serve_detached(
     options: ExecOptions,
 ) -> Result<()> {
     if options.terminal.is_some() {
-        let text = "a detached command cannot have a terminal; leave --tty out";
+        let text = "a detached command cannot have a terminal";
         return Err(Refusal::new(ErrorCode::BadRequest, text).into());
     }
     let threads = session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
@@ -84,7 +84,7 @@ pub fn serve_attach(
     let running = jobs.find_running(&owner, id);
     let (home, note) = jobs.note(&owner, id)?;
     if running.is_none() && note.state == JobState::Running && watch != AttachMode::Log {
-        let text = format!("{id}: runs under another server of this user; ask that one, or look at --log");
+        let text = format!("{id}: runs under another server of this user; ask that one, or read its log here");
         return Err(Refusal::new(ErrorCode::NotFound, text).into());
     }
     let _thread = session.gate.take_threads(1).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;

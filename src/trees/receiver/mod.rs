@@ -791,7 +791,7 @@ impl<W: Write> ReceiverStep<'_, W> {
 }
 
 fn too_large(shown: &str, size: u64) -> Refusal {
-    Refusal::new(ErrorCode::Failed, format!("{shown}: {size} bytes, over --max-size"))
+    Refusal::new(ErrorCode::Failed, format!("{shown}: {size} bytes, over the size limit"))
 }
 
 /// Work goes on: says so, and ends it with the connection.

@@ -13,7 +13,7 @@ fn so_many_commands_run_and_one_more_is_refused() {
     for call in &running {
         call.wait_for("up");
     }
-    let said = "2 commands run already (--exec-max-running 2); try again later";
+    let said = "2 commands run already, which is the limit here; try again later";
     rexec(&["true"]).code(251).stderr(said).prints("");
     let mut ended = running.pop().unwrap();
     ended.end_input();
@@ -47,7 +47,7 @@ fn a_tutorials_command_counts_too() {
     let mut running = Run::new("rexec").args([server.address(), "echo up; cat"]).spawn();
     running.wait_for("up");
     let bare = || Run::new("rexec").args(["--wire", "json", &server.plain(), "echo hi"]);
-    bare().prints("1 commands run already (--exec-max-running 1); try again later\n");
+    bare().prints("1 commands run already, which is the limit here; try again later\n");
     running.end_input();
     assert!(running.wait().success());
     bare().prints("hi\n");
@@ -146,7 +146,7 @@ fn no_peer_holds_all_slots_and_the_own_user_always_gets_in() {
     let mut others = [tablet.open(&server), Over::Plain.open(&server), Over::Plain.open(&server)];
     let said: Vec<String> = others.iter_mut().map(run).collect();
     assert_eq!(said[..2], ["up", "up"]);
-    assert_eq!(said[2], "4 commands run already (--exec-max-running 4); try again later");
+    assert_eq!(said[2], "4 commands run already, which is the limit here; try again later");
     // All are taken, and still.
     for _ in 0..4 {
         let own = Run::new("rexec").args([server.address(), "echo mine"]).env("LANDLINE_HOME", desk.home_path());

@@ -36,7 +36,7 @@ fn root_runs_commands_for_this_machine_only() {
     let why = "exec is not allowed here: this server runs as root";
     // Also its own user, with no exception.
     let own = Run::new("rexec").args([&outer, "true"]).code(251).stderr(why).output();
-    assert!(own.stderr.contains("tcp-server --exec-as-root"), "{}", own.stderr);
+    assert!(own.stderr.contains("unless its operator allows exec as root"), "{}", own.stderr);
     let (verbs, kind, said) = asked_at(&outer);
     assert!(!verbs.iter().any(|verb| verb == "exec") && verbs.iter().any(|verb| verb == "put"), "{verbs:?}");
     assert!(kind == "error" && said.starts_with(why), "{kind} {said}");
