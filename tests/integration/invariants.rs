@@ -11,7 +11,7 @@ fn sources() -> Vec<(PathBuf, String)> {
                 if !path.ends_with("tests") {
                     walk(&path, found);
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 // What a file's tests name is not what the file names.
                 let code = text.split("#[cfg(test)]").next().unwrap();
