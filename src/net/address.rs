@@ -151,7 +151,7 @@ fn is_ipv6(text: &str) -> bool {
 }
 
 /// Whether `text` begins with an IPv6 address without brackets, behind which a colon and more may stand, so that
-/// nobody can tell where it ends.
+/// no one can tell where it ends.
 pub fn begins_with_ipv6(text: &str) -> bool {
     let ends = text.match_indices(':').map(|(at, _)| at).chain([text.len()]);
     ends.filter_map(|end| text.get(..end)).any(is_ipv6)

@@ -1,6 +1,6 @@
-//! What may be written to a log because of those who may do nothing here: so many lines for each of them in an
-//! interval, so many for all. What is beyond is counted, and told in one line when the interval is over: a stranger
-//! at full speed would fill a disk otherwise.
+//! How many lines strangers, guests and refused peers may write to a log: a limit for each of them in an interval, and
+//! one for all. What is beyond is counted, and told in one line when the interval is over: a stranger at full speed
+//! would fill a disk otherwise.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ const COUNTED_MAX: usize = 256;
 /// Whose lines are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Whose {
-    /// Everybody of an address whom nobody here knows: their connections, and what they were refused.
+    /// The strangers of an address: their connections, and what they were refused.
     Address(Origin),
     /// The same, what was done for them.
     Guest(Origin),
@@ -309,7 +309,7 @@ mod tests {
         let told = budget.take_unwritten_at(true, now);
         assert!(told.len() <= TOLD_MAX + 1, "{}", told.len());
         assert_eq!(told.iter().map(|one| one.count).sum::<u64>(), 2_000 - u64::from(STRANGERS_LINES_MAX));
-        // A peer has lines of its own, and guests theirs, whoever else makes noise.
+        // A peer has lines of its own, and guests theirs, however many lines others write.
         for n in 0..1_000 {
             allowed(&budget, address(n), 100, now);
         }

@@ -38,7 +38,7 @@ impl Control {
     }
 
     /// Whether both directions have ended, by [`stop`](Self::stop) or because the connection was reset: how work that
-    /// neither reads nor writes hears that it is for nobody.
+    /// neither reads nor writes learns that its client is gone.
     pub fn is_stopped(&self) -> bool {
         self.socket.is_shut()
     }
@@ -48,7 +48,7 @@ impl Control {
         self.socket.shutdown(Shutdown::Both);
     }
 
-    /// The same for somebody who may outlive the stream, which is not to stay open for that.
+    /// The same for a holder that may outlive the stream, which is not to stay open for that.
     pub fn weak(&self) -> WeakControl {
         WeakControl { socket: Arc::downgrade(&self.socket) }
     }
@@ -61,7 +61,7 @@ pub struct WeakControl {
 }
 
 impl WeakControl {
-    /// The control, as long as somebody holds the stream.
+    /// The control, as long as the stream is held elsewhere.
     pub fn upgrade(&self) -> Option<Control> {
         self.socket.upgrade().map(|socket| Control { socket })
     }

@@ -1,7 +1,7 @@
 //! Caps: how many connections, how many from one place, how many threads.
 //!
 //! A connection comes in as a newcomer, into a small space of their own where an old one makes
-//! way for the next: whoever connects and says nothing keeps nobody out. When it has said who it is, it
+//! way for the next: a client that connects and says nothing keeps no other out. When it has said who it is, it
 //! is admitted: guests up to the cap, and a known peer beyond it in the oldest guest's place.
 //!
 //! `vm.max_map_count` is what ends a process of many threads, and not cleanly: a thread that starts
@@ -75,7 +75,7 @@ impl Caps {
         Self::of(threads, descriptor_limit(), per_address)
     }
 
-    /// What so many threads and descriptors bear.
+    /// What this number of threads and descriptors bears.
     fn of(threads: usize, descriptors: usize, per_address: usize) -> Self {
         let usable = descriptors - DESCRIPTORS_RESERVED.min(descriptors / 2);
         let newcomers = (usable / NEWCOMERS_PART).clamp(1, NEWCOMERS_MAX);
@@ -137,13 +137,13 @@ struct Offender {
 pub enum Rank {
     /// Nothing yet.
     Newcomer,
-    /// Nobody in particular.
+    /// No key that is known here.
     Guest,
-    /// Somebody.
+    /// A known peer's key.
     Known,
 }
 
-/// Why somebody has to stay outside.
+/// Why a connection has to stay outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TurnedAway {
     /// All places are taken.
@@ -169,7 +169,7 @@ pub enum TurnedAway {
 }
 
 impl Gate {
-    /// A gate with these caps, and nobody inside.
+    /// A gate with these caps, and no connection inside.
     pub fn new(caps: Caps) -> Arc<Self> {
         Arc::new(Self {
             caps,
@@ -192,7 +192,7 @@ impl Gate {
     }
 
     /// Lets one connection in as a newcomer, with one thread. `control` is for ending it when its place
-    /// is wanted by somebody else.
+    /// is wanted by another one.
     ///
     /// # Errors
     /// Which cap it would break.
@@ -208,7 +208,7 @@ impl Gate {
         Ok(Ticket { id, origin, rank: Rank::Newcomer, threads })
     }
 
-    /// Ends the connection of somebody whom nobody here knows: no descriptor is left, and what guests have asked for
+    /// Ends a stranger's connection: no descriptor is left, and what guests have asked for
     /// may hold many. A newcomer's first, then the oldest guest's; `false`: only known peers are here.
     pub fn make_room(&self) -> bool {
         let mut inside = self.inside();
@@ -264,7 +264,7 @@ impl Gate {
     /// Takes `count` threads from the budget until the permit is dropped.
     ///
     /// # Errors
-    /// There are not so many left.
+    /// Fewer than that are left.
     pub fn take_threads(self: &Arc<Self>, count: usize) -> Result<Threads, TurnedAway> {
         let before = self.threads.fetch_add(count, Ordering::Relaxed);
         let permit = Threads { gate: Arc::clone(self), count };
@@ -344,11 +344,11 @@ pub struct Ticket {
 
 impl Ticket {
     /// Admits a newcomer that has said who it is. A known peer takes the oldest guest's place if there
-    /// is no other, be it of all or of its address: strangers behind the same router keep nobody out.
+    /// is no other, be it of all or of its address: strangers behind the same router keep no peer out.
     /// Once admitted, a place stays what it is.
     ///
     /// # Errors
-    /// All places are taken, or this one was given to somebody else meanwhile.
+    /// All places are taken, or this one was given to another connection meanwhile.
     pub fn admit(&mut self, rank: Rank) -> Result<(), TurnedAway> {
         if self.rank != Rank::Newcomer || rank == Rank::Newcomer {
             return Ok(());
@@ -356,7 +356,7 @@ impl Ticket {
         let gate = &self.threads.gate;
         let mut inside = gate.inside();
         let total = inside.guests.len() + inside.known;
-        // Nobody makes way for somebody who is not in any more.
+        // No connection makes way for one that is gone.
         if !inside.newcomers.contains_key(&self.id) {
             return Err(TurnedAway::MadeWay);
         }
@@ -368,7 +368,7 @@ impl Ticket {
         } else {
             None
         };
-        // One place is enough for both caps: whoever leaves this address's also leaves one of all.
+        // One place is enough for both caps: one that leaves this address's also leaves one of all.
         if let Some((origin, full)) = is_full_for {
             let oldest = (rank == Rank::Known).then(|| inside.oldest_guest(origin)).flatten();
             inside.evict(oldest.ok_or(full)?);
@@ -408,7 +408,7 @@ impl Drop for Ticket {
                 inside.known -= 1;
                 inside.one_less(self.origin);
             }
-            // Whoever made way for somebody else is off the list already, and not counted any more.
+            // A guest that made way for another is off the list already, and not counted any more.
             Rank::Guest => {
                 if inside.guests.remove(&self.id).is_some() {
                     inside.one_less(self.origin);

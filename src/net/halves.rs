@@ -56,7 +56,7 @@ pub struct ReadHalf {
 }
 
 impl ReadHalf {
-    /// How long a read may wait; `None`: for ever.
+    /// How long a read may wait; `None`: without limit.
     ///
     /// # Errors
     /// The socket is gone.
@@ -138,7 +138,7 @@ fn wait_before(socket: &Socket, deadline: Option<Instant>) -> io::Result<()> {
     if left.is_zero() || !socket.readable(Some(left))? { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
 }
 
-/// The sending half. A clone is a second handle on the same socket: whoever holds both decides who
+/// The sending half. A clone is a second handle on the same socket: the owner of both decides who
 /// writes, frame by frame.
 #[derive(Debug, Clone)]
 pub struct WriteHalf {

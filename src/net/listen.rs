@@ -90,7 +90,7 @@ impl Listener {
         clear_dead_socket(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(|error| error.to_string())?;
         let bound = SockAddr::unix(path).and_then(|address| socket.bind(&address)).and_then(|()| {
-            // Between bind and listen nobody can connect yet: no moment at which others may.
+            // Between bind and listen no client can connect yet: no moment at which others may.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
             socket.listen(BACKLOG)?;
             std::fs::metadata(path)
@@ -145,7 +145,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Only our own socket is removed, not one that somebody put in its place since.
+        // Only our own socket is removed, not one that was put in its place since.
         if let ListenerSocket::Unix { path, inode, .. } = &self.socket
             && std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == *inode)
             && let Err(error) = std::fs::remove_file(path)

@@ -25,7 +25,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whoever is told by the stop itself sees the flag.
+    /// What is woken by the stop itself sees the flag.
     fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.control.stop();

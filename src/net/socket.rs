@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
-/// At most so many bytes are read and dropped before a socket is closed: what a sender in mid-file has
+/// Bytes that are read and dropped before a socket is closed, at most: what a sender in mid-file has
 /// on its way...
 pub const LINGER_LEN_MAX: usize = 4 * 1024 * 1024;
-/// ...and for at most so long: closing with unread bytes resets the connection, and the other end
+/// ...and the time that it may take, at most: closing with unread bytes resets the connection, and the other end
 /// would lose the last error that was sent to it.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -37,12 +37,12 @@ impl Socket {
         drop(result);
     }
 
-    /// How long a read may wait; `None`: for ever.
+    /// How long a read may wait; `None`: without limit.
     ///
     /// # Errors
     /// The socket is gone.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        // Zero would mean "for ever" to the kernel, and is refused by std.
+        // Zero would mean "without limit" to the kernel, and is refused by std.
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
         match self {
             Self::Tcp(socket) => socket.set_read_timeout(timeout),
@@ -135,7 +135,7 @@ impl Socket {
         }
     }
 
-    /// Waits until a read would return; `None` waits for ever.
+    /// Waits until a read would return; `None` waits without limit.
     ///
     /// # Errors
     /// The socket cannot be waited for.

@@ -62,8 +62,8 @@ impl From<UnixStream> for Stream {
 
 impl Stream {
     /// Sets what every connection of ours has: no Nagle delay, a limit on how long the other end may take
-    /// nothing at all of what is sent to it (`None`: for ever), and keepalive, so that one that died is
-    /// noticed within `notice_within` even if nobody says anything (`None`: within a minute).
+    /// nothing at all of what is sent to it (`None`: without limit), and keepalive, so that one that died is
+    /// noticed within `notice_within` even if neither end says anything (`None`: within a minute).
     ///
     /// # Errors
     /// The socket is already gone.
@@ -190,7 +190,7 @@ impl Stream {
         (&*self.socket).read(dest).map(Some)
     }
 
-    /// Writes what fits without waiting and shuts the sending half down: a word to somebody who is
+    /// Writes what fits without waiting and shuts the sending half down: a word to a client that is
     /// turned away.
     pub fn send_last_word(&self, word: &[u8]) {
         if self.try_write(&[IoSlice::new(word)]).is_ok() {
@@ -198,7 +198,7 @@ impl Stream {
         }
     }
 
-    /// How long a read may wait; `None`: for ever.
+    /// How long a read may wait; `None`: without limit.
     ///
     /// # Errors
     /// The socket is gone.
@@ -218,7 +218,7 @@ impl Stream {
     pub fn drain(&self) -> bool {
         let mut waste = [0; 4096];
         let mut dropped = 0;
-        // Within bounds: who never stops sending would keep the caller here for ever.
+        // Within bounds: a client that never stops sending would keep the caller here without end.
         while dropped < LINGER_LEN_MAX && self.socket.readable(Some(Duration::ZERO)).unwrap_or(false) {
             match (&*self.socket).read(&mut waste) {
                 Ok(0) | Err(_) => return false,

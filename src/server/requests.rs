@@ -98,7 +98,7 @@ fn serve_exchanges(
             }
             _ => log_echoes(echoes.take().as_ref(), session),
         }
-        // Somebody who only talks loses nothing when the server stops: the stop need not wait for the end.
+        // A client that only talks loses nothing when the server stops: the stop need not wait for the end.
         if matches!(request, Message::Chat { .. }) && open.set_in_exchange(false) {
             return Err(stopping());
         }

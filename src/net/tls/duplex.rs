@@ -239,7 +239,7 @@ impl Tls {
         let is_outgoing_large = self.is_outgoing_large.load(Ordering::Relaxed);
         if (is_outgoing_large || incoming.bytes.len() > INCOMING_LEN_IDLE) && !socket.readable(Some(REST_AFTER))? {
             incoming.rest();
-            // Whoever is sending needs it still.
+            // A sender needs it still.
             if let (true, Ok(mut outgoing)) = (is_outgoing_large, self.outgoing.try_lock()) {
                 outgoing.rest();
                 self.is_outgoing_large.store(false, Ordering::Relaxed);
@@ -405,15 +405,15 @@ impl Tls {
         Ok(taken)
     }
 
-    /// Sends what the receiver left for whoever holds the send lock, without waiting. The flag is
+    /// Sends what the receiver left for the holder of the send lock, without waiting. The flag is
     /// looked at after the lock was let go, or an answer that came just then would stay.
     fn send_answer(&self, socket: &Socket) {
         while self.is_answer_waiting.load(Ordering::SeqCst) {
-            // Whoever holds the lock comes by here when it lets go.
+            // Its holder comes by here when it lets go.
             let Ok(mut outgoing) = self.outgoing.try_lock() else { return };
             self.is_answer_waiting.store(false, Ordering::SeqCst);
             let ciphered = take_records(&mut self.connection(), &mut outgoing);
-            // What does not leave now leaves with the next write; a lost connection is found by whoever reads.
+            // What does not leave now leaves with the next write; a lost connection is found by the next read.
             drop(ciphered.and_then(|()| outgoing.try_send(socket)));
             self.let_go(outgoing);
         }
