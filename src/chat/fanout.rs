@@ -1,8 +1,8 @@
 //! Delivery: one thread writes to many members, and none of them can make it wait.
 //!
-//! A frame is encoded once and shared. It goes out at once to whoever takes it; for a member whose
-//! socket is full it is kept in a bounded queue, and the thread watches that socket until it takes
-//! bytes again. Beyond the bound, new frames for that one member are dropped, and it is told how many.
+//! A frame is encoded once and shared. It is sent at once to every member whose socket accepts it. For a member whose
+//! socket is full, it is kept in a bounded queue, and the thread polls that socket until it accepts bytes again. Beyond
+//! the bound, new frames for that one member are dropped, and it is told how many.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
@@ -18,19 +18,19 @@ use crate::net::listen::STACK_LEN;
 use crate::net::stream::WriteHalf;
 use crate::wire::message::Message;
 
-/// Bytes kept for one slow member.
+/// Largest number of bytes kept for one slow member.
 pub const LEFTOVER_LEN_MAX: usize = 1024 * 1024;
-/// Frames kept for one slow member: small ones cost more in their places than in their bytes.
+/// Largest number of frames kept for one slow member: a small frame's queue entry costs more than its bytes.
 pub const LEFTOVER_FRAMES_MAX: usize = 4_096;
-/// Jobs that may wait for a fan-out thread before talkers wait with them: at most 64 MiB of text.
+/// Jobs that may wait for a fan-out thread before senders of messages wait too: at most 64 MiB of text.
 pub const INBOX_JOBS_MAX: usize = 1_024;
-/// Frames that leave in one system call.
+/// Largest number of frames written in one system call.
 const BATCH_FRAMES_MAX: usize = 64;
 
-/// Something to do for a fan-out thread.
+/// A job for a fan-out thread.
 #[derive(Debug)]
 pub enum FanoutJob {
-    /// From now on this member is written to by this thread, and by nobody else.
+    /// Adds a member: from now on only this thread writes to it.
     Enter {
         /// The member.
         id: u64,
@@ -39,13 +39,13 @@ pub enum FanoutJob {
         /// Where to write.
         writer: WriteHalf,
     },
-    /// A frame for everybody in a room, but for one.
+    /// A frame for all members of a room, except one.
     TellRoom {
         /// The room.
         room: Arc<str>,
         /// The frame.
         frame: Arc<[u8]>,
-        /// Who said it, and need not hear it.
+        /// The member that sent it and does not get it; `None`: all members get it.
         except: Option<u64>,
     },
     /// A frame for one member.
@@ -55,16 +55,16 @@ pub enum FanoutJob {
         /// The frame.
         frame: Arc<[u8]>,
     },
-    /// This member is somebody else's to write to, once the answer has come: what was not yet sent.
+    /// Removes a member: after the answer, which is the bytes not yet sent, another thread may write to it.
     TakeOut {
         /// The member.
         id: u64,
-        /// Where the leftover goes.
+        /// Receives the bytes that were not yet sent.
         leftover: SyncSender<Vec<u8>>,
     },
 }
 
-/// A fan-out thread's address. The thread lives as long as the server's process does.
+/// A handle of a fan-out thread. The thread runs as long as the server's process.
 #[derive(Debug)]
 pub struct Fanout {
     inbox: Arc<Inbox>,
@@ -90,7 +90,7 @@ impl Fanout {
         Ok(Self { inbox })
     }
 
-    /// Gives the thread something to do; never waits.
+    /// Queues a job for the thread; never waits.
     pub fn give(&self, job: FanoutJob) {
         let mut jobs = self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = jobs.is_empty();
@@ -102,8 +102,8 @@ impl Fanout {
         }
     }
 
-    /// Waits until the thread has taken what it was given, if that is much: somebody who talks faster
-    /// than all can be told is slowed down. Not to be called under anybody's lock.
+    /// Waits while too many jobs are queued: a member that sends faster than the thread can deliver is slowed down.
+    /// Must not be called while holding a lock.
     pub fn wait_for_room(&self) {
         let mut jobs = self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         while jobs.len() >= INBOX_JOBS_MAX {
@@ -111,7 +111,7 @@ impl Fanout {
         }
     }
 
-    /// Takes a member out; returns what was not yet sent to it.
+    /// Removes a member; returns the bytes not yet sent to it.
     pub fn take_out(&self, id: u64) -> Vec<u8> {
         let (leftover, answer) = sync_channel(1);
         self.give(FanoutJob::TakeOut { id, leftover });
@@ -125,7 +125,7 @@ struct Worker {
     rooms: HashMap<Arc<str>, HashSet<u64>>,
 }
 
-/// A member as the fan-out sees it: somebody who reads.
+/// A member as the fan-out sees it: a receiver of frames.
 struct Reader {
     room: Arc<str>,
     writer: WriteHalf,
@@ -136,11 +136,11 @@ struct Reader {
     waiting_len: usize,
     dropped: u64,
     is_gone: bool,
-    /// It is on the list of those who are written to when this round's jobs are done.
+    /// Whether it is on the list of members that are written to after this round's jobs.
     is_touched: bool,
 }
 
-/// A frame for a room, but for whoever said it.
+/// A frame for a room, without the member that sent it.
 struct RoomFrame {
     frame: Arc<[u8]>,
     except: Option<u64>,
@@ -154,7 +154,7 @@ impl Worker {
             self.sleep(&mut touched);
             std::mem::swap(&mut jobs, &mut *self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner));
             self.inbox.taken.notify_all();
-            // What is told to one room in a row is told together: a member is looked up once for all of it.
+            // Consecutive frames for one room are delivered together: each member is looked up once.
             let mut told: Option<(Arc<str>, Vec<RoomFrame>)> = None;
             for job in jobs.drain(..) {
                 match (job, &mut told) {
@@ -197,7 +197,7 @@ impl Worker {
             thread::yield_now();
         }
         let mut counter = [0; 8];
-        // The counter's value says nothing: the inbox says what there is to do.
+        // The counter's value is not needed: the inbox holds the jobs.
         if let Err(error) = rustix::io::read(&self.inbox.wake, &mut counter)
             && error != rustix::io::Errno::AGAIN
         {
@@ -248,7 +248,7 @@ impl Worker {
                         self.rooms.remove(&member.room);
                     }
                 }
-                // The connection's thread waits for this word and is there to take it.
+                // The connection's thread waits for this answer.
                 drop(leftover.send(member.map(Reader::into_leftover).unwrap_or_default()));
             }
         }
@@ -276,7 +276,7 @@ impl Reader {
         {
             self.own_up();
         }
-        // One frame longer than the bound (the nicks of a large room) still goes to whoever waits for nothing.
+        // One frame longer than the bound (the nicks of a large room) is still sent to a member with an empty queue.
         let is_too_long = !self.waiting.is_empty() && self.waiting_len + frame.len() > LEFTOVER_LEN_MAX;
         let is_full = is_too_long || self.waiting.len() >= LEFTOVER_FRAMES_MAX;
         if is_full || self.dropped > 0 {
@@ -286,7 +286,7 @@ impl Reader {
         self.push(Arc::clone(frame));
     }
 
-    /// Says what was dropped, in the place where it is missing.
+    /// Queues the notice of dropped frames, at the position where they are missing.
     fn own_up(&mut self) {
         if let Ok(notice) = frame(&Message::Dropped { count: self.dropped }, &[]) {
             self.dropped = 0;
@@ -299,7 +299,7 @@ impl Reader {
         self.waiting.push_back(frame);
     }
 
-    /// Writes what the socket takes now.
+    /// Writes what the socket accepts now.
     fn write(&mut self) {
         while !self.is_gone {
             if self.waiting.is_empty() {

@@ -1,7 +1,7 @@
-//! Who is in which room. The hub decides and orders; it never writes to a socket.
+//! The members of each room. The hub decides and orders; it never writes to a socket.
 //!
-//! Its one lock is held while names are looked up and jobs are queued, so that every member hears
-//! everything in the same order; nobody sleeps under it.
+//! Its one lock is held while names are looked up and jobs are queued, so that every member gets all messages in the
+//! same order. No thread waits while holding it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use crate::error::{ErrorCode, Refusal, Result};
 use crate::net::stream::WriteHalf;
 use crate::wire::message::Message;
 
-/// Members of one room. A join is told to all, so a room's cost grows with the square of its members.
+/// Members of one room. A join is sent to all, so a room's cost grows with the square of its members.
 pub const MEMBERS_MAX: usize = 20_000;
-/// Fan-out threads: one delivers more than a network card takes, a second helps with the system calls.
+/// Fan-out threads: one delivers more than a network card can send, a second helps with the system calls.
 const FANOUT_THREADS_MAX: usize = 2;
 
 /// All rooms of one server.
@@ -32,11 +32,11 @@ struct HubState {
     next_id: AtomicU64,
 }
 
-/// Who is in it, and the number that each has here.
+/// The members' nicks, with the id of each.
 type Members = Names<u64>;
 
 impl Hub {
-    /// A hub with no rooms; its threads wait until somebody enters one.
+    /// A hub with no rooms; starts its threads.
     ///
     /// # Errors
     /// A fan-out thread could not start.
@@ -47,8 +47,8 @@ impl Hub {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Lets somebody into a room, which exists while anybody is in it. They and all others hear
-    /// `joined`. A name that looks like that of a room that is there means that room.
+    /// Adds a member to a room, which exists while it has members. All members, the new one included, get `joined`. A
+    /// name that looks like the name of an existing room means that room.
     ///
     /// # Errors
     /// The nick is taken, or the room is full.
@@ -84,7 +84,7 @@ impl Hub {
     }
 }
 
-/// Somebody's stay in a room; dropping it is leaving.
+/// A membership in a room; dropping it leaves the room.
 #[derive(Debug)]
 pub struct Member {
     shared: Arc<HubState>,
@@ -101,7 +101,7 @@ impl Member {
         &self.room
     }
 
-    /// Says `text` to everybody else.
+    /// Sends `text` to all other members.
     ///
     /// # Errors
     /// Never for texts within the limit.
@@ -115,15 +115,15 @@ impl Member {
         Ok(())
     }
 
-    /// Takes another nick; everybody hears it.
+    /// Changes the nick; all members are told.
     ///
     /// # Errors
-    /// Another member has it, or one that looks like it.
+    /// Another member has this nick, or a nick that looks like it.
     pub fn rename(&self, to: Name) -> Result<(), Refusal> {
         let mut rooms = self.shared.lock();
         let Some(members) = rooms.get_mut(&self.room) else { return Ok(()) };
         let mut nick = self.nick.lock().unwrap_or_else(PoisonError::into_inner);
-        // What looks like one's own old nick can be had.
+        // A nick that looks like the member's own old nick is free.
         if let Some(other) = members.like(&to).filter(|other| *other != nick.as_str()) {
             return Err(taken(to.as_str(), other));
         }
@@ -136,7 +136,7 @@ impl Member {
         Ok(())
     }
 
-    /// Tells this member who is here.
+    /// Sends this member the list of nicks.
     ///
     /// # Errors
     /// The list is too long for one frame.
@@ -149,7 +149,7 @@ impl Member {
         Ok(())
     }
 
-    /// Tells this member something.
+    /// Sends this member a message.
     ///
     /// # Errors
     /// The message is too long for a frame.
@@ -158,13 +158,13 @@ impl Member {
         Ok(())
     }
 
-    /// How often this member has said something.
+    /// The number of messages this member has sent.
     pub fn said(&self) -> u64 {
         self.said.load(Ordering::Relaxed)
     }
 
-    /// Leaves; everybody else hears it. Returns what the fan-out had not yet sent to this member,
-    /// which the caller must send before anything else: its first byte may be in mid-frame.
+    /// Leaves the room; all other members are told. Returns the bytes that the fan-out has not yet sent to this member.
+    /// The caller must send them before anything else: the first of them may be in the middle of a frame.
     pub fn leave(mut self) -> Vec<u8> {
         self.go()
     }
@@ -210,7 +210,7 @@ impl HubState {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For callers that hold the lock: that is what gives every member the same order.
+    /// The caller must hold the lock, so that every member gets messages in the same order.
     fn tell_room(&self, room: &str, frame: &Arc<[u8]>, except: Option<u64>) {
         for fanout in &self.fanouts {
             fanout.give(FanoutJob::TellRoom { room: room.into(), frame: Arc::clone(frame), except });

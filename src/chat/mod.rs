@@ -1,12 +1,12 @@
-//! Chat: rooms, nicks, and a reader too slow to keep up never holds anybody else up.
+//! Chat: rooms and nicks. A slow reader never delays the other members.
 //!
 //! ```text
 //! client: chat ROOM NICK, say*, nick*, names*, end
 //! server: joined (you), then say*, joined*, left*, renamed*, names*, dropped*, error*, end
 //! ```
 //!
-//! [`hub`] knows who is in which room, [`names`] which names look the same, [`fanout`] delivers, and both halves of
-//! the conversation are on this page.
+//! [`hub`] has the members of each room, [`names`] finds names that look the same, [`fanout`] delivers. Both halves of
+//! the exchange are in this file.
 
 pub mod fanout;
 pub mod hub;
@@ -21,11 +21,11 @@ use hub::{Hub, Member};
 pub use names::NAME_CHARS_MAX;
 use names::Name;
 
-/// Longest text said at once, in bytes; more is a file.
+/// Longest text of one message, in bytes; longer texts are sent as files.
 pub const TEXT_LEN_MAX: u32 = 64 * 1024;
 
-/// Serves one stay in a room. During it only the fan-out writes to this connection: everything that the
-/// member is to hear, refusals included, goes through it and keeps its order.
+/// Serves one membership in a room. Until it ends, only the fan-out writes to this connection: all messages for the
+/// member, refusals included, go through it and keep their order.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -38,11 +38,11 @@ pub fn serve_chat(connection: &mut Connection, session: &mut Session, hub: &Hub,
     session.report.about = format!("{shown} in {}", member.room());
     let heard = listen(connection, &member);
     let said = member.said();
-    // What the fan-out had begun to send must be finished before anybody else writes.
+    // A frame that the fan-out has begun must be finished before anything else is written.
     let leftover = member.leave();
     let is_unsent = !leftover.is_empty() || connection.sender().lock().stream().has_unsent();
     if heard.is_err() && is_unsent {
-        // The connection stands in the middle of a frame: nothing that is said now would be understood.
+        // The connection is in the middle of a frame: nothing that follows would be understood.
         connection.control().stop();
     }
     heard?;
@@ -52,7 +52,7 @@ pub fn serve_chat(connection: &mut Connection, session: &mut Session, hub: &Hub,
     Ok(())
 }
 
-/// Hears the member out until `end`.
+/// Reads the member's messages until `end`.
 fn listen(connection: &mut Connection, member: &Member) -> Result<()> {
     let receiver = connection.receiver();
     loop {
@@ -83,43 +83,44 @@ fn hear(receiver: &mut ConnectionReceiver, member: &Member) -> Result<Result<(),
 /// Something that happened in the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChatEvent {
-    /// Somebody said something.
+    /// A member sent a message.
     Said {
-        /// Who.
+        /// The member's nick.
         nick: String,
-        /// What.
+        /// The text.
         text: String,
     },
-    /// Somebody entered.
+    /// A member with this nick entered.
     Joined(String),
-    /// Somebody left.
+    /// The member with this nick left.
     Left(String),
-    /// Somebody is called something else; for yourself, the new nick was accepted.
+    /// A member has a new nick. If the old one is yours, your new nick was accepted.
     Renamed {
         /// The old nick.
         from: String,
-        /// The new one.
+        /// The new nick.
         to: String,
     },
-    /// Who is here.
+    /// The nicks of all members.
     Names(Vec<String>),
-    /// So many messages did not reach you because you read too slowly.
+    /// The number of messages that were dropped because this client reads too slowly.
     Dropped(u64),
-    /// Something you asked for was refused; you are still in the room.
+    /// A request was refused; this client is still in the room.
     Refused(Refusal),
 }
 
-/// A stay in a room that has begun. What comes from it is heard at the listener and said at the speaker, which may be
-/// on different threads.
+/// A membership in a room. Events arrive at `listener` and messages are sent by `speaker`, which may be used on
+/// different threads.
 #[derive(Debug)]
 pub struct Stay<'l> {
-    /// The room, as the server calls it: the one that was meant may have been there under a name that looks the same.
+    /// The room's name at the server. It may differ from the requested name, if a room with a name that looks the same
+    /// exists.
     pub room: String,
     /// The nick, as others see it.
     pub nick: String,
-    /// See above.
+    /// Receives the events of the room.
     pub listener: ChatEvents<'l>,
-    /// See above.
+    /// Sends messages and requests.
     pub speaker: Speaker,
 }
 
@@ -143,14 +144,14 @@ pub fn call_chat<'l>(connection: &'l mut Connection, room: &str, nick: &str) -> 
     Ok(Stay { room, nick, listener: ChatEvents { receiver: connection.receiver() }, speaker })
 }
 
-/// The listening side of a stay in a room.
+/// The receiving side of a membership in a room.
 #[derive(Debug)]
 pub struct ChatEvents<'l> {
     receiver: &'l mut ConnectionReceiver,
 }
 
 impl ChatEvents<'_> {
-    /// Waits for the next event; `None` when the stay is over, which [`Speaker::leave`] asks for.
+    /// Waits for the next event; `None`: the membership has ended, after [`Speaker::leave`].
     ///
     /// # Errors
     /// The connection failed.
@@ -175,7 +176,7 @@ impl ChatEvents<'_> {
                 Ok(Some(Message::Dropped { count })) => ChatEvent::Dropped(count),
                 Ok(Some(Message::Error { code, message })) => ChatEvent::Refused(Refusal::new(code, message)),
                 Ok(Some(other)) => return Err(unexpected(&other, "something said in the room")),
-                // A newer server may tell more; what is not understood is not shown.
+                // A newer server may send other events; unknown ones are skipped.
                 Err(Error::Refused(_)) => continue,
                 Err(error) => return Err(error),
             };
@@ -184,14 +185,14 @@ impl ChatEvents<'_> {
     }
 }
 
-/// The speaking side of a stay in a room.
+/// The sending side of a membership in a room.
 #[derive(Debug, Clone)]
 pub struct Speaker {
     sender: ConnectionSender,
 }
 
 impl Speaker {
-    /// Says something to everybody else in the room.
+    /// Sends a message to all other members of the room.
     ///
     /// # Errors
     /// The connection failed.
@@ -199,7 +200,7 @@ impl Speaker {
         self.sender.send(&Message::Say { nick: None }, text.as_bytes())
     }
 
-    /// Asks for another nick; the answer is an event.
+    /// Requests another nick; the answer is an event.
     ///
     /// # Errors
     /// The connection failed.
@@ -207,7 +208,7 @@ impl Speaker {
         self.sender.send(&Message::Nick { nick: nick.into() }, &[])
     }
 
-    /// Asks who is here; the answer is an event.
+    /// Requests the list of nicks; the answer is an event.
     ///
     /// # Errors
     /// The connection failed.
@@ -215,7 +216,7 @@ impl Speaker {
         self.sender.send(&Message::Names, &[])
     }
 
-    /// Ends the stay; the listener hears the rest, then `None`.
+    /// Leaves the room; the listener gets the remaining events, then `None`.
     ///
     /// # Errors
     /// The connection failed.
@@ -224,7 +225,7 @@ impl Speaker {
     }
 }
 
-/// A message as one frame's bytes; all of ours are far below a header's limit.
+/// A message as one frame's bytes; chat headers are far below the limit.
 fn frame(message: &Message<'_>, body: &[u8]) -> Result<std::sync::Arc<[u8]>, Refusal> {
     encode(message, body).map(Into::into).map_err(|error| Refusal::new(ErrorCode::Failed, error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Names of people and rooms: which can be had, and which look the same.
+//! Names of people and rooms: which are valid, and which look the same.
 //!
 //! Two names are the same if people would read them as the same: their skeletons are equal (UTS 39, 4), whatever the
 //! case of their letters. A capital I looks like a small l and is a capital i, so a name has two looks: that of its
@@ -15,10 +15,10 @@ use crate::printable::is_invisible;
 
 /// Longest nick or room name, in characters.
 pub const NAME_CHARS_MAX: usize = 32;
-/// Marks above or below one letter. More of them reach into other lines.
+/// Marks above or below one letter. More of them would overlap other lines of text.
 pub const MARKS_MAX: usize = 4;
 
-/// A name that can be seen, and that is not mistaken for another.
+/// A valid name: visible, and not mistaken for something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     shown: String,
@@ -36,7 +36,8 @@ impl Name {
         let is_visible = shown.chars().all(is_seen) && has_few_marks(&shown);
         let folded = fold(&shown);
         let looks = [look(&folded), look(&shown)];
-        // "ann: hi" would be said by a nick "ann:", "* ann left" by a star, and a slash begins a command.
+        // With a nick "ann:" or "*", a message could look like another member's or like an event, and a slash begins a
+        // command.
         let is_clear = looks.iter().all(|look| !look.contains(':') && !look.starts_with(['/', '*']));
         if chars == 0 || chars > NAME_CHARS_MAX || !is_visible || !is_clear {
             let text = format!(
@@ -54,11 +55,11 @@ impl Name {
     }
 }
 
-/// Names of which no two look the same, and what each stands for.
+/// A map from names to values, in which no two names look the same.
 #[derive(Debug)]
 pub struct Names<T> {
     entries: HashMap<String, Entry<T>>,
-    /// Which name has a look.
+    /// The name for each look.
     looks: HashMap<String, String>,
 }
 
@@ -75,7 +76,7 @@ impl<T> Default for Names<T> {
 }
 
 impl<T> Names<T> {
-    /// The name that looks like this one, if there is one.
+    /// The name that looks like this one; `None`: there is none.
     pub fn like(&self, name: &Name) -> Option<&str> {
         name.looks.iter().find_map(|look| self.looks.get(look)).map(String::as_str)
     }
@@ -83,7 +84,7 @@ impl<T> Names<T> {
     /// Adds a name.
     ///
     /// # Errors
-    /// This one looks like it, and stays.
+    /// An existing name that looks like it, which stays.
     pub fn insert(&mut self, name: Name, value: T) -> Result<(), &str> {
         // The borrow of a found name must not outlive the branch.
         if self.like(&name).is_some() {
@@ -96,7 +97,7 @@ impl<T> Names<T> {
         Ok(())
     }
 
-    /// Removes the name that is shown so, and returns what it stood for.
+    /// Removes the name that is shown as `shown`, and returns its value.
     pub fn remove(&mut self, shown: &str) -> Option<T> {
         let Entry { name, value } = self.entries.remove(shown)?;
         for look in &name.looks {
@@ -105,7 +106,7 @@ impl<T> Names<T> {
         Some(value)
     }
 
-    /// Puts `to` in the place of the name that is shown so. Both may look the same.
+    /// Replaces the name that is shown as `shown` by `to`. Both may look the same.
     pub fn rename(&mut self, shown: &str, to: Name, value: T) {
         self.remove(shown);
         for look in &to.looks {
@@ -114,33 +115,33 @@ impl<T> Names<T> {
         self.entries.insert(to.shown.clone(), Entry { name: to, value });
     }
 
-    /// What the name that is shown so stands for.
+    /// The value of the name that is shown as `shown`.
     pub fn get(&self, shown: &str) -> Option<&T> {
         self.entries.get(shown).map(|entry| &entry.value)
     }
 
-    /// The same, to be changed.
+    /// The value of the name that is shown as `shown`, to be changed.
     pub fn get_mut(&mut self, shown: &str) -> Option<&mut T> {
         self.entries.get_mut(shown).map(|entry| &mut entry.value)
     }
 
-    /// How many there are.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// All of them as they are shown, in no order.
+    /// All names as they are shown, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 }
 
-/// Whether a character is read as the colon that stands between a nick and its message.
+/// Whether a character looks like the colon between a nick and its message.
 pub fn is_like_a_colon(character: char) -> bool {
     look(&character.to_string()) == ":"
 }
@@ -240,7 +241,7 @@ mod tests {
         }
     }
 
-    /// The list of what is invisible is held against the library's tables.
+    /// Compares the list of invisible characters with the library's tables.
     #[test]
     fn what_leaves_no_skeleton_is_invisible_and_no_name() {
         for character in '\0'..=char::MAX {
