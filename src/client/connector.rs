@@ -22,43 +22,43 @@ use crate::trust::peers::Peers;
 use crate::wire::channel::Receiver;
 use crate::wire::message::Message;
 
-/// What this library calls itself in `hello`, unless the program has a name.
+/// The program's name in `hello`, unless the program sets one.
 const PROGRAM: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));
 /// How long connecting may take, over all of a name's addresses.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A server whose key is not known here, for a person to compare. Its connection is closed by now: the server does not
-/// wait meanwhile.
+/// A server whose key is not known here, for a person to compare. The connection is closed before the question: the
+/// server does not wait for the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct UnknownServer<'s> {
-    /// As it was dialled.
+    /// The address as it was dialled.
     pub host: &'s Address,
-    /// Its key, for which it has shown that it has the secret part.
+    /// The fingerprint of its key; the server has proved that it holds the private key.
     pub fingerprint: Fingerprint,
     /// The peer that has this key, known here under another address. `None`: the key is not known at all.
     pub known_as: Option<&'s str>,
 }
 
-/// What is to become of a server whose key is not known.
+/// What to do with a server whose key is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// It is refused.
+    /// Refuse it.
     Refuse,
-    /// It is refused: its key was compared, and is another.
+    /// Refuse it: its key was compared, and is a different one.
     RefuseOtherKey,
-    /// It is connected to, this time.
+    /// Connect this time.
     Once,
-    /// It is connected to, and its key is recorded: from now on no other key is accepted from it.
+    /// Connect, and record its key: from now on no other key is accepted for it.
     Remember,
 }
 
-/// Decides about a server whose key is not known.
+/// A function that decides about a server whose key is not known.
 pub type AskAbout<'a> = &'a (dyn Fn(&UnknownServer<'_>) -> Answer<Decision> + Sync);
 
-/// How a client connects. [`Connector::new`] has the safe defaults; a field that is changed says what it changes.
+/// How a client connects. [`Connector::new`] has safe defaults; each field documents its own.
 #[derive(Clone, Copy)]
 pub struct Connector<'a> {
-    /// Where keys and known peers are.
+    /// The home, with this user's key and the known peers.
     pub home: &'a Home,
     /// The name and version of this program, for the server's log. The default is this library's.
     pub program: &'a str,
@@ -66,18 +66,18 @@ pub struct Connector<'a> {
     pub port: Port,
     /// How long connecting may take, over all of a name's addresses, and the handshake once more. The default is 5 s.
     pub timeout: Duration,
-    /// Asked about a server whose key is not known. `None`, the default: it is refused.
+    /// Called for a server whose key is not known. `None`, the default: the server is refused.
     pub ask: Option<AskAbout<'a>>,
-    /// Told of each step: for programs that show them. The default tells nobody.
+    /// Called at each step, for programs that show progress. The default is `None`.
     pub on_step: Option<&'a (dyn Fn(&Step<'_>) + Sync)>,
 }
 
 /// A step on the way to a connection.
 #[derive(Debug)]
 pub enum Step<'s> {
-    /// There is a stream.
+    /// The stream is connected, not yet encrypted.
     Connected(&'s Stream),
-    /// It is encrypted, and this is the server's key.
+    /// The stream is encrypted; this is the server's key.
     Encrypted(Fingerprint),
     /// The server was recorded under this name.
     Remembered(&'s str),
@@ -92,18 +92,18 @@ impl std::fmt::Debug for Connector<'_> {
     }
 }
 
-/// One question at a time: of several threads that ask at once, one would read what was typed for another.
+/// One question at a time: with several questions at once, an answer could go to the wrong one.
 static QUESTION: Mutex<()> = Mutex::new(());
 
 impl<'a> Connector<'a> {
-    /// Connects with the keys and the known peers of `home`; a server whose key is not known is refused.
+    /// A connector with the key and the known peers of `home`. It refuses a server whose key is not known.
     pub const fn new(home: &'a Home) -> Self {
         let port = Port { number: crate::net::address::DEFAULT_PORT, is_chosen: false };
         Self { home, program: PROGRAM, port, timeout: CONNECT_TIMEOUT, ask: None, on_step: None }
     }
 
-    /// Connects to `host`, encrypted unless `host` says `tcp://` or is a Unix socket. The greeting leaves with the first
-    /// request.
+    /// Connects to `host`, encrypted unless `host` says `tcp://` or is a Unix socket. The greeting is sent with the
+    /// first request.
     ///
     /// # Errors
     /// [`ConnectError`]: no connection came about, or the server is not trusted.
@@ -121,9 +121,9 @@ impl<'a> Connector<'a> {
         loop {
             let stream = self.stream(&expected.address)?;
             let pin = expected.pin.as_ref().map(|(_, key)| *key);
-            // A server with this machine's own key is this user's own; but not on another machine's address, or where a
-            // name stands for another machine: a machine in between could hand the connection back to the server here,
-            // and what was meant for that machine would be done here.
+            // A server with this user's own key is trusted only at an address of this machine. At another address, a
+            // man in the middle could forward the connection to the server here, and requests for the other machine
+            // would be served here.
             let own_key = Some(own.fingerprint()).filter(|_| stream.is_to_this_machine());
             let wanted = pin.or(own_key);
             let offered = match handshake(stream, &own, &expected, self.timeout, move |key| Some(key) == wanted)? {
@@ -133,7 +133,7 @@ impl<'a> Connector<'a> {
                 }
                 Err(offered) => offered,
             };
-            // The connection is dropped by now: the server does not wait while a person compares.
+            // The connection is closed by now: the server does not wait while a person compares.
             self.decide(&dialled, host, offered)?;
             expected.pin = Some((host.to_string(), offered));
         }
@@ -155,8 +155,8 @@ impl<'a> Connector<'a> {
         }
     }
 
-    /// What to do about a key that is not the expected one: a changed key is refused, always; about an unknown one the
-    /// caller is asked.
+    /// Decides about a key that is not the expected one. A changed key is always refused; for an unknown one, the
+    /// caller's `ask` decides.
     fn decide(&self, dialled: &Dialled, host: &Address, offered: Fingerprint) -> Result<(), ConnectError> {
         let (shown, address) = (host.to_string(), dialled.recorded_address());
         if let Some((name, pinned)) = dialled.pin.clone() {
@@ -164,7 +164,7 @@ impl<'a> Connector<'a> {
         }
         let _question = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
         let peers = Peers::load(self.home)?;
-        // What was answered for another connection a moment ago counts.
+        // An answer for another connection a moment ago counts.
         if peers.by_address(&address).is_some_and(|peer| peer.fingerprint == offered) {
             return Ok(());
         }
@@ -187,7 +187,7 @@ impl<'a> Connector<'a> {
     }
 }
 
-/// Connects to a Unix socket. It is not encrypted and need not be: the kernel says which user serves there.
+/// Connects to a Unix socket. It is not encrypted and need not be: the kernel reports which user serves there.
 ///
 /// # Errors
 /// No connection came about, or another user serves there.
@@ -211,7 +211,8 @@ pub fn connect_unix(
     }
 }
 
-/// Shakes hands with a server whose key `is_expected`. `Err` within `Ok`: the key that it has instead; nothing was sent.
+/// The TLS handshake with a server whose key `is_expected`. `Err` within `Ok`: its key, which is not the expected one;
+/// nothing was sent.
 ///
 /// # Errors
 /// No encrypted stream came about.
@@ -247,7 +248,7 @@ pub fn handshake(
     }
 }
 
-/// A server that is full says so before it can encrypt.
+/// A server that is full refuses the connection in plain text.
 fn plain_refusal(bytes: &[u8]) -> Option<Refusal> {
     match Receiver::new(bytes, &[]).recv() {
         Ok(Some(Message::Error { code, message })) => Some(Refusal::new(code, format!("{message} (said unencrypted)"))),

@@ -1,4 +1,4 @@
-//! Why no connection came about, or not to the server that was meant.
+//! Errors of connecting: the server was not reached, or is not trusted.
 
 use crate::error::Error;
 use crate::net::address::AddressError;
@@ -8,16 +8,16 @@ use crate::trust::hosts::ConfigError;
 use crate::trust::identity::{Fingerprint, IdentityError};
 use crate::trust::peers::PeersError;
 
-/// No connection came about.
+/// Connecting failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The text is no address.
+    /// The host is not a valid address.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// No stream came about: the name is unknown, nothing answers there, or what answers speaks something else.
     #[error(transparent)]
     Dial(#[from] dial::ConnectError),
-    /// The server is not, or not surely, the one that was meant. Nothing was sent.
+    /// The server is not trusted: its key is not the expected one. Nothing was sent.
     #[error(transparent)]
     NotTrusted(Box<NotTrusted>),
     /// The peer of this name was never dialled from here, so that its address is not known.
@@ -66,7 +66,7 @@ impl From<ConnectError> for Error {
     }
 }
 
-/// The other end is not, or not surely, the one that was meant. Nothing was sent to it.
+/// The server is not trusted: it may not be the intended one. Nothing was sent to it.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTrusted {
     /// It has another key than the one on record.
@@ -74,9 +74,9 @@ pub enum NotTrusted {
         "{host}: the key has changed, and nothing was sent. On record as {name} is {pinned}; this server has {offered}"
     )]
     Changed {
-        /// As it was dialled.
+        /// The host as it was dialled.
         host: String,
-        /// The same, as an argument for a command.
+        /// The same as `HOST:PORT`, as it is recorded.
         dialled: String,
         /// The name on record.
         name: String,
@@ -88,20 +88,20 @@ pub enum NotTrusted {
     /// Its key is not known here.
     #[error("{host}: unknown server with key {offered}, and nothing was sent")]
     Unknown {
-        /// As it was dialled.
+        /// The host as it was dialled.
         host: String,
-        /// The same, as an argument for a command.
+        /// The same as `HOST:PORT`, as it is recorded.
         dialled: String,
         /// The key that was offered.
         offered: Fingerprint,
     },
-    /// The key that was compared is another one.
+    /// Its key was compared, and is a different one.
     #[error(
         "{host}: this server has {offered}, which is NOT the key that it was compared with: another machine may be in \
          between; nothing was sent"
     )]
     OtherKey {
-        /// As it was dialled.
+        /// The host as it was dialled.
         host: String,
         /// The key that was offered.
         offered: Fingerprint,
@@ -112,9 +112,9 @@ pub enum NotTrusted {
          was sent"
     )]
     OtherName {
-        /// As it was dialled.
+        /// The host as it was dialled.
         host: String,
-        /// The same, as an argument for a command.
+        /// The same as `HOST:PORT`, as it is recorded.
         dialled: String,
         /// The name on record.
         name: String,
@@ -124,15 +124,15 @@ pub enum NotTrusted {
     OtherUser {
         /// The socket.
         host: String,
-        /// The user who serves there.
+        /// The id of the user that serves there.
         user: u32,
-        /// The user of this process.
+        /// The user id of this process.
         own: u32,
     },
     /// The pairing failed.
     #[error("{host}: not paired: {why}")]
     NotPaired {
-        /// As it was dialled.
+        /// The host as it was dialled.
         host: String,
         /// Why.
         why: String,

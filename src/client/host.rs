@@ -1,4 +1,4 @@
-//! Which address a name means, and which key is expected there.
+//! The address that a host's name means, and the key that is expected there.
 
 use std::net::IpAddr;
 
@@ -15,13 +15,13 @@ use crate::trust::peers::Peers;
 pub struct Port {
     /// Its number.
     pub number: u16,
-    /// It was chosen for this host, so that it goes before the port that is on record for a name. Otherwise it is only
-    /// used where there is no record.
+    /// Whether it was chosen for this host: then it overrides the port on record for a name. Otherwise it is only used
+    /// where there is no record.
     pub is_chosen: bool,
 }
 
 impl Default for Port {
-    /// 5263, where nothing else is on record.
+    /// Port 5263, used where no other is on record.
     fn default() -> Self {
         Self { number: DEFAULT_PORT, is_chosen: false }
     }
@@ -30,7 +30,7 @@ impl Default for Port {
 /// The server that a host's name means.
 #[derive(Debug, Clone)]
 pub struct Dialled {
-    /// Where that is, with a port.
+    /// Its address, with a port.
     pub address: Address,
     /// The peer whose key is expected there: its name here, and the key. `None`: no key is on record.
     pub pin: Option<(String, Fingerprint)>,
@@ -42,12 +42,12 @@ impl Dialled {
         self.address.clone().encrypted().to_string()
     }
 
-    /// What to call this server if no name is chosen: `host` as it was written, with the port if that is not the usual
-    /// one, since the bare name stands for the usual one. What the server calls itself does not count.
+    /// The name for this server if the user chooses none: `host` as it was written, with the port if it is not the
+    /// default port. The name that the server gives itself is not used.
     pub fn name_for(&self, host: &Address) -> String {
         let Address::Tcp { host: written, .. } = host else { return String::new() };
         let name = match written.parse::<IpAddr>() {
-            // A name takes no colons.
+            // A peer's name may not contain colons.
             Ok(IpAddr::V6(_)) => format!("ip6-{}", written.replace(':', "-")),
             Ok(IpAddr::V4(_)) | Err(_) => written.clone(),
         };
@@ -69,13 +69,13 @@ pub fn resolve(home: &Home, host: &Address, port: Port) -> Result<Dialled, Conne
     let chosen = &written.or(port.is_chosen.then_some(port.number));
     let peers = Peers::load(home)?;
     let configured = hosts::look_up(home, name)?;
-    // A peer that was never dialled, and has no name from here, has no address to go to; and another port
-    // of its address may be another server.
+    // A peer that was never dialled and was not named here has no address; and another port of its address may be
+    // another server.
     let is_elsewhere = |address: &str| {
         let known = address.parse().ok().and_then(|address: Address| address.port());
         chosen.is_some_and(|port| known.is_some_and(|known| known != port))
     };
-    // A name that a machine chose itself is for its rights here, and may mean another machine to the user who dials.
+    // A name that a machine chose itself is not dialled: it may mean another machine to the user.
     let by_name =
         peers.by_name(name).filter(|peer| !peer.is_self_named).filter(|peer| match (&peer.address, &peer.from) {
             (Some(address), _) => !is_elsewhere(address),
@@ -102,9 +102,9 @@ pub fn resolve(home: &Home, host: &Address, port: Port) -> Result<Dialled, Conne
     Ok(Dialled { pin, ..dialled })
 }
 
-/// The names that stand for a machine here: those of `config.toml` and of known peers that can be dialled.
+/// The names of machines that are known here: those of `config.toml` and of known peers that can be dialled.
 pub fn known_names(home: &Home) -> Vec<String> {
-    // Advice is no reason for another error.
+    // These names only serve as hints: errors are ignored.
     let mut names = hosts::names(home).unwrap_or_default();
     if let Ok(peers) = Peers::load(home) {
         let dialled = peers.iter().filter(|peer| peer.address.is_some() || peer.from.is_some());

@@ -12,7 +12,8 @@ use crate::fs::root::Root;
 use crate::fs::unix::nanoseconds;
 use crate::wire::message::Attributes;
 
-/// Makes room for a file that arrives as `target`. A symlink is followed: what it points to is replaced, and not the link.
+/// Creates the temporary file for a file that arrives as `target`. A symlink is followed: the file that it points to is
+/// replaced, not the link.
 ///
 /// # Errors
 /// Its directory is missing or cannot be written, or the target is neither missing nor a regular file.
@@ -26,7 +27,7 @@ pub fn create_part(parts: &Arc<Parts>, target: &Path, attributes: &Attributes) -
     if directory.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(ours()(std::io::ErrorKind::IsADirectory.into()));
     }
-    // A rename would put a file in a device's place: /dev/null would be gone.
+    // A rename would replace a device by a file: /dev/null would be gone.
     if std::fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(ours()(std::io::Error::other("neither a file nor a directory; only files are replaced")));
     }
@@ -40,7 +41,7 @@ pub fn create_part(parts: &Arc<Parts>, target: &Path, attributes: &Attributes) -
 /// It is missing, unreadable, or no regular file.
 pub fn open_file(path: &Path) -> Result<(File, Attributes)> {
     let ours = || Error::ours(path.to_string_lossy());
-    // Without NONBLOCK a fifo would wait for a writer; for a regular file it means nothing.
+    // Without NONBLOCK, opening a FIFO would wait for a writer; for a regular file it has no effect.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(nonblock).open(path).map_err(ours())?;
     let metadata = file.metadata().map_err(ours())?;

@@ -1,8 +1,8 @@
-//! A client: a host's name becomes a pinned, encrypted connection, and what a program does with it.
+//! A client: connects to a host by name, with an encrypted connection and a pinned key, and sends requests.
 //!
-//! [`Client`] has the usual requests as methods. Whoever needs more takes the [`Connection`] and the calls of each
-//! conversation: [`echo`](crate::echo), [`dir`](crate::dir), [`files`], [`trees`](crate::trees),
-//! [`exec`](crate::exec), [`chat`](crate::chat).
+//! [`Client`] has the usual requests as methods. For more, use the [`Connection`] and the functions of each module:
+//! [`echo`](crate::echo), [`dir`](crate::dir), [`files`], [`trees`](crate::trees), [`exec`](crate::exec),
+//! [`chat`](crate::chat).
 
 mod connector;
 mod error;
@@ -37,14 +37,14 @@ use crate::trust::Owner;
 use crate::trust::home::Home;
 use crate::wire::message::{Channel, Outcome};
 
-/// The most that [`Client::run`] keeps of a command's output, both streams together: 64 MiB. [`Client::run_with`] has no
+/// Longest output of a command that [`Client::run`] returns, both streams together: 64 MiB. [`Client::run_with`] has no
 /// limit, since it keeps nothing.
 pub const OUTPUT_LEN_MAX: usize = 64 * 1024 * 1024;
-/// The most failures that a [`TreeReport`] names; the others are counted.
+/// Largest number of failures that a [`TreeReport`] names; the others are only counted.
 pub const FAILURES_NAMED_MAX: usize = 1_000;
 
-/// A connection to a server, and what to do with it. It does one thing at a time; a program that wants two at once
-/// connects twice.
+/// A connection to a server, with the usual requests as methods. It runs one request at a time; for two at once,
+/// connect twice.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
@@ -54,7 +54,7 @@ pub struct Client {
 /// What a command wrote, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// How it ended. A command that failed is no error of [`Client::run`].
+    /// How it ended. A command that fails is not an error of [`Client::run`].
     pub outcome: Outcome<'static>,
     /// What it wrote to standard output.
     pub stdout: Vec<u8>,
@@ -62,13 +62,12 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
-/// How a tree was copied.
+/// The result of copying a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TreeReport {
-    /// Files and bytes.
+    /// Counts of files and bytes.
     pub tally: Tally,
-    /// What failed: each path in the tree and why, at most [`FAILURES_NAMED_MAX`] of them. The others are where they
-    /// belong.
+    /// What failed: each path in the tree and why, at most [`FAILURES_NAMED_MAX`] of them; `tally.failed` counts all.
     pub failures: Vec<(String, Refusal)>,
 }
 
@@ -76,20 +75,19 @@ impl Client {
     /// Connects to `host`: a name from `config.toml` in `home`, the name of a known peer, or an address such as
     /// `build.example:5263`, `[::1]:7000` or `unix:/path`.
     ///
-    /// The connection is encrypted, and the server has the key that is on record for it. On this machine, a server of the
-    /// same user is known by the key that both share. [`Connector`] has more to choose.
+    /// The connection is encrypted, and the server must have the key that is on record for it. On this machine, a
+    /// server of the same user is trusted by the key that both share. [`Connector`] has more options.
     ///
     /// # Errors
-    /// [`ConnectError`]: no connection came about, or the server is not trusted. [`Error`] has it as
-    /// [`Error::NotConnected`].
+    /// [`ConnectError`]: the server was not reached, or is not trusted. [`Error`] has it as [`Error::NotConnected`].
     pub fn connect(home: &Home, host: &str) -> Result<Self, ConnectError> {
         let host: Address = host.parse()?;
         let connection = Connector::new(home).connect(&host)?;
         Self::over(connection, home)
     }
 
-    /// A client over a connection that is there already. Downloads that are interrupted are on record in `home`, and the
-    /// next attempt goes on with them.
+    /// A client over an existing connection. Interrupted downloads are recorded in `home`, and the next attempt
+    /// continues them.
     ///
     /// # Errors
     /// The record cannot be opened.
@@ -99,7 +97,7 @@ impl Client {
         Ok(Self { connection, parts })
     }
 
-    /// The connection, for the calls of each conversation.
+    /// The connection, for the functions of each module.
     pub const fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }
@@ -117,10 +115,11 @@ impl Client {
         call_echo(&mut self.connection, body)
     }
 
-    /// Runs a command string in the server's `sh -c`, with nothing to read, and keeps what it writes.
+    /// Runs a command string in the server's `sh -c` with an empty stdin, and returns its output.
     ///
     /// # Errors
-    /// The server refused, the connection failed, or the command wrote more than [`OUTPUT_LEN_MAX`] (then it was ended).
+    /// The server refused, the connection failed, or the command wrote more than [`OUTPUT_LEN_MAX`] (then it was ended
+    /// by the client).
     pub fn run(&mut self, command: &str) -> Result<Output> {
         let work = Work::Shell(command.into());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -138,7 +137,7 @@ impl Client {
         Ok(Output { outcome: end.outcome, stdout, stderr })
     }
 
-    /// Runs a command and hands on what it writes as it comes.
+    /// Runs a command and passes its output on as it arrives.
     ///
     /// # Errors
     /// As [`call_exec`].
@@ -150,7 +149,7 @@ impl Client {
         call_exec(&mut self.connection, call, output)
     }
 
-    /// Moves the session's working directory; returns where it stands now.
+    /// Changes the session's working directory; returns the new one.
     ///
     /// # Errors
     /// The server refused, or the connection failed.
@@ -166,22 +165,22 @@ impl Client {
         dir::call_ls(&mut self.connection, path.as_bytes())
     }
 
-    /// Downloads one file to `to`, which is its whole new name; returns its size in bytes. What was there is replaced only
-    /// when all of the file has come and its digest is right.
+    /// Downloads one file to `to`, which is its whole new name; returns its size in bytes. An existing file is replaced
+    /// only when the whole file has arrived and its digest is right.
     ///
     /// # Errors
-    /// The server refused, this machine could not store it, or the connection failed. The old file is as it was.
+    /// The server refused, this machine could not store it, or the connection failed. The old file is unchanged.
     pub fn get(&mut self, from: &str, to: &Path) -> Result<u64> {
         let parts = Arc::clone(&self.parts);
         let arrive = |attributes: &_| create_part(&parts, to, attributes);
         call_get(&mut self.connection, from.as_bytes(), arrive, &mut |_| Ok(()))
     }
 
-    /// Uploads one file to `to`: its new name, or a directory; returns where it is on the server. The answer comes when
-    /// the server has it safely on its disk.
+    /// Uploads one file to `to`: its new name, or a directory; returns where it is on the server. Returns when the
+    /// server has written it to its disk.
     ///
     /// # Errors
-    /// The file cannot be read, the server refused, or the connection failed. The old file over there is as it was.
+    /// The file cannot be read, the server refused, or the connection failed. The old file on the server is unchanged.
     pub fn put(&mut self, from: &Path, to: &str) -> Result<Vec<u8>> {
         let (source, attributes) = open_file(from)?;
         let (shown, name) = (from.to_string_lossy(), from.file_name().unwrap_or_default());
@@ -190,8 +189,8 @@ impl Client {
         call_put(&mut self.connection, upload, progress)
     }
 
-    /// Downloads a tree into the directory `to`, which is made if it is missing. Files that are the same there are left,
-    /// and interrupted ones are gone on with.
+    /// Downloads a tree into the directory `to`, which is made if it is missing. Files that are the same there are
+    /// skipped, and interrupted ones are continued.
     ///
     /// # Errors
     /// The server refused the whole, or the connection failed. A single file that fails is in the report.
@@ -218,8 +217,8 @@ impl Client {
         Ok(report)
     }
 
-    /// Uploads a tree into the directory `to` on the server, which is made if it is missing. Files that are the same there
-    /// are left, and interrupted ones are gone on with.
+    /// Uploads a tree into the directory `to` on the server, which is made if it is missing. Files that are the same
+    /// there are skipped, and interrupted ones are continued.
     ///
     /// # Errors
     /// The server refused the whole, or the connection failed. A single file that fails is in the report.
