@@ -1,11 +1,10 @@
-//! The audit log: who did what to which path or command, and how it ended. One JSON object a line, in
-//! a file that only the server's user may read. It never holds what went through stdin, nor the values
-//! of environment variables.
+//! The audit log: who did what to which path or command, and how it ended. One JSON object per line, in a file that
+//! only the server's user may read. It never contains stdin, nor the values of environment variables.
 //!
-//! When the file is full it becomes `FILE.1`, what was that `FILE.2`, and so on: [`GENERATIONS_MAX`] of them are
-//! kept. What guests are refused is not in it; of a peer's refusals, and of what is done for guests, so many in an
-//! interval, and the rest counted: nobody erases what was done by flooding it with what was not, nor a guest what
-//! peers did.
+//! When the file is full, it is renamed to `FILE.1`, the former `FILE.1` to `FILE.2`, and so on: [`GENERATIONS_MAX`] of
+//! them are kept. Refusals of guests are not recorded. Refusals of peers and requests of guests are recorded up to a
+//! number in each interval, and the rest is counted. So a peer cannot push records out of the log by flooding it with
+//! refusals, nor a guest the records of peers.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -22,9 +21,9 @@ use crate::trust::Peer;
 use crate::trust::home::{HomeError, check_private_file};
 use crate::trust::identity::Fingerprint;
 
-/// Bytes of one file of the log: a quarter of a million requests.
+/// Longest file of the log, in bytes: about a quarter of a million requests.
 pub const AUDIT_LEN_MAX: u64 = 64 * 1024 * 1024;
-/// Full files that are kept beside the one that is written.
+/// Number of full files that are kept besides the current one.
 pub const GENERATIONS_MAX: u32 = 8;
 
 /// An open audit log.
@@ -38,36 +37,36 @@ pub struct Audit {
 #[derive(Debug)]
 struct AuditFile {
     file: File,
-    /// When the server's log last heard that something is wrong with it.
+    /// When an error of the audit log was last reported in the server's log; `None`: never.
     complained: Option<Instant>,
 }
 
 /// A guest's `kind`.
 const GUEST: &str = "guest";
-/// How often that is said.
+/// Shortest time between two such reports.
 const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// One line of it.
+/// One record of the audit log.
 #[derive(Debug, Default, Serialize)]
 pub struct AuditRecord<'r> {
-    /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (refusals, or requests of
-    /// guests, like others before them, counted).
+    /// `began` (a command is about to run), `ended` (a request, whatever it was), or `summed` (a count of refusals, or
+    /// of requests of guests).
     pub event: &'r str,
     /// The connection's number in the server's log.
     pub connection: u64,
     /// `own`, `known` or `guest`.
     pub kind: &'r str,
-    /// A known peer's name.
+    /// A known peer's name; `None` for others.
     pub name: Option<&'r str>,
-    /// The key that the other end proved.
+    /// The key that the peer proved; `None`: it has none.
     pub fingerprint: Option<String>,
-    /// Where it came from.
+    /// The peer's address.
     pub address: &'r str,
-    /// What it asked for: a verb of the protocol.
+    /// The request: a verb of the protocol.
     pub verb: &'r str,
-    /// The directory under the root from which that is meant.
+    /// The working directory, below the root.
     pub cwd: &'r str,
-    /// The path, the command or the room, as it was sent; cut, with its length said, if it is very long.
+    /// The path, the command or the room, as it was sent; shortened, with its length, if it is very long.
     pub about: &'r str,
     /// How it ended.
     pub outcome: &'r str,
@@ -80,18 +79,18 @@ pub struct AuditRecord<'r> {
 }
 
 impl<'r> AuditRecord<'r> {
-    /// Refusals of a known peer that were counted and have no lines of their own.
+    /// The count of a known peer's refusals that have no record of their own.
     pub fn summed(name: &'r str, key: &Fingerprint, outcome: &'r str) -> Self {
         let fingerprint = Some(key.to_string());
         Self { event: "summed", kind: "known", name: Some(name), fingerprint, outcome, ..Self::default() }
     }
 
-    /// What was done for guests of `address` that was counted and has no lines of its own.
+    /// The count of requests of guests from `address` that have no record of their own.
     pub fn summed_of_guests(address: &'r str, outcome: &'r str) -> Self {
         Self { event: "summed", kind: GUEST, address, outcome, ..Self::default() }
     }
 
-    /// No text of it longer than the log keeps; a guest's are as short as in the server's log.
+    /// Shortens texts to the longest that the audit log keeps; a guest's texts as in the server's log.
     fn cut(&self) -> Shortened<'_> {
         let limit = if self.kind == GUEST { LOGGED_LEN_MAX } else { AUDITED_LEN_MAX };
         let [address, cwd, about, outcome] =
@@ -118,21 +117,21 @@ impl Audit {
     /// Opens the log at `path` for appending; makes it (0600) if there is none.
     ///
     /// # Errors
-    /// Others may read it, or it cannot be opened.
+    /// Other users may read it, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, HomeError> {
         Self::open_with(path, AUDIT_LEN_MAX)
     }
 
     fn open_with(path: &Path, len_max: u64) -> Result<Self, HomeError> {
         let failed = |source| HomeError::Io { path: path.to_owned(), source };
-        // The process does not move, but the path is opened again when the log is turned over.
+        // Absolute, because the path is opened again when the log is rotated.
         let path = std::path::absolute(path).map_err(failed)?;
         let file = open_file(&path).map_err(failed)?;
         check_private_file(&path, &file.metadata().map_err(failed)?, 0o600)?;
         Ok(Self { path, len_max, open: Mutex::new(AuditFile { file, complained: None }) })
     }
 
-    /// Appends one line. A disk that is full is said in the server's log; requests go on.
+    /// Appends one record. An error (a full disk, say) is reported in the server's log; requests are still served.
     pub fn record(&self, record: &AuditRecord<'_>) {
         let Shortened { address, cwd, about, outcome } = &record.cut();
         let fingerprint = record.fingerprint.clone();
@@ -148,13 +147,13 @@ impl Audit {
         };
         let written = line.and_then(|line| {
             if file.metadata()?.len().saturating_add(line.len() as u64) > self.len_max {
-                // A log that cannot be turned over grows on: nothing of it is lost.
+                // A log that cannot be rotated keeps growing: nothing is lost.
                 match self.turn_over() {
                     Ok(new) => *file = new,
                     Err(error) => complain(&error, "the audit log is full and could not be turned over: it grows on"),
                 }
             }
-            // One write a line, to a file opened for appending: lines of two servers do not mix.
+            // One write per line, to a file opened for appending: lines of two servers do not mix.
             file.write_all(&line)
         });
         if let Err(error) = written {
@@ -162,9 +161,9 @@ impl Audit {
         }
     }
 
-    /// Moves each full file on by one, the oldest away, and begins a new one.
+    /// Rotates the log: renames each full file, removes the oldest, and begins a new one.
     fn turn_over(&self) -> io::Result<File> {
-        // Of two servers that write to it, one turns it over.
+        // Of two servers that write to it, only one rotates it.
         let locked = open_file(&self.path)?;
         locked.lock()?;
         let is_present = fs::metadata(&self.path)?.ino() == locked.metadata()?.ino();
@@ -191,12 +190,12 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// This moment, in UTC (RFC 3339).
+/// The present time, in UTC (RFC 3339).
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
-/// A peer in the audit log's words: its kind, its name, its key.
+/// A peer as the audit log names it: its kind, its name, its key.
 pub fn parts_of(peer: &Peer) -> (&'static str, Option<&str>, Option<String>) {
     match peer {
         Peer::Own => ("own", None, None),
@@ -233,7 +232,7 @@ mod tests {
         }
         let names = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(names, usize::try_from(GENERATIONS_MAX).unwrap() + 1);
-        // What is kept is without a gap, and nobody else may read it.
+        // The kept records have no gap, and no other user may read them.
         let mut kept = Vec::new();
         for generation in (1..=GENERATIONS_MAX).rev().map(|n| audit.generation(n)).chain([path.clone()]) {
             let metadata = fs::metadata(&generation).unwrap();
@@ -250,7 +249,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit");
         let audit = Audit::open_with(&path, 500).unwrap();
-        // Nothing can take the place of a directory that is not empty.
+        // A rename cannot replace a directory that is not empty.
         fs::create_dir_all(audit.generation(GENERATIONS_MAX).join("x")).unwrap();
         fs::create_dir_all(audit.generation(GENERATIONS_MAX - 1).join("x")).unwrap();
         (0..10).for_each(|connection| audit.record(&AuditRecord { connection, ..AuditRecord::default() }));

@@ -1,4 +1,4 @@
-//! A connection: a stream that carries frames, with the greeting at its beginning and the farewell at its end.
+//! A connection: a stream that carries frames, with a greeting at its beginning and a clean close at its end.
 //!
 //! ```text
 //! Stream --split--> ReadHalf  --> Receiver --\
@@ -24,13 +24,13 @@ pub type ConnectionReceiver = Receiver<ReadHalf>;
 /// The sending half of a connection; its clones share one lock.
 pub type ConnectionSender = Sender<WriteHalf>;
 
-/// A list leaves in pieces of about so many bytes.
+/// Length of the pieces in which a list is sent, about, in bytes.
 const LISTING_PIECE_LEN: usize = 64 * 1024;
-/// Longest list that a client takes, in bytes...
+/// Longest list that a client accepts, in bytes.
 const LISTING_LEN_MAX: usize = 128 * 1024 * 1024;
-/// ... and in lines: each takes more memory than bytes.
+/// The same limit in lines: each takes more memory than its bytes.
 pub const LISTING_LINES_MAX: usize = 1_000_000;
-/// How long a server may take to say `hello`, which it does before it looks at any request.
+/// How long a server may take to send `hello`, which it does before it reads any request.
 const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A duplex connection that carries frames.
@@ -40,21 +40,21 @@ pub struct Connection {
     sender: ConnectionSender,
     control: Control,
     tls: Option<Arc<Tls>>,
-    /// On a client: what the server said of itself, once it was read.
+    /// On a client: the server's greeting; `None`: it was not read yet.
     greeting: Option<Greeting>,
 }
 
-/// What the other end said in its `hello`.
+/// The content of the other end's `hello`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Greeting {
     /// Its program and version, for logs.
     pub program: String,
-    /// A server's: the verbs that this peer may use.
+    /// From a server: the verbs that this peer may use. Empty from a client.
     pub verbs: Vec<String>,
 }
 
 impl Connection {
-    /// A client's connection: says `hello`, which leaves together with the first request.
+    /// A client's connection: queues `hello`, which is sent together with the first request.
     ///
     /// # Errors
     /// The greeting could not be queued; nothing is sent yet.
@@ -65,12 +65,12 @@ impl Connection {
         Ok(connection)
     }
 
-    /// A server's connection over `stream`, of which `first` was already read: waits for `hello` until
-    /// `deadline` and checks the version. `None`: the client left without a word. Next comes
-    /// [`welcome`](Self::welcome), or a refusal.
+    /// A server's connection over `stream`, of which `first` was already read: waits for `hello` until `deadline` and
+    /// checks the version. `None`: the client closed without a message. Answer with [`welcome`](Self::welcome), or a
+    /// refusal.
     ///
     /// # Errors
-    /// What came is no `hello` or of another version (the client was told), or the connection failed.
+    /// The first message is not `hello`, or has another version (the client was told), or the connection failed.
     pub fn await_hello(stream: Stream, first: &[u8], deadline: Option<Instant>) -> Result<Option<Self>> {
         let mut connection = Self::over(stream, first);
         connection.greeting = Some(Greeting::default());
@@ -96,8 +96,8 @@ impl Connection {
     /// The connection failed.
     pub fn welcome(&self, program: &str, verbs: &[&'static str]) -> Result<()> {
         let verbs = verbs.iter().map(|verb| (*verb).into()).collect();
-        // At once, not together with the first answer, which may take its time: a client waits for it
-        // with a deadline, and is not kept waiting by what it asked.
+        // At once, not together with the first answer, which may take long: the client waits for the greeting with a
+        // timeout.
         self.sender.send(&Message::Hello { version: VERSION, program: program.into(), verbs }, &[])
     }
 
@@ -124,10 +124,10 @@ impl Connection {
         }
     }
 
-    /// What the server said of itself, waiting for it if need be.
+    /// The server's greeting; waits for it if necessary.
     ///
     /// # Errors
-    /// The server refused us, or the connection failed.
+    /// The server refused the connection, or the connection failed.
     pub fn greeting(&mut self) -> Result<&Greeting> {
         let greeting = if let Some(greeting) = self.greeting.take() {
             greeting
@@ -157,10 +157,10 @@ impl Connection {
         self.receiver.recv()
     }
 
-    /// Waits for an answer; an `error` that comes instead is a refusal.
+    /// Waits for an answer; an `error` instead of it is returned as a refusal.
     ///
     /// # Errors
-    /// The other end refused, or the connection ended or failed; `wanted` names what was to come.
+    /// The other end refused, or the connection ended or failed; `wanted` names the expected message.
     pub fn answer_or_refusal(&mut self, wanted: &'static str) -> Result<Message<'_>> {
         self.greeting()?;
         match self.receiver.expect(wanted)? {
@@ -181,7 +181,7 @@ impl Connection {
         }
     }
 
-    /// Sends a list, a line of JSON each.
+    /// Sends a list, one line of JSON for each entry.
     ///
     /// # Errors
     /// The connection failed.
@@ -201,10 +201,10 @@ impl Connection {
         self.sender.send(&Message::End { total: None }, &[])
     }
 
-    /// Waits for a list, a line of JSON each.
+    /// Waits for a list, one line of JSON for each entry.
     ///
     /// # Errors
-    /// As [`answer_or_refusal`](Self::answer_or_refusal), or it is no such list.
+    /// As [`answer_or_refusal`](Self::answer_or_refusal), or the list is malformed.
     pub fn listing<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
         let bad = |why: String| Error::from(Misbehaviour::BadBody { what: "listing", why });
         let add = |line: &[u8], listing: &mut Vec<T>| {
@@ -235,10 +235,10 @@ impl Connection {
         Ok(listing)
     }
 
-    /// Both halves, for an exchange in which both sides speak.
+    /// Both halves, for an exchange in which both sides send.
     ///
     /// # Errors
-    /// On a client: the greeting did not come.
+    /// On a client: the greeting did not arrive.
     pub fn halves(&mut self) -> Result<(&mut ConnectionReceiver, &ConnectionSender)> {
         self.greeting()?;
         Ok((&mut self.receiver, &self.sender))
@@ -259,8 +259,7 @@ impl Connection {
         &self.control
     }
 
-    /// Whether something has come that was not looked at: how a sender in mid-file learns that the
-    /// other end objects.
+    /// Whether a message has arrived that was not read: so a sender in the middle of a file notices a refusal.
     ///
     /// # Errors
     /// The socket is gone.
@@ -285,13 +284,12 @@ impl Connection {
         self.receiver.stream().set_stall(limit)
     }
 
-    /// When reading ends, however it trickles in; `None`: never.
+    /// The time after which reading fails, however slowly bytes arrive; `None`: no limit.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         self.receiver.stream().set_deadline(deadline);
     }
 
-    /// 32 bytes that both ends of this one connection can compute and nobody else (RFC 8446, 7.5);
-    /// `None` on a plain connection.
+    /// 32 bytes that only the two ends of this connection can compute (RFC 8446, 7.5); `None` on a plain connection.
     ///
     /// # Errors
     /// The connection is gone.
@@ -299,7 +297,7 @@ impl Connection {
         Ok(self.tls.as_ref().map(|tls| tls.export(label)).transpose()?)
     }
 
-    /// Tells the other end why this connection is about to be closed, if it can still hear it.
+    /// Tells the other end why this connection is about to be closed, if it can still be told.
     pub fn say_why(&self, error: &Error) {
         let refusal = match error {
             Error::Refused(refusal) => refusal.clone(),
@@ -315,7 +313,7 @@ impl Connection {
         }
     }
 
-    /// Closes the connection so that the last word arrives.
+    /// Closes the connection so that the last message arrives.
     pub fn close(self) {
         if let Err(error) = self.sender.flush() {
             tracing::debug!(%error, "the connection was gone before it was closed");
@@ -324,19 +322,19 @@ impl Connection {
     }
 }
 
-/// Bytes that come in pieces, cut into lines.
+/// Splits bytes that arrive in pieces into lines of text.
 #[derive(Debug, Default)]
 struct WholeLines {
-    /// The beginning of a line whose end did not come yet: there is no line end in it.
+    /// The beginning of an unfinished line; it contains no line end.
     rest: Vec<u8>,
 }
 
 impl WholeLines {
-    /// Takes a piece, and hands on the lines that it completes. What was handed on is not kept. Each byte is looked at
-    /// once, however small the pieces and long the lines.
+    /// Takes a piece, and passes the lines that it completes to `add`. They are not kept. Each byte is read once,
+    /// however small the pieces and long the lines.
     ///
     /// # Errors
-    /// That of `add`.
+    /// The error of `add`.
     fn push(&mut self, piece: &[u8], mut add: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut parts = piece.split(|byte| *byte == b'\n');
         self.rest.extend_from_slice(parts.next().unwrap_or_default());
@@ -350,7 +348,7 @@ impl WholeLines {
 }
 
 impl Drop for Connection {
-    /// Whoever gives up in the middle says so, or it would look like a cut to the other end.
+    /// Sends TLS `close_notify`: without it, the other end would take the end of the stream for a truncation.
     fn drop(&mut self) {
         self.sender.lock().stream().abandon();
     }
@@ -385,8 +383,8 @@ mod tests {
         );
     }
 
-    /// A sender may take a list's limit for one line, a byte at a time: looking at all of it for every byte would
-    /// last days.
+    /// A sender may send one line as long as the list's limit, a byte at a time: reading all of it again for every byte
+    /// would take days.
     #[test]
     fn a_long_line_that_comes_a_byte_at_a_time_is_looked_at_once() {
         let len = 1 << 20;

@@ -1,5 +1,5 @@
-//! Directories: where a session stands, what is there, and making, removing and renaming. All of it
-//! under the root; `cd` moves the session and never the process.
+//! Directories: the working directory of a session, listing, making, removing and renaming. All of it is below the
+//! root; `cd` changes the session's directory, never the process's.
 //!
 //! ```text
 //! client: cd PATH | pwd                   server: cwd PATH
@@ -20,15 +20,15 @@ use crate::wire::channel::unexpected;
 use crate::wire::message::{Channel, EntryKind, Message};
 use crate::wire::path::PathText;
 
-/// A listing leaves in pieces of about so many bytes.
+/// Length of the pieces in which a listing is sent, about, in bytes.
 const PIECE_LEN: usize = 64 * 1024;
 
-/// One entry of a listing, a line of JSON on the wire and with `ls --json`.
+/// One entry of a listing; one line of JSON in the protocol and with `ls --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirEntry {
     /// The name.
     pub name: PathText,
-    /// What it is.
+    /// Its kind.
     pub kind: EntryKind,
     /// Size in bytes.
     pub size: u64,
@@ -36,13 +36,13 @@ pub struct DirEntry {
     pub mtime_ns: i64,
     /// Permission bits.
     pub mode: u32,
-    /// Where a symlink points, as far as that is UTF-8.
+    /// Where a symlink points, if that is UTF-8; `None`: not a symlink, or not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
 
 impl DirEntry {
-    /// The name's bytes. Empty: what stands there as base64 is none.
+    /// The name's bytes; empty if its base64 is invalid.
     pub fn name_bytes(&self) -> Vec<u8> {
         self.name.bytes().map(Cow::into_owned).unwrap_or_default()
     }
@@ -62,7 +62,7 @@ impl From<Entry> for DirEntry {
     }
 }
 
-/// Serves `cd`: the directory is opened, so that a session never stands nowhere.
+/// Serves `cd`: the directory is opened, so that the working directory exists.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -82,7 +82,7 @@ pub fn serve_pwd(connection: &mut Connection, session: &mut Session) -> Result<(
     connection.sender().send(&Message::Cwd { path: session.cwd.to_absolute().into() }, &[])
 }
 
-/// Serves `ls`: a directory's entries as the system has them, or one file's.
+/// Serves `ls`: a directory's entries in the system's order, or the entry of one file.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -101,7 +101,7 @@ pub fn serve_ls(connection: &mut Connection, session: &mut Session, path: &[u8])
     Ok(())
 }
 
-/// A listing on its way out.
+/// A listing that is being sent.
 struct Listing<'l> {
     connection: &'l mut Connection,
     waiting: Vec<u8>,
@@ -160,7 +160,7 @@ pub fn serve_mv(connection: &mut Connection, session: &mut Session, path: &[u8],
     connection.sender().send(&Message::Ok { path: Some(now.to_absolute().into()) }, &[])
 }
 
-/// Moves the session to `path`; returns where it stands now.
+/// Changes the session's working directory to `path`; returns the new one.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
@@ -169,7 +169,7 @@ pub fn call_cd(connection: &mut Connection, path: &[u8]) -> Result<Vec<u8>> {
     expect_cwd(connection)
 }
 
-/// Where the session stands.
+/// The session's working directory.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
@@ -185,7 +185,7 @@ fn expect_cwd(connection: &mut Connection) -> Result<Vec<u8>> {
     }
 }
 
-/// A directory's entries by name, or one file's.
+/// A directory's entries sorted by name, or the entry of one file.
 ///
 /// # Errors
 /// The server refused, the listing is over 128 MiB or no JSON, or the connection failed.
@@ -196,7 +196,7 @@ pub fn call_ls(connection: &mut Connection, path: &[u8]) -> Result<Vec<DirEntry>
     Ok(entries)
 }
 
-/// Makes a directory, with those above it if `parents`.
+/// Makes a directory; with `parents`, also its missing parents.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
@@ -212,7 +212,7 @@ pub fn call_rm(connection: &mut Connection, path: &[u8], recursive: bool) -> Res
     connection.request_ok(&Message::Rm { path: path.into(), recursive }).map(drop)
 }
 
-/// Renames; returns where the thing is now.
+/// Renames a file or directory; returns its new path.
 ///
 /// # Errors
 /// The server refused, or the connection failed.

@@ -1,5 +1,5 @@
-//! Echo: what is said comes back unchanged. One frame and its answer, or a stream of any length;
-//! also the measure of a connection, in round trips and in bytes a second.
+//! Echo: the server returns what it gets unchanged. One frame and its answer, or a stream of any length; also a
+//! measurement of a connection, in round trips and bytes a second.
 //!
 //! ```text
 //! client: echo + body                     server: echo + body
@@ -18,7 +18,7 @@ use crate::wire::channel::unexpected;
 use crate::wire::frame::BODY_LEN_MAX;
 use crate::wire::message::{Channel, Message};
 
-/// A streamed echo moves in pieces of so many bytes: larger ones fall out of the cache.
+/// Length of the pieces of a streamed echo, in bytes: larger ones fall out of the CPU's cache.
 pub const PIECE_LEN: usize = 256 * 1024;
 
 /// Serves one echo exchange.
@@ -47,7 +47,7 @@ pub fn serve_echo(connection: &mut Connection, session: &mut Session, streamed: 
         connection.sender().send(&Message::End { total: None }, &[])?;
         session.report.outcome = Some(format!("{echoed} bytes"));
     } else {
-        // Who sends much and takes nothing back keeps it here.
+        // The body of a client that does not read the answer stays in memory.
         let budget = session.memory.budget();
         budget.take(connection.receiver().body_left() as usize).map_err(|over| over.refusal("echo"))?;
         let body = connection.receiver().body(BODY_LEN_MAX)?;
@@ -56,7 +56,7 @@ pub fn serve_echo(connection: &mut Connection, session: &mut Session, streamed: 
     Ok(())
 }
 
-/// Sends `body` (at most 4 MiB) and returns what comes back.
+/// Sends `body` (at most 4 MiB) and returns the answer.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
@@ -72,7 +72,7 @@ pub fn call_echo(connection: &mut Connection, body: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Sends all of `source` and gives what comes back to `sink`, both at once; returns the bytes echoed.
+/// Sends all of `source` and writes the echo to `sink`, both at once; returns the number of bytes echoed.
 ///
 /// # Errors
 /// The server refused, the source or the sink failed, or the connection did.
@@ -108,7 +108,7 @@ pub fn call_echo_stream(
         };
         let received = receive();
         if matches!(received, Err(Error::Ours { .. } | Error::PeerMisbehaved(_) | Error::ConnectionLost(_))) {
-            // Nobody reads any more: without this the sender would wait for room for ever.
+            // Nothing reads the echo any more: without this, the sending thread would never end.
             control.stop();
         }
         let sent = sending.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "the sender's end" }.into()));
@@ -128,10 +128,10 @@ fn send_all(source: &mut impl Read, send: &dyn Fn(&[u8]) -> Result<()>) -> Resul
     }
 }
 
-/// What a connection is worth.
+/// The measured performance of a connection.
 #[derive(Debug, Clone)]
 pub struct Measurement {
-    /// What the round trips took.
+    /// The round-trip times.
     pub round_trips: Histogram,
     /// From the first byte sent to the last received.
     pub elapsed: Duration,
@@ -139,8 +139,8 @@ pub struct Measurement {
     pub bytes: u64,
 }
 
-/// Makes `count` round trips of `size` bytes each, one after the other, and checks every byte.
-/// Up to 4 MiB are one frame each way; more are streamed.
+/// Makes `count` round trips of `size` bytes each, one after the other, and checks every byte. A body of up to 4 MiB is
+/// one frame each way; a longer one is streamed.
 ///
 /// # Errors
 /// The server refused, the connection failed, or what came back is not what was sent.
@@ -184,7 +184,7 @@ fn changed() -> Error {
     Misbehaviour::BadBody { what: "echo", why: "it is not what was sent".into() }.into()
 }
 
-/// So many bytes that repeat only every 251: a piece out of place is noticed.
+/// A reader of test bytes with a period of 251, so that a misplaced piece is noticed.
 struct Pattern {
     at: u64,
     left: u64,

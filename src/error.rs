@@ -1,7 +1,6 @@
-//! What can go wrong on a connection, grouped by whose move is next.
+//! Errors of a connection, grouped by what the program can do next.
 //!
-//! What could not be done with a file becomes a refusal here, in one place: [`fs::Error`] knows no code of the
-//! protocol.
+//! Errors of files become refusals here, in one place: [`fs::Error`] has no code of the protocol.
 //!
 //! A clean end is not in here: it is the value `None`. Exit codes are chosen in `cli`, from these groups.
 
@@ -12,17 +11,17 @@ use crate::fs;
 /// The result of anything done on a connection.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error on a connection; the variant says who has to move.
+/// An error on a connection; the variant says what the program can do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The other end broke the protocol: the connection cannot be stayed in step with and is closed.
+    /// The other end broke the protocol: the connection is out of step and is closed.
     #[error(transparent)]
     PeerMisbehaved(#[from] Misbehaviour),
-    /// A request was refused; the connection is in step and can be used again.
-    /// On a client it came from the server, in a server's conversation it is on its way out.
+    /// A request was refused; the connection is in step and can be used again. On a client it came from the server; on
+    /// a server it will be sent to the client.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The transport failed: nothing more will come, and what was under way is unknown.
+    /// The transport failed: nothing more will arrive, and the outcome of a running request is unknown.
     #[error(transparent)]
     ConnectionLost(#[from] ConnectionLost),
     /// There is no connection: `source` says why, and is a [`ConnectError`](crate::client::ConnectError).
@@ -31,9 +30,9 @@ pub enum Error {
     /// This machine failed, not the connection: its disk, its terminal, its arguments.
     #[error("{object}")]
     Ours {
-        /// What it happened to: a path, `stdout`, an option.
+        /// The object: a path, `stdout`, an option.
         object: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -63,7 +62,7 @@ pub enum Misbehaviour {
     /// The 4-byte length is outside 2 to 65,535.
     #[error("frame header length {0} is outside 2..=65535: the other end does not speak frames")]
     HeaderLength(i32),
-    /// Before `hello` was accepted, less is taken.
+    /// A frame before `hello` was accepted is longer than permitted there.
     #[error("frame {part} of {announced} bytes before hello was accepted, where at most {limit} are taken")]
     TooMuchTooSoon {
         /// Header or body.
@@ -84,15 +83,15 @@ pub enum Misbehaviour {
     BodyTooLarge {
         /// What `total_size` said, in bytes.
         announced: u64,
-        /// [`BODY_LEN_MAX`](super::frame::BODY_LEN_MAX), or a smaller limit of this exchange, in bytes.
+        /// [`BODY_LEN_MAX`](crate::wire::frame::BODY_LEN_MAX), or a smaller limit of this exchange, in bytes.
         limit: u32,
     },
-    /// A message came that has no place at this point of the conversation.
+    /// A message came that is not permitted at this point of the exchange.
     #[error("{got} came where {wanted} was expected")]
     Unexpected {
         /// The type that came.
         got: String,
-        /// What would have been in order.
+        /// The messages that were expected.
         wanted: &'static str,
     },
     /// A body that should be text, a listing or a list of arguments is not one.
@@ -108,7 +107,7 @@ pub enum Misbehaviour {
 /// The connection is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionLost {
-    /// The other end closed where a message was still owed.
+    /// The other end closed where a message was still expected.
     #[error("the other end closed the connection, {wanted} was still to come")]
     Closed {
         /// What was still to come.
@@ -120,7 +119,7 @@ pub enum ConnectionLost {
         /// How many bytes of the frame did not come.
         missing: u64,
     },
-    /// A wait had its limit; the text names the clock that ran out.
+    /// A timeout was over; the text names which.
     #[error("timed out: {0}")]
     TimedOut(String),
     /// The operating system reported an error on the socket.
@@ -135,7 +134,7 @@ impl From<io::Error> for Error {
 }
 
 impl ConnectionLost {
-    /// Folds the two names of a socket's time limit into one.
+    /// Maps the two error kinds of a socket's timeout to one.
     pub fn from_io(error: io::Error) -> Self {
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
             return Self::TimedOut("nothing moved within the connection's time limit".into());
@@ -147,13 +146,13 @@ impl ConnectionLost {
 /// Longest message of a refusal, in bytes: JSON may escape each as six, and a header takes 65,535.
 const MESSAGE_LEN_MAX: usize = 8 * 1024;
 
-/// A polite "no": a closed code for programs, a sentence for people.
+/// A refusal: a code of a closed list for programs, a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// What a program may act on.
+    /// The code, for programs.
     pub code: ErrorCode,
-    /// What a person reads: the object, the numbers, what to do next.
+    /// The message for people: the object, the numbers, what to do next.
     pub message: String,
 }
 
@@ -168,7 +167,7 @@ impl Refusal {
         Self { code, message }
     }
 
-    /// What the operating system said about `object`, with its code; its errno stays here.
+    /// The operating system's error about `object`, with its code; the errno is not sent.
     pub fn from_io(object: &str, error: &io::Error) -> Self {
         fs::Error::from(error).about(object).into()
     }
@@ -252,14 +251,14 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// Whether the connection is closed behind such an error, so that it is no use to ask again on it.
+    /// Whether the connection is closed after such an error, so that no further request can be sent on it.
     pub const fn closes_connection(self) -> bool {
         matches!(self, Self::BadFrame | Self::Version | Self::ShuttingDown | Self::TimedOut)
     }
 }
 
 impl From<&str> for ErrorCode {
-    /// A code that this version does not know means "failed": the message still says why.
+    /// An unknown code becomes [`Failed`](Self::Failed): the message still says why.
     fn from(name: &str) -> Self {
         Self::ALL.iter().find(|(_, word, _)| *word == name).map_or(Self::Failed, |(code, ..)| *code)
     }

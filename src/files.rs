@@ -1,5 +1,5 @@
-//! Files: `get` and `put` of one file of any size. Both ends hash the bytes as they pass; the digest
-//! travels behind them, and only what is whole gets its name.
+//! Files: `get` and `put` of one file of any size. Both ends hash the bytes as they pass; the digest follows them, and
+//! only a complete file gets its final name.
 //!
 //! ```text
 //! client: get PATH                        server: file, data*, end + digest   (or error, at any point)
@@ -24,11 +24,11 @@ use crate::wire::message::{Attributes, Channel, Message, Total};
 
 const PIECE: Message<'static> = Message::Data { stream: Channel::Main };
 
-/// What a transfer tells whoever watches: bytes so far. An error of theirs ends the transfer, and leaves
-/// the connection in step.
+/// A function that is called with the number of bytes transferred so far. If it returns an error, the transfer ends;
+/// the connection can be used again.
 pub type OnProgress<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
 
-/// Where a download goes.
+/// The destination of a download.
 pub trait DownloadSink {
     /// Takes the next piece.
     ///
@@ -36,10 +36,10 @@ pub trait DownloadSink {
     /// It cannot be stored.
     fn take(&mut self, piece: &[u8]) -> std::io::Result<()>;
 
-    /// All of it has come.
+    /// Called when all pieces have arrived.
     ///
     /// # Errors
-    /// It is not what was sent, or cannot be stored.
+    /// It differs from what was sent, or cannot be stored.
     fn finish(self, sent: &Total<'_>, attributes: &Attributes) -> std::io::Result<()>;
 }
 
@@ -62,7 +62,7 @@ pub fn serve_get(connection: &mut Connection, session: &mut Session, path: &[u8]
     let budget = session.memory.budget();
     budget.take(PIECE_LEN).map_err(|over| over.refusal("get"))?;
     let (file, metadata) = session.root.open_file(&path)?;
-    // What is appended meanwhile is not sent: nothing is longer than it was announced.
+    // Bytes that are appended meanwhile are not sent: a file is never longer than announced.
     let mut file = file.take(metadata.len());
     connection.sender().queue(&Message::File { attributes: attributes_of(&metadata) }, &[])?;
     let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
@@ -90,12 +90,12 @@ pub fn serve_get(connection: &mut Connection, session: &mut Session, path: &[u8]
     connection.sender().send(&Message::End { total: Some(sending.total()) }, &[])
 }
 
-/// Gets a file: `arrive` is told its attributes and makes the place for it.
-/// Returns the bytes received.
+/// Downloads a file: `arrive` gets its attributes and returns the sink for its bytes. Returns the number of bytes
+/// received.
 ///
 /// # Errors
-/// The server refused, this machine could not store it (the connection is in step in both cases), the
-/// digest did not match, or the connection failed. Unless all went well, the target is as it was.
+/// The server refused, this machine could not store it (the connection is in step in both cases), the digest did not
+/// match, or the connection failed. On any error, the existing file is unchanged.
 pub fn call_get<S: DownloadSink>(
     connection: &mut Connection,
     path: &[u8],
@@ -128,12 +128,12 @@ fn receive_file<S: DownloadSink>(
         match connection.answer_or_refusal("data or end")? {
             Message::Data { .. } => {}
             Message::End { total: Some(Total { size: sent, blake3: Some(blake3) }) } => {
-                // The digest is all that is kept of the frame: its borrow ends here.
+                // Only the digest of the frame is kept, so that its borrow ends here.
                 let total = Total { size: sent, blake3: Some(blake3.into_owned().into()) };
                 sink.finish(&total, attributes).map_err(Error::ours("received file"))?;
                 return Ok(size);
             }
-            // Its digest is missing: the server has given up, and the exchange is over.
+            // Without a digest, the server has given up, and the exchange is over.
             Message::End { .. } => {
                 return Err(Refusal::new(ErrorCode::Stopped, "the server gave up before the end of the file").into());
             }
@@ -153,7 +153,7 @@ fn receive_file<S: DownloadSink>(
     }
 }
 
-/// Tells the server that the rest is not wanted, and reads on until it has heard.
+/// Tells the server to stop, and reads until it has.
 fn stop_sender(connection: &mut Connection) -> Result<()> {
     if connection.receiver().peer_ended() {
         return Ok(());
@@ -168,7 +168,7 @@ fn stop_sender(connection: &mut Connection) -> Result<()> {
     }
 }
 
-/// Serves `put`. Returning an error makes the request loop send it and discard what still comes.
+/// Serves `put`. After an error, the request loop sends it and discards the rest of the upload.
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
@@ -188,7 +188,7 @@ pub fn serve_put(
     }
     let refused = |error: &std::io::Error| Refusal::from_io(&target.to_string(), error);
     let (dir, file_name) = session.root.open_parent(&target)?;
-    // A rename would put a file in a pipe's or a device's place.
+    // A rename would replace a pipe or a device by a file.
     if dir.symlink_metadata(&file_name).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
         return Err(Refusal::new(ErrorCode::NotAFile, format!("{target}: is neither a file nor a directory")).into());
     }
@@ -218,7 +218,7 @@ pub fn serve_put(
     connection.sender().send(&Message::Ok { path: Some(target.to_absolute().into()) }, &[])
 }
 
-/// A name for a file inside a directory: one part, not `.` or `..`.
+/// Checks a file's name inside a directory: one component, not `.` or `..`.
 fn own_name(name: &[u8]) -> Result<&[u8], Refusal> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         let shown = String::from_utf8_lossy(name);
@@ -227,26 +227,26 @@ fn own_name(name: &[u8]) -> Result<&[u8], Refusal> {
     Ok(name)
 }
 
-/// A file to put: where from, what it is, where to.
+/// A file to upload.
 #[derive(Debug)]
 pub struct Upload<'u, R> {
     /// Its bytes.
     pub source: R,
-    /// What this machine calls it, for errors.
+    /// Its path on this machine, for errors.
     pub shown: &'u str,
     /// Its size, time and mode.
     pub attributes: Attributes,
-    /// Where to, on the server.
+    /// Its path on the server.
     pub path: &'u [u8],
     /// The name to use if `path` is a directory there.
     pub name: &'u OsStr,
 }
 
-/// Puts a file; returns where it is on the server, once the server has it safely on its disk.
+/// Uploads a file; returns its path on the server, once the server has written it to its disk.
 ///
 /// # Errors
-/// The server refused, the source could not be read (the connection is in step in both cases), or the
-/// connection failed. Unless all went well, the old file over there is as it was.
+/// The server refused, the source could not be read (the connection is in step in both cases), or the connection
+/// failed. On any error, the old file on the server is unchanged.
 pub fn call_put<R: Read>(
     connection: &mut Connection,
     upload: Upload<'_, R>,
@@ -258,7 +258,7 @@ pub fn call_put<R: Read>(
     let mut sending = FileReader::new().map_err(Error::ours("memory"))?;
     let mut is_whole = false;
     loop {
-        // A refusal is seen at once, not after the last byte of a file that nobody keeps.
+        // A refusal is noticed at once, not after the last byte of the file.
         if connection.has_incoming()? && !is_greeting_only(connection)? {
             connection.sender().send(&Message::End { total: None }, &[])?;
             break;
@@ -296,7 +296,7 @@ fn give_up(connection: &mut Connection, why: Error) -> Result<Vec<u8>> {
     }
 }
 
-/// What has come may be just the server's `hello`, which is no reason to stop.
+/// Whether only the server's `hello` has arrived, which is no reason to stop.
 fn is_greeting_only(connection: &mut Connection) -> Result<bool> {
     connection.greeting()?;
     Ok(!connection.has_incoming()?)
@@ -318,7 +318,7 @@ fn attributes_of(metadata: &Metadata) -> Attributes {
     Attributes { size: metadata.len(), mtime_ns: Some(mtime_ns(metadata)), mode: Some(metadata.mode() & 0o777) }
 }
 
-/// A file on its way out: read a piece, hash it, count it.
+/// Reads a file to send in pieces, and hashes and counts its bytes.
 struct FileReader {
     piece: Buffer,
     hasher: blake3::Hasher,

@@ -1,16 +1,16 @@
-//! Times, counted in a bounded space however many there are: the only file that names hdrhistogram.
+//! A histogram of durations in bounded memory. The only file that names hdrhistogram.
 //!
-//! Least, greatest and mean are exact; a quantile is right to three digits.
+//! Minimum, maximum and mean are exact; a quantile is right to three digits.
 
 use std::time::Duration;
 
-/// Digits of a time that are told apart.
+/// Significant digits of a time.
 const DIGITS: u8 = 3;
 
-/// How often each length of time was seen.
+/// Counts of durations.
 #[derive(Debug, Clone)]
 pub struct Histogram {
-    /// There for every number of digits up to five; 200 KiB for times of up to a second, in nanoseconds.
+    /// Always `Some`, since up to five digits are valid; 200 KiB for times of up to a second, in nanoseconds.
     counts: Option<hdrhistogram::Histogram<u64>>,
     count: u64,
     sum_ns: u128,
@@ -45,23 +45,24 @@ impl Histogram {
         self.count
     }
 
-    /// The shortest, if there is any.
+    /// The shortest time; `None`: none was recorded.
     pub fn min(&self) -> Option<Duration> {
         (self.count > 0).then(|| Duration::from_nanos(self.min_ns))
     }
 
-    /// The longest, if there is any.
+    /// The longest time; `None`: none was recorded.
     pub fn max(&self) -> Option<Duration> {
         (self.count > 0).then(|| Duration::from_nanos(self.max_ns))
     }
 
-    /// The mean, if there is any.
+    /// The mean; `None`: no time was recorded.
     pub fn mean(&self) -> Option<Duration> {
         let mean = self.sum_ns.checked_div(u128::from(self.count))?;
         Some(Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX)))
     }
 
-    /// The time that `permille` thousandths of all times do not exceed, if there is any: 500 is the median.
+    /// The time that `permille` thousandths of all times do not exceed: 500 is the median. `None`: no time was
+    /// recorded.
     pub fn quantile(&self, permille: u16) -> Option<Duration> {
         let counts = self.counts.as_ref().filter(|_| self.count > 0)?;
         let found = counts.value_at_quantile(f64::from(permille) / 1000.0);

@@ -1,8 +1,8 @@
-//! The memory that requests hold: counted as it grows, and given back when they end.
+//! The memory that requests hold: counted as it grows, and released when they end.
 //!
-//! A request can be small and what it stands for large: a few patterns become programs that match them, a packed
-//! listing a list of names, an unread answer the list of what was sent. So whatever a request makes grow takes its
-//! bytes out of a [`Budget`] first. The requests of one peer share a [`Pool`], and all guests share one.
+//! A small request can need much memory: patterns are compiled, a packed listing becomes a list of names, an answer
+//! that the client does not read stays here. So memory that grows with a request is taken out of a [`Budget`] first.
+//! The requests of one peer share a [`Pool`], and all guests share one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,25 +12,26 @@ use memmap2::MmapMut;
 
 use crate::error::{ErrorCode, Refusal};
 
-/// What one request of a guest may hold, in bytes.
+/// Memory that one request of a guest may hold, in bytes.
 pub const GUEST_REQUEST_MEMORY_MAX: usize = 64 * 1024 * 1024;
-/// What the requests of all guests may hold together, in bytes.
+/// Memory that the requests of all guests may hold together, in bytes.
 pub const GUESTS_MEMORY_MAX: usize = 256 * 1024 * 1024;
-/// What the requests of one known peer may hold together, in bytes.
+/// Memory that the requests of one known peer may hold together, in bytes.
 pub const PEER_MEMORY_MAX: usize = 512 * 1024 * 1024;
-/// What the requests of the own user may hold together, and one run of a client, in bytes.
+/// Memory that the requests of the own user may hold together, and one run of a client, in bytes.
 pub const OWN_MEMORY_MAX: usize = 4 * 1024 * 1024 * 1024;
-/// Directory entries that one request of a guest may look at to expand its patterns: about a second of work.
+/// Directory entries that one request of a guest may read to expand its patterns: about a second of work.
 pub const GUEST_LOOKS_MAX: u64 = 2_000_000;
-/// The same for one request of anybody else.
+/// The same for one request of a known peer or the own user.
 pub const LOOKS_MAX: u64 = 100_000_000;
 
-/// A request that has held so much is heavy, in bytes.
+/// Memory in bytes from which a request counts as heavy.
 const HEAVY_LEN: usize = 4 * 1024 * 1024;
-/// Large enough for the allocator to look, and small enough to come from its heap, in bytes.
+/// Length in bytes of a block that makes the allocator trim its heap: large enough for that, and small enough to come
+/// from the heap.
 const NUDGE_LEN: usize = 100 * 1024;
 
-/// What a list takes for each of its entries beside their bytes: the vector's own and the allocator's.
+/// Bytes that a list takes for each entry besides its content: in the vector and in the allocator.
 pub const ENTRY_COST: usize = 64;
 
 /// The memory of one peer's requests, or of all guests'.
@@ -40,7 +41,7 @@ pub struct Pool {
     max: usize,
     looks_max: u64,
     held: AtomicUsize,
-    /// Whether a request has held much since [`settle`](Pool::settle).
+    /// Whether a request was heavy since the last [`settle`](Pool::settle).
     was_heavy: AtomicBool,
 }
 
@@ -62,8 +63,8 @@ impl Pool {
         Budget(Arc::new(PoolState { pool: Arc::clone(self), bytes: AtomicUsize::new(0), looks: AtomicU64::new(0) }))
     }
 
-    /// Lets the system have what a heavy request of this thread has held. The allocator (glibc's) looks at the end of
-    /// its heap when a block of 64 KiB or more is freed, and small ones may have been the last.
+    /// Returns the memory of a heavy request of this thread to the system. The allocator (glibc's) trims its heap only
+    /// when a block of 64 KiB or more is freed, and the last freed blocks may have been small.
     pub fn settle(&self) {
         if self.was_heavy.swap(false, Ordering::Relaxed) {
             drop(std::hint::black_box(vec![0_u8; NUDGE_LEN]));
@@ -76,8 +77,8 @@ impl Pool {
     }
 }
 
-/// A large buffer, straight from the system and back to it when it is dropped. A block of the allocator's (glibc's)
-/// stays with the process as long as a small one behind it is used.
+/// A large buffer, mapped from the system and returned to it when dropped. A block of the allocator (glibc's) stays
+/// with the process as long as a small block behind it is used.
 #[derive(Debug, Default)]
 pub struct Buffer(Option<MmapMut>);
 
@@ -105,16 +106,16 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// The memory that a request wants is not there.
+/// A request needs more memory, or more work, than it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Over {
-    /// It wants more than one request may.
+    /// It needs more than one request may hold.
     #[error("it takes over {0} bytes of memory; ask for less at once")]
     Request(usize),
-    /// Others hold it.
+    /// Other requests hold it.
     #[error("all requests like this hold {0} bytes of memory already; try again later")]
     Pool(usize),
-    /// It has looked at too much.
+    /// It has read too many directory entries.
     #[error("its patterns look at over {0} directory entries; name the directories")]
     Looks(u64),
 }
@@ -127,7 +128,7 @@ impl Over {
     }
 }
 
-/// What one request holds; its clones count together. All of it goes back with the last of them.
+/// The memory that one request holds. Its clones count together; all of it is released with the last of them.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<PoolState>);
 
@@ -159,13 +160,13 @@ impl Budget {
         })
     }
 
-    /// Gives back what was taken.
+    /// Releases `bytes` that were taken.
     pub fn give_back(&self, bytes: usize) {
         self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.0.pool.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts directory entries that were looked at.
+    /// Counts directory entries that were read.
     ///
     /// # Errors
     /// They are too many.
@@ -176,7 +177,7 @@ impl Budget {
     }
 }
 
-/// Bytes of a budget that go back when this is dropped.
+/// Bytes of a budget that are released when this is dropped.
 #[derive(Debug)]
 pub struct Taken {
     budget: Budget,
@@ -184,7 +185,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Nothing yet, of this budget.
+    /// Nothing taken yet from `budget`.
     pub fn of(budget: &Budget) -> Self {
         Self { budget: budget.clone(), bytes: 0 }
     }
@@ -218,7 +219,7 @@ impl Drop for PoolState {
     }
 }
 
-/// Adds `bytes` to a count that may not be over `max`, which is the error; the sum.
+/// Adds `bytes` to a count that may not exceed `max`; returns the sum, or `max` as the error.
 fn add(count: &AtomicUsize, bytes: usize, max: usize) -> Result<usize, usize> {
     let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= max);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map(|before| before + bytes).map_err(|_held| max)

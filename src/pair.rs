@@ -1,14 +1,14 @@
-//! Pairing: two machines are introduced by a code that a person carries from one to the other.
+//! Pairing: two machines learn each other's key by a code that a person carries from one to the other.
 //!
 //! ```text
 //! client: pair (its name; SPAKE2 message)   confirm (MAC)
 //! server: pair (its name; SPAKE2 message), confirm (MAC)   ok (what the client may do there)
 //! ```
 //!
-//! The guess is counted before the server's first word. The server confirms first: its MAC helps a
-//! guesser no more than the answer "wrong" would, and a client with a mistyped code says so at once.
-//! The server records the client when it has seen the client's MAC, which the client sends only after
-//! it has seen the server's; the client records the server when the server has.
+//! The guess is counted before the server's first message. The server confirms first: its MAC helps a guesser no more
+//! than the answer "wrong" would, and a client with a mistyped code notices at once. The server records the client when
+//! it has seen the client's MAC, which the client sends only after it has seen the server's; the client records the
+//! server after the server's `ok`.
 
 use std::time::{Duration, Instant};
 
@@ -28,17 +28,17 @@ use crate::trust::{Peer, Services};
 use crate::wire::channel::unexpected;
 use crate::wire::message::Message;
 
-/// Longest body of this conversation, in bytes: SPAKE2's message is 33, a MAC 32.
+/// Longest body of this exchange, in bytes: SPAKE2's message is 33, a MAC 32.
 const BODY_LEN_MAX: u32 = 64;
-/// What a wrong code weighs among an address's failures.
+/// How many failures a wrong code counts as, for its address.
 const WRONG_CODE_WEIGHT: u32 = 5;
 /// How long the other end may take to confirm: no person is waited for.
 const CONFIRM_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest body of the last `ok`, in bytes.
 const GRANTED_LEN_MAX: u32 = 16 * 1024;
-/// What is told of a rule on commands, in bytes; a root is no longer than a path.
+/// Longest description of a rule on commands that is sent, in bytes; a root is no longer than a path.
 const RULE_LEN_MAX: usize = 1000;
-/// What is sent of this machine's name, in bytes.
+/// Longest name of this machine that is sent, in bytes.
 const OWN_NAME_LEN_MAX: usize = 256;
 
 /// Serves one pairing.
@@ -69,7 +69,7 @@ pub fn serve_pair(
         }
         NoOffer::Home(error) => failed(&error),
     })?;
-    // Each guess is on record: there are three to a code.
+    // Each guess is logged: there are at most three for a code.
     session.report.is_rare = true;
     let known = prove(connection, &offer, Binding { client, server: own, exported }, &body);
     session.report.outcome = Some(match &known {
@@ -101,7 +101,7 @@ pub fn serve_pair(
     connection.sender().send(&Message::Ok { path: None }, &granted)
 }
 
-/// Exchanges messages and MACs; an error means that the other end does not know the code.
+/// Exchanges SPAKE2 messages and MACs. An error means that the other end does not know the code.
 fn prove(connection: &mut Connection, offer: &Offer, binding: Binding, message: &[u8]) -> Result<()> {
     let (exchange, answer) = Exchange::begin(Role::Server, &offer.code, binding);
     let confirmation = exchange.finish(message).map_err(|error| refused(error.to_string()))?;
@@ -120,7 +120,7 @@ fn prove(connection: &mut Connection, offer: &Offer, binding: Binding, message: 
     Err(refused(format!("wrong code, or somebody is in between; {}", left(offer.guesses_left))))
 }
 
-/// What is said of guesses after a wrong one.
+/// The number of guesses left after a wrong one, as a sentence.
 pub fn left(guesses: u32) -> String {
     match guesses {
         0 => "no guess is left, and a new code is needed: tcp-server pair".into(),
@@ -129,17 +129,17 @@ pub fn left(guesses: u32) -> String {
     }
 }
 
-/// What a server says that the client may do there, once both have proved that they know the code.
+/// What the client may do at the server, as the server says once both have proved that they know the code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
-    /// What the client is called there.
+    /// The client's name there.
     pub name: String,
     /// The services, as a list.
     pub services: String,
     /// The directory below the server's root that it is shown; `None`: all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// Of `exec`, in words; `None`: any command.
+    /// The rule on commands, in words; `None`: any command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
 }
@@ -158,7 +158,8 @@ impl Granted {
     }
 }
 
-/// Records the client as the offer says, and returns it as it is now and as it was. What nobody said stays as it was.
+/// Records the client with the offer's options; returns its new record, and the old one if it was known. What the
+/// options leave open stays unchanged.
 fn record(
     home: &Home,
     wish: &PairingOptions,
@@ -187,7 +188,7 @@ fn record(
         peer.check()?;
         peer.name = name;
         match &wish.name {
-            // Dialled by its name only if the name was chosen here: one that calls itself localhost would be.
+            // The address is kept for dialling only if the name was chosen here: a client could call itself localhost.
             Some(_chosen) => {
                 peer.is_self_named = false;
                 peer.from = Some(from.to_owned()).filter(|from| !from.is_empty()).or(peer.from);
@@ -199,20 +200,20 @@ fn record(
     })
 }
 
-/// What a server has said of itself in a pairing that succeeded.
+/// What a server has said in a pairing that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduced {
-    /// What it calls itself.
+    /// The name that it gives itself.
     pub name: String,
     /// What this machine may do there; `None`: it has not said.
     pub granted: Option<Granted>,
 }
 
-/// The client's half: proves to the server that this end knows `code`, and that the server does.
-/// Nothing is recorded here; whoever calls this does so when it returns.
+/// The client's half: proves to the server that this end knows `code`, and that the server does. Nothing is recorded
+/// here; the caller does that when this returns.
 ///
 /// # Errors
-/// The code is wrong, somebody is in between, no pairing is open, or the connection failed.
+/// The code is wrong, there is a man in the middle, no pairing is open, or the connection failed.
 pub fn call_pair(
     connection: &mut Connection,
     code: &Code,
@@ -235,7 +236,7 @@ pub fn call_pair(
     };
     let mac = connection.receiver().body(BODY_LEN_MAX)?;
     if !confirmation.accepts(&mac) {
-        // Not sent back: whoever is there does not know the code, and learns no more about ours.
+        // This end's MAC is not sent: the server does not know the code, and must learn nothing about it.
         let left = guesses_left.map(|guesses| format!("; {}", left(guesses))).unwrap_or_default();
         let why = "the code does not match the server's, or somebody is in between; nothing was recorded";
         return Err(refused(format!("{why}{left}")));
@@ -249,28 +250,28 @@ pub fn call_pair(
     Ok(Introduced { name, granted: serde_json::from_slice(&granted).ok() })
 }
 
-/// A server as it is recorded.
+/// The record of a server, and its former one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// As it is now.
+    /// The record now.
     pub peer: KnownPeer,
-    /// As it was, if it was known.
+    /// The record before; `None`: it was not known.
     pub before: Option<KnownPeer>,
 }
 
-/// What is known of a server that was dialled.
+/// A server that was dialled.
 #[derive(Debug, Clone, Copy)]
 pub struct DialledServer<'s> {
     /// Its key.
     pub key: Fingerprint,
     /// `HOST:PORT` as it was dialled.
     pub address: &'s str,
-    /// What it said that this machine may do there; `None`: it has not said.
+    /// What this machine may do there, as the server said; `None`: it has not said.
     pub there: Option<Services>,
 }
 
-/// Records a server under the name that it was dialled by, or that was chosen here; it gets no rights here. Known
-/// already, it keeps its name, unless `wish` is another, and what it may do.
+/// Records a server under the name `wish`, or else the name that it was dialled by; it gets no rights here. A known
+/// server keeps its rights, and its name unless `wish` is another.
 ///
 /// # Errors
 /// Another machine has the name, or the disk refused.
@@ -310,7 +311,7 @@ pub fn record_server(
     })
 }
 
-/// What this machine calls itself.
+/// The name that this machine gives itself.
 fn own_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let end = name.floor_char_boundary(OWN_NAME_LEN_MAX);
@@ -321,7 +322,7 @@ fn refused(why: impl Into<String>) -> Error {
     Refusal::new(ErrorCode::NotAllowed, why).into()
 }
 
-/// The operator reads the reason in the log; the other end learns that there is one.
+/// Logs the reason for the operator; the other end is only told that there is one.
 fn failed(error: &dyn std::error::Error) -> Error {
     tracing::error!(%error, "a pairing could not be recorded");
     Refusal::new(ErrorCode::Failed, "the pairing could not be recorded; its operator finds the reason in the log")

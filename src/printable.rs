@@ -1,7 +1,7 @@
-//! What strangers sent, made safe for whoever reads it: one function for everything that goes to a
-//! person, one for everything that goes to a log, one for JSON. A control character could retitle a
-//! window, move the cursor or forge a line; others reorder what stands around them, or are not seen at all.
-//! What is data (a file, a command's output) goes to a pipe as it is, and passes none of these.
+//! Makes text from other machines safe to show: one function for text that a person reads, one for logs, one for JSON.
+//! A control character could retitle a window, move the cursor or forge a line of text; other characters reorder the
+//! text around them, or are invisible. Data (a file, a command's output) is written to a pipe unchanged, by none of
+//! these functions.
 
 use std::borrow::Cow;
 use std::io;
@@ -9,9 +9,9 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-/// Text of a request that the log keeps, in bytes; a line has a few such.
+/// Longest text of a request that the log keeps, in bytes; a line of the log has a few of them.
 pub const LOGGED_LEN_MAX: usize = 512;
-/// The same for the audit log: the longest path that Linux takes.
+/// The same for the audit log: the longest path that Linux permits.
 pub const AUDITED_LEN_MAX: usize = 4096;
 
 /// For a person: `text` with every character that acts on a terminal, or on the text around it, written as
@@ -43,7 +43,7 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.collect())
 }
 
-/// What came as bytes and should be text, on one line: UTF-8 made printable, other bytes as `\xff`.
+/// Bytes that should be text, as one line: UTF-8 made printable, other bytes as `\xff`.
 pub fn printable_bytes(bytes: &[u8]) -> String {
     let mut safe = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -58,13 +58,13 @@ pub fn printable_name(name: &[u8]) -> String {
     printable(&String::from_utf8_lossy(name)).into_owned()
 }
 
-/// For a log in text form: [`printable`], and cut where it would take more than `limit` bytes there.
+/// For a log in text form: [`printable`], shortened to `limit` bytes of the log.
 pub fn logged(text: &str, limit: usize) -> String {
     printable(&cut(text, limit)).into_owned()
 }
 
-/// The beginning of `text` that takes at most `limit` bytes of a log, escapes included; what was cut says how
-/// long it was.
+/// The beginning of `text` that takes at most `limit` bytes of a log, escapes included. A shortened text ends with its
+/// full length.
 pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     let mut taken = 0_usize;
     for ((at, _), (character, is_active)) in text.char_indices().zip(characters(text)) {
@@ -77,7 +77,7 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// Bytes that a character takes of a log, in whichever form takes more.
+/// Bytes that a character takes in a log, in the longer of the two formats.
 fn logged_len(character: char, is_active: bool) -> usize {
     if is_active {
         character.escape_default().len().max(6 * character.len_utf16())
@@ -86,8 +86,8 @@ fn logged_len(character: char, is_active: bool) -> usize {
     }
 }
 
-/// One JSON value on a line of its own. What acts on a terminal is escaped as JSON can (RFC 8259, 7: `\u009b`):
-/// whoever parses it has every character as it was sent.
+/// One JSON value on a line of its own. Characters that act on a terminal are escaped as JSON permits (RFC 8259, 7:
+/// `\u009b`): a parser gets every character as it was sent.
 ///
 /// # Errors
 /// The value cannot be JSON.
@@ -98,7 +98,7 @@ pub fn json_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// JSON without blanks in which no character acts on whoever looks at it.
+/// Compact JSON in which no character acts on a terminal.
 #[derive(Debug)]
 struct Escaped;
 
@@ -148,16 +148,17 @@ fn characters(text: &str) -> impl Iterator<Item = (char, bool)> + '_ {
     })
 }
 
-/// A black flag, which tags make that of a region, such as Scotland (UTS 51, 1.4.9)...
+/// A black flag, which tags make that of a region, such as Scotland (UTS 51, 1.4.9).
 const FLAG: char = '\u{1f3f4}';
 const TAG_FIRST: char = '\u{e0020}';
-/// ... with this one at the end.
+/// The tag that ends such a sequence.
 const TAG_LAST: char = '\u{e007f}';
 /// Tags behind one flag: a region's code has six letters at most. More of them would be a hidden text.
 const FLAG_TAGS_MAX: u32 = 7;
 
-/// Whether a character takes no room and has no shape: Unicode's `Default_Ignorable_Code_Point` (UAX 44, 5.3). The
-/// one list for all that is printed, named or typed here; what is written with some of them, see `characters`.
+/// Whether a character takes no room and has no shape: Unicode's `Default_Ignorable_Code_Point` (UAX 44, 5.3). This is
+/// the only list, for all that is printed, named or typed here; for text that is written with some of them, see
+/// `characters`.
 pub const fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -166,7 +167,7 @@ pub const fn is_invisible(character: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// One character of each kind that may reach nobody as it is, for the tests of all that prints.
+/// One character of each kind that must always be escaped, for the tests of all output.
 pub const KINDS: &[char] = &[
     '\u{1b}',
     '\u{7}',

@@ -1,4 +1,4 @@
-//! What the server remembers for one connection: who, what it may do, where it stands.
+//! A session: the server's state for one connection. The peer, its permissions, its working directory.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,42 +18,42 @@ use crate::trust::{Owner, Peer, Service, Services};
 
 pub use crate::net::service::millis;
 
-/// One connection's memory. It never touches the process: `cd` moves a session and nothing else.
+/// The state of one connection. `cd` changes the session's directory, never the process's.
 #[derive(Debug, Clone)]
 pub struct Session {
     /// The connection's number in the log.
     pub connection: u64,
-    /// Who is at the other end.
+    /// The peer.
     pub peer: Peer,
-    /// Its address, as the network says.
+    /// Its address, as the operating system reports it.
     pub address: String,
-    /// What it may do.
+    /// Its services.
     pub services: Services,
-    /// What of `exec`.
+    /// The commands that it may run, with the service `exec`.
     pub commands: Commands,
-    /// What it may not do because of where it came in.
+    /// Services that it does not have at this entrance.
     pub withheld: Services,
-    /// The directory it is shown.
+    /// The root directory that it is shown.
     pub root: Arc<Root>,
     /// Whether that is less than the server's root.
     pub is_narrowed: bool,
-    /// Where it stands under the root.
+    /// The working directory, below the root.
     pub cwd: RootPath,
-    /// Whom caps and penalties count it for.
+    /// The origin that limits and penalties count it for.
     pub origin: Origin,
-    /// The server's caps, for conversations that need threads of their own.
+    /// The server's limits, for exchanges that need threads of their own.
     pub gate: Arc<Gate>,
-    /// The caps of all commands that run here.
+    /// The limits of all commands that run here.
     pub slots: Arc<CommandSlots>,
     /// The memory that its requests may hold; shared with this peer's other connections, or with all guests'.
     pub memory: Arc<Pool>,
     /// Whether the server has cut the connection.
     pub is_cut: Arc<AtomicBool>,
-    /// Where its files are on their way in.
+    /// The temporary files of uploads.
     pub parts: Arc<Parts>,
-    /// Where what is done here is recorded, if it is.
+    /// The audit log; `None`: there is none.
     pub audit: Option<Arc<Audit>>,
-    /// What the log says about the present exchange.
+    /// What is logged about the present exchange.
     pub report: RequestReport,
 }
 
@@ -62,27 +62,27 @@ pub struct Session {
 pub struct RequestReport {
     /// The path, room or command, as the peer sent it.
     pub about: String,
-    /// Where a command runs, if not where the session stands.
+    /// The directory in which a command runs; `None`: the session's working directory.
     pub place: Option<String>,
-    /// How it ended, where that is more than "done".
+    /// How it ended; `None`: with no more to say than "done".
     pub outcome: Option<String>,
-    /// It is recorded however many refusals there are: there are few of its kind.
+    /// Whether it is logged however many refusals there are, because its kind is rare.
     pub is_rare: bool,
 }
 
 impl Session {
-    /// A path that the peer sent, from where the session stands.
+    /// Resolves a path that the peer sent, relative to the working directory.
     ///
     /// # Errors
-    /// It leads out of the root, or cannot be a path.
+    /// It leads out of the root, or is no valid path.
     pub fn resolve(&self, path: &[u8]) -> Result<RootPath, Refusal> {
         Ok(self.cwd.join(path)?)
     }
 
-    /// Whose is what outlives this connection.
+    /// The owner of things that outlive this connection.
     ///
     /// # Errors
-    /// Nothing on this connection proves who that is.
+    /// The peer has no key and is not the own user: it cannot own anything.
     pub fn owner(&self) -> Result<Owner, Refusal> {
         self.peer.owner().ok_or_else(|| {
             let text =
@@ -99,7 +99,7 @@ impl Session {
     /// A slot for a command of this peer.
     ///
     /// # Errors
-    /// All are taken, or its share of them is.
+    /// All slots are taken, or the peer's share of them is.
     pub fn take_slot(&self) -> Result<CommandSlot, Refusal> {
         let share = match &self.peer {
             Peer::Own => SlotShare::Own,
@@ -109,14 +109,14 @@ impl Session {
         self.slots.take(share).map_err(|none| Refusal::new(ErrorCode::Busy, none.to_string()))
     }
 
-    /// Whether the peer may see what is there.
+    /// Whether the peer has the service `read`.
     pub fn may_read(&self) -> bool {
         self.services.has(Service::Read)
     }
 }
 
-/// The same refusal of a request for `path`, which says what a path is where `path` was written as on the machine
-/// itself: with a slash in front, or `~`.
+/// The refusal, with a hint about paths if `path` was written as on the server's machine itself: with a leading slash,
+/// or `~`.
 pub fn advised(path: &[u8], why: Refusal) -> Refusal {
     let is_foreign = path.starts_with(b"/") && path != b"/" || path.starts_with(b"~");
     let is_missing = matches!(why.code, ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::OutsideRoot);
@@ -126,16 +126,16 @@ pub fn advised(path: &[u8], why: Refusal) -> Refusal {
     Refusal::new(why.code, format!("{}{UNDER_THE_ROOT}", why.message))
 }
 
-/// What people are told who write a path as on the machine itself.
+/// The hint for a path that was written as on the server's machine itself.
 const UNDER_THE_ROOT: &str =
     "; paths are under the root that the server shows, with or without a slash in front, and ~ is no home there";
 
-/// One request, as the log has it.
+/// One request, as it is logged.
 #[derive(Debug)]
 pub struct RequestRecord<'r> {
-    /// What was asked.
+    /// The verb.
     pub verb: &'r str,
-    /// How long it took.
+    /// Its duration.
     pub elapsed: Duration,
     /// Bytes received for it.
     pub received: u64,
@@ -146,11 +146,11 @@ pub struct RequestRecord<'r> {
 }
 
 impl Session {
-    /// Writes the log's line for one request. Text is logged as text and never as a finished line: the
-    /// log puts it in quotes, cuts it and escapes what is odd in it, each format in its own way.
+    /// Logs one request. Text is passed as values, never as a finished line of the log: each log format quotes,
+    /// shortens and escapes it in its own way.
     pub fn log(&self, request: &RequestRecord<'_>) {
-        // What was done for a guest is on record, as long as the guests' share of the logs is not used up: the audit
-        // log would keep nothing of what peers did otherwise.
+        // A guest's requests are logged only until the guests' share of the logs is used up: otherwise they would push
+        // the records of peers out of the audit log.
         if self.is_guest() && !self.budgeted(Whose::Guest(self.origin)) {
             return;
         }
@@ -158,8 +158,8 @@ impl Session {
         self.audit("ended", request);
     }
 
-    /// As [`log`](Self::log), for a request that was refused: nothing was done, and however many there are, the logs
-    /// take so many of them. What guests are refused is not in the audit log.
+    /// As [`log`](Self::log), for a request that was refused. The logs take a limited number of refusals. Refusals of
+    /// guests are not in the audit log.
     pub fn log_refused(&self, request: &RequestRecord<'_>) {
         let whose = match &self.peer {
             Peer::Known { fingerprint, .. } => Some(Whose::Key(*fingerprint.as_bytes())),
@@ -200,9 +200,9 @@ impl Session {
         );
     }
 
-    /// Records that something begins which may end the server before it ends itself: a command.
+    /// Records in the audit log that a command begins: it could end the server before its end is recorded.
     pub fn log_begin(&self, verb: &str) {
-        // Its end will be counted.
+        // Not in the log, but its end will be counted.
         if self.is_guest() && !self.gate.log_budget().has_room_for_guest(self.origin) {
             return;
         }

@@ -1,18 +1,18 @@
-//! What commands may take of a server, as its operator decides; and how many of them run now.
+//! The operator's limits on commands, and the slots of the commands that run.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::trust::identity::Fingerprint;
 
-/// What an operator decides.
+/// Limits on commands, set by the operator.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandCaps {
-    /// Commands that run at the same time.
+    /// Largest number of commands that run at the same time.
     pub running: usize,
-    /// Bytes a second that one command may write, both outputs together; `None`: as fast as it can.
+    /// Bytes a second that one command may write, both outputs together; `None`: no limit.
     pub output_rate: Option<u64>,
-    /// Processes and threads; `None`: as many as the machine lets it.
+    /// Processes and threads that one command may have; `None`: as many as the system permits.
     pub processes: Option<u64>,
 }
 
@@ -22,61 +22,61 @@ impl Default for CommandCaps {
     }
 }
 
-/// Commands that run at the same time, if nobody says: a fan-out of a whole room of clients, and below what a machine's
-/// processes and pipes bear.
+/// Default of [`CommandCaps::running`]: enough for a command on a large group of clients, and below the limits of a
+/// machine's processes and pipes.
 pub const RUNNING_MAX: usize = 512;
 
-/// Whose a command is, among those that share the slots.
+/// The party that a command counts for, among those that share the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotShare {
-    /// The server's own user, who gets a slot whoever else has how many.
+    /// The server's own user, who gets a slot however many the others have.
     Own,
     /// A known peer.
     Peer(Fingerprint),
-    /// All guests: one of them may have as many keys and addresses as it likes.
+    /// All guests together: one guest may have any number of keys and addresses.
     Guests,
 }
 
-/// The caps, and who counts against them.
+/// The limits, and the commands that count against them.
 ///
-/// Nobody holds all slots: whoever has as many as are free gets no more, so one peer comes to half of them, a second
-/// one to a quarter, and there is one left for the next (a dynamic threshold, as switches use for their buffers). All
-/// guests together count as one peer. The own user's commands count, and are held against its own number alone.
+/// No peer can hold all slots: a peer that holds as many as are free gets no more. So one peer gets half of them, a
+/// second peer a quarter, and one is left for the next (a dynamic threshold, as switches use for their buffers). All
+/// guests together count as one peer. The own user's commands take slots too, but only their own number is limited.
 #[derive(Debug)]
 pub struct CommandSlots {
     caps: CommandCaps,
     running: Mutex<HashMap<SlotShare, usize>>,
 }
 
-/// No command more may run now.
+/// No further command may run now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSlot {
-    /// There is no slot.
+    /// All slots are taken.
     #[error("{0} commands run already, which is the limit here; try again later")]
     AllRun(usize),
-    /// There is one, for somebody else.
+    /// The peer's share of the slots is taken.
     #[error(
         "{yours} commands of yours run already, which is your share of the {limit} that may run here; \
          try again when one has ended"
     )]
     Share {
-        /// What this peer runs, or all guests.
+        /// Commands that this peer, or all guests together, run now.
         yours: usize,
-        /// The cap.
+        /// The limit of all.
         limit: usize,
     },
 }
 
 impl CommandSlots {
-    /// With these caps, and nothing running.
+    /// Slots with these limits, and no command running.
     pub fn new(caps: CommandCaps) -> Arc<Self> {
         Arc::new(Self { caps, running: Mutex::default() })
     }
 
-    /// A slot for one command.
+    /// Takes a slot for one command.
     ///
     /// # Errors
-    /// All are taken, or its share of them is.
+    /// All slots are taken, or the party's share of them is.
     pub fn take(self: &Arc<Self>, share: SlotShare) -> Result<CommandSlot, NoSlot> {
         let limit = self.caps.running;
         let mut running = self.running();
@@ -108,7 +108,7 @@ pub struct CommandSlot {
 }
 
 impl CommandSlot {
-    /// What the command may take.
+    /// The limits of the command.
     pub fn caps(&self) -> &CommandCaps {
         &self.slots.caps
     }
@@ -182,7 +182,7 @@ mod tests {
         let held: Vec<_> = (0..100).filter_map(|_| commands.take(SlotShare::Guests).ok()).collect();
         assert_eq!(held.len(), 4);
         assert_eq!(all_of(&commands, peer("a")).len(), 2);
-        // Where one command may run, anybody may run it.
+        // With one slot, every party may take it.
         for share in [peer("a"), SlotShare::Guests, SlotShare::Own] {
             assert_eq!(all_of(&slots(1), share).len(), 1, "{share:?}");
         }

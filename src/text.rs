@@ -1,5 +1,5 @@
-//! Characters at the edges: bytes of any encoding to text and back, incrementally, so that a
-//! character is never cut at a buffer's end.
+//! Character encodings at input and output: bytes of any encoding to text and back, incrementally, so that a character
+//! is never cut at a buffer's end.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub struct Encoding(&'static encoding_rs::Encoding);
 #[error("{0:?} is not an encoding; try utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1252")]
 pub struct NoSuchEncoding(String);
 
-/// Without the mark that some editors put in front of UTF-8.
+/// The bytes without the byte order mark that some editors put in front of UTF-8.
 pub fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
@@ -54,7 +54,7 @@ impl Encoding {
         self.0 == UTF_8
     }
 
-    /// `text` in this encoding; what it cannot express becomes `?` and is counted.
+    /// `text` in this encoding, and the number of characters that it cannot express; each of them becomes `?`.
     pub fn encode(self, text: &str) -> (Vec<u8>, usize) {
         let mut encoder = self.0.new_encoder();
         let mut bytes = Vec::new();
@@ -106,7 +106,7 @@ pub fn ascii_upper(encoding: &'static encoding_rs::Encoding, bytes: &[u8]) -> Ve
         upper.make_ascii_uppercase();
         return upper;
     }
-    // Byte by byte, the decoder says where a character ends: a letter is one that ends with itself.
+    // Decoded byte by byte: a byte is an ASCII letter if the text that it completes ends with that letter.
     let mut decoder = encoding.new_decoder_without_bom_handling();
     let mut text = String::with_capacity(CHARACTER_ROOM);
     for (byte, upper) in bytes.iter().zip(&mut upper) {
@@ -119,11 +119,11 @@ pub fn ascii_upper(encoding: &'static encoding_rs::Encoding, bytes: &[u8]) -> Ve
     upper
 }
 
-/// Encodes a stream of UTF-8, piece by piece; what is none goes through as it is.
+/// Encodes a stream of UTF-8, piece by piece; other bytes are passed through unchanged.
 #[derive(Debug)]
 pub struct Encoder {
     encoding: Encoding,
-    /// A character that has not ended yet.
+    /// The bytes of an incomplete character.
     begun: Mutex<Vec<u8>>,
 }
 
@@ -133,7 +133,7 @@ impl Encoder {
         Self { encoding, begun: Mutex::new(Vec::new()) }
     }
 
-    /// The bytes of the next piece; a character whose end has not come yet waits for the next one.
+    /// The bytes of the next piece; an incomplete character waits for the next piece.
     pub fn encode(&self, piece: &[u8]) -> Vec<u8> {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = std::mem::take(&mut *begun);
@@ -170,17 +170,17 @@ impl fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    /// A decoder at the beginning of a stream. A byte order mark is data, as it is everywhere on a wire.
+    /// A decoder at the beginning of a stream. A byte order mark is data, as everywhere in a protocol.
     pub fn new(encoding: Encoding) -> Self {
         Self { decoder: encoding.0.new_decoder_without_bom_handling(), malformed: false }
     }
 
-    /// The text of the next piece; a character whose end has not come yet waits for the next one.
+    /// The text of the next piece; an incomplete character waits for the next piece.
     pub fn decode(&mut self, piece: &[u8]) -> String {
         self.convert(piece, false)
     }
 
-    /// The end of the stream: what is left of a character that never ended.
+    /// Ends the stream; returns the text for an incomplete character.
     pub fn finish(&mut self) -> String {
         self.convert(&[], true)
     }
@@ -219,7 +219,7 @@ mod tests {
             let (first, second) = text.as_bytes().split_at(cut);
             assert_eq!([encoder.encode(first), encoder.encode(second)].concat(), whole, "{cut}");
         }
-        // What is no UTF-8 is somebody else's business.
+        // Bytes that are not UTF-8 are passed through.
         assert_eq!(Encoder::new(encoding).encode(b"a\xff\xfeb"), b"a\xff\xfeb");
     }
     use proptest::prelude::*;

@@ -394,7 +394,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// The peers before the change.
+    /// The peers, with the changes so far.
     pub const fn peers(&self) -> &Peers {
         &self.peers
     }
