@@ -1,4 +1,4 @@
-//! What a server listens on: one socket for every address that was asked for.
+//! The sockets of a server: one for every requested address.
 
 use std::fmt;
 use std::io;
@@ -7,30 +7,30 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::{DatagramSocket, Endpoint, local};
 use crate::net::Address;
 
-/// How often a free port is looked for that is free on all addresses at once.
+/// Attempts to find a port that is free on all addresses at once.
 const PORT_TRIES_MAX: u32 = 16;
 
-/// A server's address could not be had.
+/// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another program has it.
+    /// Another program is bound to it.
     #[error("{address}: another program is receiving there already")]
     Taken {
-        /// What was asked for.
+        /// The requested address.
         address: String,
     },
-    /// The address belongs to some other machine, or to none.
+    /// The address is not one of this machine's.
     #[error("{address}: this machine does not have this address")]
     NotOurs {
-        /// What was asked for.
+        /// The requested address.
         address: String,
     },
     /// Anything else.
     #[error("{address}: cannot receive there")]
     Failed {
-        /// What was asked for.
+        /// The requested address.
         address: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -46,11 +46,11 @@ impl BindError {
     }
 }
 
-/// Binds `address`: a name to all it stands for, `0.0.0.0` and `[::]` to one socket for each of this
-/// machine's addresses of that family, so that replies leave from the address that was asked.
+/// Binds `address`. A name is bound to all its addresses; `0.0.0.0` and `[::]` to one socket for each of this machine's
+/// addresses of that family, so that a reply is sent from the address that the request was sent to.
 ///
 /// # Errors
-/// [`BindError`], for the first address that could not be had.
+/// [`BindError`], for the first address that could not be bound.
 pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
     let found = Endpoint::resolve(address, default_port).map_err(|error| BindError::new(&address, error))?;
     let mut bound = Bound::default();
@@ -71,38 +71,40 @@ pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
     Ok(bound)
 }
 
-/// What was bound, and what may come later.
+/// The bound sockets, and the wildcard addresses to watch.
 #[derive(Debug, Default)]
 pub struct Bound {
     /// A socket for each address.
     pub sockets: Vec<DatagramSocket>,
-    /// `0.0.0.0` and `[::]`, with the port of their sockets: of these addresses may come and go, see [`Watch`].
+    /// `0.0.0.0` and `[::]`, with the port of their sockets. Addresses of this machine may be added and removed later,
+    /// see [`WildcardWatch`].
     pub wildcards: Vec<SocketAddr>,
 }
 
-/// How many times in a row an address must be missing before its socket is let go: one that comes back sooner keeps it.
+/// How many checks in a row an address must be missing before its socket is closed. An address that returns sooner
+/// keeps its socket.
 const ABSENCES_MAX: u32 = 60;
 
-/// The addresses that are served for the wildcards, as they come and go.
+/// Watches the addresses that are served for wildcards, as they are added and removed.
 #[derive(Debug, Default)]
 pub struct WildcardWatch {
-    /// Those that are missing, and how many times in a row; none has [`ABSENCES_MAX`].
+    /// The missing addresses, and for how many checks in a row; each count is below [`ABSENCES_MAX`].
     absent: Vec<(Endpoint, u32)>,
 }
 
-/// What has changed for a wildcard.
+/// The changes of a wildcard's addresses.
 #[derive(Debug, Default)]
 pub struct WildcardChange {
-    /// New addresses, bound.
+    /// New addresses, with their bound sockets.
     pub new: Vec<(Endpoint, DatagramSocket)>,
-    /// Addresses that this machine has not had for a while.
+    /// Addresses that have been missing for [`ABSENCES_MAX`] checks.
     pub gone: Vec<Endpoint>,
 }
 
 impl WildcardWatch {
-    /// Binds the addresses of `wildcard` that this machine has by now and that are not `known`, and names those of
-    /// `known` that it has no longer. Those that cannot be bound, since they are gone again or taken, are left for
-    /// the next time.
+    /// Binds the addresses of `wildcard` that this machine has now and that are not `known`, and returns those of
+    /// `known` that it no longer has. Addresses that cannot be bound, because they are gone again or taken, are tried
+    /// again at the next check.
     ///
     /// # Errors
     /// The kernel's list cannot be read.
@@ -132,7 +134,7 @@ impl WildcardWatch {
     }
 }
 
-/// Binds both loopback addresses at one port; a machine without IPv6 gets the one it has.
+/// Binds both loopback addresses at one port; a machine without IPv6 only its IPv4 address.
 ///
 /// # Errors
 /// As [`bind`].
@@ -140,7 +142,7 @@ pub fn bind_loopback(port: u16) -> Result<Vec<DatagramSocket>, BindError> {
     bind_some(&[(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
-/// Binds those of `addresses` that exist, all at the same port, even where that is "any free one".
+/// Binds those of `addresses` that exist, all at the same port, also if that is 0 (any free port).
 fn bind_some(addresses: &[SocketAddr]) -> Result<Vec<DatagramSocket>, BindError> {
     let mut tries = 0;
     loop {
@@ -214,7 +216,7 @@ mod tests {
         assert!(!bound.sockets.is_empty());
         let own: Vec<Endpoint> = bound.sockets.iter().map(|socket| socket.local().unwrap()).collect();
         assert!(own.iter().all(|address| !address.is_wildcard()));
-        // What is known is not bound again; what was forgotten is.
+        // A known address is not bound again; one that is not known is.
         let (wildcard, mut watch) = (bound.wildcards[0], WildcardWatch::default());
         assert!(watch.look(wildcard, &own).unwrap().new.is_empty());
         drop(bound.sockets);

@@ -1,5 +1,5 @@
-//! The asking side: one connected socket, so that the kernel lets only the server's datagrams in and
-//! says at once when nobody is there.
+//! The client: one connected socket, so that the kernel delivers only the server's datagrams and reports at once when
+//! no program receives there.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Arrival, DATAGRAM_LEN_MAX, DatagramSocket, Endpoint, Stop};
 use crate::net::Address;
 
-/// Asking did not work.
+/// A request could not be sent or answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The name has no address.
@@ -17,35 +17,35 @@ pub enum ClientError {
     Unknown {
         /// The name that was looked up.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
-    /// Nobody receives there.
+    /// No program receives at this address.
     #[error("{address}: refused; is a datagram server running there, and on this port?")]
     Refused {
-        /// The address that was asked.
+        /// The server's address.
         address: String,
     },
-    /// There is no way to that address.
+    /// There is no route to that address.
     #[error("{address}: cannot be reached")]
     NoWay {
-        /// The address that was asked.
+        /// The server's address.
         address: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The datagram is longer than a datagram can be.
     #[error("a datagram of {len} bytes cannot be sent, the limit is {DATAGRAM_LEN_MAX} bytes")]
     TooLong {
-        /// How long it is, in bytes.
+        /// Its length in bytes.
         len: usize,
     },
     /// Anything else.
     #[error("{address}: sending or receiving failed")]
     Failed {
-        /// The address that was asked.
+        /// The server's address.
         address: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -68,21 +68,21 @@ impl ClientError {
     }
 }
 
-/// A connected datagram socket, and the name's other addresses in case nobody is at the first.
+/// A connected datagram socket, and the name's other addresses in case no program receives at the first.
 #[derive(Debug)]
 pub struct UdpClient {
     socket: DatagramSocket,
     peer: Endpoint,
     others: VecDeque<Endpoint>,
-    /// Those that were tried, the present one too.
+    /// The addresses that were tried, the present one included.
     tried: Vec<Endpoint>,
 }
 
 impl UdpClient {
-    /// Connects to the first of `address`'s meanings to which there is a way. Nothing is sent.
+    /// Connects to the first address of `address` to which there is a route. Nothing is sent.
     ///
     /// # Errors
-    /// The name is unknown, or there is no way to any of its addresses.
+    /// The name is unknown, or there is no route to any of its addresses.
     pub fn open(address: &Address, default_port: u16) -> Result<Self, ClientError> {
         let unknown = |source| ClientError::Unknown { host: address.to_string(), source };
         let mut others: VecDeque<_> = Endpoint::resolve(address, default_port).map_err(unknown)?.into();
@@ -103,20 +103,21 @@ impl UdpClient {
         &self.peer
     }
 
-    /// Our own address.
+    /// The client's own address.
     ///
     /// # Errors
-    /// The operating system does not say.
+    /// The operating system does not report it.
     pub fn local(&self) -> io::Result<Endpoint> {
         self.socket.local()
     }
 
-    /// The file of our own Unix socket, for who has to leave without dropping the client.
+    /// The file of the client's Unix socket, for a program that must exit without dropping the client; `None`: not a
+    /// Unix socket.
     pub fn path(&self) -> Option<&Path> {
         self.socket.path()
     }
 
-    /// Goes to the name's next address, where somebody may be; false if there is none.
+    /// Connects to the name's next address; `false` if there is none.
     pub fn next_address(&mut self) -> bool {
         while let Some(peer) = self.others.pop_front() {
             self.tried.push(peer.clone());
@@ -128,18 +129,18 @@ impl UdpClient {
         false
     }
 
-    /// Goes through the name's addresses from the first again, for a server that is not there yet. Of a Unix socket
-    /// also the file may be another one by now.
+    /// Starts again with the name's first address, for a server that is not running yet. A Unix socket's file may have
+    /// been replaced meanwhile.
     pub fn start_over(&mut self) {
         self.others = std::mem::take(&mut self.tried).into();
-        // Where none can be connected to, all of them are tried again the next time.
+        // If no address can be connected to, all are tried again the next time.
         self.next_address();
     }
 
     /// Sends one datagram, which may be empty.
     ///
     /// # Errors
-    /// It is too long, or nobody is there.
+    /// It is too long, or no program receives there.
     pub fn send(&self, data: &[u8]) -> Result<(), ClientError> {
         if data.len() > DATAGRAM_LEN_MAX {
             return Err(ClientError::TooLong { len: data.len() });
@@ -151,7 +152,7 @@ impl UdpClient {
     /// Waits for a datagram from the server.
     ///
     /// # Errors
-    /// Nobody is there.
+    /// No program receives there.
     pub fn receive(
         &self,
         buffer: &mut [u8],
@@ -161,11 +162,11 @@ impl UdpClient {
         self.socket.receive(buffer, until, stop).map_err(|error| ClientError::new(&self.peer, error))
     }
 
-    /// Asks, and waits at most `timeout` for the answer, which is left in `buffer`: its length, or
-    /// nothing. A name's next address is asked where nobody is at this one.
+    /// Sends a request and waits for the answer, which is stored in `buffer`; returns its length, or `None` after
+    /// `timeout`. If no program receives at this address, the name's next address is tried.
     ///
     /// # Errors
-    /// Nobody is at any of the addresses.
+    /// No program receives at any of the addresses.
     pub fn ask(&mut self, data: &[u8], buffer: &mut [u8], timeout: Duration) -> Result<Option<usize>, ClientError> {
         loop {
             let until = Instant::now() + timeout;

@@ -1,6 +1,6 @@
 //! The characters in a datagram, in any encoding that has a WHATWG label (`gbk`, `big5`, `utf-16le`, ...).
 //!
-//! A datagram is a whole, so there is no state from one to the next.
+//! Each datagram is complete, so there is no state between datagrams.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,10 +29,10 @@ pub struct NotEncodable {
 }
 
 impl Codec {
-    /// What everybody uses unless told otherwise.
+    /// UTF-8, the default.
     pub const UTF_8: Self = Self(UTF_8);
 
-    /// Whether text is the same bytes inside and outside.
+    /// Whether this is UTF-8: then nothing needs to be converted.
     pub fn is_utf8(self) -> bool {
         self.0 == UTF_8
     }
@@ -46,9 +46,9 @@ impl Codec {
     /// The bytes of a text.
     ///
     /// # Errors
-    /// A character does not exist in this encoding: nothing is replaced behind anybody's back.
+    /// A character does not exist in this encoding. It is never replaced silently.
     pub fn encode(self, text: &str) -> Result<Cow<'_, [u8]>, NotEncodable> {
-        // The web's standard never writes UTF-16, so neither does the library that implements it.
+        // The Encoding Standard has no encoder for UTF-16, so neither has the library that implements it.
         if self.0 == UTF_16LE {
             return Ok(Cow::Owned(text.encode_utf16().flat_map(u16::to_le_bytes).collect()));
         }
@@ -74,7 +74,7 @@ impl FromStr for Codec {
     type Err = UnknownEncoding;
 
     fn from_str(label: &str) -> Result<Self, UnknownEncoding> {
-        // The "replacement" encoding stands for those that are too dangerous to decode.
+        // The "replacement" encoding stands for encodings that are unsafe to decode.
         let known = Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != REPLACEMENT);
         known.map(Self).ok_or_else(|| UnknownEncoding(label.to_owned()))
     }

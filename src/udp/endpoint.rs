@@ -26,10 +26,10 @@ impl Endpoint {
         UnixAddr::from_pathname(path).map(Self::Unix)
     }
 
-    /// Everything that `address` can mean, in the resolver's order; `default_port` where none is named.
+    /// All addresses of `address`, in the resolver's order, with `default_port` where it names no port.
     ///
     /// # Errors
-    /// The name is not known, or a Unix path is unusable.
+    /// The name is unknown, or a Unix path is invalid.
     pub fn resolve(address: &Address, default_port: u16) -> io::Result<Vec<Self>> {
         match address {
             Address::Unix(path) => Ok(vec![Self::at_path(path)?]),
@@ -40,7 +40,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether an answer can be sent here: a Unix client without a name, or UDP's port 0, has no address.
+    /// Whether an answer can be sent to this address: a Unix client without a name, or UDP's port 0, cannot be
+    /// answered.
     pub fn can_be_answered(&self) -> bool {
         match self {
             Self::Ip(address) => address.port() != 0,
@@ -62,7 +63,7 @@ impl Endpoint {
         }
     }
 
-    /// The IP address and port, if it is UDP.
+    /// The IP address and port; `None`: a Unix socket.
     pub const fn ip(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -74,7 +75,7 @@ impl Endpoint {
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            // A flow label or an interface's number is not part of who somebody is.
+            // The flow label and the scope id do not distinguish endpoints.
             (Self::Ip(one), Self::Ip(two)) => (one.ip(), one.port()) == (two.ip(), two.port()),
             (Self::Unix(one), Self::Unix(two)) => {
                 !one.is_unnamed() && (one.as_pathname(), abstract_name(one)) == (two.as_pathname(), abstract_name(two))

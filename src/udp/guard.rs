@@ -1,25 +1,25 @@
-//! What a server's replies may be used for by others: nothing. A datagram's sender can be forged, so that two
-//! servers answer each other without end, or a machine gets replies to what it never sent.
+//! Keeps a server's replies from being abused. A datagram's source address can be forged, so that two servers answer
+//! each other without end, or a machine gets replies to datagrams that it never sent.
 //!
-//! Pure: time is handed in. Every table has a fixed size and is indexed by a keyed hash, so that no flood of forged
-//! addresses makes it grow or pushes another entry out.
+//! Pure: the caller passes the time. Every table has a fixed size and is indexed by a keyed hash, so that a flood of
+//! forged addresses cannot make it grow or evict another entry.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
 
-/// Datagrams from one source, within a second, that equal what was replied to it before: a person who repeats a text
-/// is slower, a measuring client numbers its datagrams, and two servers that answer each other reach it at once.
+/// Datagrams from one source, within a second, that equal an earlier reply to it. A person who repeats a text is
+/// slower, a measuring client numbers its datagrams, and two servers that answer each other reach the limit at once.
 pub const REPEATS_MAX: u32 = 100;
 
-/// Replies that one address gets in a second, unless it is a loopback address of this machine.
+/// Replies to one address in a second, at most; loopback addresses have no limit.
 pub const REPLIES_PER_SECOND_MAX: u32 = 1_000;
 
-/// The second of which both limits speak, and how long a source is not answered that repeats our replies.
+/// The interval of both limits, and how long a source that repeats replies is not answered.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sources that are told apart; two that share a place share its limits.
+/// Sources that are counted separately; two sources with the same index share their limits.
 pub const SOURCES_MAX: usize = 1_024;
 
 /// Replies of one interval that are remembered for each source.
@@ -28,17 +28,17 @@ const REPLIES_REMEMBERED_MAX: usize = 128;
 /// Why a reply must not leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {
-    /// The source began just now to be silenced: it sends our own replies back.
+    /// The source sends this server's replies back, and is not answered from now on.
     Repeats,
-    /// The source is silenced.
+    /// The source is not answered at present.
     Silenced,
-    /// The address has had its replies for this second; the first one over the limit.
+    /// The address has had its replies for this second; this is the first one over the limit.
     Rate,
-    /// The same, once more.
+    /// A further reply over the limit in the same second.
     RateAgain,
 }
 
-/// What is known of all sources of one server.
+/// The limits of all sources of one server.
 #[derive(Debug)]
 pub struct ReplyGuard {
     keys: RandomState,
@@ -50,11 +50,11 @@ pub struct ReplyGuard {
 struct Repeats {
     /// When the present interval began.
     since: Option<Instant>,
-    /// Hashes of source and reply; the first of an interval stay, so that many different datagrams under way at once do
-    /// not push one another out.
+    /// Hashes of source and reply. The first ones of an interval are kept, so that many different datagrams in flight
+    /// do not evict one another.
     replies: Vec<u64>,
     count: u32,
-    /// Who is not answered, by hash, and until when.
+    /// The source that is not answered, by hash, and until when; `None`: there is none.
     silenced: Option<(u64, Instant)>,
 }
 
@@ -75,10 +75,10 @@ impl Default for ReplyGuard {
 }
 
 impl ReplyGuard {
-    /// Whether `reply` may leave as the answer to `data`, which `from` sent.
+    /// Decides whether `reply` may be sent as the answer to `data`, which `from` sent.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it must not be sent.
     pub fn admit(&mut self, from: &Endpoint, data: &[u8], reply: &[u8], now: Instant) -> Result<(), Withheld> {
         let source = self.hash_of(from, b"");
         let came = self.hash_of(from, data);
@@ -99,7 +99,8 @@ impl ReplyGuard {
     }
 }
 
-/// What counts as one address off loopback: of IPv6 the /64, which one machine has whole.
+/// What counts as one address: for IPv6 the /64 prefix, all of which one machine may have. `None`: loopback or a Unix
+/// socket, without a limit.
 fn limited(from: &Endpoint) -> Option<u128> {
     match from.ip()?.ip().to_canonical() {
         ip if ip.is_loopback() => None,
@@ -167,7 +168,8 @@ mod tests {
         Endpoint::Ip(address.parse().unwrap())
     }
 
-    /// How many replies leave when each datagram that comes is one of `texts`, as our own replies come back.
+    /// How many replies are sent when each datagram that arrives is one of `texts`, as a server's own replies come
+    /// back.
     fn answered(guard: &mut ReplyGuard, from: &Endpoint, texts: &[Vec<u8>], rounds: usize, now: Instant) -> usize {
         let all = texts.iter().cycle().take(texts.len() * rounds);
         all.filter(|text| guard.admit(from, text, text, now).is_ok()).count()
@@ -187,7 +189,7 @@ mod tests {
         let (mut guard, from, now) = (ReplyGuard::default(), at("[::1]:7"), Instant::now());
         let texts: Vec<Vec<u8>> = (0..5_000_u32).map(|n| n.to_be_bytes().to_vec()).collect();
         assert!(answered(&mut guard, &from, &texts, 10, now) < 2 * texts.len());
-        // One that replies in capitals to one that echoes: the second time round they are the same.
+        // A server that replies in capitals and one that echoes: from the second round on, the texts are the same.
         let from = at("127.0.0.1:9");
         assert_eq!(guard.admit(&from, b"a", b"A", now), Ok(()));
         assert_eq!(answered(&mut guard, &from, &[b"A".to_vec()], 1_000, now), 99);

@@ -1,8 +1,8 @@
 //! This machine's own addresses, as the kernel lists them under `/proc/net`.
 //!
-//! The socket calls for this need pointers that safe Rust does not lend. What this list is for: a
-//! socket bound to "every address" answers from whichever one the route prefers, and a client that
-//! asked another one drops the answer. One socket for each address answers from where it was asked.
+//! Safe Rust cannot make the socket calls for this. The list is needed because a socket bound to "every address"
+//! answers from the address that the route prefers, and a client that sent to another one drops the answer. One socket
+//! for each address answers from the address that the request was sent to.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
@@ -52,11 +52,11 @@ fn v4(lines: Lines<'_>, port: u16) -> Vec<SocketAddr> {
     found
 }
 
-/// The address may not be used yet: the network is still being asked whether it is taken (RFC 4862, 5.4).
+/// The address may not be used yet: duplicate address detection is running (RFC 4862, 5.4).
 const TENTATIVE: u8 = 0x40;
 /// The address is taken by another machine.
 const DUPLICATE: u8 = 0x08;
-/// The scope of an address that means nothing without its interface.
+/// The link-local scope: the address is only valid with its interface.
 const LINK_SCOPE: u8 = 0x20;
 
 /// `fe80…0001 04 40 20 80 eth0`: address, interface's number, prefix length, scope and flags in hexadecimal.

@@ -1,12 +1,11 @@
 //! Datagrams: every one is a message of its own. It arrives whole, or twice, or late, or not at all.
 //!
-//! This room shares nothing with [`wire`](crate::wire) on purpose: there is no stream here, so there
-//! is nothing to frame. In reading order: [`endpoint`] is one end's address, [`socket`] the socket of
-//! either family, [`stop`] what wakes who waits on one, [`bind`] what a server listens on
-//! ([`local`] lists this machine's addresses), [`serve`] the answering loop, [`guard`] what keeps its
-//! replies from being used against others, [`client`] the asking
-//! side, [`ping`] its measuring walk ([`probe`] the datagrams it sends, [`tally`] what it
-//! has learnt), [`codec`] the characters in a datagram.
+//! This module shares nothing with [`wire`](crate::wire) on purpose: there is no stream here, so there is nothing to
+//! frame. In reading order: [`endpoint`] is one end's address, [`socket`] the socket of either family, [`stop`] ends
+//! the wait on a socket, [`bind`] makes a server's sockets ([`local`] lists this machine's addresses), [`serve`] is the
+//! server's loop, [`guard`] keeps its replies from being abused, [`client`] sends requests, [`ping`] measures
+//! ([`probe`] is the datagram it sends, [`tally`] counts the answers), [`codec`] is the encoding of a datagram's
+//! characters.
 
 pub mod bind;
 pub mod client;
@@ -28,15 +27,15 @@ pub use endpoint::Endpoint;
 pub use socket::{Arrival, DatagramSocket};
 pub use stop::Stop;
 
-/// The largest payload we send, in bytes: 65,535 less the headers of IPv4 (20) and UDP (8).
-/// IPv6 would carry 20 bytes more; one number for all is worth more than those.
+/// The largest payload that is sent, in bytes: 65,535 less the headers of IPv4 (20) and UDP (8). IPv6 would permit 20
+/// bytes more; one limit for both is simpler.
 pub const DATAGRAM_LEN_MAX: usize = 65_507;
 
-/// The largest payload we take, in bytes: what a 16-bit length can say, so that nothing is cut off.
+/// The largest payload that is received, in bytes: the largest 16-bit length, so that nothing is cut off.
 pub const RECEIVE_LEN_MAX: usize = 65_535;
 
-/// Where a received datagram goes: one byte longer than the longest, so that a longer one (only a
-/// Unix socket can bring it) is noticed instead of being taken for a whole.
+/// A buffer for a received datagram: one byte longer than the limit, so that a longer datagram (possible only on a Unix
+/// socket) is noticed instead of being taken for a complete one.
 pub fn receive_buffer() -> Vec<u8> {
     vec![0; RECEIVE_LEN_MAX + 1]
 }

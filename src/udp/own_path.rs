@@ -1,4 +1,4 @@
-//! The file that a bound Unix socket leaves in the file system: made way for, and removed again.
+//! The file of a bound Unix socket: a dead one is removed before binding, and an own one afterwards.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-/// A socket's file that is ours; dropping it removes the file, unless somebody has put another there.
+/// The file of this process's socket. Dropping it removes the file, unless another file has replaced it.
 #[derive(Debug)]
 pub(super) struct OwnPath {
     path: PathBuf,
@@ -19,7 +19,7 @@ impl OwnPath {
         Ok(Self { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) })
     }
 
-    /// Removes a socket that nobody listens on any more; refuses if anything else is at `path`.
+    /// Removes the file of a socket on which no process listens any more; anything else at `path` is an error.
     pub(super) fn make_way(path: &Path) -> io::Result<()> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
@@ -40,7 +40,7 @@ impl OwnPath {
         &self.path
     }
 
-    /// Lets a peer that runs as another user send to us.
+    /// Lets a peer that runs as another user send to this socket.
     pub(super) fn let_everybody_write(&self) -> io::Result<()> {
         fs::set_permissions(&self.path, Permissions::from_mode(0o666))
     }
@@ -49,7 +49,7 @@ impl OwnPath {
 impl Drop for OwnPath {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|there| identity(&there) == self.identity) {
-            // Whoever removes it between the two lines has done our work.
+            // Another process may have removed it in between.
             drop(fs::remove_file(&self.path));
         }
     }

@@ -1,4 +1,4 @@
-//! Measuring: sends probes, checks every answer byte for byte, and tells what came of each.
+//! Measuring: sends probes, checks every answer byte for byte, and reports the result of each.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -8,28 +8,28 @@ use super::socket::random;
 use super::tally::{AnswerKind, Counts, PingTally};
 use super::{Arrival, ClientError, Endpoint, Stop, UdpClient, receive_buffer};
 
-/// From one attempt to the next while nobody is there yet.
+/// Pause between two attempts while no server receives yet.
 pub const NOBODY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What to send, and how long to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct PingPlan {
-    /// How many probes; without a number until somebody stops it.
+    /// Number of probes; `None`: until the run is stopped.
     pub count: Option<u64>,
-    /// From one probe to the next; zero sends the next as soon as the answer is there or overdue.
+    /// Time between two probes; zero sends the next as soon as the answer has arrived or is overdue.
     pub interval: Duration,
     /// The probes' length in bytes; at least [`PROBE_LEN_MIN`].
     pub size: usize,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// How long to wait for somebody to be there; what was sent meanwhile does not count.
+    /// How long to wait for a server that does not receive yet; probes sent meanwhile do not count.
     pub wait: Duration,
 }
 
-/// What came of a probe.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PingEvent<'a> {
-    /// An answer came, and it is right.
+    /// A correct answer arrived.
     Answered {
         /// The server's address.
         from: &'a Endpoint,
@@ -38,23 +38,23 @@ pub enum PingEvent<'a> {
         /// Whether it is the first, and how long it took.
         answer: AnswerKind,
     },
-    /// No answer came in time.
+    /// No answer arrived in time.
     Overdue {
         /// The probe's number, from 1.
         sequence: u64,
     },
-    /// Something came that is not what was sent.
+    /// A datagram arrived whose bytes are not those that were sent.
     Damaged {
         /// Its length in bytes.
         len: usize,
     },
-    /// Nobody is there any more; there was somebody.
+    /// No server receives any more; one did before.
     Gone,
-    /// Nobody is there yet.
+    /// No server receives yet.
     Nobody,
 }
 
-/// A whole run.
+/// A run of the measurement.
 #[derive(Debug)]
 pub struct Run<'a> {
     client: &'a mut UdpClient,
@@ -73,11 +73,11 @@ impl<'a> Run<'a> {
         Self { client, plan, started: Instant::now(), session, tally: PingTally::default() }
     }
 
-    /// Sends and receives until all probes are settled or `stop` comes; `see` is told as it happens
-    /// and can end the run too. The numbers are in [`tally`](Self::tally) afterwards, also after an error.
+    /// Sends and receives until all probes are answered or overdue, or `stop` is triggered. `see` is called with each
+    /// event and can end the run too. The counts are in [`tally`](Self::tally) afterwards, also after an error.
     ///
     /// # Errors
-    /// Nobody is there, or a probe cannot be sent.
+    /// No server receives, or a probe cannot be sent.
     pub fn run(
         &mut self,
         stop: &Stop,
@@ -113,13 +113,13 @@ impl<'a> Run<'a> {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => return Ok(()),
                 Err(ClientError::Refused { .. }) if self.start_again() => next_send = Duration::ZERO,
-                // It was there before: it may come back, and what is lost is counted.
+                // The server was there before: it may come back, and lost probes are counted.
                 Err(ClientError::Refused { .. }) if self.tally.counts.received + self.tally.counts.damaged > 0 => {
                     if see(PingEvent::Gone).is_break() {
                         return Ok(());
                     }
                 }
-                // All that was under way found nobody: counting begins when somebody is there.
+                // No probe has reached a server: counting begins when a server receives.
                 Err(ClientError::Refused { .. }) if now < self.plan.wait => {
                     self.tally = PingTally::default();
                     self.client.start_over();
@@ -133,12 +133,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What is known so far.
+    /// The counts so far.
     pub const fn tally(&self) -> &PingTally {
         &self.tally
     }
 
-    /// Who is asked.
+    /// The server's address.
     pub const fn peer(&self) -> &Endpoint {
         self.client.peer()
     }
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
         Probe { session: self.session, sequence, sent_ns: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) }
     }
 
-    /// Nobody has ever answered at this address: tries the name's next one, counting from the start.
+    /// No server has ever answered at this address: tries the name's next one, and counts from the start.
     fn start_again(&mut self) -> bool {
         let Counts { received: 0, damaged: 0, .. } = self.tally.counts else { return false };
         if !self.client.next_address() {

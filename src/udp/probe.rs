@@ -5,8 +5,8 @@
 //!      session  sequence number  nanoseconds      filling
 //! ```
 //!
-//! All of it is printable and there is no small letter in it, so that it comes back unchanged from a
-//! server that answers in capitals, and one that decodes what it gets does not choke on it.
+//! All of it is printable and has no lower-case letter, so that a server that answers in capitals returns it unchanged,
+//! and a server that decodes text accepts it.
 
 use std::io::Write as _;
 
@@ -15,12 +15,12 @@ pub const PROBE_LEN_MIN: usize = 47;
 
 const FILLING: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/// What one probe says.
+/// The content of one probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// Which run of the program sent it: an earlier one may have had the same port.
+    /// The run of the program that sent it: an earlier run may have had the same port.
     pub session: u32,
-    /// 1, 2, 3, ...
+    /// Its sequence number: 1, 2, 3, ...
     pub sequence: u64,
     /// When it was sent, in nanoseconds after the run began.
     pub sent_ns: u64,
@@ -35,14 +35,15 @@ impl Probe {
         if len > bytes.len() {
             bytes.push(b' ');
         }
-        // The filling starts elsewhere in every datagram, so that a mix-up of two shows.
+        // The filling starts at another character in every datagram, so that mixed-up datagrams are noticed.
         let start = usize::try_from(self.sequence % 36).unwrap_or(0);
         let missing = len.saturating_sub(bytes.len());
         bytes.extend(FILLING.iter().cycle().skip(start).take(missing));
         bytes
     }
 
-    /// What a probe says, if `bytes` begin like one; whether the rest is right only [`encode`](Self::encode) tells.
+    /// The content of a probe; `None`: `bytes` do not begin like one. To check the filling, compare with
+    /// [`encode`](Self::encode).
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let text = str::from_utf8(bytes.get(..PROBE_LEN_MIN)?).ok()?;
         let mut words = text.split(' ');

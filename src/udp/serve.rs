@@ -1,6 +1,6 @@
-//! The server: takes every datagram at once, until it is stopped, and answers it or not.
+//! The server: receives every datagram at once, until it is stopped, and answers it where it should.
 //!
-//! A socket that nobody reads fills up and loses good data, so the loop does nothing that could wait.
+//! A socket that is not read fills up and loses data, so the loop does nothing that could block.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::guard::{INTERVAL, REPEATS_MAX, REPLIES_PER_SECOND_MAX, ReplyGuard, Withheld};
 use super::{Arrival, Codec, DatagramSocket, Endpoint, RECEIVE_LEN_MAX, Stop, receive_buffer};
 
-/// Failures in a row after which a socket is given up; a passing shortage of memory is shorter.
+/// Failures in a row after which a socket is given up; a temporary shortage of memory is shorter.
 const FAILURES_MAX: u32 = 100;
 /// The pause after a failure, so that it does not spin.
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
@@ -29,21 +29,21 @@ pub enum UdpReply {
     Nothing,
 }
 
-/// What happened; the program decides what of it to show.
+/// An event of the server; the program decides what to show.
 #[derive(Debug)]
 pub enum ServeEvent<'a> {
-    /// A datagram came.
+    /// A datagram arrived.
     Received {
-        /// Who sent it.
+        /// The sender's address.
         from: &'a Endpoint,
-        /// Its bytes, none for an empty one.
+        /// Its bytes; empty for an empty datagram.
         data: &'a [u8],
     },
     /// A datagram that should have been answered was not.
     NotAnswered {
-        /// Who sent it.
+        /// The sender's address.
         from: &'a Endpoint,
-        /// Why.
+        /// The reason.
         why: NotAnswered,
     },
 }
@@ -54,16 +54,17 @@ pub enum NotAnswered {
     /// A Unix client that has not bound a path, or a forged port 0.
     #[error("the sender has no address to answer to; a Unix client has to bind a path of its own")]
     NoAddress,
-    /// Answering would never end.
+    /// The sender's address is one of the server's own: answering would never end.
     #[error("the sender claims to be this server")]
     Ourselves,
-    /// Only the beginning came; an answer would be a lie.
+    /// Only the beginning was received; an answer would be wrong.
     #[error("the datagram is longer than {RECEIVE_LEN_MAX} bytes")]
     TooLong,
-    /// It would serve whoever forges the sender's address: a small request that is a large reply elsewhere.
+    /// The server would be an amplifier: with a forged source address, a small request would cause a large reply to
+    /// another machine.
     #[error("the answer would be longer than what came")]
     Longer,
-    /// It would go round, or be too much for one address.
+    /// The reply would start a loop, or exceed the limit of one address.
     #[error("{}", said_of(*.0))]
     Held(Withheld),
     /// The operating system did not take the answer; a datagram may be lost.
@@ -85,10 +86,10 @@ fn said_of(held: Withheld) -> String {
     }
 }
 
-/// Counts of one server's whole life.
+/// Counts of a server since its start.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Datagrams taken.
+    /// Datagrams received.
     pub datagrams: AtomicU64,
     /// Their bytes.
     pub bytes: AtomicU64,
@@ -101,26 +102,26 @@ pub struct Totals {
 pub struct UdpService<'a> {
     /// What to answer.
     pub reply: UdpReply,
-    /// The characters, for [`Reply::Upper`].
+    /// The encoding, for [`UdpReply::Upper`].
     pub codec: Codec,
-    /// Stop after so many datagrams.
+    /// Number of datagrams after which the server stops; `None`: no limit.
     pub limit: Option<u64>,
     /// Ends every socket's loop.
     pub stop: &'a Stop,
-    /// The addresses of all the sockets, which may come and go: a datagram from one of them is forged, and not
+    /// The addresses of all the sockets, which may be added and removed: a datagram from one of them is forged, and not
     /// answered.
     pub own: &'a RwLock<Vec<Endpoint>>,
-    /// How often an idle socket looks whether its address is still among [`own`](Self::own), and ends its loop if
-    /// not; `None`: none goes.
+    /// How often an idle socket checks whether its address is still in [`own`](Self::own), and ends its loop if not;
+    /// `None`: addresses are never removed.
     pub look: Option<Duration>,
-    /// What was done so far.
+    /// The counts so far.
     pub totals: &'a Totals,
-    /// What holds replies back that others may have asked for in somebody's name.
+    /// Withholds replies to requests whose source address may be forged.
     pub guard: &'a Mutex<ReplyGuard>,
 }
 
-/// Answers what comes to `socket` until the service is stopped; `see` is told of everything and can
-/// stop the service. One call for each socket, each on its own thread.
+/// Answers the datagrams of `socket` until the service is stopped. `see` is called with each event and can stop the
+/// service. Call it once for each socket, each on its own thread.
 ///
 /// # Errors
 /// The socket failed, and went on failing.
@@ -143,7 +144,7 @@ where
             }
             Ok(Arrival::TimedOut) if service.owns(&here) => {}
             Ok(Arrival::Stopped | Arrival::TimedOut) => return Ok(()),
-            // An earlier answer found nobody any more: that client's business.
+            // An earlier answer did not find its client any more; this is not the server's error.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) if failures >= FAILURES_MAX => return Err(error),
             Err(_) => {
@@ -165,7 +166,7 @@ impl UdpService<'_> {
     {
         let before = self.totals.datagrams.fetch_add(1, Ordering::SeqCst);
         if self.limit.is_some_and(|limit| before >= limit) {
-            // Another socket's thread took the last one at the same moment.
+            // Another socket's thread received the last datagram at the same moment.
             self.totals.datagrams.fetch_sub(1, Ordering::SeqCst);
             return ControlFlow::Break(());
         }

@@ -1,7 +1,7 @@
-//! A datagram socket of either family, UDP or Unix, and the one way in which anybody here waits on it.
+//! A datagram socket of either family, UDP or Unix, and the one way to wait on it.
 //!
-//! The socket never blocks by itself: [`Socket::receive`] looks first and then sleeps in `poll`, so that
-//! a deadline or a [`Stop`] can end every wait, and a busy socket costs one system call a datagram.
+//! The socket never blocks by itself: [`DatagramSocket::receive`] reads first and then waits in `poll`, so that a
+//! deadline or a [`Stop`] can end every wait, and a busy socket costs one system call per datagram.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -17,11 +17,11 @@ use rustix::net::sockopt;
 use super::own_path::OwnPath;
 use super::{Endpoint, Stop};
 
-/// Room for datagrams that nobody has read yet, in bytes: what comes while it is full is lost without
-/// a word. The kernel grants at most `net.core.rmem_max`.
+/// Size of the receive buffer in bytes: datagrams that arrive while it is full are lost silently. The kernel grants at
+/// most `net.core.rmem_max`.
 pub const RECEIVE_ROOM: usize = 4 << 20;
 
-/// How long sending waits for room at the other end. Only a Unix peer that does not read makes us wait.
+/// How long sending waits while the peer's queue is full. This happens only with a Unix peer that does not read.
 const SEND_WAIT: Duration = Duration::from_secs(5);
 
 /// A socket that sends and receives datagrams; a Unix socket's file lives as long as it does.
@@ -40,21 +40,21 @@ enum Family {
 /// How a wait for a datagram ended.
 #[derive(Debug)]
 pub enum Arrival {
-    /// A datagram came; its bytes are at the start of the buffer. It may be empty.
+    /// A datagram arrived; its bytes are at the start of the buffer. It may be empty.
     Datagram {
         /// Its length in bytes, `0 <= len <= buffer.len()`.
         len: usize,
-        /// Who sent it.
+        /// The sender's address.
         from: Endpoint,
     },
-    /// The deadline came first.
+    /// The deadline passed first.
     TimedOut,
-    /// The stop came first.
+    /// The stop was triggered first.
     Stopped,
 }
 
 impl DatagramSocket {
-    /// A socket at this address. Port 0 is any free port; of a Unix path only a dead socket is replaced.
+    /// A socket at this address. Port 0 is any free port; at a Unix path, only a dead socket is replaced.
     ///
     /// # Errors
     /// The address is taken, is not this machine's, or may not be used.
@@ -71,8 +71,8 @@ impl DatagramSocket {
         }
     }
 
-    /// A socket at any free address from which `peer` can be reached, and to which it can reply:
-    /// for a Unix peer that is a path of our own among the temporary files.
+    /// A socket at any free address from which `peer` can be reached, and to which it can reply: for a Unix peer, that
+    /// is a path in the directory for temporary files.
     ///
     /// # Errors
     /// No port, descriptor or temporary file is left.
@@ -101,27 +101,27 @@ impl DatagramSocket {
         Ok(Self { family: Family::Unix(socket), path: Some(path) })
     }
 
-    /// Makes `peer` the only one we hear, and lets the kernel tell us when nobody is there.
+    /// Connects to `peer`: only its datagrams are received, and the kernel reports when no program receives there.
     ///
     /// # Errors
-    /// There is no way there; for a Unix peer also: nobody is there.
+    /// There is no route; for a Unix peer also if no program receives there.
     pub fn connect(&self, peer: &Endpoint) -> io::Result<()> {
         match (&self.family, peer) {
             (Family::Udp(socket), Endpoint::Ip(address)) => socket.connect(address),
             (Family::Unix(socket), Endpoint::Unix(address)) => {
                 socket.connect_addr(address)?;
-                // The server may run as another user and has to reach our file to reply. From now on
-                // the kernel turns everybody else away.
+                // The server may run as another user and must be able to reply to the socket's file. From now on the
+                // kernel rejects datagrams of other senders.
                 self.path.as_ref().map_or(Ok(()), OwnPath::let_everybody_write)
             }
             _ => Err(other_family()),
         }
     }
 
-    /// The address that this socket has.
+    /// The socket's own address.
     ///
     /// # Errors
-    /// The operating system does not say.
+    /// The operating system does not report it.
     pub fn local(&self) -> io::Result<Endpoint> {
         match &self.family {
             Family::Udp(socket) => socket.local_addr().map(Endpoint::Ip),
@@ -129,16 +129,16 @@ impl DatagramSocket {
         }
     }
 
-    /// The file of a Unix socket, for who has to leave without dropping the socket.
+    /// The file of a Unix socket, for a program that must exit without dropping the socket; `None`: there is none.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_ref().map(OwnPath::as_path)
     }
 
-    /// Waits for the next datagram, at most until `until`, or until somebody asks to stop.
+    /// Waits for the next datagram until `until` or until `stop` is triggered; `None`: without that limit.
     ///
     /// # Errors
-    /// The socket failed. On a connected socket `ConnectionRefused` means that an earlier datagram
-    /// found nobody; the socket stays usable.
+    /// The socket failed. On a connected socket, `ConnectionRefused` means that no program received an earlier
+    /// datagram; the socket stays usable.
     pub fn receive(&self, buffer: &mut [u8], until: Option<Instant>, stop: Option<&Stop>) -> io::Result<Arrival> {
         loop {
             if stop.is_some_and(Stop::is_triggered) {
@@ -164,7 +164,7 @@ impl DatagramSocket {
     /// Sends to the connected peer, waiting a bounded time while a Unix peer's queue is full.
     ///
     /// # Errors
-    /// The datagram is too long, nobody is there, or the queue stayed full.
+    /// The datagram is too long, no program receives there, or the queue stayed full.
     pub fn send(&self, data: &[u8]) -> io::Result<()> {
         let until = Instant::now() + SEND_WAIT;
         loop {
@@ -184,7 +184,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Sends to whoever it is, now or not at all: nobody's full queue holds up anybody else.
+    /// Sends to any address without waiting, so that one receiver's full queue does not delay the others.
     ///
     /// # Errors
     /// As [`send`](Self::send); `WouldBlock` is a full queue.
@@ -196,11 +196,11 @@ impl DatagramSocket {
         }
     }
 
-    /// The error that waits on the socket, if there is one: on loopback a refusal is there as soon as
-    /// the datagram was sent.
+    /// Takes the socket's pending error; `None`: there is none. On loopback, a refusal is pending as soon as the
+    /// datagram was sent.
     ///
     /// # Errors
-    /// The operating system does not say.
+    /// The operating system does not report it.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         match &self.family {
             Family::Udp(socket) => socket.take_error(),
@@ -208,7 +208,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Sleeps until the socket is ready (or has an error to tell) or a stop comes: true; false at `until`.
+    /// Waits until the socket is ready, has an error or a stop is triggered: `true`; `false` at `until`.
     fn wait(&self, ready: PollFlags, until: Option<Instant>, stop: Option<&Stop>) -> io::Result<bool> {
         let socket = PollFd::from_borrowed_fd(self.fd(), ready);
         let mut watched = vec![socket];
@@ -233,7 +233,7 @@ impl DatagramSocket {
     }
 }
 
-/// A number that nobody can foresee, good enough for a name or a session.
+/// An unpredictable number, good enough for a name or a session.
 pub(super) fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }

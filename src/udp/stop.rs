@@ -1,4 +1,4 @@
-//! What ends a wait from outside: a flag for who is busy, a readable socket for who sleeps in `poll`.
+//! Ends a wait from outside: a flag for busy threads, a readable socket for threads that wait in `poll`.
 //!
 //! Signals are registered by the programs, with [`Stop::flag`] and [`Stop::waker`].
 
@@ -21,7 +21,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A stop that nobody has asked for yet.
+    /// A stop that is not triggered yet.
     ///
     /// # Errors
     /// No descriptors are left.
@@ -31,24 +31,24 @@ impl Stop {
         Ok(Self { flag: Arc::default(), woken, waker })
     }
 
-    /// Asks everybody to stop.
+    /// Triggers the stop: wakes all waiting threads.
     pub fn trigger(&self) {
         self.flag.store(true, Ordering::SeqCst);
-        // A full pipe has woken everybody already.
+        // If the socket is full, all threads are already woken.
         drop((&self.waker).write(&[0]));
     }
 
-    /// Whether somebody has asked.
+    /// Whether the stop is triggered.
     pub fn is_triggered(&self) -> bool {
         self.flag.load(Ordering::SeqCst)
     }
 
-    /// The flag, for a signal handler to set before it wakes.
+    /// The flag, for a signal handler to set before it writes to the [`waker`](Self::waker).
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.flag)
     }
 
-    /// A writing end, for a signal handler to wake with.
+    /// The writing end, for a signal handler to wake the threads with.
     ///
     /// # Errors
     /// No descriptors are left.
@@ -56,10 +56,10 @@ impl Stop {
         self.waker.try_clone()
     }
 
-    /// Waits so long, or until somebody asks: whether somebody has.
+    /// Waits for `time`, or until the stop is triggered; returns whether it is.
     ///
     /// # Errors
-    /// The operating system does not let us wait.
+    /// `poll` failed.
     pub fn wait(&self, time: Duration) -> io::Result<bool> {
         let until = Instant::now() + time;
         while !self.is_triggered() {

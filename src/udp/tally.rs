@@ -1,16 +1,16 @@
-//! What `ping` knows about its probes: which were answered, twice, late, out of order, or never.
+//! The counts of `ping`: which probes were answered, twice, late, out of order, or never.
 //!
-//! Pure: time is handed in, as the time since the run began.
+//! Pure: the caller passes the time, counted from the start of the run.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::histogram::Histogram;
 
-/// Probes whose answers are still told apart; an answer to an older one counts as a stranger's.
+/// Probes that are remembered; an answer to an older probe counts as damaged.
 pub const PROBES_REMEMBERED_MAX: usize = 65_536;
 
-/// The book-keeping of one run.
+/// The counts of one run.
 #[derive(Debug, Default)]
 pub struct PingTally {
     /// Probes sent, the youngest last; the first is number `oldest`.
@@ -27,14 +27,14 @@ pub struct PingTally {
     pub times: Histogram,
 }
 
-/// How many of what. `received + lost + waiting == sent`.
+/// Numbers of probes and answers. `received + lost + waiting == sent`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Probes sent.
     pub sent: u64,
     /// Probes that were answered, each counted once.
     pub received: u64,
-    /// Of those, the ones that were answered after the time limit.
+    /// Of those, the probes that were answered after the timeout.
     pub late: u64,
     /// Further answers to an answered probe.
     pub duplicates: u64,
@@ -47,12 +47,12 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Probes without an answer, those aside that are still within their time.
+    /// Probes without an answer, except those whose timeout is not over.
     pub const fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.received).saturating_sub(self.waiting)
     }
 
-    /// Of those whose fate is known, how many in a hundred were lost.
+    /// Percentage of lost probes, among those that were answered or lost.
     #[expect(clippy::cast_precision_loss, reason = "a percentage for people; 2^53 probes are never sent")]
     pub fn lost_percent(&self) -> f64 {
         match self.sent.saturating_sub(self.waiting) {
@@ -75,16 +75,16 @@ enum State {
     Answered,
 }
 
-/// What an answer turned out to be.
+/// The kind of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerKind {
-    /// The first to its probe.
+    /// The first answer to its probe.
     First {
         /// How long it took.
         rtt: Duration,
-        /// It came after the time limit.
+        /// Whether it came after the timeout.
         late: bool,
-        /// A later probe's answer was here before.
+        /// Whether a later probe was answered before.
         reordered: bool,
     },
     /// Its probe was answered before.
@@ -92,7 +92,7 @@ pub enum AnswerKind {
 }
 
 impl PingTally {
-    /// Notes that a probe is sent; returns its sequence number.
+    /// Records that a probe is sent; returns its sequence number.
     pub fn send(&mut self, now: Duration) -> u64 {
         if self.probes.len() == PROBES_REMEMBERED_MAX
             && let Some(oldest) = self.probes.pop_front()
@@ -107,12 +107,12 @@ impl PingTally {
         self.counts.sent
     }
 
-    /// When the probe of this number was sent, if it was and is remembered.
+    /// When the probe of this number was sent; `None`: it was not sent, or is no longer remembered.
     pub fn sent_at(&self, sequence: u64) -> Option<Duration> {
         self.probes.get(self.index(sequence)?).map(|probe| probe.at)
     }
 
-    /// Notes an answer whose bytes are right.
+    /// Records an answer whose bytes are right; `None`: its probe was not sent, or is no longer remembered.
     pub fn answer(&mut self, sequence: u64, now: Duration) -> Option<AnswerKind> {
         let index = self.index(sequence)?;
         let probe = self.probes.get_mut(index)?;
@@ -133,7 +133,7 @@ impl PingTally {
         Some(AnswerKind::First { rtt, late, reordered })
     }
 
-    /// The oldest probe whose time is over and which nobody was told of yet.
+    /// The oldest probe whose timeout is over and that was not reported yet; `None`: there is none.
     pub fn overdue(&mut self, now: Duration, timeout: Duration) -> Option<u64> {
         let waiting_since = self.waiting_since()?;
         if now < waiting_since + timeout {
@@ -146,7 +146,7 @@ impl PingTally {
         Some(sequence)
     }
 
-    /// When the oldest probe that still has time was sent.
+    /// When the oldest probe whose timeout is not over was sent; `None`: there is none.
     pub fn waiting_since(&mut self) -> Option<Duration> {
         loop {
             let probe = self.probes.get(self.index(self.settled + 1)?)?;
