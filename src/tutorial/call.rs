@@ -1,8 +1,8 @@
 //! A client of the tutorials' servers.
 //!
-//! They die of what they do not expect, so: one write a request, never empty, never longer than they
-//! read, never the next before the reply is here; and everything is read before the connection is closed,
-//! for a reset would end nine of their nineteen servers.
+//! These servers crash on unexpected input. So a request is one write, never empty, never longer than they read, and
+//! never sent before the last reply has arrived. Everything is read before the connection is closed: a reset would end
+//! nine of the nineteen servers.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::net::Stream;
 use crate::net::stream::Control;
 use crate::tutorial::codec::{Patient, REQUEST_LEN_MAX, ReplyEnd, Waits, Wire, read_reply};
 
-/// Before closing, a reply that nobody waited for is given so long to arrive.
+/// Before closing, how long to wait for more of an unread reply.
 const LAST_READ_WAIT: Duration = Duration::from_millis(200);
-/// ...and all of it together so long: a server that never stops sending is left all the same.
+/// The same limit for the whole reply: a server that never stops sending is disconnected.
 const LAST_READ_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A connection to one of the tutorials' servers.
@@ -26,7 +26,7 @@ pub struct TutorialConnection {
 }
 
 impl TutorialConnection {
-    /// A connection over `stream`, on which nothing is said yet: these servers must not be probed.
+    /// A connection over `stream`. Nothing is sent: these servers must not be probed.
     pub const fn new(stream: Stream, wire: Wire, waits: Waits) -> Self {
         Self { stream, wire, waits }
     }
@@ -36,8 +36,8 @@ impl TutorialConnection {
         self.stream.control()
     }
 
-    /// What has come since the last reply ended, on `raw`, where its end is silence: it is the rest of that one, and
-    /// goes to `sink` before anything else is asked. Returns how many bytes.
+    /// On `raw`, where a reply ends with silence: reads what has arrived since the last reply. It is the rest of that
+    /// reply, and is passed to `sink` before the next request. Returns the number of bytes.
     ///
     /// # Errors
     /// The connection failed, or `sink` did.
@@ -47,7 +47,7 @@ impl TutorialConnection {
         let deadline = Instant::now() + LAST_READ_TIME_MAX;
         while self.wire == Wire::Raw && Instant::now() < deadline {
             match self.stream.read_within(&mut piece, Some(Duration::ZERO))? {
-                // An end is met by whoever reads the next reply.
+                // The end of the stream is reported when the next reply is read.
                 None | Some(0) => break,
                 Some(len) => {
                     sink(piece.get(..len).unwrap_or_default())?;
@@ -61,7 +61,7 @@ impl TutorialConnection {
     /// Sends one request.
     ///
     /// # Errors
-    /// It is empty or longer than their servers read at once, or the connection failed.
+    /// It is empty or longer than these servers read at once, or the connection failed.
     pub fn say(&mut self, request: &[u8]) -> Result<()> {
         if request.is_empty() {
             let text = "an empty request cannot be sent: on TCP nothing would arrive, and both sides would wait";
@@ -85,8 +85,8 @@ impl TutorialConnection {
         read_reply(self.wire, &mut self.stream, self.waits, sink)
     }
 
-    /// Says that nothing more will come and reads the last word: for servers that wait for that end
-    /// to say theirs (half of the others never close then, so it is not done by itself).
+    /// Shuts down sending and reads the last reply, for servers that send it after the end of the stream. It is not
+    /// done automatically: half of the other servers never close then.
     ///
     /// # Errors
     /// The connection failed, or `sink` did.
@@ -96,13 +96,13 @@ impl TutorialConnection {
         read_reply(Wire::Raw, &mut self.stream, waits, sink)
     }
 
-    /// Closes the connection, having read what was still on its way.
+    /// Closes the connection, after reading what is still in flight.
     pub fn close(self) {
         drop(self);
     }
 }
 
-/// However the connection is left, by an error of ours too: unread bytes would reset the connection.
+/// Also after an error on this side: closing with unread bytes would reset the connection.
 impl Drop for TutorialConnection {
     fn drop(&mut self) {
         let deadline = Instant::now() + LAST_READ_TIME_MAX;

@@ -1,5 +1,5 @@
-//! The tutorials' wires: how their scripts put a reply on a stream. A request is always bare bytes
-//! in one send, so only replies are here, both ends of each beside the other.
+//! The tutorial wires: how the tutorials' scripts encode a reply. A request is always plain bytes in one write, so only
+//! replies are here; sending and reading of each are side by side.
 //!
 //! | wire | reply |
 //! |---|---|
@@ -20,27 +20,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ConnectionLost, Misbehaviour, Result};
 
-/// What each of their scripts reads at once, in bytes.
+/// What each of the scripts reads at once, in bytes.
 pub const READ_LEN: usize = 1_024;
-/// Longest request, in bytes: their servers read once.
+/// Longest request, in bytes: the servers read once.
 pub const REQUEST_LEN_MAX: usize = READ_LEN;
-/// On `size`, for a file that is not there: size 0 to their clients, and never the size of an empty file, which is `0`.
+/// On `size`, the reply for a missing file: the clients read it as size 0, and it differs from the size of an empty
+/// file, `0`.
 pub const SIZE_OF_MISSING: &[u8] = b"00";
-/// Longest `json` header that is believed, in bytes.
+/// Longest `json` header that is accepted, in bytes.
 const HEADER_LEN_MAX: i32 = 65_535;
-/// A size in decimal has no more digits than this.
+/// Largest number of digits of a decimal size.
 const SIZE_DIGITS_MAX: usize = 20;
 
-/// One of the tutorials' wires.
+/// A tutorial wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
-    /// Bare bytes.
+    /// The bytes alone.
     Raw,
     /// A length before the bytes.
     Len,
     /// A JSON header before the bytes.
     Json,
-    /// A length, a word of the client's, the bytes.
+    /// A length, any message of the client, the bytes.
     Ack,
     /// A length, a pause, a file's bytes.
     Size,
@@ -49,7 +50,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// All of them, by the words of the command line.
+    /// All wires, by their names on the command line.
     pub const ALL: [(&'static str, Self); 6] = [
         ("raw", Self::Raw),
         ("len", Self::Len),
@@ -77,26 +78,26 @@ impl FromStr for Wire {
     }
 }
 
-/// A stream whose reads can be given a time limit; one that runs out is `WouldBlock` or `TimedOut`.
+/// A stream whose reads can have a timeout; a read that times out fails with `WouldBlock` or `TimedOut`.
 pub trait Patient: Read {
-    /// How long the next reads may wait; `None`: without limit.
+    /// Sets the timeout of the next reads; `None`: no limit.
     ///
     /// # Errors
     /// The stream is gone.
     fn wait_at_most(&mut self, time: Option<Duration>) -> io::Result<()>;
 }
 
-/// How long a client of theirs waits.
+/// The timeouts of a client of these servers.
 #[derive(Debug, Clone, Copy)]
 pub struct Waits {
-    /// For the first byte of a reply, or the next of an announced one.
+    /// For the first byte of a reply, and the next byte of one with an announced length; `None`: no limit.
     pub reply: Option<Duration>,
-    /// For more of a reply that has no announced end.
+    /// For more of a reply without an announced length.
     pub idle: Duration,
 }
 
-/// The header of `json`. Each script fails without its own key, so both sizes are sent and either is
-/// accepted; a key that is not there is not sent.
+/// The header of `json`. Each script fails without its own key, so both sizes are sent and either is accepted; a key
+/// that is `None` is not sent.
 #[derive(Debug, Serialize, Deserialize)]
 struct JsonHeader {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,11 +110,11 @@ struct JsonHeader {
     data_size: Option<u64>,
 }
 
-/// Sends a reply that is wholly in memory. `name` is what the request asked for.
-/// For `ack` the client's word is awaited, for `size` `pause` is called between the two.
+/// Sends a reply that is in memory. `name` is the request. On `ack`, waits for the client's message between length and
+/// bytes; on `size`, calls `pause` there.
 ///
 /// # Errors
-/// The stream failed, or the reply is longer than the wire can say.
+/// The stream failed, or the reply is longer than the wire permits.
 pub fn send_reply<S: Read + Write>(
     wire: Wire,
     stream: &mut S,
@@ -161,27 +162,27 @@ pub fn send_reply<S: Read + Write>(
     Ok(())
 }
 
-/// How a reply ended.
+/// How the reading of a reply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyEnd {
-    /// Whole, as announced, or at the end of the stream.
+    /// The reply is complete: it has the announced length, or the stream has ended.
     Whole,
-    /// Nothing more came for a while: on `raw` nothing else can be known.
+    /// Nothing more arrived for the idle timeout: on `raw`, the end of a reply cannot be known.
     Idle,
-    /// Nothing came at all within the time limit.
+    /// Nothing arrived within the timeout.
     Nothing,
-    /// The other end closed without a byte: nobody is there to be asked again.
+    /// The other end closed without a byte: no further request can be sent.
     Closed,
-    /// Whole, if the size was guessed right: it came in one piece with the bytes.
+    /// The reply is complete if the size was guessed right: it arrived in one piece with the bytes.
     SizeGuessed,
     /// On `size`: there is no such file.
     Missing,
 }
 
-/// Reads one reply and gives its bytes to `sink` as they come.
+/// Reads one reply and passes its bytes to `sink` as they arrive.
 ///
 /// # Errors
-/// The stream failed or ended inside the reply, an announced size is no size, or `sink` failed.
+/// The stream failed or ended inside the reply, an announced size is invalid, or `sink` failed.
 pub fn read_reply<S: Patient + Write>(
     wire: Wire,
     stream: &mut S,
@@ -237,8 +238,8 @@ pub fn read_reply<S: Patient + Write>(
     }
 }
 
-/// The size and, in the same read if the server made no pause, the first bytes of the file: then
-/// the longest run of leading digits is the best guess.
+/// Reads the size, and the file. If the server made no pause, the first read has both: then the longest run of leading
+/// digits is taken for the size.
 fn read_sized<S: Patient>(stream: &mut S, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<ReplyEnd> {
     let Some(first) = read_piece(stream)? else { return Ok(ReplyEnd::Closed) };
     let digits = first.iter().take_while(|byte| byte.is_ascii_digit()).count().min(SIZE_DIGITS_MAX);
@@ -295,7 +296,7 @@ fn read_exactly(stream: &mut impl Read, len: u64, sink: &mut dyn FnMut(&[u8]) ->
     Ok(())
 }
 
-/// `None`: the stream ended before the first byte.
+/// Reads an `i32`, little-endian; `None`: the stream ended before the first byte.
 fn read_i32(stream: &mut impl Read) -> Result<Option<i32>> {
     let mut bytes = [0; 4];
     let mut filled = 0_usize;
@@ -344,7 +345,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A stream whose reads are given in advance; `None` is a time limit that ran out.
+    /// A stream whose reads are given in advance; `None` is a read that times out.
     struct Script {
         reads: VecDeque<Option<Vec<u8>>>,
         written: Vec<u8>,

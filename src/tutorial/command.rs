@@ -1,4 +1,4 @@
-//! A bare request as a command: run in the session's directory, its output collected, its client watched.
+//! A tutorial request as a command: run in the session's directory, with its output collected and its client watched.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -20,19 +20,19 @@ use crate::wire::message::Outcome;
 
 /// Longest reply that is collected before it is framed, in bytes. Frames have no such limit.
 pub const REPLY_LEN_MAX: usize = 16 * 1024 * 1024;
-/// A client that has shut down its sending half may wait for the reply, or may be gone: a command
-/// that runs for it is given so long.
+/// How long a command may run for a client that has shut down its sending half: it may wait for the reply, or may be
+/// gone.
 const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Runs a command. A plain `cd DIR` moves the session, which is what the tutorials set as an
-/// exercise: each command has a shell of its own, so a `cd` there would be gone with it.
+/// Runs a command. A plain `cd DIR` changes the session's directory, an exercise in the tutorials: each command has a
+/// shell of its own, so its `cd` would have no effect on the next one.
 pub(super) fn run(
     command: &str,
     policy: OutputPolicy,
     stream: &Stream,
     session: &mut Session,
 ) -> Result<(Vec<u8>, String)> {
-    // Said in the reply: a connection that is just closed tells its client nothing.
+    // The reply has the reason: a connection that is just closed tells its client nothing.
     let refused = |why: String| Ok((format!("{why}\n").into_bytes(), format!("refused: {why}")));
     if session.withheld.has(Service::Exec) {
         return refused(withheld_refusal("this").message);
@@ -87,7 +87,8 @@ pub(super) fn run(
     Ok((output, how))
 }
 
-/// The target of a command that is only a `cd`: one word behind it that means nothing to a shell.
+/// The directory of a command that is only `cd DIR`; `None`: any other command, or a `DIR` with special characters of a
+/// shell.
 fn cd_target(command: &str) -> Option<&str> {
     let rest = command.trim().strip_prefix("cd")?;
     if rest.is_empty() {
@@ -105,7 +106,7 @@ struct Collected {
     is_whole: bool,
 }
 
-/// Reads both outputs at once, to their end, the exit, the limit, or until the client is gone.
+/// Reads both outputs at once, until they end, the command exits, the limit is reached, or the client is gone.
 fn collect(process: &mut Process, stream: &Stream) -> Result<Collected> {
     let mut pipes = [process.take_stdout(), process.take_stderr()];
     let mut outputs = [Vec::new(), Vec::new()];
@@ -114,7 +115,7 @@ fn collect(process: &mut Process, stream: &Stream) -> Result<Collected> {
     let mut throttle = Throttle::new(process.output_rate(), &exits, &|| false);
     let mut half_closed: Option<Instant> = None;
     let mut is_whole = true;
-    // A command may close its outputs and go on: then only its exit and the client are waited for.
+    // A command may close its outputs and run on: then only its exit and the client are watched.
     loop {
         if outputs.iter().map(Vec::len).sum::<usize>() > REPLY_LEN_MAX
             || half_closed.is_some_and(|at| at.elapsed() > HALF_CLOSED_TIME_MAX)
@@ -158,19 +159,19 @@ struct Ready {
     client: Interest,
 }
 
-/// Whether anybody still wants the output.
+/// Whether the client still wants the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interest {
     There,
-    /// It will say nothing more: it may wait for the reply, or may have closed.
+    /// The client will send nothing more: it may wait for the reply, or may have closed.
     HalfClosed,
-    /// A reset, or both directions are shut.
+    /// The connection was reset, or both directions are shut down.
     Gone,
 }
 
 fn wait(process: &Process, pipes: &[Option<std::fs::File>; 2], stream: &Stream, is_half_closed: bool) -> Result<Ready> {
     let [stdout, stderr] = pipes;
-    // A pipe that has ended is watched no more; its place is kept by the exit.
+    // A pipe that has ended is no longer watched; the exit's descriptor stands in for it.
     let exit = process.exit_fd().as_fd();
     let watch = |pipe: &Option<std::fs::File>| pipe.is_some();
     let flags = if is_half_closed { PollFlags::empty() } else { PollFlags::RDHUP };

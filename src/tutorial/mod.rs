@@ -1,8 +1,7 @@
-//! The tutorials' conversations: bare requests, and replies on one of their wires.
+//! The tutorials' protocols: requests without frames, and replies on one of the tutorial wires.
 //!
-//! [`serve`] is a listener for their clients, with [`command`] for requests that are run, [`call`] a
-//! client of their servers. Both speak bytes;
-//! what characters those are, the encoding says, here at the edge.
+//! [`serve`] serves the tutorials' clients, with [`command`] for requests that are run; [`call`] is a client of their
+//! servers. Both exchange bytes, which are converted from and to the configured encoding here.
 
 pub mod call;
 pub mod codec;
@@ -20,31 +19,31 @@ use crate::wire::detect::FirstBytes;
 pub use call::TutorialConnection;
 pub use serve::{Caller, REPLY_MAX_LEAST, serve_tutorial};
 
-/// What a listener does with a bare request.
+/// What a server does with a tutorial request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TutorialReply {
-    /// Shows it at the server's terminal and says nothing back.
+    /// Shows it on the server's terminal and does not reply.
     Print,
-    /// Says it back, with this in front.
+    /// Returns it, with this prefix.
     Echo(String),
-    /// Says it back with a to z in capitals, and nothing else changed.
+    /// Returns it with a to z in capitals, and nothing else changed.
     Upper,
-    /// Says this, and when the client has no more to say, that.
+    /// Returns a fixed text.
     Fixed {
-        /// The answer to every request.
+        /// The reply to every request.
         text: String,
-        /// The last word, if any.
+        /// The text to send when the client has ended; `None`: nothing.
         bye: Option<String>,
     },
-    /// The operator types each answer.
+    /// The operator types each reply.
     Talk,
-    /// Runs it as a shell command.
+    /// Runs it as a shell command and returns its output.
     Exec(OutputPolicy),
-    /// Sends the file of that name.
+    /// Returns the file of that name.
     Files,
 }
 
-/// What of a command's output is the reply.
+/// Which part of a command's output is the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputPolicy {
     /// stdout and stderr in the order in which they were written.
@@ -55,32 +54,32 @@ pub enum OutputPolicy {
     Stdout,
 }
 
-/// The server's own terminal, for `print` and `talk`.
+/// The server's terminal, for `print` and `talk`.
 pub trait Console: fmt::Debug + Send + Sync {
-    /// Shows what `peer` said.
+    /// Shows the request of `peer`.
     fn show(&self, peer: &str, text: &str);
-    /// Shows what `peer` said and returns what the operator answers; `None`: nobody is there.
+    /// Shows the request of `peer` and returns the operator's reply; `None`: the terminal has ended.
     fn ask(&self, peer: &str, text: &str) -> Option<String>;
 }
 
-/// A tutorial's wire on a listener.
+/// A tutorial wire on a listening address.
 #[derive(Debug, Clone)]
 pub struct Tutorial {
     /// How replies are framed.
     pub wire: Wire,
-    /// What is replied.
+    /// What the server replies.
     pub reply: TutorialReply,
-    /// On `raw`: longest reply, in bytes; `None`: whole, whatever its length.
+    /// On `raw`: longest reply, in bytes; longer ones are cut. `None`: no limit.
     pub reply_max: Option<usize>,
-    /// What the bytes mean, both ways.
+    /// The encoding of requests and replies.
     pub encoding: Encoding,
-    /// Where `print` and `talk` happen.
+    /// The terminal for `print` and `talk`.
     pub console: Arc<dyn Console>,
 }
 
 impl Tutorial {
-    /// Whether such first bytes may reach this wire. What a web page can make a browser send never
-    /// reaches one that runs commands or serves files.
+    /// Whether a connection with such first bytes is accepted. Requests that a web page can make a browser send are
+    /// never accepted on a wire that runs commands or serves files.
     pub const fn takes(&self, first: FirstBytes) -> bool {
         match first {
             FirstBytes::Text | FirstBytes::Undecided => true,

@@ -1,4 +1,4 @@
-//! A listener for the tutorials' clients. One read is one request; one request has one reply.
+//! The server for the tutorials' clients. One read is one request; one request has one reply.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -16,28 +16,28 @@ use crate::tutorial::codec::{READ_LEN, SIZE_OF_MISSING, Wire, send_reply};
 use crate::wire::detect::looks_like_http;
 use crate::wire::http_shape::HttpShape;
 
-/// Longest request taken, in bytes; theirs read 1,024 at once.
+/// Longest request accepted, in bytes; the tutorials' servers read 1,024 at once.
 const REQUEST_LEN_MAX: usize = 64 * 1024;
-/// Between a file's size and its bytes: their client reads once for the size and would take both.
+/// Pause between a file's size and its bytes: the tutorial's client reads once for the size and would read both.
 const SIZE_PAUSE: Duration = Duration::from_millis(100);
-/// The least that a reply can be cut to, in bytes: less would hold no whole character of some encodings.
+/// Smallest limit of a reply, in bytes: less would hold no complete character of some encodings.
 pub const REPLY_MAX_LEAST: usize = 16;
 /// Longest character of any encoding, in bytes: UTF-8 and GB 18030 have it.
 const CHARACTER_LEN_MAX: usize = 4;
-/// One of the tutorials' clients, as it comes in.
+/// A connection of one of the tutorials' clients.
 #[derive(Debug)]
 pub struct Caller<'c> {
     /// The connection.
     pub stream: Stream,
-    /// What was already read of it.
+    /// Bytes that were already read from it.
     pub first: &'c [u8],
-    /// Its entry among the open connections.
+    /// Its entry in the list of open connections.
     pub open: &'c OpenConnection,
-    /// How long it may be silent; `None`: without limit.
+    /// How long it may be silent; `None`: no limit.
     pub idle: Option<Duration>,
 }
 
-/// Serves one of the tutorials' clients to its end.
+/// Serves one of the tutorials' clients until its connection ends.
 ///
 /// # Errors
 /// Why the connection had to be closed.
@@ -65,7 +65,7 @@ pub fn serve_tutorial(tutorial: &Tutorial, caller: Caller<'_>, session: &mut Ses
             stream.linger_after_end();
             return Err(refusal.into());
         }
-        // The client's word on `ack` is a thing to wait for as the next request is.
+        // The client's message on `ack` has the same timeout as the next request.
         stream.set_read_timeout(idle)?;
         let (started, len) = (Instant::now(), request.len());
         let text = tutorial.encoding.decode(&request);
@@ -122,13 +122,13 @@ fn outcome(answered: &Result<SentReply>) -> String {
     }
 }
 
-/// Why a connection was closed that a web page may have opened.
+/// The reason for closing a connection that a web page may have opened.
 const LOOKS_LIKE_HTTP: &str = "what looks like HTTP is not handed to a wire that runs commands or serves files, for a web page could have sent it; \
      and the connection is closed";
 const HOLDS_NUL: &str = "a request with a NUL in it is not handed to a wire that runs commands or serves files";
 
-/// Judges all that comes over a wire that runs commands or serves files: each request, and all bytes of the
-/// connection together, for a request line may come in pieces.
+/// Checks all bytes of a wire that runs commands or serves files: each request, and the connection as a whole, since a
+/// request line may arrive in pieces.
 #[derive(Debug)]
 struct HttpGuard {
     is_on: bool,
@@ -156,7 +156,7 @@ impl HttpGuard {
     }
 }
 
-/// A stream of which everything that is read is checked: a word of the client's between two parts of a reply too.
+/// A stream that checks all bytes that are read, also the client's message between two parts of a reply.
 struct Guarded<'s> {
     stream: &'s mut Stream,
     guard: &'s mut HttpGuard,
@@ -180,7 +180,7 @@ impl Write for Guarded<'_> {
     }
 }
 
-/// The last word goes out when the client has said its own.
+/// Sends the last text after the client has ended.
 fn say_bye(tutorial: &Tutorial, stream: &mut Stream) -> Result<()> {
     if let TutorialReply::Fixed { bye: Some(bye), .. } = &tutorial.reply {
         stream.write_all(&tutorial.encoding.encode(bye).0)?;
@@ -211,7 +211,7 @@ fn answer(
         },
         TutorialReply::Exec(policy) => {
             let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream.stream, session)?;
-            // What is no UTF-8 is not for us to convert: perhaps the command speaks the encoding itself.
+            // Output that is not UTF-8 is not converted: the command may write the encoding itself.
             let output = match String::from_utf8(output) {
                 Ok(text) if !encoding.is_utf8() => encoding.encode(&text).0,
                 Ok(text) => text.into_bytes(),
@@ -232,7 +232,7 @@ fn answer(
     Ok(SentReply::of(reply.len()))
 }
 
-/// Their clients wait for a byte on `raw` and `ack` whatever happened.
+/// Makes a reply fit the wire: on `raw` and `ack`, the clients always wait for at least one byte.
 fn fit(tutorial: &Tutorial, output: Vec<u8>, how: &str) -> Vec<u8> {
     if output.is_empty() && matches!(tutorial.wire, Wire::Raw | Wire::Ack) {
         return format!("(no output, {how})").into_bytes();
@@ -244,16 +244,16 @@ fn fit(tutorial: &Tutorial, output: Vec<u8>, how: &str) -> Vec<u8> {
     }
 }
 
-/// At most `max` bytes, `note` behind what was cut if it has room, and never a multiple of what their clients read at
-/// once: those that read until a read is short would wait for more.
+/// Shortens a reply to at most `max` bytes, with `note` at the end if there is room. The length is never a multiple of
+/// what the clients read at once: those that read until a read is short would wait for more.
 fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u8> {
     if bytes.len() <= max && !bytes.len().is_multiple_of(READ_LEN) {
         return bytes;
     }
     let note = if note.len() < max { note } else { b"" };
     let most = max.min(bytes.len()).saturating_sub(note.len());
-    // Not in the middle of a character: their clients decode the reply strictly. What is no text anyway is cut
-    // where the limit is.
+    // Not in the middle of a character: the clients decode the reply strictly. Bytes that are not text are cut at the
+    // limit.
     let is_whole = |end: &usize| {
         let mut decoder = Decoder::new(encoding);
         decoder.decode(bytes.get(..*end).unwrap_or_default());
@@ -261,7 +261,7 @@ fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u
         !decoder.saw_malformed()
     };
     let fits = |end: &usize| !(end + note.len()).is_multiple_of(READ_LEN);
-    // One character back for the border, one more for the multiple.
+    // One character less for the border, one more for the multiple.
     let ends = || (most.saturating_sub(2 * CHARACTER_LEN_MAX)..=most).rev().filter(fits);
     let end = ends().find(is_whole).or_else(|| ends().next()).unwrap_or(most);
     bytes.truncate(end);
@@ -269,8 +269,8 @@ fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u
     bytes
 }
 
-/// Sends the file whose name was asked for. One that cannot be had is [`SIZE_OF_MISSING`], or a close with no
-/// bytes: that is all these wires can say.
+/// Sends the requested file. If it cannot be read, the reply is [`SIZE_OF_MISSING`], or a close without a byte: these
+/// wires have no other error.
 fn send_file(tutorial: &Tutorial, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<SentReply> {
     let is_last = tutorial.wire == Wire::Close;
     let name = name.trim_end_matches(['\r', '\n']);
@@ -291,7 +291,7 @@ fn send_file(tutorial: &Tutorial, stream: &mut Guarded<'_>, name: &str, session:
     }
     let sent = io::copy(&mut (&mut file).take(size), stream)?;
     if sent < size {
-        // The client counts on the size that was said; only a closed connection tells it otherwise.
+        // The client relies on the announced size; only closing the connection tells it about the error.
         return Err(ConnectionLost::InsideFrame { missing: size - sent }.into());
     }
     Ok(SentReply { sent, how: format!("{sent} bytes"), is_last })
