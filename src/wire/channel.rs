@@ -1,7 +1,7 @@
 //! The two halves of a connection: typed messages over any stream.
 //!
-//! A [`Receiver`] belongs to one thread. A [`Sender`] can be cloned: its lock is the connection's send
-//! lock, which only the senders of this one connection ever wait for.
+//! A [`Receiver`] belongs to one thread. A [`Sender`] can be cloned: its lock is the connection's send lock, which is
+//! shared only by the clones of this sender.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use super::header::Header;
 use super::message::Message;
 use crate::error::{ConnectionLost, Misbehaviour, Refusal, Result};
 
-/// A body that is kept whole is given so many bytes to begin with, or all that it says if that is less.
+/// Initial size of the buffer for a whole body, in bytes, if the announced length is not less.
 const BODY_LEN_FIRST: usize = 16 * 1024;
 
-/// Receives messages, one at a time; what its caller leaves of a body is skipped.
+/// Receives messages, one at a time. The part of a body that the caller does not read is skipped.
 #[derive(Debug)]
 pub struct Receiver<R> {
     frames: FrameReader<R>,
@@ -44,8 +44,8 @@ impl<R: Read> Receiver<R> {
         Ok(Some(message))
     }
 
-    /// As [`recv`](Self::recv), with the header copied to `json`, so that the message does not
-    /// borrow the connection: a request is looked at while its conversation goes on.
+    /// As [`recv`](Self::recv), with the header copied to `json`, so that the message does not borrow the connection: a
+    /// request is used while its exchange goes on.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -62,10 +62,10 @@ impl<R: Read> Receiver<R> {
         Ok(Some(message))
     }
 
-    /// Waits for a message where the connection may not end: `wanted` names what was to come.
+    /// Waits for a message where the connection may not end: `wanted` names the expected message.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv), and [`LineLost::Closed`].
+    /// As [`recv`](Self::recv), and [`ConnectionLost::Closed`].
     pub fn expect(&mut self, wanted: &'static str) -> Result<Message<'_>> {
         self.recv()?.ok_or_else(|| ConnectionLost::Closed { wanted }.into())
     }
@@ -78,7 +78,7 @@ impl<R: Read> Receiver<R> {
         self.frames.read_body(dest)
     }
 
-    /// Fills `dest` from the present body, or up to its end; returns how much.
+    /// Fills `dest` from the present body, or up to the body's end; returns the number of bytes.
     ///
     /// # Errors
     /// As [`read_body`](Self::read_body).
@@ -98,7 +98,8 @@ impl<R: Read> Receiver<R> {
         self.frames.body_left()
     }
 
-    /// The whole present body, if it is at most `limit` bytes long. Memory grows with what comes.
+    /// The whole present body, if it is at most `limit` bytes long. Memory grows with the bytes received, not with the
+    /// announced length.
     ///
     /// # Errors
     /// The body is longer than `limit` (it will be skipped), or as [`read_body`](Self::read_body).
@@ -112,7 +113,7 @@ impl<R: Read> Receiver<R> {
         let mut filled = 0_usize;
         while filled < announced {
             if filled == body.len() {
-                // Twice what has come: memory follows it, and so does the size of the reads.
+                // Twice what was received: memory and the size of the reads grow with it.
                 body.resize(announced.min(filled.saturating_mul(2).max(BODY_LEN_FIRST)), 0);
             }
             match self.frames.read_body(body.get_mut(filled..).unwrap_or_default())? {
@@ -133,7 +134,7 @@ impl<R: Read> Receiver<R> {
             .map_err(|error| Misbehaviour::BadBody { what: "text", why: error.to_string() }.into())
     }
 
-    /// Whether the other side has said `end` since [`begin_exchange`](Self::begin_exchange).
+    /// Whether the other side has sent `end` since [`begin_exchange`](Self::begin_exchange).
     pub const fn peer_ended(&self) -> bool {
         self.peer_ended
     }
@@ -159,7 +160,7 @@ impl<R: Read> Receiver<R> {
         Ok(())
     }
 
-    /// Whether the other end is still a stranger, from whom less is taken at once.
+    /// Sets whether the other end has not sent `hello` yet; then shorter frames are accepted.
     pub const fn set_stranger(&mut self, is_stranger: bool) {
         self.frames.set_stranger(is_stranger);
     }
@@ -169,12 +170,12 @@ impl<R: Read> Receiver<R> {
         self.frames.stream()
     }
 
-    /// Bytes of messages that have come and were not looked at yet.
+    /// Bytes that were received and not read as messages yet.
     pub fn buffered(&self) -> usize {
         self.frames.buffered()
     }
 
-    /// Bytes of messages taken so far: received and looked at.
+    /// Bytes that were read as messages so far.
     pub fn taken(&self) -> u64 {
         self.frames.received().saturating_sub(u64::try_from(self.frames.buffered()).unwrap_or(0))
     }
@@ -198,7 +199,7 @@ impl<W: Write> Sender<W> {
         Self { frames: Arc::new(Mutex::new(FrameWriter::new(stream))) }
     }
 
-    /// Sends a message with a body (which may be empty), and whatever waited before it.
+    /// Sends a message with a body (which may be empty), after all queued messages.
     ///
     /// # Errors
     /// The socket failed, or the header would be longer than a header may be.
@@ -208,8 +209,7 @@ impl<W: Write> Sender<W> {
         Ok(frames.flush()?)
     }
 
-    /// Queues a message behind those that wait, for the next [`send`](Self::send) or
-    /// [`flush`](Self::flush) to take along.
+    /// Queues a message; the next [`send`](Self::send) or [`flush`](Self::flush) sends it.
     ///
     /// # Errors
     /// As [`send`](Self::send): a long body is sent at once.
@@ -217,7 +217,7 @@ impl<W: Write> Sender<W> {
         Ok(self.lock().queue(|json| message.write_header(body.len(), json), body)?)
     }
 
-    /// Sends what waits.
+    /// Sends all queued messages.
     ///
     /// # Errors
     /// The socket failed.
@@ -225,8 +225,8 @@ impl<W: Write> Sender<W> {
         Ok(self.lock().flush()?)
     }
 
-    /// Sends a message unless this side's exchange is over by then: `is_over` is looked at under the send
-    /// lock, so that nothing follows an `end` that another thread has sent.
+    /// Sends a message unless this side's exchange is over by then: `is_over` is read under the send lock, so that
+    /// nothing follows an `end` that another thread has sent.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -239,7 +239,7 @@ impl<W: Write> Sender<W> {
         Ok(frames.flush()?)
     }
 
-    /// Sends bytes that are whole frames, or the rest of one that somebody else began.
+    /// Sends bytes that are whole frames, or the rest of a frame that other code began.
     ///
     /// # Errors
     /// The socket failed.
@@ -260,9 +260,9 @@ impl<W: Write> Sender<W> {
         self.send(&message, &[])
     }
 
-    /// The frames' writer, for the one who knows how to write whole frames past it.
+    /// Locks the writer of the frames, for callers that write whole frames to its stream.
     pub fn lock(&self) -> MutexGuard<'_, FrameWriter<W>> {
-        // A sender that panicked in mid-frame has ended its connection's thread; its lock is as good as any.
+        // A thread that panicked while it held the lock has ended its connection: the lock can still be used.
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -284,7 +284,7 @@ pub fn encode(message: &Message<'_>, body: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The error for a message that has no place here.
+/// The error for a message that is not permitted here.
 pub fn unexpected(got: &Message<'_>, wanted: &'static str) -> crate::error::Error {
     Misbehaviour::Unexpected { got: got.name().to_owned(), wanted }.into()
 }
@@ -297,7 +297,7 @@ mod tests {
     use crate::wire::message::{Attributes, Channel, CommandForm, ExecOptions};
     use proptest::prelude::*;
 
-    /// A stream that gives one byte a read, as the slowest of networks would.
+    /// A stream that returns one byte for each read, as the slowest network would.
     struct OneByteAtATime<'b>(&'b [u8]);
 
     impl Read for OneByteAtATime<'_> {
@@ -307,7 +307,7 @@ mod tests {
         }
     }
 
-    /// Everything that comes: each message's header again as JSON, and its body.
+    /// Receives everything: each message's header as JSON, and its body.
     fn receive_all(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
         let mut receiver = Receiver::new(stream, &[]);
         let mut all = Vec::new();
@@ -377,7 +377,7 @@ mod tests {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
                 flipped[at] ^= 1 << bit;
-                // An error or other messages: what counts is that it ends, and within what came.
+                // An error or other messages: what counts is that it ends, within the bytes received.
                 if let Ok(all) = receive_all(&flipped[..]) {
                     survived += 1;
                     assert!(all.iter().map(|(_, body)| body.len()).sum::<usize>() <= bytes.len());

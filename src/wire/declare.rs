@@ -1,8 +1,8 @@
-//! The macro by which every word of the protocol is declared once.
+//! The macro that declares every message of the protocol once.
 //!
 //! From a declaration come the variant, its name on the wire, its encoder and decoder, the services that a request
-//! needs, whether its exchange is duplex, and what the log says of it. How a field stands in the header is written before
-//! its type:
+//! needs, whether its exchange is duplex, and how it is logged. The word before a field's type says how the field is
+//! encoded in the header:
 //!
 //! | word | in the header |
 //! |---|---|
@@ -22,7 +22,7 @@ macro_rules! messages {
         $({ $($field:ident: $how:ident $type:ty),* $(,)? })?
         $(=> request($services:expr $(, duplex: $duplex:expr)? $(, path: $path:expr)? $(, about: $about:expr)?))?;
     )*) => {
-        /// One message. Bodies travel beside it; the comment says what the body is where there is one.
+        /// One message, without its body. The comment of a message with a body describes the body.
         #[expect(
             missing_docs,
             reason = "the variant's line says it all; a line a field would push the protocol off its screen"
@@ -46,15 +46,15 @@ macro_rules! messages {
                 }
             }
 
-            /// The services of which a peer needs one to send this. `None`: it is no request. None in it: no service
-            /// is needed.
+            /// The services of which a peer needs one to send this request. `None`: it is not a request. Empty: no
+            /// service is needed.
             pub const fn services(&self) -> Option<&'static [Service]> {
                 match self {
                     $(Self::$variant { .. } => first!($(Some($services),)? None),)*
                 }
             }
 
-            /// Whether the client goes on sending after this request until it sends `end`.
+            /// Whether the client continues to send messages after this request, until it sends `end`.
             #[expect(unused_variables, reason = "most do not depend on a field")]
             pub const fn opens_duplex_exchange(&self) -> bool {
                 match self {
@@ -62,7 +62,7 @@ macro_rules! messages {
                 }
             }
 
-            /// The path that this request is about, as it was written. Empty: there is none.
+            /// The path in this request, as it was sent. Empty: there is none.
             #[expect(unused_variables, reason = "most are about one field, or about none")]
             pub fn path(&self) -> &[u8] {
                 match self {
@@ -70,7 +70,7 @@ macro_rules! messages {
                 }
             }
 
-            /// What this request is about, for the log.
+            /// The path, command or other object of this request, for the log.
             #[expect(unused_variables, reason = "most are about one field, or about none")]
             pub fn about(&self) -> String {
                 match self {

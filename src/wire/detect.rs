@@ -1,25 +1,25 @@
-//! What a connection's first bytes say about who speaks.
+//! Detects the protocol of a connection from its first bytes.
 //!
-//! TLS, frames and HTTP can be told apart; everything else is a request of some tutorial's
-//! script, and those cannot be told from each other.
+//! TLS, frames and HTTP can be told apart. Everything else is a tutorial request; the tutorial wires cannot be told
+//! apart.
 
 use super::http_shape::{HttpShape, OPEN_LEN_MAX};
 
-/// What the first bytes are.
+/// The protocol of a connection, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstBytes {
     /// A frame: bytes 2 and 3 are zero and byte 4 opens a brace.
     Frame,
     /// A TLS record: content type 22, handshake (RFC 8446, 5.1).
     Tls,
-    /// What has the shape of an HTTP request, or begins with a method of HTTP's own and a space: no
-    /// command does, so the rest is not waited for.
+    /// An HTTP request by its shape, or bytes that begin with an HTTP method and a space: no command begins so, and the
+    /// rest is not waited for.
     Http,
-    /// A request with no frame around it, as the tutorials' scripts send them.
+    /// A tutorial request: bytes without a frame, as the tutorials' scripts send them.
     Text,
-    /// The same with a NUL in it, as no text has: never handed to anything that runs commands.
+    /// A tutorial request with a NUL, which text does not contain: never passed to a wire that runs commands.
     Binary,
-    /// So far it could still become a frame or HTTP.
+    /// The bytes so far could still become a frame or HTTP.
     Undecided,
 }
 
@@ -28,11 +28,11 @@ const METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH "];
 
 impl FirstBytes {
-    /// Classifies a connection's first bytes, however few have come.
+    /// Classifies a connection's first bytes, however few have arrived.
     pub fn of(bytes: &[u8]) -> Self {
         match *bytes {
             [] => return Self::Undecided,
-            // A frame's length may begin with the byte that TLS begins with, so it is asked about first.
+            // A frame's length may begin with the first byte of TLS, so frames are checked first.
             [_, _, 0, 0, b'{', ..] => return Self::Frame,
             [0x16, ..] if !may_become_frame(bytes) => return Self::Tls,
             _ => {}
@@ -46,7 +46,7 @@ impl FirstBytes {
         if bytes.contains(&0) { Self::Binary } else { Self::Text }
     }
 
-    /// Classifies bytes that are neither frame nor TLS, when nothing more comes.
+    /// Classifies bytes that are neither frame nor TLS, if nothing more arrives.
     pub fn of_whole(bytes: &[u8]) -> Self {
         let shape = HttpShape::of(bytes);
         if looks_like_http(bytes) || shape.is_cut_off() {

@@ -1,4 +1,4 @@
-//! What messages carry besides plain numbers and texts: each value with the header's fields that it takes.
+//! The values in messages besides plain numbers and texts, each with the fields of the header that it takes.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::header::{Group, Header, Text, missing, needed, text};
 use crate::error::Refusal;
 
-/// Which of a command's three pipes a `data` frame belongs to; everything else has just one.
+/// The stream that a `data` frame belongs to: a command has stdout and stderr, everything else has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -18,7 +18,7 @@ pub enum Channel {
     Stderr,
 }
 
-/// What a `packed` frame is, unpacked.
+/// The type of a `packed` frame after it is decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Packed {
@@ -30,7 +30,7 @@ pub enum Packed {
     Data,
 }
 
-/// How the body of `exec` is to be read.
+/// The format of the body of `exec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandForm {
@@ -38,79 +38,80 @@ pub enum CommandForm {
     Shell,
     /// Arguments for `execvp`, each ended by a NUL.
     Argv,
-    /// A command string for the login shell of the server's user, or nothing: then it reads commands itself.
+    /// A command string for the login shell of the server's user. Empty: an interactive login shell.
     Login,
 }
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalSize {
-    /// Across.
+    /// Characters in a row.
     pub columns: u16,
-    /// Down.
+    /// Number of rows.
     pub rows: u16,
 }
 
 /// How a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExecOptions {
-    /// So many `NAME=VALUE` stand before the command in the body, each with a NUL behind it.
+    /// Number of variables: `NAME=VALUE` each, ended by a NUL, before the command in the body.
     pub variables: u32,
-    /// It is ended after so many milliseconds.
+    /// Milliseconds after which the command is ended; `None`: no timeout.
     pub timeout_ms: Option<u64>,
-    /// When it is ended, or its client is gone: asked first, and killed so many milliseconds later.
+    /// Milliseconds between SIGTERM and SIGKILL, when it is ended or its client is gone; `None`: the server's default.
     pub kill_after_ms: Option<u64>,
-    /// Both outputs are one, in the order in which they were written.
+    /// Whether both outputs are one stream, in the order in which they were written.
     pub merged: bool,
-    /// All its streams are a terminal of this size.
+    /// The size of the terminal that all its streams are connected to; `None`: no terminal.
     pub terminal: Option<TerminalSize>,
-    /// It runs on without its client, and its output is kept.
+    /// Whether it runs on without its client, and its output is kept.
     pub detached: bool,
-    /// After its exit, output of what it has left in the background is passed on until so many milliseconds pass
-    /// without any.
+    /// Milliseconds that the output of its background processes may be silent after its exit, before it is no longer
+    /// passed on; `None`: the server's default.
     pub linger_ms: Option<u64>,
 }
 
 /// A process that has outlived its command and still holds the command's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputHolder<'a> {
-    /// Its name; empty: it cannot be seen.
+    /// Its name; empty: unknown, a process of another user.
     pub name: Cow<'a, str>,
-    /// Its number, if it can be seen.
+    /// Its process id; `None`: unknown, a process of another user.
     pub pid: Option<u32>,
-    /// The output was closed: the process ends if it writes. Otherwise what it writes is read and thrown away.
+    /// Whether the output was closed: then the process gets SIGPIPE if it writes. Otherwise its output is read and
+    /// discarded.
     pub is_closed: bool,
 }
 
 impl OutputHolder<'_> {
-    /// The same, owning its text.
+    /// The same value, with owned text.
     pub fn into_owned(self) -> OutputHolder<'static> {
         OutputHolder { name: Cow::Owned(self.name.into_owned()), pid: self.pid, is_closed: self.is_closed }
     }
 }
 
-/// What of a detached command is wanted.
+/// What a client wants of a detached command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachMode {
-    /// What it has written and what it will write, and how it ends.
+    /// Its output so far, its further output, and its outcome.
     Follow,
-    /// What it has written until now.
+    /// Its output so far.
     Log,
-    /// How it ends.
+    /// Its outcome.
     Wait,
 }
 
-/// What a whole file was, for the receiver to compare with what arrived.
+/// Size and digest of a whole file, for the receiver to compare with what arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Total<'a> {
     /// Bytes sent.
     pub size: u64,
-    /// BLAKE3 of those bytes, 64 hexadecimal digits; a client that has no BLAKE3 puts without it.
+    /// BLAKE3 of those bytes, 64 hexadecimal digits; `None`: from a client without BLAKE3.
     pub blake3: Option<Cow<'a, str>>,
 }
 
-/// What an entry of a directory or a tree is.
+/// The kind of an entry of a directory or a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
@@ -124,18 +125,18 @@ pub enum EntryKind {
     Other,
 }
 
-/// What a file has besides its bytes.
+/// The attributes of a file, besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
-    /// Size in bytes when it was opened; the digest's `end` says what was really sent.
+    /// Size in bytes when it was opened; the number of bytes sent is in the `end` with the digest.
     pub size: u64,
-    /// Modification time, nanoseconds since 1970 UTC, if it is to be kept.
+    /// Modification time, nanoseconds since 1970 UTC; `None`: it is not kept.
     pub mtime_ns: Option<i64>,
-    /// Permission bits, `0o777`, if they are to be kept.
+    /// Permission bits, `0o777`; `None`: they are not kept.
     pub mode: Option<u32>,
 }
 
-/// How a command ended. The five are never mixed up.
+/// How a command ended. The five cases are always distinguished.
 #[expect(missing_docs, reason = "the variant's line says it")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<'a> {
@@ -143,16 +144,16 @@ pub enum Outcome<'a> {
     Exited(i32),
     /// A signal ended it: `TERM`, `KILL`, ...
     Killed(Cow<'a, str>),
-    /// Its time was up, and it was ended.
+    /// Its timeout was over, and it was ended.
     TimedOut,
     /// It never ran: 126 found but not executable, 127 not found.
     CouldNotStart { code: i32, why: Cow<'a, str> },
-    /// Nobody knows: the server ended before it did.
+    /// Unknown: the server ended before the command did.
     Lost { why: Cow<'a, str> },
 }
 
 impl Outcome<'_> {
-    /// The same, owning its text.
+    /// The same value, with owned text.
     pub fn into_owned(self) -> Outcome<'static> {
         match self {
             Self::Exited(code) => Outcome::Exited(code),

@@ -1,5 +1,5 @@
-//! Frames: a 4-byte little-endian length, a JSON header of that length, a body whose length the
-//! header announces. All byte arithmetic of our own wire is in this file.
+//! Frames: a 4-byte little-endian length, a JSON header of that length, a body whose length the header announces. All
+//! byte arithmetic of the protocol is in this file.
 //!
 //! ```text
 //! +----------------+--------------------------+------------------+
@@ -7,8 +7,8 @@
 //! +----------------+--------------------------+------------------+
 //! ```
 //!
-//! The reader does not decode JSON: its caller reads `total_size` out of the header and says so
-//! with [`FrameReader::begin_body`]. Memory is taken for bytes that came, never for announced ones.
+//! The reader does not decode JSON: its caller reads `total_size` out of the header and passes it to
+//! [`FrameReader::begin_body`]. Memory is allocated for received bytes, never for announced ones.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -17,45 +17,45 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::{ConnectionLost, Misbehaviour, Result};
 
-/// Bytes of the length in front of a header.
+/// Size of the length in front of a header, in bytes.
 pub const LENGTH_LEN: usize = 4;
 /// Shortest header, in bytes: `{}`.
 pub const HEADER_LEN_MIN: usize = 2;
-/// Longest header, in bytes: its length's upper two bytes are always zero, which is how a server
-/// tells a frame from a bare request.
+/// Longest header, in bytes: its length's upper two bytes are always zero, by which a server tells a frame from a
+/// tutorial request.
 pub const HEADER_LEN_MAX: usize = 65_535;
-/// Longest body, in bytes: longer things are runs of `data` frames, so that either end can stop them.
+/// Longest body, in bytes: longer content is a sequence of `data` frames, so that either end can stop it.
 pub const BODY_LEN_MAX: u32 = 4 * 1024 * 1024;
-/// Longest header and longest body from somebody who has not said `hello` yet, in bytes: strangers
-/// are not lent more.
+/// Longest header and longest body from a peer that has not sent `hello` yet, in bytes: an unknown peer gets no more
+/// memory.
 pub const STRANGER_LEN_MAX: usize = 4 * 1024;
-/// A body up to this many bytes is copied behind its header and leaves in one write; a longer one
-/// leaves beside it in a vectored write, since by then the copy costs more than the second slice.
+/// A body of up to this many bytes is copied behind its header and sent in one write. A longer one is sent in a
+/// vectored write, since the copy would cost more than the second slice.
 pub const COPY_LEN_MAX: usize = 8 * 1024;
-/// What an idle connection keeps for reading, in bytes; 1,000 idle connections cost 4 MiB.
+/// Read buffer of an idle connection, in bytes; 1,000 idle connections take 4 MiB.
 pub const BUFFER_LEN_IDLE: usize = 4 * 1024;
-/// What a connection's read buffer may grow to while small frames come in numbers, in bytes. A longer
-/// header may still take it to `LENGTH_LEN + HEADER_LEN_MAX`.
+/// Largest read buffer of a connection while many small frames arrive, in bytes. A longer header may grow it to
+/// `LENGTH_LEN + HEADER_LEN_MAX`.
 pub const BUFFER_LEN_BUSY: usize = 64 * 1024;
 
-/// Takes frames off a stream.
+/// Reads frames from a stream.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     inner: R,
-    /// `start <= end <= buffer.len()`; `buffer[start..end]` has come and is not yet used.
+    /// `start <= end <= buffer.len()`; `buffer[start..end]` was received and is not yet used.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// `header_start <= header_end <= start` until the next read moves things.
+    /// `header_start <= header_end <= start` until the next read moves the buffer's content.
     header_start: usize,
     header_end: usize,
-    /// Bytes of the present body that the caller has not taken yet. A cell, because it is set
-    /// while the caller still borrows the header.
+    /// Bytes of the present body that the caller has not read yet. A cell, because it is set while the caller still
+    /// borrows the header.
     body_left: Cell<u32>,
-    /// The last read into the buffer filled it, and all of it was small frames so far.
+    /// Whether the last read filled the buffer, and its content so far is small frames.
     is_busy: bool,
     received: u64,
-    /// The other end has not said `hello` yet.
+    /// Whether the other end has not sent `hello` yet.
     is_stranger: bool,
 }
 
@@ -79,7 +79,7 @@ impl<R: Read> FrameReader<R> {
         }
     }
 
-    /// Takes no more than [`STRANGER_LEN_MAX`] at once, or all that a frame may hold.
+    /// Sets whether headers and bodies are limited to [`STRANGER_LEN_MAX`], or only to the limits of a frame.
     pub const fn set_stranger(&mut self, is_stranger: bool) {
         self.is_stranger = is_stranger;
     }
@@ -94,7 +94,7 @@ impl<R: Read> FrameReader<R> {
         self.received
     }
 
-    /// Bytes that have come and were not used yet.
+    /// Bytes that were received and not used yet.
     pub fn buffered(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
@@ -104,8 +104,8 @@ impl<R: Read> FrameReader<R> {
         self.body_left.get()
     }
 
-    /// Skips what is left of the last body, then waits for the next [`header`](Self::header).
-    /// `false` is a clean end: the stream closed between two frames.
+    /// Skips the rest of the last body, then waits for the next [`header`](Self::header). `false` is a clean end: the
+    /// stream closed between two frames.
     ///
     /// # Errors
     /// A length outside the limits, a header that is no object, an end inside a frame, a socket error.
@@ -135,13 +135,12 @@ impl<R: Read> FrameReader<R> {
         Ok(true)
     }
 
-    /// The JSON that [`next_header`](Self::next_header) found; gone with the next read.
+    /// The JSON that [`next_header`](Self::next_header) found; valid until the next read.
     pub fn header(&self) -> &[u8] {
         self.buffer.get(self.header_start..self.header_end).unwrap_or_default()
     }
 
-    /// Says how long the body of the header just read is. It takes `&self` so that the header may
-    /// still be borrowed.
+    /// Sets the length of the body of the header just read. It takes `&self` so that the header may still be borrowed.
     ///
     /// # Errors
     /// `total_size` is over [`BODY_LEN_MAX`].
@@ -166,8 +165,8 @@ impl<R: Read> FrameReader<R> {
 
     /// Reads some of the present body into `dest`; 0 means that the body is at its end.
     ///
-    /// A large body goes straight to its destination; what follows it (the next header) lands in
-    /// the buffer in the same read.
+    /// A large body is read directly into its destination; the bytes behind it (the next header) are read into the
+    /// buffer by the same call.
     ///
     /// # Errors
     /// The stream ended inside the body, or the socket failed.
@@ -180,7 +179,7 @@ impl<R: Read> FrameReader<R> {
         Ok(taken)
     }
 
-    /// Reads and drops what is left of the present body.
+    /// Reads and discards the rest of the present body.
     ///
     /// # Errors
     /// As [`read_body`](Self::read_body).
@@ -195,7 +194,7 @@ impl<R: Read> FrameReader<R> {
         Ok(())
     }
 
-    /// Gives back the memory that a busy exchange took. For use between exchanges.
+    /// Releases the memory that a busy exchange took. For use between exchanges.
     pub fn rest(&mut self) {
         self.is_busy = false;
         if self.buffered() == 0 && self.buffer.len() > BUFFER_LEN_IDLE {
@@ -240,7 +239,7 @@ impl<R: Read> FrameReader<R> {
         Ok(came.min(wanted))
     }
 
-    /// Makes `len` bytes available, or says how many the stream fell short.
+    /// Makes `len` bytes available; the error has the number of missing bytes.
     fn need(&mut self, len: usize) -> Result<()> {
         while self.buffered() < len {
             let missing = len.saturating_sub(self.buffered());
@@ -252,7 +251,7 @@ impl<R: Read> FrameReader<R> {
         Ok(())
     }
 
-    /// One read into the buffer, for somebody who needs `len` bytes in a row.
+    /// One read into the buffer, for a caller that needs `len` contiguous bytes.
     fn fill(&mut self, len: usize) -> Result<usize> {
         if self.start == self.end {
             self.start = 0;
@@ -265,7 +264,7 @@ impl<R: Read> FrameReader<R> {
         }
         let is_worth_more = self.is_busy && self.buffer.len() < BUFFER_LEN_BUSY;
         if self.end == self.buffer.len() || is_worth_more {
-            // Doubling only a buffer that was full: memory follows what came, not what was announced.
+            // Only a full buffer is doubled: memory grows with the bytes received, not with the announced length.
             let grown = self.buffer.len().saturating_mul(2);
             self.buffer.resize(grown, 0);
         }
@@ -283,14 +282,14 @@ impl<R: Read> FrameReader<R> {
     }
 }
 
-/// Puts frames on a stream, small ones several to a write.
+/// Writes frames to a stream, several small ones in one write.
 #[derive(Debug)]
 pub struct FrameWriter<W> {
     inner: W,
     /// Whole frames that wait for the next write.
     waiting: Vec<u8>,
     sent: u64,
-    /// A write failed, perhaps in the middle of a frame: nothing that follows would be understood.
+    /// Whether a write has failed, perhaps in the middle of a frame: nothing that follows would be understood.
     is_broken: bool,
 }
 
@@ -315,13 +314,13 @@ impl<W: Write> FrameWriter<W> {
         self.sent
     }
 
-    /// Counts bytes that somebody wrote through [`stream_mut`](Self::stream_mut).
+    /// Counts bytes that were written through [`stream_mut`](Self::stream_mut).
     pub fn count_sent(&mut self, len: usize) {
         self.sent = self.sent.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     }
 
-    /// Puts a frame behind those that wait; `header` appends its JSON to the buffer it is given.
-    /// Nothing is sent before [`flush`](Self::flush), unless the body is long.
+    /// Queues a frame; `header` appends its JSON to the buffer it is given. Nothing is sent before
+    /// [`flush`](Self::flush), unless the body is long.
     ///
     /// # Errors
     /// The header is longer than [`HEADER_LEN_MAX`] (nothing was queued), or the socket failed.
@@ -348,7 +347,7 @@ impl<W: Write> FrameWriter<W> {
         result
     }
 
-    /// Sends what waits.
+    /// Sends all queued frames.
     ///
     /// # Errors
     /// The socket failed.
@@ -383,7 +382,7 @@ impl<W: Write> FrameWriter<W> {
     }
 }
 
-/// Writes two slices as if they were one, in one system call where the socket takes it.
+/// Writes two slices as if they were one, in one system call where the socket accepts it.
 fn write_both(stream: &mut impl Write, head: &[u8], body: &[u8]) -> io::Result<()> {
     let mut slices = [IoSlice::new(head), IoSlice::new(body)];
     let mut left: &mut [IoSlice<'_>] = &mut slices;

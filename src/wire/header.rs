@@ -1,4 +1,5 @@
-//! The header's JSON: one flat object with every field that any message has, and how values go into it and come out.
+//! The header's JSON: one flat object with every field that any message has, and the conversion of values to and from
+//! it.
 //!
 //! Flat, so that a `data` header decodes in a tenth of a microsecond; with borrowed text, so that a header is not
 //! copied to be read. Which fields a message has is declared in [`message`](super::message).
@@ -15,8 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::fields::{AttachMode, Channel, CommandForm, Packed};
 use crate::error::{ErrorCode, Misbehaviour, Refusal, Result};
 
-/// The JSON object as it stands on the wire: flat, so that a `data` header decodes in a tenth of a
-/// microsecond, and with borrowed text (`Cow`, because JSON may escape).
+/// The JSON object as it is sent: flat, so that a `data` header decodes in a tenth of a microsecond, and with borrowed
+/// text (`Cow`, because JSON may escape).
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "a field of JSON each")]
@@ -132,7 +133,7 @@ impl<'a> Header<'a> {
         serde_json::from_slice(json).map_err(|error| Misbehaviour::BadHeader(error.to_string()).into())
     }
 
-    /// Bytes of body that follow, as announced.
+    /// The announced length of the body, in bytes.
     pub const fn total_size(&self) -> u64 {
         self.total_size
     }
@@ -143,12 +144,11 @@ impl<'a> Header<'a> {
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// Bytes that mostly are text, such as a file's name: a string where they are UTF-8 without a NUL,
-/// `{"b64":"..."}` where not.
+/// Bytes that are mostly text, such as a file's name: a string if they are UTF-8 without a NUL, else `{"b64":"..."}`.
 #[derive(Debug)]
 pub(super) enum Bytes<'a> {
     Plain(Cow<'a, [u8]>),
-    /// What stands as base64 is none; the message is refused, and the connection stays in step.
+    /// Invalid base64; the message is refused, and the connection stays in step.
     NotBase64(String),
 }
 
@@ -225,7 +225,7 @@ pub(super) trait Value<'a>: Sized {
     fn slot(&self) -> Self::Slot<'_>;
 
     /// # Errors
-    /// What is wrong with it, to stand behind the field's name.
+    /// What is wrong with it: a phrase to follow the field's name.
     fn value(slot: Self::Slot<'a>) -> Result<Self, String>;
 }
 
@@ -310,12 +310,12 @@ macro_rules! copied {
 
 copied!(u32, u64, CommandForm, AttachMode, Packed);
 
-/// A field that is required.
+/// The value of a required field.
 pub(super) fn needed<T>(slot: Option<T>, kind: &str, name: &str) -> Result<T, Refusal> {
     slot.ok_or_else(|| missing(kind, name))
 }
 
-/// What is wrong with a field, as a refusal.
+/// The refusal of a message whose field is invalid.
 pub(super) fn bad(kind: &str, name: &str, why: &str) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, format!("{kind}: field {name:?} {why}"))
 }

@@ -1,51 +1,52 @@
-//! Whether bytes have the shape of an HTTP request, judged as they come.
+//! Detects by its shape whether a stream of bytes is an HTTP request.
 //!
-//! A web page can make a browser send an HTTP request with any method, any target and any body to any
-//! port, also to a name of its own that now means this machine. So what counts is the shape, and no list
-//! of methods: a first line of word, blank, target, blank, `HTTP/`, or a Host or Origin header anywhere.
+//! A web page can make a browser send an HTTP request with any method, any target and any body to any port, also to a
+//! name of its own that now resolves to this machine. So the shape counts, not a list of methods: a first line of word,
+//! blank, target, blank, `HTTP/`, or a Host or Origin header anywhere.
 
-/// An unfinished first line of so many bytes is no command that was sent whole. A browser writes a request
-/// at once and TCP cuts it into segments, of which none but the last has less than 524 bytes (RFC 9293, 3.7.1:
-/// 536, and 12 of them may be options).
+/// Length of an unfinished first line, in bytes, from which it is not a complete command. A browser writes a request at
+/// once and TCP cuts it into segments; all but the last have at least 524 bytes (RFC 9293, 3.7.1: 536, of which 12 may
+/// be options).
 pub const OPEN_LEN_MAX: usize = 512;
 
-/// What stands at the beginning of the third word of a request line.
+/// The beginning of the third word of a request line.
 const VERSION: &[u8] = b"HTTP/";
-/// The longest of the names that are looked for, `origin`.
+/// Length of the longest header name that is looked for, `origin`.
 const NAME_LEN_MAX: usize = 6;
 
-/// The bytes of a connection, or of one request, as far as they have come. Its size is constant.
+/// The state of the detection for a connection, or for one request. Its size is constant.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HttpShape {
     first_line: FirstLine,
-    /// Bytes of the first line.
+    /// Length of the first line, in bytes.
     len: usize,
-    /// Whether its second word begins as a path does.
+    /// Whether its second word begins like a path.
     has_path: bool,
     name: HeaderName,
     is_http: bool,
     has_nul: bool,
 }
 
-/// Where in the first line the last byte stands.
+/// The position of the last byte in the first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum FirstLine {
-    /// Before it: blanks and line ends.
+    /// Before the first line: blanks and line ends.
     #[default]
     Before,
-    /// In this word, counted from 1; so many bytes of [`VERSION`] have matched, `None`: it is another word.
+    /// In this word, counted from 1, with the number of bytes of [`VERSION`] that have matched; `None`: it is another
+    /// word.
     Word(u32, Option<usize>),
-    /// Behind this word; whether it was a version.
+    /// After this word; whether it was a version.
     Gap(u32, bool),
-    /// Behind the whole line.
+    /// After the first line.
     Over,
 }
 
-/// The name of a header that has begun behind a line end.
+/// The name of a header after a line end.
 #[derive(Debug, Clone, Copy, Default)]
 struct HeaderName {
     bytes: [u8; NAME_LEN_MAX],
-    /// Bytes of the name; `None`: no name stands here.
+    /// Length of the name so far; `None`: this position is not in a name.
     len: Option<usize>,
 }
 
@@ -57,7 +58,7 @@ impl HttpShape {
         shape
     }
 
-    /// Takes the bytes that came next.
+    /// Processes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.has_nul |= byte == 0;
@@ -66,12 +67,12 @@ impl HttpShape {
         }
     }
 
-    /// Whether this is an HTTP request, as far as it has come.
+    /// Whether this is an HTTP request, as far as it has arrived.
     pub const fn is_http(&self) -> bool {
         self.is_http
     }
 
-    /// Whether there was a NUL, which no text has.
+    /// Whether there was a NUL, which text does not contain.
     pub const fn has_nul(&self) -> bool {
         self.has_nul
     }
@@ -87,7 +88,7 @@ impl HttpShape {
             }
     }
 
-    /// Whether it is open and too long for a request that was sent whole: a word alone, or a word and a path.
+    /// Whether the first line is unfinished and too long for a complete request: a word alone, or a word and a path.
     pub fn is_cut_off(&self) -> bool {
         let has_one_word = matches!(self.first_line, FirstLine::Before | FirstLine::Word(1, _) | FirstLine::Gap(1, _));
         self.is_open() && self.len > OPEN_LEN_MAX && (has_one_word || self.has_path)
@@ -130,7 +131,7 @@ impl HttpShape {
         FirstLine::Word(number, matched)
     }
 
-    /// A line whose last word is a version and that ends as HTTP's do: then blanks in the target change nothing.
+    /// Ends a line whose last word is a version, as in HTTP: blanks in the target do not matter.
     const fn end_with_version(&mut self, number: u32) -> FirstLine {
         self.is_http |= number >= 3;
         FirstLine::Over
@@ -148,7 +149,7 @@ impl HttpShape {
             self.is_http |= name == b"host" || name == b"origin";
             self.name.len = None;
         } else if is_blank(byte) && len > 0 {
-            // Some servers take a blank before the colon.
+            // Some servers accept a blank before the colon.
         } else if let Some(place) = self.name.bytes.get_mut(len) {
             *place = byte.to_ascii_lowercase();
             self.name.len = Some(len.saturating_add(1));

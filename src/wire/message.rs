@@ -1,4 +1,4 @@
-//! Every word of the protocol, declared once.
+//! Every message of the protocol, declared once.
 //!
 //! PROTOCOL.md specifies the same for the author of a client in another language; a test holds this file to its tables
 //! and hex dumps, both ways. [`declare`](super::declare) says what a declaration means.
@@ -19,7 +19,7 @@ pub use super::fields::{
 /// The version of the protocol that this library speaks, in `hello`.
 pub const VERSION: u32 = 1;
 
-/// Where a session stands matters to every peer that can use a path.
+/// The working directory matters to every peer that can use a path.
 const ANY_PATH: &[Service] = &[Read, Write, Exec];
 
 messages! {
@@ -27,7 +27,7 @@ messages! {
     Hello = "hello" { version: need u32, program: blank Cow<'a, str>, verbs: list Vec<Cow<'a, str>> };
     /// A refusal, or a notice inside an exchange.
     Error = "error" { code: need ErrorCode, message: blank Cow<'a, str> };
-    /// Done; `path` is where, if the request left that open.
+    /// The request is done. `path` is the resulting path, if the request left it open.
     Ok = "ok" { path: may Option<Cow<'a, [u8]>> };
     /// A piece of something long. Body: the piece.
     Data = "data" { stream: flag Channel };
@@ -38,7 +38,7 @@ messages! {
     /// The last message of this side in this exchange. After a file: its size and digest.
     End = "end" { total: group Option<Total<'a>> };
 
-    /// Introduce this machine, under this name; the answer too. Body: a SPAKE2 message.
+    /// Begin a pairing, with this machine's name; the answer has the same type. Body: a SPAKE2 message.
     Pair = "pair" { name: word Cow<'a, str> }
         => request(&[], about: format!("calls itself {name}"));
     /// This end knows the code. From the server: the guesses that are left if this one was wrong. Body: a MAC.
@@ -77,26 +77,26 @@ messages! {
     } => request(&[Exec], duplex: true);
     /// Send this signal to the command's process group.
     Signal = "signal" { signal: need Cow<'a, str> };
-    /// The client's terminal has another size now.
+    /// The new size of the client's terminal.
     Window = "window" { size: group TerminalSize };
-    /// How the command ended, where it ran, and which process still holds its output.
+    /// The command's outcome, its directory, and the process that still holds its output.
     Outcome = "outcome" {
         outcome: group Outcome<'a>,
         path: may Option<Cow<'a, [u8]>>,
         holder: group Option<OutputHolder<'a>>,
     };
-    /// The detached command has begun, and has this name.
+    /// The detached command has started, and has this id.
     Job = "job" { job: need Cow<'a, str> };
     /// List the detached commands. The answer: `data` of JSON lines, then `end`.
     Jobs = "jobs" => request(&[Exec]);
-    /// Send what a detached command writes, and how it ends.
+    /// Send the output of a detached command, and its outcome.
     Attach = "attach" { job: need Cow<'a, str>, watch: need AttachMode, tail: may Option<u64> }
         => request(&[Exec], duplex: true);
-    /// Send a detached command this signal, or end it and all that it has started.
+    /// Send a detached command this signal, or end it and all its descendants.
     Kill = "kill" { job: need Cow<'a, str>, signal: may Option<Cow<'a, str>> }
         => request(&[Exec]);
 
-    /// Make or change a place, or ask where it is. Body: `NAME=VALUE` sets a variable there, `NAME` removes it;
+    /// Make or change a place, or ask for its directory. Body: `NAME=VALUE` sets a variable there, `NAME` removes it;
     /// each with a NUL behind it.
     Place = "place" {
         place: need Cow<'a, str>,
@@ -107,9 +107,9 @@ messages! {
     /// List the places. The answer: `data` of JSON lines, then `end`.
     Places = "places" => request(&[Exec]);
 
-    /// Move the session's working directory.
+    /// Change the session's working directory.
     Cd = "cd" { path: need Cow<'a, [u8]> } => request(ANY_PATH, path: path);
-    /// Ask for the session's working directory.
+    /// Get the session's working directory.
     Pwd = "pwd" => request(ANY_PATH);
     /// The session's working directory.
     Cwd = "cwd" { path: need Cow<'a, [u8]> };
@@ -139,13 +139,13 @@ messages! {
     Pull = "pull" => request(&[Read], duplex: true);
     /// Take these trees to `path`: the server is the receiver. Body: how, as JSON.
     Push = "push" { path: need Cow<'a, [u8]> } => request(&[Write], duplex: true, path: path);
-    /// From the sender: what there is. Body: an entry a line, numbered as they come over all lists.
+    /// From the sender: the entries of the trees. Body: one entry per line, numbered in order over all lists.
     List = "list" { is_last: flag bool };
-    /// From the receiver: `count` more entries were looked at, and these are wanted. Body: JSON lines.
-    /// The first says where it all goes: into `path`, or as `name` in there.
+    /// From the receiver: `count` more entries were compared, and these are wanted. Body: JSON lines. The first message
+    /// has the destination: into `path`, or as `name` in it.
     Want = "want" { count: short u32, path: may Option<Cow<'a, [u8]>>, name: may Option<Cow<'a, [u8]>> };
-    /// From the receiver, before the `want` that says so: what it has of another version of a file. Body: lengths and
-    /// ids of chunks.
+    /// From the receiver, before the `want` that refers to it: the chunks of its other version of a file. Body: lengths
+    /// and ids of chunks.
     Chunks = "chunks" { entry: need u32, average: need u32 };
     /// Small files, whole. Body: records.
     Small = "small";
@@ -153,7 +153,7 @@ messages! {
     Large = "large" { entry: need u32, offset: flag u64, attributes: group Attributes };
     /// A `list` (not the last one), `small` or `data`, its body compressed. Body: a zstd frame of `size` bytes.
     Packed = "packed" { of: need Packed, size: short u32 };
-    /// Of a large file: zeros that take no room at the sender.
+    /// Of a large file: a hole, zeros that take no disk space at the sender.
     Hole = "hole" { size: need u64 };
     /// Of a large file: bytes that the receiver's other version has from `offset` on.
     Copy = "copy" { offset: flag u64, size: need u64 };
@@ -169,12 +169,12 @@ messages! {
     Whole = "whole" { total: group Total<'a> };
     /// A file whose digest the receiver asked about is the same there.
     Same = "same" { entry: need u32 };
-    /// A wanted file grew while it was read: what comes of it is its beginning, as long as it was listed. Before its
+    /// A wanted file grew while it was read: only its beginning is sent, in the length that was listed. Sent before its
     /// `small` or `whole`.
     Grew = "grew" { entry: need u32 };
-    /// A wanted file does not come, or not any further.
+    /// A wanted file is not sent, or not completely.
     Lost = "lost" { entry: need u32, code: need ErrorCode, message: blank Cow<'a, str> };
-    /// From the receiver: what it has safely, and what it could not take. Body: JSON lines.
+    /// From the receiver: the entries that it has stored, and those that it could not store. Body: JSON lines.
     Kept = "kept";
 }
 

@@ -1,11 +1,12 @@
-//! Bytes to words and back, over anything that reads and writes.
+//! Conversion between bytes and messages, over any reader and writer.
 //!
-//! No socket, file, clock, thread or log is named in here: a test feeds these types from a slice,
-//! a byte at a time, cut short or with a bit flipped, and sees what a server would see.
+//! No socket, file, clock, thread or log is named in here: a test feeds these types from a slice, a byte at a time,
+//! truncated or with a flipped bit, and gets what a server would get.
 //!
-//! In reading order: [`message`] declares every word of the protocol, each once; [`header`] is the JSON that carries it
-//! and [`path`] a path in JSON; [`frame`] is the only byte arithmetic; [`channel`] the two halves that carry typed
-//! messages; [`detect`] what the first bytes of a connection say, and [`http_shape`] what a web page could have sent.
+//! In reading order: [`message`] declares every message of the protocol once; [`header`] is its JSON header and
+//! [`path`] a path in JSON; [`frame`] has all byte arithmetic; [`channel`] the two halves of a connection, with typed
+//! messages; [`detect`] recognises the protocol by a connection's first bytes, and [`http_shape`] requests that a web
+//! page could have sent.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 pub mod channel;

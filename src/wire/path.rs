@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Refusal};
 
-/// A path or a name in a JSON body: a string where it is UTF-8, `{"b64":"..."}` where it is not, as in a header.
+/// A path or a name in a JSON body: a string if it is UTF-8, else `{"b64":"..."}`, as in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PathText {
@@ -22,7 +22,7 @@ pub enum PathText {
 }
 
 impl PathText {
-    /// A path's text.
+    /// The JSON form of a path.
     pub fn of(path: &[u8]) -> Self {
         match std::str::from_utf8(path) {
             Ok(plain) => Self::Plain(plain.to_owned()),
@@ -30,7 +30,7 @@ impl PathText {
         }
     }
 
-    /// It, if it is UTF-8.
+    /// The path as text; `None`: it is not UTF-8.
     pub fn into_text(self) -> Option<String> {
         match self {
             Self::Plain(plain) => Some(plain),
@@ -38,7 +38,7 @@ impl PathText {
         }
     }
 
-    /// Its bytes.
+    /// The path's bytes.
     ///
     /// # Errors
     /// It is not base64.

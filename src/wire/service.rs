@@ -1,16 +1,16 @@
-//! What a connection can be used for, by name.
+//! Services: what a peer may use a connection for.
 //!
-//! The declaration of each message says which of these it needs; who has which, `trust` decides.
+//! Each message declares which services it needs; `trust` decides which services a peer has.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a connection can be used for.
+/// A service: a group of requests that a peer may be permitted to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Get back what was sent.
     Echo,
-    /// Talk in rooms.
+    /// Send and receive messages in rooms.
     Chat,
     /// List and download under the root.
     Read,
@@ -24,7 +24,7 @@ impl Service {
     /// All services, in the order in which they are listed.
     pub const ALL: [Self; 5] = [Self::Echo, Self::Chat, Self::Read, Self::Write, Self::Exec];
 
-    /// The service's word on the command line.
+    /// The service's name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Echo => "echo",
@@ -48,35 +48,35 @@ impl Services {
     /// No service at all.
     pub const NONE: Self = Self(0);
 
-    /// These services.
+    /// The set of these services.
     pub fn of(services: &[Service]) -> Self {
         Self(services.iter().fold(0, |bits, service| bits | service.bit()))
     }
 
-    /// These and those.
+    /// The union of both sets.
     #[must_use]
     pub const fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    /// These, but not those.
+    /// This set without `others`.
     #[must_use]
     pub const fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    /// Whether `service` is among them.
+    /// Whether `service` is in the set.
     pub const fn has(self, service: Service) -> bool {
         self.0 & service.bit() != 0
     }
 
-    /// Whether any of `services` is among them.
+    /// Whether any of `services` is in the set.
     pub fn has_any(self, services: &[Service]) -> bool {
         services.iter().any(|service| self.has(*service))
     }
 }
 
-/// The word is no service.
+/// The text is not the name of a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a service; there are echo, chat, read, write, exec, and the words all and none")]
 pub struct NoSuchService(String);
