@@ -24,7 +24,7 @@ pub enum Error {
     /// The transport failed: nothing more will arrive, and the outcome of a running request is unknown.
     #[error(transparent)]
     ConnectionLost(#[from] ConnectionLost),
-    /// There is no connection: `source` says why, and is a [`ConnectError`](crate::client::ConnectError).
+    /// There is no connection. The cause is a [`ConnectError`](crate::client::ConnectError).
     #[error(transparent)]
     NotConnected(Box<dyn std::error::Error + Send + Sync>),
     /// This machine failed, not the connection: its disk, its terminal, its arguments.
@@ -217,7 +217,7 @@ macro_rules! error_codes {
             /// Every code with its word on the wire and its meaning, for the documents' test.
             pub const ALL: &'static [(Self, &'static str, &'static str)] = &[$((Self::$variant, $name, $doc),)*];
 
-            /// The word on the wire.
+            /// The code's name in the protocol.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }

@@ -245,7 +245,7 @@ pub struct Upload<'u, R> {
 /// Uploads a file; returns its path on the server, once the server has written it to its disk.
 ///
 /// # Errors
-/// The server refused, the source could not be read (the connection is in step in both cases), or the connection
+/// The server refused, the local file could not be read (the connection is in step in both cases), or the connection
 /// failed. On any error, the old file on the server is unchanged.
 pub fn call_put<R: Read>(
     connection: &mut Connection,

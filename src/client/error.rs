@@ -134,7 +134,7 @@ pub enum NotTrusted {
     NotPaired {
         /// The host as it was dialled.
         host: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }

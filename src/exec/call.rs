@@ -100,11 +100,11 @@ impl CommandEnd {
 /// Receives what a command writes: the stream and the bytes.
 pub type OutputSink<'o> = &'o mut dyn FnMut(Channel, &[u8]) -> Result<()>;
 
-/// Runs a command and gives its output to `output` as it comes; returns how it ended.
+/// Runs a command and passes its output to `output` as it arrives; returns how it ended.
 ///
 /// # Errors
-/// The server refused (then nothing ran), `output` failed (then the command was ended), or the connection
-/// was lost (then its fate is unknown here; the server ends it).
+/// The server refused (then nothing ran), `output` failed (then the command was ended), or the connection was lost
+/// (then the outcome is unknown here; the server ends the command).
 pub fn call_exec(connection: &mut Connection, call: &Call<'_>, output: OutputSink<'_>) -> Result<CommandEnd> {
     let (request, body) = call.request();
     connection.sender().queue(&request, &body)?;

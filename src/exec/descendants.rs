@@ -169,8 +169,8 @@ impl Descendants {
         }
     }
 
-    /// Sends a signal to the process group: what a terminal would do. On a terminal a shell gives each of its jobs a
-    /// group: then the one in the foreground hears it too. Its leader must not have been waited for.
+    /// Sends a signal to the process group, as a terminal does. On a terminal, a shell puts each of its jobs into a
+    /// group of its own: then the foreground group gets the signal too. Its leader must not have been waited for.
     pub fn signal_group(&self, signal: Signal) {
         let foreground = self.terminal.as_ref().and_then(|terminal| terminal.foreground());
         for group in [self.group, foreground.filter(|group| Some(*group) != self.group)].into_iter().flatten() {

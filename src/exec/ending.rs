@@ -22,7 +22,7 @@ pub struct Ending {
 
 #[derive(Debug)]
 struct State {
-    /// `None`: it is over.
+    /// The processes; `None`: the command is over.
     tree: Option<Arc<Descendants>>,
     is_ending: bool,
     was_signalled: bool,

@@ -71,7 +71,8 @@ impl fmt::Debug for Throttle<'_> {
 }
 
 impl<'t> Throttle<'t> {
-    /// At `per_second` bytes, or as fast as they come; the others say when it is the end that counts.
+    /// A limit of `per_second` bytes a second; `None`: no limit. The other arguments tell when the limit no longer
+    /// applies.
     pub fn new(
         per_second: Option<u64>,
         exits_within: &'t dyn Fn(Duration) -> bool,

@@ -1,8 +1,8 @@
 //! The server's half of a remote command.
 //!
-//! Three threads for one command, so that nothing waits behind anything else: the connection's own thread
-//! reads the connection and never writes to the process; one feeds its stdin and grants credit for what
-//! it has written; one reads both outputs as they come and sees the exit.
+//! Three threads for one command, so that nothing waits behind anything else: the connection's own thread reads the
+//! connection and never writes to the process; one writes its stdin and grants credit for what it has written; one
+//! reads both outputs and waits for the exit.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -273,7 +273,8 @@ impl Feed<'_> {
             }
         }
         if let Some(end) = self.terminal.and_then(Terminal::end_of_input) {
-            // A terminal has no end to be closed: it is typed, and behind a line without an end twice.
+            // A terminal's input is not ended by closing it: the end character is typed, twice after an unfinished
+            // line.
             let typed: &[u8] = if last == b'\n' { &[end] } else { &[end; 2] };
             write_as_taken(&mut stdin, typed, self.exit);
         }

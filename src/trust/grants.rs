@@ -20,7 +20,7 @@ pub struct GrantInUse {
     pub address: String,
     /// Where the connection was accepted.
     pub entrance: Entrance,
-    /// What it may do.
+    /// The grant.
     pub grant: Grant,
 }
 

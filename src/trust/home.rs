@@ -28,7 +28,7 @@ pub enum HomeError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
-        /// What they should be.
+        /// The permission bits that are required.
         wanted: u32,
     },
     /// It belongs to another user.
@@ -44,7 +44,7 @@ pub enum HomeError {
     /// The platform names no directory.
     #[error("no directory for configuration is known here; set LANDLINE_HOME")]
     Nowhere,
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{}", path.display())]
     Io {
         /// The directory or file.

@@ -27,11 +27,11 @@ pub enum ConfigError {
     /// It is malformed.
     #[error("{path}: line {line}: {why}")]
     Broken {
-        /// The file.
+        /// The file's path.
         path: String,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
     /// It cannot be read.

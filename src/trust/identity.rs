@@ -80,7 +80,7 @@ pub enum IdentityError {
          which nobody knows yet"
     )]
     Unreadable {
-        /// The file.
+        /// The file's path.
         path: String,
         /// What is wrong with it.
         source: CredentialsError,

@@ -19,7 +19,7 @@ const WRITE_INTERVAL: Duration = Duration::from_mins(1);
 /// When a peer was last seen, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// When (RFC 3339).
+    /// When it was last seen (RFC 3339).
     pub at: String,
     /// Its address.
     pub from: String,

@@ -72,7 +72,7 @@ pub struct Offer {
 pub enum Standing {
     /// No client has used the right code yet.
     Waiting {
-        /// Guesses left.
+        /// The number of guesses left.
         guesses_left: u32,
         /// Guesses that were wrong, or were never finished.
         #[serde(default)]
@@ -90,11 +90,11 @@ pub enum Standing {
         #[serde(default)]
         before: Option<PeerBefore>,
     },
-    /// Too many wrong guesses.
+    /// It was ended by [`GUESSES_MAX`] wrong guesses.
     Spoiled,
     /// The right code, but the peer could not be recorded.
     Failed {
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// It has waited for [`OFFER_TIME_MAX`].
@@ -128,7 +128,7 @@ pub enum NoOffer {
     /// It was ended by wrong guesses.
     #[error("the pairing was ended by {GUESSES_MAX} wrong codes; its operator opens another with: tcp-server pair")]
     Spoiled,
-    /// The home failed.
+    /// The home could not be read or written.
     #[error(transparent)]
     Home(#[from] HomeError),
 }
@@ -141,7 +141,7 @@ struct Stored {
     commands: Option<Commands>,
     name: Option<String>,
     root: Option<String>,
-    /// Seconds since 1970.
+    /// When the offer expires, in seconds since 1970.
     expires: u64,
     standing: Standing,
 }

@@ -112,7 +112,7 @@ pub enum PeersError {
     /// It is malformed.
     #[error("{path}: line {line}: {why}")]
     Broken {
-        /// The file.
+        /// The file's path.
         path: String,
         /// The line, counted from 1.
         line: usize,

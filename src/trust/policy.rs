@@ -69,7 +69,7 @@ impl Grant {
 pub enum Power {
     /// What an ordinary user can do.
     User,
-    /// Everything.
+    /// Everything: the server runs as root.
     Root,
     /// Everything, and the operator permits it to other machines.
     RootForAll,

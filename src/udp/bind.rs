@@ -25,7 +25,7 @@ pub enum BindError {
         /// The requested address.
         address: String,
     },
-    /// Anything else.
+    /// Another error of the operating system.
     #[error("{address}: cannot receive there")]
     Failed {
         /// The requested address.
@@ -97,7 +97,7 @@ pub struct WildcardWatch {
 pub struct WildcardChange {
     /// New addresses, with their bound sockets.
     pub new: Vec<(Endpoint, DatagramSocket)>,
-    /// Addresses that have been missing for [`ABSENCES_MAX`] checks.
+    /// Known addresses that have been missing for many checks in a row.
     pub gone: Vec<Endpoint>,
 }
 

@@ -40,7 +40,7 @@ pub enum ClientError {
         /// Its length in bytes.
         len: usize,
     },
-    /// Anything else.
+    /// Another error of the operating system.
     #[error("{address}: sending or receiving failed")]
     Failed {
         /// The server's address.

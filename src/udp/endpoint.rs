@@ -11,7 +11,7 @@ use crate::net::Address;
 /// Where a datagram comes from or goes to.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    /// UDP.
+    /// A UDP address and port.
     Ip(SocketAddr),
     /// A Unix datagram socket: a path, an abstract name, or no name at all.
     Unix(UnixAddr),

@@ -91,7 +91,7 @@ fn said_of(held: Withheld) -> String {
 pub struct Totals {
     /// Datagrams received.
     pub datagrams: AtomicU64,
-    /// Their bytes.
+    /// Bytes of the datagrams received.
     pub bytes: AtomicU64,
     /// Answers sent; `answered <= datagrams`.
     pub answered: AtomicU64,
@@ -100,7 +100,7 @@ pub struct Totals {
 /// What all sockets of one server share.
 #[derive(Debug)]
 pub struct UdpService<'a> {
-    /// What to answer.
+    /// What datagrams are answered with.
     pub reply: UdpReply,
     /// The encoding, for [`UdpReply::Upper`].
     pub codec: Codec,

@@ -39,7 +39,7 @@ macro_rules! messages {
             /// The requests by name, each with the services of which a peer needs one. None: no service is needed.
             pub const REQUESTS: &'static [(&'static str, &'static [Service])] = &[$($(($word, $services),)?)*];
 
-            /// The word on the wire.
+            /// The message's name in the protocol.
             pub const fn name(&self) -> &'static str {
                 match self {
                     $(Self::$variant { .. } => $word,)*

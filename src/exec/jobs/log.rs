@@ -145,7 +145,7 @@ impl LogReader {
             ends += count_ends(&bytes);
             last = bytes.last().copied().unwrap_or(last);
         }
-        // A last line without an end is a line too.
+        // An unfinished last line of text counts too.
         let mut to_pass = (ends + u64::from(last != b'\n')).saturating_sub(lines);
         let until = ahead.position;
         let mut rest = Vec::new();
@@ -201,7 +201,7 @@ impl LogReader {
         Ok(None)
     }
 
-    /// Goes on in another file; what went missing in between is counted.
+    /// Continues in another file; counts the bytes that are missing in between.
     fn go_to(&mut self, (start, file): (u64, File)) {
         self.forgotten += start.saturating_sub(self.position);
         self.file = Some(file.into());
