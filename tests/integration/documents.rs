@@ -283,6 +283,7 @@ fn shifted(factor: &str) -> Option<u128> {
 
 /// A number with a unit of size or time, as the documents and the programs' help write them.
 fn quantity(text: &str) -> Option<u128> {
+    let text = text.replace(',', "");
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim() {
