@@ -72,6 +72,7 @@ pub mod memory;
 pub mod net;
 pub mod pair;
 pub mod printable;
+pub mod remote;
 pub mod server;
 pub mod session;
 pub mod slots;

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use landline::cli::{self, fget, old};
+use landline::cli::{fget, foreign_options, program};
 
 fn main() -> ExitCode {
-    match old::parse_files::<fget::Args>(fget::PROGRAM) {
-        Ok(args) => cli::run(fget::PROGRAM, || fget::main(&args)),
+    match foreign_options::parse_files::<fget::Args>(fget::PROGRAM) {
+        Ok(args) => program::run(fget::PROGRAM, || fget::main(&args)),
         Err(code) => code,
     }
 }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use landline::cli::{self, fput, old};
+use landline::cli::{foreign_options, fput, program};
 
 fn main() -> ExitCode {
-    match old::parse_files::<fput::Args>(fput::PROGRAM) {
-        Ok(args) => cli::run(fput::PROGRAM, || fput::main(&args)),
+    match foreign_options::parse_files::<fput::Args>(fput::PROGRAM) {
+        Ok(args) => program::run(fput::PROGRAM, || fput::main(&args)),
         Err(code) => code,
     }
 }

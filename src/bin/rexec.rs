@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use landline::cli::{self, rexec};
+use landline::cli::{program, rexec};
 
 fn main() -> ExitCode {
     match rexec::Args::from_command_line(std::env::args_os()) {
-        Ok(args) => cli::run_beside_a_command(rexec::PROGRAM, || rexec::main(&args)),
-        Err(error) => cli::refuse_usage_beside_a_command(&error),
+        Ok(args) => program::run_beside_a_command(rexec::PROGRAM, || rexec::main(&args)),
+        Err(error) => rexec::refuse_usage(&error),
     }
 }

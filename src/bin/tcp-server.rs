@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use landline::cli::{self, tcp_server};
+use landline::cli::{program, tcp_server};
 
 fn main() -> ExitCode {
     match tcp_server::Args::try_parse() {
-        Ok(args) => cli::run(tcp_server::PROGRAM, || tcp_server::main(&args)),
-        Err(error) => cli::refuse_usage(&error).into(),
+        Ok(args) => program::run(tcp_server::PROGRAM, || tcp_server::main(&args)),
+        Err(error) => program::refuse_usage(&error).into(),
     }
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use landline::cli::{self, udp_echo};
+use landline::cli::{program, udp_echo};
 
 fn main() -> ExitCode {
     match udp_echo::Args::try_parse() {
-        Ok(args) => cli::run("udp-echo", || udp_echo::main(args)),
-        Err(error) => cli::refuse_usage(&error).into(),
+        Ok(args) => program::run(udp_echo::PROGRAM, || udp_echo::main(args)),
+        Err(error) => program::refuse_usage(&error).into(),
     }
 }

@@ -5,8 +5,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::net::IpAddr;
 
 use super::args::{ConnectArgs, DEFAULT_PORT, OutputArgs};
-use super::exit::usage;
-use super::{home, printable_lines, say, standard};
+use super::output::say;
+use super::usage::usage;
+use super::{home, standard};
 use crate::client::{
     ConnectError, Connector, Decision, NotTrusted, Port, Step, UnknownServer, connect_unix, known_names, resolve,
 };
@@ -14,6 +15,7 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::net::dial::{self, dial};
 use crate::net::{Address, Stream};
+use crate::printable::printable_lines;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
 use crate::trust::peers::Peers;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::connect::Advised;
 use super::signals::INT;
+use super::usage::Usage;
 use crate::client::{ConnectError, NotTrusted};
 use crate::error::Error;
 use crate::exec::process::signal_number;
@@ -121,14 +122,4 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
     }
-}
-
-/// The command line asks for something that makes no sense; says what would.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
-/// An error for a command line that makes no sense.
-pub fn usage(message: impl Into<String>) -> anyhow::Error {
-    Usage(message.into()).into()
 }

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::exit::usage;
-use super::{Exit, home, printable, put_json, tell};
+use crate::cli::exit::Exit;
+use crate::cli::home;
+use crate::cli::output::{put_json, tell};
+use crate::cli::usage::usage;
+use crate::printable::printable;
 use crate::trust::Services;
 use crate::trust::commands::{Commands, split};
 use crate::trust::last_seen;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{human, printable, say};
+use crate::cli::human;
+use crate::cli::output::say;
+use crate::printable::printable;
 
 /// When to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

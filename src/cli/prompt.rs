@@ -7,8 +7,10 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter as _, Helper};
 
-use super::{printable_lines, put_out, standard};
+use crate::cli::output::put_out;
+use crate::cli::standard;
 use crate::error::Error;
+use crate::printable::printable_lines;
 
 /// What came from the person or the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +104,7 @@ impl<H: Helper> Prompt<H> {
 }
 
 fn read_plain() -> crate::error::Result<Input> {
-    super::closed::check_input()?;
+    crate::cli::closed::check_input()?;
     let line = standard::read_line().map_err(Error::ours("standard input"))?;
     if line.is_empty() {
         return Ok(Input::End);

@@ -12,7 +12,9 @@ use signal_hook::iterator::Signals;
 
 use super::args::duration;
 use super::logging::{self, LogFormat};
-use super::{Exit, signals, tell};
+use super::exit::Exit;
+use super::output::tell;
+use super::signals;
 use crate::net::Address;
 use crate::net::address::Scheme;
 use crate::net::gate::raise_descriptor_limit;

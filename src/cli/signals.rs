@@ -170,7 +170,7 @@ impl Forwarding {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let call = Arc::new(ForwardedCall { state, changed, control });
         let forwarded = Arc::clone(&call);
-        let claim = Claim::take(Box::new(move |signal| forward(&forwarded, &sender, (signal, kill_after), message)))?;
+        let claim = Claim::take(Box::new(move |signal| forward(&forwarded, &sender, signal, kill_after, message)))?;
         Ok(Self { _claim: claim, call })
     }
 
@@ -198,7 +198,8 @@ pub const fn is_interrupt(signal: i32) -> bool {
 fn forward(
     call: &Arc<ForwardedCall>,
     sender: &ConnectionSender,
-    (signal, kill_after): (i32, Duration),
+    signal: i32,
+    kill_after: Duration,
     message: &'static (dyn Fn(i32) -> Option<Message<'static>> + Sync),
 ) {
     let (is_interrupt, is_end) = (is_interrupt(signal), matches!(signal, SIGTERM | SIGHUP));
@@ -291,7 +292,7 @@ impl Interruption {
         let (interrupted, to_end) = (Arc::clone(&is_interrupted), Arc::clone(&connections));
         let claim = Claim::take(Box::new(move |signal| {
             match signal {
-                SIGUSR1 => return super::progress::ask(),
+                SIGUSR1 => return crate::cli::progress::ask(),
                 SIGWINCH => return,
                 _ => {}
             }
@@ -339,7 +340,7 @@ impl Interruption {
         let interrupted = Arc::clone(&is_interrupted);
         let claim = Claim::take(Box::new(move |signal| {
             match signal {
-                SIGUSR1 => return super::progress::ask(),
+                SIGUSR1 => return crate::cli::progress::ask(),
                 SIGWINCH => return,
                 _ => {}
             }

@@ -12,6 +12,9 @@ use rustix::io::Errno;
 /// Symlinks that are followed for one path, as Linux does.
 const LINKS_MAX: usize = 40;
 
+/// The object's name in errors of writing to standard output.
+pub const STDOUT: &str = "standard output";
+
 /// One of the three.
 #[derive(Debug)]
 pub struct Standard<L>(L);

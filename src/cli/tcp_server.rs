@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::args::{DEFAULT_PORT, at_least_one, duration, rate, size};
-use super::exit::usage;
 use super::pair::OfferArgs;
 use super::peers::PeersCommand;
 use super::serving::{ServingArgs, StopSignals, addresses, bind_all, serve_while};
+use super::usage::usage;
 use super::{Exit, home, pair, peers, printable, say, standard, tell};
 use crate::audit::Audit;
 use crate::exec::descendants::nets;

@@ -138,7 +138,7 @@ pub fn call_exec(connection: &mut Connection, call: &Call<'_>, output: OutputSin
             is_over.store(true, Ordering::Release);
             sender.send(&Message::End { total: None }, &[])
         };
-        let ended = listen(receiver, &end, (&window, clock), output).map_err(|error| match clock {
+        let ended = listen(receiver, &end, &window, clock, output).map_err(|error| match clock {
             Some(clock) => clock.explain(error),
             None => error,
         });
@@ -189,22 +189,36 @@ impl Clock {
     }
 }
 
-/// Gives a `data` frame's body to `output`. After `output` has failed, the exchange is ended, and the command with it;
-/// the remaining output is discarded.
-pub(super) fn pass_on(
-    receiver: &mut ConnectionReceiver,
-    (stream, piece): (Channel, &mut [u8]),
-    (output, failed): (OutputSink<'_>, &mut Option<Error>),
-    end: &dyn Fn() -> Result<()>,
-) -> Result<()> {
-    loop {
-        let len = receiver.fill_from_body(piece)?;
-        let Some(bytes) = piece.get(..len).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
-        if failed.is_none()
-            && let Err(error) = output(stream, bytes)
-        {
-            end()?;
-            *failed = Some(error);
+/// Passes a command's output on. Once `output` has failed, the exchange is ended, and with it the command; the rest of
+/// the output is dropped.
+pub(super) struct OutputState<'o> {
+    output: OutputSink<'o>,
+    /// Why `output` has failed.
+    pub(super) failed: Option<Error>,
+    piece: Vec<u8>,
+}
+
+impl<'o> OutputState<'o> {
+    pub(super) fn new(output: OutputSink<'o>) -> Self {
+        Self { output, failed: None, piece: vec![0; PIECE_LEN] }
+    }
+
+    /// Passes on the body of a `data` frame; `end` ends the exchange.
+    pub(super) fn pass_on(
+        &mut self,
+        receiver: &mut ConnectionReceiver,
+        stream: Channel,
+        end: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            let len = receiver.fill_from_body(&mut self.piece)?;
+            let Some(bytes) = self.piece.get(..len).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            if self.failed.is_none()
+                && let Err(error) = (self.output)(stream, bytes)
+            {
+                end()?;
+                self.failed = Some(error);
+            }
         }
     }
 }
@@ -213,33 +227,33 @@ pub(super) fn pass_on(
 fn listen(
     receiver: &mut ConnectionReceiver,
     end: &dyn Fn() -> Result<()>,
-    (window, clock): (&Window, Option<Clock>),
+    window: &Window,
+    clock: Option<Clock>,
     output: OutputSink<'_>,
 ) -> Result<CommandEnd> {
     let mut ended = None;
-    let mut failed = None;
-    let mut piece = vec![0; PIECE_LEN];
+    let mut output = OutputState::new(output);
     loop {
         if let Some(clock) = clock {
             receiver.stream().set_timeout(Some(clock.wait()))?;
         }
         match receiver.expect("the command's outcome")? {
-            Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), end)?,
+            Message::Data { stream } => output.pass_on(receiver, stream, end)?,
             Message::Credit { bytes } => window.widen(bytes),
             Message::Outcome { outcome, path, holder } => ended = Some(CommandEnd::of(outcome, path, holder)),
             Message::Error { code, message } => {
                 // Refused before it ran: the server discards up to our `end`.
                 let refusal = Refusal::new(code, message);
-                if failed.is_none() {
+                if output.failed.is_none() {
                     end()?;
                 }
-                return Err(failed.unwrap_or_else(|| refusal.into()));
+                return Err(output.failed.unwrap_or_else(|| refusal.into()));
             }
             Message::End { .. } => break,
             other => return Err(unexpected(&other, "output or outcome")),
         }
     }
-    if let Some(error) = failed {
+    if let Some(error) = output.failed {
         return Err(error);
     }
     end()?;

@@ -71,7 +71,7 @@ pub enum KillScope {
 #[derive(Debug)]
 pub struct Descendants {
     group: Option<Pid>,
-    reach: KillScope,
+    scope: KillScope,
     marker: String,
     cgroup: Mutex<CgroupState>,
     terminal: Option<Arc<Terminal>>,
@@ -91,16 +91,16 @@ enum CgroupState {
 
 impl Descendants {
     /// What `leader` starts, which leads its group and has `marker` in its environment, on this terminal.
-    pub fn new((leader, reach): (Pid, KillScope), marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
+    pub fn new(leader: Pid, scope: KillScope, marker: String, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
         let tree = Arc::new(Self {
             group: Some(leader),
-            reach,
+            scope,
             marker,
             cgroup: Mutex::new(CgroupState::None),
             terminal,
             most: OnceLock::new(),
         });
-        if reach == KillScope::Everybody {
+        if scope == KillScope::Everybody {
             put_into_cgroup_soon(&tree);
         }
         tree
@@ -112,7 +112,7 @@ impl Descendants {
         let net = cgroup.map_or(CgroupState::Over, |path| CgroupState::Own(Cgroup(path)));
         Self {
             group: None,
-            reach: KillScope::Everybody,
+            scope: KillScope::Everybody,
             marker,
             cgroup: Mutex::new(net),
             terminal: None,
@@ -188,7 +188,7 @@ impl Descendants {
         if self.terminal.is_some() {
             self.signal_all(Signal::HUP);
         }
-        if self.reach == KillScope::Terminal {
+        if self.scope == KillScope::Terminal {
             self.signal_all(Signal::CONT);
             if !self.is_gone_within(grace, is_hurried) {
                 self.signal_group(Signal::KILL);
@@ -242,7 +242,7 @@ impl Descendants {
             if hurried.is_none() && is_hurried.load(Ordering::Acquire) {
                 until = until.min(*hurried.insert(Instant::now() + KILL_AFTER));
             }
-            let is_left = self.reach == KillScope::Everybody && !self.members().is_empty();
+            let is_left = self.scope == KillScope::Everybody && !self.members().is_empty();
             if !is_left && !self.has_group() {
                 return true;
             }
@@ -263,7 +263,7 @@ impl Descendants {
     fn members(&self) -> Vec<OwnedFd> {
         let mut members = if let CgroupState::Own(cgroup) = &*self.net() { cgroup.members() } else { Vec::new() };
         let session =
-            self.group.map(|group| group.as_raw_nonzero().get()).filter(|_| self.reach == KillScope::Terminal);
+            self.group.map(|group| group.as_raw_nonzero().get()).filter(|_| self.scope == KillScope::Terminal);
         members.extend(processes().filter_map(|pid| {
             // The handle is opened before the check: if the id is reused in between, the signal reaches no process.
             let member = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;

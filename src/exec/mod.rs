@@ -10,11 +10,13 @@
 //! [`environment`] of their own and, where it is wanted, a [`terminal`] with its client's [`modes`]; [`running`] reads
 //! what one of them writes, [`rate`] limits how fast, [`leftovers`] takes output that outlives its command;
 //! [`descendants`] finds all that it has started, [`ending`] ends it; [`rules`] hold for peers that may not run
-//! everything. [`places`] keep a directory between commands, [`jobs`] commands without a client.
+//! everything. [`places`] keep a directory between commands, [`jobs`] commands without a client. An [`env_file`] lists
+//! variables to send.
 
 pub mod call;
 pub mod descendants;
 pub mod ending;
+pub mod env_file;
 pub mod environment;
 pub mod jobs;
 pub mod leftovers;

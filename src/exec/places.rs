@@ -163,6 +163,17 @@ pub struct PlaceChange<'c> {
     pub variables: &'c [OsString],
 }
 
+/// How a client wants a place to change.
+#[derive(Debug, Clone, Copy)]
+pub struct PlaceRequest<'r> {
+    /// Its directory, from where it stands; `None`: as it is.
+    pub path: Option<&'r [u8]>,
+    /// Time that it is kept after its last use, in ms; 0: forget it; `None`: as it is.
+    pub ttl_ms: Option<u64>,
+    /// Number of variables in the body.
+    pub variables: u32,
+}
+
 /// Serves `place`: makes a place, changes it, or only returns its directory.
 ///
 /// # Errors
@@ -172,8 +183,9 @@ pub fn serve_place(
     session: &mut Session,
     places: &Places,
     name: &str,
-    (path, ttl_ms, count): (Option<&[u8]>, Option<u64>, u32),
+    request: PlaceRequest<'_>,
 ) -> Result<()> {
+    let PlaceRequest { path, ttl_ms, variables: count } = request;
     let body = connection.receiver().body(COMMAND_LEN_MAX)?;
     let owner = session.owner()?;
     check(name)?;

@@ -121,7 +121,7 @@ impl Work {
         }
     }
 
-    fn reach(&self, streams: Streams<'_>) -> KillScope {
+    fn kill_scope(&self, streams: Streams<'_>) -> KillScope {
         match (self, streams) {
             (Self::Login(command), Streams::Terminal(..)) if command.is_empty() => KillScope::Terminal,
             _ => KillScope::Everybody,
@@ -304,7 +304,7 @@ pub fn start(work: &Work, cwd: &Dir, streams: Streams<'_>, environment: &Environ
         terminal::apart(move || command.spawn())?
     };
     let leader = Pid::from_child(&child);
-    let tree = Descendants::new((leader, work.reach(streams)), environment.marker.clone(), terminal.clone());
+    let tree = Descendants::new(leader, work.kill_scope(streams), environment.marker.clone(), terminal.clone());
     let exit = match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(exit) => exit,
         Err(error) => {

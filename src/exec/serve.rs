@@ -79,12 +79,13 @@ pub fn serve_exec(
             process.hold(slot);
             process.terminal().inspect(|terminal| shared.terminals.add(terminal));
             let leave = |rest| shared.leftovers.take(session.peer.owner(), rest);
-            run(connection, process, (options, &session.is_cut), (&command.path, &leave))?
+            let run = Run { options, is_cut: &session.is_cut, path: &command.path, leave: &leave };
+            run.serve(connection, process)?
         }
         Err(error) => {
             drop(slot);
             let outcome = could_not_start(&command.work, &error);
-            say_outcome(connection.sender(), (&outcome, None), &command.path)?;
+            say_outcome(connection.sender(), &outcome, None, &command.path)?;
             outcome
         }
     };
@@ -118,82 +119,91 @@ fn prepare(session: &mut Session, places: &Places, request: ExecRequest<'_>, bod
     Ok(Ready { work, environment, cwd, path })
 }
 
-fn run(
-    connection: &mut Connection,
-    mut process: Process,
-    (options, is_cut): (ExecOptions, &Arc<AtomicBool>),
-    (path, leave): (&RootPath, &Leave<'_>),
-) -> Result<Outcome<'static>> {
-    let control = connection.control().clone();
-    let command = Running::new(&process, &options, Arc::clone(is_cut));
-    let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
-    let terminal = process.terminal().cloned();
-    let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
-    let (receiver, sender) = connection.halves()?;
-    let credit = AtomicU32::new(STDIN_CREDIT);
-    let (pieces, to_write) = channel();
-    let (done, is_done) = channel::<()>();
-    thread::scope(|scope| {
-        let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
-        let (stdin, stdout, stderr) = pipes;
-        let busy = || Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later");
-        let feed = Feed {
-            stdin,
-            terminal: terminal.as_deref(),
-            exit: &exit,
-            credit: &credit,
-            is_over: &command.is_over,
-            sender,
-        };
-        if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
-            return Err(busy().into());
-        }
-        if let Some(ms) = options.timeout_ms {
-            let (command, exit) = (&command, &exit);
-            let deadline = move || command.end_after(Duration::from_millis(ms), exit);
-            if named("deadline").spawn_scoped(scope, deadline).is_err() {
+/// A command that runs, and what it is to do with its end.
+struct Run<'r> {
+    options: ExecOptions,
+    /// Set where the connection has been cut.
+    is_cut: &'r Arc<AtomicBool>,
+    /// Where the command runs.
+    path: &'r RootPath,
+    leave: &'r Leave<'r>,
+}
+
+impl Run<'_> {
+    /// Passes on the command's input and output until it has ended and the client has said `end`.
+    fn serve(&self, connection: &mut Connection, mut process: Process) -> Result<Outcome<'static>> {
+        let Self { options, is_cut, path, leave } = *self;
+        let control = connection.control().clone();
+        let command = Running::new(&process, &options, Arc::clone(is_cut));
+        let pipes = (process.take_stdin(), process.take_stdout(), process.take_stderr());
+        let terminal = process.terminal().cloned();
+        let exit = process.exit_fd().try_clone().map_err(Error::ours("command"))?;
+        let (receiver, sender) = connection.halves()?;
+        let credit = AtomicU32::new(STDIN_CREDIT);
+        let (pieces, to_write) = channel();
+        let (done, is_done) = channel::<()>();
+        thread::scope(|scope| {
+            let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
+            let (stdin, stdout, stderr) = pipes;
+            let busy = || Refusal::new(ErrorCode::Busy, "no thread is left for the command; try again later");
+            let feed = Feed {
+                stdin,
+                terminal: terminal.as_deref(),
+                exit: &exit,
+                credit: &credit,
+                is_over: &command.is_over,
+                sender,
+            };
+            if named("stdin").spawn_scoped(scope, move || feed.run(&to_write)).is_err() {
                 return Err(busy().into());
             }
-        }
-        let stop = control.clone();
-        let watched = &command;
-        let pumping = named("output").spawn_scoped(scope, move || {
-            // If sending fails, the connection's reader may not have noticed: stop it, so that it ends the command.
-            let pumped = pump(&process, [stdout, stderr], watched, &mut |stream, piece| {
-                sender.send(&Message::Data { stream }, piece).inspect_err(|_| stop.stop())
+            if let Some(ms) = options.timeout_ms {
+                let (command, exit) = (&command, &exit);
+                let deadline = move || command.end_after(Duration::from_millis(ms), exit);
+                if named("deadline").spawn_scoped(scope, deadline).is_err() {
+                    return Err(busy().into());
+                }
+            }
+            let stop = control.clone();
+            let watched = &command;
+            let pumping = named("output").spawn_scoped(scope, move || {
+                // If sending fails, the connection's reader may not have noticed: stop it, so that it ends the command.
+                let pumped = pump(&process, [stdout, stderr], watched, &mut |stream, piece| {
+                    sender.send(&Message::Data { stream }, piece).inspect_err(|_| stop.stop())
+                });
+                let outcome = watched.conclude(&mut process);
+                let held = leave(pumped.rest);
+                let ended = match pumped.sent {
+                    // The connection still works, so the client is told.
+                    Err(error @ Error::Ours { .. }) => Ok(lost(&error)),
+                    sent => sent.map(|()| outcome),
+                };
+                let ended = ended.and_then(|outcome| say_outcome(sender, &outcome, held, path).map(|()| outcome));
+                // Closing this end of the channel is the signal.
+                drop(done);
+                ended.inspect_err(|_| stop.stop())
             });
-            let outcome = watched.conclude(&mut process);
-            let held = leave(pumped.rest);
-            let ended = match pumped.sent {
-                // The connection still works, so the client is told.
-                Err(error @ Error::Ours { .. }) => Ok(lost(&error)),
-                sent => sent.map(|()| outcome),
-            };
-            let ended = ended.and_then(|outcome| say_outcome(sender, (&outcome, held), path).map(|()| outcome));
-            // Closing this end of the channel is the signal.
-            drop(done);
-            ended.inspect_err(|_| stop.stop())
-        });
-        let Ok(pumping) = pumping else { return Err(busy().into()) };
-        let heard =
-            listen(receiver, pieces, &credit, &Reached { ending: &command.ending, terminal: terminal.as_deref() });
-        if matches!(heard, Err(Error::ConnectionLost(_))) {
-            // The client is gone, and a thread that still writes to it would wait for the stall limit.
-            control.stop();
-        }
-        command.is_left.store(true, Ordering::Release);
-        // Background processes of a command that exited by itself live on, unless its client has sent it a signal.
-        if command.ending.was_signalled() || !exits_within(&exit, Duration::ZERO) {
-            command.ending.end(command.kill_after);
-        }
-        if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
-            // The client broke the protocol and would get an error, but it does not read.
-            control.stop();
-        }
-        let outcome =
-            pumping.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "the output's end" }.into()));
-        heard.and(outcome)
-    })
+            let Ok(pumping) = pumping else { return Err(busy().into()) };
+            let heard =
+                listen(receiver, pieces, &credit, &Reached { ending: &command.ending, terminal: terminal.as_deref() });
+            if matches!(heard, Err(Error::ConnectionLost(_))) {
+                // The client is gone, and a thread that still writes to it would wait for the stall limit.
+                control.stop();
+            }
+            command.is_left.store(true, Ordering::Release);
+            // Background processes of a command that exited by itself live on, unless its client has sent it a signal.
+            if command.ending.was_signalled() || !exits_within(&exit, Duration::ZERO) {
+                command.ending.end(command.kill_after);
+            }
+            if heard.is_err() && is_done.recv_timeout(KILL_AFTER) == Err(RecvTimeoutError::Timeout) {
+                // The client broke the protocol and would get an error, but it does not read.
+                control.stop();
+            }
+            let outcome =
+                pumping.join().unwrap_or_else(|_| Err(ConnectionLost::Closed { wanted: "the output's end" }.into()));
+            heard.and(outcome)
+        })
+    }
 }
 
 /// What a client's messages act on, apart from stdin.
@@ -309,7 +319,8 @@ type Leave<'l> = dyn Fn([Option<File>; 2]) -> Option<OutputHolder<'static>> + Sy
 /// Sends the outcome, the process that holds the output and the directory, then `end`.
 pub(super) fn say_outcome(
     sender: &ConnectionSender,
-    (outcome, held): (&Outcome<'_>, Option<OutputHolder<'_>>),
+    outcome: &Outcome<'_>,
+    held: Option<OutputHolder<'_>>,
     cwd: &RootPath,
 ) -> Result<()> {
     let path = Some(cwd.to_absolute().into());

@@ -6,8 +6,9 @@
 use crate::chat::hub::Hub;
 use crate::connection::Connection;
 use crate::error::{ErrorCode, Refusal, Result};
-use crate::exec::ExecRequest;
-use crate::exec::{jobs, places};
+use crate::exec::jobs::AttachRequest;
+use crate::exec::places::PlaceRequest;
+use crate::exec::{ExecRequest, jobs, places};
 use crate::session::Session;
 use crate::trees::unfinished;
 use crate::trust::home::Home;
@@ -56,11 +57,13 @@ pub(super) fn serve_verb(
             exec::serve_exec(c, session, state.exec, request)
         }
         Message::Jobs => jobs::serve_jobs(c, session, state.exec.jobs),
-        Message::Attach { job, watch, tail } => jobs::serve_attach(c, session, state.exec.jobs, job, (*watch, *tail)),
+        Message::Attach { job, watch, tail } => {
+            jobs::serve_attach(c, session, state.exec.jobs, AttachRequest { id: job, watch: *watch, tail: *tail })
+        }
         Message::Kill { job, signal } => jobs::serve_kill(c, session, state.exec.jobs, job, signal.as_deref()),
         Message::Place { place, path, ttl_ms, variables } => {
-            let change = (path.as_deref(), *ttl_ms, *variables);
-            places::serve_place(c, session, state.exec.places, place, change)
+            let request = PlaceRequest { path: path.as_deref(), ttl_ms: *ttl_ms, variables: *variables };
+            places::serve_place(c, session, state.exec.places, place, request)
         }
         Message::Places => places::serve_places(c, session, state.exec.places),
         Message::Cd { path } => dir::serve_cd(c, session, path),

@@ -37,6 +37,7 @@ mod replies;
 pub mod requested;
 pub mod sender;
 pub mod shard;
+pub mod side_by_side;
 #[cfg(test)]
 mod tests;
 pub mod times;

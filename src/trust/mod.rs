@@ -9,6 +9,8 @@ pub mod code;
 pub mod commands;
 pub mod grants;
 pub mod home;
+pub mod host_lists;
+pub mod host_ranges;
 pub mod hosts;
 pub mod identity;
 pub mod last_seen;

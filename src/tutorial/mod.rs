@@ -1,9 +1,11 @@
 //! The tutorials' protocols: requests without frames, and replies on one of the tutorial wires.
 //!
-//! [`serve`] serves the tutorials' clients, with [`command`] for requests that are run; [`call`] is a client of their
-//! servers. Both exchange bytes, which are converted from and to the configured encoding here.
+//! [`serve`] serves the tutorials' clients, with [`command`] for requests that are run; [`call`] is a
+//! connection to one of their servers, [`client`] sends several requests to it. All exchange bytes, which are converted
+//! from and to the configured encoding here.
 
 pub mod call;
+pub mod client;
 pub mod codec;
 pub mod command;
 pub mod serve;

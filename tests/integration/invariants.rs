@@ -1,5 +1,6 @@
 //! The house rules that a compiler does not know: what is named where, and what is named nowhere.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -67,10 +68,10 @@ fn each_foreign_library_has_its_door() {
         ("memmap2", &["memory.rs"]),
         ("nix::sys::", &["cli/signals.rs"]),
         ("blake3::hazmat", &["fs/digest.rs"]),
-        ("rustyline", &["cli/prompt.rs", "cli/shell.rs", "cli/udp_echo/"]),
+        ("rustyline", &["cli/prompt.rs", "cli/tcp_client/", "cli/udp_echo/"]),
         ("ctor_lite", &["cli/closed.rs"]),
         ("indicatif", &["cli/progress.rs"]),
-        ("jiff", &["cli/listing.rs", "cli/udp_echo/", "trust/peers.rs", "audit.rs"]),
+        ("jiff", &["cli/tcp_client/listing.rs", "cli/udp_echo/", "trust/peers.rs", "audit.rs"]),
         ("signal_hook", &["cli/signals.rs", "cli/serving.rs", "cli/pair.rs", "cli/udp_echo/"]),
         ("rustls", &["net/tls/"]),
         ("pty_process", &["exec/terminal.rs"]),
@@ -83,19 +84,21 @@ fn each_foreign_library_has_its_door() {
         ("etcetera", &["trust/home.rs"]),
         ("tracing_subscriber", &["cli/logging.rs"]),
         ("strsim", &["trust/code.rs"]),
-        ("shlex", &["trust/commands.rs", "cli/shell.rs", "cli/rexec/places.rs"]),
+        (
+            "shlex",
+            &["trust/commands.rs", "cli/tcp_client/shell.rs", "cli/tcp_client/completion.rs", "cli/rexec/places.rs"],
+        ),
         ("encoding_rs", &["text.rs", "udp/codec.rs"]),
         ("byteorder", &["wire/frame.rs", "tutorial/codec.rs", "trees/"]),
         ("md5::", &["tutorial/codec.rs"]),
         ("unicode_security", &["chat/names.rs"]),
         ("unicode_normalization", &["chat/names.rs"]),
-        ("unicode_width", &["cli/chat.rs"]),
+        ("unicode_width", &["cli/tcp_client/chat.rs"]),
         ("anyhow", &["cli/"]),
         ("clap", &["cli/", "bin/"]),
     ] {
         let is_door =
             |path: &str| doors.iter().any(|door| path == *door || (door.ends_with('/') && path.starts_with(door)));
-        let is_door = |path: &str| is_door(path) || (path == "cli/udp_echo.rs" && doors.contains(&"cli/udp_echo/"));
         nowhere(&[word], |path| !is_door(path));
         assert!(sources().iter().any(|(path, code)| is_door(&relative(path)) && code.contains(word)), "{word}: unused");
     }
@@ -142,7 +145,7 @@ fn arrows_point_downwards() {
         ("dir.rs", &["error", "wire", "connection", "session", "fs"]),
         ("files.rs", &["error", "wire", "connection", "session", "fs", "memory"]),
         ("trees/", &["error", "wire", "net", "connection", "session", "fs", "memory", "trees"]),
-        ("exec/", &["error", "wire", "net", "connection", "session", "exec", "fs", "trust", "audit", "slots"]),
+        ("exec/", &["error", "wire", "net", "connection", "session", "exec", "fs", "trust", "audit", "slots", "text"]),
         ("chat/", &["error", "wire", "net", "printable", "connection", "session", "chat"]),
         ("tutorial/", &["error", "wire", "net", "session", "fs", "exec", "text", "trust", "tutorial"]),
         ("udp/", &["udp", "net", "text", "histogram"]),
@@ -177,6 +180,129 @@ fn messages_of_the_library_name_no_option() {
     }
 }
 
+/// Each module under `src`, by its path without `crate`, and its code.
+fn modules() -> BTreeMap<String, String> {
+    let named = sources().into_iter().map(|(path, code)| {
+        let path = relative(&path);
+        let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        (path.replace('/', "::"), code)
+    });
+    named.filter(|(module, _)| module != "lib" && !module.starts_with("bin")).collect()
+}
+
+/// Adds to `found` the paths that `code` begins with, each behind `prefix`; a group in braces is taken apart.
+fn add_paths(code: &str, prefix: &str, found: &mut Vec<String>) {
+    if code.starts_with('{') {
+        let (mut depth, mut start) = (0, 1);
+        for (at, character) in code.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 || depth == 1 && character == ',' {
+                add_paths(code.get(start..at).unwrap().trim_start(), prefix, found);
+                start = at + 1;
+            }
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+    let name: String = code.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}::{name}") };
+    match code.get(name.len()..).unwrap().strip_prefix("::") {
+        Some(rest) => add_paths(rest, &path, found),
+        None => found.push(path),
+    }
+}
+
+/// Where `word` stands in `code` by itself: behind it the rest of the code.
+fn after_word<'c>(code: &'c str, word: &'c str) -> impl Iterator<Item = &'c str> {
+    code.match_indices(word).filter_map(move |(at, _)| {
+        let before = code.get(..at).unwrap().chars().next_back();
+        let is_whole = before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':');
+        is_whole.then(|| code.get(at + word.len()..).unwrap())
+    })
+}
+
+/// The modules that `module` names.
+fn named_by(module: &str, code: &str, modules: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut paths = Vec::new();
+    after_word(code, "crate::").for_each(|rest| add_paths(rest, "", &mut paths));
+    for rest in after_word(code, "super::") {
+        let mut above = module.rsplit_once("::").map_or("", |(above, _)| above);
+        let mut rest = rest;
+        while let Some(further) = rest.strip_prefix("super::") {
+            above = above.rsplit_once("::").map_or("", |(above, _)| above);
+            rest = further;
+        }
+        add_paths(rest, above, &mut paths);
+    }
+    // Its own submodules need no prefix.
+    for child in modules.keys().filter(|child| child.rsplit_once("::").is_some_and(|(above, _)| above == module)) {
+        let name = format!("{}::", child.rsplit("::").next().unwrap());
+        if after_word(code, &name).next().is_some() {
+            paths.push(child.clone());
+        }
+    }
+    let module_of = |path: &String| {
+        let mut path = path.as_str();
+        while !modules.contains_key(path) {
+            path = path.rsplit_once("::")?.0;
+        }
+        Some(path.to_owned())
+    };
+    paths.iter().filter_map(module_of).filter(|named| named != module).collect()
+}
+
+/// A circle in `graph`, if there is one.
+fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn visit(
+        graph: &BTreeMap<String, BTreeSet<String>>,
+        module: &str,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
+        if let Some(start) = way.iter().position(|passed| passed == module) {
+            way.drain(..start);
+            return true;
+        }
+        if done.contains(module) {
+            return false;
+        }
+        way.push(module.to_owned());
+        if graph.get(module).into_iter().flatten().any(|named| visit(graph, named, way, done)) {
+            return true;
+        }
+        way.pop();
+        done.insert(module.to_owned());
+        false
+    }
+    let (mut way, mut done) = (Vec::new(), BTreeSet::new());
+    graph.keys().any(|module| visit(graph, module, &mut way, &mut done)).then_some(way)
+}
+
+#[test]
+fn no_modules_of_the_crate_name_each_other_in_a_circle() {
+    let top = |module: &str| module.split("::").next().unwrap().to_owned();
+    let modules = modules();
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, code) in &modules {
+        let named = named_by(module, code, &modules).iter().map(|named| top(named)).collect::<BTreeSet<_>>();
+        graph.entry(top(module)).or_default().extend(named.into_iter().filter(|named| *named != top(module)));
+    }
+    assert_eq!(circle(&graph), None);
+    let features = ["chat", "dir", "echo", "exec", "files", "pair", "trees", "udp"];
+    for feature in features {
+        let other = graph[feature].iter().find(|named| features.contains(&named.as_str()));
+        assert_eq!(other, None, "{feature} names another feature");
+    }
+    for (module, named) in &graph {
+        assert!(!named.contains("cli"), "{module} names the programs");
+    }
+}
+
 #[test]
 fn nothing_moves_the_process_prints_or_exits_outside_the_programs() {
     nowhere(&["set_current_dir"], |_| true);
@@ -207,18 +333,23 @@ fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
         "Args::parse()",
     ];
     let known: &[(&str, usize, &str)] = &[
-        ("cli/mod.rs", 9, "the doors themselves"),
+        ("cli/output.rs", 7, "the doors themselves"),
+        ("cli/program.rs", 2, "what clap says, made safe"),
         ("cli/closed.rs", 1, "whether it was open"),
         ("cli/connect.rs", 1, "a question, made safe, with a key in it"),
-        ("cli/fget.rs", 1, "a file's bytes, to -"),
+        ("cli/fget/stdout.rs", 1, "a file's bytes, to -"),
         ("cli/logging.rs", 1, "the log's own door: each field is made safe there"),
-        ("cli/pair.rs", 2, "questions, made safe"),
+        ("cli/tcp_client/pair.rs", 2, "questions, made safe"),
         ("cli/standard.rs", 3, "the streams themselves"),
         ("cli/progress.rs", 3, "numbers, and a name that was made safe"),
-        ("cli/chat.rs", 1, "the terminal's size"),
+        ("cli/tcp_client/chat.rs", 1, "the terminal's size"),
         ("cli/prompt.rs", 3, "what is said in a room, made safe; prompts, made safe"),
-        ("cli/shell.rs", 5, "names and echoes: made safe at a terminal, as they came in a pipe; a command's output"),
-        ("cli/tutorial.rs", 2, "a reply: made safe at a terminal, as it came in a pipe"),
+        (
+            "cli/tcp_client/shell.rs",
+            5,
+            "names and echoes: made safe at a terminal, as they came in a pipe; a command's output",
+        ),
+        ("cli/tcp_client/tutorial.rs", 2, "a reply: made safe at a terminal, as it came in a pipe"),
         ("cli/udp_echo/chat.rs", 2, "what is said, made safe"),
         ("cli/udp_echo/input.rs", 1, "a prompt without a stranger's word in it"),
         ("cli/udp_echo/send.rs", 1, "a reply: made safe at a terminal, as it came in a pipe"),
@@ -284,7 +415,7 @@ fn without_the_programs_the_library_needs_no_terminal() {
     let cargo = cargo.unwrap();
     assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
     let tree = String::from_utf8(cargo.stdout).unwrap();
-    let needed: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let needed: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(needed.contains("rustls"), "{tree}");
     let for_a_terminal =
         ["clap", "anyhow", "humantime", "indicatif", "parse-size", "rustyline", "signal-hook", "tracing-subscriber"];

@@ -10,16 +10,22 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser};
 
-use super::{PROGRAM, env_file, groups, terminal};
 use crate::cli::args::{ConnectArgs, OutputArgs, duration};
-use crate::cli::exit::usage;
+use crate::cli::rexec::terminal;
+use crate::cli::usage::usage;
 use crate::cli::{home, standard};
+use crate::exec::env_file::{self, EnvLine};
 use crate::exec::process::Work;
 use crate::net::Address;
 use crate::net::address::AddressError;
 use crate::text::{Encoding, without_bom};
+use crate::trust::host_lists::{self, HostGroups, HostListError};
 use crate::tutorial::codec::Wire;
 use crate::wire::message::ExecOptions;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+/// The program's name, in messages.
+pub const PROGRAM: &str = "rexec";
 
 /// Run a command on another machine, or open a prompt there
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
@@ -27,9 +33,9 @@ use crate::wire::message::ExecOptions;
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    pub(super) reach: ConnectArgs,
+    pub(super) connect: ConnectArgs,
     #[command(flatten)]
-    pub(super) talk: OutputArgs,
+    pub(super) output: OutputArgs,
     /// Directory over there, under the server's root
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(super) chdir: Option<OsString>,
@@ -57,7 +63,7 @@ pub struct Args {
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) linger: Duration,
     /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
-    #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire", value_parser = env_file::variable_parser())]
+    #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire", value_parser = variable_parser())]
     pub(super) env: Vec<OsString>,
     /// Set the variables that stand in FILE, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "wire")]
@@ -232,15 +238,15 @@ impl Args {
     /// Whether a login shell is wanted: a terminal is asked for, or there is one, and nothing else to run.
     pub(super) fn opens_shell(&self) -> bool {
         let is_at_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let is_for_programs = self.talk.json || self.json_stream || self.wire.is_some() || self.is_many();
+        let is_for_programs = self.output.json || self.json_stream || self.wire.is_some() || self.is_many();
         self.command.is_empty()
             && !is_for_programs
-            && !self.is_act()
+            && !self.is_action()
             && (self.tty || (!self.prompt && is_at_terminal()))
     }
 
     /// Whether something else than a command is asked for.
-    pub(super) fn is_act(&self) -> bool {
+    pub(super) fn is_action(&self) -> bool {
         let ids = [&self.attach, &self.log, &self.wait, &self.kill];
         let is_place = self.place_ttl.is_some() && !self.tty && self.command.is_empty();
         self.list_places || self.list_jobs || is_place || ids.into_iter().any(Option::is_some)
@@ -258,7 +264,7 @@ impl Args {
     /// The program that draws or asks and would be without a terminal, where there is one here.
     pub(super) fn wants_terminal(&self) -> Option<String> {
         let is_at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        if !is_at_terminal || self.has_terminal() || self.no_stdin || self.talk.json || self.json_stream {
+        if !is_at_terminal || self.has_terminal() || self.no_stdin || self.output.json || self.json_stream {
             return None;
         }
         drawing_program(&self.command)
@@ -286,47 +292,47 @@ impl Args {
     }
 
     /// The many, each once, in their order, without those that are left out.
-    pub(super) fn addresses(&self) -> anyhow::Result<Vec<(String, Address)>> {
-        let mut lists: Vec<_> = self.hosts.iter().map(|list| (String::new(), list.clone())).collect();
+    pub(super) fn many(&self) -> anyhow::Result<Vec<Host>> {
+        let mut lists: Vec<_> = self.hosts.iter().map(|list| HostList::of_option(list)).collect();
         if self.hosts_file.iter().filter(|file| is_stdin(file)).count() > 1 {
             return Err(usage("--hosts-file - reads standard input, once"));
         }
         for file in &self.hosts_file {
             lists.extend(lists_in(file)?);
         }
-        let excluded: Vec<_> = self.exclude.iter().map(|list| (String::new(), list.clone())).collect();
+        let excluded: Vec<_> = self.exclude.iter().map(|list| HostList::of_option(list)).collect();
         // Who names no group needs no home.
-        let is_group = |(_, list): &(String, String)| list.contains(groups::SIGN);
+        let is_group = |HostList { list, .. }: &HostList| list.contains(host_lists::SIGN);
         let home = if lists.iter().chain(&excluded).any(is_group) { home::existing()? } else { None };
-        let groups = home.map_or_else(|| Ok(groups::HostGroups::new()), |home| crate::trust::hosts::groups(&home))?;
+        let groups = home.map_or_else(|| Ok(HostGroups::new()), |home| crate::trust::hosts::groups(&home))?;
         // A host is the same with its port and without.
         let mut seen: HashSet<_> =
-            Self::expanded(&excluded, &groups)?.into_iter().map(|(_, address)| self.with_port(address)).collect();
-        let mut addresses = Self::expanded(&lists, &groups)?;
-        let is_empty = addresses.is_empty();
-        addresses.retain(|(_, address)| seen.insert(self.with_port(address.clone())));
-        match addresses.is_empty() {
+            Self::expanded(&excluded, &groups)?.into_iter().map(|host| self.with_port(host.address)).collect();
+        let mut hosts = Self::expanded(&lists, &groups)?;
+        let is_empty = hosts.is_empty();
+        hosts.retain(|host| seen.insert(self.with_port(host.address.clone())));
+        match hosts.is_empty() {
             true if is_empty => Err(usage("the list of hosts is empty")),
             true => Err(usage("the list of hosts is empty: --exclude leaves all of them out")),
-            false => Ok(addresses),
+            false => Ok(hosts),
         }
     }
 
     fn with_port(&self, address: Address) -> String {
-        address.with_default_port(self.reach.port).to_string()
+        address.with_default_port(self.connect.port).to_string()
     }
 
-    /// The hosts that these lists stand for; before each list stands where it is from.
-    fn expanded(lists: &[(String, String)], groups: &groups::HostGroups) -> anyhow::Result<Vec<(String, Address)>> {
-        let mut addresses = Vec::new();
-        for (from, list) in lists {
+    /// The hosts that these lists stand for.
+    fn expanded(lists: &[HostList], groups: &HostGroups) -> anyhow::Result<Vec<Host>> {
+        let mut hosts = Vec::new();
+        for HostList { from, list } in lists {
             let wrong = |why: String| usage(format!("{from}{why}"));
-            for host in groups::expand(list, groups).map_err(wrong)? {
-                let address = host.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
-                addresses.push((host, address));
+            for name in host_lists::expand(list, groups).map_err(|error: HostListError| wrong(error.to_string()))? {
+                let address = name.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
+                hosts.push(Host { name, address });
             }
         }
-        Ok(addresses)
+        Ok(hosts)
     }
 
     pub(super) fn work(&self) -> Option<Work> {
@@ -349,7 +355,7 @@ impl Args {
     pub(super) fn variables(&self) -> anyhow::Result<Vec<OsString>> {
         let mut variables = Vec::new();
         for file in &self.env_file {
-            variables.extend(env_file::variables_in(file)?);
+            variables.extend(variables_in(file)?);
         }
         variables.extend(with_values(self.env.clone())?);
         if self.has_terminal()
@@ -363,7 +369,7 @@ impl Args {
         Ok(variables)
     }
 
-    pub(super) fn terms(&self) -> ExecOptions {
+    pub(super) fn exec_options(&self) -> ExecOptions {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (timeout_ms, kill_after_ms) = (self.timeout.map(ms), Some(ms(self.kill_after)));
         let terminal = self.has_terminal().then(terminal::size);
@@ -438,7 +444,22 @@ fn drawing_program(command: &[OsString]) -> Option<String> {
     (DRAWING.contains(&name) && !goes_on && !is_batch).then(|| name.to_owned())
 }
 
-/// The variables of which only the name is said get their value from here.
+/// Parses the value of `--env`, whose names are those of a file.
+fn variable_parser() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|variable| env_file::check_name(variable.as_bytes()).map(|()| variable))
+}
+
+/// The variables of `file`, `NAME=VALUE` each.
+fn variables_in(file: &Path) -> anyhow::Result<Vec<OsString>> {
+    let bytes = read_named(file)?;
+    let lines = env_file::parse(&bytes).map_err(|error| usage(format!("{}: {error}", file.display())))?;
+    let valued = lines.into_iter().map(|EnvLine { number, variable }| {
+        with_value(variable).map_err(|why| usage(format!("{}: line {number}: {why}", file.display())))
+    });
+    valued.collect()
+}
+
+/// Takes the value of each variable without one from the environment here.
 pub(super) fn with_values(variables: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     variables.into_iter().map(|variable| with_value(variable).map_err(usage)).collect()
 }
@@ -447,7 +468,7 @@ pub(super) fn with_values(variables: Vec<OsString>) -> anyhow::Result<Vec<OsStri
 ///
 /// # Errors
 /// It is not set here.
-pub(super) fn with_value(mut variable: OsString) -> Result<OsString, String> {
+fn with_value(mut variable: OsString) -> Result<OsString, String> {
     if variable.as_bytes().contains(&b'=') {
         return Ok(variable);
     }
@@ -468,7 +489,7 @@ fn is_stdin(file: &Path) -> bool {
 ///
 /// # Errors
 /// It cannot be read, or is longer than such a file is.
-pub(super) fn read_named(file: &Path) -> anyhow::Result<Vec<u8>> {
+fn read_named(file: &Path) -> anyhow::Result<Vec<u8>> {
     let opened = File::open(file).map_err(|error| usage(format!("{}: {error}", file.display())))?;
     read_limited(opened, file)
 }
@@ -483,8 +504,29 @@ fn read_limited(from: impl Read, file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The lists of hosts in `file`, each behind the words that say where it stands.
-fn lists_in(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
+/// One of the hosts for a command.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// As it was written.
+    pub(super) name: String,
+    pub(super) address: Address,
+}
+
+/// A list of hosts, and where it stands.
+struct HostList {
+    /// The beginning of an error: a file and a line; empty for an option.
+    from: String,
+    list: String,
+}
+
+impl HostList {
+    fn of_option(list: &str) -> Self {
+        Self { from: String::new(), list: list.to_owned() }
+    }
+}
+
+/// The lists of hosts in `file`.
+fn lists_in(file: &Path) -> anyhow::Result<Vec<HostList>> {
     let bytes = if is_stdin(file) { read_limited(standard::input(), file) } else { read_named(file) }?;
     let shown = file.display();
     let mut lists = Vec::new();
@@ -498,7 +540,7 @@ fn lists_in(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         let end = line.match_indices('#').find(is_comment).map_or(line.len(), |(at, _)| at);
         let list = line.get(..end).unwrap_or_default().trim();
         if !list.is_empty() {
-            lists.push((from, list.to_owned()));
+            lists.push(HostList { from, list: list.to_owned() });
         }
     }
     Ok(lists)

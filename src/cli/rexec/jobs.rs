@@ -3,22 +3,23 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::ioctl_fionread;
 
-use super::one::{Show, shown_call};
-use super::{Args, PROGRAM};
-use crate::audit::now;
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_json, say, tell};
+use crate::cli::rexec::args::{Args, PROGRAM};
+use crate::cli::rexec::one::{CommandOutput, RunTime, shown_call};
 use crate::cli::signals::{Forwarding, to_leave};
-use crate::cli::{Exit, printable, put_json, say, tell};
 use crate::connection::Connection;
 use crate::exec::jobs::note::{JobRecord, JobState};
-use crate::exec::jobs::{call_attach, call_detached, call_jobs, call_kill};
+use crate::exec::jobs::{AttachRequest, call_attach, call_detached, call_jobs, call_kill};
 use crate::exec::process::Work;
 use crate::net::Address;
+use crate::printable::printable;
 use crate::wire::message::{AttachMode, Outcome};
 
 /// How long input that nobody reads may take to come, to be noticed.
@@ -30,15 +31,15 @@ const INPUT_WAIT: Duration = Duration::from_millis(100);
 /// The server refused, or the connection was lost.
 pub(super) fn detach(args: &Args, host: &Address, connection: &mut Connection, work: &Work) -> anyhow::Result<Exit> {
     let variables = args.variables()?;
-    let begun = call_detached(connection, &shown_call(args, work, &variables, args.terms()))?;
-    if begun.is_ok() && !args.no_stdin && !args.talk.quiet && has_input() {
+    let begun = call_detached(connection, &shown_call(args, work, &variables, args.exec_options()))?;
+    if begun.is_ok() && !args.no_stdin && !args.output.quiet && has_input() {
         say(
             PROGRAM,
             "a detached command gets no input: what is on standard input was not read (-n says that it is not meant for it)",
         );
     }
     match begun {
-        Ok(job) if args.talk.json => {
+        Ok(job) if args.output.json => {
             put_json(&serde_json::json!({ "host": host.to_string(), "job": job, "command": work.shown() }))?;
             Ok(Exit::Done)
         }
@@ -88,21 +89,23 @@ pub(super) fn attach(
 ) -> anyhow::Result<Exit> {
     let forwarding =
         Forwarding::start(connection.sender().clone(), connection.control().clone(), args.kill_after, &to_leave)?;
-    let mut show = Show::new(args);
-    let (began, started) = (now(), Instant::now());
-    let watched = call_attach(connection, id, (watch, args.tail), &mut |stream, bytes| show.output(stream, bytes));
+    let mut show = CommandOutput::new(args);
+    let time = RunTime::begin();
+    let watched = call_attach(connection, AttachRequest { id, watch, tail: args.tail }, &mut |stream, bytes| {
+        show.output(stream, bytes)
+    });
     if let Some(signal) = forwarding.stop() {
         return Ok(Exit::of_signal(signal));
     }
     let (ended, forgotten) = watched?;
     show.finish()?;
-    if forgotten > 0 && !args.talk.quiet {
+    if forgotten > 0 && !args.output.quiet {
         say(PROGRAM, &format!("{id}: {forgotten} bytes of its output are not kept any more"));
     }
     match ended {
         _ if watch == AttachMode::Log => Ok(Exit::Done),
         Some(ended) => {
-            show.outcome(host, id, &ended, (&began, started.elapsed()))?;
+            show.outcome(host, id, &ended, &time)?;
             Ok(Exit::of_command(&ended.outcome))
         }
         None => {
@@ -120,7 +123,7 @@ pub(super) fn kill(args: &Args, host: &Address, connection: &mut Connection, id:
     let signal = args.signal.as_ref().map(|name| name.to_ascii_uppercase());
     let signal = signal.as_deref().map(|name| name.strip_prefix("SIG").unwrap_or(name));
     call_kill(connection, id, signal)?;
-    if args.talk.json {
+    if args.output.json {
         put_json(&serde_json::json!({ "host": host.to_string(), "job": id, "signal": signal }))?;
     }
     Ok(Exit::Done)
@@ -132,7 +135,7 @@ pub(super) fn kill(args: &Args, host: &Address, connection: &mut Connection, id:
 /// The server refused, or the connection was lost.
 pub(super) fn list(args: &Args, connection: &mut Connection) -> anyhow::Result<Exit> {
     let jobs = call_jobs(connection)?;
-    if args.talk.json {
+    if args.output.json {
         put_json(&jobs)?;
         return Ok(Exit::Done);
     }

@@ -1,6 +1,7 @@
 //! One command on many machines: so many at a time, each with an end of its own, and output that can be read.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -12,18 +13,21 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::one::{json_held, put_output, shown_call, shown_held, words_of};
-use super::{Args, PROGRAM, hosts};
 use crate::audit::now;
+use crate::cli::connect;
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_error, put_json, put_out, say, tell};
+use crate::cli::rexec::args::{Args, Host, PROGRAM};
+use crate::cli::rexec::one::{json_held, put_output, shown_call, shown_held, words_of};
 use crate::cli::signals::Interruption;
-use crate::cli::{Exit, connect, printable, put_error, put_json, put_out, say, tell};
 use crate::error::Error;
 use crate::exec::process::Work;
 use crate::exec::{self, call_exec};
-use crate::net::Address;
 use crate::net::gate::{descriptor_limit, raise_descriptor_limit};
+use crate::printable::printable;
 use crate::session::millis;
 use crate::text::Decoder;
+use crate::trust::host_ranges;
 use crate::wire::message::{Channel, Outcome, OutputHolder};
 
 /// Of one host's output so much is kept where it is shown at the end, in bytes of each stream.
@@ -53,28 +57,33 @@ struct HostEnd {
 ///
 /// # Errors
 /// Standard output is closed, or a file of `--out` cannot be made.
-pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow::Result<Exit> {
-    let interruption = Interruption::watch()?;
+pub(super) fn run(args: &Args, work: &Work, hosts: &[Host]) -> anyhow::Result<Exit> {
+    let many = Many {
+        args,
+        work,
+        variables: &args.variables()?,
+        interruption: &Interruption::watch()?,
+        lock: &OutputLock::default(),
+    };
+    let interruption = many.interruption;
     let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
     let failed = Mutex::new(None);
-    let variables = args.variables()?;
-    let floor = Floor::default();
-    let width = width(args, addresses.len());
+    let width = width(args, hosts.len());
     thread::scope(|scope| {
         for _ in 0..width {
             scope.spawn(|| {
                 loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((host, address)) = addresses.get(index) else { return };
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(host) = hosts.get(number) else { return };
                     if interruption.has_come() {
                         return;
                     }
-                    match run_on(args, (work, &variables), (host, address), (&interruption, (&floor, index))) {
-                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((index, ended)),
+                    match many.run_on(host, number) {
+                        Ok(ended) => all.lock().unwrap_or_else(PoisonError::into_inner).push((number, ended)),
                         Err(error) => {
                             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                            // Nobody reads what the others say either; some would never say anything, and never end.
+                            // The others cannot write either, and may never write, and never end.
                             interruption.end();
                         }
                     }
@@ -86,12 +95,12 @@ pub fn run(args: &Args, work: &Work, addresses: &[(String, Address)]) -> anyhow:
         return Err(error);
     }
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    all.sort_by_key(|(index, _)| *index);
+    all.sort_by_key(|(number, _)| *number);
     let all: Vec<HostEnd> = all.into_iter().map(|(_, ended)| ended).collect();
     let exit = if interruption.has_come() { Exit::Interrupted } else { highest(&all) };
     conclude(args, work, &all, exit)?;
     if interruption.has_come() {
-        say(PROGRAM, &format!("interrupted; {} of {} hosts had ended", all.len(), addresses.len()));
+        say(PROGRAM, &format!("interrupted; {} of {} hosts had ended", all.len(), hosts.len()));
     }
     Ok(exit)
 }
@@ -103,7 +112,7 @@ fn width(args: &Args, hosts: usize) -> usize {
     let limit = descriptor_limit();
     let wanted = usize::try_from(args.fanout).unwrap_or(1).min(hosts);
     let width = wanted.min(limit.saturating_sub(DESCRIPTORS_RESERVED) / per_host).max(1);
-    if width < wanted && !args.talk.quiet {
+    if width < wanted && !args.output.quiet {
         say(
             PROGRAM,
             &format!("on {} at a time, not {wanted}: {limit} open files are allowed (ulimit -n)", counted(width)),
@@ -117,54 +126,61 @@ fn highest(all: &[HostEnd]) -> Exit {
     codes.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
 }
 
-/// One host. Its own failure is its end; an error is that nobody takes the output.
-fn run_on(
-    args: &Args,
-    (work, variables): (&Work, &[std::ffi::OsString]),
-    (host, address): (&str, &Address),
-    (interruption, floor): (&Interruption, (&Floor, usize)),
-) -> anyhow::Result<HostEnd> {
-    let (began, started) = (now(), Instant::now());
-    let mut output = Output::new(args, host, floor)?;
-    let mut attempt = || -> anyhow::Result<exec::CommandEnd> {
-        let mut connection = connect::connect_many(PROGRAM, address, &args.reach, &args.talk)?;
-        interruption.add(connection.control());
-        let call = shown_call(args, work, variables, args.terms());
-        let ended = call_exec(&mut connection, &call, &mut |stream, bytes| output.take(stream, bytes))?;
-        connection.close();
-        Ok(ended)
-    };
-    let ended = attempt();
-    output.finish()?;
-    let (mut cwd, mut held) = (None, None);
-    let (outcome, exit) = match ended {
-        Ok(exec::CommandEnd { outcome, path, held: holder }) => {
-            (cwd, held) = (path, holder);
-            let exit = Exit::of_command(&outcome);
-            (Ok(outcome), exit)
+/// One command for many hosts.
+struct Many<'m> {
+    args: &'m Args,
+    work: &'m Work,
+    variables: &'m [OsString],
+    interruption: &'m Interruption,
+    lock: &'m OutputLock,
+}
+
+impl Many<'_> {
+    /// Runs it on one host. That it fails there is a result; an error means that the output cannot be written.
+    fn run_on(&self, host: &Host, number: usize) -> anyhow::Result<HostEnd> {
+        let Self { args, .. } = *self;
+        let (began, started) = (now(), Instant::now());
+        let mut output = HostOutput::new(args, &host.name, OutputSlot { lock: self.lock, number })?;
+        let mut attempt = || -> anyhow::Result<exec::CommandEnd> {
+            let mut connection = connect::connect_many(PROGRAM, &host.address, &args.connect, &args.output)?;
+            self.interruption.add(connection.control());
+            let call = shown_call(args, self.work, self.variables, args.exec_options());
+            let ended = call_exec(&mut connection, &call, &mut |stream, bytes| output.take(stream, bytes))?;
+            connection.close();
+            Ok(ended)
+        };
+        let ended = attempt();
+        output.finish()?;
+        let (mut cwd, mut held) = (None, None);
+        let (outcome, exit) = match ended {
+            Ok(exec::CommandEnd { outcome, path, held: holder }) => {
+                (cwd, held) = (path, holder);
+                let exit = Exit::of_command(&outcome);
+                (Ok(outcome), exit)
+            }
+            Err(error) if crate::cli::output::is_closed_stdout(&error) => return Err(error),
+            Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
+        };
+        let HostOutput { kept, bytes, .. } = output;
+        let ended =
+            HostEnd { host: host.name.clone(), outcome, cwd, held, exit, began, took: started.elapsed(), kept, bytes };
+        // By us: that is said once.
+        let is_cut = ended.outcome.is_err() && self.interruption.has_come();
+        if self.args.json_stream {
+            put_json(&ended.json(self.args, self.work, Some("outcome")))?;
+        } else if !(self.args.output.json || self.args.group || is_cut) {
+            ended.tell();
         }
-        Err(error) if crate::cli::is_closed_stdout(&error) => return Err(error),
-        Err(error) => (Err(format!("{error:#}")), Exit::of(&error).beside_a_command()),
-    };
-    let Output { kept, bytes, .. } = output;
-    let ended =
-        HostEnd { host: host.to_owned(), outcome, cwd, held, exit, began, took: started.elapsed(), kept, bytes };
-    // By us: that is said once.
-    let is_cut = ended.outcome.is_err() && interruption.has_come();
-    if args.json_stream {
-        put_json(&ended.json(args, work, Some("outcome")))?;
-    } else if !(args.talk.json || args.group || is_cut) {
-        ended.tell();
+        if let Some(held) = ended.held.as_ref().filter(|_| !self.args.output.quiet) {
+            say(PROGRAM, &format!("{}: {}", ended.host, shown_held(held)));
+        }
+        Ok(ended)
     }
-    if let Some(held) = ended.held.as_ref().filter(|_| !args.talk.quiet) {
-        say(PROGRAM, &format!("{}: {}", ended.host, shown_held(held)));
-    }
-    Ok(ended)
 }
 
 /// What is said when all have ended.
 fn conclude(args: &Args, work: &Work, all: &[HostEnd], exit: Exit) -> anyhow::Result<()> {
-    if args.talk.json {
+    if args.output.json {
         let results: Vec<_> = all.iter().map(|ended| ended.json(args, work, None)).collect();
         put_json(&results)?;
         return Ok(());
@@ -175,10 +191,10 @@ fn conclude(args: &Args, work: &Work, all: &[HostEnd], exit: Exit) -> anyhow::Re
     if args.group {
         show_groups(args, all)?;
     }
-    if !args.talk.quiet {
+    if !args.output.quiet {
         let bad: Vec<String> =
             all.iter().filter(|ended| ended.exit != Exit::Done).map(|ended| ended.host.clone()).collect();
-        let which = if bad.is_empty() { String::new() } else { format!(": {}", hosts::fold(&bad)) };
+        let which = if bad.is_empty() { String::new() } else { format!(": {}", host_ranges::fold(&bad)) };
         let done = all.len() - bad.len();
         let how = match bad.len() {
             0 => "all ended with 0".to_owned(),
@@ -194,11 +210,11 @@ fn counted(hosts: usize) -> String {
 }
 
 /// Both outputs, and how it ended.
-type HostOutput<'s> = (&'s [u8], &'s [u8], String);
+type GroupKey<'s> = (&'s [u8], &'s [u8], String);
 
 /// Hosts that said the same and ended the same way, together.
 fn show_groups(args: &Args, all: &[HostEnd]) -> crate::error::Result<()> {
-    let mut groups: BTreeMap<HostOutput<'_>, Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupKey<'_>, Vec<String>> = BTreeMap::new();
     for ended in all {
         let [stdout, stderr] = &ended.kept;
         groups.entry((stdout, stderr, ended.how())).or_default().push(ended.host.clone());
@@ -207,7 +223,7 @@ fn show_groups(args: &Args, all: &[HostEnd]) -> crate::error::Result<()> {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, hosts)| std::cmp::Reverse(hosts.len()));
     for ((stdout, stderr, how), named) in groups {
-        let head = format!("{} ({}{how}):\n", printable(&hosts::fold(&named)), counted(named.len()));
+        let head = format!("{} ({}{how}):\n", printable(&host_ranges::fold(&named)), counted(named.len()));
         tell(&head)?;
         for kept in [stdout, stderr] {
             let (text, _) = text_of(args, kept);
@@ -292,12 +308,12 @@ fn text_of(args: &Args, kept: &[u8]) -> (String, bool) {
 /// Who may write: anybody a whole line, but while one is in the middle of a line, nobody else. There is one for both
 /// outputs, or two hosts could wait for each other.
 #[derive(Default)]
-struct Floor {
+struct OutputLock {
     taken_by: Mutex<Option<usize>>,
     is_free: Condvar,
 }
 
-impl Floor {
+impl OutputLock {
     /// Writes for the host of this number, when nobody else is in the middle of a line; and has the floor afterwards if
     /// `keeps` it.
     fn write(&self, number: usize, at: usize, bytes: &[u8], keeps: bool) -> crate::error::Result<()> {
@@ -322,8 +338,15 @@ impl Floor {
     }
 }
 
+/// The lock, for the host of this number.
+#[derive(Clone, Copy)]
+struct OutputSlot<'l> {
+    lock: &'l OutputLock,
+    number: usize,
+}
+
 /// Where one host's output goes.
-struct Output<'f> {
+struct HostOutput<'f> {
     form: OutputForm<'f>,
     /// What is kept where it is shown at the end.
     kept: [Vec<u8>; 2],
@@ -341,13 +364,13 @@ enum OutputForm<'f> {
     Files([File; 2]),
 }
 
-impl<'f> Output<'f> {
-    fn new(args: &Args, host: &str, floor: (&'f Floor, usize)) -> anyhow::Result<Self> {
+impl<'f> HostOutput<'f> {
+    fn new(args: &Args, host: &str, slot: OutputSlot<'f>) -> anyhow::Result<Self> {
         let form = match &args.out {
             _ if args.json_stream => OutputForm::Events(host.to_owned()),
             Some(directory) => OutputForm::Files(files_in(directory, host)?),
-            None if args.talk.json || args.group => OutputForm::Kept,
-            None => OutputForm::Lines(HostLines::new(args, host, floor)),
+            None if args.output.json || args.group => OutputForm::Kept,
+            None => OutputForm::Lines(HostLines::new(args, host, slot)),
         };
         Ok(Self { form, kept: [Vec::new(), Vec::new()], bytes: [0, 0] })
     }
@@ -375,8 +398,7 @@ impl<'f> Output<'f> {
 /// One host's lines.
 struct HostLines<'f> {
     prefix: String,
-    floor: &'f Floor,
-    number: usize,
+    slot: OutputSlot<'f>,
     decoders: [Decoder; 2],
     /// Of each output, a line that has not ended yet.
     unended: [Vec<u8>; 2],
@@ -385,10 +407,10 @@ struct HostLines<'f> {
 }
 
 impl<'f> HostLines<'f> {
-    fn new(args: &Args, host: &str, (floor, number): (&'f Floor, usize)) -> Self {
+    fn new(args: &Args, host: &str, slot: OutputSlot<'f>) -> Self {
         let decoders = [Decoder::new(args.encoding), Decoder::new(args.encoding)];
         let unended = [Vec::new(), Vec::new()];
-        Self { prefix: format!("{host}: "), floor, number, decoders, unended, is_begun: [false, false] }
+        Self { prefix: format!("{host}: "), slot, decoders, unended, is_begun: [false, false] }
     }
 
     fn take(&mut self, at: usize, bytes: &[u8]) -> crate::error::Result<()> {
@@ -415,7 +437,7 @@ impl<'f> HostLines<'f> {
             bytes.splice(0..0, self.prefix.bytes());
         }
         self.is_begun[at] = is_unended;
-        self.floor.write(self.number, at, &bytes, self.is_begun.contains(&true))
+        self.slot.lock.write(self.slot.number, at, &bytes, self.is_begun.contains(&true))
     }
 
     fn finish(&mut self) -> crate::error::Result<()> {
@@ -433,7 +455,7 @@ impl<'f> HostLines<'f> {
 
 impl Drop for HostLines<'_> {
     fn drop(&mut self) {
-        self.floor.leave(self.number);
+        self.slot.lock.leave(self.slot.number);
     }
 }
 
@@ -455,23 +477,23 @@ mod tests {
 
     #[test]
     fn whoever_is_in_the_middle_of_a_line_is_not_interrupted() {
-        let floor = Floor::default();
-        floor.write(1, 1, b"", true).unwrap();
+        let lock = OutputLock::default();
+        lock.write(1, 1, b"", true).unwrap();
         let written = AtomicUsize::new(0);
         thread::scope(|scope| {
             for number in 2..5 {
-                let (floor, written) = (&floor, &written);
+                let (lock, written) = (&lock, &written);
                 scope.spawn(move || {
-                    floor.write(number, 1, b"", false).unwrap();
+                    lock.write(number, 1, b"", false).unwrap();
                     written.fetch_add(1, Ordering::SeqCst);
                 });
             }
             // Its own other output is no interruption.
-            floor.write(1, 1, b"", true).unwrap();
+            lock.write(1, 1, b"", true).unwrap();
             assert_eq!(written.load(Ordering::SeqCst), 0);
-            floor.leave(7);
+            lock.leave(7);
             assert_eq!(written.load(Ordering::SeqCst), 0);
-            floor.leave(1);
+            lock.leave(1);
         });
         assert_eq!(written.load(Ordering::SeqCst), 3);
     }

@@ -4,21 +4,24 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::terminal::{self, Escapes, Raw, Screen};
-use super::{Args, PROGRAM};
 use crate::audit::now;
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_error, put_json, put_out, say};
+use crate::cli::rexec::args::{Args, PROGRAM};
+use crate::cli::rexec::terminal;
+use crate::cli::rexec::terminal::{Escapes, Raw, Screen};
 use crate::cli::signals::{Forwarding, WINCH as SIGWINCH, to_command};
-use crate::cli::{Exit, printable, put_error, put_json, put_out, say};
 use crate::connection::Connection;
 use crate::exec::process::{Work, signal_name};
 use crate::exec::{Call, CommandEnd, call_exec};
 use crate::net::Address;
+use crate::printable::printable;
 use crate::session::millis;
 use crate::text::{Decoder, Encoder};
 use crate::wire::Message;
@@ -33,13 +36,13 @@ pub(super) fn run(args: &Args, host: &Address, connection: &mut Connection, work
         crate::cli::closed::check_input()?;
     }
     let stdin = std::io::stdin();
-    let (variables, terms) = (args.variables()?, args.terms());
+    let (variables, exec_options) = (args.variables()?, args.exec_options());
     let (sender, control) = (connection.sender().clone(), connection.control().clone());
-    let is_terminal = terms.terminal.is_some();
+    let is_terminal = exec_options.terminal.is_some();
     let message: &(dyn Fn(i32) -> Option<Message<'static>> + Sync) =
         if is_terminal { &to_terminal } else { &to_command };
     let forwarding = Forwarding::start(sender.clone(), control.clone(), args.kill_after, message)?;
-    if let Some(program) = args.wants_terminal().filter(|_| !args.talk.quiet) {
+    if let Some(program) = args.wants_terminal().filter(|_| !args.output.quiet) {
         say(PROGRAM, &format!("{program} is at home on a terminal; give it one with -t: rexec -t {host} {program}"));
     }
     let modes = is_terminal.then(terminal::modes).flatten();
@@ -57,10 +60,10 @@ pub(super) fn run(args: &Args, host: &Address, connection: &mut Connection, work
         modes: modes.as_deref(),
         stdin: (!args.no_stdin).then(|| stdin.as_fd()),
         typed: (escapes.is_some() || encoder.is_some()).then_some(&typed),
-        ..shown_call(args, work, &variables, terms)
+        ..shown_call(args, work, &variables, exec_options)
     };
-    let mut show = Show::new(args);
-    let (began, started) = (now(), Instant::now());
+    let mut show = CommandOutput::new(args);
+    let time = RunTime::begin();
     let ended = call_exec(connection, &call, &mut |stream, bytes| show.output(stream, bytes));
     let is_left = escapes.as_ref().is_some_and(Escapes::is_left);
     if is_terminal {
@@ -79,7 +82,7 @@ pub(super) fn run(args: &Args, host: &Address, connection: &mut Connection, work
     let ended = ended.and_then(|ended| show.finish().map(|()| ended));
     match ended {
         Ok(ended) => {
-            show.outcome(host, &work.shown(), &ended, (&began, started.elapsed()))?;
+            show.outcome(host, &work.shown(), &ended, &time)?;
             Ok(Exit::of_command(&ended.outcome))
         }
         Err(error) => {
@@ -94,10 +97,10 @@ pub(super) fn shown_call<'c>(
     args: &'c Args,
     work: &'c Work,
     variables: &'c [OsString],
-    terms: ExecOptions,
+    exec_options: ExecOptions,
 ) -> Call<'c> {
     let (path, place) = (args.chdir.as_ref().map(|path| path.as_bytes()), args.place.as_deref());
-    Call { path, place, variables, options: terms, ..Call::of(work) }
+    Call { path, place, variables, options: exec_options, ..Call::of(work) }
 }
 
 /// With a terminal there, the size of the one here is told, and the rest are signals.
@@ -107,7 +110,7 @@ fn to_terminal(signal: i32) -> Option<Message<'static>> {
 
 /// A call that failed, for programs: the same object with `error` and without an outcome.
 pub(super) fn tell_failure(args: &Args, host: &Address, error: &str, exit: Exit) -> crate::error::Result<()> {
-    if !args.talk.json && !args.json_stream {
+    if !args.output.json && !args.json_stream {
         return Ok(());
     }
     put_json(&serde_json::json!({
@@ -118,15 +121,30 @@ pub(super) fn tell_failure(args: &Args, host: &Address, error: &str, exit: Exit)
     }))
 }
 
+/// When a command began, as it is reported.
+#[derive(Debug)]
+pub(super) struct RunTime {
+    /// The time of day, for people and logs.
+    began: String,
+    started: Instant,
+}
+
+impl RunTime {
+    /// It begins now.
+    pub(super) fn begin() -> Self {
+        Self { began: now(), started: Instant::now() }
+    }
+}
+
 /// Where a command's output goes: as it is, decoded, or as events.
-pub(super) struct Show<'a> {
+pub(super) struct CommandOutput<'a> {
     args: &'a Args,
     decoders: [Decoder; 2],
     bytes: [u64; 2],
     screen: Option<Screen>,
 }
 
-impl<'a> Show<'a> {
+impl<'a> CommandOutput<'a> {
     pub(super) fn new(args: &'a Args) -> Self {
         Self {
             args,
@@ -163,7 +181,7 @@ impl<'a> Show<'a> {
 
     /// With `--json` standard output is the object's, so the command's goes to standard error.
     fn write(&self, stream: Channel, bytes: &[u8]) -> crate::error::Result<()> {
-        if stream == Channel::Main && !self.args.talk.json {
+        if stream == Channel::Main && !self.args.output.json {
             return put_out(bytes);
         }
         put_error(bytes)
@@ -188,7 +206,7 @@ impl<'a> Show<'a> {
         host: &Address,
         command: &str,
         ended: &CommandEnd,
-        (began, took): (&str, Duration),
+        time: &RunTime,
     ) -> crate::error::Result<()> {
         match &ended.outcome {
             Outcome::Killed(signal) => say(PROGRAM, &format!("{host}: killed by signal {}", printable(signal))),
@@ -199,10 +217,10 @@ impl<'a> Show<'a> {
             Outcome::Lost { why } => say(PROGRAM, &format!("{host}: lost: {}", printable(why))),
             Outcome::Exited(_) => {}
         }
-        if let Some(held) = ended.held.as_ref().filter(|_| !self.args.talk.quiet) {
+        if let Some(held) = ended.held.as_ref().filter(|_| !self.args.output.quiet) {
             say(PROGRAM, &format!("{host}: {}", shown_held(held)));
         }
-        if !self.args.talk.json && !self.args.json_stream {
+        if !self.args.output.json && !self.args.json_stream {
             return Ok(());
         }
         let (outcome, exit_code, signal, error) = words_of(&ended.outcome);
@@ -218,8 +236,8 @@ impl<'a> Show<'a> {
             "held_by": ended.held.as_ref().map(json_held),
             "stdout_bytes": self.bytes[0],
             "stderr_bytes": self.bytes[1],
-            "began": began,
-            "ms": millis(took),
+            "began": time.began,
+            "ms": millis(time.started.elapsed()),
         }))
     }
 }

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-use super::Args;
-use crate::cli::exit::usage;
-use crate::cli::{Exit, printable, put_json, tell};
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_json, tell};
+use crate::cli::rexec::args::Args;
+use crate::cli::usage::usage;
 use crate::connection::Connection;
 use crate::exec::places::{PlaceChange, call_place, call_places};
+use crate::printable::printable;
 
 /// What a call with a place does to it, rather than to run something there.
 pub(super) enum PlaceAction {
@@ -26,13 +28,13 @@ pub(super) enum PlaceAction {
 ///
 /// # Errors
 /// It begins like that and is more, or is for a shell to understand.
-pub(super) fn wish(args: &Args) -> anyhow::Result<PlaceAction> {
+pub(super) fn place_action(args: &Args) -> anyhow::Result<PlaceAction> {
     if args.place.is_none() || args.is_argv {
         return Ok(PlaceAction::Nothing);
     }
     let words: Option<Vec<String>> = args.command.iter().map(|word| word.to_str().map(str::to_owned)).collect();
     let words = match words.as_deref() {
-        Some([connection]) => shlex::split(connection),
+        Some([text]) => shlex::split(text),
         _ => words,
     };
     let Some(words) = words else { return Ok(PlaceAction::Nothing) };
@@ -52,9 +54,9 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<PlaceAction> {
                 ("cd", [path]) => Ok(PlaceAction::Move(path.into())),
                 ("cd", _) => Err(usage("cd takes one directory")),
                 (_, []) => Err(usage(format!("{verb} takes names"))),
-                ("export", _) => {
-                    Ok(PlaceAction::Set(super::args::with_values(rest.iter().map(OsString::from).collect())?))
-                }
+                ("export", _) => Ok(PlaceAction::Set(crate::cli::rexec::args::with_values(
+                    rest.iter().map(OsString::from).collect(),
+                )?)),
                 _ if rest.iter().any(|word| word.contains('=')) => Err(usage("unset takes names, without a value")),
                 _ => Ok(PlaceAction::Set(rest.iter().map(OsString::from).collect())),
             }
@@ -67,8 +69,8 @@ pub(super) fn wish(args: &Args) -> anyhow::Result<PlaceAction> {
 ///
 /// # Errors
 /// The server refused, or the connection was lost.
-pub(super) fn act(args: &Args, connection: &mut Connection, wish: PlaceAction) -> anyhow::Result<Exit> {
-    if !matches!(wish, PlaceAction::Nothing)
+pub(super) fn act(args: &Args, connection: &mut Connection, place_action: PlaceAction) -> anyhow::Result<Exit> {
+    if !matches!(place_action, PlaceAction::Nothing)
         && (args.chdir.is_some() || !args.env.is_empty() || !args.env_file.is_empty())
     {
         return Err(usage(
@@ -76,7 +78,7 @@ pub(super) fn act(args: &Args, connection: &mut Connection, wish: PlaceAction) -
         ));
     }
     let name = args.place.as_deref().unwrap_or_default();
-    let (moved, mut variables) = match wish {
+    let (moved, mut variables) = match place_action {
         PlaceAction::Move(path) => (Some(path), Vec::new()),
         PlaceAction::Set(variables) => (None, variables),
         PlaceAction::Nothing => (args.chdir.clone(), Vec::new()),
@@ -88,7 +90,7 @@ pub(super) fn act(args: &Args, connection: &mut Connection, wish: PlaceAction) -
     let change = PlaceChange { path: moved.as_ref().map(|path| path.as_bytes()), ttl_ms, variables: &variables };
     let path = call_place(connection, name, change)?;
     let path = String::from_utf8_lossy(&path);
-    if args.talk.json {
+    if args.output.json {
         put_json(&serde_json::json!({ "place": name, "path": path }))?;
     }
     Ok(Exit::Done)
@@ -100,7 +102,7 @@ pub(super) fn act(args: &Args, connection: &mut Connection, wish: PlaceAction) -
 /// The server refused, or the connection was lost.
 pub(super) fn list(args: &Args, connection: &mut Connection) -> anyhow::Result<Exit> {
     let places = call_places(connection)?;
-    if args.talk.json {
+    if args.output.json {
         put_json(&places)?;
         return Ok(Exit::Done);
     }

@@ -1,17 +1,19 @@
 //! The simple prompt: a line, a command.
 
-use super::one::{Show, shown_call, shown_held};
-use super::{Args, PROGRAM};
-use crate::cli::again::{Opener, come_back};
+use crate::cli::exit::Exit;
+use crate::cli::output::say;
 use crate::cli::prompt::{Input, Prompt};
+use crate::cli::reconnect::{Opener, reconnect};
+use crate::cli::rexec::args::{Args, PROGRAM};
+use crate::cli::rexec::one::{CommandOutput, shown_call, shown_held};
 use crate::cli::signals::{Forwarding, is_interrupt, to_command};
-use crate::cli::{Exit, printable, say};
 use crate::connection::Connection;
 use crate::dir::{call_cd, call_pwd};
 use crate::error::Error;
 use crate::exec::process::Work;
 use crate::exec::{Call, CommandEnd, call_exec};
 use crate::net::Address;
+use crate::printable::printable;
 use crate::wire::message::Outcome;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -33,11 +35,11 @@ pub(super) fn run(args: &Args, host: &Address, mut connection: Connection, open:
         if command.is_empty() {
             continue;
         }
-        come_back(PROGRAM, &mut connection, &mut cwd, open)?;
+        reconnect(PROGRAM, &mut connection, &mut cwd, open)?;
         let code = match command.split_whitespace().collect::<Vec<_>>()[..] {
             ["cd"] => cd(&mut connection, &mut cwd, "/")?,
             ["cd", path] => cd(&mut connection, &mut cwd, path)?,
-            _ => match run_line(args, &mut connection, command)? {
+            _ => match run_command(args, &mut connection, command)? {
                 Ran::Ended(code) => code,
                 // The connection was given up with the command; a person gets another one with the next command.
                 Ran::GivenUp(signal) if input.is_interactive() && is_interrupt(signal) => Exit::of_signal(signal),
@@ -74,20 +76,20 @@ enum Ran {
     GivenUp(i32),
 }
 
-fn run_line(args: &Args, connection: &mut Connection, command: String) -> anyhow::Result<Ran> {
+fn run_command(args: &Args, connection: &mut Connection, command: String) -> anyhow::Result<Ran> {
     let work = Work::Shell(args.encoded(command.into()));
     let variables = args.variables()?;
-    let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.terms()) };
+    let call = Call { path: None, place: None, ..shown_call(args, &work, &variables, args.exec_options()) };
     let forwarding =
         Forwarding::start(connection.sender().clone(), connection.control().clone(), args.kill_after, &to_command)?;
-    let mut show = Show::new(args);
+    let mut show = CommandOutput::new(args);
     let ended = call_exec(connection, &call, &mut |stream, bytes| show.output(stream, bytes));
     let ended_by = forwarding.stop();
     match ended {
         Err(Error::ConnectionLost(_)) if let Some(signal) = ended_by => Ok(Ran::GivenUp(signal)),
         Ok(CommandEnd { outcome, held, .. }) => {
             show.finish()?;
-            if let Some(held) = held.filter(|_| !args.talk.quiet) {
+            if let Some(held) = held.filter(|_| !args.output.quiet) {
                 say(PROGRAM, &shown_held(&held));
             }
             if let Outcome::Killed(signal) = &outcome {

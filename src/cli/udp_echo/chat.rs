@@ -10,10 +10,14 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rustyline::ExternalPrinter;
 
-use super::input::{self, Input, Typed};
-use super::{Characters, PROGRAM, UdpConnectArgs, signals};
-use crate::cli::{Exit, printable, put_out, say};
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_out, say};
+use crate::cli::udp_echo::args::{Characters, PROGRAM, UdpConnectArgs};
+use crate::cli::udp_echo::input;
+use crate::cli::udp_echo::input::{Input, Typed};
+use crate::cli::udp_echo::signals;
 use crate::net::Address;
+use crate::printable::printable;
 use crate::udp::{Arrival, DATAGRAM_LEN_MAX, DatagramSocket, Endpoint, Stop, receive_buffer};
 
 /// Talk with another terminal, both ways at once.
@@ -21,7 +25,7 @@ use crate::udp::{Arrival, DATAGRAM_LEN_MAX, DatagramSocket, Endpoint, Stop, rece
 #[command(after_help = EXAMPLES)]
 pub(super) struct Chat {
     #[command(flatten)]
-    reach: UdpConnectArgs,
+    connect: UdpConnectArgs,
     #[arg(long, value_name = "ADDR", help = BIND_HELP)]
     bind: Option<Address>,
     /// Hear everybody, not only HOST: each text is shown with its sender
@@ -53,15 +57,15 @@ pub(super) fn run(options: &Chat) -> Result<Exit> {
     signals::leave_on_signals(socket.path().map(Path::to_owned))?;
     let here = socket.local().context("cannot read our own address")?;
     let mut input = Input::new(Vec::new())?;
-    let talk = Talk { socket: &socket, peer: &peer, options, screen: Screen::new(&mut input) };
-    talk.remark(&format!("this is {here}, talking with {peer}; q, quit, exit or Ctrl-D ends"));
+    let output = Talk { socket: &socket, peer: &peer, options, screen: Screen::new(&mut input) };
+    output.remark(&format!("this is {here}, talking with {peer}; q, quit, exit or Ctrl-D ends"));
     let stop = Stop::new().context("cannot start")?;
     thread::scope(|scope| {
         let receiver = thread::Builder::new()
             .name("receiver".into())
-            .spawn_scoped(scope, || talk.receive_all(&stop))
+            .spawn_scoped(scope, || output.receive_all(&stop))
             .context("cannot start a thread")?;
-        let ended = talk.send_all(&mut input);
+        let ended = output.send_all(&mut input);
         stop.trigger();
         let received = receiver.join().unwrap_or_else(|_panic| bail!("the receiving thread broke down"));
         ended.and_then(|exit| received.map(|()| exit))
@@ -70,8 +74,8 @@ pub(super) fn run(options: &Chat) -> Result<Exit> {
 
 /// The socket, and the one of the peer's addresses that can be reached from it.
 fn open(options: &Chat) -> Result<(DatagramSocket, Endpoint)> {
-    let host = &options.reach.address()?;
-    let peers = Endpoint::resolve(host, options.reach.port).with_context(|| format!("cannot find {host}"))?;
+    let host = &options.connect.address()?;
+    let peers = Endpoint::resolve(host, options.connect.port).with_context(|| format!("cannot find {host}"))?;
     let ours = match &options.bind {
         Some(bind) => Endpoint::resolve(bind, 0).with_context(|| format!("cannot find {bind}"))?,
         None => Vec::new(),

@@ -7,10 +7,14 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::{PROGRAM, UdpConnectArgs, WaitArgs, not_asked, say_both_ends, signals};
-use crate::cli::args::{self, OutputArgs};
-use crate::cli::exit::usage;
-use crate::cli::{Exit, put_json, say, tell};
+use crate::cli::args;
+use crate::cli::args::OutputArgs;
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_json, say, tell};
+use crate::cli::udp_echo::args::{PROGRAM, UdpConnectArgs, WaitArgs};
+use crate::cli::udp_echo::client::{not_asked, say_both_ends};
+use crate::cli::udp_echo::signals;
+use crate::cli::usage::usage;
 use crate::udp::ping::{NOBODY_PAUSE, PingEvent, PingPlan, Run};
 use crate::udp::probe::PROBE_LEN_MIN;
 use crate::udp::tally::{AnswerKind, PingTally};
@@ -21,7 +25,7 @@ use crate::udp::{ClientError, DATAGRAM_LEN_MAX, Stop, UdpClient};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Ping {
     #[command(flatten)]
-    reach: UdpConnectArgs,
+    connect: UdpConnectArgs,
     /// Send so many datagrams; without it until Ctrl-C
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -37,7 +41,7 @@ pub(super) struct Ping {
     #[arg(long, env = "LANDLINE_UDP_WAIT", default_value = "10s", value_name = "DURATION", value_parser = args::duration)]
     wait: Duration,
     #[command(flatten)]
-    talk: OutputArgs,
+    output: OutputArgs,
 }
 
 const NOBODY_YET: &str = "nobody is there yet; waiting, Ctrl-C ends";
@@ -89,7 +93,7 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
         Err(_) if stop.is_triggered() => return Ok(Exit::Interrupted),
         Err(error) => return not_asked(error),
     };
-    if options.talk.verbose {
+    if options.output.verbose {
         say_both_ends(&client);
     }
     let mut run = Run::new(&mut client, plan);
@@ -100,7 +104,7 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
     }
     let received = run.tally().counts.received;
     // Where nobody is there is nothing to sum up; a program gets its object all the same.
-    if ended.is_ok() || received > 0 || options.talk.json {
+    if ended.is_ok() || received > 0 || options.output.json {
         summary(options, plan.size, &run.peer().to_string(), run.tally())?;
     }
     match ended {
@@ -113,10 +117,10 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
 
 /// Opens the socket, and waits for a Unix server that has no file yet as for one that does not answer yet.
 fn open(options: &Ping, stop: &Stop) -> Result<Result<UdpClient, ClientError>> {
-    let address = options.reach.address()?;
+    let address = options.connect.address()?;
     let (started, mut was_said) = (Instant::now(), false);
     loop {
-        match UdpClient::open(&address, options.reach.port) {
+        match UdpClient::open(&address, options.connect.port) {
             Err(ClientError::Refused { .. }) if started.elapsed() < options.wait && !stop.is_triggered() => {
                 if !std::mem::replace(&mut was_said, true) {
                     say(PROGRAM, NOBODY_YET);
@@ -188,7 +192,7 @@ impl Screen<'_> {
                 return ControlFlow::Continue(());
             }
         };
-        if self.options.talk.quiet || self.options.talk.json {
+        if self.options.output.quiet || self.options.output.json {
             return ControlFlow::Continue(());
         }
         match tell(&line) {
@@ -203,7 +207,7 @@ impl Screen<'_> {
 
 fn summary(options: &Ping, size: usize, peer: &str, tally: &PingTally) -> Result<()> {
     let report = report(size, peer, tally);
-    if options.talk.json {
+    if options.output.json {
         return Ok(put_json(&report)?);
     }
     let Report { sent, received, lost, lost_percent, late, duplicates, reordered, damaged, rtt_ms, .. } = report;

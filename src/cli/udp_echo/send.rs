@@ -9,10 +9,15 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::input::{self, Input, Typed};
-use super::{Characters, PROGRAM, UdpConnectArgs, WaitArgs, not_asked, say_both_ends, signals};
 use crate::cli::args::OutputArgs;
-use crate::cli::{Exit, printable, put_json, put_out, say};
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_json, put_out, say};
+use crate::cli::udp_echo::args::{Characters, PROGRAM, UdpConnectArgs, WaitArgs};
+use crate::cli::udp_echo::client::{not_asked, say_both_ends};
+use crate::cli::udp_echo::input;
+use crate::cli::udp_echo::input::{Input, Typed};
+use crate::cli::udp_echo::signals;
+use crate::printable::printable;
 use crate::udp::{Arrival, ClientError, UdpClient, receive_buffer};
 
 /// Replies that `--json` lists; later ones are only counted.
@@ -25,7 +30,7 @@ const LATE_REPLIES_MAX: usize = 1_000;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Send {
     #[command(flatten)]
-    reach: UdpConnectArgs,
+    connect: UdpConnectArgs,
     /// One datagram each; without TEXT one for each line of standard input, an empty line an empty one
     #[arg(value_name = "TEXT")]
     texts: Vec<OsString>,
@@ -37,7 +42,7 @@ pub(super) struct Send {
     #[command(flatten)]
     characters: Characters,
     #[command(flatten)]
-    talk: OutputArgs,
+    output: OutputArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -66,16 +71,16 @@ struct Report {
 }
 
 pub(super) fn run(mut options: Send) -> Result<Exit> {
-    let client = match UdpClient::open(&options.reach.address()?, options.reach.port) {
+    let client = match UdpClient::open(&options.connect.address()?, options.connect.port) {
         Ok(client) => client,
         Err(error) => return not_asked(error),
     };
     signals::leave_on_signals(client.path().map(Path::to_owned))?;
-    if options.talk.verbose {
+    if options.output.verbose {
         say_both_ends(&client);
     }
     let mut input = Input::new(std::mem::take(&mut options.texts))?;
-    if matches!(input, Input::Prompt(_)) && !options.talk.quiet {
+    if matches!(input, Input::Prompt(_)) && !options.output.quiet {
         say(PROGRAM, &format!("each line goes to {} as one datagram; q, quit, exit or Ctrl-D ends", client.peer()));
     }
     let terminal = io::stdout().is_terminal();
@@ -124,7 +129,7 @@ impl Sending<'_> {
         let rtt = started.elapsed();
         self.report.sent += 1;
         self.report.bytes_sent += u64::try_from(data.len())?;
-        if self.options.talk.verbose {
+        if self.options.output.verbose {
             let outcome = len.map_or("no reply".into(), |len| format!("{len} bytes back after {rtt:?}"));
             say(PROGRAM, &format!("{} bytes to {}, {outcome}", data.len(), self.client.peer()));
         }
@@ -141,7 +146,7 @@ impl Sending<'_> {
         let codec = self.options.characters.encoding;
         let data = &self.buffer[..len];
         let text = codec.decode(data);
-        if self.options.talk.json {
+        if self.options.output.json {
             self.report.keep(Some(text.into_owned()));
             return Ok(());
         }
@@ -171,7 +176,7 @@ impl Sending<'_> {
             match self.client.receive(&mut self.buffer, Some(Instant::now()), None)? {
                 Arrival::Datagram { len, .. } => {
                     self.report.late += 1;
-                    if !self.options.talk.quiet {
+                    if !self.options.output.quiet {
                         let text = self.options.characters.encoding.decode(&self.buffer[..len]);
                         say(PROGRAM, &format!("too late: {}", printable(&text)));
                     }
@@ -183,7 +188,7 @@ impl Sending<'_> {
     }
 
     fn finish(mut self, ended: Result<Exit>) -> Result<Exit> {
-        if self.options.talk.json {
+        if self.options.output.json {
             self.report.peer = self.client.peer().to_string();
             put_json(&self.report)?;
         }

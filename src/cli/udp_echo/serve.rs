@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
-use super::{Characters, PROGRAM, signals};
-use crate::cli::{Exit, args, printable, put_out, say, tell};
+use crate::cli::args;
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_out, say, tell};
+use crate::cli::udp_echo::args::{Characters, PROGRAM};
+use crate::cli::udp_echo::signals;
 use crate::net::Address;
+use crate::printable::printable;
 use crate::printable::printable_bytes;
 use crate::udp::bind::{self, Bound, WildcardChange, WildcardWatch};
 use crate::udp::guard::{INTERVAL, Withheld};

@@ -110,8 +110,8 @@ impl LogReader {
     /// There is none that could be read.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let mut reader = Self { dir: dir.to_owned(), file: None, start: 0, offset: 0, position: 0, forgotten: 0 };
-        if let Some(oldest) = reader.find_next()? {
-            reader.go_to(oldest);
+        if let Some((start, oldest)) = reader.find_next()? {
+            reader.go_to(start, oldest);
         }
         Ok(reader)
     }
@@ -125,12 +125,12 @@ impl LogReader {
             if let Some(record) = self.record()? {
                 return Ok(Some(record));
             }
-            let Some(next) = self.find_next()? else { return Ok(None) };
+            let Some((start, next)) = self.find_next()? else { return Ok(None) };
             // What was written here after the look at it and before the next file began: now nothing more comes here.
             if let Some(record) = self.record()? {
                 return Ok(Some(record));
             }
-            self.go_to(next);
+            self.go_to(start, next);
         }
     }
 
@@ -202,7 +202,7 @@ impl LogReader {
     }
 
     /// Continues in another file; counts the bytes that are missing in between.
-    fn go_to(&mut self, (start, file): (u64, File)) {
+    fn go_to(&mut self, start: u64, file: File) {
         self.forgotten += start.saturating_sub(self.position);
         self.file = Some(file.into());
         (self.start, self.offset, self.position) = (start, 0, start);

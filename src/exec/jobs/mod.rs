@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 use log::LogWriter;
 use note::{JobRecord, JobState, try_lock};
 pub use talk::{
-    call_attach, call_detached, call_jobs, call_kill, serve_attach, serve_detached, serve_jobs, serve_kill,
+    AttachRequest, call_attach, call_detached, call_jobs, call_kill, serve_attach, serve_detached, serve_jobs,
+    serve_kill,
 };
 
 use super::KILL_AFTER;
@@ -152,7 +153,7 @@ impl Jobs {
         session: &Session,
         command: &Ready,
         options: &ExecOptions,
-        (threads, leftovers): (Threads, Arc<Leftovers>),
+        held: JobResources,
     ) -> Result<Result<String, Outcome<'static>>> {
         let owner = session.owner()?;
         let jobs_home = self.home()?;
@@ -207,9 +208,9 @@ impl Jobs {
             job,
             note,
             writer,
-            leftovers,
+            leftovers: held.leftovers,
             session: session.clone(),
-            _held: (lock, threads),
+            _held: (lock, held.threads),
         };
         let timeout = options.timeout_ms.map(Duration::from_millis);
         let named = thread::Builder::new().name(format!("job {id}")).stack_size(STACK_LEN);
@@ -342,6 +343,12 @@ fn end_soon(job: Arc<Job>) {
     if let Err(error) = ending.spawn(move || job.command.ending.end(job.command.kill_after)) {
         tracing::error!(%error, "a detached command could not be ended");
     }
+}
+
+/// What a detached command holds until it ends.
+struct JobResources {
+    threads: Threads,
+    leftovers: Arc<Leftovers>,
 }
 
 /// What the thread of a command needs until the command ends.

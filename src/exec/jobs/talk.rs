@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::log::LogReader;
 use super::note::{JobRecord, JobState};
-use super::{Job, Jobs};
+use super::{Job, JobResources, Jobs};
 use crate::connection::{Connection, ConnectionReceiver, ConnectionSender};
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
 use crate::exec::ExecState;
-use crate::exec::call::{Call, CommandEnd, OutputSink, pass_on};
+use crate::exec::call::{Call, CommandEnd, OutputSink, OutputState};
 use crate::exec::process::{PERMITTED_SIGNALS, Ready, permitted_signal};
 use crate::exec::serve::say_outcome;
 use crate::fs::root::RootPath;
@@ -43,7 +43,8 @@ pub fn serve_detached(
     }
     let threads = session.gate.take_threads(THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     session.log_begin("exec");
-    match shared.jobs.start(session, command, &options, (threads, Arc::clone(shared.leftovers)))? {
+    let held = JobResources { threads, leftovers: Arc::clone(shared.leftovers) };
+    match shared.jobs.start(session, command, &options, held)? {
         Ok(id) => {
             session.report.outcome = Some(format!("detached as {id}"));
             connection.sender().queue(&Message::Job { job: id.as_str().into() }, &[])?;
@@ -51,7 +52,7 @@ pub fn serve_detached(
         }
         Err(outcome) => {
             session.report.outcome = Some(outcome.to_string());
-            say_outcome(connection.sender(), (&outcome, None), &command.path)
+            say_outcome(connection.sender(), &outcome, None, &command.path)
         }
     }
 }
@@ -67,6 +68,17 @@ pub fn serve_jobs(connection: &mut Connection, session: &Session, jobs: &Jobs) -
     connection.send_listing(&told)
 }
 
+/// What of a detached command is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct AttachRequest<'r> {
+    /// The command's id.
+    pub id: &'r str,
+    /// What to wait for.
+    pub watch: AttachMode,
+    /// Number of lines from the end of what it has written so far; `None`: all of it.
+    pub tail: Option<u64>,
+}
+
 /// Serves `attach`.
 ///
 /// # Errors
@@ -75,9 +87,9 @@ pub fn serve_attach(
     connection: &mut Connection,
     session: &mut Session,
     jobs: &Jobs,
-    id: &str,
-    (watch, tail): (AttachMode, Option<u64>),
+    request: AttachRequest<'_>,
 ) -> Result<()> {
+    let AttachRequest { id, watch, tail } = request;
     id.clone_into(&mut session.report.about);
     let owner = session.owner()?;
     // In this order: a command that ends in between has its record.
@@ -192,7 +204,7 @@ impl Follower<'_> {
             note.as_ref().and_then(|note| RootPath::default().join(note.cwd.as_bytes()).ok()).unwrap_or_default();
         let outcome = note.and_then(|note| note.outcome());
         match &outcome {
-            Some(outcome) => say_outcome(self.sender, (outcome, None), &path)?,
+            Some(outcome) => say_outcome(self.sender, outcome, None, &path)?,
             None => self.sender.send(&Message::End { total: None }, &[])?,
         }
         Ok(outcome)
@@ -284,18 +296,18 @@ pub fn call_jobs(connection: &mut Connection) -> Result<Vec<JobRecord>> {
 /// The server refused, `output` failed, or the connection was lost.
 pub fn call_attach(
     connection: &mut Connection,
-    id: &str,
-    (watch, tail): (AttachMode, Option<u64>),
+    request: AttachRequest<'_>,
     output: OutputSink<'_>,
 ) -> Result<(Option<CommandEnd>, u64)> {
+    let AttachRequest { id, watch, tail } = request;
     connection.sender().send(&Message::Attach { job: id.into(), watch, tail }, &[])?;
     let (receiver, sender) = connection.halves()?;
-    let (mut ended, mut forgotten, mut failed) = (None, 0, None);
+    let (mut ended, mut forgotten) = (None, 0);
+    let mut output = OutputState::new(output);
     let end = || sender.send(&Message::End { total: None }, &[]);
-    let mut piece = vec![0; crate::exec::PIECE_LEN];
     loop {
         match receiver.expect("output or outcome")? {
-            Message::Data { stream } => pass_on(receiver, (stream, &mut piece), (output, &mut failed), &end)?,
+            Message::Data { stream } => output.pass_on(receiver, stream, &end)?,
             Message::Dropped { count } => forgotten += count,
             Message::Outcome { outcome, path, holder } => ended = Some(CommandEnd::of(outcome, path, holder)),
             Message::Error { code, message } => {
@@ -308,7 +320,7 @@ pub fn call_attach(
         }
     }
     end()?;
-    failed.map_or(Ok((ended, forgotten)), Err)
+    output.failed.map_or(Ok((ended, forgotten)), Err)
 }
 
 /// Sends a signal to a command, or ends it.

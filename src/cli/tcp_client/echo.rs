@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{put_json, tell};
+use crate::cli::output::{put_json, tell};
 use crate::connection::Connection;
 use crate::echo::{Measurement, measure};
 use crate::session::millis;
@@ -11,7 +11,7 @@ use crate::session::millis;
 ///
 /// # Errors
 /// The server refused, the connection was lost, or what came back was not what was sent.
-pub fn run(connection: &mut Connection, count: u32, size: u64, json: bool) -> crate::error::Result<()> {
+pub(super) fn run(connection: &mut Connection, count: u32, size: u64, json: bool) -> crate::error::Result<()> {
     // The greeting's round trip is not the echo's.
     connection.greeting()?;
     let report = Report::of(&measure(connection, count, size)?, count, size);

@@ -5,17 +5,19 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustyline::completion::{Completer, Pair};
-use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
-
-use super::again::{Opener, come_back};
-use super::args::OutputArgs;
-use super::exit::usage;
-use super::progress::{Progress, When};
-use super::prompt::{FAREWELLS, Input, Prompt};
-use super::signals::{Forwarding, Interruption, to_command};
-use super::tcp_client::PROGRAM;
-use super::{Exit, chat, fget, listing, printable, put_error, put_json, put_out, say, tell};
+use crate::cli::args::OutputArgs;
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_error, put_json, put_out, say, tell};
+use crate::cli::progress::{Progress, When};
+use crate::cli::prompt::{FAREWELLS, Input, Prompt};
+use crate::cli::reconnect::{Opener, reconnect};
+use crate::cli::signals::{Forwarding, Interruption, to_command};
+use crate::cli::tcp_client::args::PROGRAM;
+use crate::cli::tcp_client::completion::Completion;
+use crate::cli::tcp_client::{chat, listing};
+use crate::cli::transfer::files::part_for;
+use crate::cli::usage::usage;
+use crate::client::open_file;
 use crate::connection::Connection;
 use crate::dir::{call_cd, call_ls, call_mkdir, call_mv, call_pwd, call_rm};
 use crate::error::Error;
@@ -23,7 +25,8 @@ use crate::exec::process::Work;
 use crate::exec::{Call, KILL_AFTER, call_exec};
 use crate::files::{Upload, call_get, call_put};
 use crate::net::Address;
-use crate::wire::message::{Channel, EntryKind, Outcome};
+use crate::printable::printable;
+use crate::wire::message::{Channel, Outcome};
 
 /// What a typed command does with its words.
 type Action = fn(&mut Shell, &[&str]) -> anyhow::Result<Exit>;
@@ -49,8 +52,7 @@ const TABLE: &[Row] = &[
 
 /// A session at the prompt.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
-#[expect(missing_debug_implementations, reason = "what opens a connection has nothing to show")]
-pub struct Shell {
+pub(super) struct Shell {
     connection: Rc<RefCell<Connection>>,
     /// Opens another connection when the server has ended this one.
     open: Opener,
@@ -70,18 +72,18 @@ impl Shell {
     ///
     /// # Errors
     /// The server refused the connection, or it was lost.
-    pub fn new(open: Opener, host: &Address, talk: &OutputArgs) -> anyhow::Result<Self> {
+    pub(super) fn new(open: Opener, host: &Address, output: &OutputArgs) -> anyhow::Result<Self> {
         let mut connection = open()?;
         let greeting = connection.greeting()?;
-        if talk.verbose {
+        if output.verbose {
             say(PROGRAM, &format!("{} offers {}", printable(&greeting.program), printable(&greeting.verbs.join(" "))));
         }
         Ok(Self {
             connection: Rc::new(RefCell::new(connection)),
             open,
             host: host.to_string(),
-            quiet: talk.quiet,
-            json: talk.json,
+            quiet: output.quiet,
+            json: output.json,
             cwd: b"/".to_vec(),
             is_interactive: false,
             for_terminal: std::io::stdout().is_terminal(),
@@ -93,8 +95,11 @@ impl Shell {
     ///
     /// # Errors
     /// The connection was lost, or the terminal was.
-    pub fn run(mut self) -> anyhow::Result<Exit> {
-        let mut prompt = Prompt::new(Completion { connection: Rc::clone(&self.connection) })?;
+    pub(super) fn run(mut self) -> anyhow::Result<Exit> {
+        let mut prompt = Prompt::new(Completion {
+            words: TABLE.iter().map(|row| row.0).collect(),
+            connection: Rc::clone(&self.connection),
+        })?;
         self.is_interactive = prompt.is_interactive();
         let mut first_failure = Exit::Done;
         while !self.is_over {
@@ -150,7 +155,7 @@ impl Shell {
     /// from here.
     fn connection(&mut self) -> anyhow::Result<RefMut<'_, Connection>> {
         let mut connection = self.connection.borrow_mut();
-        come_back(PROGRAM, &mut connection, &mut self.cwd, &self.open)?;
+        reconnect(PROGRAM, &mut connection, &mut self.cwd, &self.open)?;
         Ok(connection)
     }
 
@@ -241,7 +246,7 @@ impl Shell {
             remote.as_bytes(),
             |attributes| {
                 begin(&mut progress.borrow_mut(), remote, attributes.size);
-                fget::part_for(&target, attributes)
+                part_for(&target, attributes)
             },
             &mut |bytes| {
                 progress.borrow_mut().moved(bytes - std::mem::replace(&mut last, bytes));
@@ -260,7 +265,7 @@ impl Shell {
             [local, remote] => (Path::new(*local), *remote),
             _ => return Err(usage("usage: put LOCAL [REMOTE]")),
         };
-        let (source, attributes) = crate::client::open_file(local)?;
+        let (source, attributes) = open_file(local)?;
         let name = local.file_name().unwrap_or_default();
         let shown = local.to_string_lossy();
         let mut progress = Progress::new(When::Auto, self.quiet);
@@ -342,7 +347,7 @@ fn is_fatal(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
         Some(Error::ConnectionLost(_) | Error::NotConnected(_) | Error::PeerMisbehaved(_)) => true,
         Some(Error::Refused(refusal)) => refusal.code.closes_connection(),
-        Some(Error::Ours { object, .. }) => object == super::STDOUT,
+        Some(Error::Ours { object, .. }) => object == crate::cli::standard::STDOUT,
         None => false,
     }
 }
@@ -368,67 +373,4 @@ fn begin(progress: &mut Progress, name: &str, size: u64) {
     progress.listed(size);
     progress.listed_all();
     progress.begin(|| name.to_owned(), size, 0);
-}
-
-/// Completes commands, and paths over there by asking for a listing.
-#[derive(Helper, Hinter, Highlighter, Validator)]
-struct Completion {
-    connection: Rc<RefCell<Connection>>,
-}
-
-impl Completer for Completion {
-    type Candidate = Pair;
-
-    fn complete(&self, typed: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let typed = typed.get(..position).unwrap_or(typed);
-        let from = last_word(typed);
-        let word = typed.get(from..).unwrap_or_default();
-        if from == 0 {
-            let words = TABLE.iter().map(|row| row.0).filter(|name| name.starts_with(word));
-            return Ok((0, words.map(|name| pair(name, format!("{name} "))).collect()));
-        }
-        let start = from + word.rfind('/').map_or(0, |slash| slash + 1);
-        let plain = |part: Option<&str>| shlex::split(part.unwrap_or_default()).unwrap_or_default().concat();
-        let (directory, name) = (plain(typed.get(from..start)), plain(typed.get(start..)));
-        // A person waits for this: a server that does not list completes nothing.
-        let Ok(mut connection) = self.connection.try_borrow_mut() else { return Ok((position, Vec::new())) };
-        let entries = call_ls(&mut connection, directory.as_bytes()).unwrap_or_default();
-        let candidates = entries.into_iter().filter_map(|entry| {
-            // A name that a terminal would act on is not put on the line that is being typed.
-            let found =
-                entry.name.into_text().filter(|found| found.starts_with(&name) && printable(found) == *found)?;
-            let end = if entry.kind == EntryKind::Dir { "/" } else { " " };
-            Some(pair(&found, format!("{}{end}", escaped(&found))))
-        });
-        Ok((start, candidates.collect()))
-    }
-}
-
-/// Where the last word begins: behind the last space without a backslash in front of it.
-fn last_word(typed: &str) -> usize {
-    let mut from = 0;
-    let mut is_escaped = false;
-    for (at, character) in typed.char_indices() {
-        if character == ' ' && !is_escaped {
-            from = at + 1;
-        }
-        is_escaped = character == '\\' && !is_escaped;
-    }
-    from
-}
-
-/// A name as it can be typed: what means something between words has a backslash in front.
-fn escaped(name: &str) -> String {
-    let mut typed = String::new();
-    for character in name.chars() {
-        if " \\'\"#".contains(character) {
-            typed.push('\\');
-        }
-        typed.push(character);
-    }
-    typed
-}
-
-fn pair(display: &str, replacement: String) -> Pair {
-    Pair { display: display.to_owned(), replacement }
 }

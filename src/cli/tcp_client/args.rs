@@ -1,4 +1,4 @@
-//! `tcp-client`: one prompt over one session, for a person or for a script.
+//! The command line of `tcp-client`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -6,11 +6,8 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use super::args::{ConnectArgs, OutputArgs, duration, size};
-use super::chat::Chat;
-use super::exit::usage;
-use super::shell::Shell;
-use super::{Exit, chat, connect, echo, home, pair, tell, tutorial};
+use crate::cli::args::{ConnectArgs, OutputArgs, duration, size};
+use crate::cli::tcp_client::chat;
 use crate::net::Address;
 use crate::text::Encoding;
 use crate::tutorial::codec::Wire;
@@ -23,9 +20,9 @@ pub const PROGRAM: &str = "tcp-client";
 #[command(name = PROGRAM, version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
-    command: Option<Command>,
+    pub(super) command: Option<Command>,
     #[command(flatten)]
-    prompt: PromptArgs,
+    pub(super) prompt: PromptArgs,
 }
 
 impl Args {
@@ -47,47 +44,47 @@ impl Args {
 
 /// The prompt's own arguments.
 #[derive(Debug, clap::Args)]
-struct PromptArgs {
+pub(super) struct PromptArgs {
     /// HOST, HOST:PORT, [::1]:7000 or unix:/path
     #[arg(value_name = "HOST")]
-    host: Option<Address>,
+    pub(super) host: Option<Address>,
     /// Print the names that stand for a machine here, one a line: what completion offers
     #[arg(long, exclusive = true)]
-    known_hosts: bool,
+    pub(super) known_hosts: bool,
     #[command(flatten)]
-    reach: ConnectArgs,
+    pub(super) connect: ConnectArgs,
     #[command(flatten)]
-    talk: OutputArgs,
+    pub(super) output: OutputArgs,
     #[command(flatten)]
-    bare: TutorialArgs,
+    pub(super) tutorial: TutorialArgs,
 }
 
 /// How to talk to one of the tutorials' servers.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The tutorials' wires")]
-pub struct TutorialArgs {
+pub(super) struct TutorialArgs {
     /// Send each line as a bare request to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
-    pub wire: Option<Wire>,
+    pub(super) wire: Option<Wire>,
     /// What characters the bytes are, both ways: utf-8, gbk, ...
     #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
-    pub encoding: Encoding,
+    pub(super) encoding: Encoding,
     /// Wait for no reply: the server only prints
     #[arg(long, requires = "wire")]
-    pub no_reply: bool,
+    pub(super) no_reply: bool,
     /// At the end, shut down the sending half and wait for the server's last word
     #[arg(long, requires = "wire")]
-    pub bye: bool,
+    pub(super) bye: bool,
     /// How long to wait for a reply
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
-    pub timeout: Duration,
+    pub(super) timeout: Duration,
     /// On raw: silence that ends a reply
     #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
-    pub idle: Duration,
+    pub(super) idle: Duration,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Measure a connection: round trips of SIZE bytes, every byte checked
     Echo {
         /// HOST, HOST:PORT, [::1]:7000 or unix:/path
@@ -99,9 +96,9 @@ enum Command {
         #[arg(short, long, default_value = "64", value_name = "SIZE", value_parser = size)]
         size: u64,
         #[command(flatten)]
-        reach: ConnectArgs,
+        connect: ConnectArgs,
         #[command(flatten)]
-        talk: OutputArgs,
+        output: OutputArgs,
     },
     /// Introduce this machine to a server, with the code that tcp-server pair shows there
     Pair {
@@ -111,9 +108,9 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
-        reach: ConnectArgs,
+        connect: ConnectArgs,
         #[command(flatten)]
-        talk: OutputArgs,
+        output: OutputArgs,
     },
     /// Talk in a room
     Chat {
@@ -126,9 +123,9 @@ enum Command {
         #[arg(short, long, env = "LANDLINE_NICK")]
         nick: Option<String>,
         #[command(flatten)]
-        reach: ConnectArgs,
+        connect: ConnectArgs,
         #[command(flatten)]
-        talk: OutputArgs,
+        output: OutputArgs,
     },
 }
 
@@ -143,46 +140,3 @@ Examples:
   tcp-client --wire raw localhost:9001    a tutorial's server (a host called echo or chat: echo:5263)
 LANDLINE_HOME names the directory of this user's key, known peers and config.toml [default: landline, where your
 platform keeps configuration].";
-
-/// Does what `args` say.
-///
-/// # Errors
-/// Wrong usage, no connection, connection lost; at the prompt a refusal is told and the next line is read.
-pub fn main(args: &Args) -> anyhow::Result<Exit> {
-    match &args.command {
-        Some(Command::Pair { host, name, reach, talk }) => pair::introduce(host, name.as_deref(), reach, talk),
-        Some(Command::Echo { host, count, size, reach, talk }) => {
-            if *count == 0 {
-                return Err(usage("--count 0 measures nothing"));
-            }
-            let mut connection = connect::connect(PROGRAM, host, reach, talk)?;
-            echo::run(&mut connection, *count, *size, talk.json)?;
-            connection.close();
-            Ok(Exit::Done)
-        }
-        Some(Command::Chat { host, room, nick, reach, talk }) => {
-            let mut connection = connect::connect(PROGRAM, host, reach, talk)?;
-            let nick = nick.clone().unwrap_or_else(chat::default_nick);
-            let exit = Chat::new(room, &nick, talk.json)?.run(&mut connection)?;
-            connection.close();
-            Ok(exit)
-        }
-        None => {
-            let PromptArgs { host, known_hosts, reach, talk, bare } = &args.prompt;
-            if *known_hosts {
-                let names = home::existing()?.map(|home| crate::client::known_names(&home)).unwrap_or_default();
-                if !names.is_empty() {
-                    tell(&format!("{}\n", names.join("\n")))?;
-                }
-                return Ok(Exit::Done);
-            }
-            let host = host.as_ref().ok_or_else(|| usage("name a HOST, for example: tcp-client localhost"))?;
-            if let Some(wire) = bare.wire {
-                return tutorial::run(&|| connect::stream(PROGRAM, host, reach, talk), host, wire, bare);
-            }
-            let (to, reach, said) = (host.clone(), reach.clone(), talk.clone());
-            let open = Box::new(move || connect::connect(PROGRAM, &to, &reach, &said));
-            Shell::new(open, host, talk)?.run()
-        }
-    }
-}

@@ -1,29 +1,31 @@
-//! Many hosts as people write them, `web1,db[1-3]`, and the way back, `db[1-3],web1`.
+//! Names of hosts with numbers in brackets, `db[1-3]`, expanded and folded.
 
 use std::collections::BTreeMap;
+
+use super::host_lists::HostListError;
 
 /// Hosts that one list may stand for.
 const HOSTS_MAX: usize = 100_000;
 /// Longest number in brackets, in digits, zeros in front included: what a u64 can have.
 const DIGITS_MAX: usize = 20;
 
-/// The words of a list, each of which [`expand_word`] takes, unless it is a group.
+/// The words of a list, each of which is a group or goes to [`expand_word`].
 ///
 /// # Errors
-/// What is wrong with the list.
-pub fn words(list: &str) -> Result<Vec<&str>, String> {
+/// The brackets do not match.
+pub(super) fn words(list: &str) -> Result<Vec<&str>, HostListError> {
     let words = split_outside_brackets(list)?;
     Ok(words.into_iter().map(str::trim).filter(|word| !word.is_empty()).collect())
 }
 
 /// At commas that stand in no brackets.
-fn split_outside_brackets(list: &str) -> Result<Vec<&str>, String> {
+fn split_outside_brackets(list: &str) -> Result<Vec<&str>, HostListError> {
     let (mut words, mut start, mut is_inside) = (Vec::new(), 0, false);
     for (at, byte) in list.bytes().enumerate() {
         match byte {
             b'[' if !is_inside => is_inside = true,
             b']' if is_inside => is_inside = false,
-            b'[' | b']' => return Err(format!("{list}: a bracket stands in another, or alone")),
+            b'[' | b']' => return Err(HostListError(format!("{list}: a bracket stands in another, or alone"))),
             b',' if !is_inside => {
                 words.push(list.get(start..at).unwrap_or_default());
                 start = at + 1;
@@ -32,25 +34,24 @@ fn split_outside_brackets(list: &str) -> Result<Vec<&str>, String> {
         }
     }
     if is_inside {
-        return Err(format!("{list}: a bracket is not closed"));
+        return Err(HostListError(format!("{list}: a bracket is not closed")));
     }
     words.push(list.get(start..).unwrap_or_default());
     Ok(words)
 }
 
-/// Adds the hosts that one word stands for: for each pair of brackets that holds numbers; an IPv6 address has colons
-/// in its own.
+/// Adds the hosts that one word stands for. Brackets with colons in them hold an IPv6 address, all others numbers.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn expand_word(word: &str, hosts: &mut Vec<String>) -> Result<(), String> {
+/// The brackets hold no numbers, or there are too many hosts.
+pub(super) fn expand_word(word: &str, hosts: &mut Vec<String>) -> Result<(), HostListError> {
     let mut found = vec![String::new()];
     let mut rest = word;
     while let Some((before, behind)) = rest.split_once('[') {
         let (inside, after) = behind.split_once(']').unwrap_or((behind, ""));
         let values = if inside.contains(':') { vec![format!("[{inside}]")] } else { numbers(word, inside)? };
         if found.len().saturating_mul(values.len()) + hosts.len() > HOSTS_MAX {
-            return Err(format!("{word}: stands for over {HOSTS_MAX} hosts"));
+            return Err(HostListError(format!("{word}: stands for over {HOSTS_MAX} hosts")));
         }
         found =
             found.iter().flat_map(|head| values.iter().map(move |value| format!("{head}{before}{value}"))).collect();
@@ -61,8 +62,9 @@ pub fn expand_word(word: &str, hosts: &mut Vec<String>) -> Result<(), String> {
 }
 
 /// `1-3,7`, `01-12`, `0-100/5`: the first number's zeros in front are kept.
-fn numbers(word: &str, inside: &str) -> Result<Vec<String>, String> {
-    let wrong = || format!("{word}: [{inside}] is no list of numbers; write it like [1-3,7] or [0-100/5]");
+fn numbers(word: &str, inside: &str) -> Result<Vec<String>, HostListError> {
+    let wrong =
+        || HostListError(format!("{word}: [{inside}] is no list of numbers; write it like [1-3,7] or [0-100/5]"));
     let mut values = Vec::new();
     for range in inside.split(',') {
         let (range, step) = match range.split_once('/') {
@@ -81,21 +83,21 @@ fn numbers(word: &str, inside: &str) -> Result<Vec<String>, String> {
             return Err(wrong());
         };
         if last < first {
-            return Err(format!("{word}: [{inside}] counts downwards"));
+            return Err(HostListError(format!("{word}: [{inside}] counts downwards")));
         }
         let step = usize::try_from(step).unwrap_or(usize::MAX);
         if step == 0 {
-            return Err(format!("{word}: [{inside}] has steps of 0"));
+            return Err(HostListError(format!("{word}: [{inside}] has steps of 0")));
         }
         if (last - first) / step as u64 >= HOSTS_MAX as u64 {
-            return Err(format!("{word}: stands for over {HOSTS_MAX} hosts"));
+            return Err(HostListError(format!("{word}: stands for over {HOSTS_MAX} hosts")));
         }
         values.extend((first..=last).step_by(step).map(|number| format!("{number:0width$}", width = from.len())));
     }
     Ok(values)
 }
 
-/// The shortest list of these hosts: names that differ in their last number only share a pair of brackets.
+/// The shortest list of these hosts: names that differ only in their last number share a pair of brackets.
 pub fn fold(hosts: &[String]) -> String {
     // By what stands around the last number, and its digits if it has zeros in front.
     let mut groups: BTreeMap<(&str, &str, usize), Vec<u64>> = BTreeMap::new();
@@ -150,8 +152,8 @@ fn around_last_number(host: &str) -> Option<(&str, &str, &str)> {
 mod tests {
     use super::*;
 
-    fn expand(list: &str) -> Result<Vec<String>, String> {
-        crate::cli::rexec::groups::expand(list, &BTreeMap::new())
+    fn expand(list: &str) -> Result<Vec<String>, HostListError> {
+        crate::trust::host_lists::expand(list, &BTreeMap::new())
     }
 
     #[test]

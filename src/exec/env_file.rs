@@ -1,50 +1,71 @@
-//! `--env-file`: variables as they stand in the files that shells, containers and services read.
+//! Files of variables, as shells, containers and services read them.
 //!
 //! ```text
 //! # a comment
 //! export NAME=value
-//! GREETING="hello $USER"     taken as it stands, without the quotes
-//! HOME                       a name alone: its value here
+//! GREETING="hello $USER"     taken as it is, without the quotes
+//! HOME                       a name alone: the reader decides on its value
 //! ```
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-
-use super::args::{read_named, with_value};
-use crate::cli::exit::usage;
 use crate::text::without_bom;
 
-/// The variables of `file`, `NAME=VALUE` each.
+/// A line that sets a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvLine {
+    /// The line's number, from 1.
+    pub number: usize,
+    /// `NAME=VALUE`, or `NAME`.
+    pub variable: OsString,
+}
+
+/// A line is malformed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {number}: {source}")]
+pub struct EnvFileError {
+    /// The line's number, from 1.
+    pub number: usize,
+    /// What is wrong with it.
+    pub source: EnvLineError,
+}
+
+/// What is wrong with a variable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvLineError {
+    /// No variable can hold it.
+    #[error("holds a NUL, which no variable can")]
+    Nul,
+    /// The name is not one that shells pass on.
+    #[error("{0:?} is no name; write NAME=VALUE, with letters, digits and _ in the name")]
+    Name(String),
+}
+
+/// The variables that a file sets, in its order.
 ///
 /// # Errors
-/// The file cannot be read, or which line is wrong, and why.
-pub(super) fn variables_in(file: &Path) -> anyhow::Result<Vec<OsString>> {
-    let bytes = read_named(file)?;
-    let lines = without_bom(&bytes).split(|byte| *byte == b'\n').zip(1..);
-    let mut variables = Vec::new();
-    for (line, number) in lines {
-        let wrong = |why: String| usage(format!("{}: line {number}: {why}", file.display()));
-        if let Some(variable) = variable(line).map_err(wrong)? {
-            variables.push(with_value(variable).map_err(wrong)?);
-        }
+/// A line is malformed.
+pub fn parse(bytes: &[u8]) -> Result<Vec<EnvLine>, EnvFileError> {
+    let mut found = Vec::new();
+    for (line, number) in without_bom(bytes).split(|byte| *byte == b'\n').zip(1..) {
+        let variable = variable(line).map_err(|source| EnvFileError { number, source })?;
+        found.extend(variable.map(|variable| EnvLine { number, variable }));
     }
-    Ok(variables)
+    Ok(found)
 }
 
 /// What one line sets: `NAME=VALUE`, or `NAME`. Nothing is expanded.
 ///
 /// # Errors
 /// What is wrong with it.
-fn variable(line: &[u8]) -> Result<Option<OsString>, String> {
+fn variable(line: &[u8]) -> Result<Option<OsString>, EnvLineError> {
     let line = line.trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
     }
     if line.contains(&0) {
-        return Err("holds a NUL, which no variable can".into());
+        return Err(EnvLineError::Nul);
     }
     let line = match line.strip_prefix(b"export") {
         Some(rest) if rest.first().is_some_and(u8::is_ascii_whitespace) => rest.trim_ascii_start(),
@@ -64,22 +85,16 @@ fn halves(variable: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Whether `NAME=VALUE` or `NAME` has a name that shells pass on; they drop others without a word.
+/// Checks that `NAME=VALUE` or `NAME` has a name that shells pass on; they drop others silently.
 ///
 /// # Errors
-/// It has none.
-fn check_name(variable: &[u8]) -> Result<(), String> {
+/// It has another name.
+pub fn check_name(variable: &[u8]) -> Result<(), EnvLineError> {
     let (name, _) = halves(variable);
     if is_name(name) {
         return Ok(());
     }
-    let name = String::from_utf8_lossy(name);
-    Err(format!("{name:?} is no name; write NAME=VALUE, with letters, digits and _ in the name"))
-}
-
-/// Reads the value of `--env`, whose names are the same.
-pub(super) fn variable_parser() -> impl TypedValueParser<Value = OsString> {
-    OsStringValueParser::new().try_map(|variable| check_name(variable.as_bytes()).map(|()| variable))
+    Err(EnvLineError::Name(String::from_utf8_lossy(name).into_owned()))
 }
 
 /// As POSIX has it (XBD, 8.1), and as shells and programs can use it.
@@ -144,8 +159,8 @@ mod tests {
             "A: b",
             "\u{feff}A=b",
         ] {
-            assert!(variable(line.as_bytes()).unwrap_err().contains("is no name"), "{line:?}");
+            assert!(variable(line.as_bytes()).unwrap_err().to_string().contains("is no name"), "{line:?}");
         }
-        assert!(variable(b"A=b\0c").unwrap_err().contains("NUL"));
+        assert!(variable(b"A=b\0c").unwrap_err() == EnvLineError::Nul);
     }
 }

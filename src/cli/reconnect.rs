@@ -1,10 +1,11 @@
 //! A connection at a prompt: the server ends it when nobody types for long, and with the next command it is opened
 //! again.
 
-use super::{printable, say};
+use crate::cli::output::say;
 use crate::connection::Connection;
 use crate::dir::call_cd;
 use crate::error::Error;
+use crate::printable::printable;
 
 /// Opens a connection as the first one was.
 pub type Opener = Box<dyn Fn() -> anyhow::Result<Connection>>;
@@ -15,7 +16,7 @@ pub type Opener = Box<dyn Fn() -> anyhow::Result<Connection>>;
 ///
 /// # Errors
 /// No connection came about.
-pub fn come_back(program: &str, connection: &mut Connection, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
+pub fn reconnect(program: &str, connection: &mut Connection, cwd: &mut Vec<u8>, open: &Opener) -> anyhow::Result<bool> {
     if !connection.has_incoming().unwrap_or(true) {
         return Ok(false);
     }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{refuse_usage, say};
+use crate::cli::output::say;
+use crate::cli::program::refuse_usage;
 
 /// What takes the place of an option of scp or rsync; the same letter may mean something else here.
 const FILES: &[(&str, &str)] = &[

@@ -5,23 +5,25 @@ use std::thread;
 
 use unicode_width::UnicodeWidthChar as _;
 
-use super::prompt::{Above, Input, Prompt};
-use super::{Exit, printable, put_json, say};
 use crate::chat::{ChatEvent, ChatEvents, NAME_CHARS_MAX, Speaker, Stay, call_chat, names::is_like_a_colon};
+use crate::cli::exit::Exit;
+use crate::cli::output::{put_json, say};
+use crate::cli::prompt::{Above, Input, Prompt};
 use crate::connection::Connection;
 use crate::error::ConnectionLost;
+use crate::printable::printable;
 
 /// The room where nobody names one.
-pub const ROOM_DEFAULT: &str = "lobby";
+pub(super) const ROOM_DEFAULT: &str = "lobby";
 
 /// What to be called where nobody says: the user's name.
-pub fn default_nick() -> String {
+pub(super) fn default_nick() -> String {
     std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "guest".into())
 }
 
 /// A stay in a room, seen from the keyboard.
 #[derive(Debug)]
-pub struct Chat {
+pub(super) struct Chat {
     prompt: Prompt<()>,
     room: String,
     nick: String,
@@ -42,7 +44,7 @@ impl Chat {
     ///
     /// # Errors
     /// The terminal cannot be used.
-    pub fn new(room: &str, nick: &str, json: bool) -> crate::error::Result<Self> {
+    pub(super) fn new(room: &str, nick: &str, json: bool) -> crate::error::Result<Self> {
         Ok(Self { prompt: Prompt::new(())?, room: room.into(), nick: nick.into(), json })
     }
 
@@ -50,7 +52,7 @@ impl Chat {
     ///
     /// # Errors
     /// The nick is taken, chat is not allowed here, or the connection was lost.
-    pub fn run(mut self, connection: &mut Connection) -> crate::error::Result<Exit> {
+    pub(super) fn run(mut self, connection: &mut Connection) -> crate::error::Result<Exit> {
         let control = connection.control().clone();
         // Before entering: a terminal that cannot do this must not leave the connection in the room.
         let mut above = self.prompt.printer()?;

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::printable_name;
 use crate::dir::DirEntry;
+use crate::printable::printable_name;
 use crate::wire::message::EntryKind;
 
 /// The entries as text, one a line; names as they are, or made printable for a terminal.
-pub fn text(entries: &[DirEntry], long: bool, for_terminal: bool) -> Vec<u8> {
+pub(super) fn text(entries: &[DirEntry], long: bool, for_terminal: bool) -> Vec<u8> {
     let zone = TimeZone::system();
     let width = entries.iter().map(|entry| entry.size.to_string().len()).max().unwrap_or(0);
     let mut out = Vec::new();

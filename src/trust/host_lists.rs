@@ -1,20 +1,27 @@
-//! Groups of hosts: `@web` in a list stands for what `config.toml` says of it, which may name further groups.
+//! Lists of hosts as people write them: `web1,db[1-3],@backup`.
+//!
+//! `@backup` is a group: it stands for the list that `config.toml` gives it, which may name further groups.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::hosts::{expand_word, words};
+use super::host_ranges::{expand_word, words};
 
-/// Each group's list, by its name.
+/// A list of hosts cannot be expanded. The message names the word and says what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostListError(pub(super) String);
+
+/// The list of each group, by its name.
 pub type HostGroups = BTreeMap<String, String>;
 
-/// What begins a group's name in a list.
+/// The character before the name of a group in a list.
 pub const SIGN: char = '@';
 
 /// The hosts that a list stands for, in its order.
 ///
 /// # Errors
-/// What is wrong with it, or with a group that it names.
-pub fn expand(list: &str, groups: &HostGroups) -> Result<Vec<String>, String> {
+/// The list, or the list of a group that it names, is malformed, names an unknown group, or stands for too many hosts.
+pub fn expand(list: &str, groups: &HostGroups) -> Result<Vec<String>, HostListError> {
     let mut expansion = Expansion { groups, within: Vec::new(), done: HashSet::new(), hosts: Vec::new() };
     expansion.list(list)?;
     Ok(expansion.hosts)
@@ -24,13 +31,13 @@ struct Expansion<'g> {
     groups: &'g HostGroups,
     /// The groups that we are in, the outermost first.
     within: Vec<&'g str>,
-    /// Those that are in the list already: a second time they add nothing, and might take for ever.
+    /// Those that are in the list already: a second time they add nothing, and would take exponential time.
     done: HashSet<&'g str>,
     hosts: Vec<String>,
 }
 
 impl Expansion<'_> {
-    fn list(&mut self, list: &str) -> Result<(), String> {
+    fn list(&mut self, list: &str) -> Result<(), HostListError> {
         for word in words(list)? {
             match word.strip_prefix(SIGN) {
                 Some(name) => self.group(name)?,
@@ -40,19 +47,24 @@ impl Expansion<'_> {
         Ok(())
     }
 
-    fn group(&mut self, wanted: &str) -> Result<(), String> {
-        let Some((name, list)) = self.groups.get_key_value(wanted) else { return Err(self.unknown(wanted)) };
+    fn group(&mut self, wanted: &str) -> Result<(), HostListError> {
+        let Some((name, list)) = self.groups.get_key_value(wanted) else {
+            return Err(HostListError(self.unknown(wanted)));
+        };
         if self.within.contains(&name.as_str()) {
             let way: Vec<_> =
                 self.within.iter().skip_while(|within| *within != name).map(|at| format!("{SIGN}{at}")).collect();
-            return Err(format!("{SIGN}{name} names itself: {}, {SIGN}{name}", way.join(", ")));
+            let way = way.join(", ");
+            return Err(HostListError(format!("{SIGN}{name} names itself: {way}, {SIGN}{name}")));
         }
         if self.done.contains(name.as_str()) {
             return Ok(());
         }
         self.within.push(name);
         // What is wrong with a list names the list, and not whose it is.
-        self.list(list).map_err(|why| if why.starts_with(SIGN) { why } else { format!("{SIGN}{name}: {why}") })?;
+        self.list(list).map_err(|HostListError(why)| {
+            HostListError(if why.starts_with(SIGN) { why } else { format!("{SIGN}{name}: {why}") })
+        })?;
         self.within.pop();
         self.done.insert(name);
         Ok(())
@@ -106,11 +118,11 @@ mod tests {
             ("@bad", "@bad: x[1-: a bracket is not closed"),
             ("@far", "@gone, which @far names: no such group"),
         ] {
-            let said = expand(list, &groups).unwrap_err();
-            assert!(said.starts_with(why), "{said}");
+            let found = expand(list, &groups).unwrap_err().to_string();
+            assert!(found.starts_with(why), "{found}");
         }
         assert_eq!(
-            expand("@x", &HostGroups::new()).unwrap_err(),
+            expand("@x", &HostGroups::new()).unwrap_err().to_string(),
             "@x: no such group; there are no [groups] in config.toml"
         );
     }
@@ -123,6 +135,6 @@ mod tests {
         }
         assert_eq!(expand("@g59", &tower), Ok(vec![]));
         let many = groups(&[("a", "x[1-60000]"), ("b", "@a,y[1-60000]")]);
-        assert!(expand("@b", &many).unwrap_err().contains("over 100000 hosts"));
+        assert!(expand("@b", &many).unwrap_err().to_string().contains("over 100000 hosts"));
     }
 }

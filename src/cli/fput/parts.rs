@@ -1,30 +1,29 @@
 //! `fput --list-parts` and `--clean-parts`: this user's unfinished copies on a server.
 
-use super::args::{ConnectArgs, OutputArgs};
-use super::remote::Remote;
-use super::{Exit, connect, human, printable, put_json, say, tell};
+use crate::cli::args::{ConnectArgs, OutputArgs};
+use crate::cli::exit::Exit;
+use crate::cli::fput::args::PROGRAM;
+use crate::cli::output::{put_json, say, tell};
+use crate::cli::{connect, human};
+use crate::printable::printable;
+use crate::remote::Remote;
 use crate::trees::unfinished::{Unfinished, call_parts};
 
 /// Lists the unfinished copies below `remote`; with `clean`, removes those that no transfer writes to.
 ///
 /// # Errors
 /// The server cannot be reached or refuses, or standard output is closed.
-pub fn main(
-    program: &str,
-    remote: &Remote,
-    clean: bool,
-    (reach, talk): (&ConnectArgs, &OutputArgs),
-) -> anyhow::Result<Exit> {
-    let mut connection = connect::connect(program, &remote.address, reach, talk)?;
+pub(super) fn main(remote: &Remote, clean: bool, connect: &ConnectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let mut connection = connect::connect(PROGRAM, &remote.address, connect, output)?;
     let found = call_parts(&mut connection, remote.path.as_encoded_bytes(), clean)?;
     connection.close();
-    if talk.json {
+    if output.json {
         put_json(&found)?;
     } else {
         tell(&text(&found))?;
     }
-    if !talk.quiet && !talk.json && found.is_empty() {
-        say(program, &format!("{}: no unfinished copies", remote.shown()));
+    if !output.quiet && !output.json && found.is_empty() {
+        say(PROGRAM, &format!("{}: no unfinished copies", remote.shown()));
     }
     Ok(Exit::Done)
 }
