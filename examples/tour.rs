@@ -314,7 +314,7 @@ impl Tour {
 
     fn refusals(&self) -> Result<()> {
         println!(
-            "# guests come without TLS; what they may not do is refused with a sentence, and the line stays usable"
+            "# guests come without TLS; what they may not do is refused with a sentence, and the connection stays usable"
         );
         let (mut server, address) = serve(&self.home, &["--guest", "echo"])?;
         let plain = format!("tcp://{address}");
@@ -324,7 +324,7 @@ impl Tour {
         server.wait()?;
         refused?.is(251, "")?;
         talked?.is(1, "still here\n")?;
-        println!("# nobody listens there");
+        println!("# no server listens there");
         self.run("rexec", &[&address, "id"], "")?.is(253, "")
     }
 
@@ -388,7 +388,7 @@ fn quoted(word: &str) -> String {
     if is_plain { word.to_owned() } else { format!("'{}'", OsStr::new(word).to_string_lossy()) }
 }
 
-/// What nobody reads to its end: an object with a result for each of 200 files.
+/// The beginning of a line that is long: an object with a result for each of 200 files.
 fn shortened(line: &str) -> String {
     const SHOWN_MAX: usize = 400;
     match line.char_indices().nth(SHOWN_MAX) {

@@ -7,27 +7,27 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 pub use crate::net::address::DEFAULT_PORT;
 
-/// How to reach the other end.
+/// How to connect.
 #[derive(Debug, Clone, Args)]
 pub struct ConnectArgs {
     /// Port to use where HOST names none
     #[arg(short, long, env = "LANDLINE_PORT", default_value_t = DEFAULT_PORT, value_name = "PORT")]
     pub port: u16,
-    /// How long connecting may take, over all of a name's addresses
+    /// Time to connect, over all addresses of a name
     #[arg(long, env = "LANDLINE_CONNECT_TIMEOUT", default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub connect_timeout: Duration,
 }
 
-/// How much to say, and in which form.
+/// How much to print, and in which form.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// Print one JSON object at the end instead of text
     #[arg(long)]
     pub json: bool,
-    /// Say nothing on standard error but errors
+    /// Print only errors on standard error
     #[arg(short, long)]
     pub quiet: bool,
-    /// Say more on standard error, both ends' addresses first
+    /// Print more on standard error, both addresses first
     #[arg(short, long)]
     pub verbose: bool,
 }

@@ -32,7 +32,7 @@ pub fn check_input() -> Result<()> {
 /// # Errors
 /// It was closed.
 pub fn check_output() -> Result<()> {
-    check(2, crate::cli::standard::STDOUT, "is closed; to drop what is said there: > /dev/null")
+    check(2, crate::cli::standard::STDOUT, "is closed; to discard the output: > /dev/null")
 }
 
 fn check(bit: u8, name: &str, why: &'static str) -> Result<()> {

@@ -93,11 +93,11 @@ impl Exit {
     pub fn of_command(outcome: &Outcome<'_>) -> Self {
         Self::Command(match outcome {
             Outcome::Exited(0) => return Self::Done,
-            // No process has another code than 1 to 255 (wait(2)); whatever else is said, it is no success.
+            // No process has another code than 1 to 255 (wait(2)); any other number is no success.
             Outcome::Exited(code) | Outcome::CouldNotStart { code, .. } => {
                 u8::try_from(*code).ok().filter(|code| *code > 0).unwrap_or(u8::MAX)
             }
-            // Whoever is asked does not know, as with a connection that was lost.
+            // The server does not know, as with a connection that was lost.
             Outcome::Lost { .. } => Self::ConnectionLost.beside_a_command().code(),
             // As timeout(1) has it.
             Outcome::TimedOut => 124,

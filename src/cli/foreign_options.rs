@@ -27,7 +27,7 @@ const FILES: &[(&str, &str)] = &[
     ("-c", "a copy by content is --checksum; ciphers are those of TLS 1.3, and not chosen"),
     ("-J", "there is no jump host; connect to the machine itself"),
     ("-x", "to leave something out: --exclude PATTERN; file systems are not told apart"),
-    ("-H", "files with several names are linked over there too where they come together"),
+    ("-H", "hard links are kept between files that are copied in one run"),
     ("-S", "there is no program below it; holes of files need no option"),
     ("-b", "there are no backups of what is replaced"),
     ("-L", "instead of symlinks what they lead to: --follow"),

@@ -1,5 +1,5 @@
 //! The log of our servers: to standard error, as text or as JSON lines. Both go through here field by field,
-//! so that nothing of a request can act on whoever reads the log, nor fill the disk with one line.
+//! so that nothing of a request can act on the terminal of the log's reader, nor fill the disk with one line.
 
 use std::fmt::{self, Debug};
 

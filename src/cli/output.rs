@@ -51,9 +51,8 @@ pub fn put_error(data: &[u8]) -> crate::error::Result<()> {
     standard::errors().write_all(data).map_err(crate::error::Error::ours("standard error"))
 }
 
-/// A remark to the person at the terminal, on standard error, one line of it, made safe whatever
-/// stands in it. Where nobody is there to hear it (the
-/// terminal was closed, the disk is full) it is lost, and nothing else is: `eprintln!` would panic.
+/// Prints a remark on standard error, as one line that is made safe. Where it cannot be written (the terminal was
+/// closed, the disk is full) it is lost, and nothing else is: `eprintln!` would panic.
 pub fn say(program: &str, remark: &str) {
     drop(standard::errors().write_all(remark_line(program, remark).as_bytes()));
 }

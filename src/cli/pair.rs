@@ -30,7 +30,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What a new peer is to be here.
 #[derive(Debug, Args)]
 pub struct OfferArgs {
-    /// What to call the new peer here [default: what it calls itself]
+    /// Name of the new peer here [default: what it calls itself]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// What it may do here: echo, chat, read, write, exec, or all, none [default: echo,chat,read; a machine that is
@@ -47,7 +47,7 @@ pub struct OfferArgs {
     bind: Bind,
 }
 
-/// Shows a code and waits until somebody has used it.
+/// Shows a code and waits until a machine has used it.
 ///
 /// # Errors
 /// The rule would lie, the name is taken, the code was spoiled, or its time is over.
@@ -57,7 +57,7 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?;
     let wish = PairingOptions { allow: args.allow, commands: args.rule.wanted()?, name: args.name.clone(), root };
     check_wish(&home, &wish)?;
-    // A list that cannot be read could not take anybody; better said now than to the other person.
+    // A list that cannot be read cannot take a new peer: better reported now than at the other machine.
     Peers::load(&home)?;
     let addresses = running(&home)?;
     // Before there is a code: Ctrl-C at any moment makes it void.
@@ -88,7 +88,7 @@ fn check_wish(home: &Home, wish: &PairingOptions) -> anyhow::Result<()> {
     let checked = |peer: &KnownPeer| peer.check().map_err(|why| usage(why.to_string()));
     let unknown = KnownPeer::new("the new peer", Fingerprint::of_spki(&[]));
     let Some(name) = &wish.name else {
-        // Of a machine that is known, the rest may be as it should; here is nobody to look at.
+        // The rest of a machine that is known may be as it should; which machine it is, is not known yet.
         let is_for_known = wish.allow.is_none() && (wish.commands.is_some() || wish.root.is_some());
         return if is_for_known { Ok(()) } else { checked(&wish.applied_to(unknown)) };
     };
@@ -152,10 +152,10 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
                 return Ok(Exit::Done);
             }
             Standing::Spoiled => {
-                anyhow::bail!("three wrong codes were tried: the code is void, and nobody was paired; begin again")
+                anyhow::bail!("three wrong codes were tried: the code is void, and no machine was paired; begin again")
             }
             Standing::Failed { why } => anyhow::bail!("the other machine knew the code, but: {why}"),
-            Standing::Expired => anyhow::bail!("nobody came within {MINUTES} minutes: the code is void"),
+            Standing::Expired => anyhow::bail!("no machine came within {MINUTES} minutes: the code is void"),
             Standing::Gone => anyhow::bail!("another tcp-server pair has taken over; this code is void"),
         }
     }

@@ -31,7 +31,7 @@ pub enum PeersCommand {
         /// Its name from now on
         new: String,
     },
-    /// Say what a peer may do here, from now on; what it has open beyond that is ended
+    /// Set what a peer may do here; connections that have more are ended
     Allow {
         /// Its name
         name: String,
@@ -41,14 +41,14 @@ pub enum PeersCommand {
         #[command(flatten)]
         rule: Rule,
     },
-    /// Say which directory below the server's root a peer is shown, from now on; what it has open beyond that is ended
+    /// Set the directory below the server's root that a peer is shown; connections that have more are ended
     Root {
         /// Its name
         name: String,
         /// The directory; / is all of it
         dir: String,
     },
-    /// Forget a peer and end its connections, now
+    /// Remove a peer and end its connections at once
     Revoke {
         /// Its name
         name: String,
@@ -58,13 +58,13 @@ pub enum PeersCommand {
 /// Which commands a peer may run; nothing: as before.
 #[derive(Debug, Args)]
 pub struct Rule {
-    /// With exec: it may run this and nothing else, word for word ("systemctl restart web"); again for more
+    /// With exec: allow only this command, word for word ("systemctl restart web"); may be given several times
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["forced", "any_command"])]
     command: Vec<String>,
-    /// With exec: this runs whatever it asks for, which is in LANDLINE_ORIGINAL_COMMAND
+    /// With exec: run this for every request; what was requested is in LANDLINE_ORIGINAL_COMMAND
     #[arg(long, value_name = "COMMAND", conflicts_with = "any_command")]
     forced: Option<String>,
-    /// Take such a rule off again
+    /// Remove such a rule
     #[arg(long)]
     any_command: bool,
 }
@@ -91,7 +91,7 @@ impl Rule {
 struct Row {
     name: String,
     fingerprint: String,
-    /// Nobody is dialled by its name, which it chose itself.
+    /// A name that a peer chose itself is not dialled.
     named_by_itself: bool,
     /// Where it was dialled.
     address: Option<String>,
@@ -114,7 +114,7 @@ struct Row {
 /// Does what `what` says.
 ///
 /// # Errors
-/// The list is broken, or nobody has that name.
+/// The list is broken, or no peer has that name.
 pub fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
     let home = home::open()?;
     match what {

@@ -1,4 +1,4 @@
-//! One progress line on standard error, at a terminal only unless it is asked for: by an option, or by the
+//! One progress line on standard error, at a terminal only unless it is requested: by an option, or by the
 //! signal USR1.
 
 use std::io::IsTerminal as _;
@@ -25,7 +25,7 @@ pub enum When {
 
 /// Ten a second are enough for an eye.
 const DRAW_RATE_HZ: u8 = 10;
-/// Without a terminal nobody wants more than a line every few seconds.
+/// Time between lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
 /// What is moved faster than this shows no bar.
 const BAR_AFTER: Duration = Duration::from_millis(200);
@@ -33,10 +33,10 @@ const BAR_AFTER: Duration = Duration::from_millis(200);
 /// Before, a rate says nothing.
 const PACE_AFTER: Duration = Duration::from_millis(200);
 
-/// A smaller file is not named to whoever asks, in bytes.
+/// Size in bytes from which a file is named in the answer to SIGUSR1.
 const NAMED_LEN_MIN: u64 = 1024 * 1024;
 
-/// Somebody wants to know how far it is.
+/// Requests a progress line, for SIGUSR1.
 static IS_ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Asks whatever moves to say how far it is.
@@ -44,7 +44,7 @@ pub fn ask() {
     IS_ASKED.store(true, Ordering::Release);
 }
 
-/// While files are listed, every so many of them are shown.
+/// Number of listed files between two updates.
 const SHOWN_EVERY: u64 = 256;
 
 /// The progress of one run.
@@ -129,9 +129,9 @@ impl Progress {
         self.show();
     }
 
-    /// A file of `size` bytes begins, of which so many are there already.
+    /// A file of `size` bytes begins, of which `there` bytes are there already.
     pub fn begin(&mut self, name: impl FnOnce() -> String, size: u64, there: u64) {
-        // Nobody can ask for the name of a file that is through before they hear the answer.
+        // A small file is complete before an answer with its name could be read.
         if !matches!(self.form, BarForm::None) || size >= NAMED_LEN_MIN {
             self.name = printable(&name()).into_owned();
         }
@@ -242,7 +242,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away; what there is to say is said after it.
+    /// Removes the line; remarks come after it.
     pub fn clear(&mut self) {
         if let BarForm::Bar(bar) = &mut self.form
             && let Some(bar) = bar.take()

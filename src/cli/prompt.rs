@@ -88,7 +88,7 @@ impl<H: Helper> Prompt<H> {
     pub fn printer(&mut self) -> crate::error::Result<Above> {
         let Some(editor) = &mut self.editor else {
             return Ok(Box::new(|text| {
-                // Whoever read our output has left: the next line of input will notice.
+                // The reader of our output has left: the next line of input will notice.
                 if let Err(error) = put_out(text.as_bytes()) {
                     tracing::debug!(%error, "a message could not be shown");
                 }

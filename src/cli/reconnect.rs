@@ -1,5 +1,4 @@
-//! A connection at a prompt: the server ends it when nobody types for long, and with the next command it is opened
-//! again.
+//! The connection of a prompt: the server ends it when it is idle for long, and the next command opens it again.
 
 use crate::cli::output::say;
 use crate::connection::Connection;
@@ -11,8 +10,8 @@ use crate::printable::printable;
 pub type Opener = Box<dyn Fn() -> anyhow::Result<Connection>>;
 
 /// If the server has ended `line` since its last answer, opens another with `open` and goes to where the session
-/// stood: true, with `cwd` changed if that is not there any more. Between two requests a server says nothing but why
-/// it ends, so nothing that was asked for is asked for twice.
+/// stood: true, with `cwd` changed if that is not there any more. Between two requests a server sends only the reason
+/// for the end, so no request is sent twice.
 ///
 /// # Errors
 /// No connection came about.

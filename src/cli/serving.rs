@@ -11,8 +11,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::duration;
-use super::logging::{self, LogFormat};
 use super::exit::Exit;
+use super::logging::{self, LogFormat};
 use super::output::tell;
 use super::signals;
 use crate::net::Address;

@@ -1,7 +1,7 @@
-//! Signals of this machine: whoever is busy claims them, and unclaimed they do what they always do.
+//! Signals of this machine: code that is busy claims them; unclaimed they have their default action.
 //!
 //! Once a handler is installed the default action does not come back by itself; so there is one
-//! watcher for the life of the program, and it ends the program where nobody has a claim.
+//! watcher for the life of the program, and it ends the program where there is no claim.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -117,7 +117,7 @@ struct ForwardedCall {
 struct CallState {
     /// Ctrl-C, and its sister that leaves a core.
     interrupts: u32,
-    /// TERM and HUP: whoever sends them does not mean to stay.
+    /// TERM and HUP: their sender wants this program to end.
     ends: u32,
     /// Signals that are on their way to the server.
     sending: u32,
@@ -145,7 +145,7 @@ impl ForwardedCall {
         }
     }
 
-    /// Ends it if it is not over after so long.
+    /// Ends it if it is not over after this time.
     fn end_after(&self, wait: Duration, signal: i32) {
         let waited = self.changed.wait_timeout_while(self.state(), wait, |state| !state.is_over);
         let is_over = waited.unwrap_or_else(PoisonError::into_inner).0.is_over;
@@ -218,7 +218,7 @@ fn forward(
         thread::Builder::new().name("kill after".into()).spawn(move || call.end_after(kill_after, signal))
     });
     if matches!(in_time, Some(Err(_))) {
-        // Nobody can count the time.
+        // There is no thread to wait for the time.
         return call.end(signal);
     }
     let Some(message) = message(signal) else { return };
@@ -265,7 +265,7 @@ pub fn to_command(signal: i32) -> Option<Message<'static>> {
     Some(Message::Signal { signal: crate::exec::process::signal_name(signal).into() })
 }
 
-/// Whoever only looks at a command leaves it.
+/// For a program that only watches a command: a signal leaves it running.
 pub fn to_leave(signal: i32) -> Option<Message<'static>> {
     (signal != SIGWINCH && signal != SIGUSR1).then_some(Message::End { total: None })
 }
@@ -318,7 +318,7 @@ impl Interruption {
         }
     }
 
-    /// Ends all connections as a signal would: what they carry is for nobody any more.
+    /// Ends all connections as a signal would: what they carry is of no use any more.
     pub fn end(&self) {
         self.is_interrupted.store(true, Ordering::Release);
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Standard input, output and error as our programs use them: whole, also where whoever started the program has
-//! handed them down non-blocking. Then a read or a write that finds no room waits, where the standard library would
+//! Standard input, output and error as our programs use them: whole, also where the program's parent has handed them
+//! down non-blocking. Then a read or a write that finds no room waits, where the standard library would
 //! fail or lose bytes.
 
 use std::io::{self, BufRead as _, Read, StderrLock, StdinLock, StdoutLock, Write};

@@ -15,7 +15,7 @@ fn a_closed_stream_is_an_error_where_it_is_used() {
     server.write("notes", "notes");
     let (host, remote) = (format!("tls://{}", server.address()), |path: &str| server.remote(path));
     let input = "standard input: is closed; for an empty one: < /dev/null";
-    let output = "standard output: is closed; to drop what is said there: > /dev/null";
+    let output = "standard output: is closed; to discard the output: > /dev/null";
     for (how, name, args, code, said) in [
         ("<&-", "fput", vec!["-".to_owned(), remote("up")], 1, input),
         ("<&-", "tcp-client", vec![host.clone()], 1, input),

@@ -18,8 +18,8 @@ pub const PROGRAM: &str = "fget";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fget [OPTIONS] HOST:PATH... [DEST]")]
 pub struct Args {
-    /// HOST:PATH to fetch, several if need be, with * and ? in quotes, and last where to put them: a file or a
-    /// directory [default: here]
+    /// One or more HOST:PATH to download, with * and ? in quotes, and last the destination: a file or a directory
+    /// [default: the current directory]
     #[arg(required = true, value_name = "HOST:PATH")]
     pub paths: Vec<OsString>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct Args {
     /// Fetch from one of the tutorials' file servers: size or close
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE", conflicts_with = "recursive")]
     pub(super) wire: Option<Wire>,
-    /// With --wire: how long to wait for the next bytes
+    /// With --wire: time to wait for the next bytes
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
     pub(super) timeout: Duration,
 }
@@ -50,7 +50,7 @@ const EXAMPLES: &str = "\
 Examples:
   fget build:notes.txt                     into this directory
   fget build:a.log build:b.log logs/       several, into a directory
-  fget 'build:logs/*.gz' logs/             those that match over there
+  fget 'build:logs/*.gz' logs/             those that match on the server
   fget build:notes.txt copy.txt            under another name
   fget -r build:site .                     a tree: ./site; again: only what has changed
   fget -r build:site/ mirror               what is in it: mirror/...

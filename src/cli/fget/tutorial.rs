@@ -79,7 +79,7 @@ fn fetch_one(
     open: &mut Option<TutorialConnection>,
 ) -> anyhow::Result<Option<u64>> {
     let attributes = Attributes { size: 0, mtime_ns: None, mode: None };
-    // Before anything is asked for: a target that cannot be written is no business of the server's.
+    // Before the request: a file that cannot be written is reported without one.
     let mut part = part_for(target, &attributes)?;
     let mut connection = if let Some(connection) = open.take() {
         connection

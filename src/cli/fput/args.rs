@@ -16,14 +16,14 @@ pub const PROGRAM: &str = "fput";
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES, override_usage = "fput [OPTIONS] FILE... HOST:PATH\n       fput --list-parts HOST:DIR")]
 pub struct Args {
-    /// Files to send, here or HOST:PATH, and last HOST:PATH where to: a file or a directory there; an empty PATH is
-    /// its root; several go to each
+    /// Files to send, of this machine or HOST:PATH, and last the destination HOST:PATH: a file or a directory there; an
+    /// empty PATH is the server's root; several destinations get the same files
     #[arg(required = true, num_args = 1.., value_name = "FILE")]
     pub paths: Vec<OsString>,
-    /// List what interrupted uploads of yours have left below HOST:DIR, and send nothing
+    /// List what your interrupted uploads have left below HOST:DIR, and send nothing
     #[arg(long)]
     pub(super) list_parts: bool,
-    /// The same, and remove what no transfer is writing to
+    /// Remove what your interrupted uploads have left below HOST:DIR, except what a transfer writes to
     #[arg(long)]
     pub(super) clean_parts: bool,
     #[command(flatten)]

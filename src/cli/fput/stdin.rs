@@ -13,7 +13,7 @@ use crate::files::{Upload, call_put};
 use crate::remote::{Remote, shown};
 use crate::wire::message::Attributes;
 
-/// Standard input as a file: of a size that nobody knows, and not resumed.
+/// Standard input as a file: of unknown size, and not resumed.
 pub(super) fn send_stdin(
     args: &Args,
     files: &[OsString],

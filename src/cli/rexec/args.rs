@@ -36,7 +36,7 @@ pub struct Args {
     pub(super) connect: ConnectArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
-    /// Directory over there, under the server's root
+    /// Directory to run in, under the server's root
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(super) chdir: Option<OsString>,
     /// Give the command no input
@@ -45,94 +45,98 @@ pub struct Args {
     /// Print one JSON event a line as it happens: stdout, stderr, outcome
     #[arg(long, conflicts_with = "json")]
     pub(super) json_stream: bool,
-    /// What characters the command's text is, both ways: utf-8, gbk, ...
+    /// Encoding of the command's text, both ways: utf-8, gbk, ...
     #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
     pub(super) encoding: Encoding,
     /// Speak to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     pub(super) wire: Option<Wire>,
-    /// End the command after so long, and all that it has started; without it there is no end. With --wire: how long to
-    /// wait for a reply, 5s without it
+    /// Time after which the server ends the command and all that it has started [default: no limit]. With --wire: time
+    /// to wait for a reply [default: 5s]
     #[arg(long, env = "LANDLINE_EXEC_TIMEOUT", value_name = "DURATION", value_parser = duration)]
     pub(super) timeout: Option<Duration>,
-    /// When it is ended (the time is up, this program is gone): ask first, kill so much later
+    /// Time between SIGTERM and SIGKILL when the command is ended: its time is up, or this program is gone
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) kill_after: Duration,
-    /// Pass on what the command has left in the background still writes, until nothing comes for so long; 0 for
-    /// commands that start daemons
+    /// After the command's end, pass on the output of what it left in the background until it is silent for this time;
+    /// 0
+    /// for commands that start daemons
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) linger: Duration,
-    /// Set a variable for the command; a NAME alone takes its value from here; may be given several times
+    /// Set a variable for the command; a NAME alone takes the value that it has here; may be given several times
     #[arg(short, long, value_name = "NAME=VALUE", conflicts_with = "wire", value_parser = variable_parser())]
     pub(super) env: Vec<OsString>,
-    /// Set the variables that stand in FILE, one a line
+    /// Set the variables in FILE, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "wire")]
     pub(super) env_file: Vec<PathBuf>,
-    /// Both outputs as one on standard output, in the order in which the command wrote them
+    /// Merge both outputs into standard output, in the order in which the command wrote them
     #[arg(long, conflicts_with = "wire")]
     pub(super) merge: bool,
-    /// Give the command a terminal: for editors, pagers, shells and whatever else draws or asks
+    /// Give the command a terminal, for editors, pagers, shells and other interactive programs
     #[arg(short, long, overrides_with = "tty", conflicts_with_all = ["wire", "merge", "json_stream", "hosts", "hosts_file"])]
     pub(super) tty: bool,
-    /// With a terminal: behind this key at the beginning of a line a dot leaves, ? says more; none: no such key
+    /// With a terminal: the escape key, at the beginning of a line; then a dot leaves, ? lists the others; none: no
+    /// escape
     #[arg(long, default_value = "~", value_name = "CHAR", value_parser = escape)]
     pub(super) escape: Escape,
-    /// Which shell runs a command: sh, login (that of the server's user, as at a login), or any other by its name
+    /// Shell that runs the command: sh, login (the shell of the server's user, as at a login), or another by its name
     #[arg(long, env = "LANDLINE_SHELL", value_name = "SHELL", default_value = "sh", conflicts_with = "wire")]
     pub(super) shell: OsString,
-    /// Without a command: a prompt that runs a line at a time, instead of a login shell on a terminal
+    /// Without a command: open a prompt that runs one command a line, instead of a login shell on a terminal
     #[arg(long)]
     pub(super) prompt: bool,
     /// With --wire raw: silence that ends a reply
     #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration, requires = "wire")]
     pub(super) idle: Duration,
-    /// Keep a directory and variables under NAME between calls: cd, export and unset change them, all else runs there
+    /// Keep a directory and variables under NAME between calls: cd, export and unset change them, other commands run
+    /// there
     #[arg(long, env = "LANDLINE_PLACE", value_name = "NAME")]
     pub(super) place: Option<String>,
-    /// How long the place is kept after its last use; 0 forgets it [default: 12h]
+    /// Time that the place is kept after its last use; 0: forget it [default: 12h]
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "place")]
     pub(super) place_ttl: Option<Duration>,
     /// List the places
     #[arg(long, group = "act")]
     pub(super) list_places: bool,
-    /// Let the command run on by itself: print what it is called, and return
+    /// Detach the command: print its ID, and return while it runs
     #[arg(short, long, group = "act", conflicts_with_all = ["wire", "tty", "hosts", "hosts_file"])]
     pub(super) detach: bool,
     /// List the detached commands
     #[arg(long, group = "act")]
     pub(super) list_jobs: bool,
-    /// Show what a detached command has written and what it writes; end with its exit code. Ctrl-C leaves it running
+    /// Show the output of a detached command, what is there and what comes; end with its exit code. Ctrl-C leaves it
+    /// running
     #[arg(long, value_name = "ID", group = "act")]
     pub(super) attach: Option<String>,
-    /// Show what a detached command has written until now
+    /// Show the output of a detached command until now
     #[arg(long, value_name = "ID", group = "act")]
     pub(super) log: Option<String>,
-    /// With --attach and --log: of what it has written, the last lines only
+    /// With --attach and --log: show only the last lines of what is there
     #[arg(long, value_name = "LINES", conflicts_with_all = ["detach", "wait", "kill", "list_jobs", "list_places"])]
     pub(super) tail: Option<u64>,
-    /// Wait until a detached command has ended; end with its exit code
+    /// Wait for the end of a detached command; end with its exit code
     #[arg(long, value_name = "ID", group = "act")]
     pub(super) wait: Option<String>,
     /// End a detached command and all that it has started
     #[arg(long, value_name = "ID", group = "act")]
     pub(super) kill: Option<String>,
-    /// With --kill: only send this signal
+    /// With --kill: send only this signal
     #[arg(long, value_name = "NAME", requires = "kill")]
     pub(super) signal: Option<String>,
-    /// Run it on many hosts, as in web1,db[1-3],@group; may be given several times. The command gets no input
+    /// Run the command on many hosts, as in web1,db[1-3],@group; may be given several times. It gets no input
     #[arg(short = 'H', long, value_name = "LIST", conflicts_with = "wire")]
     pub(super) hosts: Vec<String>,
-    /// Run it on the hosts that stand in FILE (- is standard input), one list a line, with comments behind #
+    /// Run the command on the hosts in FILE (-: standard input), one list a line, with comments after #
     #[arg(long, value_name = "FILE", conflicts_with = "wire")]
     pub(super) hosts_file: Vec<PathBuf>,
     /// With several hosts: leave these out, written as for --hosts; may be given several times
     #[arg(short = 'x', long, value_name = "LIST", conflicts_with = "wire")]
     pub(super) exclude: Vec<String>,
-    /// With several hosts: on so many at a time
+    /// With several hosts: number of hosts at the same time
     #[arg(long, env = "LANDLINE_FANOUT", value_name = "N", default_value_t = 32,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) fanout: u32,
-    /// With several hosts: show the output at the end, the same one once
+    /// With several hosts: show the output at the end, equal output once
     #[arg(short, long)]
     pub(super) group: bool,
     /// With several hosts: write the output into files in DIR, HOST.stdout and HOST.stderr
@@ -152,7 +156,7 @@ pub struct Args {
 
 /// Longest file of hosts or variables, in bytes.
 const NAMED_FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
-/// How long a tutorial's server may take to reply, if nobody says.
+/// How long a tutorial's server may take to reply, without `--timeout`.
 const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The key that begins a way out of a terminal.
@@ -184,7 +188,7 @@ Examples:
   rexec build                         a login shell on a terminal, as ssh gives one
 
 Exit code: the command's own; 128+n if signal n ended it; 124 if its time was up; 126 or 127 if it could not start;
-251 refused, 252 wrong usage, 253 not connected, 254 line lost (the command's fate is unknown here).";
+251 refused, 252 wrong usage, 253 not connected, 254 connection lost (how the command ended is unknown here).";
 
 impl Args {
     /// Reads the command line. Whether the command came behind `--` decides what it is, and clap
@@ -218,7 +222,7 @@ impl Args {
     /// it is the command's, and none of it is an option of ours.
     fn command_behind_lists(words: &[OsString]) -> Option<usize> {
         let dashes = words.iter().position(|word| word == "--").unwrap_or(words.len());
-        // What is missing yet is no error: only where the first word stands is asked.
+        // What is missing yet is no error: only the place of the first word matters.
         let read = |end: usize| {
             let words = words.iter().take(end);
             Self::command().ignore_errors(true).try_get_matches_from(words).ok().filter(|read| read.contains_id("host"))
@@ -235,7 +239,7 @@ impl Args {
         Self::command().error(clap::error::ErrorKind::ArgumentConflict, text)
     }
 
-    /// Whether a login shell is wanted: a terminal is asked for, or there is one, and nothing else to run.
+    /// Whether to open a login shell: there is a terminal, or `--tty`, and no command.
     pub(super) fn opens_shell(&self) -> bool {
         let is_at_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let is_for_programs = self.output.json || self.json_stream || self.wire.is_some() || self.is_many();
@@ -245,7 +249,7 @@ impl Args {
             && (self.tty || (!self.prompt && is_at_terminal()))
     }
 
-    /// Whether something else than a command is asked for.
+    /// Whether the options name something to do other than to run a command.
     pub(super) fn is_action(&self) -> bool {
         let ids = [&self.attach, &self.log, &self.wait, &self.kill];
         let is_place = self.place_ttl.is_some() && !self.tty && self.command.is_empty();
@@ -351,7 +355,7 @@ impl Args {
         })
     }
 
-    /// The variables that are to be set over there.
+    /// The variables to set for the command.
     pub(super) fn variables(&self) -> anyhow::Result<Vec<OsString>> {
         let mut variables = Vec::new();
         for file in &self.env_file {
@@ -409,7 +413,7 @@ impl Args {
         longest > ARGUMENT_LEN_MAX || sum > ARGUMENTS_LEN_MIN
     }
 
-    /// A command string in the encoding of the machine over there.
+    /// A command string in the server's encoding.
     pub(super) fn encoded(&self, command: OsString) -> OsString {
         match command.to_str() {
             Some(text) if !self.encoding.is_utf8() => OsString::from_vec(self.encoding.encode(text).0),

@@ -22,7 +22,7 @@ use crate::net::Address;
 use crate::printable::printable;
 use crate::wire::message::{AttachMode, Outcome};
 
-/// How long input that nobody reads may take to come, to be noticed.
+/// How long to wait for input that will not be read, to warn about it.
 const INPUT_WAIT: Duration = Duration::from_millis(100);
 
 /// Starts a command and prints what it is called.

@@ -1,4 +1,4 @@
-//! One command on many machines: so many at a time, each with an end of its own, and output that can be read.
+//! One command on many machines: a limited number at a time, each with its own result, and output that can be read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -30,9 +30,9 @@ use crate::text::Decoder;
 use crate::trust::host_ranges;
 use crate::wire::message::{Channel, Outcome, OutputHolder};
 
-/// Of one host's output so much is kept where it is shown at the end, in bytes of each stream.
+/// Bytes of each stream of one host that are kept where the output is shown at the end.
 const KEPT_MAX: usize = 1024 * 1024;
-/// A line that has not ended is kept up to so many bytes; a longer one has the output to itself until it ends.
+/// Bytes of an unfinished line that are kept; a longer line has the output to itself until it ends.
 const UNENDED_LEN_MAX: usize = 1024 * 1024;
 /// Descriptors that this program needs whatever it does: its streams, the home's files, a name that is looked up.
 const DESCRIPTORS_RESERVED: usize = 24;
@@ -164,7 +164,7 @@ impl Many<'_> {
         let HostOutput { kept, bytes, .. } = output;
         let ended =
             HostEnd { host: host.name.clone(), outcome, cwd, held, exit, began, took: started.elapsed(), kept, bytes };
-        // By us: that is said once.
+        // An interruption is reported once, for all of them.
         let is_cut = ended.outcome.is_err() && self.interruption.has_come();
         if self.args.json_stream {
             put_json(&ended.json(self.args, self.work, Some("outcome")))?;
@@ -178,7 +178,7 @@ impl Many<'_> {
     }
 }
 
-/// What is said when all have ended.
+/// The report when all have ended.
 fn conclude(args: &Args, work: &Work, all: &[HostEnd], exit: Exit) -> anyhow::Result<()> {
     if args.output.json {
         let results: Vec<_> = all.iter().map(|ended| ended.json(args, work, None)).collect();
@@ -245,7 +245,7 @@ impl HostEnd {
         }
     }
 
-    /// What went wrong names the host, which is said anyway; and without it the same thing is the same everywhere.
+    /// The error without the host's name: the name is shown anyway, and without it equal errors are equal.
     fn without_host<'w>(&self, why: &'w str) -> &'w str {
         why.strip_prefix(self.host.as_str()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why)
     }
@@ -305,8 +305,8 @@ fn text_of(args: &Args, kept: &[u8]) -> (String, bool) {
     (text, is_text)
 }
 
-/// Who may write: anybody a whole line, but while one is in the middle of a line, nobody else. There is one for both
-/// outputs, or two hosts could wait for each other.
+/// The right to write. Each host writes whole lines; while one is in the middle of a line, the others wait. There is one
+/// lock for both outputs, or two hosts could wait for each other.
 #[derive(Default)]
 struct OutputLock {
     taken_by: Mutex<Option<usize>>,
@@ -314,8 +314,8 @@ struct OutputLock {
 }
 
 impl OutputLock {
-    /// Writes for the host of this number, when nobody else is in the middle of a line; and has the floor afterwards if
-    /// `keeps` it.
+    /// Writes for the host of this number, when no other host is in the middle of a line; keeps the lock afterwards if
+    /// `keeps`.
     fn write(&self, number: usize, at: usize, bytes: &[u8], keeps: bool) -> crate::error::Result<()> {
         let taken_by = self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
         let is_others = |taken_by: &mut Option<usize>| taken_by.is_some_and(|other| other != number);
@@ -328,7 +328,7 @@ impl OutputLock {
         written
     }
 
-    /// Whatever becomes of a host, it does not keep the others waiting.
+    /// Gives the lock back, if the host has it: a host that failed must not keep the others waiting.
     fn leave(&self, number: usize) {
         let mut taken_by = self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
         if *taken_by == Some(number) {
@@ -418,7 +418,7 @@ impl<'f> HostLines<'f> {
         self.put(at, &text)
     }
 
-    /// Lines that are whole at once; of one that is not, only what would be too much to keep.
+    /// Writes complete lines at once, and of an incomplete one only what is too long to keep.
     fn put(&mut self, at: usize, text: &str) -> crate::error::Result<()> {
         for piece in text.split_inclusive('\n') {
             self.unended[at].extend_from_slice(piece.as_bytes());
@@ -476,7 +476,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_in_the_middle_of_a_line_is_not_interrupted() {
+    fn a_host_in_the_middle_of_a_line_is_not_interrupted() {
         let lock = OutputLock::default();
         lock.write(1, 1, b"", true).unwrap();
         let written = AtomicUsize::new(0);

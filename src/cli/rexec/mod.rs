@@ -86,7 +86,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// The one thing that is asked for, on a connection that is open.
+/// Does what the options say, over a connection that is open.
 fn run_on_connection(
     args: &Args,
     host: &Address,

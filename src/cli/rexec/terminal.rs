@@ -29,7 +29,7 @@ pub(super) fn size() -> TerminalSize {
     size.map_or(SIZE_DEFAULT, |size| TerminalSize { columns: size.ws_col, rows: size.ws_row })
 }
 
-/// The modes of the terminal here, for the one over there; `None`: there is none.
+/// The modes of the terminal here, for the remote one; `None`: there is no terminal here.
 pub(super) fn modes() -> Option<Vec<u8>> {
     tcgetattr(stdin()).ok().map(|modes| encode(&modes))
 }
@@ -104,7 +104,8 @@ impl<'e> Escapes<'e> {
     /// What of the keys typed goes over.
     pub(super) fn take(&self, typed: &[u8]) -> Vec<u8> {
         if typed.is_empty() && tcgetattr(stdin()).is_err() {
-            // The terminal here is gone, and whoever sat at it: a command that does not care would keep us for ever.
+            // The terminal here is gone: a command that ignores the end of its input would keep this program without
+            // limit.
             self.is_left.store(true, Ordering::Release);
             self.control.stop();
         }
@@ -162,7 +163,7 @@ const fn is_line_end(key: u8) -> bool {
 fn help(escape: u8) {
     let e = char::from(escape);
     let text = format!(
-        "{e}?\r\n{e}.   end the line, and all that runs on it\r\n{e}^Z  stop this program; fg goes on\r\n\
+        "{e}?\r\n{e}.   end the connection, and all that runs on it\r\n{e}^Z  stop this program; fg goes on\r\n\
          {e}{e}   send {e}\r\n(at the beginning of a line)\r\n"
     );
     drop(errors().write_all(text.as_bytes()));

@@ -48,7 +48,7 @@ pub(super) struct PromptArgs {
     /// HOST, HOST:PORT, [::1]:7000 or unix:/path
     #[arg(value_name = "HOST")]
     pub(super) host: Option<Address>,
-    /// Print the names that stand for a machine here, one a line: what completion offers
+    /// Print the names of the machines that are known here, one a line, for completion
     #[arg(long, exclusive = true)]
     pub(super) known_hosts: bool,
     #[command(flatten)]
@@ -66,16 +66,16 @@ pub(super) struct TutorialArgs {
     /// Send each line as a bare request to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     pub(super) wire: Option<Wire>,
-    /// What characters the bytes are, both ways: utf-8, gbk, ...
+    /// Encoding of the text, both ways: utf-8, gbk, ...
     #[arg(long, env = "LANDLINE_ENCODING", value_name = "LABEL", default_value = "utf-8")]
     pub(super) encoding: Encoding,
-    /// Wait for no reply: the server only prints
+    /// Do not wait for replies: the server only prints
     #[arg(long, requires = "wire")]
     pub(super) no_reply: bool,
-    /// At the end, shut down the sending half and wait for the server's last word
+    /// At the end, shut down the sending half and print the server's last reply
     #[arg(long, requires = "wire")]
     pub(super) bye: bool,
-    /// How long to wait for a reply
+    /// Time to wait for a reply
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, requires = "wire")]
     pub(super) timeout: Duration,
     /// On raw: silence that ends a reply
@@ -89,10 +89,10 @@ pub(super) enum Command {
     Echo {
         /// HOST, HOST:PORT, [::1]:7000 or unix:/path
         host: Address,
-        /// Round trips to make
+        /// Number of round trips
         #[arg(short, long, default_value_t = 1000, value_name = "N")]
         count: u32,
-        /// Bytes of each; over 4 MiB they are streamed
+        /// Bytes of each round trip; over 4 MiB they are streamed
         #[arg(short, long, default_value = "64", value_name = "SIZE", value_parser = size)]
         size: u64,
         #[command(flatten)]
@@ -100,11 +100,11 @@ pub(super) enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Introduce this machine to a server, with the code that tcp-server pair shows there
+    /// Pair this machine with a server, with the code that tcp-server pair shows there
     Pair {
         /// HOST, HOST:PORT or [::1]:7000
         host: Address,
-        /// What to call the server here [default: HOST]
+        /// Name of the server here [default: HOST]
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
@@ -116,10 +116,10 @@ pub(super) enum Command {
     Chat {
         /// HOST, HOST:PORT, [::1]:7000 or unix:/path
         host: Address,
-        /// The room; it is there while anybody is in it
+        /// Room to enter; it exists while it has members
         #[arg(short, long, env = "LANDLINE_ROOM", default_value = chat::ROOM_DEFAULT)]
         room: String,
-        /// What to be called [default: your user name]
+        /// Nickname [default: your user name]
         #[arg(short, long, env = "LANDLINE_NICK")]
         nick: Option<String>,
         #[command(flatten)]
@@ -132,9 +132,9 @@ pub(super) enum Command {
 const EXAMPLES: &str = "\
 Examples:
   tcp-client localhost                    a prompt; type help there
-  tcp-client pair build                   get to know a machine, once; asks for its code
+  tcp-client pair build                   pair with a machine, once; asks for its code
   tcp-client chat localhost --nick ann    straight into a room
-  tcp-client echo localhost --size 1MiB   what the connection is worth
+  tcp-client echo localhost --size 1MiB   measure the connection
   printf 'cd src\\nls -l\\n' | tcp-client localhost
                                           a script; exit code of the first failure
   tcp-client --wire raw localhost:9001    a tutorial's server (a host called echo or chat: echo:5263)

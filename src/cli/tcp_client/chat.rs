@@ -13,10 +13,10 @@ use crate::connection::Connection;
 use crate::error::ConnectionLost;
 use crate::printable::printable;
 
-/// The room where nobody names one.
+/// The room without `--room`.
 pub(super) const ROOM_DEFAULT: &str = "lobby";
 
-/// What to be called where nobody says: the user's name.
+/// The nickname without `--nick`: the user's name.
 pub(super) fn default_nick() -> String {
     std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "guest".into())
 }
@@ -31,8 +31,8 @@ pub(super) struct Chat {
 }
 
 const HELP: &str = "\
-what you type is said to everybody in the room; besides:
-  /nick NAME   be called something else
+each line that you type goes to all members of the room, except:
+  /nick NAME   change your nickname
   /names       who is here
   /quit        leave; /q, /exit, Ctrl-D, Ctrl-C and, at a terminal, q, quit or exit alone on a line do too
   /help        this; to say something that begins with a slash, type two of them
@@ -140,8 +140,8 @@ fn show(event: &ChatEvent, above: &mut Above, json: bool) -> crate::error::Resul
 /// What stands in front of a row that would otherwise look like the beginning of a message.
 const CONTINUED: &str = "  | ";
 
-/// `text` as a terminal of so many columns shows it, with a mark where it would break the line in front of what looks
-/// like another message: whoever knows the width could put it there.
+/// `text` as a terminal of `columns` columns shows it, with a mark where it would break the line in front of what looks
+/// like another message: a sender who knows the width could put it there.
 fn marked(text: &str, columns: usize) -> String {
     let mut rows = String::with_capacity(text.len());
     let mut at = 0;

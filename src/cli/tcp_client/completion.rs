@@ -11,7 +11,7 @@ use crate::dir::call_ls;
 use crate::printable::printable;
 use crate::wire::message::EntryKind;
 
-/// Completes commands, and paths over there by asking for a listing.
+/// Completes commands, and paths on the server from a listing.
 #[derive(Helper, Hinter, Highlighter, Validator)]
 pub(super) struct Completion {
     /// The commands of the prompt.

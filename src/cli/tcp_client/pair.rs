@@ -37,7 +37,7 @@ struct Paired<'p> {
 /// Asks for the code, introduces this machine to HOST, and remembers its key.
 ///
 /// # Errors
-/// The code is wrong, somebody is in between, the key on record is another, or no connection came about.
+/// The code is wrong, another machine is in between, the key on record is another, or no connection came about.
 pub(super) fn introduce(
     host: &Address,
     name: Option<&str>,
@@ -71,7 +71,7 @@ pub(super) fn introduce(
         return Err(usage(format!("{host}: this is your own identity there too: no pairing is needed")));
     }
     let mut connection = Connection::open(stream, &greeting(PROGRAM))?;
-    // The server has said hello, and a changed key was noticed, before anybody fetches a code.
+    // The server has sent its greeting, and a changed key was noticed, before a person fetches a code.
     connection.greeting()?;
     let code = ask_code()?;
     let introduced = call_pair(&mut connection, &code, own_key, key).map_err(|error| match error {
@@ -83,7 +83,7 @@ pub(super) fn introduce(
     let there = introduced.granted.as_ref().and_then(|granted| granted.services.parse().ok());
     let server = DialledServer { key, address: &address, there };
     let mut recorded = record_server(&home, server, name, &dialled.name_for(host))?;
-    // Recorded first: whoever leaves the question has a name for it all the same.
+    // Recorded first: a person who leaves the question has a name for it all the same.
     if recorded.before.is_none() && name.is_none() && is_address(host) && std::io::stdin().is_terminal() {
         while let Some(chosen) = ask_name(&recorded.peer.name, &introduced.name)? {
             let named = check_chosen(&home, &chosen, host, &dialled)
@@ -167,7 +167,7 @@ fn check_chosen(home: &Home, name: &str, host: &Address, dialled: &Dialled) -> R
 }
 
 /// What the machine is to be called here; `None`: as it is. What it calls itself is told, and is no more than that:
-/// whoever is there could call itself like a machine that means something here.
+/// it could call itself like a machine that means something here.
 fn ask_name(name: &str, said: &str) -> anyhow::Result<Option<String>> {
     let said: String = said.chars().take(NAME_LEN_MAX).collect();
     write!(

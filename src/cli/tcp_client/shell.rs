@@ -35,17 +35,17 @@ type Action = fn(&mut Shell, &[&str]) -> anyhow::Result<Exit>;
 struct Row(&'static str, &'static str, &'static str, Action);
 
 const TABLE: &[Row] = &[
-    Row("echo", "TEXT", "say something and get it back", Shell::echo),
+    Row("echo", "TEXT", "send a text and print what comes back", Shell::echo),
     Row("chat", "[ROOM] [NICK]", "talk in a room; /quit comes back here", Shell::chat),
-    Row("cd", "[DIR]", "move the session; it shows in the prompt", Shell::cd),
-    Row("pwd", "", "where the session stands", Shell::pwd),
-    Row("ls", "[-l] [--json] [PATH]", "what is there", Shell::ls),
+    Row("cd", "[DIR]", "change the working directory; the prompt shows it", Shell::cd),
+    Row("pwd", "", "print the working directory", Shell::pwd),
+    Row("ls", "[-l] [--json] [PATH]", "list a directory", Shell::ls),
     Row("mkdir", "[-p] DIR", "make a directory", Shell::mkdir),
     Row("rm", "[-r] PATH", "remove a file, or with -r a tree", Shell::rm),
     Row("mv", "FROM TO", "rename", Shell::mv),
     Row("get", "REMOTE [LOCAL]", "download a file", Shell::get),
     Row("put", "LOCAL [REMOTE]", "upload a file", Shell::put),
-    Row("run", "COMMAND", "run a command there; !COMMAND is the same", Shell::run_words),
+    Row("run", "COMMAND", "run a command on the server; !COMMAND is the same", Shell::run_words),
     Row("help", "", "this list", Shell::help),
     Row("quit", "", "leave (q, exit, Ctrl-D too)", Shell::quit),
 ];
@@ -61,14 +61,13 @@ pub(super) struct Shell {
     json: bool,
     cwd: Vec<u8>,
     is_interactive: bool,
-    /// Whether what is printed goes to a terminal, whoever types.
+    /// Whether standard output is a terminal.
     for_terminal: bool,
     is_over: bool,
 }
 
 impl Shell {
-    /// A session over a connection that `open` opens, and opens again when the server has ended it because nobody
-    /// typed for long.
+    /// A session over a connection that `open` opens, and opens again when the server has ended it for being idle.
     ///
     /// # Errors
     /// The server refused the connection, or it was lost.
@@ -140,7 +139,7 @@ impl Shell {
         // In a script too: there each line is a command of this program's, and none is sent as it is.
         let word = if FAREWELLS.contains(&word) { "quit" } else { word };
         let Some(Row(_, _, _, act)) = TABLE.iter().find(|row| row.0 == word) else {
-            return Err(usage(format!("{word} is no command; help lists them, and !{word} runs it over there")));
+            return Err(usage(format!("{word} is no command; help lists them, and !{word} runs it on the server")));
         };
         // What is run or said is taken as it was typed; everything else has words, quoted as in a shell.
         if word == "run" || word == "echo" {

@@ -24,71 +24,71 @@ use crate::trees::shard::CONNECTIONS_MAX;
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line, each on its own")]
 #[derive(Debug, Clone, Args)]
 pub struct CopyArgs {
-    /// Directories too, with all that is in them; with a slash behind its name, what is in it
+    /// Copy directories with all that is in them; with a slash behind its name, only what is in it
     #[arg(short, long)]
     pub recursive: bool,
-    /// Instead of symlinks what they lead to, as far as that is in the tree
+    /// Follow symlinks: copy what they point to, if that is in the tree
     #[arg(long)]
     pub follow: bool,
-    /// Leave out modes and modification times
+    /// Do not keep modes and modification times
     #[arg(long)]
     pub no_preserve: bool,
-    /// Leave it to the system when files reach the disk: faster, and a power cut may cost some
+    /// Do not sync files to disk: faster, but a power cut may lose some
     #[arg(long, env = "LANDLINE_NO_SYNC")]
     pub no_sync: bool,
-    /// Begin files anew instead of going on with what an earlier attempt left
+    /// Start files from the beginning, even if an earlier attempt left a part
     #[arg(long)]
     pub no_resume: bool,
-    /// Compare what is there by content, and not by size and modification time
+    /// Compare files by content, not by size and modification time
     #[arg(long)]
     pub checksum: bool,
-    /// Of a changed file send what changed: auto does so over a network that is not very fast
+    /// When to send only the changes of a file; auto: over a network that is not very fast
     #[arg(long, env = "LANDLINE_DELTA", default_value = "auto", value_name = "WHEN",
           value_parser = one_of(&[("auto", Delta::Auto), ("always", Delta::Always), ("never", Delta::Never)]))]
     pub delta: Delta,
-    /// Compress what goes over the connection: auto does so where that is faster
+    /// How to compress what is sent; auto: where that is faster
     #[arg(long, env = "LANDLINE_COMPRESS", default_value = "auto", value_name = "HOW",
           value_parser = one_of(&[("auto", Compress::Auto), ("zstd", Compress::Zstd), ("none", Compress::None)]))]
     pub compress: Compress,
-    /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times, and always wins
+    /// Leave out what matches PATTERN, written as in a .gitignore; may be given several times; wins over --include
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Take only what matches PATTERN, written as in a .gitignore; may be given several times; DIR/ is all below it
+    /// Copy only what matches PATTERN, written as in a .gitignore; may be given several times; DIR/ is all below it
     #[arg(long, value_name = "PATTERN")]
     pub include: Vec<String>,
     /// Leave out what matches a line of FILE
     #[arg(long, value_name = "FILE")]
     pub exclude_from: Vec<PathBuf>,
-    /// Leave out files over SIZE
+    /// Leave out files larger than SIZE
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
-    /// Say what would happen, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Remove from DEST what the source does not have; not if anything fails, and not more than half
+    /// Remove from DEST what the source does not have; not after a failure, and not more than half of what is there
     #[arg(long, requires = "recursive")]
     pub delete: bool,
-    /// With --delete: also more than half
+    /// With --delete: also remove more than half
     #[arg(long, requires = "delete")]
     pub force: bool,
-    /// Send at most so many bytes a second; compressed ones are fewer
+    /// Limit in bytes a second, counted after compression
     #[arg(long, env = "LANDLINE_BWLIMIT", value_name = "SIZE", value_parser = rate)]
     pub bwlimit: Option<u64>,
-    /// With -r: move a tree over N connections at once, which over a long distance carry more than one; not with
+    /// Number of connections to use for a tree, with -r: over a long distance several carry more than one; not with
     /// --delete
     #[arg(long, env = "LANDLINE_CONNECTIONS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: u32,
-    /// When nothing moves for so long, neither in nor out, the connection counts as lost; 0: wait without limit
+    /// Time without a byte in either direction after which the connection counts as lost; 0: no limit
     #[arg(long, env = "LANDLINE_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub stall_timeout: Duration,
-    /// When the connection is lost, connect again and go on, for so long without success [alone: 10m]
+    /// When the connection is lost, connect again and go on; give up after this time without success [alone: 10m]
     #[arg(long, env = "LANDLINE_RETRY", value_name = "DURATION", value_parser = duration,
           num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
     pub retry: Option<Duration>,
 }
 
 impl CopyArgs {
-    /// How a target is to write.
+    /// How the receiver writes.
     pub const fn write_options(&self) -> WriteOptions {
         WriteOptions {
             preserve: !self.no_preserve,
@@ -102,13 +102,13 @@ impl CopyArgs {
         }
     }
 
-    /// How a source sends over one connection.
+    /// How the sender sends over one connection.
     pub fn data_options(&self) -> DataOptions {
         let connections = self.connections().try_into().unwrap_or(1);
         DataOptions { bwlimit: self.bwlimit.map(|all| all / connections), compress: self.compress }
     }
 
-    /// What goes through a pipe, at the rate that was asked for.
+    /// A pipe, at the rate of `--bwlimit`.
     pub fn paced<P>(&self, inner: P) -> Paced<P> {
         Paced::new(inner, self.bwlimit)
     }
@@ -116,7 +116,7 @@ impl CopyArgs {
     /// A pipe has no second attempt, and its bytes go as they are.
     ///
     /// # Errors
-    /// More was asked for.
+    /// The options request a second attempt or compression.
     pub fn check_for_a_pipe(&self) -> anyhow::Result<()> {
         if self.compress == Compress::Zstd {
             return Err(usage(
@@ -132,7 +132,7 @@ impl CopyArgs {
     /// Whether a file of `size` bytes may come.
     ///
     /// # Errors
-    /// It is larger than what may.
+    /// It is larger than `--max-size`.
     pub fn check_size(&self, size: u64) -> crate::error::Result<()> {
         match self.max_size {
             Some(max) if size > max => {
@@ -159,10 +159,10 @@ impl CopyArgs {
         if is_one { 1 } else { usize::try_from(self.connections).unwrap_or(1) }
     }
 
-    /// What of a tree is meant: what an --include matches, if there is one, and no --exclude leaves out.
+    /// The selected part of a tree: what an --include matches, if there is one, and no --exclude leaves out.
     ///
     /// # Errors
-    /// A file of patterns cannot be read, or a pattern is none.
+    /// A file of patterns cannot be read, or a pattern is malformed.
     pub fn selection(&self) -> anyhow::Result<Selected> {
         let mut exclude = Vec::new();
         for file in &self.exclude_from {
@@ -178,12 +178,12 @@ impl CopyArgs {
     }
 }
 
-/// What of a tree is meant, and what came of it.
+/// The selected part of a tree.
 #[derive(Debug, Clone)]
 pub struct Selected {
-    /// As it goes over the wire.
+    /// For the request.
     pub selection: Selection,
-    /// Ready for use; it tells what came.
+    /// For the files here; it records what it has selected.
     pub filter: Filter,
     pub(super) chosen: Arc<Chosen>,
 }

@@ -65,7 +65,7 @@ impl NamePair for FromRemote {
 pub struct ToRemote {
     sources: Vec<OsString>,
     remote: Remote,
-    /// Where it goes over there, and the new name of a single file.
+    /// Where it goes on the server, and the new name of a single file.
     placed: Option<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -165,7 +165,7 @@ pub fn names_together<T>(sources: &[T], shown: impl Fn(&T) -> String) -> String 
 }
 
 /// Adds to the error of connecting to `source` that a file of this machine has the same name, if there is one: it is
-/// probably the one that was meant.
+/// probably the file that was meant.
 pub fn not_connected(source: &Remote, error: anyhow::Error) -> anyhow::Error {
     let shown = source.shown();
     let file = Path::new(&shown);

@@ -19,7 +19,7 @@ impl<P> Paced<P> {
         Self { inner, pace: bwlimit.map(Pace::new) }
     }
 
-    /// So many bytes went through.
+    /// Waits as long as the rate demands after this number of bytes.
     pub fn keep(&mut self, bytes: usize) {
         if let Some(pace) = &mut self.pace {
             pace.keep(bytes, &AtomicBool::new(false));

@@ -37,11 +37,11 @@ pub struct Reporter {
     /// Patterns that have selected nothing.
     unmatched: Vec<String>,
     exit: Exit,
-    /// What can be said of a file that is through: the tutorials' wires carry no digest.
+    /// Added to the report of a complete file; empty on the tutorials' wires, which carry no digest.
     verified: &'static str,
     /// Files that arrived before the connection was lost, and will be found unchanged.
     arrived_before: u64,
-    /// Whether a person reads what is said.
+    /// Whether standard error is a terminal.
     for_person: bool,
     /// The last file that is through, for a person who copied one.
     last: String,
@@ -64,7 +64,7 @@ enum ReportForm {
 }
 
 impl Reporter {
-    /// A teller for one run.
+    /// A reporter for one run.
     pub fn new(program: &'static str, output: &OutputArgs, show: &ReportArgs) -> Self {
         let form = match (output.json, show.json_stream) {
             (true, _) => ReportForm::Json,
@@ -313,7 +313,7 @@ impl Reporter {
         self.met = before.met;
     }
 
-    /// Something worth saying, unless nobody wants to hear anything.
+    /// Prints a remark, unless `--quiet`.
     pub fn remark(&self, text: &str) {
         if !self.quiet {
             self.say(&printable(text));
@@ -392,7 +392,7 @@ impl Reporter {
         Ok(self.exit)
     }
 
-    /// Tells a person of the one file that was copied; false where nobody wants to hear of it.
+    /// Prints the summary for one file that was copied; false where it is not for a person.
     fn says_one(&self) -> bool {
         let says = self.for_person && !self.quiet && !self.verbose && !self.dry_run;
         if says {
@@ -402,7 +402,7 @@ impl Reporter {
         says
     }
 
-    /// How much was copied, and how fast, as whoever reads it wants it.
+    /// How much was copied, and how fast: rounded for a person, in bytes for a program.
     fn in_words(&self, bytes: u64) -> (String, String) {
         if !self.for_person {
             return (format!("{bytes} bytes"), String::new());
@@ -460,7 +460,7 @@ impl Reporter {
         }
     }
 
-    /// One of several hosts, whose name stands before what is said; progress would be a mess.
+    /// A reporter for one of several hosts: its name stands before each remark, and there is no progress line.
     #[must_use]
     pub fn of_host(mut self, host: String) -> Self {
         self.progress = Progress::new(When::Never, self.quiet);

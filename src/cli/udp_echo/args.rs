@@ -12,7 +12,7 @@ use crate::udp::Codec;
 /// The program's name, in messages.
 pub const PROGRAM: &str = "udp-echo";
 
-/// Whom to ask.
+/// The server.
 #[derive(Debug, Clone, ArgGroup)]
 pub(super) struct UdpConnectArgs {
     #[arg(value_name = "HOST", help = "HOST, HOST:PORT, [::1]:7000, unix:/path, or a name from config.toml")]
@@ -23,7 +23,7 @@ pub(super) struct UdpConnectArgs {
 }
 
 impl UdpConnectArgs {
-    /// Whom a name from `config.toml` or of a known peer means.
+    /// The address, also of a name from `config.toml` or of a known peer.
     pub(super) fn address(&self) -> Result<Address> {
         connect::address(&self.host, self.port)
     }
@@ -32,7 +32,7 @@ impl UdpConnectArgs {
 /// How long to wait for a reply.
 #[derive(Debug, Clone, ArgGroup)]
 pub(super) struct WaitArgs {
-    /// How long to wait for each reply
+    /// Time to wait for each reply
     #[arg(long, env = "LANDLINE_UDP_TIMEOUT", default_value = "1s", value_name = "DURATION", value_parser = args::duration)]
     pub(super) timeout: Duration,
 }

@@ -28,12 +28,12 @@ pub(super) struct Chat {
     connect: UdpConnectArgs,
     #[arg(long, value_name = "ADDR", help = BIND_HELP)]
     bind: Option<Address>,
-    /// Hear everybody, not only HOST: each text is shown with its sender
+    /// Show the datagrams of all senders, not only HOST's, each with its sender
     #[arg(long)]
     anyone: bool,
     #[command(flatten)]
     characters: Characters,
-    /// Say nothing on standard error but errors
+    /// Print only errors on standard error
     #[arg(short, long)]
     quiet: bool,
 }
@@ -119,7 +119,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Nobody there yet is no error: the other side may start later.
+    /// That no program is there yet is no error: the other side may start later.
     fn send(&self, data: &[u8]) {
         if data.len() > DATAGRAM_LEN_MAX {
             return self.remark(&format!("not sent: {} bytes, the limit is {DATAGRAM_LEN_MAX} bytes", data.len()));
@@ -131,7 +131,7 @@ impl Talk<'_> {
         };
         match sent {
             Ok(()) => {}
-            Err(error) if is_nobody(&error) => self.nobody(),
+            Err(error) if is_refused(&error) => self.say_refused(),
             Err(error) => self.remark(&format!("not sent: {error}")),
         }
     }
@@ -142,7 +142,7 @@ impl Talk<'_> {
             match self.socket.receive(&mut buffer, None, Some(stop)) {
                 Ok(Arrival::Datagram { len, from }) => self.show(&from, &buffer[..len])?,
                 Ok(Arrival::Stopped | Arrival::TimedOut) => return Ok(()),
-                Err(error) if is_nobody(&error) => self.nobody(),
+                Err(error) if is_refused(&error) => self.say_refused(),
                 Err(error) => return Err(error).context("cannot receive any more"),
             }
         }
@@ -155,8 +155,8 @@ impl Talk<'_> {
         self.screen.print(&format!("{}: {}\n", printable(&from.to_string()), printable(text)))
     }
 
-    fn nobody(&self) {
-        self.remark(&format!("nobody is listening on {} yet", self.peer));
+    fn say_refused(&self) {
+        self.remark(&format!("no program listens on {} yet", self.peer));
     }
 
     fn remark(&self, remark: &str) {
@@ -201,6 +201,6 @@ impl Screen {
     }
 }
 
-fn is_nobody(error: &io::Error) -> bool {
+fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }

@@ -13,7 +13,7 @@ pub(super) fn say_both_ends(client: &UdpClient) {
     say(PROGRAM, &format!("from {own} to {}", client.peer()));
 }
 
-/// A client's error: nobody there is an outcome with an exit code of its own.
+/// A client's error: that no server is there is an outcome with an exit code of its own.
 pub(super) fn not_asked(error: ClientError) -> Result<Exit> {
     if error.is_not_connected() {
         say(PROGRAM, &format!("{:#}", anyhow::Error::from(error)));

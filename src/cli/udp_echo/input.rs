@@ -100,6 +100,6 @@ pub(super) fn encode(codec: Codec, text: Vec<u8>) -> Result<Vec<u8>> {
     if codec.is_utf8() {
         return Ok(text);
     }
-    let text = str::from_utf8(&text).context("what is to be sent is not UTF-8, so it cannot be converted")?;
+    let text = str::from_utf8(&text).context("the text is not UTF-8, so it cannot be converted")?;
     Ok(codec.encode(text)?.into_owned())
 }

@@ -31,7 +31,7 @@ Examples:
   udp-echo ping localhost --count 5           round-trip times and losses
   udp-echo chat --bind 127.0.0.1:7001 127.0.0.1:7002
 
-Exit codes: 0 done; 1 no reply, or it failed; 2 wrong usage; 3 nobody is there; 130 Ctrl-C.";
+Exit codes: 0 done; 1 no reply, or it failed; 2 wrong usage; 3 no server is there; 130 Ctrl-C.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

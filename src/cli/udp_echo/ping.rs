@@ -26,10 +26,10 @@ use crate::udp::{ClientError, DATAGRAM_LEN_MAX, Stop, UdpClient};
 pub(super) struct Ping {
     #[command(flatten)]
     connect: UdpConnectArgs,
-    /// Send so many datagrams; without it until Ctrl-C
+    /// Number of datagrams to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// From one datagram to the next; 0 sends the next when the answer is there
+    /// Time between datagrams; 0: send the next one when the answer has come
     #[arg(short, long, env = "LANDLINE_UDP_INTERVAL", default_value = "1s", value_name = "DURATION", value_parser = args::duration)]
     interval: Duration,
     /// Length of each datagram, 47 to 65507 bytes
@@ -37,14 +37,14 @@ pub(super) struct Ping {
     size: u64,
     #[command(flatten)]
     patience: WaitArgs,
-    /// How long to wait for a server that is not there yet; 0: not at all
+    /// Time to wait for a server that is not there yet; 0: do not wait
     #[arg(long, env = "LANDLINE_UDP_WAIT", default_value = "10s", value_name = "DURATION", value_parser = args::duration)]
     wait: Duration,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-const NOBODY_YET: &str = "nobody is there yet; waiting, Ctrl-C ends";
+const NOBODY_YET: &str = "no server is there yet; waiting, Ctrl-C ends";
 
 const EXAMPLES: &str = "\
 Every datagram carries a sequence number and a time stamp, and each answer is compared with it byte \
@@ -55,9 +55,9 @@ Examples:
   udp-echo ping 192.0.2.7:8088 --size 1024 --interval 200ms
   udp-echo ping localhost --count 10000 --interval 0 --json
 
-Where nobody is there yet it waits (--wait); counting begins when somebody is.
+If no server is there yet, it waits (--wait); counting begins when one is.
 
-Exit code 0 if an answer came, 1 if none did, 3 if nobody is there. Ctrl-C prints the summary \
+Exit code 0 if an answer came, 1 if none did, 3 if no server is there. Ctrl-C prints the summary \
 and ends with 0 if an answer came, else with 130.";
 
 /// What `--json` prints at the end; times are milliseconds.
@@ -103,7 +103,7 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
         return Err(error);
     }
     let received = run.tally().counts.received;
-    // Where nobody is there is nothing to sum up; a program gets its object all the same.
+    // Without a server there is nothing to sum up; a program gets its object all the same.
     if ended.is_ok() || received > 0 || options.output.json {
         summary(options, plan.size, &run.peer().to_string(), run.tally())?;
     }
@@ -187,7 +187,7 @@ impl Screen<'_> {
             }
             PingEvent::Gone => {
                 if !std::mem::replace(&mut self.gone, true) {
-                    say(PROGRAM, "nobody is there any more; going on");
+                    say(PROGRAM, "the server is not there any more; going on");
                 }
                 return ControlFlow::Continue(());
             }

@@ -53,7 +53,7 @@ Examples:
   seq 3 | udp-echo send localhost              one datagram a line
   udp-echo send unix:/tmp/echo.sock hello
 
-Exit code 1 if a reply did not come in time, 3 if nobody is there.";
+Exit code 1 if a reply did not come in time, 3 if no server is there.";
 
 /// What `--json` prints at the end.
 #[derive(Debug, Default, Serialize)]

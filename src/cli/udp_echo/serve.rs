@@ -31,7 +31,7 @@ use crate::udp::{Codec, DatagramSocket, Endpoint};
 pub(super) struct Serve {
     #[arg(long, env = "LANDLINE_UDP_BIND", value_delimiter = ',', value_name = "ADDR", help = BIND_HELP)]
     bind: Vec<Address>,
-    /// Port to use where ADDR names none; 0 is any free one
+    /// Port to use where ADDR names none; 0: any free port
     #[arg(short, long, env = "LANDLINE_PORT", default_value_t = args::DEFAULT_PORT, value_name = "PORT")]
     port: u16,
     /// What to answer
@@ -39,13 +39,13 @@ pub(super) struct Serve {
     reply: ReplyWord,
     #[command(flatten)]
     characters: Characters,
-    /// End after so many datagrams
+    /// Number of datagrams after which to end [default: none]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Print the ready lines also to this open file descriptor, which must be a pipe or a file
     #[arg(long, value_name = "N")]
     ready_fd: Option<u32>,
-    /// Say nothing on standard error but errors
+    /// Print only errors on standard error
     #[arg(short, long)]
     quiet: bool,
     /// Show each datagram on standard error
@@ -120,7 +120,7 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
         guard: &guard,
     };
     let screen = Screen::new(options);
-    // The files of Unix sockets go before the last word is said: each thread owns its socket.
+    // The files of Unix sockets are removed before the summary: each thread owns its socket.
     let outcome = serve_all(sockets, &wildcards, &service, &screen);
     if !options.quiet {
         let [datagrams, bytes, answered] =
@@ -271,7 +271,7 @@ fn change(
 #[derive(Debug)]
 struct Screen<'a> {
     options: &'a Serve,
-    // Anybody can send what cannot be answered: the first is worth a line, the others a look with -v.
+    // Any host can send what cannot be answered: the first gets a line, the others only with -v.
     remarked: AtomicBool,
     /// When a source was last said to be held back.
     held: Mutex<Option<Instant>>,
@@ -299,7 +299,7 @@ impl<'a> Screen<'a> {
         ControlFlow::Continue(())
     }
 
-    /// `127.0.0.1:40000 hello`; nothing is worth receiving if nobody can read it any more.
+    /// `127.0.0.1:40000 hello`; once standard output is closed, the server ends.
     fn print(&self, from: &Endpoint, data: &[u8]) -> ControlFlow<()> {
         match put_out(line(self.options.characters.encoding, from, data).as_bytes()) {
             Ok(()) => ControlFlow::Continue(()),

@@ -1,5 +1,4 @@
-//! Ctrl-C and SIGTERM, in two ways: who owes somebody a summary is asked to stop, who owes nobody
-//! anything leaves at once, and tidily.
+//! Ctrl-C and SIGTERM, in two ways: a command with a summary is told to stop, any other leaves at once, and tidily.
 #![expect(clippy::exit, reason = "a person who waits at a prompt and presses Ctrl-C wants to leave now")]
 
 use std::fs;

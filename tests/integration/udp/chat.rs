@@ -17,7 +17,7 @@ fn two_programs_talk_and_it_does_not_matter_who_starts() {
     let mut first = Program::start(&["chat", "--bind", &one, &two]);
     own_address(&mut first);
     first.say("hello?\n");
-    assert_eq!(first.stderr_line(), format!("udp-echo: nobody is listening on {two} yet"));
+    assert_eq!(first.stderr_line(), format!("udp-echo: no program listens on {two} yet"));
 
     let mut second = Program::start(&["chat", "--bind", &two, &one]);
     own_address(&mut second);
@@ -66,7 +66,7 @@ fn a_peer_that_is_not_there_yet_is_a_remark() {
     assert!(own_address(&mut chat).starts_with("127.0.0.1:"));
     for _ in 0..2 {
         chat.say("hello?\n");
-        assert_eq!(chat.stderr_line(), "udp-echo: nobody is listening on 127.0.0.1:1 yet");
+        assert_eq!(chat.stderr_line(), "udp-echo: no program listens on 127.0.0.1:1 yet");
     }
     assert_eq!(chat.end().code, Some(0));
 }

@@ -71,7 +71,7 @@ fn a_server_that_is_not_there_yet_is_waited_for() {
     drop(taken);
     for address in [&udp, &unix] {
         let mut client = Program::start(&["ping", address, "--count=3", "--interval=0", "-q", "--wait=60s"]);
-        assert_eq!(client.stderr_line(), "udp-echo: nobody is there yet; waiting, Ctrl-C ends");
+        assert_eq!(client.stderr_line(), "udp-echo: no server is there yet; waiting, Ctrl-C ends");
         let (_server, _) = Program::serve(1, &["--bind", address]);
         let ended = client.end();
         let text = String::from_utf8(ended.stdout).unwrap();
@@ -80,7 +80,7 @@ fn a_server_that_is_not_there_yet_is_waited_for() {
     }
     // A name's other addresses are tried again too: the server comes at the first, or at the second.
     let mut client = Program::start(&["ping", &udp.replace("127.0.0.1", "localhost"), "--count=1", "-q", "--wait=60s"]);
-    assert_eq!(client.stderr_line(), "udp-echo: nobody is there yet; waiting, Ctrl-C ends");
+    assert_eq!(client.stderr_line(), "udp-echo: no server is there yet; waiting, Ctrl-C ends");
     let (_server, _) = Program::serve(1, &["--bind", &udp]);
     assert_eq!(client.end().code, Some(0));
 
