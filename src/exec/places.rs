@@ -138,7 +138,7 @@ fn unknown(name: &str, places: &HashMap<String, StoredPlace>) -> Refusal {
     let mut names: Vec<&str> = places.keys().map(String::as_str).collect();
     names.sort_unstable();
     let others = if names.is_empty() { String::new() } else { format!(", but {}", names.join(", ")) };
-    let text = format!("{name}: you have no place of that name here{others}; cd in it to a directory to make it");
+    let text = format!("{name}: you have no place of that name here{others}; a cd in it makes it");
     Refusal::new(ErrorCode::NotFound, text)
 }
 
@@ -309,9 +309,9 @@ mod tests {
             .or_default()
             .extend([("old".to_owned(), place(Duration::ZERO)), ("new".to_owned(), place(TTL_DEFAULT))]);
         let text = places.find(&Owner::Own, "old").unwrap_err().message;
-        assert!(text.contains("here, but new; cd in it"), "{text}");
+        assert!(text.contains("here, but new; a cd in it"), "{text}");
         assert!(places.find(&Owner::Own, "new").is_ok());
-        assert!(places.find(&other, "new").unwrap_err().message.contains("name here; cd in it"));
+        assert!(places.find(&other, "new").unwrap_err().message.contains("name here; a cd in it"));
         places.forget_unless(&|owner| *owner == other);
         assert!(places.find(&Owner::Own, "new").is_err());
     }

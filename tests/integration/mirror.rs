@@ -180,7 +180,7 @@ fn a_pattern_that_selects_nothing_says_so() {
     let put = Run::new("fput").args(["--include", "*.c", "tree/a.c", "tree/a.o", &server.remote("some/")]);
     put.current_dir(here.path()).any_stderr().prints("");
     assert_eq!(server.names("some").iter().filter(|name| name.starts_with("a.")).count(), 1);
-    for (pattern, why) in [("", "empty"), ("#a", "comment"), ("!a.c", "--exclude")] {
+    for (pattern, why) in [("", "empty"), ("#a", "comment"), ("!a.c", "exclude it")] {
         let put = Run::new("fput").args(["-r", "--include", pattern, "tree", &server.remote("no")]);
         put.current_dir(here.path()).code(2).stderr(why).prints("");
     }

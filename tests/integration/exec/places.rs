@@ -107,7 +107,7 @@ fn a_place_belongs_to_the_peer_that_made_it() {
     let laptop = |args: &[&str]| rexec(&two.server, args).env("LANDLINE_HOME", two.laptop.home_path());
     let desk = |args: &[&str]| rexec(&two.server, args).env("LANDLINE_HOME", two.desk.home_path());
     desk(&["--place", "build", "cd mine"]).prints("");
-    laptop(&["--place", "build", "ls"]).code(251).stderr("no place of that name here; cd in it").prints("");
+    laptop(&["--place", "build", "ls"]).code(251).stderr("no place of that name here; a cd in it").prints("");
     laptop(&["--place", "build", "cd /"]).prints("");
     laptop(&["--place", "build", "ls"]).prints("mine\n");
     desk(&["--place", "build", "ls"]).prints("file\n");
