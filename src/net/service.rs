@@ -380,3 +380,115 @@ impl Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::net::dial::dial;
+
+    const LIMIT: Duration = Duration::from_mins(1);
+
+    /// A protocol that is none of ours: every byte comes back, a to z in capitals; `!` begins an exchange that has no
+    /// end.
+    struct Capitals {
+        service: Service,
+        stops: Mutex<Vec<&'static str>>,
+    }
+
+    impl Capitals {
+        fn with(threads: usize) -> Arc<Self> {
+            let caps = Caps { connections: 8, per_address: 8, threads, newcomers: 8, turned_away: 8 };
+            let options = ServiceOptions { caps, idle_timeout: None, stall_timeout: None };
+            Arc::new(Self { service: Service::new(options), stops: Mutex::default() })
+        }
+    }
+
+    impl Handler for Capitals {
+        fn service(&self) -> &Service {
+            &self.service
+        }
+
+        fn serve(&self, mut stream: Stream, accepted: &mut Accepted) -> Ended {
+            let mut byte = [0];
+            while let Ok(1) = stream.read(&mut byte) {
+                accepted.open.set_in_exchange(byte == *b"!");
+                byte.make_ascii_uppercase();
+                stream.write_all(&byte).unwrap();
+            }
+            Ended { wire: "capitals", outcome: Ok(()) }
+        }
+
+        fn last_word(&self, why: TurnedAway) -> Vec<u8> {
+            format!("FULL: {why}").into_bytes()
+        }
+
+        fn begin_stop(&self, _grace: Duration) {
+            self.stops.lock().unwrap().push("begins");
+        }
+
+        fn end_stop(&self, _deadline: Instant, _stop_now: &dyn Fn() -> bool) {
+            assert!(self.service.open().is_empty(), "connections end first");
+            self.stops.lock().unwrap().push("ends");
+        }
+    }
+
+    /// Serves while `clients` are at work, which are told where, and then stops.
+    fn serve_while(handler: &Arc<Capitals>, grace: Duration, clients: impl FnOnce(&dyn Fn() -> Stream)) -> Stopped {
+        let listeners = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listeners[0].local().parse().unwrap();
+        let connect = || {
+            let stream = dial(&address, LIMIT).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            stream
+        };
+        thread::scope(|scope| {
+            let accepting = scope.spawn(|| accept_on_all(handler, &listeners));
+            clients(&connect);
+            let stopped = stop(&**handler, &listeners, grace, &|| false);
+            accepting.join().unwrap().unwrap();
+            stopped
+        })
+    }
+
+    fn assert_answers(stream: &mut Stream, request: &[u8], want: &[u8]) {
+        let mut answer = vec![0; want.len()];
+        stream.write_all(request).unwrap();
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, want);
+    }
+
+    #[test]
+    fn any_protocol_is_served_and_has_its_own_last_word() {
+        let handler = Capitals::with(2);
+        let mut inside = Vec::new();
+        let stopped = serve_while(&handler, LIMIT, |connect| {
+            inside.extend([connect(), connect()]);
+            for stream in &mut inside {
+                assert_answers(stream, b"abc", b"ABC");
+            }
+            let mut third = connect();
+            assert_answers(&mut third, b"", b"FULL: the server runs 2 threads, which is its limit; try again later");
+        });
+        // Both were between two exchanges, and still open at the client.
+        assert_eq!(stopped, Stopped { cut: 0 });
+        assert_eq!(*handler.stops.lock().unwrap(), ["begins", "ends"]);
+        drop(inside);
+    }
+
+    #[test]
+    fn an_exchange_without_end_is_cut_after_the_grace() {
+        let handler = Capitals::with(8);
+        let mut inside = Vec::new();
+        let stopped = serve_while(&handler, Duration::ZERO, |connect| {
+            inside.extend([connect(), connect()]);
+            for stream in &mut inside {
+                assert_answers(stream, b"!", b"!");
+            }
+        });
+        assert_eq!(stopped, Stopped { cut: 2 });
+        assert_eq!(*handler.stops.lock().unwrap(), ["begins", "ends"]);
+    }
+}
