@@ -1,59 +1,36 @@
 //! landline: programs with which machines talk to each other, and the library that they share.
 //!
-//! ```text
-//! bin -> cli -> call_x -> connection -> stream -> socket
-//! socket -> listen -> stream -> connection -> serve -> serve_x -> root | process | room -> reply
 //! ```
+//! use landline::{Client, Server, fs::root::Root, trust::home::Home};
 //!
-//! In reading order: [`echo`] is the smallest conversation, both halves on one page; [`wire`] has its words and
-//! bytes, [`line`](mod@line) carries them over [`net`]; [`trust`] says who is at the other end, and [`pair`]
-//! introduces two machines; [`serve`] is the table of requests and [`server`] puts a server together. [`files`],
-//! [`dir`], [`exec`] and [`chat`] are the other conversations, [`root`] and [`part`] what keeps files safe, [`bare`]
-//! the tutorials' wires, [`udp`] datagrams, [`audit`] the record of who did what, [`printable`] what a reader of
-//! either sees of it. [`cli`] is for our own programs and the only part that prints.
-//!
-//! ```
-//! use std::time::Duration;
-//! use landline::trust::{home::Home, identity::Identity};
-//! use landline::{echo, limits::CommandCaps, connection::Connection, net, root::Root, server, wire};
-//! use landline::trust::{Services, policy::Power};
-//!
-//! // A server on a free port, whose guests (a plain connection makes one) may only echo...
 //! # let temporary = tempfile::tempdir()?;
 //! # let path = temporary.path().join("home");
 //! let home = Home::open(Some(&path))?;
-//! let config = server::Config {
-//!     identity: Identity::of(&home)?,
-//!     home,
-//!     is_for_pairing_only: false,
-//!     root: Root::open(".".as_ref())?,
-//!     guest: "echo".parse::<Services>()?,
-//!     caps: net::gate::Caps::of_this_machine(64),
-//!     command_caps: CommandCaps::default(),
-//!     power: Power::User,
-//!     idle_timeout: Some(Duration::from_secs(60)),
-//!     stall_timeout: None,
-//!     tutorial: None,
-//!     part_ttl: None,
-//!     audit: None,
-//! };
-//! let server = server::Server::new(config)?;
-//! let listeners = net::listen::Listener::bind(&"127.0.0.1:0".parse()?)?;
-//! let address = listeners[0].local().parse()?;
-//! std::thread::scope(|scope| {
-//!     let accepting = scope.spawn(|| server::accept_on_all(&server, &listeners));
-//!     // ...and a client.
-//!     let stream = net::dial::dial(&address, Duration::from_secs(5))?;
-//!     let mut connection = Connection::open(stream, "example")?;
-//!     assert_eq!(echo::call_echo(&mut connection, b"hello")?, b"hello");
-//!     assert!(landline::dir::call_pwd(&mut connection).is_err(), "not granted");
-//!     connection.close();
-//!     server.stop(&listeners, Duration::from_secs(1), &|| false);
-//!     drop(accepting.join());
-//!     Ok::<(), Box<dyn std::error::Error>>(())
-//! })?;
+//! let server = Server::new(home.clone(), Root::open(".".as_ref())?).listen("127.0.0.1:0")?;
+//! // Encrypted, and the server's key is the one that this home knows: its own.
+//! let mut client = Client::connect(&home, server.address())?;
+//! assert_eq!(client.echo(b"hello")?, b"hello");
+//! assert_eq!(client.run("echo $((6 * 7))")?.stdout, b"42\n");
+//! client.close();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Client`] and [`Server`] are the two doors; [`Connector`](client::Connector) and
+//! [`ServerBuilder`](server::ServerBuilder) have what can be chosen. An [`Error`] says whose move is next.
+//!
+//! # Inside
+//!
+//! ```text
+//! bin -> cli -> call_x -> connection -> stream -> socket
+//! socket -> listen -> stream -> connection -> verbs -> serve_x -> root | process | room -> reply
+//! ```
+//!
+//! In reading order: [`echo`] is the smallest conversation, both halves on one page; [`wire`] declares its messages and
+//! has the bytes, [`connection`](mod@connection) carries them over [`net`]; [`trust`] says which peer is at the other
+//! end, and [`pair`] introduces two machines. [`dir`], [`files`], [`trees`], [`exec`] and [`chat`] are the other
+//! conversations; [`fs`] is what keeps files safe. [`client`] and [`server`] put it together. [`tutorial`] has the
+//! tutorials' wires, [`udp`] datagrams, [`audit`] the record of requests, [`printable`] what a terminal or a log shows of
+//! a stranger's text. `cli`, behind the feature of that name, is for our own programs and the only part that prints.
 
 pub mod audit;
 pub mod chat;
@@ -82,3 +59,7 @@ pub mod trust;
 pub mod tutorial;
 pub mod udp;
 pub mod wire;
+
+pub use client::Client;
+pub use error::{Error, Result};
+pub use server::Server;

@@ -53,7 +53,6 @@ pub struct OfferArgs {
 /// The rule would lie, the name is taken, the code was spoiled, or its time is over.
 pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let home = home::open()?;
-    let own = Identity::of(&home)?;
     let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?;
     let wish = PairingOptions { allow: args.allow, commands: args.rule.wanted()?, name: args.name.clone(), root };
     check_wish(&home, &wish)?;
@@ -70,7 +69,7 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     };
     if addresses.is_empty() {
         // It listens before there is a code: where another one listens already, that one's stays good.
-        let paired = serve_pairing(&args.bind, &home, own, |addresses| offer_at(addresses, "pairing only"))?;
+        let paired = serve_pairing(&args.bind, &home, |addresses| offer_at(addresses, "pairing only"))?;
         if paired == Exit::Done {
             say(
                 tcp_server::PROGRAM,

@@ -19,12 +19,11 @@ use crate::fs::root::Root;
 use crate::net::Address;
 use crate::net::gate::Caps;
 use crate::net::listen::Listener;
-use crate::server::{Config, Server};
+use crate::server::Server;
 use crate::slots::{CommandCaps, RUNNING_MAX};
 use crate::text::Encoding;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
-use crate::trust::offer::OFFER_TIME_MAX;
 use crate::trust::policy::Power;
 use crate::trust::servers::{RunningServer, running};
 use crate::trust::{Service, Services};
@@ -34,8 +33,6 @@ use crate::tutorial::{Console, OutputPolicy, REPLY_MAX_LEAST, Tutorial, Tutorial
 /// The program's name, in messages.
 pub const PROGRAM: &str = "tcp-server";
 
-/// Connections of one address while nothing but a pairing is served.
-const PAIRING_PER_ADDRESS: usize = 16;
 /// How long a pairing that is under way may take when the command that offered it ends.
 const PAIRING_GRACE: Duration = Duration::from_secs(1);
 
@@ -265,7 +262,6 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         )));
     }
     let home = home::open()?;
-    let identity = Identity::of(&home)?;
     let root = open_root(args)?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
     let listeners = bind_all(&args.bind.bind, args.bind.port, ["127.0.0.1", "::1"])
@@ -274,23 +270,19 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     warn_of_root(args.exec.power(), &listeners);
     let mut caps = Caps::of_this_machine(args.max_per_address);
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
-    let key = identity.fingerprint();
-    let server = Server::new(Config {
-        identity,
-        home: home.clone(),
-        is_for_pairing_only: false,
-        root,
-        guest: args.guest,
-        caps,
-        command_caps: args.exec.caps(),
-        power: args.exec.power(),
-        idle_timeout: Some(args.idle_timeout).filter(|time| !time.is_zero()),
-        stall_timeout: Some(args.stall_timeout).filter(|time| !time.is_zero()),
-        tutorial,
-        part_ttl: Some(args.part_ttl).filter(|time| !time.is_zero()),
-        audit,
-    })
-    .with_context(|| format!("the root {}", args.root().display()))?;
+    let key = Identity::of(&home)?.fingerprint();
+    let set = |time: &Duration| Some(*time).filter(|time| !time.is_zero());
+    let server = Server::new(home.clone(), root).guest(args.guest).with(|options| {
+        options.caps = caps;
+        options.command_caps = args.exec.caps();
+        options.power = args.exec.power();
+        options.idle_timeout = set(&args.idle_timeout);
+        options.stall_timeout = set(&args.stall_timeout);
+        options.tutorial = tutorial;
+        options.part_ttl = set(&args.part_ttl);
+        options.audit = audit;
+    });
+    let server = server.build().with_context(|| format!("the root {}", args.root().display()))?;
     let stops = StopSignals::catch()?;
     let _running = RunningServer::announce(&home, &addresses(&listeners))?;
     args.serving.say_ready(PROGRAM, &listeners)?;
@@ -350,28 +342,11 @@ fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
 pub fn serve_pairing(
     bind: &Bind,
     home: &Home,
-    identity: Identity,
     wait: impl FnOnce(&[String]) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
     // Another machine that is let in has to reach this one; and nothing but the code is to be had.
     let listeners = bind_all(&bind.bind, bind.port, ["0.0.0.0", "::"])?;
-    let server = Server::new(Config {
-        identity,
-        home: home.clone(),
-        is_for_pairing_only: true,
-        // Nothing in it is served.
-        root: Root::open(Path::new("/"))?,
-        guest: Services::NONE,
-        caps: Caps::of_this_machine(PAIRING_PER_ADDRESS),
-        command_caps: CommandCaps::default(),
-        // No command is run.
-        power: Power::User,
-        idle_timeout: Some(OFFER_TIME_MAX),
-        stall_timeout: Some(OFFER_TIME_MAX),
-        tutorial: None,
-        part_ttl: None,
-        audit: None,
-    })?;
+    let server = Server::for_pairing(home.clone())?.build()?;
     serve_while(&server, &listeners, PAIRING_GRACE, || wait(&addresses(&listeners)), &|| false)
 }
 

@@ -10,6 +10,7 @@
 //! Who a connection is and what it may do, [`trust::policy`](crate::trust::policy) decides.
 
 mod access;
+mod builder;
 mod connection;
 pub mod requests;
 pub mod verbs;
@@ -31,21 +32,21 @@ use crate::fs::root::Root;
 use crate::memory::Pools;
 use crate::net::Stream;
 use crate::net::budget::{CountedKind, Unwritten};
-use crate::net::gate::{Caps, TurnedAway};
+use crate::net::gate::TurnedAway;
 use crate::net::listen::{Listener, STACK_LEN};
 use crate::net::service::{self, Accepted, Ended, Handler, Service, ServiceOptions};
 use crate::net::tls::ServerTls;
-use crate::slots::{CommandCaps, CommandSlots};
+use crate::slots::CommandSlots;
 use crate::trust::Services;
 use crate::trust::grants::{GrantsInUse, PeersWatch};
-use crate::trust::home::Home;
 use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::last_seen::LastSeen;
 use crate::trust::peers::KnownPeers;
 use crate::trust::policy::Power;
 use crate::tutorial::Tutorial;
 
-pub use crate::net::service::{Stopped, accept_on_all};
+pub use self::builder::{ListeningServer, PER_ADDRESS_DEFAULT, ServerBuilder, ServerOptions, TIMEOUT_DEFAULT};
+pub use crate::net::service::Stopped;
 
 /// What the server calls itself in `hello`.
 const PROGRAM: &str = concat!("tcp-server/", env!("CARGO_PKG_VERSION"));
@@ -53,37 +54,6 @@ const PROGRAM: &str = concat!("tcp-server/", env!("CARGO_PKG_VERSION"));
 const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
 /// How often unfinished copies are looked at that may be too old.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
-
-/// What an operator decides.
-#[derive(Debug)]
-pub struct Config {
-    /// This server's key.
-    pub identity: Identity,
-    /// Where it keeps the peers that it knows.
-    pub home: Home,
-    /// No peer gets any service, known or not: only pairings are served.
-    pub is_for_pairing_only: bool,
-    /// The directory shown.
-    pub root: Root,
-    /// What guests may do.
-    pub guest: Services,
-    /// The limits on connections and threads.
-    pub caps: Caps,
-    /// What commands may take.
-    pub command_caps: CommandCaps,
-    /// What commands can do.
-    pub power: Power,
-    /// How long a connection between two exchanges may be silent; `None`: without limit.
-    pub idle_timeout: Option<Duration>,
-    /// How long a client may take nothing of what is sent to it; `None`: without limit.
-    pub stall_timeout: Option<Duration>,
-    /// A tutorial's wire beside the frames; `None`: no tutorial's client is served.
-    pub tutorial: Option<Tutorial>,
-    /// How long an unfinished copy is kept that no transfer goes on with; `None`: without limit.
-    pub part_ttl: Option<Duration>,
-    /// Where requests are recorded; `None`: nowhere.
-    pub audit: Option<Audit>,
-}
 
 /// A server, before and while it runs.
 #[derive(Debug)]
@@ -113,45 +83,44 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that does not listen yet.
-    ///
-    /// # Errors
-    /// The root cannot be shown, or a thread could not start.
-    pub fn new(config: Config) -> io::Result<Arc<Self>> {
-        let jobs = if config.is_for_pairing_only {
+    fn with_options(identity: Identity, options: ServerOptions) -> io::Result<Arc<Self>> {
+        let jobs = if options.is_for_pairing_only {
             Jobs::none()
         } else {
-            Jobs::open(&config.home).map_err(io::Error::other)?
+            Jobs::open(&options.home).map_err(io::Error::other)?
         };
-        let part_records =
-            if config.is_for_pairing_only { None } else { Some(Arc::new(Records::open(config.home.join(PARTS_DIR))?)) };
-        let Config { caps, idle_timeout, stall_timeout, .. } = config;
+        let part_records = if options.is_for_pairing_only {
+            None
+        } else {
+            Some(Arc::new(Records::open(options.home.join(PARTS_DIR))?))
+        };
+        let ServerOptions { caps, idle_timeout, stall_timeout, .. } = options;
         let server = Arc::new(Self {
             service: Service::new(ServiceOptions { caps, idle_timeout, stall_timeout }),
-            tls: ServerTls::ours(config.identity.credentials()).map_err(io::Error::other)?,
+            tls: ServerTls::ours(identity.credentials()).map_err(io::Error::other)?,
             part_records,
-            root: Arc::new(config.root.hiding(config.home.path())?),
-            identity: config.identity,
-            is_for_pairing_only: config.is_for_pairing_only,
-            known_peers: KnownPeers::of(config.home),
+            root: Arc::new(options.root.hiding(options.home.path())?),
+            identity,
+            is_for_pairing_only: options.is_for_pairing_only,
+            known_peers: KnownPeers::of(options.home),
             last_seen: LastSeen::default(),
-            audit: config.audit.map(Arc::new),
-            guest: config.guest,
-            slots: CommandSlots::new(config.command_caps),
+            audit: options.audit.map(Arc::new),
+            guest: options.guest,
+            slots: CommandSlots::new(options.command_caps),
             memory: Pools::default(),
-            power: config.power,
+            power: options.power,
             hub: Hub::new()?,
             places: Places::default(),
             jobs,
             leftovers: Leftovers::none()?,
             terminals: Terminals::default(),
             grants: GrantsInUse::default(),
-            tutorial: config.tutorial,
+            tutorial: options.tutorial,
         });
         // A list that cannot be read is reported at once, not when the first peer comes.
         drop(server.known_peers.now());
         server.watch_peers()?;
-        server.sweep_parts(config.part_ttl)?;
+        server.sweep_parts(options.part_ttl)?;
         Ok(server)
     }
 
