@@ -142,7 +142,7 @@ impl<'a> Connector<'a> {
     /// A plain stream to `address`.
     ///
     /// # Errors
-    /// As [`dial`].
+    /// As [`dial()`].
     pub fn stream(&self, address: &Address) -> Result<Stream, dial::ConnectError> {
         let stream = dial(address, self.timeout)?;
         self.tell(&Step::Connected(&stream));

@@ -1,7 +1,7 @@
 //! A client: connects to a host by name, with an encrypted connection and a pinned key, and sends requests.
 //!
 //! [`Client`] has the usual requests as methods. For more, use the [`Connection`] and the functions of each module:
-//! [`echo`](crate::echo), [`dir`](crate::dir), [`files`], [`trees`](crate::trees), [`exec`](crate::exec),
+//! [`echo`](crate::echo), [`dir`], [`files`], [`trees`], [`exec`](crate::exec),
 //! [`chat`](crate::chat).
 
 mod connector;

@@ -1,7 +1,7 @@
 //! Every message of the protocol, declared once.
 //!
 //! PROTOCOL.md specifies the same for the author of a client in another language; a test holds this file to its tables
-//! and hex dumps, both ways. [`declare`](super::declare) says what a declaration means.
+//! and hex dumps, both ways. The macro `messages` in `declare.rs` says what a declaration means.
 
 use std::borrow::Cow;
 use std::io;
