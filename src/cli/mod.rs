@@ -16,8 +16,6 @@ pub mod home;
 pub mod human;
 pub mod logging;
 pub mod output;
-pub mod pair;
-pub mod peers;
 pub mod program;
 pub mod progress;
 pub mod prompt;
@@ -32,7 +30,3 @@ pub mod transfer;
 pub mod tutorial;
 pub mod udp_echo;
 pub mod usage;
-
-pub use crate::printable::{printable, printable_lines};
-pub use exit::Exit;
-pub use output::{say, tell};

@@ -72,7 +72,7 @@ fn each_foreign_library_has_its_door() {
         ("ctor_lite", &["cli/closed.rs"]),
         ("indicatif", &["cli/progress.rs"]),
         ("jiff", &["cli/tcp_client/listing.rs", "cli/udp_echo/", "trust/peers.rs", "audit.rs"]),
-        ("signal_hook", &["cli/signals.rs", "cli/serving.rs", "cli/pair.rs", "cli/udp_echo/"]),
+        ("signal_hook", &["cli/signals.rs", "cli/serving.rs", "cli/tcp_server/pair.rs", "cli/udp_echo/"]),
         ("rustls", &["net/tls/"]),
         ("pty_process", &["exec/terminal.rs"]),
         ("rcgen", &["trust/identity.rs"]),
@@ -281,6 +281,25 @@ fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     }
     let (mut way, mut done) = (Vec::new(), BTreeSet::new());
     graph.keys().any(|module| visit(graph, module, &mut way, &mut done)).then_some(way)
+}
+
+#[test]
+fn no_modules_of_the_programs_name_each_other_in_a_circle() {
+    let modules = modules();
+    let of_programs = modules.iter().filter(|(module, _)| module.starts_with("cli"));
+    let graph: BTreeMap<_, _> =
+        of_programs.map(|(module, code)| (module.clone(), named_by(module, code, &modules))).collect();
+    assert!(graph.len() > 30 && graph.values().any(|named| named.contains("cli::output")), "the modules were found");
+    assert_eq!(circle(&graph), None);
+    // A program's modules are its own: what two programs share is above them.
+    let programs = ["fget", "fput", "rexec", "tcp_client", "tcp_server", "udp_echo"];
+    let program_of = |module: &str| programs.into_iter().find(|program| module.split("::").nth(1) == Some(program));
+    for (module, named) in &graph {
+        for named in named {
+            let (own, other) = (program_of(module), program_of(named));
+            assert!(other.is_none() || other == own, "{module} names {named}");
+        }
+    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn root_runs_commands_for_this_machine_only() {
 fn unless_its_operator_says_so() {
     let Some((server, outer, _)) = reachable(&["--exec-as-root"]) else { return };
     Run::new("rexec").args([&outer, "echo hi"]).prints("hi\n");
-    assert_eq!(server.stop().1.matches("who may exec there is root here").count(), 1);
+    assert_eq!(server.stop().1.matches("a client that may exec is root here").count(), 1);
 }
 
 #[test]

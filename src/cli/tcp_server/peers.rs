@@ -17,7 +17,7 @@ use crate::trust::peers::{Peers, PeersError, checked_root, edit};
 
 /// What to do with the list; nothing: show it.
 #[derive(Debug, Subcommand)]
-pub enum PeersCommand {
+pub(super) enum PeersCommand {
     /// Show the list
     List {
         /// Print one JSON array
@@ -57,7 +57,7 @@ pub enum PeersCommand {
 
 /// Which commands a peer may run; nothing: as before.
 #[derive(Debug, Args)]
-pub struct Rule {
+pub(super) struct Rule {
     /// With exec: allow only this command, word for word ("systemctl restart web"); may be given several times
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["forced", "any_command"])]
     command: Vec<String>,
@@ -74,7 +74,7 @@ impl Rule {
     ///
     /// # Errors
     /// A text that cannot be a command.
-    pub fn wanted(&self) -> anyhow::Result<Option<Commands>> {
+    pub(super) fn wanted(&self) -> anyhow::Result<Option<Commands>> {
         if let Some(forced) = &self.forced {
             return Ok(Some(Commands::Forced(split(forced).map_err(usage)?)));
         }
@@ -115,7 +115,7 @@ struct Row {
 ///
 /// # Errors
 /// The list is broken, or no peer has that name.
-pub fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
+pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
     let home = home::open()?;
     match what {
         None => list(false)?,

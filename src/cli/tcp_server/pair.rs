@@ -7,29 +7,33 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::exit::Exit;
-use super::home;
-use super::output::{say, tell};
+use super::bind::{Bind, PROGRAM};
 use super::peers::Rule;
-use super::tcp_server::{self, Bind, serve_pairing};
-use super::usage::usage;
+use crate::cli::exit::Exit;
+use crate::cli::home;
+use crate::cli::output::{say, tell};
+use crate::cli::serving::{addresses, bind_all, serve_while};
+use crate::cli::usage::usage;
 use crate::net::Address;
 use crate::net::address::Scheme;
 use crate::pair::left;
 use crate::printable::printable;
+use crate::server::Server;
 use crate::trust::Services;
 use crate::trust::home::Home;
-use crate::trust::identity::{Fingerprint, Identity};
+use crate::trust::identity::Fingerprint;
 use crate::trust::offer::{OFFER_TIME_MAX, Offer, PairingOptions, PeerBefore, Standing};
 use crate::trust::peers::{KnownPeer, Peers, check_name, checked_root};
 use crate::trust::servers::running;
 
+/// How long a pairing that is under way may take when the command that offered it ends.
+const PAIRING_GRACE: Duration = Duration::from_secs(1);
 /// How often the command that shows a code looks how it stands.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a new peer is to be here.
 #[derive(Debug, Args)]
-pub struct OfferArgs {
+pub(super) struct OfferArgs {
     /// Name of the new peer here [default: what it calls itself]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -51,7 +55,7 @@ pub struct OfferArgs {
 ///
 /// # Errors
 /// The rule would lie, the name is taken, the code was spoiled, or its time is over.
-pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
+pub(super) fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
     let home = home::open()?;
     let root = args.root.as_deref().map(checked_root).transpose().map_err(usage)?;
     let wish = PairingOptions { allow: args.allow, commands: args.rule.wanted()?, name: args.name.clone(), root };
@@ -71,10 +75,7 @@ pub fn offer(args: &OfferArgs) -> anyhow::Result<Exit> {
         // It listens before there is a code: where another one listens already, that one's stays good.
         let paired = serve_pairing(&args.bind, &home, |addresses| offer_at(addresses, "pairing only"))?;
         if paired == Exit::Done {
-            say(
-                tcp_server::PROGRAM,
-                "no server runs here yet: tcp-server --bind 0.0.0.0 starts one that others can reach",
-            );
+            say(PROGRAM, "no server runs here yet: tcp-server --bind 0.0.0.0 starts one that others can reach");
         }
         Ok(paired)
     } else {
@@ -98,7 +99,7 @@ fn check_wish(home: &Home, wish: &PairingOptions) -> anyhow::Result<()> {
     checked(&after)?;
     let (before, after) = (known.scope(), after.scope());
     let may = if before == after { format!("keeps what it may do: {before}") } else { changed(&before, &after) };
-    say(tcp_server::PROGRAM, &printable(&format!("{name} is known already; paired again, the same machine {may}")));
+    say(PROGRAM, &printable(&format!("{name} is known already; paired again, the same machine {may}")));
     Ok(())
 }
 
@@ -122,10 +123,10 @@ fn show(offer: &Offer, addresses: &[String], who: &str) -> anyhow::Result<()> {
     let port = reachable.or(addresses.first()).and_then(port_of);
     let host = Address::Tcp { host, port, scheme: Scheme::Unsaid };
     let told = format!("{whose}: tcp-client pair {host}, and type this code there within {MINUTES} minutes");
-    say(tcp_server::PROGRAM, &told);
-    say(tcp_server::PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));
+    say(PROGRAM, &told);
+    say(PROGRAM, &format!("listening on {} ({who})", addresses.join(", ")));
     if reachable.is_none() {
-        say(tcp_server::PROGRAM, "other machines cannot reach that; start the server with --bind 0.0.0.0, for example");
+        say(PROGRAM, "other machines cannot reach that; start the server with --bind 0.0.0.0, for example");
     }
     Ok(())
 }
@@ -135,13 +136,13 @@ fn wait(home: &Home, offer: &Offer, signals: &mut Signals) -> anyhow::Result<Exi
     loop {
         if signals.pending().next().is_some() {
             offer.withdraw(home)?;
-            say(tcp_server::PROGRAM, "the code is void now");
+            say(PROGRAM, "the code is void now");
             return Ok(Exit::Interrupted);
         }
         match offer.standing(home)? {
             Standing::Waiting { guesses_left, wrong } => {
                 if std::mem::replace(&mut wrong_until_now, wrong) != wrong {
-                    say(tcp_server::PROGRAM, &format!("a wrong code was tried; {}", left(guesses_left)));
+                    say(PROGRAM, &format!("a wrong code was tried; {}", left(guesses_left)));
                 }
                 thread::sleep(LOOK_INTERVAL);
             }
@@ -167,11 +168,26 @@ fn tell_paired(home: &Home, name: &str, key: &str, before: Option<&PeerBefore>) 
     if let Some(before) = before {
         let name_before = if before.name == name { String::new() } else { format!(" as {}", before.name) };
         let how = if before.scope == now { "keeps what it could do".into() } else { changed(&before.scope, &now) };
-        say(tcp_server::PROGRAM, &printable(&format!("it was known already{name_before}, and {how}")));
+        say(PROGRAM, &printable(&format!("it was known already{name_before}, and {how}")));
     }
     let next = format!(
         "next: tcp-server peers shows it; peers allow {name} LIST changes what it may do, peers revoke {name} ends it"
     );
-    say(tcp_server::PROGRAM, &next);
+    say(PROGRAM, &next);
     Ok(())
+}
+
+/// Serves only pairings, until `wait` returns; `wait` gets the addresses.
+///
+/// # Errors
+/// No address can be listened on, or as `wait`.
+fn serve_pairing(
+    bind: &Bind,
+    home: &Home,
+    wait: impl FnOnce(&[String]) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    // Another machine that is let in has to reach this one; and nothing but the code is to be had.
+    let listeners = bind_all(&bind.bind, bind.port, ["0.0.0.0", "::"])?;
+    let server = Server::for_pairing(home.clone())?.build()?;
+    serve_while(&server, &listeners, PAIRING_GRACE, || wait(&addresses(&listeners)), &|| false)
 }
