@@ -96,7 +96,7 @@ impl<W: Write> ReceiverStep<'_, W> {
     fn remove_unlisted(&mut self) -> Result<()> {
         let Some(listed) = self.target.listed.take() else { return Ok(()) };
         let keeping = self.target.place.keeping;
-        if self.target.has_failed {
+        if self.target.kept.has_failed() {
             let text =
                 "nothing is removed as long as something fails: what could not be read is missing in the listing too";
             return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));

@@ -1,13 +1,12 @@
-//! What comes of the files that were wanted: small ones whole, large ones piece by piece.
+//! Large files, which come piece by piece.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use byteorder::{ByteOrder as _, LittleEndian};
-
-use super::{Expected, ReceiverStep, bad_small, too_large, works};
+use super::expected::Expected;
+use super::{ReceiverStep, bad_small, grow, too_large, works};
 use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::fs::below::split;
 use crate::fs::digest::{BLOCK_LEN, ChainingValue};
@@ -19,10 +18,9 @@ use crate::trees::batch::Whole;
 use crate::trees::body::{Stretch, write_line};
 use crate::trees::delta::COPY_LEN_MAX;
 use crate::trees::large::{HOLE_LEN_MAX, Large};
-use crate::trees::sender::RECORD_LEN;
 use crate::trees::{BODY_LEN_MAX, Change, TreeEvent};
 use crate::wire::channel::Receiver;
-use crate::wire::message::{Attributes, Message, Packed, Total};
+use crate::wire::message::{Attributes, Message, Total};
 
 /// Stretches of one file that are asked for again; in a frame of JSON lines there is room for them.
 const STRETCHES_MAX: usize = 16 * 1024;
@@ -87,99 +85,6 @@ impl Current {
 }
 
 impl<W: Write> ReceiverStep<'_, W> {
-    pub(super) fn take_small<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.target.buffer);
-        grow(&mut buffer, BODY_LEN_MAX as usize);
-        let len = receiver.fill_from_body(buffer.get_mut(..BODY_LEN_MAX as usize).unwrap_or_default())?;
-        if receiver.fill_from_body(&mut [0])? > 0 {
-            return Err(bad_small("small files in a frame over 1 MiB"));
-        }
-        self.put_records(buffer.get(..len).unwrap_or_default())?;
-        self.target.buffer = buffer;
-        Ok(())
-    }
-
-    /// A frame that was compressed.
-    pub(super) fn take_packed<R: Read>(&mut self, receiver: &mut Receiver<R>, of: Packed, size: u32) -> Result<()> {
-        let packed = receiver.body(BODY_LEN_MAX)?;
-        let mut bytes = std::mem::take(&mut self.target.buffer);
-        self.target.unpacker.unpack(&packed, size, &mut bytes)?;
-        if of != Packed::List {
-            (self.watch)(TreeEvent::Saves(u64::from(size).saturating_sub(packed.len() as u64)))?;
-        }
-        match of {
-            Packed::List => self.take_list(&bytes, false)?,
-            Packed::Small => self.put_records(&bytes)?,
-            Packed::Data if self.target.current.is_none() => return Err(bad_small("data came outside a file")),
-            Packed::Data => self.write_piece(&bytes)?,
-        }
-        self.target.buffer = bytes;
-        Ok(())
-    }
-
-    fn put_records(&mut self, mut rest: &[u8]) -> Result<()> {
-        while let Some((head, bytes)) = rest.split_at_checked(RECORD_LEN) {
-            let (numbers, digest) = head.split_at(RECORD_LEN - 32);
-            let (entry, numbers) = numbers.split_at(4);
-            let (size, mtime) = numbers.split_at(4);
-            let size = usize::try_from(LittleEndian::read_u32(size)).unwrap_or(usize::MAX);
-            let Some((bytes, behind)) = bytes.split_at_checked(size) else {
-                return Err(bad_small("a file is longer than the frame"));
-            };
-            self.put_small(LittleEndian::read_u32(entry), LittleEndian::read_i64(mtime), digest, bytes)?;
-            rest = behind;
-        }
-        if rest.is_empty() { Ok(()) } else { Err(bad_small("it does not end with a file")) }
-    }
-
-    fn put_small(&mut self, entry: u32, mtime_ns: i64, digest: &[u8], bytes: &[u8]) -> Result<()> {
-        let Expected { path, mode, clears, .. } = self.expect(entry)?;
-        if blake3::hash(bytes).as_bytes() != digest {
-            let text = format!("{}: what arrived is not what was sent", self.target.place.shown(&path));
-            return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
-        }
-        let size = bytes.len() as u64;
-        if self.is_too_large(size) {
-            // It has grown since it was listed, or the listing lied.
-            return self.fail(entry, &path, &too_large(&self.target.place.shown(&path), size));
-        }
-        if self.target.place.keeping.dry_run {
-            // It was asked about, and is another one.
-            return self.tell(entry, Change::Copied, &path, size);
-        }
-        let attributes = self.target.place.attributes(size, Some(mtime_ns), mode);
-        (self.watch)(TreeEvent::Begins { path: &path, size, offset: 0 })?;
-        (self.watch)(TreeEvent::Moved(size))?;
-        let (dir, name) = split(&path);
-        let put = |exchange: &mut Self| -> io::Result<Verified> {
-            let dir = exchange.target.place.dir(dir)?;
-            Ok(exchange.target.place.parts.whole(dir, name, (&attributes).into(), bytes)?)
-        };
-        let mut written = put(self);
-        if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
-            // The batch holds descriptors, and its files may as well have their names now.
-            self.commit()?;
-            written = put(self);
-        }
-        match written {
-            Ok(file) => {
-                self.target.batch.add(Whole { entry, path, size, clears, file });
-                if self.target.batch.is_due() { self.commit() } else { Ok(()) }
-            }
-            Err(error) => self.fail_or_stop(entry, &path, &error),
-        }
-    }
-
-    /// What is known of a file that comes: it was wanted.
-    pub(super) fn expect(&mut self, entry: u32) -> Result<Expected> {
-        let expected = self.target.expected.remove(&entry);
-        let expected = expected.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;
-        self.target.budget.give_back(expected.memory());
-        self.target.parts_open -= usize::from(expected.part.is_some());
-        self.target.chunks_out -= expected.chunks_len;
-        Ok(expected)
-    }
-
     pub(super) fn begin_large(&mut self, entry: u32, offset: u64, sent: Attributes) -> Result<()> {
         let (mut expected, part) = match self.target.current.take() {
             Some(Current { entry: same, expected, part, .. }) if same == entry => {
@@ -187,7 +92,7 @@ impl<W: Write> ReceiverStep<'_, W> {
                 (expected, part)
             }
             Some(_) => return Err(bad_small("a large file came inside another")),
-            None => (self.expect(entry)?, None),
+            None => (self.target.expected.take(entry)?, None),
         };
         let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
         let mut held = Taken::of(&self.target.budget);
@@ -252,7 +157,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         broken.map_or(Ok(()), Err)
     }
 
-    fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
         (self.watch)(TreeEvent::Moved(bytes.len() as u64))?;
         let Some(current) = &mut self.target.current else { return Ok(()) };
         current.came += bytes.len() as u64;
@@ -357,7 +262,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
         // It failed before, and that was said.
         let Some(mut part) = current.part.take() else { return Ok(()) };
-        self.target.has_come(current.came, current.began.elapsed());
+        self.target.comparing.has_come(current.came, current.began.elapsed());
         let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
         let (watch, stop) = (&mut *self.watch, self.target.place.stop_handle());
         part.wait_for_beginning(&mut |bytes| works(watch, stop.as_deref(), bytes))
@@ -419,22 +324,14 @@ impl<W: Write> ReceiverStep<'_, W> {
         let path = match self.target.current.take() {
             Some(current) if current.entry == entry => current.expected.path,
             Some(_) => return Err(bad_small("a file was lost inside another")),
-            None => self.expect(entry)?.path,
+            None => self.target.expected.take(entry)?.path,
         };
         // Our own failure, which the source has heard of and answers.
         if why.code == ErrorCode::Stopped {
             return Ok(());
         }
-        self.target.has_failed = true;
+        self.target.kept.note_failure();
         (self.watch)(TreeEvent::Failed { path: &path, why })
-    }
-}
-
-/// Makes a buffer at least `len` bytes long. What was in it is of no use any more.
-fn grow(buffer: &mut Vec<u8>, len: usize) {
-    if buffer.len() < len {
-        // The system's memory is zero already, and is not written for that.
-        *buffer = vec![0; len];
     }
 }
 
