@@ -207,7 +207,7 @@ impl Client {
             selection,
             bwlimit: None,
             compress: trees::pack::Compress::default(),
-            share: None,
+            shard: None,
         };
         let mut report = TreeReport::default();
         call_pull(&mut self.connection, &pull, receiver, &mut |event| {
@@ -223,11 +223,11 @@ impl Client {
     /// # Errors
     /// The server refused the whole, or the connection failed. A single file that fails is in the report.
     pub fn push(&mut self, from: &Path, to: &str) -> Result<TreeReport> {
-        let options = WalkOptions { recursive: true, follow: false };
-        let (keeping, selection) = (WriteOptions::default(), Selection::default());
-        let walk = Walk::new(vec![Named::Own(from.into())], options, Filter::new(&selection)?);
-        let upload = TreeUpload { walk, out: trees::data::DataOptions::default(), share: None, last: None };
-        let push = Push { single: true, recursive: true, helps: false, keeping, selection };
+        let walk_options = WalkOptions { recursive: true, follow: false };
+        let (options, selection) = (WriteOptions::default(), Selection::default());
+        let walk = Walk::new(vec![Named::Own(from.into())], walk_options, Filter::new(&selection)?);
+        let upload = TreeUpload { walk, out: trees::data::DataOptions::default(), shard: None, wait_group: None };
+        let push = Push { single: true, recursive: true, is_secondary: false, options, selection };
         let mut report = TreeReport::default();
         call_push(&mut self.connection, to.as_bytes(), &push, upload, &mut |event| {
             report.note(&event);

@@ -33,8 +33,8 @@ pub struct Pull {
     #[serde(default, skip_serializing_if = "is_default")]
     pub compress: Compress,
     /// This part of them, if there are several connections.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub share: Option<Shard>,
+    #[serde(rename = "share", default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 /// How a `push` is to be taken: the body of the request.
@@ -46,11 +46,11 @@ pub struct Push {
     #[serde(default)]
     pub recursive: bool,
     /// Another connection gives directories their modes and times, when all is in them.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub helps: bool,
+    #[serde(rename = "helps", default, skip_serializing_if = "is_default")]
+    pub is_secondary: bool,
     /// How to write.
     #[serde(flatten)]
-    pub keeping: WriteOptions,
+    pub options: WriteOptions,
     /// What of it is meant: in a mirror, what is left out stays.
     #[serde(flatten)]
     pub selection: Selection,

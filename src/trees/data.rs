@@ -19,7 +19,7 @@ pub struct DataWriter<'s, W> {
     pub sender: &'s Sender<W>,
     pace: Option<Pace>,
     /// Whether the other end has said its last word, or is gone: then nobody is kept waiting.
-    is_over: Arc<AtomicBool>,
+    peer_done: Arc<AtomicBool>,
     packer: Packer,
 }
 
@@ -46,12 +46,12 @@ impl<'s, W: Write> DataWriter<'s, W> {
     /// To the target behind `sender`.
     pub fn new(sender: &'s Sender<W>, out: DataOptions) -> Self {
         let pace = out.bwlimit.map(Pace::new);
-        Self { sender, pace, is_over: Arc::default(), packer: Packer::new(out.compress) }
+        Self { sender, pace, peer_done: Arc::default(), packer: Packer::new(out.compress) }
     }
 
     /// To be set by whoever hears the other end's last word.
-    pub fn is_over(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.is_over)
+    pub fn peer_done(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.peer_done)
     }
 
     /// The length of a large file's pieces, in bytes.
@@ -105,7 +105,7 @@ impl<'s, W: Write> DataWriter<'s, W> {
 
     fn keep_pace(&mut self, sent: usize) {
         if let Some(pace) = &mut self.pace {
-            pace.keep(sent, &self.is_over);
+            pace.keep(sent, &self.peer_done);
         }
     }
 }
@@ -137,14 +137,14 @@ impl Pace {
     }
 
     /// So many bytes were sent: waits until the next may be, or nobody wants them any more.
-    pub fn keep(&mut self, bytes: usize, is_over: &AtomicBool) {
+    pub fn keep(&mut self, bytes: usize, peer_done: &AtomicBool) {
         self.sent += bytes as u64;
         let due = Duration::from_micros(self.sent.saturating_mul(1_000_000) / self.rate);
         // Who was held up may not make up for all of it at once.
         if let Some(late) = self.since.elapsed().checked_sub(due + CREDIT_MAX) {
             self.since += late;
         }
-        while !is_over.load(Ordering::Relaxed) {
+        while !peer_done.load(Ordering::Relaxed) {
             let left = due.saturating_sub(self.since.elapsed());
             if left.is_zero() {
                 return;

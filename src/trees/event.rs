@@ -69,7 +69,7 @@ pub enum TreeEvent<'e> {
     /// The target did something else, or in a dry run would do it.
     Did {
         /// What.
-        deed: Change,
+        change: Change,
         /// To which path in the tree.
         path: &'e [u8],
         /// A file's size in bytes.
@@ -145,7 +145,7 @@ impl Tally {
     /// Counts an event; what a peer says of sizes may be anything.
     pub const fn count(&mut self, event: &TreeEvent<'_>) {
         match event {
-            TreeEvent::Done { size, .. } | TreeEvent::Did { deed: Change::Copied, size, .. } => {
+            TreeEvent::Done { size, .. } | TreeEvent::Did { change: Change::Copied, size, .. } => {
                 self.files += 1;
                 self.bytes = self.bytes.saturating_add(*size);
             }
@@ -155,7 +155,7 @@ impl Tally {
             TreeEvent::Unchanged(_) => self.unchanged += 1,
             TreeEvent::Failed { .. } | TreeEvent::FailedWithDir { .. } => self.failed += 1,
             TreeEvent::Skipped { .. } => self.skipped += 1,
-            TreeEvent::Did { deed: Change::Removed, .. } => self.removed += 1,
+            TreeEvent::Did { change: Change::Removed, .. } => self.removed += 1,
             _ => {}
         }
     }

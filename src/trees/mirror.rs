@@ -121,7 +121,7 @@ impl SentPaths {
     /// A directory cannot be read.
     pub fn room(
         &mut self,
-        (place, filter): (&mut Destination, &Filter),
+        (destination, filter): (&mut Destination, &Filter),
         path: &[u8],
         obstacle: Obstacle,
         force: bool,
@@ -129,7 +129,9 @@ impl SentPaths {
         if obstacle != Obstacle::Dir {
             return Ok(Ok(vec![path.to_vec()]));
         }
-        let Some(remove) = self.all_in((&mut *place, filter), path)? else { return Ok(Err(HOLDS_LEFT_OUT.to_owned())) };
+        let Some(remove) = self.all_in((&mut *destination, filter), path)? else {
+            return Ok(Err(HOLDS_LEFT_OUT.to_owned()));
+        };
         let inside = remove.len() - 1;
         let remove = remove.into_iter().map(|(path, _)| path).collect();
         if inside == 0 || force {
@@ -141,7 +143,7 @@ impl SentPaths {
         let tree = if is_whole { &[][..] } else { path.get(..first).unwrap_or_default() };
         let room = match self.made_room.get(tree) {
             Some(room) => *room,
-            None => Room { before: count(place, tree)?, removed: 0 },
+            None => Room { before: count(destination, tree)?, removed: 0 },
         };
         let removed = room.removed + inside;
         if removed > room.before.saturating_sub(removed) {
@@ -157,21 +159,26 @@ impl SentPaths {
     /// A directory cannot be read.
     pub fn all_in(
         &self,
-        (place, filter): (&mut Destination, &Filter),
+        (destination, filter): (&mut Destination, &Filter),
         path: &[u8],
     ) -> std::io::Result<Option<Vec<Found>>> {
-        let mut search = Search { listed: self, place, filter, plan: RemovalPlan::default() };
+        let mut search = Search { listed: self, destination, filter, plan: RemovalPlan::default() };
         // The source has something of this name: that chooses it, if there is nothing in it too.
         let goes = search.add(path.to_vec(), true, true)?;
         Ok(goes.then_some(search.plan.remove))
     }
 
     /// Removes what stands where the source has something of another kind.
-    pub fn clear(&self, (place, filter): (&mut Destination, &Filter), path: &[u8], obstacle: Obstacle) -> Cleared {
+    pub fn clear(
+        &self,
+        (destination, filter): (&mut Destination, &Filter),
+        path: &[u8],
+        obstacle: Obstacle,
+    ) -> Cleared {
         let all = match obstacle {
             Obstacle::Replaced => return Cleared { gone: vec![path.to_vec()], result: Ok(()) },
             Obstacle::Single => vec![(path.to_vec(), false)],
-            Obstacle::Dir => match self.all_in((&mut *place, filter), path) {
+            Obstacle::Dir => match self.all_in((&mut *destination, filter), path) {
                 Ok(Some(all)) => all,
                 Ok(None) => return Cleared { gone: Vec::new(), result: Err(std::io::Error::other(HOLDS_LEFT_OUT)) },
                 Err(error) => return Cleared { gone: Vec::new(), result: Err(error) },
@@ -179,11 +186,11 @@ impl SentPaths {
         };
         let mut gone = Vec::new();
         let result = all.into_iter().try_for_each(|(path, is_dir)| {
-            place.remove(&path, is_dir)?;
+            destination.remove(&path, is_dir)?;
             gone.push(path);
             Ok(())
         });
-        place.restore_modes();
+        destination.restore_modes();
         Cleared { gone, result }
     }
 
@@ -196,10 +203,10 @@ impl SentPaths {
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn plan(&self, place: &mut Destination, filter: &Filter) -> std::io::Result<RemovalPlan> {
-        let mut search = Search { listed: self, place, filter, plan: RemovalPlan::default() };
+    pub fn plan(&self, destination: &mut Destination, filter: &Filter) -> std::io::Result<RemovalPlan> {
+        let mut search = Search { listed: self, destination, filter, plan: RemovalPlan::default() };
         for dir in &self.dirs {
-            let found = match search.place.names_in(dir) {
+            let found = match search.destination.names_in(dir) {
                 // In a dry run it may only be about to be made.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 found => found?,
@@ -229,7 +236,7 @@ impl SentPaths {
 /// A search for what is to go.
 struct Search<'s> {
     listed: &'s SentPaths,
-    place: &'s mut Destination,
+    destination: &'s mut Destination,
     filter: &'s Filter,
     plan: RemovalPlan,
 }
@@ -289,7 +296,7 @@ impl Search<'_> {
 
     /// Decides about a path; `None`: it is a directory, and what is in it comes first.
     fn enter(&mut self, path: Vec<u8>, is_dir: bool, levels: &mut Vec<Level>) -> std::io::Result<Option<bool>> {
-        if self.filter.leaves_out(self.listed.inside(&path), is_dir) || self.place.is_kept(&path) {
+        if self.filter.leaves_out(self.listed.inside(&path), is_dir) || self.destination.is_kept(&path) {
             self.plan.stays += 1;
             return Ok(Some(false));
         }
@@ -298,7 +305,7 @@ impl Search<'_> {
             return Ok(Some(true));
         }
         check_depth(&path)?;
-        let names = self.place.names_to_remove(&path)?.into_iter();
+        let names = self.destination.names_to_remove(&path)?.into_iter();
         levels.push(Level { path, names, is_empty: true, is_chosen: !self.filter.chooses() });
         Ok(None)
     }
@@ -311,11 +318,11 @@ impl Search<'_> {
 }
 
 /// How much there is in a directory of the place, itself included if it has a name.
-fn count(place: &mut Destination, tree: &[u8]) -> std::io::Result<usize> {
+fn count(destination: &mut Destination, tree: &[u8]) -> std::io::Result<usize> {
     let mut count = usize::from(!tree.is_empty());
     let mut dirs = vec![tree.to_vec()];
     while let Some(dir) = dirs.pop() {
-        let names = match place.names_in(&dir) {
+        let names = match destination.names_in(&dir) {
             // What its mode hides, or went meanwhile, is not counted.
             Err(error) if crate::fs::below::is_forbidden(&error) || error.kind() == std::io::ErrorKind::NotFound => {
                 continue;

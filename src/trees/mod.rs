@@ -56,7 +56,7 @@ pub use self::event::{OnEvent, StopHandle, Tally, TreeEvent};
 use self::filter::Filter;
 use self::receiver::TreeReceiver;
 use self::sender::TreeSender;
-use self::shard::{Last, Shard};
+use self::shard::{Shard, WaitGroup};
 use self::walk::{Named, Walk, WalkOptions};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Refusal, Result};
@@ -111,13 +111,13 @@ pub fn serve_pull(connection: &mut Connection, session: &mut Session) -> Result<
             return Err(Refusal::new(ErrorCode::BadRequest, text).into());
         }
     }
-    let Pull { recursive, follow, bwlimit, compress, share, .. } = pull;
+    let Pull { recursive, follow, bwlimit, compress, shard, .. } = pull;
     budget.give_back(held);
     let _threads =
         session.gate.take_threads(SOURCE_THREADS).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))?;
     let mut tally = Tally::default();
     let walk = Walk::new(tops, WalkOptions { recursive, follow }, filter).within(budget);
-    let sending = TreeUpload { walk, out: DataOptions { bwlimit, compress }, share, last: None };
+    let sending = TreeUpload { walk, out: DataOptions { bwlimit, compress }, shard, wait_group: None };
     let sent = send(connection, sending, &mut |event| {
         tally.count(&event);
         Ok(())
@@ -141,38 +141,38 @@ pub fn serve_push(connection: &mut Connection, session: &mut Session, path: &[u8
     let budget = session.memory.budget();
     let (push, held): (Push, _) = request(connection, "push", &budget)?;
     budget.take(push.selection.memory()).map_err(|over| over.refusal("push"))?;
-    let mut keeping = push.keeping;
+    let mut options = push.options;
     if !session.may_read() {
         // Who may only write learns nothing of what is there.
-        if keeping.checksum {
+        if options.checksum {
             let text = "a comparison by checksum tells what is there, and needs the service read";
             return Err(Refusal::new(ErrorCode::Permission, text).into());
         }
-        if keeping.delete {
+        if options.delete {
             let text = "to remove what the sender has not tells what is there, and needs the service read";
             return Err(Refusal::new(ErrorCode::Permission, text).into());
         }
-        keeping.delta = Delta::Never;
+        options.delta = Delta::Never;
     }
-    let place = session.resolve(path)?;
+    let resolved = session.resolve(path)?;
     check_home(session, path, &push)?;
     let goes_into = path.is_empty() || path.ends_with(b"/") || !push.single;
     let shape = Shape { goes_into, is_made: push.recursive };
-    let place =
-        Destination::new(Arc::clone(&session.root), place, shape, keeping).with_parts(Arc::clone(&session.parts));
-    let place = if session.may_read() { place } else { place.blind() };
-    let target = TreeReceiver::new(place, Filter::new(&push.selection)?).within(budget.clone());
+    let destination =
+        Destination::new(Arc::clone(&session.root), resolved, shape, options).with_parts(Arc::clone(&session.parts));
+    let destination = if session.may_read() { destination } else { destination.blind() };
+    let receiver = TreeReceiver::new(destination, Filter::new(&push.selection)?).within(budget.clone());
     budget.give_back(held);
-    let mut target = if push.helps { target.helping() } else { target };
+    let mut receiver = if push.is_secondary { receiver.secondary() } else { receiver };
     let mut tally = Tally::default();
-    let received = receive(connection, &mut target, &mut |event| {
+    let received = receive(connection, &mut receiver, &mut |event| {
         tally.count(&event);
         Ok(())
     });
     session.report.outcome = Some(tally.to_string());
     match received {
         // The sender gave up: the exchange is closed on both sides already.
-        Err(Error::Refused(why)) if target.has_ended() => {
+        Err(Error::Refused(why)) if receiver.has_ended() => {
             session.report.outcome = Some(format!("{tally}; {why}"));
             Ok(())
         }
@@ -219,13 +219,13 @@ fn about(session: &mut Session, path: &[u8]) {
 /// # Errors
 /// The server refused the whole, this machine could not store it (the connection is in step in both cases), or the
 /// connection failed. What happens to one file is an event.
-pub fn call_pull(connection: &mut Connection, pull: &Pull, target: TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
-    let mut target = target.only(pull);
+pub fn call_pull(connection: &mut Connection, pull: &Pull, receiver: TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
+    let mut receiver = receiver.only(pull);
     let body = serde_json::to_vec(pull).map_err(|error| Error::ours("JSON")(error.into()))?;
     connection.receiver().begin_exchange();
     connection.sender().send(&Message::Pull, &body)?;
-    match receive(connection, &mut target, watch) {
-        Err(why @ (Error::Ours { .. } | Error::Refused(_))) if !target.has_ended() => give_up(connection, why),
+    match receive(connection, &mut receiver, watch) {
+        Err(why @ (Error::Ours { .. } | Error::Refused(_))) if !receiver.has_ended() => give_up(connection, why),
         received => received,
     }
 }
@@ -256,9 +256,9 @@ pub struct TreeUpload {
     /// How it goes out.
     pub out: DataOptions,
     /// Over this connection, if there are several...
-    pub share: Option<Shard>,
+    pub shard: Option<Shard>,
     /// ... and after which others.
-    pub last: Option<Last>,
+    pub wait_group: Option<WaitGroup>,
 }
 
 fn send(connection: &mut Connection, mut sending: TreeUpload, watch: OnEvent<'_>) -> Result<()> {
@@ -268,11 +268,11 @@ fn send(connection: &mut Connection, mut sending: TreeUpload, watch: OnEvent<'_>
     TreeSender::new(sender, sending, watch).run(receiver, &control)
 }
 
-fn receive(connection: &mut Connection, target: &mut TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
-    target.over(connection.control().is_to_this_machine());
-    target.heed(Arc::new(connection.control().clone()));
+fn receive(connection: &mut Connection, tree: &mut TreeReceiver, watch: OnEvent<'_>) -> Result<()> {
+    tree.over(connection.control().is_to_this_machine());
+    tree.heed(Arc::new(connection.control().clone()));
     let (receiver, sender) = connection.halves()?;
-    target.run(receiver, sender, watch)
+    tree.run(receiver, sender, watch)
 }
 
 impl StopHandle for Control {

@@ -59,7 +59,7 @@ pub struct Packer {
     how: Compress,
     compressor: Option<Compressor<'static>>,
     packed: Vec<u8>,
-    line: Price,
+    sending: Price,
     packing: Price,
     /// By what factor the last frame that was tried got smaller.
     ratio: f64,
@@ -69,16 +69,16 @@ pub struct Packer {
 
 impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packer").field("how", &self.how).field("connection", &self.line).finish_non_exhaustive()
+        f.debug_struct("Packer").field("how", &self.how).field("sending", &self.sending).finish_non_exhaustive()
     }
 }
 
 impl Packer {
     /// Packs as `how` says.
     pub const fn new(how: Compress) -> Self {
-        let (line, packing) = (Price(0.0), Price(0.0));
+        let (sending, packing) = (Price(0.0), Price(0.0));
         // Of what has not been tried nobody knows; that it pays is the better guess.
-        Self { how, compressor: None, packed: Vec::new(), line, packing, ratio: 2.0, until_next: 0 }
+        Self { how, compressor: None, packed: Vec::new(), sending, packing, ratio: 2.0, until_next: 0 }
     }
 
     /// The body packed; `None`: it is better off as it is.
@@ -106,19 +106,19 @@ impl Packer {
 
     /// So many bytes were sent, and that took so long.
     pub fn sent(&mut self, bytes: usize, took: Duration) {
-        self.line.add(took, bytes);
+        self.sending.add(took, bytes);
     }
 
     fn is_worth_a_try(&mut self) -> bool {
         let is_small_enough = self.ratio >= RATIO_MIN;
-        let saves = self.line.0 * (1.0 - 1.0 / self.ratio.max(RATIO_MIN));
+        let saves = self.sending.0 * (1.0 - 1.0 / self.ratio.max(RATIO_MIN));
         let pays = is_small_enough && (self.how == Compress::Zstd || saves > self.packing.0 * BOTH_ENDS);
         if pays {
             self.until_next = TRIES_APART;
             return true;
         }
         // What follows may be of another kind, but a connection that takes all at once needs no help.
-        let may_pay = self.how == Compress::Zstd || self.line.0 > self.packing.0 * BOTH_ENDS;
+        let may_pay = self.how == Compress::Zstd || self.sending.0 > self.packing.0 * BOTH_ENDS;
         if !may_pay || self.until_next > 0 {
             self.until_next = self.until_next.saturating_sub(1);
             return false;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_line_makes_it_pay_and_a_fast_one_does_not() {
+    fn a_slow_connection_makes_it_pay_and_a_fast_one_does_not() {
         let mut packer = Packer::new(Compress::Auto);
         let frame = text(256 * 1024);
         assert!(packer.pack(&frame).unwrap().is_none(), "nobody knows the connection yet");

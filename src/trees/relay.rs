@@ -50,10 +50,10 @@ struct RelayState {
     entries: Mutex<HashMap<u32, ListedEntry>>,
     /// How many there were.
     listed: AtomicU32,
-    source_has_end: AtomicBool,
-    target_has_end: AtomicBool,
+    sender_has_end: AtomicBool,
+    receiver_has_end: AtomicBool,
     /// What may come.
-    asked: Requested,
+    requested: Requested,
 }
 
 /// Pulls from one server and pushes to another; `filter` is the selection of both.
@@ -73,30 +73,31 @@ pub fn relay(
     from.sender().send(&Message::Pull, &body(serde_json::to_vec(pull))?)?;
     to.sender().send(&Message::Push { path: path.into() }, &body(serde_json::to_vec(push))?)?;
     let controls = (from.control().clone(), to.control().clone());
-    let (from_source, to_source) = from.halves()?;
-    let (from_target, to_target) = to.halves()?;
+    let (from_sender, to_sender) = from.halves()?;
+    let (from_receiver, to_receiver) = to.halves()?;
     let shared = RelayState {
         entries: Mutex::default(),
         listed: AtomicU32::new(0),
-        source_has_end: AtomicBool::new(false),
-        target_has_end: AtomicBool::new(false),
-        asked: Requested::of(pull, filter),
+        sender_has_end: AtomicBool::new(false),
+        receiver_has_end: AtomicBool::new(false),
+        requested: Requested::of(pull, filter),
     };
-    let (says, seen) = channel();
+    let (events, seen) = channel();
     thread::scope(|scope| {
-        let (shared, controls, says_too) = (&shared, &controls, says.clone());
+        let (shared, controls, events_back) = (&shared, &controls, events.clone());
         let give_up = move |why: &Error| {
             if matches!(why, Error::ConnectionLost(_) | Error::PeerMisbehaved(_)) {
                 // Whoever waits for the other one would wait for ever.
                 controls.0.stop();
                 controls.1.stop();
             } else {
-                drop(end(&shared.source_has_end, to_source));
-                drop(end(&shared.target_has_end, to_target));
+                drop(end(&shared.sender_has_end, to_sender));
+                drop(end(&shared.receiver_has_end, to_receiver));
             }
         };
-        let files = scope.spawn(move || pass_files(from_source, to_target, shared, &says).inspect_err(give_up));
-        let wishes = scope.spawn(move || pass_wishes(from_target, to_source, shared, &says_too).inspect_err(give_up));
+        let files = scope.spawn(move || pass_files(from_sender, to_receiver, shared, &events).inspect_err(give_up));
+        let wishes =
+            scope.spawn(move || pass_wishes(from_receiver, to_sender, shared, &events_back).inspect_err(give_up));
         let mut watched = Ok(());
         for seen in seen {
             if watched.is_ok() {
@@ -143,7 +144,7 @@ fn pass_files<R: Read, W: Write>(
     from: &mut Receiver<R>,
     to: &Sender<W>,
     shared: &RelayState,
-    says: &mpsc::Sender<RelayedEvent>,
+    events: &mpsc::Sender<RelayedEvent>,
 ) -> Result<()> {
     let mut json = Vec::new();
     let (mut unpacker, mut unpacked) = (Unpacker::default(), Vec::new());
@@ -156,74 +157,74 @@ fn pass_files<R: Read, W: Write>(
             Message::Packed { of, size } => {
                 unpacker.unpack(&body, *size, &mut unpacked)?;
                 if *of != Packed::List {
-                    tell(says, RelayedEvent::Saves(u64::from(*size).saturating_sub(body.len() as u64)));
+                    tell(events, RelayedEvent::Saves(u64::from(*size).saturating_sub(body.len() as u64)));
                 }
                 match of {
-                    Packed::List => note_entries(&unpacked, shared, says)?,
-                    Packed::Small => tell(says, RelayedEvent::Moved(small_len(&unpacked))),
-                    Packed::Data => tell(says, RelayedEvent::Moved(u64::from(*size))),
+                    Packed::List => note_entries(&unpacked, shared, events)?,
+                    Packed::Small => tell(events, RelayedEvent::Moved(small_len(&unpacked))),
+                    Packed::Data => tell(events, RelayedEvent::Moved(u64::from(*size))),
                 }
             }
             Message::List { is_last } => {
-                note_entries(&body, shared, says)?;
+                note_entries(&body, shared, events)?;
                 if *is_last {
-                    tell(says, RelayedEvent::ListedAll);
+                    tell(events, RelayedEvent::ListedAll);
                 }
             }
-            Message::Small => tell(says, RelayedEvent::Moved(small_len(&body))),
-            Message::Data { .. } => tell(says, RelayedEvent::Moved(body.len() as u64)),
+            Message::Small => tell(events, RelayedEvent::Moved(small_len(&body))),
+            Message::Data { .. } => tell(events, RelayedEvent::Moved(body.len() as u64)),
             Message::Large { entry, offset, attributes } => {
                 let path = shared.get(*entry).map(|(path, ..)| path).unwrap_or_default();
-                tell(says, RelayedEvent::Begins(path, attributes.size, *offset));
+                tell(events, RelayedEvent::Begins(path, attributes.size, *offset));
             }
             Message::Same { entry } => {
                 if let Some((_, size, _)) = shared.take(*entry) {
-                    tell(says, RelayedEvent::Unchanged(size));
+                    tell(events, RelayedEvent::Unchanged(size));
                 }
             }
             Message::Grew { entry } => {
                 if let Some((path, ..)) = shared.get(*entry) {
-                    tell(says, RelayedEvent::Grew(path));
+                    tell(events, RelayedEvent::Grew(path));
                 }
             }
             // The target's own refusal, which was told when it came.
             Message::Lost { entry, code: ErrorCode::Stopped, .. } => drop(shared.take(*entry)),
             Message::Lost { entry, code, message } => {
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
-                tell(says, RelayedEvent::Failed(path, Refusal::new(*code, message.as_ref())));
+                tell(events, RelayedEvent::Failed(path, Refusal::new(*code, message.as_ref())));
             }
-            Message::Hole { size } => tell(says, RelayedEvent::Skims(*size)),
-            Message::Copy { size, .. } => tell(says, RelayedEvent::Reuses(*size)),
+            Message::Hole { size } => tell(events, RelayedEvent::Skims(*size)),
+            Message::Copy { size, .. } => tell(events, RelayedEvent::Reuses(*size)),
             Message::Blocks | Message::Piece { .. } | Message::Whole { .. } => {}
-            Message::End { .. } => return end(&shared.target_has_end, to),
+            Message::End { .. } => return end(&shared.receiver_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
             other => return Err(unexpected(other, "list, small, large or end")),
         }
-        to.send_unless(&shared.target_has_end, &message, &body)?;
+        to.send_unless(&shared.receiver_has_end, &message, &body)?;
     }
 }
 
-fn note_entries(body: &[u8], shared: &RelayState, says: &mpsc::Sender<RelayedEvent>) -> Result<()> {
+fn note_entries(body: &[u8], shared: &RelayState, events: &mpsc::Sender<RelayedEvent>) -> Result<()> {
     for line in lines(body) {
         let entry = TreeEntry::read(line)?;
-        if entry.error.is_none() && !shared.asked.holds(&entry) {
+        if entry.error.is_none() && !shared.requested.holds(&entry) {
             let text = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
             return Err(Refusal::new(ErrorCode::BadName, text).into());
         }
-        note_entry(entry, shared, says);
+        note_entry(entry, shared, events);
     }
     Ok(())
 }
 
-fn note_entry(entry: TreeEntry, shared: &RelayState, says: &mpsc::Sender<RelayedEvent>) {
+fn note_entry(entry: TreeEntry, shared: &RelayState, events: &mpsc::Sender<RelayedEvent>) {
     let is_file =
         entry.kind == EntryKind::File && entry.same.is_none() && entry.error.is_none() && entry.skipped.is_none();
     if let Some(why) = entry.error {
-        tell(says, RelayedEvent::Failed(entry.path.clone(), Refusal::new(ErrorCode::Failed, why)));
+        tell(events, RelayedEvent::Failed(entry.path.clone(), Refusal::new(ErrorCode::Failed, why)));
     } else if let Some(why) = entry.skipped {
-        tell(says, RelayedEvent::Skipped(entry.path.clone(), why, entry.has_met));
+        tell(events, RelayedEvent::Skipped(entry.path.clone(), why, entry.has_met));
     } else if is_file {
-        tell(says, RelayedEvent::Listed(entry.size));
+        tell(events, RelayedEvent::Listed(entry.size));
     }
     let mut entries = shared.entries.lock().unwrap_or_else(PoisonError::into_inner);
     entries.insert(shared.listed.fetch_add(1, Ordering::Relaxed), (entry.path, entry.size, is_file));
@@ -234,7 +235,7 @@ fn pass_wishes<R: Read, W: Write>(
     from: &mut Receiver<R>,
     to: &Sender<W>,
     shared: &RelayState,
-    says: &mpsc::Sender<RelayedEvent>,
+    events: &mpsc::Sender<RelayedEvent>,
 ) -> Result<()> {
     let mut json = Vec::new();
     let mut answered = 0_u32;
@@ -246,7 +247,7 @@ fn pass_wishes<R: Read, W: Write>(
         match &message {
             Message::Want { count, path, name } => {
                 if let Some(path) = path {
-                    tell(says, RelayedEvent::Placed(path.to_vec(), name.as_ref().map(|name| name.to_vec())));
+                    tell(events, RelayedEvent::Placed(path.to_vec(), name.as_ref().map(|name| name.to_vec())));
                 }
                 let wanted = lines(&body).map(|line| read_line(line, "want")).collect::<Result<Vec<Wanted>>>()?;
                 let end = shared.listed_up_to(answered, *count)?;
@@ -256,41 +257,41 @@ fn pass_wishes<R: Read, W: Write>(
                     if !wanted.iter().any(is_wanted)
                         && let Some((_, size, true)) = shared.take(entry)
                     {
-                        tell(says, RelayedEvent::Unchanged(size));
+                        tell(events, RelayedEvent::Unchanged(size));
                     }
                 }
                 answered = end;
             }
             Message::Chunks { .. } | Message::Mend { .. } => {}
-            Message::Kept => words_of(&body)?.into_iter().try_for_each(|word| note_word(word, shared, says))?,
-            Message::End { .. } => return end(&shared.source_has_end, to),
+            Message::Kept => words_of(&body)?.into_iter().try_for_each(|word| note_word(word, shared, events))?,
+            Message::End { .. } => return end(&shared.sender_has_end, to),
             Message::Error { code, message } => return Err(Refusal::new(*code, message.as_ref()).into()),
             other => return Err(unexpected(other, "want, kept or end")),
         }
-        to.send_unless(&shared.source_has_end, &message, &body)?;
+        to.send_unless(&shared.sender_has_end, &message, &body)?;
     }
 }
 
-fn note_word(word: KeptWord, shared: &RelayState, says: &mpsc::Sender<RelayedEvent>) -> Result<()> {
+fn note_word(word: KeptWord, shared: &RelayState, events: &mpsc::Sender<RelayedEvent>) -> Result<()> {
     match word {
         KeptWord::Safe(first, count) => {
             for entry in first..shared.listed_up_to(first, count)? {
                 if let Some((path, size, _)) = shared.take(entry) {
-                    tell(says, RelayedEvent::Done(path, size));
+                    tell(events, RelayedEvent::Done(path, size));
                 }
             }
         }
         KeptWord::Failed(entry, why) => {
             let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
-            tell(says, RelayedEvent::Failed(path, why));
+            tell(events, RelayedEvent::Failed(path, why));
         }
         KeptWord::FailedWithDir(entry, why) => {
             let path = shared.take(entry).map(|(path, ..)| path).unwrap_or_default();
-            tell(says, RelayedEvent::FailedWithDir(path, why));
+            tell(events, RelayedEvent::FailedWithDir(path, why));
         }
-        KeptWord::Did(entry, deed, path, size) => {
+        KeptWord::Did(entry, change, path, size) => {
             shared.take(entry);
-            tell(says, RelayedEvent::Did(deed, path, size));
+            tell(events, RelayedEvent::Did(change, path, size));
         }
     }
     Ok(())
@@ -308,8 +309,8 @@ fn small_len(body: &[u8]) -> u64 {
 }
 
 /// Nobody may be watching any more.
-fn tell(says: &mpsc::Sender<RelayedEvent>, seen: RelayedEvent) {
-    drop(says.send(seen));
+fn tell(events: &mpsc::Sender<RelayedEvent>, seen: RelayedEvent) {
+    drop(events.send(seen));
 }
 
 impl RelayedEvent {
@@ -328,7 +329,7 @@ impl RelayedEvent {
             Self::Done(path, size) => watch(TreeEvent::Done { path: &path, size }),
             Self::Failed(path, why) => watch(TreeEvent::Failed { path: &path, why: &why }),
             Self::FailedWithDir(path, why) => watch(TreeEvent::FailedWithDir { path: &path, why: &why }),
-            Self::Did(deed, path, size) => watch(TreeEvent::Did { deed, path: &path, size }),
+            Self::Did(change, path, size) => watch(TreeEvent::Did { change, path: &path, size }),
             Self::Unchanged(size) => watch(TreeEvent::Unchanged(size)),
         }
     }

@@ -15,7 +15,7 @@ use crate::wire::message::Message;
 
 /// What the target has said and this side has not looked at, in bytes of memory: an honest one says little while
 /// nothing is sent to it.
-const UNHEARD_LEN_MAX: usize = 16 * 1024 * 1024;
+const UNREAD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// What the target said, as the thread that hears it passes it on.
 pub(super) enum Reply {
@@ -66,28 +66,28 @@ impl KeptWord {
 
 /// What the target has said, in order.
 pub(super) struct Replies<'u> {
-    said: mpsc::Receiver<(usize, Reply)>,
+    incoming: mpsc::Receiver<(usize, Reply)>,
     /// Bytes of it that nobody has looked at yet.
-    unheard: &'u AtomicUsize,
+    unread: &'u AtomicUsize,
 }
 
 impl<'u> Replies<'u> {
     /// What comes out of `said`, of which `unheard` counts the bytes.
-    pub(super) const fn new(said: mpsc::Receiver<(usize, Reply)>, unheard: &'u AtomicUsize) -> Self {
-        Self { said, unheard }
+    pub(super) const fn new(incoming: mpsc::Receiver<(usize, Reply)>, unread: &'u AtomicUsize) -> Self {
+        Self { incoming, unread }
     }
 
     pub(super) fn recv(&self) -> Result<Reply, RecvError> {
-        self.said.recv().map(|said| self.take(said))
+        self.incoming.recv().map(|reply| self.take(reply))
     }
 
     pub(super) fn try_recv(&self) -> Result<Reply, TryRecvError> {
-        self.said.try_recv().map(|said| self.take(said))
+        self.incoming.try_recv().map(|reply| self.take(reply))
     }
 
-    fn take(&self, (len, said): (usize, Reply)) -> Reply {
-        self.unheard.fetch_sub(len, Ordering::Relaxed);
-        said
+    fn take(&self, (len, reply): (usize, Reply)) -> Reply {
+        self.unread.fetch_sub(len, Ordering::Relaxed);
+        reply
     }
 }
 
@@ -107,17 +107,17 @@ pub(super) enum KeptWord {
 /// Hears what the target says until it says `end` or fails, and passes it on.
 pub(super) fn read_replies<R: Read>(
     receiver: &mut Receiver<R>,
-    says: &mpsc::Sender<(usize, Reply)>,
-    unheard: &AtomicUsize,
+    replies: &mpsc::Sender<(usize, Reply)>,
+    unread: &AtomicUsize,
 ) {
     loop {
-        let mut said = read_reply(receiver).unwrap_or_else(Reply::Broken);
-        let len = said.memory();
-        if unheard.fetch_add(len, Ordering::Relaxed) + len > UNHEARD_LEN_MAX {
-            said = Reply::Broken(bad_want("the target says more and more and takes nothing"));
+        let mut reply = read_reply(receiver).unwrap_or_else(Reply::Broken);
+        let len = reply.memory();
+        if unread.fetch_add(len, Ordering::Relaxed) + len > UNREAD_LEN_MAX {
+            reply = Reply::Broken(bad_want("the target says more and more and takes nothing"));
         }
-        let is_last = matches!(said, Reply::End | Reply::Broken(_));
-        if says.send((len, said)).is_err() || is_last {
+        let is_last = matches!(reply, Reply::End | Reply::Broken(_));
+        if replies.send((len, reply)).is_err() || is_last {
             return;
         }
     }
@@ -155,8 +155,8 @@ fn read_reply<R: Read>(receiver: &mut Receiver<R>) -> Result<Reply> {
 pub(super) fn words_of(body: &[u8]) -> Result<Vec<KeptWord>> {
     let words = lines(body).map(|line| {
         let KeptLine { first, count, code, message, with_dir, did, path, size } = read_line(line, "kept")?;
-        if let (Some(deed), Some(path)) = (did, path) {
-            return Ok(KeptWord::Did(first, deed, name_of(path, "kept")?, size));
+        if let (Some(change), Some(path)) = (did, path) {
+            return Ok(KeptWord::Did(first, change, name_of(path, "kept")?, size));
         }
         let why = code.map(|code| Refusal::new(ErrorCode::from(&*code), message.unwrap_or_default()));
         Ok(match why {

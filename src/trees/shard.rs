@@ -48,7 +48,7 @@ impl Shard {
     }
 
     /// Whether another connection does what only one can do.
-    pub const fn is_help(self) -> bool {
+    pub const fn is_secondary(self) -> bool {
         self.number > 0
     }
 
@@ -71,19 +71,19 @@ impl Shard {
 /// Held by each connection that helps, for as long as it does.
 #[derive(Debug, Clone)]
 #[expect(dead_code, reason = "it is there to be dropped")]
-pub struct Helps(Sender<()>);
+pub struct WaitToken(Sender<()>);
 
 /// Held by the first connection, which waits for the others with it.
 #[derive(Debug)]
-pub struct Last(Receiver<()>);
+pub struct WaitGroup(Receiver<()>);
 
 /// A place for those who help, and for the one who waits for them.
-pub fn helpers() -> (Helps, Last) {
-    let (helps, last) = channel();
-    (Helps(helps), Last(last))
+pub fn wait_group() -> (WaitToken, WaitGroup) {
+    let (token, group) = channel();
+    (WaitToken(token), WaitGroup(group))
 }
 
-impl Last {
+impl WaitGroup {
     /// Waits until all who help are through.
     pub fn wait(&self) {
         // Nobody ever says anything.
@@ -126,7 +126,7 @@ mod tests {
                 counts[only] += 1;
             }
             assert!(counts.iter().all(|count| *count > 500 / of), "{counts:?}");
-            assert!(shares.iter().all(|share| share.holds(&entry("d", EntryKind::Dir), false)));
+            assert!(shares.iter().all(|shard| shard.holds(&entry("d", EntryKind::Dir), false)));
             let failed = TreeEntry { error: Some("no".into()), ..entry("d", EntryKind::Dir) };
             for (odd, has_names) in [
                 (entry("l", EntryKind::Link), false),
@@ -134,7 +134,7 @@ mod tests {
                 (entry("f", EntryKind::File), true),
                 (failed, false),
             ] {
-                assert!(shares.iter().all(|share| share.holds(&odd, has_names) != share.is_help()), "{odd:?}");
+                assert!(shares.iter().all(|shard| shard.holds(&odd, has_names) != shard.is_secondary()), "{odd:?}");
             }
         }
         assert_eq!(Shard::new(0, 0), None);
@@ -145,19 +145,19 @@ mod tests {
 
     #[test]
     fn the_first_waits_for_all_the_others() {
-        let (helps, last) = helpers();
-        let others: Vec<_> = (0..3).map(|_| helps.clone()).collect();
-        drop(helps);
+        let (token, group) = wait_group();
+        let others: Vec<_> = (0..3).map(|_| token.clone()).collect();
+        drop(token);
         let ended = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
-            for helps in others {
+            for token in others {
                 let ended = &ended;
                 scope.spawn(move || {
                     ended.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    drop(helps);
+                    drop(token);
                 });
             }
-            last.wait();
+            group.wait();
             assert_eq!(ended.load(std::sync::atomic::Ordering::SeqCst), 3);
         });
     }

@@ -7,13 +7,13 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::Control;
-use crate::trees::shard::{Last, Shard, helpers};
+use crate::trees::shard::{Shard, WaitGroup, wait_group};
 use crate::trees::{OnEvent, TreeEvent};
 
 /// What is done on each connection. It gets the connection's share of the tree (`None`: all of it), on the first of
-/// several connections the [`Last`] that waits for the others, and what takes the events.
+/// several connections the [`WaitGroup`] that waits for the others, and what takes the events.
 pub type ConnectionWork<'w> =
-    &'w (dyn Fn(&mut Connection, Option<Shard>, Option<Last>, OnEvent<'_>) -> Result<()> + Sync);
+    &'w (dyn Fn(&mut Connection, Option<Shard>, Option<WaitGroup>, OnEvent<'_>) -> Result<()> + Sync);
 
 /// Does `work` on all connections at the same time, and closes them. `on_event` gets the events of all of them, one at
 /// a time; that all is listed it gets once.
@@ -42,21 +42,21 @@ fn all(
 ) -> Result<()> {
     let count = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
     let controls: Vec<_> = others.iter().map(|connection| connection.control().clone()).collect();
-    let (helps, last) = helpers();
+    let (token, group) = wait_group();
     thread::scope(|scope| {
         let mut running = Vec::new();
         for (number, connection) in (1..).zip(others) {
-            let (helps, share) = (helps.clone(), Shard::new(number, count));
+            let (token, shard) = (token.clone(), Shard::new(number, count));
             let thread = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN);
             let started = thread.spawn_scoped(scope, move || {
-                let ended = work(connection, share, None, &mut |event| events.pass_on(event));
-                drop(helps);
+                let ended = work(connection, shard, None, &mut |event| events.pass_on(event));
+                drop(token);
                 ended
             });
             running.push(started.map_err(Error::ours("a thread for a connection")));
         }
-        drop(helps);
-        let ended = work(first, Shard::new(0, count), Some(last), &mut |event| events.pass_on(event));
+        drop(token);
+        let ended = work(first, Shard::new(0, count), Some(group), &mut |event| events.pass_on(event));
         if ended.is_err() {
             controls.iter().for_each(Control::stop);
         }

@@ -50,7 +50,7 @@ impl Unfinished {
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
-pub fn serve_parts(line: &mut Connection, session: &mut Session, path: &[u8], clean: bool) -> Result<()> {
+pub fn serve_parts(connection: &mut Connection, session: &mut Session, path: &[u8], clean: bool) -> Result<()> {
     let path = session.resolve(path)?;
     let (mut body, mut count) = (Vec::new(), 0_u64);
     if let Some((records, owner)) = session.parts.recorded() {
@@ -72,23 +72,23 @@ pub fn serve_parts(line: &mut Connection, session: &mut Session, path: &[u8], cl
             body.push(b'\n');
             count += 1;
             if body.len() >= PIECE_LEN {
-                line.sender().send(&Message::Data { stream: Channel::Main }, &std::mem::take(&mut body))?;
+                connection.sender().send(&Message::Data { stream: Channel::Main }, &std::mem::take(&mut body))?;
             }
         }
     }
     session.report.outcome = Some(format!("{count} unfinished"));
     if !body.is_empty() {
-        line.sender().queue(&Message::Data { stream: Channel::Main }, &body)?;
+        connection.sender().queue(&Message::Data { stream: Channel::Main }, &body)?;
     }
-    line.sender().send(&Message::End { total: None }, &[])
+    connection.sender().send(&Message::End { total: None }, &[])
 }
 
 /// Asks for the unfinished copies of this peer below `path`; with `clean`, removes those that no transfer writes to.
 ///
 /// # Errors
 /// The server refused, or the connection failed.
-pub fn call_parts(line: &mut Connection, path: &[u8], clean: bool) -> Result<Vec<Unfinished>> {
-    line.receiver().begin_exchange();
-    line.sender().send(&Message::Parts { path: path.into(), clean }, &[])?;
-    line.listing()
+pub fn call_parts(connection: &mut Connection, path: &[u8], clean: bool) -> Result<Vec<Unfinished>> {
+    connection.receiver().begin_exchange();
+    connection.sender().send(&Message::Parts { path: path.into(), clean }, &[])?;
+    connection.listing()
 }

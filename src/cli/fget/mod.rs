@@ -115,18 +115,18 @@ impl Download<'_> {
         let selected = args.copy.selection()?;
         let (out, parts) = (args.copy.data_options(), home::parts());
         let mut on_event = |event: TreeEvent<'_>| reporter.event(event, names);
-        side_by_side(connections, &mut on_event, &|connection, share, last, on_event| {
+        side_by_side(connections, &mut on_event, &|connection, shard, wait_group, on_event| {
             let shape = Shape { goes_into: destination.goes_into, is_made: recursive };
             let local = Destination::of_own(&destination.path, shape, args.copy.write_options());
             let local = local.map_err(Error::ours(destination.path.to_string_lossy()))?;
             let local = local.with_parts(Arc::clone(&parts));
             let filter = selected.filter.clone();
-            let receiver = TreeReceiver::new(local, filter).after(last).behind(self.groups.clone());
-            let receiver = if share.is_some_and(Shard::is_help) { receiver.helping() } else { receiver };
+            let receiver = TreeReceiver::new(local, filter).after(wait_group).behind(self.groups.clone());
+            let receiver = if shard.is_some_and(Shard::is_secondary) { receiver.secondary() } else { receiver };
             let paths = sources.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
             let DataOptions { bwlimit, compress } = out;
             let selection = selected.selection.clone();
-            let pull = Pull { paths, recursive, follow, selection, bwlimit, compress, share };
+            let pull = Pull { paths, recursive, follow, selection, bwlimit, compress, shard };
             call_pull(connection, &pull, receiver, on_event)
         })?;
         reporter.selected(&selected);

@@ -45,9 +45,9 @@ pub(super) fn pass_on(
         let selected = args.copy.selection()?;
         let selection = selected.selection.clone();
         let paths = sources.iter().map(|source| PathText::of(source.path.as_bytes())).collect();
-        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress, share: None };
+        let pull = Pull { paths, recursive, follow, selection: selection.clone(), bwlimit, compress, shard: None };
         let single = matches!(sources, [only] if !glob::is_pattern(only.path.as_bytes()));
-        let push = Push { single, recursive, helps: false, keeping: args.copy.write_options(), selection };
+        let push = Push { single, recursive, is_secondary: false, options: args.copy.write_options(), selection };
         let requests = (&pull, remote.path.as_bytes(), &push);
         relay(&mut from, &mut to, requests, selected.filter.clone(), &mut |event| reporter.event(event, &mut names))?;
         reporter.selected(&selected);

@@ -146,13 +146,13 @@ impl Upload<'_> {
         let connections = connections.map_err(|error| not_connected(remote, error))?;
         let selected = args.copy.selection()?;
         let mut on_event = |event: TreeEvent<'_>| reporter.event(event, names);
-        side_by_side(connections, &mut on_event, &|connection, share, last, on_event| {
+        side_by_side(connections, &mut on_event, &|connection, shard, wait_group, on_event| {
             let tops = files.iter().map(|file| Named::Own(file.into())).collect();
             let walk = Walk::new(tops, WalkOptions { recursive, follow }, selected.filter.clone());
-            let sending = TreeUpload { walk, out: args.copy.data_options(), share, last };
-            let helps = share.is_some_and(Shard::is_help);
-            let (single, keeping) = (files.len() == 1, args.copy.write_options());
-            let push = Push { single, recursive, helps, keeping, selection: selected.selection.clone() };
+            let sending = TreeUpload { walk, out: args.copy.data_options(), shard, wait_group };
+            let is_secondary = shard.is_some_and(Shard::is_secondary);
+            let (single, options) = (files.len() == 1, args.copy.write_options());
+            let push = Push { single, recursive, is_secondary, options, selection: selected.selection.clone() };
             call_push(connection, remote.path.as_bytes(), &push, sending, on_event)
         })?;
         reporter.selected(&selected);

@@ -144,7 +144,7 @@ impl Reporter {
                 let (from, to) = (names.from(path), names.to(path));
                 self.add(FileResult { event: None, from, to, bytes: 0, error: Some(why.message.clone()) })?;
             }
-            TreeEvent::Did { deed: change, path, .. } => self.change(change, &names.from(path), &names.to(path))?,
+            TreeEvent::Did { change, path, .. } => self.change(change, &names.from(path), &names.to(path))?,
             TreeEvent::Skipped { path, why, has_met } => self.skipped(&names.from(path), why, has_met)?,
             TreeEvent::Mends { path, why } => {
                 let from = names.from(path);

@@ -34,7 +34,7 @@ impl Destination {
     pub fn compare(&mut self, path: &[u8], entry: &TreeEntry, beat: Beat<'_>) -> io::Result<There> {
         let (dir, name) = split(path);
         let opened = match self.open(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.keeping.dry_run => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.options.dry_run => {
                 return Ok(There::Other(None));
             }
             opened => opened?,
@@ -45,12 +45,12 @@ impl Destination {
         }
         let Some(stat) = self.find_at(&dir, path)? else { return Ok(There::Other(Some(dir))) };
         match kind_of(&stat) {
-            FileType::RegularFile if self.keeping.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
+            FileType::RegularFile if self.options.checksum && u64::try_from(stat.st_size) == Ok(entry.size) => {
                 Ok(There::Unknown(digest_of(&self.open_file(&dir, name)?, beat)?.finalize().to_hex().to_string()))
             }
             FileType::RegularFile if !self.is_blind && self.is_same(&dir, &stat, entry) => {
                 let is_mode_other = stat.st_mode & 0o777 != entry.mode & 0o777;
-                if self.keeping.preserve && is_mode_other && !self.keeping.dry_run {
+                if self.options.preserve && is_mode_other && !self.options.dry_run {
                     match self.set_mode(&dir, name, entry.mode) {
                         // What its owner may not even read is put in place anew.
                         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
@@ -93,7 +93,7 @@ impl Destination {
     /// # Errors
     /// The system refuses.
     pub fn set_attributes(&mut self, path: &[u8], entry: &TreeEntry) -> io::Result<()> {
-        if !self.keeping.preserve || self.keeping.dry_run {
+        if !self.options.preserve || self.options.dry_run {
             return Ok(());
         }
         let (dir, name) = split(path);
@@ -110,10 +110,10 @@ impl Destination {
         }
         let mtime_ns = stat_mtime_ns(there);
         // Where times are not kept, what is there is as new as its last transfer.
-        let is_exact = if self.keeping.preserve { mtime_ns == entry.mtime_ns } else { mtime_ns >= entry.mtime_ns };
+        let is_exact = if self.options.preserve { mtime_ns == entry.mtime_ns } else { mtime_ns >= entry.mtime_ns };
         is_exact || {
             let kept = FileTimes { mtime_ns, ctime_ns: stat_ctime_ns(there), may_be_fat: may_be_fat(dir) };
-            if self.keeping.preserve { kept.is(entry.mtime_ns) } else { kept.is_since(entry.mtime_ns) }
+            if self.options.preserve { kept.is(entry.mtime_ns) } else { kept.is_since(entry.mtime_ns) }
         }
     }
 }

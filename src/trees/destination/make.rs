@@ -22,7 +22,7 @@ impl Destination {
     /// Something else is in its way, or the system refuses.
     pub fn make_dir(&mut self, path: &[u8], mode: u32) -> io::Result<bool> {
         let (above, name) = split(path);
-        let dry_run = self.keeping.dry_run;
+        let dry_run = self.options.dry_run;
         let dir = match self.dir(above) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => return Ok(true),
             dir => dir?,
@@ -31,7 +31,7 @@ impl Destination {
             return Ok(true);
         }
         // Until all is in it, its owner may write, whatever its mode will be.
-        let mode = if self.keeping.preserve { mode & 0o777 | 0o700 } else { 0o777 };
+        let mode = if self.options.preserve { mode & 0o777 | 0o700 } else { 0o777 };
         self.root.check_name(&*dir, name)?;
         let is_new = match rustix::fs::mkdirat(&*dir, name, Mode::from_raw_mode(mode)) {
             Ok(()) => true,
@@ -42,7 +42,7 @@ impl Destination {
             ErrorKind::NotADirectory => Error::new(ErrorKind::Exists, "is no directory here; remove it first"),
             _ => error,
         })?;
-        if self.keeping.preserve && !dry_run {
+        if self.options.preserve && !dry_run {
             make_writable(&opened)?;
         }
         self.dirs.keep(path, OpenDir { dir: Arc::new(opened), is_new });
@@ -68,7 +68,7 @@ impl Destination {
         let to = entry.target.as_deref().filter(|to| !to.is_empty() && !to.contains(&0));
         let to = OsStr::from_bytes(to.ok_or_else(|| io::Error::other("a symlink to nothing"))?);
         let (above, name) = split(path);
-        let dry_run = self.keeping.dry_run;
+        let dry_run = self.options.dry_run;
         let dir = match self.dir(above) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => return Ok(true),
             dir => dir?,
@@ -100,12 +100,12 @@ impl Destination {
         let ((head_dir, head), (above, name)) = (split(head), split(path));
         let dirs = self.dir(head_dir).and_then(|head_dir| Ok((head_dir, self.dir(above)?)));
         let (head_dir, dir) = match dirs {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.keeping.dry_run => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.options.dry_run => return Ok(true),
             dirs => dirs?,
         };
         self.root.check_name(&*head_dir, head)?;
         let file = looked_at(&head_dir, head)?.filter(|stat| kind_of(stat) == FileType::RegularFile);
-        if file.is_none() && self.keeping.dry_run {
+        if file.is_none() && self.options.dry_run {
             return Ok(true);
         }
         let file = file.ok_or_else(|| io::Error::other("the file whose other name it is did not arrive"))?;
@@ -119,7 +119,7 @@ impl Destination {
                 _ => return Err(in_the_way("is no file here; remove it first")),
             }
         }
-        if self.keeping.dry_run {
+        if self.options.dry_run {
             return Ok(true);
         }
         match self.parts.put_hard_link((&head_dir, head), (&dir, name)).map_err(io::Error::from) {

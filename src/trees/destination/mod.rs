@@ -35,7 +35,7 @@ pub struct Destination {
     path: RootPath,
     shape: Shape,
     /// How to write.
-    pub keeping: WriteOptions,
+    pub options: WriteOptions,
     /// Where files are on their way in.
     pub parts: Arc<Parts>,
     /// Whether the other end may learn nothing of what is there: all counts as different then.
@@ -72,13 +72,13 @@ struct Base {
 
 impl Destination {
     /// `path` below `root`.
-    pub fn new(root: Arc<Root>, path: RootPath, shape: Shape, keeping: WriteOptions) -> Self {
+    pub fn new(root: Arc<Root>, path: RootPath, shape: Shape, options: WriteOptions) -> Self {
         let (shown, parts) = (path.to_string(), Parts::unrecorded());
         Self {
             root,
             path,
             shape,
-            keeping,
+            options,
             parts,
             is_blind: false,
             stop: None,
@@ -106,7 +106,7 @@ impl Destination {
     ///
     /// # Errors
     /// Nothing on the way to it exists, or it cannot be opened.
-    pub fn of_own(path: &Path, shape: Shape, keeping: WriteOptions) -> io::Result<Self> {
+    pub fn of_own(path: &Path, shape: Shape, options: WriteOptions) -> io::Result<Self> {
         let mut below = Vec::new();
         let mut above = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // The deepest directory that is there is the root, and the rest is below it.
@@ -134,8 +134,8 @@ impl Destination {
         let parts: Vec<&[u8]> = below.iter().rev().map(|part| part.as_bytes()).collect();
         let below = RootPath::default().join(&parts.join(&b'/')).map_err(io::Error::other)?;
         let goes_into = shape.goes_into || path.as_os_str().as_bytes().ends_with(b"/");
-        let place = Self::new(root, below, Shape { goes_into, ..shape }, keeping);
-        Ok(Self { shown: path.to_string_lossy().into_owned(), ..place })
+        let destination = Self::new(root, below, Shape { goes_into, ..shape }, options);
+        Ok(Self { shown: path.to_string_lossy().into_owned(), ..destination })
     }
 
     /// What comes over this connection is of no use when that has ended.
@@ -182,14 +182,14 @@ impl Destination {
     }
 
     fn find(&mut self, first: &TreeEntry) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
-        let Self { root, path, shape, keeping, .. } = &*self;
+        let Self { root, path, shape, options, .. } = &*self;
         let is_dir = path.is_root() || root.goes_into(path)?;
         let (base, above) = if shape.goes_into || is_dir || first.kind == EntryKind::Dir {
             let would_be_made = !is_dir && shape.is_made;
-            if would_be_made && !keeping.dry_run {
+            if would_be_made && !options.dry_run {
                 root.make_dir(path, true)?;
             }
-            let dir = if would_be_made && keeping.dry_run { None } else { Some(Arc::new(root.open_dir(path)?)) };
+            let dir = if would_be_made && options.dry_run { None } else { Some(Arc::new(root.open_dir(path)?)) };
             (Base { dir, name: None }, path.clone())
         } else {
             let (dir, name) = root.open_parent(path)?;
@@ -274,7 +274,7 @@ impl Destination {
 
     /// What a file of this place gets of what the source says it has.
     pub fn attributes(&self, size: u64, mtime_ns: Option<i64>, mode: u32) -> Attributes {
-        let preserve = self.keeping.preserve;
+        let preserve = self.options.preserve;
         Attributes { size, mtime_ns: mtime_ns.filter(|_| preserve), mode: preserve.then_some(mode) }
     }
 

@@ -41,7 +41,7 @@ impl Destination {
     /// It cannot be read.
     pub fn names_to_remove(&mut self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, bool)>> {
         let (above, name) = split(path);
-        if self.keeping.dry_run {
+        if self.options.dry_run {
             return match self.names_in(path) {
                 // What is in it could only be seen after its mode was changed.
                 Err(error) if below::is_forbidden(&error) => Ok(Vec::new()),
@@ -139,21 +139,21 @@ mod tests {
         }
         let (preserve, sync, resume, checksum, dry_run) = (false, false, false, false, false);
         let (delta, delete, force) = (Delta::Never, true, true);
-        let keeping = WriteOptions { preserve, sync, resume, checksum, delta, dry_run, delete, force };
+        let options = WriteOptions { preserve, sync, resume, checksum, delta, dry_run, delete, force };
         let shape = Shape { goes_into: true, is_made: false };
         let root = Arc::new(Root::open(dir.path()).unwrap());
-        let mut place = Destination::new(root, RootPath::default(), shape, keeping);
+        let mut destination = Destination::new(root, RootPath::default(), shape, options);
         let (path, kind, (target, same, error, skipped)) = (Vec::new(), EntryKind::Dir, (None, None, None, None));
         let (has_links, has_met, size, mtime_ns, mode) = (false, false, 0, 0, 0o755);
-        place
+        destination
             .settle(&TreeEntry { path, kind, size, mtime_ns, mode, target, same, has_links, error, skipped, has_met })
             .unwrap();
-        assert_eq!(place.names_to_remove(b"closed").unwrap().len(), 2);
-        assert_eq!(place.names_to_remove(b"closed/in").unwrap().len(), 1);
-        place.remove(b"closed/in/file", false).unwrap();
+        assert_eq!(destination.names_to_remove(b"closed").unwrap().len(), 2);
+        assert_eq!(destination.names_to_remove(b"closed/in").unwrap().len(), 1);
+        destination.remove(b"closed/in/file", false).unwrap();
         let mode = |name: &str| dir.path().join(name).metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!([mode("closed"), mode("closed/in")], [0o700, 0o700]);
-        drop(place);
+        drop(destination);
         assert_eq!(mode("closed"), 0o500);
         std::fs::set_permissions(dir.path().join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
         assert_eq!(mode("closed/in"), 0);

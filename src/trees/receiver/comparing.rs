@@ -69,17 +69,17 @@ impl<W: Write> ReceiverStep<'_, W> {
     pub(super) fn look_at_file(&mut self, number: u32, path: Vec<u8>, entry: &TreeEntry, clears: bool) -> Result<()> {
         (self.watch)(TreeEvent::Listed(entry.size))?;
         let there = if clears {
-            self.target.place.dir(split(&path).0).map(|dir| There::Other(Some(dir)))
+            self.tree.destination.dir(split(&path).0).map(|dir| There::Other(Some(dir)))
         } else {
             self.compare(&path, entry)
         };
         let part = match there {
             Ok(There::Same) => return (self.watch)(TreeEvent::Unchanged(entry.size)),
-            Ok(There::Other(_)) if self.target.place.keeping.dry_run => {
+            Ok(There::Other(_)) if self.tree.destination.options.dry_run => {
                 return self.tell(number, Change::Copied, &path, entry.size);
             }
             Ok(There::Unknown(digest)) => {
-                self.target.comparing.scanned += entry.size;
+                self.tree.comparing.scanned += entry.size;
                 return self.ask(number, path, entry, digest);
             }
             Ok(There::Other(Some(dir))) => Ok(self.find_part(&dir, &path, entry)),
@@ -92,14 +92,14 @@ impl<W: Write> ReceiverStep<'_, W> {
                 let chunks = chunks_len > 0;
                 if let Some(part) = &part {
                     let offset = Some(part.len());
-                    self.target.comparing.wanted.add_with(&Wanted { offset, chunks, ..Wanted::plain(number) })?;
+                    self.tree.comparing.wanted.add_with(&Wanted { offset, chunks, ..Wanted::plain(number) })?;
                 } else if chunks {
-                    self.target.comparing.wanted.add_with(&Wanted { chunks, ..Wanted::plain(number) })?;
+                    self.tree.comparing.wanted.add_with(&Wanted { chunks, ..Wanted::plain(number) })?;
                 } else {
-                    self.target.comparing.wanted.add(number)?;
+                    self.tree.comparing.wanted.add(number)?;
                 }
                 let part = part.map(Box::new);
-                self.target
+                self.tree
                     .expected
                     .add(number, Expected { path, mode: entry.mode, part, clears, entry: None, chunks_len })
             }
@@ -108,34 +108,34 @@ impl<W: Write> ReceiverStep<'_, W> {
     }
 
     fn compare(&mut self, path: &[u8], entry: &TreeEntry) -> io::Result<There> {
-        let (watch, stop) = (&mut *self.watch, self.target.place.stop_handle());
+        let (watch, stop) = (&mut *self.watch, self.tree.destination.stop_handle());
         let mut beat = |bytes| works(watch, stop.as_deref(), bytes);
-        self.target.place.compare(path, entry, &mut beat)
+        self.tree.destination.compare(path, entry, &mut beat)
     }
 
     /// Asks the source whether its file has this digest too.
     fn ask(&mut self, number: u32, path: Vec<u8>, entry: &TreeEntry, digest: String) -> Result<()> {
         let chunks_len = self.tell_chunks(number, &path, entry)?;
         let (blake3, chunks) = (Some(digest), chunks_len > 0);
-        self.target.comparing.wanted.add_with(&Wanted { blake3, chunks, ..Wanted::plain(number) })?;
+        self.tree.comparing.wanted.add_with(&Wanted { blake3, chunks, ..Wanted::plain(number) })?;
         let entry = Some(entry.clone());
         let mode = entry.as_ref().map_or(0, |entry| entry.mode);
-        self.target.expected.add(number, Expected { path, mode, part: None, clears: false, entry, chunks_len })
+        self.tree.expected.add(number, Expected { path, mode, part: None, clears: false, entry, chunks_len })
     }
 
     /// Tells what is there of another version of a file; how many bytes that took.
     fn tell_chunks(&mut self, entry: u32, path: &[u8], listed: &TreeEntry) -> Result<usize> {
-        let TreeReceiver { place, comparing, expected, is_mute, budget, .. } = &mut *self.target;
+        let TreeReceiver { destination, comparing, expected, is_mute, budget, .. } = &mut *self.tree;
         if comparing.delta == Delta::Never
             || listed.size < delta::LEN_MIN
             || !expected.has_room_for_chunks()
-            || place.keeping.dry_run
+            || destination.options.dry_run
             || *is_mute
         {
             return Ok(0);
         }
         // What cannot be read is of no use here, and for the copy no hindrance.
-        let Ok(Some((file, len))) = place.other_version(path) else { return Ok(0) };
+        let Ok(Some((file, len))) = destination.other_version(path) else { return Ok(0) };
         if len < delta::LEN_MIN {
             return Ok(0);
         }
@@ -143,7 +143,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         if budget.take(cut.memory()).is_err() {
             return Ok(0);
         }
-        let (watch, stop) = (&mut *self.watch, place.stop_handle());
+        let (watch, stop) = (&mut *self.watch, destination.stop_handle());
         let records = chunks_of(&file, len, cut, &mut |bytes| works(watch, stop.as_deref(), bytes));
         budget.give_back(cut.memory());
         let Ok(records) = records else { return Ok(0) };
@@ -155,9 +155,9 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// It has: only its time and mode may be others.
     pub(super) fn take_same(&mut self, number: u32) -> Result<()> {
-        let Expected { path, entry, .. } = self.target.expected.take(number)?;
+        let Expected { path, entry, .. } = self.tree.expected.take(number)?;
         let entry = entry.ok_or_else(|| bad_small("a file is the same that nobody asked about"))?;
-        match self.target.place.set_attributes(&path, &entry) {
+        match self.tree.destination.set_attributes(&path, &entry) {
             Ok(()) => (self.watch)(TreeEvent::Unchanged(entry.size)),
             Err(error) => self.fail_or_stop(number, &path, &error),
         }
@@ -165,7 +165,7 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// What comes of a file is its beginning: it grew while it was read.
     pub(super) fn take_growth(&mut self, number: u32) -> Result<()> {
-        let TreeReceiver { expected, current, .. } = &*self.target;
+        let TreeReceiver { expected, current, .. } = &*self.tree;
         let coming = current.as_ref().filter(|current| current.entry == number).map(Current::path);
         let path = coming.or_else(|| expected.path_of(number));
         let path = path.ok_or_else(|| bad_small("a file grew that was not wanted"))?.to_vec();
@@ -174,11 +174,11 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// What an earlier attempt has left of a file.
     fn find_part(&self, dir: &Arc<cap_std::fs::Dir>, path: &[u8], entry: &TreeEntry) -> Option<Leftover> {
-        let TreeReceiver { place, expected, .. } = &*self.target;
-        if entry.size <= SMALL_LEN_MAX || !place.keeping.resume || !expected.has_room_for_part() {
+        let TreeReceiver { destination, expected, .. } = &*self.tree;
+        if entry.size <= SMALL_LEN_MAX || !destination.options.resume || !expected.has_room_for_part() {
             return None;
         }
-        place.parts.find(dir, split(path).1).filter(|part| (1..=entry.size).contains(&part.len()))
+        destination.parts.find(dir, split(path).1).filter(|part| (1..=entry.size).contains(&part.len()))
     }
 }
 

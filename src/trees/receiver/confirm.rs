@@ -38,8 +38,8 @@ impl Confirmations {
     }
 
     /// Something was done, or would be.
-    fn add_change(&mut self, entry: u32, deed: Change, path: &[u8], size: u64) -> Result<()> {
-        let (did, path) = (Some(deed), Some(PathText::of(path)));
+    fn add_change(&mut self, entry: u32, change: Change, path: &[u8], size: u64) -> Result<()> {
+        let (did, path) = (Some(change), Some(PathText::of(path)));
         write_line(&KeptLine { did, path, size, ..KeptLine::of(entry, 1) }, &mut self.lines)
     }
 
@@ -80,10 +80,10 @@ impl Confirmations {
 impl<W: Write> ReceiverStep<'_, W> {
     /// One entry failed, and the others go on; but not on a disk that is full.
     pub(super) fn fail_or_stop(&mut self, entry: u32, path: &[u8], error: &io::Error) -> Result<()> {
-        if self.target.place.is_stopped() {
+        if self.tree.destination.is_stopped() {
             return Err(ConnectionLost::Closed { wanted: "the rest of the tree" }.into());
         }
-        let why = self.target.place.explained(path, error);
+        let why = self.tree.destination.explained(path, error);
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             let text = format!("{}; what came is kept: make room and run the same command again", why.message);
             return Err(Refusal::new(why.code, text).into());
@@ -93,35 +93,35 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// One entry failed.
     pub(super) fn fail(&mut self, entry: u32, path: &[u8], why: &Refusal) -> Result<()> {
-        self.target.kept.note_failure();
+        self.tree.kept.note_failure();
         (self.watch)(TreeEvent::Failed { path, why })?;
-        self.target.kept.add_failure(entry, why, false)
+        self.tree.kept.add_failure(entry, why, false)
     }
 
     /// Says what was done, or would be.
-    pub(super) fn tell(&mut self, entry: u32, deed: Change, path: &[u8], size: u64) -> Result<()> {
-        (self.watch)(TreeEvent::Did { deed, path, size })?;
-        self.target.kept.add_change(entry, deed, path, size)
+    pub(super) fn tell(&mut self, entry: u32, change: Change, path: &[u8], size: u64) -> Result<()> {
+        (self.watch)(TreeEvent::Did { change, path, size })?;
+        self.tree.kept.add_change(entry, change, path, size)
     }
 
     /// Gives what is whole its name.
     pub(super) fn commit(&mut self) -> Result<()> {
         for Committed { entry, path, size, result } in self.put_in_place()? {
             if let Err(error) = result {
-                let why = self.target.place.explained(&path, &error);
+                let why = self.tree.destination.explained(&path, &error);
                 self.fail(entry, &path, &why)?;
                 continue;
             }
             (self.watch)(TreeEvent::Done { path: &path, size })?;
-            self.target.kept.add_safe(entry)?;
+            self.tree.kept.add_safe(entry)?;
         }
-        self.target.kept.close()
+        self.tree.kept.close()
     }
 
     /// Sends what was confirmed since the last time.
     pub(super) fn send_kept(&mut self) -> Result<()> {
-        let mut bodies = self.target.kept.take(BODY_LEN_MAX as usize);
-        let Some(last) = bodies.pop().filter(|_| !self.target.is_mute) else { return Ok(()) };
+        let mut bodies = self.tree.kept.take(BODY_LEN_MAX as usize);
+        let Some(last) = bodies.pop().filter(|_| !self.tree.is_mute) else { return Ok(()) };
         for body in bodies {
             let queued = self.sender.queue(&Message::Kept, &body);
             self.as_far_as_it_goes(queued)?;

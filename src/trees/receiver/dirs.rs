@@ -87,34 +87,34 @@ impl<W: Write> ReceiverStep<'_, W> {
         if path.is_empty() {
             return Ok(false);
         }
-        let is_new = self.target.place.make_dir(path, entry.mode)?;
-        if self.target.place.keeping.preserve {
-            self.target.dirs.add(path, entry)?;
+        let is_new = self.tree.destination.make_dir(path, entry.mode)?;
+        if self.tree.destination.options.preserve {
+            self.tree.dirs.add(path, entry)?;
         }
         Ok(is_new)
     }
 
     pub(super) fn fail_with_dir(&mut self, number: u32, path: &[u8], kind: EntryKind) -> Result<()> {
-        self.target.kept.note_failure();
+        self.tree.kept.note_failure();
         // Each connection lists the directories, and the first one counts them.
-        if self.target.helps && kind == EntryKind::Dir {
+        if self.tree.is_secondary && kind == EntryKind::Dir {
             return Ok(());
         }
-        let text = format!("{}: the directory above it could not be made", self.target.place.shown(path));
+        let text = format!("{}: the directory above it could not be made", self.tree.destination.shown(path));
         let why = Refusal::new(ErrorCode::Failed, text);
         (self.watch)(TreeEvent::FailedWithDir { path, why: &why })?;
-        self.target.kept.add_failure(number, &why, true)
+        self.tree.kept.add_failure(number, &why, true)
     }
 
     /// Modes and times of directories, now that nothing more is made in them.
     pub(super) fn finish_dirs(&mut self) -> Result<()> {
-        let made = std::mem::take(&mut self.target.dirs.made);
-        if self.target.place.keeping.dry_run {
+        let made = std::mem::take(&mut self.tree.dirs.made);
+        if self.tree.destination.options.dry_run {
             return Ok(());
         }
         for MadeDir { path, mode, mtime_ns } in made.into_iter().rev() {
-            if let Err(error) = self.target.place.finish_dir(&path, mode, mtime_ns) {
-                let why = self.target.place.explained(&path, &error);
+            if let Err(error) = self.tree.destination.finish_dir(&path, mode, mtime_ns) {
+                let why = self.tree.destination.explained(&path, &error);
                 self.fail(u32::MAX, &path, &why)?;
             }
         }

@@ -86,36 +86,36 @@ impl Current {
 
 impl<W: Write> ReceiverStep<'_, W> {
     pub(super) fn begin_large(&mut self, entry: u32, offset: u64, sent: Attributes) -> Result<()> {
-        let (mut expected, part) = match self.target.current.take() {
+        let (mut expected, part) = match self.tree.current.take() {
             Some(Current { entry: same, expected, part, .. }) if same == entry => {
                 (self.watch)(TreeEvent::Again { path: &expected.path, why: "it changed while it was read" })?;
                 (expected, part)
             }
             Some(_) => return Err(bad_small("a large file came inside another")),
-            None => (self.target.expected.take(entry)?, None),
+            None => (self.tree.expected.take(entry)?, None),
         };
-        let attributes = self.target.place.attributes(sent.size, sent.mtime_ns, expected.mode);
-        let mut held = Taken::of(&self.target.budget);
-        if self.target.place.keeping.dry_run {
+        let attributes = self.tree.destination.attributes(sent.size, sent.mtime_ns, expected.mode);
+        let mut held = Taken::of(&self.tree.budget);
+        if self.tree.destination.options.dry_run {
             self.tell(entry, Change::Copied, &expected.path, sent.size)?;
-            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
+            self.tree.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
             return Ok(());
         }
         if self.is_too_large(sent.size) {
-            let why = too_large(&self.target.place.shown(&expected.path), sent.size);
+            let why = too_large(&self.tree.destination.shown(&expected.path), sent.size);
             self.fail(entry, &expected.path, &why)?;
-            self.target.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
+            self.tree.current = Some(Current::new((entry, expected), (attributes, 0), None, held));
             return Ok(());
         }
         let (dir, name) = split(&expected.path);
         held.take(Check::memory_of(offset)).map_err(|over| over.refusal("the beginning of a file"))?;
-        let place = &mut self.target.place;
+        let destination = &mut self.tree.destination;
         let begun = match (part, expected.part.take()) {
             (Some(mut part), _) if offset == 0 => part.clear().map(|()| part),
-            (None, Some(leftover)) if offset == leftover.len() => place.parts.resume(*leftover),
-            (None, _) if offset == 0 => {
-                place.dir(dir).and_then(|dir| Ok(place.parts.create_kept(dir, name, (&attributes).into())?))
-            }
+            (None, Some(leftover)) if offset == leftover.len() => destination.parts.resume(*leftover),
+            (None, _) if offset == 0 => destination
+                .dir(dir)
+                .and_then(|dir| Ok(destination.parts.create_kept(dir, name, (&attributes).into())?)),
             _ => return Err(bad_small("a large file begins where none of it was offered")),
         };
         (self.watch)(TreeEvent::Begins { path: &expected.path, size: sent.size, offset })?;
@@ -126,15 +126,15 @@ impl<W: Write> ReceiverStep<'_, W> {
                 None
             }
         };
-        self.target.current = Some(Current::new((entry, expected), (attributes, offset), part, held));
+        self.tree.current = Some(Current::new((entry, expected), (attributes, offset), part, held));
         Ok(())
     }
 
     pub(super) fn take_piece<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
-        if self.target.current.is_none() {
+        if self.tree.current.is_none() {
             return Err(bad_small("data came outside a file"));
         }
-        let mut buffer = std::mem::take(&mut self.target.buffer);
+        let mut buffer = std::mem::take(&mut self.tree.buffer);
         grow(&mut buffer, PIECE_LEN);
         let mut broken = None;
         while broken.is_none() {
@@ -153,13 +153,13 @@ impl<W: Write> ReceiverStep<'_, W> {
             let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
             self.write_piece(bytes)?;
         }
-        self.target.buffer = buffer;
+        self.tree.buffer = buffer;
         broken.map_or(Ok(()), Err)
     }
 
     pub(super) fn write_piece(&mut self, bytes: &[u8]) -> Result<()> {
         (self.watch)(TreeEvent::Moved(bytes.len() as u64))?;
-        let Some(current) = &mut self.target.current else { return Ok(()) };
+        let Some(current) = &mut self.tree.current else { return Ok(()) };
         current.came += bytes.len() as u64;
         let Some(part) = &mut current.part else { return Ok(()) };
         let written = match &mut current.stretch {
@@ -179,7 +179,7 @@ impl<W: Write> ReceiverStep<'_, W> {
     }
 
     pub(super) fn take_hole(&mut self, size: u64) -> Result<()> {
-        let Some(current) = &mut self.target.current else { return Err(bad_small("a hole came outside a file")) };
+        let Some(current) = &mut self.tree.current else { return Err(bad_small("a hole came outside a file")) };
         if size > HOLE_LEN_MAX {
             return Err(bad_small("a hole is longer than holes are"));
         }
@@ -197,7 +197,7 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// Takes bytes from the version that is there.
     pub(super) fn take_copy(&mut self, offset: u64, size: u64) -> Result<()> {
-        let Some(current) = &mut self.target.current else { return Err(bad_small("a copy came outside a file")) };
+        let Some(current) = &mut self.tree.current else { return Err(bad_small("a copy came outside a file")) };
         if current.expected.chunks_len == 0 {
             return Err(bad_small("a copy is of a file of which nothing was told"));
         }
@@ -209,11 +209,11 @@ impl<W: Write> ReceiverStep<'_, W> {
         if part.size().saturating_add(size) > current.attributes.size {
             return Err(bad_small("a large file is longer than it was said to be"));
         }
-        let mut buffer = std::mem::take(&mut self.target.buffer);
+        let mut buffer = std::mem::take(&mut self.tree.buffer);
         grow(&mut buffer, PIECE_LEN);
         let opened = match current.other.take() {
             Some(file) => Ok(file),
-            None => self.target.place.other_version(&current.expected.path).and_then(|other| {
+            None => self.tree.destination.other_version(&current.expected.path).and_then(|other| {
                 other.map(|(file, _)| file).ok_or_else(|| io::Error::other("what its parts are taken from is gone"))
             }),
         };
@@ -222,7 +222,7 @@ impl<W: Write> ReceiverStep<'_, W> {
             current.other = Some(file);
             Ok(())
         });
-        self.target.buffer = buffer;
+        self.tree.buffer = buffer;
         let Err(error) = copied else { return Ok(()) };
         let (entry, path) = (current.entry, current.expected.path.clone());
         current.part = None;
@@ -232,7 +232,7 @@ impl<W: Write> ReceiverStep<'_, W> {
     /// The source's values of a beginning that was there.
     pub(super) fn take_blocks<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
         let body = receiver.body(BODY_LEN_MAX)?;
-        let Some(current) = &mut self.target.current else { return Err(bad_small("blocks came outside a file")) };
+        let Some(current) = &mut self.tree.current else { return Err(bad_small("blocks came outside a file")) };
         let (values, rest) = body.as_chunks::<{ blake3::OUT_LEN }>();
         let len_max = usize::try_from(current.offset.div_ceil(BLOCK_LEN)).unwrap_or(usize::MAX);
         if !rest.is_empty() || current.beginning.len() + values.len() > len_max {
@@ -244,7 +244,7 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// A stretch of a beginning that was not the same comes again.
     pub(super) fn begin_stretch(&mut self, stretch: Stretch) -> Result<()> {
-        let Some(current) = &mut self.target.current else { return Err(bad_small("a piece came outside a file")) };
+        let Some(current) = &mut self.tree.current else { return Err(bad_small("a piece came outside a file")) };
         if current.stretch.is_some_and(|(at, end)| at != end) || current.mend.pop_front() != Some(stretch) {
             return Err(bad_small("a piece came that was not asked for, or before the last one was whole"));
         }
@@ -254,7 +254,7 @@ impl<W: Write> ReceiverStep<'_, W> {
     }
 
     pub(super) fn end_large(&mut self, total: &Total<'_>) -> Result<()> {
-        let Some(mut current) = self.target.current.take() else {
+        let Some(mut current) = self.tree.current.take() else {
             return Err(bad_small("the end of a large file came outside one"));
         };
         if !current.mend.is_empty() || current.stretch.is_some_and(|(at, end)| at != end) {
@@ -262,9 +262,9 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
         // It failed before, and that was said.
         let Some(mut part) = current.part.take() else { return Ok(()) };
-        self.target.comparing.has_come(current.came, current.began.elapsed());
+        self.tree.comparing.has_come(current.came, current.began.elapsed());
         let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
-        let (watch, stop) = (&mut *self.watch, self.target.place.stop_handle());
+        let (watch, stop) = (&mut *self.watch, self.tree.destination.stop_handle());
         part.wait_for_beginning(&mut |bytes| works(watch, stop.as_deref(), bytes))
             .map_err(Error::ours("the beginning of a file"))?;
         let mut hashed = mended.iter().map(|stretch| part.hash_again((stretch.offset, stretch.size)));
@@ -296,22 +296,22 @@ impl<W: Write> ReceiverStep<'_, W> {
         let wanted = current.mend.iter().map(|stretch| stretch.size).sum::<u64>();
         let why = format!("{wanted} bytes that an earlier attempt brought are not the same any more");
         (self.watch)(TreeEvent::Mends { path: &current.expected.path, why: &why })?;
-        let asked = self.sender.send(&Message::Mend { entry: current.entry }, &body);
-        self.target.current = Some(current);
-        asked
+        let sent = self.sender.send(&Message::Mend { entry: current.entry }, &body);
+        self.tree.current = Some(current);
+        sent
     }
 
     fn finish_large(&mut self, current: Current, verified: io::Result<Verified>, size: u64) -> Result<()> {
         let Current { entry, expected: Expected { path, clears, .. }, other, .. } = current;
         match verified {
-            Ok(file) => self.target.batch.add(Whole { entry, path, size, clears, file }),
+            Ok(file) => self.tree.batch.add(Whole { entry, path, size, clears, file }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData && other.is_some() => {
                 let text = "what is here changed while parts of it were used; run it again";
-                let why = Refusal::new(ErrorCode::Digest, format!("{}: {text}", self.target.place.shown(&path)));
+                let why = Refusal::new(ErrorCode::Digest, format!("{}: {text}", self.tree.destination.shown(&path)));
                 self.fail(entry, &path, &why)?;
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let why = Refusal::new(ErrorCode::Digest, format!("{}: {error}", self.target.place.shown(&path)));
+                let why = Refusal::new(ErrorCode::Digest, format!("{}: {error}", self.tree.destination.shown(&path)));
                 self.fail(entry, &path, &why)?;
             }
             Err(error) => self.fail_or_stop(entry, &path, &error)?,
@@ -321,16 +321,16 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// The source could not send a file; what came of it is kept.
     pub(super) fn take_loss(&mut self, entry: u32, why: &Refusal) -> Result<()> {
-        let path = match self.target.current.take() {
+        let path = match self.tree.current.take() {
             Some(current) if current.entry == entry => current.expected.path,
             Some(_) => return Err(bad_small("a file was lost inside another")),
-            None => self.target.expected.take(entry)?.path,
+            None => self.tree.expected.take(entry)?.path,
         };
         // Our own failure, which the source has heard of and answers.
         if why.code == ErrorCode::Stopped {
             return Ok(());
         }
-        self.target.kept.note_failure();
+        self.tree.kept.note_failure();
         (self.watch)(TreeEvent::Failed { path: &path, why })
     }
 }

@@ -66,29 +66,29 @@ impl Listing {
 
 impl<W: Write> ReceiverStep<'_, W> {
     pub(super) fn take_list(&mut self, body: &[u8], is_last: bool) -> Result<()> {
-        self.target.listing.begin_list(body.len())?;
+        self.tree.listing.begin_list(body.len())?;
         let mut count = 0;
         for line in lines(body) {
             let entry = TreeEntry::read(line)?;
-            if !self.target.place.is_settled() {
-                let (path, name) = self.target.place.settle(&entry)?;
+            if !self.tree.destination.is_settled() {
+                let (path, name) = self.tree.destination.settle(&entry)?;
                 (self.watch)(TreeEvent::Placed { path: &path, name: name.as_deref() })?;
                 let placed = Message::Want { count: 0, path: Some(path.into()), name: name.map(Into::into) };
                 self.sender.queue(&placed, &[])?;
             }
-            let number = self.target.listing.number()?;
+            let number = self.tree.listing.number()?;
             count += 1;
             self.look_at(number, &entry)?;
-            if self.target.comparing.is_long() {
+            if self.tree.comparing.is_long() {
                 self.answer(std::mem::take(&mut count))?;
             }
-            if self.target.expected.len() > 4 * OUTSTANDING_MAX {
+            if self.tree.expected.len() > 4 * OUTSTANDING_MAX {
                 return Err(bad_list("the source lists on and on without sending what is wanted"));
             }
-            self.target.dirs.check_len()?;
+            self.tree.dirs.check_len()?;
         }
         if is_last {
-            self.target.listing.is_complete = true;
+            self.tree.listing.is_complete = true;
             (self.watch)(TreeEvent::ListedAll)?;
         }
         self.answer(count)
@@ -96,19 +96,19 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// Says what of the next `count` entries is wanted.
     fn answer(&mut self, count: u32) -> Result<()> {
-        self.target.comparing.answered();
+        self.tree.comparing.answered();
         // What failed first: what is not wanted and did not fail is the same here.
         self.send_kept()?;
-        let body = self.target.comparing.wanted.take()?;
+        let body = self.tree.comparing.wanted.take()?;
         let sent = self.sender.send(&Message::Want { count, path: None, name: None }, &body);
         self.as_far_as_it_goes(sent)
     }
 
     fn look_at(&mut self, number: u32, entry: &TreeEntry) -> Result<()> {
         let is_dir = entry.kind == EntryKind::Dir && entry.error.is_none() && entry.skipped.is_none();
-        let added = self.target.listed.as_mut().map(|listed| listed.add(&entry.path, is_dir)).transpose();
+        let added = self.tree.listed.as_mut().map(|listed| listed.add(&entry.path, is_dir)).transpose();
         let is_first = added.map_err(|over| over.refusal("the listing"))?.unwrap_or(false);
-        if self.target.listed.as_ref().is_some_and(|listed| listed.kept_len() > MIRROR_LEN_MAX) {
+        if self.tree.listed.as_ref().is_some_and(|listed| listed.kept_len() > MIRROR_LEN_MAX) {
             let limit = MIRROR_LEN_MAX >> 20;
             let text = format!("the tree has more names than are kept for a mirror ({limit} MiB); mirror it in parts");
             return Err(over_limit(text));
@@ -116,7 +116,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         if self.does_not_come(number, entry)? {
             return Ok(());
         }
-        let met = self.target.groups.as_ref().map_or(Ok(None), |groups| groups.meet(entry));
+        let met = self.tree.groups.as_ref().map_or(Ok(None), |groups| groups.meet(entry));
         let entry = match met {
             Ok(None) => entry,
             // Together with what is there, as it is there.
@@ -128,45 +128,45 @@ impl<W: Write> ReceiverStep<'_, W> {
             }
             Err(full) => return Err(over_limit(format!("{full}; copy them one after the other"))),
         };
-        let path = match self.target.place.path_of(entry, number == 0) {
+        let path = match self.tree.destination.path_of(entry, number == 0) {
             Ok(path) => path,
             Err(why) => return self.fail(number, &entry.path, &why),
         };
-        if self.target.dirs.is_in_lost(&path) {
+        if self.tree.dirs.is_in_lost(&path) {
             return self.fail_with_dir(number, &path, entry.kind);
         }
         if let Some(head) = entry.same {
             return self.list_name(number, path, head);
         }
         if entry.has_links && entry.kind == EntryKind::File {
-            self.target.names.add_head(number, &path);
+            self.tree.names.add_head(number, &path);
         }
         // What comes twice in one listing is not to remove what it brought itself.
         let room = if is_first { self.make_room(number, &path, entry.kind, false)? } else { Space::Free };
         if room == Space::None {
-            self.target.dirs.lose(&path, entry.kind);
+            self.tree.dirs.lose(&path, entry.kind);
             return Ok(());
         }
-        let (made, deed) = match entry.kind {
+        let (made, change) = match entry.kind {
             EntryKind::File => return self.look_at_file(number, path, entry, room == Space::WhenWhole),
             EntryKind::Dir => (self.make_dir(&path, entry), Change::Made),
-            EntryKind::Link => (self.target.place.make_link(&path, entry), Change::Linked),
+            EntryKind::Link => (self.tree.destination.make_link(&path, entry), Change::Linked),
             EntryKind::Other => return Ok(()),
         };
         match made {
-            Ok(is_new) if is_new && self.target.place.keeping.dry_run => self.tell(number, deed, &path, 0),
+            Ok(is_new) if is_new && self.tree.destination.options.dry_run => self.tell(number, change, &path, 0),
             Ok(is_new) => {
-                self.target.has_made |= is_new;
+                self.tree.has_made |= is_new;
                 Ok(())
             }
             // Each connection lists it, and meets the same; the first one says so.
-            Err(_) if self.target.helps => {
-                self.target.dirs.lose(&path, entry.kind);
-                self.target.kept.note_failure();
+            Err(_) if self.tree.is_secondary => {
+                self.tree.dirs.lose(&path, entry.kind);
+                self.tree.kept.note_failure();
                 Ok(())
             }
             Err(error) => {
-                self.target.dirs.lose(&path, entry.kind);
+                self.tree.dirs.lose(&path, entry.kind);
                 self.fail_or_stop(number, &path, &error)
             }
         }
@@ -176,10 +176,10 @@ impl<W: Write> ReceiverStep<'_, W> {
     fn does_not_come(&mut self, number: u32, entry: &TreeEntry) -> Result<bool> {
         if let Some(why) = &entry.error {
             let why = Refusal::new(ErrorCode::Failed, why.as_str());
-            self.target.kept.note_failure();
+            self.tree.kept.note_failure();
             return (self.watch)(TreeEvent::Failed { path: &entry.path, why: &why }).map(|()| true);
         }
-        if self.target.asked.as_ref().is_some_and(|asked| !asked.holds(entry)) {
+        if self.tree.requested.as_ref().is_some_and(|requested| !requested.holds(entry)) {
             let why = format!("{}: was not asked for", String::from_utf8_lossy(&entry.path));
             return self.fail(number, &entry.path, &Refusal::new(ErrorCode::BadName, why)).map(|()| true);
         }
@@ -195,7 +195,7 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// Whether a file of `size` bytes is larger than what was requested.
     pub(super) fn is_too_large(&self, size: u64) -> bool {
-        self.target.asked.as_ref().is_some_and(|asked| !asked.is_small_enough(size))
+        self.tree.requested.as_ref().is_some_and(|requested| !requested.is_small_enough(size))
     }
 }
 

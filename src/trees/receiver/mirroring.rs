@@ -25,17 +25,17 @@ impl<W: Write> ReceiverStep<'_, W> {
     /// In a mirror, makes room for an entry where something of another kind stands; for a file that is still to come
     /// only if `at_once`.
     pub(super) fn make_room(&mut self, number: u32, path: &[u8], kind: EntryKind, at_once: bool) -> Result<Space> {
-        let TreeReceiver { place, filter, listed, .. } = &mut *self.target;
-        let keeping = place.keeping;
+        let TreeReceiver { destination, filter, listed, .. } = &mut *self.tree;
+        let options = destination.options;
         let Some(listed) = listed else { return Ok(Space::Free) };
         // What cannot be looked at is met again, and said, when the entry is taken.
-        let Ok(Some(obstacle)) = place.obstacle(path, kind) else { return Ok(Space::Free) };
-        let planned = listed.room((&mut *place, filter), path, obstacle, keeping.force);
-        place.restore_modes();
+        let Ok(Some(obstacle)) = destination.obstacle(path, kind) else { return Ok(Space::Free) };
+        let planned = listed.room((&mut *destination, filter), path, obstacle, options.force);
+        destination.restore_modes();
         let remove = match planned {
             Ok(Ok(remove)) => remove,
             Ok(Err(why)) => {
-                let why = Refusal::new(ErrorCode::Exists, format!("{}: {why}", place.shown(path)));
+                let why = Refusal::new(ErrorCode::Exists, format!("{}: {why}", destination.shown(path)));
                 self.fail(number, path, &why)?;
                 return Ok(Space::None);
             }
@@ -44,15 +44,15 @@ impl<W: Write> ReceiverStep<'_, W> {
                 return Ok(Space::None);
             }
         };
-        if keeping.dry_run {
-            place.would_remove(path);
+        if options.dry_run {
+            destination.would_remove(path);
             self.tell_removed(&remove)?;
             return Ok(Space::Free);
         }
         if kind == EntryKind::File && !at_once {
             return Ok(Space::WhenWhole);
         }
-        let Cleared { gone, result } = listed.clear((place, filter), path, obstacle);
+        let Cleared { gone, result } = listed.clear((destination, filter), path, obstacle);
         self.tell_removed(&gone)?;
         match result {
             Ok(()) => Ok(Space::Free),
@@ -61,19 +61,19 @@ impl<W: Write> ReceiverStep<'_, W> {
     }
 
     fn tell_removed(&mut self, paths: &[Vec<u8>]) -> Result<()> {
-        self.target.has_made |= !paths.is_empty();
+        self.tree.has_made |= !paths.is_empty();
         paths.iter().try_for_each(|path| self.tell(u32::MAX, Change::Removed, path, 0))
     }
 
     /// Gives the files that are whole their names, and says what had to go for that.
     pub(super) fn put_in_place(&mut self) -> Result<Vec<Committed>> {
-        let TreeReceiver { place, filter, listed, batch, .. } = &mut *self.target;
+        let TreeReceiver { destination, filter, listed, batch, .. } = &mut *self.tree;
         let mut cleared = HashMap::new();
         let mut clear = |path: &[u8]| {
-            let (Some(listed), Some(obstacle)) = (&mut *listed, place.obstacle(path, EntryKind::File)?) else {
+            let (Some(listed), Some(obstacle)) = (&mut *listed, destination.obstacle(path, EntryKind::File)?) else {
                 return Ok(());
             };
-            let Cleared { gone, result } = listed.clear((&mut *place, filter), path, obstacle);
+            let Cleared { gone, result } = listed.clear((&mut *destination, filter), path, obstacle);
             cleared.insert(path.to_vec(), gone);
             result
         };
@@ -89,46 +89,46 @@ impl<W: Write> ReceiverStep<'_, W> {
     /// Removes what the source does not have, if that is asked for, and is safe.
     pub(super) fn mirror(&mut self) -> Result<()> {
         let mirrored = self.remove_unlisted();
-        self.target.place.restore_modes();
+        self.tree.destination.restore_modes();
         mirrored
     }
 
     fn remove_unlisted(&mut self) -> Result<()> {
-        let Some(listed) = self.target.listed.take() else { return Ok(()) };
-        let keeping = self.target.place.keeping;
-        if self.target.kept.has_failed() {
+        let Some(listed) = self.tree.listed.take() else { return Ok(()) };
+        let options = self.tree.destination.options;
+        if self.tree.kept.has_failed() {
             let text =
                 "nothing is removed as long as something fails: what could not be read is missing in the listing too";
             return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));
         }
-        let TreeReceiver { place, filter, .. } = &mut *self.target;
-        let planned = listed.plan(place, filter);
+        let TreeReceiver { destination, filter, .. } = &mut *self.tree;
+        let planned = listed.plan(destination, filter);
         let RemovalPlan { remove, stays } = match planned {
             Ok(plan) => plan,
             Err(error) => {
-                if place.is_stopped() {
+                if destination.is_stopped() {
                     return Err(ConnectionLost::Closed { wanted: "the end of the tree" }.into());
                 }
-                let why = place.explained(&[], &error);
+                let why = destination.explained(&[], &error);
                 return self.fail(u32::MAX, &[], &why);
             }
         };
         // What had to go for something of another kind counts too.
         let removed = remove.len() + listed.made_room();
-        if !remove.is_empty() && removed > stays && !keeping.force {
+        if !remove.is_empty() && removed > stays && !options.force {
             let text = too_much(removed, removed + stays);
             return self.fail(u32::MAX, &[], &Refusal::new(ErrorCode::Failed, text));
         }
         for (path, is_dir) in remove {
-            if self.target.place.is_stopped() {
+            if self.tree.destination.is_stopped() {
                 return Err(ConnectionLost::Closed { wanted: "the end of the tree" }.into());
             }
             let removed: io::Result<()> =
-                if keeping.dry_run { Ok(()) } else { self.target.place.remove(&path, is_dir) };
+                if options.dry_run { Ok(()) } else { self.tree.destination.remove(&path, is_dir) };
             match removed {
                 Ok(()) => self.tell_removed(&[path])?,
                 Err(error) => {
-                    let why = self.target.place.explained(&path, &error);
+                    let why = self.tree.destination.explained(&path, &error);
                     self.fail(u32::MAX, &path, &why)?;
                 }
             }

@@ -34,7 +34,7 @@ use crate::trees::first::MeetGroups;
 use crate::trees::mirror;
 use crate::trees::pack::Unpacker;
 use crate::trees::requested::Requested;
-use crate::trees::shard::Last;
+use crate::trees::shard::WaitGroup;
 use crate::trees::{BODY_LEN_MAX, OnEvent, Pull, TreeEvent};
 use crate::wire::channel::{Receiver, Sender, unexpected};
 use crate::wire::message::{Message, Total};
@@ -43,18 +43,18 @@ use crate::wire::message::{Message, Total};
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 #[derive(Debug)]
 pub struct TreeReceiver {
-    place: Destination,
+    destination: Destination,
     filter: Filter,
     /// What is known of entries counts here.
     budget: Budget,
     /// What may come; `None`: anything.
-    asked: Option<Requested>,
+    requested: Option<Requested>,
     /// What came from other machines before.
     groups: Option<Arc<MeetGroups>>,
     /// Another connection does what is done when all is there...
-    helps: bool,
+    is_secondary: bool,
     /// ... or this one, after those.
-    last: Option<Last>,
+    wait_group: Option<WaitGroup>,
     listing: Listing,
     comparing: Comparing,
     expected: Expectations,
@@ -78,24 +78,24 @@ pub struct TreeReceiver {
 
 impl TreeReceiver {
     /// Takes trees to `place`; what `filter` leaves out stays as it is in a mirror.
-    pub fn new(place: Destination, filter: Filter) -> Self {
-        let keeping = place.keeping;
+    pub fn new(destination: Destination, filter: Filter) -> Self {
+        let options = destination.options;
         Self {
-            place,
+            destination,
             filter,
             budget: Budget::own(),
-            asked: None,
+            requested: None,
             groups: None,
-            helps: false,
-            last: None,
+            is_secondary: false,
+            wait_group: None,
             listing: Listing::default(),
-            comparing: Comparing::new(keeping.delta),
+            comparing: Comparing::new(options.delta),
             expected: Expectations::within(Budget::own()),
             current: None,
-            batch: Batch::new(keeping.sync),
+            batch: Batch::new(options.sync),
             names: HardLinks::within(Budget::own()),
             dirs: Dirs::within(Budget::own()),
-            listed: keeping.delete.then(mirror::SentPaths::default),
+            listed: options.delete.then(mirror::SentPaths::default),
             has_made: false,
             kept: Confirmations::default(),
             is_mute: false,
@@ -116,7 +116,7 @@ impl TreeReceiver {
     /// Takes nothing but what `pull` requests.
     #[must_use]
     pub fn only(self, pull: &Pull) -> Self {
-        Self { asked: Some(Requested::of(pull, self.filter.clone())), ..self }
+        Self { requested: Some(Requested::of(pull, self.filter.clone())), ..self }
     }
 
     /// Leaves what came from other machines before as it is.
@@ -132,19 +132,19 @@ impl TreeReceiver {
 
     /// What takes its time ends with the connection.
     pub fn heed(&mut self, stop: Arc<dyn StopHandle>) {
-        self.place.heed(stop);
+        self.destination.heed(stop);
     }
 
     /// Leaves to another connection what is done when all is there.
     #[must_use]
-    pub fn helping(self) -> Self {
-        Self { helps: true, ..self }
+    pub fn secondary(self) -> Self {
+        Self { is_secondary: true, ..self }
     }
 
     /// Waits for those who help before it does what is done when all is there.
     #[must_use]
-    pub fn after(self, last: Option<Last>) -> Self {
-        Self { last, ..self }
+    pub fn after(self, wait_group: Option<WaitGroup>) -> Self {
+        Self { wait_group, ..self }
     }
 
     /// Whether this side has said its last word in the exchange.
@@ -163,13 +163,13 @@ impl TreeReceiver {
         sender: &Sender<W>,
         watch: OnEvent<'_>,
     ) -> Result<()> {
-        let mut exchange = ReceiverStep { target: self, sender, watch };
-        let ended = exchange.take_all(receiver);
+        let mut step = ReceiverStep { tree: self, sender, watch };
+        let ended = step.take_all(receiver);
         if let Err(why) = &ended {
             // The source hears of it too, where it still can: on a full disk its count is to be what is there.
-            let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !exchange.target.has_ended;
-            let said = exchange.commit().and_then(|()| if can_hear { exchange.send_kept() } else { Ok(()) });
-            if let Err(error) = said {
+            let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !step.tree.has_ended;
+            let confirmed = step.commit().and_then(|()| if can_hear { step.send_kept() } else { Ok(()) });
+            if let Err(error) = confirmed {
                 tracing::debug!(%error, "what was whole could not be confirmed any more");
             }
         }
@@ -179,7 +179,7 @@ impl TreeReceiver {
 
 /// A target at work.
 struct ReceiverStep<'t, W> {
-    target: &'t mut TreeReceiver,
+    tree: &'t mut TreeReceiver,
     sender: &'t Sender<W>,
     watch: OnEvent<'t>,
 }
@@ -214,12 +214,12 @@ impl<W: Write> ReceiverStep<'_, W> {
                 Message::Error { code, message } => {
                     let why = Refusal::new(code, message);
                     self.sender.send(&Message::End { total: None }, &[])?;
-                    self.target.has_ended = true;
+                    self.tree.has_ended = true;
                     return Err(why.into());
                 }
                 other => return Err(unexpected(&other, "list, small, large or end")),
             }
-            if self.target.batch.is_due() {
+            if self.tree.batch.is_due() {
                 self.commit()?;
             }
             self.send_kept()?;
@@ -228,25 +228,25 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     /// The source has said its last word.
     fn conclude(&mut self) -> Result<()> {
-        let TreeReceiver { expected, current, listing, .. } = &*self.target;
+        let TreeReceiver { expected, current, listing, .. } = &*self.tree;
         let is_short = !expected.is_empty() || current.is_some() || !listing.is_complete();
         self.commit()?;
-        if let Some(last) = self.target.last.take() {
-            last.wait();
+        if let Some(group) = self.tree.wait_group.take() {
+            group.wait();
         }
-        if !is_short && !self.target.helps {
+        if !is_short && !self.tree.is_secondary {
             self.link_names()?;
             self.mirror()?;
             self.finish_dirs()?;
         }
         // Directories, symlinks and other names are in no batch.
-        let keeping = self.target.place.keeping;
-        if self.target.has_made && keeping.sync && !keeping.dry_run {
-            self.target.place.sync().map_err(Error::ours("what was made"))?;
+        let options = self.tree.destination.options;
+        if self.tree.has_made && options.sync && !options.dry_run {
+            self.tree.destination.sync().map_err(Error::ours("what was made"))?;
         }
         self.send_kept()?;
         self.sender.send(&Message::End { total: None }, &[])?;
-        self.target.has_ended = true;
+        self.tree.has_ended = true;
         if is_short {
             return Err(Refusal::new(ErrorCode::Stopped, "the sender gave up before the end").into());
         }
@@ -258,7 +258,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         match sent {
             Err(Error::ConnectionLost(why)) => {
                 tracing::debug!(%why, "nothing can be said any more; what came is kept");
-                self.target.is_mute = true;
+                self.tree.is_mute = true;
                 Ok(())
             }
             sent => sent,

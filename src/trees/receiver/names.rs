@@ -74,25 +74,25 @@ impl HardLinks {
 impl<W: Write> ReceiverStep<'_, W> {
     /// Another name of the file `head` is listed.
     pub(super) fn list_name(&mut self, entry: u32, path: Vec<u8>, head: u32) -> Result<()> {
-        let Err(HardLink { path, .. }) = self.target.names.add(HardLink { entry, path, head }) else { return Ok(()) };
-        let why = format!("{}: too many hard links in one tree; send it in parts", self.target.place.shown(&path));
+        let Err(HardLink { path, .. }) = self.tree.names.add(HardLink { entry, path, head }) else { return Ok(()) };
+        let why = format!("{}: too many hard links in one tree; send it in parts", self.tree.destination.shown(&path));
         self.fail(entry, &path, &Refusal::new(ErrorCode::Failed, why))
     }
 
     /// Gives files that have several names the others.
     pub(super) fn link_names(&mut self) -> Result<()> {
-        for HardLink { entry, path, head } in std::mem::take(&mut self.target.names.names) {
-            let is_dir = self.target.listed.as_ref().is_some_and(|listed| listed.has_dir(&path));
+        for HardLink { entry, path, head } in std::mem::take(&mut self.tree.names.names) {
+            let is_dir = self.tree.listed.as_ref().is_some_and(|listed| listed.has_dir(&path));
             if !is_dir && self.make_room(entry, &path, EntryKind::File, true)? == Space::None {
                 continue;
             }
-            let linked = match self.target.names.heads.get(&head) {
-                Some(head) => self.target.place.hard_link(head, &path),
+            let linked = match self.tree.names.heads.get(&head) {
+                Some(head) => self.tree.destination.hard_link(head, &path),
                 None => Err(io::Error::other("the file whose other name it is was not listed")),
             };
             match linked {
                 Ok(true) => {
-                    self.target.has_made = true;
+                    self.tree.has_made = true;
                     self.tell(entry, Change::Linked, &path, 0)?;
                 }
                 Ok(false) => {}

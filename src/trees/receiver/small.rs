@@ -49,32 +49,32 @@ impl<'r> Record<'r> {
 
 impl<W: Write> ReceiverStep<'_, W> {
     pub(super) fn take_small<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.target.buffer);
+        let mut buffer = std::mem::take(&mut self.tree.buffer);
         grow(&mut buffer, BODY_LEN_MAX as usize);
         let len = receiver.fill_from_body(buffer.get_mut(..BODY_LEN_MAX as usize).unwrap_or_default())?;
         if receiver.fill_from_body(&mut [0])? > 0 {
             return Err(bad_small("small files in a frame over 1 MiB"));
         }
         self.put_records(buffer.get(..len).unwrap_or_default())?;
-        self.target.buffer = buffer;
+        self.tree.buffer = buffer;
         Ok(())
     }
 
     /// A frame that was compressed.
     pub(super) fn take_packed<R: Read>(&mut self, receiver: &mut Receiver<R>, of: Packed, size: u32) -> Result<()> {
         let packed = receiver.body(BODY_LEN_MAX)?;
-        let mut bytes = std::mem::take(&mut self.target.buffer);
-        self.target.unpacker.unpack(&packed, size, &mut bytes)?;
+        let mut bytes = std::mem::take(&mut self.tree.buffer);
+        self.tree.unpacker.unpack(&packed, size, &mut bytes)?;
         if of != Packed::List {
             (self.watch)(TreeEvent::Saves(u64::from(size).saturating_sub(packed.len() as u64)))?;
         }
         match of {
             Packed::List => self.take_list(&bytes, false)?,
             Packed::Small => self.put_records(&bytes)?,
-            Packed::Data if self.target.current.is_none() => return Err(bad_small("data came outside a file")),
+            Packed::Data if self.tree.current.is_none() => return Err(bad_small("data came outside a file")),
             Packed::Data => self.write_piece(&bytes)?,
         }
-        self.target.buffer = bytes;
+        self.tree.buffer = bytes;
         Ok(())
     }
 
@@ -87,27 +87,27 @@ impl<W: Write> ReceiverStep<'_, W> {
 
     fn put_small(&mut self, record: &Record<'_>) -> Result<()> {
         let Record { entry, mtime_ns, digest, bytes } = *record;
-        let Expected { path, mode, clears, .. } = self.target.expected.take(entry)?;
+        let Expected { path, mode, clears, .. } = self.tree.expected.take(entry)?;
         if blake3::hash(bytes).as_bytes() != digest {
-            let text = format!("{}: what arrived is not what was sent", self.target.place.shown(&path));
+            let text = format!("{}: what arrived is not what was sent", self.tree.destination.shown(&path));
             return self.fail(entry, &path, &Refusal::new(ErrorCode::Digest, text));
         }
         let size = bytes.len() as u64;
         if self.is_too_large(size) {
             // It has grown since it was listed, or the listing lied.
-            return self.fail(entry, &path, &too_large(&self.target.place.shown(&path), size));
+            return self.fail(entry, &path, &too_large(&self.tree.destination.shown(&path), size));
         }
-        if self.target.place.keeping.dry_run {
+        if self.tree.destination.options.dry_run {
             // It was asked about, and is another one.
             return self.tell(entry, Change::Copied, &path, size);
         }
-        let attributes = self.target.place.attributes(size, Some(mtime_ns), mode);
+        let attributes = self.tree.destination.attributes(size, Some(mtime_ns), mode);
         (self.watch)(TreeEvent::Begins { path: &path, size, offset: 0 })?;
         (self.watch)(TreeEvent::Moved(size))?;
         let (dir, name) = split(&path);
-        let put = |exchange: &mut Self| -> io::Result<Verified> {
-            let dir = exchange.target.place.dir(dir)?;
-            Ok(exchange.target.place.parts.whole(dir, name, (&attributes).into(), bytes)?)
+        let put = |step: &mut Self| -> io::Result<Verified> {
+            let dir = step.tree.destination.dir(dir)?;
+            Ok(step.tree.destination.parts.whole(dir, name, (&attributes).into(), bytes)?)
         };
         let mut written = put(self);
         if written.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())) {
@@ -117,8 +117,8 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
         match written {
             Ok(file) => {
-                self.target.batch.add(Whole { entry, path, size, clears, file });
-                if self.target.batch.is_due() { self.commit() } else { Ok(()) }
+                self.tree.batch.add(Whole { entry, path, size, clears, file });
+                if self.tree.batch.is_due() { self.commit() } else { Ok(()) }
             }
             Err(error) => self.fail_or_stop(entry, &path, &error),
         }

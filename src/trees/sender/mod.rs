@@ -18,7 +18,7 @@ use crate::trees::data::DataWriter;
 use crate::trees::delta::{CHUNKS_OUT_MAX, Known};
 use crate::trees::event::StopHandle;
 use crate::trees::replies::{KeptWord, Replies, Reply, bad_chunks, bad_want, read_replies};
-use crate::trees::shard::{Last, Shard};
+use crate::trees::shard::{Shard, WaitGroup};
 use crate::trees::walk::{self, FileRef, Found, Opener, Step, Walk};
 use crate::trees::{OUTSTANDING_MAX, OnEvent, TreeEvent, TreeUpload};
 use crate::wire::channel::{Receiver, Sender};
@@ -48,7 +48,7 @@ const GROUNDS_OPEN_MAX: usize = 64;
 struct ListedFile {
     path: Vec<u8>,
     size: u64,
-    place: Option<FileRef>,
+    file: Option<FileRef>,
 }
 
 /// A file that the target wants.
@@ -56,7 +56,7 @@ struct WantedFile {
     entry: u32,
     path: Vec<u8>,
     size: u64,
-    place: FileRef,
+    file: FileRef,
     /// The target has so many bytes of it, from an earlier attempt.
     offset: u64,
     /// The digest of the file there: it is wanted only if it is another one.
@@ -72,8 +72,8 @@ pub struct TreeSender<'s, W> {
     walk: Walk,
     /// What is known of files that are under way counts here.
     budget: Budget,
-    share: Option<Shard>,
-    last: Option<Last>,
+    shard: Option<Shard>,
+    wait_group: Option<WaitGroup>,
     watch: OnEvent<'s>,
     opener: Opener,
     /// The next entry's number.
@@ -109,14 +109,18 @@ pub struct TreeSender<'s, W> {
 
 impl<'s, W: Write> TreeSender<'s, W> {
     /// Sends what was found.
-    pub fn new(sender: &'s Sender<W>, TreeUpload { walk, out, share, last }: TreeUpload, watch: OnEvent<'s>) -> Self {
+    pub fn new(
+        sender: &'s Sender<W>,
+        TreeUpload { walk, out, shard, wait_group }: TreeUpload,
+        watch: OnEvent<'s>,
+    ) -> Self {
         let out = DataWriter::new(sender, out);
         Self {
             budget: walk.budget().clone(),
-            walk: walk.until(out.is_over()),
+            walk: walk.until(out.peer_done()),
             out,
-            share,
-            last,
+            shard,
+            wait_group,
             watch,
             opener: Opener::default(),
             next: 0,
@@ -143,29 +147,29 @@ impl<'s, W: Write> TreeSender<'s, W> {
     /// # Errors
     /// The target refused the whole or asked to stop, the watcher wants no more, or the connection failed.
     pub fn run<R: Read + Send>(mut self, receiver: &mut Receiver<R>, stop: &dyn StopHandle) -> Result<()> {
-        let (says, said) = channel();
-        let unheard = &AtomicUsize::new(0);
-        let said = Replies::new(said, unheard);
+        let (incoming, replies) = channel();
+        let unread = &AtomicUsize::new(0);
+        let replies = Replies::new(replies, unread);
         thread::scope(|scope| {
-            let hearing = thread::Builder::new().name("target".into()).stack_size(STACK_LEN);
-            let is_over = self.out.is_over();
-            let hearing = hearing.spawn_scoped(scope, move || {
-                read_replies(receiver, &says, unheard);
-                is_over.store(true, Ordering::Relaxed);
+            let reading = thread::Builder::new().name("replies".into()).stack_size(STACK_LEN);
+            let peer_done = self.out.peer_done();
+            let reading = reading.spawn_scoped(scope, move || {
+                read_replies(receiver, &incoming, unread);
+                peer_done.store(true, Ordering::Relaxed);
             });
-            if hearing.is_err() {
+            if reading.is_err() {
                 let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
                 // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the connection.
                 self.out.sender.refuse(&why)?;
                 return Err(why.into());
             }
-            let ended = self.exchange(&said);
-            self.close(ended, &said, stop)
+            let ended = self.exchange(&replies);
+            self.close(ended, &replies, stop)
         })
     }
 
     /// Closes the turn on this side, and hears the target out; where the connection is of no use any more, ends it.
-    fn close(&mut self, ended: Result<()>, said: &Replies<'_>, stop: &dyn StopHandle) -> Result<()> {
+    fn close(&mut self, ended: Result<()>, replies: &Replies<'_>, stop: &dyn StopHandle) -> Result<()> {
         match &ended {
             Ok(()) => {}
             Err(Error::ConnectionLost(_) | Error::NotConnected(_)) => stop.stop(),
@@ -179,7 +183,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
                     self.out.sender.send(&Message::End { total: None }, &[])?;
                 }
                 while !self.is_heard_out {
-                    match said.recv() {
+                    match replies.recv() {
                         Ok(Reply::End | Reply::Broken(Error::Refused(_))) => self.is_heard_out = true,
                         Ok(Reply::Broken(lost)) => return Err(lost),
                         Ok(Reply::Want { .. } | Reply::Chunks(..) | Reply::Mend(..) | Reply::Kept(_)) => {}
@@ -191,9 +195,9 @@ impl<'s, W: Write> TreeSender<'s, W> {
         ended
     }
 
-    fn exchange(&mut self, said: &Replies<'_>) -> Result<()> {
+    fn exchange(&mut self, replies: &Replies<'_>) -> Result<()> {
         loop {
-            self.hear_what_came(said)?;
+            self.take_waiting_replies(replies)?;
             let ahead = self.unanswered.len() + self.wanted.len();
             let is_much = self.ahead_len > AHEAD_LEN_MAX;
             // While there is something to send, no more is listed than keeps the target busy.
@@ -202,24 +206,24 @@ impl<'s, W: Write> TreeSender<'s, W> {
             if !self.is_all_listed && (!is_ahead || self.is_idle()) {
                 self.list()?;
             } else if let Some(wanted) = self.wanted.pop_front() {
-                self.send_file(wanted, said)?;
+                self.send_file(wanted, replies)?;
             } else {
                 self.send_small()?;
                 if self.is_all_listed && self.unanswered.is_empty() {
                     break;
                 }
-                self.hear_next(said)?;
+                self.take_next_reply(replies)?;
             }
         }
-        if let Some(last) = self.last.take() {
-            last.wait();
+        if let Some(group) = self.wait_group.take() {
+            group.wait();
         }
         self.out.sender.send(&Message::End { total: None }, &[])?;
         self.has_ended = true;
         loop {
-            match said.recv() {
+            match replies.recv() {
                 Ok(Reply::End) => return Ok(()),
-                Ok(other) => self.take_in(other)?,
+                Ok(other) => self.take_reply(other)?,
                 Err(_gone) => return Err(ConnectionLost::Closed { wanted: "end" }.into()),
             }
         }
@@ -230,25 +234,25 @@ impl<'s, W: Write> TreeSender<'s, W> {
         self.unanswered.is_empty() && self.wanted.is_empty()
     }
 
-    fn hear_what_came(&mut self, said: &Replies<'_>) -> Result<()> {
+    fn take_waiting_replies(&mut self, replies: &Replies<'_>) -> Result<()> {
         loop {
-            match said.try_recv() {
-                Ok(said) => self.take_in(said)?,
+            match replies.try_recv() {
+                Ok(reply) => self.take_reply(reply)?,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(ConnectionLost::Closed { wanted: "want" }.into()),
             }
         }
     }
 
-    fn hear_next(&mut self, said: &Replies<'_>) -> Result<()> {
-        match said.recv() {
-            Ok(said) => self.take_in(said),
+    fn take_next_reply(&mut self, replies: &Replies<'_>) -> Result<()> {
+        match replies.recv() {
+            Ok(reply) => self.take_reply(reply),
             Err(_gone) => Err(ConnectionLost::Closed { wanted: "want" }.into()),
         }
     }
 
-    fn take_in(&mut self, said: Reply) -> Result<()> {
-        match said {
+    fn take_reply(&mut self, reply: Reply) -> Result<()> {
+        match reply {
             Reply::Want { count, wanted, placed } => {
                 if let Some((path, name)) = placed {
                     (self.watch)(TreeEvent::Placed { path: &path, name: name.as_deref() })?;
@@ -277,13 +281,13 @@ impl<'s, W: Write> TreeSender<'s, W> {
                 KeptWord::FailedWithDir(entry, why) => {
                     self.take_failed(entry, |watch, path| watch(TreeEvent::FailedWithDir { path, why: &why }))
                 }
-                KeptWord::Did(entry, deed, path, size) => {
+                KeptWord::Did(entry, change, path, size) => {
                     // In a dry run that was all that was asked; what is under way of it is of no use.
                     self.forget(entry);
                     if self.waiting(entry).is_some() {
                         self.told.insert(entry);
                     }
-                    (self.watch)(TreeEvent::Did { deed, path: &path, size })
+                    (self.watch)(TreeEvent::Did { change, path: &path, size })
                 }
             }),
             Reply::End => {
@@ -304,19 +308,19 @@ impl<'s, W: Write> TreeSender<'s, W> {
             let was_told = self.told.remove(&entry);
             let listed =
                 self.unanswered.pop_front().ok_or_else(|| bad_want("it is about entries that were not listed"))?;
-            let ListedFile { path, size, place } = listed;
+            let ListedFile { path, size, file } = listed;
             let held = entry_memory(&path);
             // What lies behind is never met, and remains: see below.
             let is_in = |range: &Wanted| range.first <= entry && entry - range.first < range.count;
             if let Some(range) = wanted.peek_mut().filter(|range| is_in(range)) {
                 let (offset, there) = (range.offset.unwrap_or(0), range.blake3.take());
-                let place = place.ok_or_else(|| bad_want("it asks for what is no file"))?;
+                let file = file.ok_or_else(|| bad_want("it asks for what is no file"))?;
                 let known = if range.chunks { self.known.remove(&entry) } else { None };
-                self.wanted.push_back(WantedFile { entry, path, size, place, offset, there, known });
+                self.wanted.push_back(WantedFile { entry, path, size, file, offset, there, known });
             } else {
                 self.ahead_len -= held;
                 self.budget.give_back(held);
-                if place.is_some() && !was_told {
+                if file.is_some() && !was_told {
                     (self.watch)(TreeEvent::Unchanged(size))?;
                 }
             }
@@ -388,7 +392,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         let mut body = Vec::new();
         let deadline = Instant::now() + LIST_TIME;
         while body.len() < LIST_FRAME_LEN && (body.is_empty() || self.walk.grounds_open() <= GROUNDS_OPEN_MAX) {
-            let Found { mut entry, place, inode } = match self.walk.step(deadline) {
+            let Found { mut entry, file, inode } = match self.walk.step(deadline) {
                 Step::Found(found) => *found,
                 Step::Later => break,
                 Step::End => {
@@ -396,7 +400,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
                     break;
                 }
             };
-            if !self.share.is_none_or(|share| share.holds(&entry, inode.is_some())) {
+            if !self.shard.is_none_or(|shard| shard.holds(&entry, inode.is_some())) {
                 continue;
             }
             let mut is_head = false;
@@ -425,11 +429,11 @@ impl<'s, W: Write> TreeSender<'s, W> {
                 }
                 (None, None) => {}
             }
-            let place = place.filter(|_| entry.same.is_none());
+            let file = file.filter(|_| entry.same.is_none());
             let held = entry_memory(&entry.path);
             self.ahead_len += held;
             self.take_memory(held + if is_head { ENTRY_COST } else { 0 })?;
-            self.unanswered.push_back(ListedFile { path: entry.path, size: entry.size, place });
+            self.unanswered.push_back(ListedFile { path: entry.path, size: entry.size, file });
         }
         if self.is_all_listed {
             (self.watch)(TreeEvent::ListedAll)?;
@@ -447,9 +451,9 @@ const fn entry_memory(path: &[u8]) -> usize {
     2 * path.len() + 3 * ENTRY_COST
 }
 
-fn explained(place: &FileRef, error: &io::Error) -> Refusal {
+fn explained(file: &FileRef, error: &io::Error) -> Refusal {
     let code = Refusal::from_io("", error).code;
-    Refusal::new(code, walk::explained(&place.shown(), error))
+    Refusal::new(code, walk::explained(&file.shown(), error))
 }
 
 fn too_many() -> Error {

@@ -38,8 +38,8 @@ enum Read {
 }
 
 impl<'s, W: Write> TreeSender<'s, W> {
-    pub(super) fn send_file(&mut self, wanted: WantedFile, said: &Replies<'_>) -> Result<()> {
-        let WantedFile { entry, path, size, place, mut offset, mut there, known } = wanted;
+    pub(super) fn send_file(&mut self, wanted: WantedFile, replies: &Replies<'_>) -> Result<()> {
+        let WantedFile { entry, path, size, file, mut offset, mut there, known } = wanted;
         self.ahead_len -= entry_memory(&path);
         self.known_len -= known.as_ref().map_or(0, |known| known.told_len);
         let known = KnownHere { budget: self.budget.clone(), known };
@@ -47,34 +47,34 @@ impl<'s, W: Write> TreeSender<'s, W> {
         let (mut reads, mut is_large) = (0, false);
         self.sent.insert(entry, (path.clone(), size));
         loop {
-            let (file, stat) = match self.opener.open(&place) {
+            let (open_file, stat) = match self.opener.open(&file) {
                 Ok(opened) => opened,
-                Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
+                Err(error) => return self.lose(entry, &path, &explained(&file, &error)),
             };
             let size_now = u64::try_from(stat.st_size).unwrap_or(0);
             if let Some(there) = there.take() {
-                let here = digest_of(&file, &mut self.beat());
+                let here = digest_of(&open_file, &mut self.beat());
                 match here {
                     Ok(digest) if digest.finalize().to_hex().as_str() == there => return self.pass_over(entry, size),
                     Ok(_) => {}
-                    Err(error) => return self.lose(entry, &path, &explained(&place, &error)),
+                    Err(error) => return self.lose(entry, &path, &explained(&file, &error)),
                 }
             }
-            if size_now == 0 && read_at(&file, &mut [0], 0).is_ok_and(|read| read > 0) {
+            if size_now == 0 && read_at(&open_file, &mut [0], 0).is_ok_and(|read| read > 0) {
                 let text = format!(
                     "{}: says that it is empty, and is not, as in /proc; pipe it: cat FILE | fput - HOST:PATH",
-                    place.shown()
+                    file.shown()
                 );
                 return self.lose(entry, &path, &Refusal::new(ErrorCode::Failed, text));
             }
-            let opened = Opened { entry, path: &path, file: &file, stat: &stat };
+            let opened = Opened { entry, path: &path, file: &open_file, stat: &stat };
             let read = if size_now <= SMALL_LEN_MAX && offset == 0 && !is_large {
                 self.add_small(&opened)
             } else {
                 self.send_small()?;
                 is_large = true;
                 let offset = Some(std::mem::take(&mut offset)).filter(|offset| *offset <= size_now);
-                self.send_large(&opened, (offset.unwrap_or(0), known.known.as_ref()), said)
+                self.send_large(&opened, (offset.unwrap_or(0), known.known.as_ref()), replies)
             };
             let why = match read {
                 Ok(Read::Whole) => {
@@ -88,14 +88,14 @@ impl<'s, W: Write> TreeSender<'s, W> {
                     return self.out.sender.queue(&lost, &[]);
                 }
                 Ok(Read::Changed) if reads + 1 == READS_MAX => {
-                    let text = format!("{}: keeps changing while it is read; send it again later", place.shown());
+                    let text = format!("{}: keeps changing while it is read; send it again later", file.shown());
                     return self.lose(entry, &path, &Refusal::new(ErrorCode::Failed, text));
                 }
                 Ok(Read::Changed) => {
                     reads += 1;
                     "it changed while it was read"
                 }
-                Err(Error::Ours { source, .. }) => return self.lose(entry, &path, &explained(&place, &source)),
+                Err(Error::Ours { source, .. }) => return self.lose(entry, &path, &explained(&file, &source)),
                 Err(error) => return Err(error),
             };
             (self.watch)(TreeEvent::Again { path: &path, why })?;
@@ -104,9 +104,9 @@ impl<'s, W: Write> TreeSender<'s, W> {
 
     /// For work that takes its time: says that it goes on, and ends it when the target is gone.
     fn beat(&mut self) -> impl FnMut(u64) -> io::Result<()> + use<'_, 's, W> {
-        let (is_over, watch) = (self.out.is_over(), &mut self.watch);
+        let (peer_done, watch) = (self.out.peer_done(), &mut self.watch);
         move |bytes| {
-            if is_over.load(Ordering::Relaxed) {
+            if peer_done.load(Ordering::Relaxed) {
                 return Err(stopped());
             }
             watch(TreeEvent::Works(bytes)).map_err(io::Error::other)
@@ -122,7 +122,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
     }
 
     fn lose(&mut self, entry: u32, path: &[u8], why: &Refusal) -> Result<()> {
-        if self.out.is_over().load(Ordering::Relaxed) {
+        if self.out.peer_done().load(Ordering::Relaxed) {
             // That is why, and whoever hears the target says so.
             return Ok(());
         }
@@ -191,7 +191,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         &mut self,
         opened: &Opened<'_>,
         (offset, known): (u64, Option<&Known>),
-        said: &Replies<'_>,
+        replies: &Replies<'_>,
     ) -> Result<Read> {
         let Opened { entry, path, file, stat } = *opened;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -216,13 +216,13 @@ impl<'s, W: Write> TreeSender<'s, W> {
             Some(known) => Pieces::Changes(Changes::new(known, self.out.piece_len())),
             None => Pieces::All(std::mem::take(&mut self.piece)),
         };
-        let sent = self.send_pieces(opened, &mut large, &mut pieces, said);
+        let sent = self.send_pieces(opened, &mut large, &mut pieces, replies);
         self.budget.give_back(known.map_or(0, |_| cutting) + held);
         if let Pieces::All(piece) = pieces {
             self.piece = piece;
         }
         match sent {
-            Ok(Read::Whole) if offset > 0 => self.mend(opened, &large, said),
+            Ok(Read::Whole) if offset > 0 => self.mend(opened, &large, replies),
             sent => sent,
         }
     }
@@ -232,7 +232,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         opened: &Opened<'_>,
         large: &mut Large<'_>,
         pieces: &mut Pieces<'_>,
-        said: &Replies<'_>,
+        replies: &Replies<'_>,
     ) -> Result<Read> {
         loop {
             match pieces.next(large).map_err(ours)? {
@@ -251,7 +251,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
                 }
                 Piece::End => break,
             }
-            self.hear_what_came(said)?;
+            self.take_waiting_replies(replies)?;
             if !self.sent.contains_key(&opened.entry) {
                 return Ok(Read::Refused);
             }
@@ -280,12 +280,12 @@ impl<'s, W: Write> TreeSender<'s, W> {
     }
 
     /// Waits until the target has compared a file whose beginning it had, and sends again what of that is not the same.
-    fn mend(&mut self, opened: &Opened<'_>, large: &Large<'_>, said: &Replies<'_>) -> Result<Read> {
+    fn mend(&mut self, opened: &Opened<'_>, large: &Large<'_>, replies: &Replies<'_>) -> Result<Read> {
         self.out.sender.flush()?;
         let mut mends = 0;
         while self.sent.contains_key(&opened.entry) {
             let Some(stretches) = self.mend.take_if(|(entry, _)| *entry == opened.entry) else {
-                self.hear_next(said)?;
+                self.take_next_reply(replies)?;
                 continue;
             };
             mends += 1;
@@ -296,7 +296,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             let why = format!("{wanted} bytes that an earlier attempt brought are not the same any more");
             (self.watch)(TreeEvent::Mends { path: opened.path, why: &why })?;
             for stretch in stretches.1 {
-                if !self.send_stretch(opened, stretch, said)? {
+                if !self.send_stretch(opened, stretch, replies)? {
                     return Ok(Read::Changed);
                 }
             }
@@ -311,7 +311,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
     }
 
     /// Sends a stretch of a file; `false`: it is not there.
-    fn send_stretch(&mut self, opened: &Opened<'_>, stretch: Stretch, said: &Replies<'_>) -> Result<bool> {
+    fn send_stretch(&mut self, opened: &Opened<'_>, stretch: Stretch, replies: &Replies<'_>) -> Result<bool> {
         let Stretch { offset, size } = stretch;
         self.out.sender.queue(&Message::Piece { offset, size }, &[])?;
         let (mut at, end) = (offset, offset.saturating_add(size));
@@ -328,7 +328,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             let saved = self.out.data(piece.get(..read).unwrap_or_default())?;
             (self.watch)(TreeEvent::Moved(read as u64))?;
             (self.watch)(TreeEvent::Saves(saved))?;
-            self.hear_what_came(said)?;
+            self.take_waiting_replies(replies)?;
             at += read as u64;
         }
         self.piece = piece;

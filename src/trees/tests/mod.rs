@@ -101,8 +101,8 @@ impl Ends {
                 let upload = TreeUpload {
                     walk: self.walk(),
                     out: DataOptions { bwlimit: None, compress },
-                    share: None,
-                    last: None,
+                    shard: None,
+                    wait_group: None,
                 };
                 let mut watch = |event: TreeEvent<'_>| {
                     seen.note(&event);
@@ -133,7 +133,7 @@ impl Ends {
     /// Sends what is in `from` to an end of which only the replies are known.
     fn send_to(&self, replies: &[u8]) -> Result<()> {
         let (mut replies, tree) = (Receiver::new(replies, &[]), Sender::new(io::sink()));
-        let upload = TreeUpload { walk: self.walk(), out: DataOptions::default(), share: None, last: None };
+        let upload = TreeUpload { walk: self.walk(), out: DataOptions::default(), shard: None, wait_group: None };
         TreeSender::new(&tree, upload, &mut |_| Ok(())).run(&mut replies, &Duplex::default())
     }
 

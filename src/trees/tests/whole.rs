@@ -49,7 +49,7 @@ fn a_pull_takes_what_was_requested_and_nothing_else() {
         selection: Selection::default(),
         bwlimit: None,
         compress: Compress::default(),
-        share: None,
+        shard: None,
     };
     let ends = Ends::new();
     plant_large(&ends.from());
@@ -133,7 +133,7 @@ fn a_watcher_that_wants_no_more_ends_both_halves() {
             let (replies, tree) = duplex.of_sender();
             let (mut replies, tree) = (Receiver::new(replies, &[]), Sender::new(tree));
             let out = DataOptions::default();
-            let upload = TreeUpload { walk: ends.walk(), out, share: None, last: None };
+            let upload = TreeUpload { walk: ends.walk(), out, shard: None, wait_group: None };
             let watch = &mut |event: TreeEvent<'_>| match event {
                 TreeEvent::Moved(_) => Err(stop(&event)),
                 _ => Ok(()),

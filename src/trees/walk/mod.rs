@@ -36,7 +36,7 @@ use crate::wire::message::EntryKind;
 fn passed_over(path: Vec<u8>, kind: EntryKind) -> Found {
     let skipped = Some(FIRST_WINS.to_owned());
     let entry = TreeEntry { kind, error: None, skipped, has_met: true, ..failed(path, String::new()) };
-    Found { entry, place: None, inode: None }
+    Found { entry, file: None, inode: None }
 }
 
 /// One thing that was found; `place` is a file's.
@@ -45,7 +45,7 @@ pub struct Found {
     /// What it is.
     pub entry: TreeEntry,
     /// Where a file is.
-    pub place: Option<FileRef>,
+    pub file: Option<FileRef>,
     /// Of a file with several names: its device and inode.
     pub inode: Option<(u64, u64)>,
 }
@@ -65,7 +65,7 @@ pub struct Walk {
     /// The names of what it has not come to yet count here.
     budget: Budget,
     /// Set when nobody waits for it any more.
-    is_over: Arc<AtomicBool>,
+    is_stopped: Arc<AtomicBool>,
 }
 
 /// What a walk comes to.
@@ -111,8 +111,8 @@ impl Walk {
     pub fn new(tops: Vec<Named>, how: WalkOptions, filter: Filter) -> Self {
         let (levels, grounds, ready) = (Vec::new(), Grounds::default(), VecDeque::new());
         let first = may_meet(&tops).then(FirstSource::default);
-        let (budget, is_over) = (Budget::own(), Arc::default());
-        Self { tops: tops.into_iter(), levels, grounds, how, filter, ready, first, budget, is_over }
+        let (budget, is_stopped) = (Budget::own(), Arc::default());
+        Self { tops: tops.into_iter(), levels, grounds, how, filter, ready, first, budget, is_stopped }
     }
 
     /// The same for a request with this budget.
@@ -124,8 +124,8 @@ impl Walk {
 
     /// Ends when this is set: nobody waits for it any more.
     #[must_use]
-    pub fn until(self, is_over: Arc<AtomicBool>) -> Self {
-        Self { is_over, ..self }
+    pub fn until(self, is_stopped: Arc<AtomicBool>) -> Self {
+        Self { is_stopped, ..self }
     }
 
     /// What it holds counts here.
@@ -146,7 +146,7 @@ impl Walk {
     fn enter(&mut self, named: Named) -> Option<Found> {
         let top = match named.open(self.how.recursive, &mut self.grounds) {
             Ok(top) => Arc::new(top),
-            Err((name, why)) => return Some(Found { entry: failed(name, why), place: None, inode: None }),
+            Err((name, why)) => return Some(Found { entry: failed(name, why), file: None, inode: None }),
         };
         if let Some(name) = &top.only {
             if self.filter.leaves_out(&top.name, false) {
@@ -154,7 +154,7 @@ impl Walk {
             }
             self.filter.note(&top.name);
             let looked = rustix::fs::statat(&*top.ground.dir, name, AtFlags::SYMLINK_NOFOLLOW);
-            let place = FileRef { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
+            let file = FileRef { top: Arc::clone(&top), dir: Arc::from([]), name: name.clone(), follow: false };
             if self.earlier(&top.name).is_some() {
                 return Some(passed_over(top.name.clone(), EntryKind::File));
             }
@@ -163,7 +163,7 @@ impl Walk {
             {
                 return Some(unfinished(top.name.clone(), stat));
             }
-            return Some(self.found(top.name.clone(), &top.ground.dir, looked.map_err(Into::into), place));
+            return Some(self.found(top.name.clone(), &top.ground.dir, looked.map_err(Into::into), file));
         }
         let earlier = self.earlier(&top.name);
         if earlier == Some(Earlier::Other) {
@@ -174,7 +174,7 @@ impl Walk {
         });
         match entered {
             Ok(stat) => {
-                let found = Found { entry: entry_of(top.name.clone(), &stat), place: None, inode: None };
+                let found = Found { entry: entry_of(top.name.clone(), &stat), file: None, inode: None };
                 match earlier {
                     // It comes together with the earlier one's.
                     Some(_) => None,
@@ -185,7 +185,7 @@ impl Walk {
             }
             Err(error) => {
                 let entry = failed(top.name.clone(), explained(&top.shown(b""), &error));
-                Some(Found { entry, place: None, inode: None })
+                Some(Found { entry, file: None, inode: None })
             }
         }
     }
@@ -213,7 +213,7 @@ impl Walk {
         let mut comes = self.ready.iter().filter(|found| !found.entry.has_met);
         if let Err(full) = comes.try_for_each(|found| first.note(&found.entry)) {
             let why = format!("{full}; copy them one after the other, the one that is to win last");
-            self.ready.push_back(Found { entry: failed(Vec::new(), why), place: None, inode: None });
+            self.ready.push_back(Found { entry: failed(Vec::new(), why), file: None, inode: None });
             self.levels.clear();
             self.tops = Vec::new().into_iter();
         }
@@ -239,7 +239,7 @@ impl Walk {
     fn names_in(&self, root: &Root, dir: &Dir) -> io::Result<(Vec<OsString>, usize)> {
         let (mut names, mut held) = (Vec::new(), 0);
         for entry in below::read_dir(dir)? {
-            if self.is_over.load(Ordering::Relaxed) {
+            if self.is_stopped.load(Ordering::Relaxed) {
                 return Err(io::Error::other("nobody waits for it any more"));
             }
             let name = entry?.0.into_bytes();
@@ -263,7 +263,7 @@ impl Walk {
         let Level { top, dir, path, listed, .. } = self.levels.last()?;
         let (top, dir) = (Arc::clone(top), Arc::clone(dir));
         let listed = joined(listed, name);
-        let place =
+        let file =
             FileRef { top: Arc::clone(&top), dir: Arc::clone(path), name: name.to_owned(), follow: self.how.follow };
         let mut looked = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
         if is_part_name(name.as_bytes()) {
@@ -271,10 +271,10 @@ impl Walk {
         }
         let is_link = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
         if is_link && self.how.follow {
-            looked = place.followed_stat();
+            looked = file.followed_stat();
         }
         let is_dir = matches!(&looked, Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-        if self.filter.leaves_out(&place.path(), is_dir) {
+        if self.filter.leaves_out(&file.path(), is_dir) {
             return None;
         }
         let earlier = self.earlier(&listed);
@@ -284,36 +284,36 @@ impl Walk {
         if is_dir {
             let below: Arc<[u8]> = joined(path, name).into();
             let root = &top.ground.root;
-            let opened = if is_link { place.followed_dir() } else { root.open_dir_in(&dir, name).map_err(Into::into) };
+            let opened = if is_link { file.followed_dir() } else { root.open_dir_in(&dir, name).map_err(Into::into) };
             let entered = opened.and_then(|dir| self.descend(&top, Arc::new(dir), (below, listed.clone())));
             if let Err(error) = entered {
                 return Some(Found {
-                    entry: failed(listed, explained(&place.shown(), &error)),
-                    place: None,
+                    entry: failed(listed, explained(&file.shown(), &error)),
+                    file: None,
                     inode: None,
                 });
             }
-            let found = self.found(listed, &dir, looked, place);
+            let found = self.found(listed, &dir, looked, file);
             return if earlier.is_some() { None } else { self.hold(found) };
         }
-        self.filter.note(&place.path());
-        Some(self.found(listed, &dir, looked, place))
+        self.filter.note(&file.path());
+        Some(self.found(listed, &dir, looked, file))
     }
 
-    fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, place: FileRef) -> Found {
+    fn found(&self, path: Vec<u8>, dir: &Dir, looked: io::Result<Stat>, file: FileRef) -> Found {
         let stat = match looked {
             Ok(stat) => stat,
             Err(error) => {
-                return Found { entry: failed(path, explained(&place.shown(), &error)), place: None, inode: None };
+                return Found { entry: failed(path, explained(&file.shown(), &error)), file: None, inode: None };
             }
         };
         let mut entry = entry_of(path, &stat);
         match entry.kind {
-            EntryKind::Link => match rustix::fs::readlinkat(dir, &place.name, Vec::new()) {
+            EntryKind::Link => match rustix::fs::readlinkat(dir, &file.name, Vec::new()) {
                 Ok(target) => entry.target = Some(target.into_bytes()),
                 Err(error) => {
-                    let why = explained(&place.shown(), &error.into());
-                    return Found { entry: failed(entry.path, why), place: None, inode: None };
+                    let why = explained(&file.shown(), &error.into());
+                    return Found { entry: failed(entry.path, why), file: None, inode: None };
                 }
             },
             EntryKind::Other => entry.skipped = Some("neither file, directory nor symlink".to_owned()),
@@ -322,9 +322,9 @@ impl Walk {
             }
             EntryKind::File | EntryKind::Dir => {}
         }
-        let place = (entry.kind == EntryKind::File && entry.skipped.is_none()).then_some(place);
-        let has_links = place.is_some() && stat.st_nlink > 1 && !self.how.follow;
-        Found { entry, place, inode: has_links.then_some((stat.st_dev, stat.st_ino)) }
+        let file = (entry.kind == EntryKind::File && entry.skipped.is_none()).then_some(file);
+        let has_links = file.is_some() && stat.st_nlink > 1 && !self.how.follow;
+        Found { entry, file, inode: has_links.then_some((stat.st_dev, stat.st_ino)) }
     }
 
     /// What comes next, as far as that is known before `deadline`: much may be left out.
@@ -394,7 +394,7 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> TreeEntry {
 fn unfinished(path: Vec<u8>, stat: &Stat) -> Found {
     let why = "its name is kept for unfinished copies; rename it if it is none";
     let entry = TreeEntry { skipped: Some(why.to_owned()), kind: EntryKind::Other, ..entry_of(path, stat) };
-    Found { entry, place: None, inode: None }
+    Found { entry, file: None, inode: None }
 }
 
 fn failed(path: Vec<u8>, why: String) -> TreeEntry {

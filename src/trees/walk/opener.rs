@@ -73,34 +73,34 @@ impl Opener {
     ///
     /// # Errors
     /// It is gone, cannot be read, or is no file any more.
-    pub fn open(&mut self, place: &FileRef) -> io::Result<(File, Stat)> {
-        let file: OwnedFd = if place.follow {
-            let Ground { root, dir, .. } = &*place.top.ground;
-            root.open_in(dir, Path::new(OsStr::from_bytes(&place.path())), OFlags::NONBLOCK)?.into_std().into()
+    pub fn open(&mut self, file: &FileRef) -> io::Result<(File, Stat)> {
+        let opened: OwnedFd = if file.follow {
+            let Ground { root, dir, .. } = &*file.top.ground;
+            root.open_in(dir, Path::new(OsStr::from_bytes(&file.path())), OFlags::NONBLOCK)?.into_std().into()
         } else {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let dir = self.dir(place)?;
-            place.top.ground.root.check_name(&*dir, &place.name)?;
-            rustix::fs::openat(&*dir, &place.name, flags, Mode::empty())?
+            let dir = self.dir(file)?;
+            file.top.ground.root.check_name(&*dir, &file.name)?;
+            rustix::fs::openat(&*dir, &file.name, flags, Mode::empty())?
         };
-        let stat = rustix::fs::fstat(&file)?;
+        let stat = rustix::fs::fstat(&opened)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("is no file any more"));
         }
         // With one name only it is where it was found, which is shown.
-        if stat.st_nlink != 1 || place.follow {
-            place.top.ground.root.check_shows(|| Ok((stat.st_dev, stat.st_ino)))?;
+        if stat.st_nlink != 1 || file.follow {
+            file.top.ground.root.check_shows(|| Ok((stat.st_dev, stat.st_ino)))?;
         }
-        Ok((file.into(), stat))
+        Ok((opened.into(), stat))
     }
 
-    fn dir(&mut self, place: &FileRef) -> io::Result<Arc<Dir>> {
-        let ground = &place.top.ground;
-        if self.top.as_ref().is_none_or(|top| !Arc::ptr_eq(top, &place.top)) {
+    fn dir(&mut self, file: &FileRef) -> io::Result<Arc<Dir>> {
+        let ground = &file.top.ground;
+        if self.top.as_ref().is_none_or(|top| !Arc::ptr_eq(top, &file.top)) {
             self.dirs.clear();
-            self.top = Some(Arc::clone(&place.top));
+            self.top = Some(Arc::clone(&file.top));
         }
-        Ok(self.dirs.at(&ground.dir, &place.dir, |dir, name| ground.root.open_dir_in(dir, name))?.dir)
+        Ok(self.dirs.at(&ground.dir, &file.dir, |dir, name| ground.root.open_dir_in(dir, name))?.dir)
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         let mut walk = Walk::new(vec![Named::Own(named.into())], how, filter);
         let mut found = Vec::new();
         while let Step::Found(one) = walk.step(std::time::Instant::now()) {
-            found.extend(one.place);
+            found.extend(one.file);
         }
         std::fs::remove_file(dir.path().join("link")).unwrap();
         std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
