@@ -6,10 +6,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use landline::fs::root::Root;
-use landline::trust::home::Home;
 use landline::wire::message::Outcome;
-use landline::{Client, Server};
+use landline::{Client, Home, Root, Server};
 
 #[expect(clippy::print_stdout, reason = "an example shows what it does")]
 fn main() -> Result<(), Box<dyn Error>> {

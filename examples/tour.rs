@@ -255,7 +255,7 @@ impl Tour {
     }
 
     fn tutorial_wire(&self) -> Result<()> {
-        println!("# a tutorial's wire: bare requests, replies with a JSON header, text in GBK");
+        println!("# a tutorial's wire: plain requests, replies with a JSON header, text in GBK");
         let root = self.root.to_string_lossy().into_owned();
         let args = ["--guest", "exec", "--root", &root, "--wire", "json", "--reply", "exec", "--encoding", "gbk"];
         let (mut server, address) = serve(&self.home, &args)?;

@@ -244,7 +244,7 @@ error_codes! {
     OutsideRoot = "outside-root", "The path leads out of the root.";
     BadName = "bad-name", "A name that cannot be a file's, a nick's or a room's.";
     NoSpace = "no-space", "The disk or the quota is full.";
-    NameTaken = "name-taken", "Somebody in the room has this nick, or one that looks like it.";
+    NameTaken = "name-taken", "A member of the room has this nick, or one that looks like it.";
     Digest = "digest", "What arrived is not what was sent; the target was left as it was.";
     Stopped = "stopped", "The exchange ended early because the other end asked for it.";
     Failed = "failed", "Something else failed; the message says what.";

@@ -73,7 +73,7 @@ pub fn serve_get(connection: &mut Connection, session: &mut Session, path: &[u8]
                     Refusal::new(ErrorCode::Stopped, format!("{path}: stopped by the receiver")).into()
                 }
                 Some(other) => unexpected(&other, "silence or end"),
-                None => ConnectionLost::Closed { wanted: "somebody who takes the file" }.into(),
+                None => ConnectionLost::Closed { wanted: "a receiver for the file" }.into(),
             });
         }
         connection.sender().queue(&PIECE, piece)?;

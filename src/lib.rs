@@ -1,7 +1,7 @@
 //! landline: programs with which machines talk to each other, and the library that they share.
 //!
 //! ```
-//! use landline::{Client, Server, fs::root::Root, trust::home::Home};
+//! use landline::{Client, Home, Root, Server};
 //!
 //! # let temporary = tempfile::tempdir()?;
 //! # let path = temporary.path().join("home");
@@ -60,6 +60,8 @@ pub mod tutorial;
 pub mod udp;
 pub mod wire;
 
-pub use client::Client;
+pub use client::{Client, ConnectError};
 pub use error::{Error, Result};
+pub use fs::root::Root;
 pub use server::Server;
+pub use trust::home::Home;

@@ -54,7 +54,7 @@ pub fn serve_pair(
 ) -> Result<()> {
     let body = connection.receiver().body(BODY_LEN_MAX)?;
     let client = match &session.peer {
-        Peer::Own => return Err(refused("this is the server's own identity: there is nobody to introduce")),
+        Peer::Own => return Err(refused("this is the server's own identity: no pairing is needed")),
         Peer::Known { fingerprint, .. } | Peer::Guest { fingerprint: Some(fingerprint), .. } => *fingerprint,
         Peer::Guest { fingerprint: None, .. } => {
             return Err(refused("a plain connection proves no key: pair over TLS, without tcp://"));
@@ -82,7 +82,7 @@ pub fn serve_pair(
         return Err(error);
     }
     if !offer.claim(home).map_err(|error| failed(&error))? {
-        return Err(refused("this code was used by somebody else a moment ago"));
+        return Err(refused("this code was used by another machine a moment ago"));
     }
     let from = session.address.rsplit_once(':').map_or(session.address.as_str(), |(host, _port)| host);
     let recorded = record(home, &offer.wish, client, name, from);
@@ -117,7 +117,7 @@ fn prove(connection: &mut Connection, offer: &Offer, binding: Binding, message: 
     if confirmation.accepts(&mac) {
         return Ok(());
     }
-    Err(refused(format!("wrong code, or somebody is in between; {}", left(offer.guesses_left))))
+    Err(refused(format!("wrong code, or another machine is in between; {}", left(offer.guesses_left))))
 }
 
 /// The number of guesses left after a wrong one, as a sentence.
@@ -238,7 +238,7 @@ pub fn call_pair(
     if !confirmation.accepts(&mac) {
         // This end's MAC is not sent: the server does not know the code, and must learn nothing about it.
         let left = guesses_left.map(|guesses| format!("; {}", left(guesses))).unwrap_or_default();
-        let why = "the code does not match the server's, or somebody is in between; nothing was recorded";
+        let why = "the code does not match the server's, or another machine is in between; nothing was recorded";
         return Err(refused(format!("{why}{left}")));
     }
     connection.sender().send(&Message::Confirm { guesses_left: None }, &confirmation.mac())?;

@@ -85,8 +85,7 @@ impl Session {
     /// The peer has no key and is not the own user: it cannot own anything.
     pub fn owner(&self) -> Result<Owner, Refusal> {
         self.peer.owner().ok_or_else(|| {
-            let text =
-                "what is kept belongs to somebody, and nothing on this connection proves who you are: come encrypted";
+            let text = "what is kept belongs to a key, and this connection proves none: connect encrypted";
             Refusal::new(ErrorCode::NotAllowed, text)
         })
     }

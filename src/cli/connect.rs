@@ -174,6 +174,7 @@ fn connect_to(
         port: port_of(reach.port),
         timeout: reach.connect_timeout,
         ask: if strangers == Strangers::AskedAbout && is_terminal { Some(&ask) } else { None },
+        allows_plain: true,
         on_step: Some(&on_step),
         ..Connector::new(&home)
     };

@@ -79,12 +79,8 @@ impl Exit {
             return Self::NotConnected;
         }
         let advised = error.downcast_ref::<Advised>().map(|advised| &advised.error);
-        match advised.or_else(|| error.downcast_ref::<ConnectError>()) {
-            None => {}
-            Some(ConnectError::NotTrusted(_)) => return Self::NotTrusted,
-            Some(ConnectError::Dial(_)) => return Self::NotConnected,
-            Some(ConnectError::Failed(error)) => return Self::of_error(error),
-            Some(_) => return Self::Failed,
+        if let Some(error) = advised.or_else(|| error.downcast_ref::<ConnectError>()) {
+            return Self::of_connect_error(error);
         }
         error.downcast_ref::<Error>().map_or(Self::Failed, Self::of_error)
     }
@@ -108,10 +104,19 @@ impl Exit {
         })
     }
 
-    /// The code for an error on a connection.
-    pub const fn of_error(error: &Error) -> Self {
+    fn of_connect_error(error: &ConnectError) -> Self {
         match error {
-            Error::NotConnected(_) => Self::NotConnected,
+            ConnectError::NotTrusted(_) => Self::NotTrusted,
+            ConnectError::Dial(_) => Self::NotConnected,
+            ConnectError::Failed(error) => Self::of_error(error),
+            _ => Self::Failed,
+        }
+    }
+
+    /// The code for an error on a connection.
+    pub fn of_error(error: &Error) -> Self {
+        match error {
+            Error::NotConnected(why) => why.downcast_ref().map_or(Self::NotConnected, Self::of_connect_error),
             Error::ConnectionLost(_) | Error::PeerMisbehaved(_) => Self::ConnectionLost,
             Error::Refused(_) | Error::Ours { .. } => Self::Failed,
         }

@@ -115,7 +115,7 @@ impl Progress {
         self.is_all_listed = true;
     }
 
-    /// So many bytes were compared, or (0) directories were looked at.
+    /// Bytes that were compared, or (0) directories were looked at.
     pub fn works(&mut self, bytes: u64) {
         self.bytes_compared = self.bytes_compared.saturating_add(bytes);
         self.show();
@@ -152,13 +152,13 @@ impl Progress {
         self.present = (self.present.0.saturating_add(done), self.present.1.saturating_add(saved));
     }
 
-    /// So many bytes have moved.
+    /// Bytes that have moved.
     pub fn moved(&mut self, bytes: u64) {
         self.add(bytes, 0);
         self.show();
     }
 
-    /// So many bytes need not move.
+    /// Bytes that need not move.
     pub fn skimmed(&mut self, bytes: u64) {
         self.add(bytes, bytes);
         self.show();

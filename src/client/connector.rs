@@ -68,6 +68,9 @@ pub struct Connector<'a> {
     pub timeout: Duration,
     /// Called for a server whose key is not known. `None`, the default: the server is refused.
     pub ask: Option<AskAbout<'a>>,
+    /// Whether `host` may name a server without encryption: `tcp://`, or an entry of `config.toml` with it. Such a server
+    /// takes this client for a guest, and its key is not checked. The default is no. Unix sockets are always allowed.
+    pub allows_plain: bool,
     /// Called at each step, for programs that show progress. The default is `None`.
     pub on_step: Option<&'a (dyn Fn(&Step<'_>) + Sync)>,
 }
@@ -99,10 +102,10 @@ impl<'a> Connector<'a> {
     /// A connector with the key and the known peers of `home`. It refuses a server whose key is not known.
     pub const fn new(home: &'a Home) -> Self {
         let port = Port { number: crate::net::address::DEFAULT_PORT, is_chosen: false };
-        Self { home, program: PROGRAM, port, timeout: CONNECT_TIMEOUT, ask: None, on_step: None }
+        Self { home, program: PROGRAM, port, timeout: CONNECT_TIMEOUT, ask: None, allows_plain: false, on_step: None }
     }
 
-    /// Connects to `host`, encrypted unless `host` says `tcp://` or is a Unix socket. The greeting is sent with the
+    /// Connects to `host`, encrypted unless it is a Unix socket, or plain and [allowed](Self::allows_plain). The greeting is sent with the
     /// first request.
     ///
     /// # Errors
@@ -113,6 +116,9 @@ impl<'a> Connector<'a> {
             return connect_unix(&dialled.address, self.program, self.timeout, self.on_step);
         }
         if dialled.address.is_plain() {
+            if !self.allows_plain {
+                return Err(ConnectError::Plain { host: host.to_string() });
+            }
             let stream = self.stream(&dialled.address)?;
             return Ok(Connection::open(stream, self.program)?);
         }

@@ -20,6 +20,12 @@ pub enum ConnectError {
     /// The server is not trusted: its key is not the expected one. Nothing was sent.
     #[error(transparent)]
     NotTrusted(Box<NotTrusted>),
+    /// The host is written as one without encryption, which the caller does not allow.
+    #[error("{host}: would not be encrypted, which is not allowed here")]
+    Plain {
+        /// As it was written.
+        host: String,
+    },
     /// The peer of this name was never dialled from here, so that its address is not known.
     #[error("{name}: this peer's address is not known; name its HOST")]
     NoAddress {

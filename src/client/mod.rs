@@ -75,7 +75,7 @@ impl Client {
     /// Connects to `host`: a name from `config.toml` in `home`, the name of a known peer, or an address such as
     /// `build.example:5263`, `[::1]:7000` or `unix:/path`.
     ///
-    /// The connection is encrypted, and the server must have the key that is on record for it. On this machine, a
+    /// The connection is encrypted (a Unix socket need not be), and the server must have the key that is on record for it. On this machine, a
     /// server of the same user is trusted by the key that both share. [`Connector`] has more options.
     ///
     /// # Errors

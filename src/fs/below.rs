@@ -51,7 +51,7 @@ impl Default for Below {
 }
 
 impl Below {
-    /// Keeps at most so many directories open.
+    /// Keeps at most this many directories open.
     pub fn holding(open_max: usize) -> Self {
         Self { open_max, open: HashMap::new(), clock: 0 }
     }

@@ -74,7 +74,7 @@ impl Digest {
         }
     }
 
-    /// Takes so many zeros, which need not be anywhere. Whole blocks of them cost nothing but their place.
+    /// Takes zeros, this many, which need not be in memory. Whole blocks of them cost nothing but their place.
     pub fn update_zeros(&mut self, mut count: u64) {
         while count > 0 {
             let mut room = len_of(self.blocks.len() + 1) - self.len;

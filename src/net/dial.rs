@@ -20,7 +20,7 @@ pub enum ConnectError {
         /// What the resolver said.
         source: io::Error,
     },
-    /// Nobody listens there.
+    /// No program listens there.
     #[error(
         "{address}: connection refused; is a server running there, on this port, and at an address that other machines reach?"
     )]

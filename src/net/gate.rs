@@ -150,7 +150,7 @@ pub enum TurnedAway {
     #[error("the server has {0} connections, which is its limit; try again later")]
     Connections(usize),
     /// Its place was given to a newer connection.
-    #[error("so many connections came at once that this one had to make way; try again")]
+    #[error("too many connections came at once, and this one had to make way; try again")]
     MadeWay,
     /// This address has its share.
     #[error("your address has {0} connections here, which is the limit for one address")]

@@ -1,6 +1,7 @@
 //! How a server is put together: defaults that are safe, and what an operator changes of them.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,11 +16,11 @@ use crate::net::gate::Caps;
 use crate::net::listen::Listener;
 use crate::net::service::{Stopped, accept_on_all, stop};
 use crate::slots::CommandCaps;
-use crate::trust::Services;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::offer::OFFER_TIME_MAX;
 use crate::trust::policy::Power;
+use crate::trust::{Service, Services};
 use crate::tutorial::Tutorial;
 
 /// Connections of one address at the same time, unless the operator says otherwise.
@@ -58,6 +59,12 @@ pub struct ServerOptions {
     pub part_ttl: Option<Duration>,
     /// Where requests are recorded. `None`, the default: nowhere.
     pub audit: Option<Audit>,
+    /// Whether names that begin with a dot are shown in the home directory of this server's user, `.ssh` among them. The
+    /// default is no, whatever the root is.
+    pub shows_hidden_home: bool,
+    /// Whether guests may write or run commands at an address that other machines reach. The default is no:
+    /// [`listen`](ServerBuilder::listen) refuses it.
+    pub is_insecure: bool,
 }
 
 impl ServerOptions {
@@ -76,6 +83,8 @@ impl ServerOptions {
             tutorial: None,
             part_ttl: Some(PART_TTL),
             audit: None,
+            shows_hidden_home: false,
+            is_insecure: false,
         }
     }
 
@@ -140,9 +149,15 @@ impl ServerBuilder {
     /// # Errors
     /// The key cannot be used, the root cannot be shown, or a thread could not start.
     pub fn build(self) -> Result<Arc<Server>> {
-        let identity = Identity::of(&self.options.home)
-            .map_err(|error| Error::ours(self.options.home.path().to_string_lossy())(io::Error::other(error)))?;
-        Server::with_options(identity, self.options).map_err(Error::ours("the server"))
+        let mut options = self.options;
+        let ours = |error| Error::ours(options.home.path().to_string_lossy())(io::Error::other(error));
+        let identity = Identity::of(&options.home).map_err(ours)?;
+        if !options.shows_hidden_home
+            && let Some(home) = home_directory()
+        {
+            options.root = options.root.guarding(&home).map_err(Error::ours(home.to_string_lossy()))?;
+        }
+        Server::with_options(identity, options)
     }
 
     /// Listens on `address` (`127.0.0.1:0`: any free port of this machine) and serves on threads of its own.
@@ -154,6 +169,15 @@ impl ServerBuilder {
         let parsed: Address = address.parse().map_err(|error| bad(io::Error::other(error)))?;
         let parsed = parsed.with_default_port(crate::net::address::DEFAULT_PORT);
         let listeners = Listener::bind(&parsed).map_err(|error| bad(io::Error::other(error)))?;
+        let open = listeners.iter().find(|listener| !listener.is_loopback()).filter(|_| !self.options.is_insecure);
+        if let (Some(open), true) = (open, self.options.guest.has_any(&[Service::Write, Service::Exec])) {
+            let text = format!(
+                "guests would get {} at {}, which other machines reach; allow that with is_insecure",
+                self.options.guest,
+                open.local()
+            );
+            return Err(bad(io::Error::other(text)));
+        }
         let (server, listeners) = (self.build()?, Arc::new(listeners));
         let accepting = {
             let (server, listeners) = (Arc::clone(&server), Arc::clone(&listeners));
@@ -163,7 +187,13 @@ impl ServerBuilder {
     }
 }
 
-/// A server that listens. Dropping it stops it at once.
+/// The home directory of this server's user. `None`: there is none, or it is another user's, since `HOME` is sometimes left
+/// as it was.
+pub fn home_directory() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_dir() && std::fs::read_dir(home).is_ok())
+}
+
+/// A server that listens. Dropping it stops it, without a grace for requests under way.
 #[derive(Debug)]
 pub struct ListeningServer {
     server: Arc<Server>,

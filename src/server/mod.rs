@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, AuditRecord};
 use crate::chat::hub::Hub;
-use crate::error::ErrorCode;
+use crate::error::{Error, ErrorCode, Result};
 use crate::exec::jobs::Jobs;
 use crate::exec::leftovers::Leftovers;
 use crate::exec::places::Places;
@@ -45,7 +45,9 @@ use crate::trust::peers::KnownPeers;
 use crate::trust::policy::Power;
 use crate::tutorial::Tutorial;
 
-pub use self::builder::{ListeningServer, PER_ADDRESS_DEFAULT, ServerBuilder, ServerOptions, TIMEOUT_DEFAULT};
+pub use self::builder::{
+    ListeningServer, PER_ADDRESS_DEFAULT, ServerBuilder, ServerOptions, TIMEOUT_DEFAULT, home_directory,
+};
 pub use crate::net::service::Stopped;
 
 /// What the server calls itself in `hello`.
@@ -83,23 +85,27 @@ pub struct Server {
 }
 
 impl Server {
-    fn with_options(identity: Identity, options: ServerOptions) -> io::Result<Arc<Self>> {
+    fn with_options(identity: Identity, options: ServerOptions) -> Result<Arc<Self>> {
+        let ours = || Error::ours("the server");
+        let home = || Error::ours(options.home.path().to_string_lossy());
         let jobs = if options.is_for_pairing_only {
             Jobs::none()
         } else {
-            Jobs::open(&options.home).map_err(io::Error::other)?
+            Jobs::open(&options.home).map_err(|error| home()(io::Error::other(error)))?
         };
         let part_records = if options.is_for_pairing_only {
             None
         } else {
-            Some(Arc::new(Records::open(options.home.join(PARTS_DIR))?))
+            Some(Arc::new(Records::open(options.home.join(PARTS_DIR)).map_err(home())?))
         };
         let ServerOptions { caps, idle_timeout, stall_timeout, .. } = options;
         let server = Arc::new(Self {
             service: Service::new(ServiceOptions { caps, idle_timeout, stall_timeout }),
-            tls: ServerTls::ours(identity.credentials()).map_err(io::Error::other)?,
+            tls: ServerTls::ours(identity.credentials()).map_err(|error| ours()(io::Error::other(error)))?,
             part_records,
-            root: Arc::new(options.root.hiding(options.home.path())?),
+            root: Arc::new(
+                options.root.hiding(options.home.path()).map_err(|error| Error::ours("the root")(error.into()))?,
+            ),
             identity,
             is_for_pairing_only: options.is_for_pairing_only,
             known_peers: KnownPeers::of(options.home),
@@ -109,18 +115,18 @@ impl Server {
             slots: CommandSlots::new(options.command_caps),
             memory: Pools::default(),
             power: options.power,
-            hub: Hub::new()?,
+            hub: Hub::new().map_err(ours())?,
             places: Places::default(),
             jobs,
-            leftovers: Leftovers::none()?,
+            leftovers: Leftovers::none().map_err(ours())?,
             terminals: Terminals::default(),
             grants: GrantsInUse::default(),
             tutorial: options.tutorial,
         });
         // A list that cannot be read is reported at once, not when the first peer comes.
         drop(server.known_peers.now());
-        server.watch_peers()?;
-        server.sweep_parts(options.part_ttl)?;
+        server.watch_peers().map_err(ours())?;
+        server.sweep_parts(options.part_ttl).map_err(ours())?;
         Ok(server)
     }
 

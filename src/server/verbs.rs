@@ -151,25 +151,21 @@ mod tests {
         }
     }
 
-    /// What the log says of a request and what its refusal advises are of the same path.
+    /// What the log says of a request and what its refusal advises are of the same path, in every request that needs one.
     #[test]
     fn every_request_with_a_path_is_about_it() {
-        let headers = [
-            r#"{"type":"cd","path":"/x"}"#,
-            r#"{"type":"ls","path":"/x"}"#,
-            r#"{"type":"get","path":"/x"}"#,
-            r#"{"type":"put","path":"/x","name":"n","size":0}"#,
-            r#"{"type":"push","path":"/x"}"#,
-            r#"{"type":"mkdir","path":"/x","parents":true}"#,
-            r#"{"type":"rm","path":"/x","recursive":true}"#,
-            r#"{"type":"mv","path":"/x","to":"y"}"#,
-            r#"{"type":"parts","path":"/x","clean":true}"#,
-        ];
-        for header in headers {
-            let request = Message::of(Header::parse(header.as_bytes()).unwrap()).unwrap();
-            assert_eq!(request.path(), b"/x", "{header}");
-            assert!(request.about().starts_with("/x"), "{header}");
+        let mut about = Vec::new();
+        for (name, _) in Message::REQUESTS {
+            let rest = r#""to":"y","name":"n","size":0,"room":"r","nick":"n","form":"shell","job":"j","watch":"log","place":"p""#;
+            let [with, without] = [r#","path":"/x""#, ""].map(|path| format!(r#"{{"type":"{name}",{rest}{path}}}"#));
+            let request = Message::of(Header::parse(with.as_bytes()).unwrap()).unwrap();
+            if Message::of(Header::parse(without.as_bytes()).unwrap()).is_err() {
+                assert_eq!(request.path(), b"/x", "{name} has no path: in its declaration");
+                assert!(request.about().starts_with("/x"), "{name}");
+                about.push(*name);
+            }
         }
+        assert!(about.len() >= 9, "{about:?}");
     }
 
     #[test]

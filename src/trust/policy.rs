@@ -168,12 +168,12 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
             format!("; the server's operator lets you in, with the service {first}, with: tcp-server pair")
         }
         Peer::Guest { fingerprint: None, address } if address.starts_with("unix:") => format!(
-            "; over this socket only the server's own user is known: come encrypted over TCP, or let the server's \
+            "; over this socket only the server's own user is known: connect encrypted over TCP, or let the server's \
              operator grant {first} to guests"
         ),
         Peer::Guest { fingerprint: None, .. } => format!(
-            "; nothing on this line proves who you are: come encrypted (without tcp://), or let the server's operator \
-             grant {first} to guests"
+            "; this connection proves no key: connect encrypted (without tcp://), or let the server's operator grant \
+             {first} to guests"
         ),
     };
     let text = format!("{verb} is not allowed: it needs the service {wanted}, and {peer} has {granted} here{remedy}");
@@ -183,8 +183,8 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
 /// The error for a peer that has the service, but not at this entrance.
 pub fn withheld_refusal(verb: &str) -> Refusal {
     let text = format!(
-        "{verb} is not allowed here: this server runs as root, and does not serve exec at an address that other machines can \
-         reach, whoever asks, unless its operator allows exec as root"
+        "{verb} is not allowed here: this server runs as root, and does not serve exec at an address that other machines \
+         can reach, unless its operator allows exec as root"
     );
     Refusal::new(ErrorCode::NotAllowed, text)
 }

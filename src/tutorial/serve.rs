@@ -207,7 +207,7 @@ fn answer(
         TutorialReply::Fixed { text, .. } => encoding.encode(text).0,
         TutorialReply::Talk => match tutorial.console.ask(&session.peer.to_string(), text) {
             Some(answer) => encoding.encode(&answer).0,
-            None => return Ok(SentReply { sent: 0, how: "nobody answers".into(), is_last: true }),
+            None => return Ok(SentReply { sent: 0, how: "no person answers".into(), is_last: true }),
         },
         TutorialReply::Exec(policy) => {
             let (output, how) = run(text.trim_end_matches(['\r', '\n']), *policy, stream.stream, session)?;

@@ -25,8 +25,8 @@ impl PathText {
     /// The JSON form of a path.
     pub fn of(path: &[u8]) -> Self {
         match std::str::from_utf8(path) {
-            Ok(plain) => Self::Plain(plain.to_owned()),
-            Err(_not_utf8) => Self::Encoded { b64: BASE64.encode(path) },
+            Ok(plain) if !plain.contains('\0') => Self::Plain(plain.to_owned()),
+            _ => Self::Encoded { b64: BASE64.encode(path) },
         }
     }
 

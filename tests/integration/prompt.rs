@@ -71,7 +71,7 @@ fn listings_are_for_people_and_for_programs() {
 fn a_guest_is_told_what_is_not_allowed_and_who_could_allow_it() {
     let server = Server::with(&["--guest", "echo,chat"]);
     let run = |script: &str| Run::new("tcp-client").args([&server.plain()]).stdin(script);
-    let refused = "has echo,chat here; nothing on this line proves who you are: come encrypted (without tcp://), or let \
+    let refused = "has echo,chat here; this connection proves no key: connect encrypted (without tcp://), or let \
                    the server's operator grant read to guests";
     run("ls\necho still in step\n").code(1).stderr(refused).prints("still in step\n");
     let help = run("help\n").output();

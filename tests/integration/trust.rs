@@ -252,7 +252,7 @@ fn a_wrong_code_costs_a_guess_and_the_third_ends_it() {
     let wrong = if code == "7-falcon-copper-lamp" { "8-falcon-copper-lamp" } else { "7-falcon-copper-lamp" };
     let no_guess = "no guess is left, and a new code is needed: tcp-server pair";
     for left in ["2 guesses are left", "1 guess is left", no_guess] {
-        let why = "the code does not match the server's, or somebody is in between; nothing was recorded; ";
+        let why = "the code does not match the server's, or another machine is in between; nothing was recorded; ";
         pair(wrong).stderr(&format!("{why}{left}\n")).prints("");
         // The operator is told of each as it is noticed; the last one ends it.
         while left != no_guess
@@ -310,7 +310,9 @@ fn a_machine_in_the_middle_learns_nothing_and_nothing_is_recorded() {
     });
     // The client trusts any server that answers: the code alone must notice.
     let paired = laptop.run("tcp-client").args(["pair", &address]).stdin(format!("{code}\n")).code(5);
-    paired.stderr("the code does not match the server's, or somebody is in between; nothing was recorded").prints("");
+    paired
+        .stderr("the code does not match the server's, or another machine is in between; nothing was recorded")
+        .prints("");
     passing.join().unwrap();
     let seen: Vec<u8> = passed_on.lock().unwrap().concat();
     assert!(seen.windows(4).any(|bytes| bytes == b"pair"), "the middle saw the conversation");

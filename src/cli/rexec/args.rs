@@ -59,8 +59,7 @@ pub struct Args {
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) kill_after: Duration,
     /// After the command's end, pass on the output of what it left in the background until it is silent for this time;
-    /// 0
-    /// for commands that start daemons
+    /// 0 for commands that start daemons
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration, conflicts_with = "wire")]
     pub(super) linger: Duration,
     /// Set a variable for the command; a NAME alone takes the value that it has here; may be given several times

@@ -63,7 +63,7 @@ pub(super) struct PromptArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The tutorials' wires")]
 pub(super) struct TutorialArgs {
-    /// Send each line as a bare request to one of the tutorials' servers: raw, len, json, ack
+    /// Send each line as a request to one of the tutorials' servers: raw, len, json, ack
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     pub(super) wire: Option<Wire>,
     /// Encoding of the text, both ways: utf-8, gbk, ...

@@ -99,7 +99,7 @@ pub(super) struct ExecArgs {
     #[arg(long = "exec-max-processes", env = "LANDLINE_EXEC_MAX_PROCESSES", value_name = "N", value_parser = at_least_one)]
     pub(super) max_processes: Option<usize>,
     /// Serve exec as root to other machines too: without this, a server that runs as root serves it at loopback
-    /// addresses and Unix sockets only, whoever asks
+    /// addresses and Unix sockets only
     #[arg(long = "exec-as-root")]
     pub(super) as_root: bool,
 }

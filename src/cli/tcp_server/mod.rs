@@ -9,7 +9,7 @@ mod tutorial;
 pub use args::Args;
 pub use bind::PROGRAM;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,7 +25,7 @@ use crate::fs::root::Root;
 use crate::net::Address;
 use crate::net::gate::Caps;
 use crate::net::listen::Listener;
-use crate::server::Server;
+use crate::server::{Server, home_directory};
 use crate::trust::Service;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
@@ -87,8 +87,9 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         options.tutorial = tutorial;
         options.part_ttl = set(&args.part_ttl);
         options.audit = audit;
+        options.shows_hidden_home = args.hidden_home;
     });
-    let server = server.build().with_context(|| format!("the root {}", args.root().display()))?;
+    let server = server.build()?;
     let stops = StopSignals::catch()?;
     let _running = RunningServer::announce(&home, &addresses(&listeners))?;
     args.serving.say_ready(PROGRAM, &listeners)?;
@@ -125,14 +126,10 @@ fn open_root(args: &ServeArgs) -> anyhow::Result<Root> {
             )));
         }
     }
-    // One that this user may not open is another one's: HOME is sometimes left as it was.
-    let may_open = |home: &PathBuf| home.is_dir() && std::fs::read_dir(home).is_ok();
-    let Some(home) = std::env::home_dir().filter(may_open) else { return Ok(root) };
-    warn_of_home(args, &home);
-    if args.hidden_home {
-        return Ok(root);
+    if let Some(home) = home_directory() {
+        warn_of_home(args, &home);
     }
-    root.guarding(&home).with_context(|| format!("the home directory {}", home.display()))
+    Ok(root)
 }
 
 /// Says of a port that is taken by whom, if that is a server of this user.

@@ -20,7 +20,7 @@ pub(super) struct TutorialArgs {
     /// Also serve requests without frames, with replies on this wire: raw, len, json, ack, size, close
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
-    /// What to reply to a bare request [default: files on size and close, else echo]
+    /// What to reply to a tutorial's request [default: files on size and close, else echo]
     #[arg(long, value_name = "WHAT", requires = "wire")]
     reply: Option<ReplyKind>,
     /// Text before what echo sends back

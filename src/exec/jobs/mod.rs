@@ -379,7 +379,7 @@ impl Task {
                     .and_then(|exit| named.spawn_scoped(scope, move || command.end_after(limit, &exit)).map(drop));
                 if let Err(error) = watching {
                     // A command must not run without its timeout.
-                    tracing::warn!(job = self.note.job, %error, "ended: nobody can watch its deadline");
+                    tracing::warn!(job = self.note.job, %error, "ended: no thread can watch its deadline");
                     command.ending.end(Duration::ZERO);
                 }
             }

@@ -38,7 +38,7 @@ pub use self::names::is_part_name;
 pub use self::parts::Parts;
 pub use self::verified::Verified;
 
-/// Files move in pieces of so many bytes. It is the write that profits: a larger one is given larger
+/// Files move in pieces of this size, in bytes. It is the write that profits: a larger one is given larger
 /// folios in the page cache, and 1 MiB took a third less of a receiver's time than 256 KiB.
 pub const PIECE_LEN: usize = 1024 * 1024;
 /// A part that is as long is on record at once, in bytes: a record takes as long as a tenth of them. Of a shorter one
@@ -86,7 +86,7 @@ impl Part {
         Ok(())
     }
 
-    /// So many zeros come next, and take no room.
+    /// Zeros that come next, and take no room: this many.
     ///
     /// # Errors
     /// The disk is full or failed.
@@ -271,7 +271,7 @@ fn is_own(file: &impl AsFd) -> io::Result<bool> {
         && stat.st_uid == rustix::process::geteuid().as_raw())
 }
 
-/// Whether nobody else has it. A file system without locks does not say; there, two at the same time
+/// Whether no other process has it. A file system without locks does not say; there, two at the same time
 /// disturb each other, and the digest notices.
 fn lock(file: &impl AsFd) -> bool {
     let locked = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);

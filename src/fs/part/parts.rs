@@ -114,7 +114,7 @@ impl Parts {
         Leftover::open(Arc::clone(dir), record)
     }
 
-    /// Whether `name` in `dir` is a part on record that nothing holds, whoever its owner is.
+    /// Whether `name` in `dir` is a part on record that nothing holds, by any owner.
     pub fn is_idle(&self, dir: &Dir, name: &OsStr) -> bool {
         self.records.as_ref().is_some_and(|records| records.has_idle(dir, name))
     }

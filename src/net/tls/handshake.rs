@@ -82,7 +82,7 @@ pub fn accept(
         Ok(connection) => handshake.finish(connection.into(), unsaid),
         Err((error, mut alert)) => {
             handshake.tell(|bytes| alert.write_all(bytes));
-            Err(failed(error, Inside::Unsaid))
+            Err(failed(error, unsaid))
         }
     }
 }

@@ -106,7 +106,7 @@ impl Edit {
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), PeersError> {
         check_name(to).map_err(PeersError::Refused)?;
         if self.peers.by_name(to).is_some() {
-            return Err(PeersError::Refused(format!("{to}: somebody is called that already")));
+            return Err(PeersError::Refused(format!("{to}: another machine is called that already")));
         }
         let Some(mut entry) = self.document.remove(from) else { return Err(self.unknown(from)) };
         if let Some(table) = entry.as_table_mut() {
@@ -149,8 +149,8 @@ impl Edit {
 
     fn unknown(&self, name: &str) -> PeersError {
         let names: Vec<&str> = self.peers.iter().map(|peer| peer.name.as_str()).collect();
-        let known = if names.is_empty() { "nobody is".into() } else { format!("there are {}", names.join(", ")) };
-        PeersError::Refused(format!("{name}: nobody of that name is known here; {known}"))
+        let known = if names.is_empty() { "none is".into() } else { format!("there are {}", names.join(", ")) };
+        PeersError::Refused(format!("{name}: no machine of that name is known here; {known}"))
     }
 }
 

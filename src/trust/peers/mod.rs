@@ -154,7 +154,7 @@ impl Peers {
             why,
         };
         if text.trim().is_empty() {
-            return Err(flaw(None, "the file is empty; remove it if nobody is to be known".into()));
+            return Err(flaw(None, "the file is empty; remove it if no machine is to be known".into()));
         }
         let document = Document::parse(text).map_err(|error| {
             let why = error.message().lines().collect::<Vec<_>>().join(", ");
@@ -530,7 +530,7 @@ added = \"2026-11-21T09:04:00Z\"
         edit(&home, |edit| edit.remove("desk")).unwrap();
         assert_eq!(Peers::load(&home).unwrap(), Peers::default());
         let error = edit(&home, |edit| edit.remove("desk")).unwrap_err().to_string();
-        assert_eq!(error, "desk: nobody of that name is known here; nobody is");
+        assert_eq!(error, "desk: no machine of that name is known here; none is");
     }
 
     #[test]
