@@ -11,7 +11,7 @@ use crate::fs::root::{Root, RootPath};
 use crate::memory::Pool;
 use crate::net::budget::Whose;
 use crate::net::gate::Gate;
-use crate::net::stream::Origin;
+use crate::net::origin::Origin;
 use crate::slots::{CommandSlot, CommandSlots, SlotShare};
 use crate::trust::commands::Commands;
 use crate::trust::{Owner, Peer, Service, Services};

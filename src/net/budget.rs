@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::stream::Origin;
+use super::origin::Origin;
 
 /// How long the counts run before they are told and begin anew.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);

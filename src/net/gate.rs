@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::budget::LogBudget;
-use super::stream::{Control, Origin};
+use super::control::Control;
+use super::origin::Origin;
 
 /// Maps that the process needs for other things than threads.
 const MAPS_RESERVED: usize = 5_000;

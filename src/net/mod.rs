@@ -14,6 +14,7 @@ pub mod gate;
 pub mod halves;
 pub mod listen;
 pub mod open;
+pub mod origin;
 pub mod service;
 pub mod socket;
 pub mod stream;

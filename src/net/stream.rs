@@ -1,8 +1,7 @@
 //! The duplex stream under a connection, whatever it is made of, until it is split into its two halves.
 
-use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::halves::{self, Encrypted};
+use super::origin::{Origin, origin_of};
 use super::socket::{LINGER_LEN_MAX, Socket};
 use super::tls::{Credentials, HandshakeError, Incoming, KeyCheck, ServerTls, Tls, WebClient, handshake};
 
@@ -27,25 +27,6 @@ const KEEPALIVE_PROBES: u32 = 3;
 pub struct Stream {
     socket: Arc<Socket>,
     encrypted: Option<Encrypted>,
-}
-
-/// Who is at the other end of a stream, as far as the network says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// One IPv4 address, or one IPv6 network of 64 bits: what one customer of a provider has.
-    Network(IpAddr),
-    /// This machine, over a Unix socket.
-    Local,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(IpAddr::V4(address)) => address.fmt(f),
-            Self::Network(IpAddr::V6(network)) => write!(f, "{network}/64"),
-            Self::Local => f.write_str("this machine"),
-        }
-    }
 }
 
 impl From<TcpStream> for Stream {
@@ -252,17 +233,5 @@ impl Write for Stream {
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// IPv6 hosts are handed 64 bits to choose addresses from, so they are counted by the other 64
-/// (RFC 4291, 2.5.4); an IPv4 address that came in over an IPv6 socket is itself.
-fn origin_of(address: IpAddr) -> Origin {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Origin::Network(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-        }
-        v4 @ IpAddr::V4(_) => Origin::Network(v4),
     }
 }

@@ -14,6 +14,7 @@ mod declare;
 pub mod detect;
 mod fields;
 pub mod frame;
+mod groups;
 pub mod header;
 pub mod http_shape;
 pub mod message;
