@@ -1,4 +1,4 @@
-//! Files that are whole and wait for their names: many are made to last together.
+//! Files that are complete and wait for their names: many are committed together.
 //!
 //! A file alone is synced, renamed, and its directory synced. For many that would be the greater part of the time:
 //! they are written, then the whole file system is synced once, then they are renamed, then it is synced again. Only
@@ -12,24 +12,24 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::fs::part::Verified;
 
-/// Files in a batch; each holds a descriptor, which is what keeps others away from it.
+/// Most files in a batch. Each holds a descriptor, whose lock keeps other transfers from the file.
 const FILES_MAX: u64 = 1_000;
-/// Files in a batch where a sync is quick.
+/// Files that make a commit due where a sync is quick.
 const FILES_DUE_MIN: usize = 125;
-/// What is quick.
+/// Longest sync that counts as quick.
 const SYNC_TIME_MAX: Duration = Duration::from_millis(2);
-/// Bytes in a batch.
+/// Most bytes in a batch.
 const LEN_MAX: u64 = 256 * 1024 * 1024;
-/// So few files are cheaper one by one than with their whole file system.
+/// Up to this number of files, syncing each is cheaper than syncing the file system.
 const FEW: usize = 4;
-/// Nobody waits longer for a confirmation of what is there.
+/// Longest time that a complete file waits for its commit.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Files that are whole, and not yet in their place.
+/// Files that are complete, and do not have their names yet.
 #[derive(Debug)]
 pub struct Batch {
     is_synced: bool,
-    /// Files that make a commit due: few where that is quick, since the other end waits meanwhile.
+    /// Number of files that makes a commit due: low where a sync is quick, since the peer waits meanwhile.
     files_due: usize,
     files_max: usize,
     files: Vec<Whole>,
@@ -37,38 +37,38 @@ pub struct Batch {
     since: Option<Instant>,
 }
 
-/// One of them.
+/// A complete file in the batch.
 #[derive(Debug)]
 pub struct Whole {
-    /// Its number in the listing.
+    /// Its entry's number in the listing.
     pub entry: u32,
     /// Its path in the tree.
     pub path: Vec<u8>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Something of another kind stands in its place and is to be removed.
+    /// Whether something of another kind has its name, and is to be removed first.
     pub clears: bool,
     /// The file itself.
     pub file: Verified,
 }
 
-/// What became of one of them.
+/// The outcome of one file's commit.
 #[derive(Debug)]
 pub struct Committed {
-    /// Its number in the listing.
+    /// Its entry's number in the listing.
     pub entry: u32,
     /// Its path in the tree.
     pub path: Vec<u8>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Whether it is in its place.
+    /// `Ok` if it has its name now, or else why not.
     pub result: io::Result<()>,
 }
 
 impl Batch {
     /// An empty batch; `is_synced`: what is committed survives a power cut.
     pub fn new(is_synced: bool) -> Self {
-        // Others need descriptors too.
+        // A quarter of the descriptors: other connections need some too.
         let quarter = getrlimit(Resource::Nofile).current.map_or(FILES_MAX, |limit| limit / 4);
         let files_max = usize::try_from(quarter.clamp(1, FILES_MAX)).unwrap_or(1);
         Self { is_synced, files_due: FILES_DUE_MIN.min(files_max), files_max, files: Vec::new(), bytes: 0, since: None }
@@ -88,12 +88,12 @@ impl Batch {
         is_full || (!self.is_synced && !self.is_empty()) || self.since.is_some_and(|since| since.elapsed() > WAIT_MAX)
     }
 
-    /// Whether nothing waits.
+    /// Whether no file waits.
     pub const fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Gives all of them their names; `clear` removes what stands in the place of one that [clears](Whole::clears) it.
+    /// Gives all files their names. `clear` removes what has the name of a file that [clears](Whole::clears) it.
     pub fn commit(&mut self, clear: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Vec<Committed> {
         let files = std::mem::take(&mut self.files);
         (self.bytes, self.since) = (0, None);
@@ -113,7 +113,7 @@ impl Batch {
         let renamed = Instant::now();
         let sync = |directory| if few { rustix::fs::fsync(directory) } else { rustix::fs::syncfs(directory) };
         if let Err(error) = directories.iter().try_for_each(sync) {
-            // They are there, but nobody knows for how long.
+            // They have their names, but a power cut may undo that.
             for fate in fates.iter_mut().filter(|fate| fate.result.is_ok()) {
                 fate.result = Err(again(&error.into()));
             }

@@ -1,4 +1,4 @@
-//! What the bodies say that are JSON: one object in a request, and a line an entry in what follows it.
+//! The bodies that are JSON: one object in a request, and one line an entry in the frames that follow it.
 
 use std::borrow::Cow;
 
@@ -12,70 +12,70 @@ use crate::error::{Error, Misbehaviour, Refusal, Result};
 use crate::wire::message::EntryKind;
 pub use crate::wire::path::PathText;
 
-/// What a `pull` asks for: the body of the request.
+/// The body of a `pull` request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
     /// Paths, or patterns with `*`, `?` and `[]`; a directory whose path ends with a slash means what is in it.
     pub paths: Vec<PathText>,
-    /// Directories too, with all that is in them.
+    /// Whether directories come too, with all that is in them.
     #[serde(default)]
     pub recursive: bool,
-    /// What a symlink points to instead of the symlink, as far as that is in the tree.
+    /// Whether a symlink's target comes instead of the symlink, as far as it is in the tree.
     #[serde(default)]
     pub follow: bool,
-    /// What of it is meant.
+    /// Which entries are selected.
     #[serde(flatten)]
     pub selection: Selection,
-    /// At most so many bytes a second.
+    /// Most bytes a second; `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bwlimit: Option<u64>,
-    /// Compressed or not.
+    /// Whether the frames are compressed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compress: Compress,
-    /// This part of them, if there are several connections.
+    /// The part of the tree that goes over this connection; `None`: all of it.
     #[serde(rename = "share", default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
 }
 
-/// How a `push` is to be taken: the body of the request.
+/// The body of a `push` request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
-    /// One source was named: if it is a file, `path` may be its new name.
+    /// Whether one source was named: if it is a file, `path` may be its new name.
     pub single: bool,
-    /// A tree comes: `path` is made if it is missing.
+    /// Whether a tree is sent: `path` is made if it is missing.
     #[serde(default)]
     pub recursive: bool,
-    /// Another connection gives directories their modes and times, when all is in them.
+    /// Whether another connection gives directories their modes and times, when this one has ended.
     #[serde(rename = "helps", default, skip_serializing_if = "is_default")]
     pub is_secondary: bool,
     /// How to write.
     #[serde(flatten)]
     pub options: WriteOptions,
-    /// What of it is meant: in a mirror, what is left out stays.
+    /// Which entries are selected. In a mirror, what is left out stays.
     #[serde(flatten)]
     pub selection: Selection,
 }
 
-/// How a target writes.
+/// How a receiver writes.
 #[expect(clippy::struct_excessive_bools, reason = "switches, each on its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteOptions {
-    /// Modes and times are the source's.
+    /// Whether files get the sender's modes and times.
     pub preserve: bool,
-    /// What is confirmed survives a power cut.
+    /// Whether a file is on the disk before it is confirmed, so that it survives a power cut.
     pub sync: bool,
-    /// What an earlier attempt left is gone on with.
+    /// Whether the partial files of an earlier attempt are resumed.
     pub resume: bool,
-    /// What is there is compared by its digest, and not by its time.
+    /// Whether files are compared by their digests, and not by their times.
     #[serde(default, skip_serializing_if = "is_false")]
     pub checksum: bool,
-    /// Whether of a changed file only what changed is to come.
+    /// Whether only the changed parts of a changed file are sent.
     #[serde(default, skip_serializing_if = "is_default")]
     pub delta: Delta,
-    /// Nothing is done, and what would be is said.
+    /// Whether nothing is written, and only reported what would be.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
-    /// What the source does not have is removed...
+    /// Whether entries that the sender does not have are removed...
     #[serde(default, skip_serializing_if = "is_false")]
     pub delete: bool,
     /// ... even if that is more than half.
@@ -84,7 +84,7 @@ pub struct WriteOptions {
 }
 
 impl Default for WriteOptions {
-    /// Modes and times are kept, what is confirmed is on the disk, and interrupted files are gone on with.
+    /// Modes and times are kept, confirmed files are on the disk, and interrupted files are resumed.
     fn default() -> Self {
         Self {
             preserve: true,
@@ -108,10 +108,10 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// One thing in a tree, a line of `list`.
+/// An entry of a tree: one line of `list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// Where it goes, from the target's place on; empty is that place itself.
+    /// Its path below the receiver's destination; empty: the destination itself.
     pub path: Vec<u8>,
     /// What it is.
     pub kind: EntryKind,
@@ -121,17 +121,17 @@ pub struct TreeEntry {
     pub mtime_ns: i64,
     /// Permission bits.
     pub mode: u32,
-    /// Where a symlink points.
+    /// A symlink's target; `None`: it is no symlink.
     pub target: Option<Vec<u8>>,
-    /// The number of an entry that is the same file under another name.
+    /// The number of an earlier entry that is the same file under another name; `None`: there is none.
     pub same: Option<u32>,
-    /// Whether another entry may be the same file.
+    /// Whether a later entry may be the same file under another name.
     pub has_links: bool,
-    /// Why it does not come, if that is a failure.
+    /// Why it is not sent, if that is a failure; `None`: it has not failed.
     pub error: Option<String>,
-    /// Why it does not come, if that is none.
+    /// Why it is not sent, if that is no failure; `None`: it is not skipped.
     pub skipped: Option<String>,
-    /// The reason is that an earlier source has something of this path.
+    /// Whether it is skipped because an earlier source has an entry of this path.
     pub has_met: bool,
 }
 
@@ -207,19 +207,19 @@ pub(super) fn name_of(text: PathText, what: &'static str) -> Result<Vec<u8>> {
     }
 }
 
-/// Entries that are wanted, a line of `want`: so many from `first` on.
+/// Entries that are wanted: one line of `want`, for `count` entries from `first` on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Wanted {
     pub(super) first: u32,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(super) count: u32,
-    /// Of one entry: its first bytes are there already, this many, from an earlier attempt.
+    /// Of one entry: how many of its first bytes an earlier attempt has left; `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) offset: Option<u64>,
-    /// Of one entry: the digest of the whole file there, which is wanted only if it is another one.
+    /// Of one entry: the digest of the receiver's file; the sender's is wanted only if its digest differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) blake3: Option<String>,
-    /// Of one entry: what is there of another version was told in `chunks`.
+    /// Of one entry: whether the chunks of the receiver's version were sent in `chunks`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) chunks: bool,
 }
@@ -231,7 +231,7 @@ impl Wanted {
     }
 }
 
-/// A stretch of a file, a line of `mend`.
+/// A stretch of a file that is to be sent again: one line of `mend`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stretch {
     /// Where it begins, in bytes.
@@ -240,21 +240,21 @@ pub(super) struct Stretch {
     pub(super) size: u64,
 }
 
-/// Entries that are safe or failed, a line of `kept`.
+/// Entries that are safe or failed: one line of `kept`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeptLine<'a> {
     pub(super) first: u32,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(super) count: u32,
-    /// Why the entry could not be taken.
+    /// Why the entry failed; `None`: it is safe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<Cow<'a, str>>,
-    /// It failed with the directory that it lies in, of which that was said.
+    /// Whether it failed because the directory that it lies in failed, which was reported.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) with_dir: bool,
-    /// Of no entry: what was done, or would be, to which path.
+    /// A change to `path` that is no entry's commit, or in a dry run would be made; `None`: no such change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) did: Option<Change>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,17 +269,17 @@ impl KeptLine<'_> {
     }
 }
 
-/// What a target does beside taking files.
+/// A change that a receiver makes beside committing files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// A file comes; said in a dry run only.
+    /// A file would be written; reported in a dry run only.
     Copied,
-    /// A directory is made; said in a dry run only.
+    /// A directory would be made; reported in a dry run only.
     Made,
-    /// A symlink is made, which is said in a dry run only, or a file gets another name.
+    /// A symlink would be made, reported in a dry run only, or a file gets another name.
     Linked,
-    /// Something is removed that the source does not have.
+    /// An entry that the sender does not have is removed.
     Removed,
 }
 

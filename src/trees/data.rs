@@ -1,4 +1,4 @@
-//! The way out of a source: what it sends, below a rate if there is one, and compressed where that is faster.
+//! How a sender's frames go out: below a rate if there is one, and compressed where that is faster.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use crate::fs::part::PIECE_LEN;
 use crate::wire::channel::Sender;
 use crate::wire::message::{Channel, Message, Packed};
 
-/// What files' bytes go through.
+/// Writes listings and files' bytes to a connection.
 #[derive(Debug)]
 pub struct DataWriter<'s, W> {
-    /// For what is never packed.
+    /// For messages that are never compressed.
     pub sender: &'s Sender<W>,
     pace: Option<Pace>,
-    /// Whether the other end has said its last word, or is gone: then nobody is kept waiting.
+    /// Whether the peer has ended the exchange or is gone: then no rate is kept any more.
     peer_done: Arc<AtomicBool>,
     packer: Packer,
 }
 
-/// How much goes out, and how.
+/// Rate limit and compression of a sender.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DataOptions {
-    /// At most so many bytes a second.
+    /// Most bytes a second; `None`: no limit.
     pub bwlimit: Option<u64>,
-    /// Compressed or not.
+    /// Whether the frames are compressed.
     pub compress: Compress,
 }
 
 impl DataOptions {
-    /// The same, where it was left open, for a connection within one machine: nothing is faster than that, unless it
-    /// is held back.
+    /// The same options, for a connection within one machine if `is_to_this_machine`: there `Auto` does not compress,
+    /// unless a rate holds the connection back.
     #[must_use]
     pub fn over(self, is_to_this_machine: bool) -> Self {
         let is_fast = is_to_this_machine && self.bwlimit.is_none() && self.compress == Compress::Auto;
@@ -43,13 +43,13 @@ impl DataOptions {
 }
 
 impl<'s, W: Write> DataWriter<'s, W> {
-    /// To the target behind `sender`.
+    /// Writes to the receiver behind `sender`.
     pub fn new(sender: &'s Sender<W>, out: DataOptions) -> Self {
         let pace = out.bwlimit.map(Pace::new);
         Self { sender, pace, peer_done: Arc::default(), packer: Packer::new(out.compress) }
     }
 
-    /// To be set by whoever hears the other end's last word.
+    /// A flag that the thread which reads replies sets when the peer has ended the exchange or is gone.
     pub fn peer_done(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.peer_done)
     }
@@ -59,7 +59,7 @@ impl<'s, W: Write> DataWriter<'s, W> {
         self.pace.as_ref().map_or(PIECE_LEN, Pace::piece_len)
     }
 
-    /// Sends a piece of a large file; the bytes that compression saved.
+    /// Sends a piece of a large file. Returns how many bytes compression saved.
     ///
     /// # Errors
     /// The connection failed.
@@ -67,7 +67,7 @@ impl<'s, W: Write> DataWriter<'s, W> {
         self.send(&Message::Data { stream: Channel::Main }, Packed::Data, piece)
     }
 
-    /// Sends small files; the bytes that compression saved.
+    /// Sends the records of small files. Returns how many bytes compression saved.
     ///
     /// # Errors
     /// The connection failed.
@@ -77,7 +77,7 @@ impl<'s, W: Write> DataWriter<'s, W> {
         Ok(saved)
     }
 
-    /// Sends entries.
+    /// Sends the lines of entries; `is_last`: no more follow.
     ///
     /// # Errors
     /// The connection failed.
@@ -110,37 +110,37 @@ impl<'s, W: Write> DataWriter<'s, W> {
     }
 }
 
-/// Who waits for their turn looks up so often: at a low rate a frame is worth minutes.
+/// Longest sleep of a sender that keeps a rate: at a low rate a frame takes minutes, and the peer may end meanwhile.
 const STEP: Duration = Duration::from_millis(50);
 
-/// So much of a time in which nothing was sent may be made up for.
+/// Longest pause in sending that may be made up for by sending faster than the rate.
 const CREDIT_MAX: Duration = Duration::from_secs(1);
 
-/// Keeps what is sent below a rate.
+/// Keeps a sender below a rate.
 #[derive(Debug)]
 pub struct Pace {
-    /// Bytes a second.
+    /// The rate in bytes a second.
     rate: u64,
     since: Instant,
     sent: u64,
 }
 
 impl Pace {
-    /// So many bytes a second.
+    /// A pace of `rate` bytes a second.
     pub fn new(rate: u64) -> Self {
         Self { rate: rate.max(1), since: Instant::now(), sent: 0 }
     }
 
-    /// Pieces are so short that ten of them pass in a second.
+    /// The length of pieces of which ten pass in a second, in bytes.
     fn piece_len(&self) -> usize {
         usize::try_from(self.rate / 10).unwrap_or(PIECE_LEN).clamp(1024, PIECE_LEN)
     }
 
-    /// So many bytes were sent: waits until the next may be, or nobody wants them any more.
+    /// Counts `bytes` as sent, and waits until more may be sent or `peer_done` is set.
     pub fn keep(&mut self, bytes: usize, peer_done: &AtomicBool) {
         self.sent += bytes as u64;
         let due = Duration::from_micros(self.sent.saturating_mul(1_000_000) / self.rate);
-        // Who was held up may not make up for all of it at once.
+        // A sender that was held up may not make up for all of it at once.
         if let Some(late) = self.since.elapsed().checked_sub(due + CREDIT_MAX) {
             self.since += late;
         }

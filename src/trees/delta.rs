@@ -1,8 +1,9 @@
-//! What a file has of its last version: both ends cut theirs where the content says so, and what both have is not sent.
+//! What a file shares with its earlier version: both sides cut theirs at borders that the content sets, and chunks
+//! that both have are not sent.
 //!
-//! Borders that depend on the content stay where they are when something is put in before them. The target tells the
-//! chunks of the file that is there (`chunks`), the source says which of them the new one is made of (`copy`), and
-//! sends the rest (`data`). The digest of the whole decides, so that an id need not be long.
+//! Borders that depend on the content stay where they are when something is put in before them. The receiver sends
+//! the chunks of its file (`chunks`), the sender tells which of them the new file is made of (`copy`), and sends the
+//! rest (`data`). The digest of the whole decides, so that an id need not be long.
 
 use std::fs::File;
 use std::io;
@@ -18,30 +19,31 @@ use super::large::{Large, Piece};
 use crate::fs::unix::read_at;
 use crate::memory::Buffer;
 
-/// A shorter file is sent whole, and one in whose place a shorter one is, in bytes.
+/// Shortest file, and shortest earlier version of one, that is not simply sent whole, in bytes.
 pub const LEN_MIN: u64 = 512 * 1024;
-/// Most bytes of a `copy`: what takes longer, nobody interrupts.
+/// Most bytes of a `copy`: a copy cannot be interrupted.
 pub const COPY_LEN_MAX: u64 = 16 * 1024 * 1024;
-/// A connection that is faster than this carries a file in less time than both ends need to cut it, in bytes a second.
+/// A connection that is faster than this carries a file in less time than both ends need to cut it, in bytes a
+/// second.
 pub const FAST: u64 = 400_000_000;
 
-/// Bytes of `chunks` that a target has told of files that it waits for; of others it tells nothing.
+/// Most bytes of `chunks` that a receiver has sent of files that it waits for; beyond it files are requested whole.
 pub const CHUNKS_OUT_MAX: usize = 4 * 1024 * 1024;
 
-/// Of BLAKE3, in bytes.
+/// Length of a chunk's id, the beginning of its BLAKE3 digest, in bytes.
 const ID_LEN: usize = 16;
-/// A line of `chunks`: length and id.
+/// Length of a record of `chunks`, a chunk's length and id, in bytes.
 const RECORD_LEN: usize = 4 + ID_LEN;
-/// Chunks of one file that are told; what is behind them is not known.
+/// Most chunks of one file that are sent; what is behind them is not known.
 const CHUNKS_MAX: usize = BODY_LEN_MAX as usize / RECORD_LEN;
-/// What a chunk takes that is known, for each byte that told it.
+/// Memory that a known chunk takes, for each byte of its record.
 const KNOWN_COST: usize = 2;
-/// About so many chunks a file has.
+/// Number of chunks that a file is cut into, about.
 const CHUNKS: u64 = 32 * 1024;
 /// Average length of a chunk, in bytes.
 const AVERAGE_MIN: u32 = 32 * 1024;
 const AVERAGE_MAX: u32 = 4 * 1024 * 1024;
-/// What is read at once, in bytes.
+/// Length of one read, in bytes.
 const READ_LEN: usize = 256 * 1024;
 
 /// Whether of a changed file only what changed is sent.
@@ -70,7 +72,7 @@ impl Cut {
         Self { average: average.clamp(AVERAGE_MIN, AVERAGE_MAX) }
     }
 
-    /// As the other end cuts; `None`: nobody does.
+    /// As the peer cuts, with chunks of `average` bytes; `None`: that is outside the limits.
     pub fn of_average(average: u32) -> Option<Self> {
         let is_known = average.is_power_of_two() && (AVERAGE_MIN..=AVERAGE_MAX).contains(&average);
         is_known.then_some(Self { average })
@@ -86,7 +88,7 @@ impl Cut {
         (self.average as usize / 4 * 3).min(MINIMUM_MAX)
     }
 
-    /// Bytes that cutting takes.
+    /// Bytes of memory that cutting takes.
     pub const fn memory(self) -> usize {
         2 * self.longest() + READ_LEN
     }
@@ -121,7 +123,7 @@ impl Cutter {
         room.get_mut(..len).unwrap_or_default()
     }
 
-    /// So many went there.
+    /// Counts `len` bytes as put there.
     const fn filled(&mut self, len: usize) {
         self.end += len;
     }
@@ -137,7 +139,7 @@ impl Cutter {
         bytes.get(..end)
     }
 
-    /// The next `len` bytes, if so many are there.
+    /// The next `len` bytes; `None`: fewer are there.
     fn peek(&self, len: usize) -> Option<&[u8]> {
         self.buffer.get(self.start..self.end)?.get(..len)
     }
@@ -213,7 +215,7 @@ pub fn chunks_of(file: &File, len: u64, cut: Cut, beat: Beat<'_>) -> io::Result<
     Ok(records)
 }
 
-/// The chunks that the target has.
+/// The chunks of the receiver's version of a file.
 #[derive(Debug)]
 pub struct Known {
     cut: Cut,
@@ -221,7 +223,7 @@ pub struct Known {
     chunks: Vec<Chunk>,
     /// Where in it a chunk is first, in the order of their ids: of very many chunks a map would take twice the room.
     places: Vec<u32>,
-    /// Bytes of the `chunks` that told them.
+    /// Bytes of the `chunks` that listed them.
     pub told_len: usize,
 }
 
@@ -233,17 +235,17 @@ struct Chunk {
 }
 
 impl Known {
-    /// Bytes that it takes.
+    /// Bytes of memory that it takes.
     pub const fn memory(&self) -> usize {
         self.told_len * KNOWN_COST
     }
 
-    /// Reads what `chunks` tells.
+    /// Reads the body of a `chunks`.
     ///
     /// # Errors
-    /// Why it makes no sense.
+    /// Why the body makes no sense.
     pub fn read(average: u32, records: &[u8]) -> Result<Self, &'static str> {
-        let cut = Cut::of_average(average).ok_or("nobody cuts chunks of that average length")?;
+        let cut = Cut::of_average(average).ok_or("chunks of that average length are never cut")?;
         if !records.len().is_multiple_of(RECORD_LEN) {
             return Err("it does not end with a chunk");
         }
@@ -266,7 +268,7 @@ impl Known {
         Ok(Self { cut, chunks, places, told_len: records.len() })
     }
 
-    /// How its file was cut.
+    /// How the receiver cut its file.
     pub const fn cut(&self) -> Cut {
         self.cut
     }
@@ -285,7 +287,7 @@ impl Known {
 pub enum Pieces<'k> {
     /// All of it, read into this.
     All(Buffer),
-    /// What differs from what the target has.
+    /// What differs from what the receiver has.
     Changes(Changes<'k>),
 }
 
@@ -302,15 +304,15 @@ impl Pieces<'_> {
     }
 }
 
-/// A file as it differs from what the target has.
+/// A file as it differs from what the receiver has.
 #[derive(Debug)]
 pub struct Changes<'k> {
     known: &'k Known,
     cutter: Cutter,
     piece_len: usize,
-    /// The chunk that comes next where nothing changed; nobody has to look for its border.
+    /// The chunk that comes next where nothing changed: its border need not be searched.
     likely: Option<usize>,
-    /// What the target is to copy, and was not told yet: offset and size.
+    /// What the receiver is to copy, and was not sent yet: offset and size in bytes.
     run: Option<(u64, u64)>,
     /// New bytes that were looked up, and not sent yet.
     new: usize,
@@ -326,11 +328,11 @@ enum Then {
 
 /// What the bytes that come next are.
 enum Next {
-    /// A chunk that the target has.
+    /// A chunk that the receiver has.
     Old(usize),
-    /// So many bytes that it does not have.
+    /// Bytes that it does not have; how many.
     New(usize),
-    /// That cannot be said before more is read.
+    /// More has to be read to know.
     Unknown,
 }
 
@@ -395,7 +397,7 @@ impl<'k> Changes<'k> {
         }
     }
 
-    /// Adds a chunk to what the target is to copy; what was there before it, if that is elsewhere or enough.
+    /// Adds a chunk to what the receiver is to copy; what was there before it, if that is elsewhere or enough.
     fn add(&mut self, place: usize) -> Option<Piece<'static>> {
         let Chunk { at, len, .. } = *self.known.chunks.get(place)?;
         self.likely = Some(place + 1);
@@ -461,7 +463,7 @@ mod tests {
         }
     }
 
-    /// What the target makes of the pieces, and how many bytes were new.
+    /// What the receiver makes of the pieces, and how many bytes were new.
     fn moved(old: &[u8], new: &[u8]) -> (Vec<u8>, usize) {
         let file = file_of(old);
         let cut = Cut::for_len(old.len() as u64);
@@ -546,7 +548,7 @@ mod tests {
 
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
-        /// Whatever was moved about, it comes out as it is.
+        /// Whatever was moved, the copy equals the file.
         #[test]
         fn any_change_comes_out_right(
             edits in proptest::collection::vec((0..3_000_000_usize, 0..200_000_usize, 0..100_000_usize), 0..6),

@@ -1,46 +1,46 @@
-//! What happens while a tree moves, and how it went in numbers.
+//! The events of a transfer, and their counts.
 
 use super::body::Change;
 use crate::error::{Refusal, Result};
 
-/// What happens while a tree moves, for whoever watches.
+/// An event of a transfer.
 #[derive(Debug, Clone, Copy)]
 pub enum TreeEvent<'e> {
-    /// Where it goes: into the directory `path`, or as `name` in there.
+    /// The destination is known: the directory `path`, or `name` in it.
     Placed {
-        /// The directory, as the target knows it.
+        /// The directory, as the receiver shows it.
         path: &'e [u8],
-        /// The new name of a single file.
+        /// The new name of a single file; `None`: entries keep their names.
         name: Option<&'e [u8]>,
     },
-    /// A file was listed, of so many bytes.
+    /// A file was listed; its size in bytes.
     Listed(u64),
     /// Nothing more will be listed.
     ListedAll,
-    /// A file, of so many bytes, is the same there already.
+    /// A file is the same at the receiver already; its size in bytes.
     Unchanged(u64),
     /// A file begins to move, from `offset` on.
     Begins {
         /// Its path in the tree.
         path: &'e [u8],
-        /// Bytes in all.
+        /// Its size in bytes.
         size: u64,
         /// Bytes that an earlier attempt has brought.
         offset: u64,
     },
-    /// So many bytes of files have moved.
+    /// Bytes of files that were sent over the connection.
     Moved(u64),
-    /// So many bytes of a file are zeros that need not move.
+    /// Bytes of a hole, which are not sent.
     Skims(u64),
-    /// So many bytes of a file were there already, in its last version.
+    /// Bytes that the receiver took from the file's earlier version.
     Reuses(u64),
-    /// Compression made what moved shorter by so many bytes.
+    /// Bytes that compression saved.
     Saves(u64),
-    /// A file is where it belongs, for good.
+    /// A file is committed: it has its name at the receiver.
     Done {
         /// Its path in the tree.
         path: &'e [u8],
-        /// Bytes in all.
+        /// Its size in bytes.
         size: u64,
     },
     /// An entry does not come, or could not be taken.
@@ -66,11 +66,11 @@ pub enum TreeEvent<'e> {
         /// The reason is that an earlier source has something of this path.
         has_met: bool,
     },
-    /// The target did something else, or in a dry run would do it.
+    /// The receiver changed something else, or in a dry run would change it.
     Did {
-        /// What.
+        /// The change.
         change: Change,
-        /// To which path in the tree.
+        /// The path in the tree that it is about.
         path: &'e [u8],
         /// A file's size in bytes.
         size: u64,
@@ -82,14 +82,14 @@ pub enum TreeEvent<'e> {
         /// Why.
         why: &'e str,
     },
-    /// Something goes on that moves nothing: so many bytes were compared, or (0) directories were looked at.
+    /// Work goes on that sends nothing: this number of bytes was compared; 0: directories were read.
     Works(u64),
     /// A file became longer while it was read: what is copied is what it was before.
     Grew {
         /// Its path in the tree.
         path: &'e [u8],
     },
-    /// A file begins once more, for this reason.
+    /// A file is sent from its beginning once more, for this reason.
     Again {
         /// Its path in the tree.
         path: &'e [u8],
@@ -101,7 +101,7 @@ pub enum TreeEvent<'e> {
 /// Called again and again by work that takes its time, with the bytes that were read since. An error ends the work.
 pub type Beat<'b> = &'b mut dyn FnMut(u64) -> std::io::Result<()>;
 
-/// The error that ends such work when nobody waits for it any more.
+/// The error that ends such work when the connection has ended.
 pub fn stopped() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the connection has ended meanwhile")
 }
@@ -115,34 +115,34 @@ pub trait StopHandle: std::fmt::Debug + Send + Sync {
     fn stop(&self);
 }
 
-/// Whoever watches. An error of theirs ends the exchange, and leaves the connection in step.
+/// Called with each event. An error that it returns ends the exchange, and leaves the connection in step.
 pub type OnEvent<'w> = &'w mut dyn FnMut(TreeEvent<'_>) -> Result<()>;
 
-/// How an exchange went, in numbers.
+/// The counts of a transfer's events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Files that are where they belong now.
+    /// Files that were committed, or in a dry run would be.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of these files.
     pub bytes: u64,
-    /// Bytes of files that moved over the connection.
+    /// Bytes of files that were sent over the connection.
     pub moved: u64,
-    /// Bytes of files that were taken from what was there.
+    /// Bytes of files that the receiver took from earlier versions.
     pub reused: u64,
-    /// Bytes of those that moved which compression kept off the connection.
+    /// Bytes that compression saved, of those that were sent.
     pub saved: u64,
     /// Files that were the same already.
     pub unchanged: u64,
     /// Entries that failed.
     pub failed: u64,
-    /// Things that did not come, and that was no failure.
+    /// Entries that were skipped, which is no failure.
     pub skipped: u64,
-    /// Things that the source does not have, and that were removed.
+    /// Entries that a mirror removed, since the sender does not have them.
     pub removed: u64,
 }
 
 impl Tally {
-    /// Counts an event; what a peer says of sizes may be anything.
+    /// Counts an event. The sums saturate, since a peer may claim any size.
     pub const fn count(&mut self, event: &TreeEvent<'_>) {
         match event {
             TreeEvent::Done { size, .. } | TreeEvent::Did { change: Change::Copied, size, .. } => {

@@ -1,4 +1,4 @@
-//! Which part of a tree is meant: patterns as in a `.gitignore`, and a size.
+//! Which entries of a tree are selected: by patterns as in a `.gitignore`, and by size.
 //!
 //! Paths are those inside the directory that was named, so that `/img` is its own `img` and no deeper one. Two lists
 //! decide: a file comes if one of the first matches it (or there is none), and none of the second leaves it out.
@@ -17,26 +17,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Refusal};
 
-/// Patterns of one request.
+/// Most patterns of one request.
 pub const PATTERNS_MAX: usize = 2_000;
-/// Bytes of one pattern: as long as a path.
+/// Longest pattern, in bytes: as long as a path.
 pub const PATTERN_LEN_MAX: usize = 4_096;
-/// Bytes of all patterns of one request.
+/// Most bytes of all patterns of one request.
 pub const PATTERNS_LEN_MAX: usize = 64 * 1024;
 /// What a pattern takes in memory once it is a program that matches it, in bytes: a plain one and each byte of it.
 const PATTERN_COST: usize = 12 * 1024;
 const PATTERN_BYTE_COST: usize = 64;
 
-/// What is meant, as it goes over the wire.
+/// The selection of a request, as it is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
-    /// Lines of a `.gitignore`.
+    /// Lines of a `.gitignore`: entries that they match are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// If there are any: nothing but what one of them matches.
+    /// If there are any: only files that one of them matches are selected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
-    /// Files over so many bytes do not come.
+    /// Longest file that is selected, in bytes; `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
 }
@@ -71,7 +71,7 @@ impl Selection {
     }
 }
 
-/// The same, ready for use.
+/// A selection with its patterns compiled.
 #[derive(Debug, Clone)]
 pub struct Filter {
     /// `None`: nothing is left out.
@@ -80,11 +80,11 @@ pub struct Filter {
     include: Option<Override>,
     /// See [`Selection::max_size`].
     pub max_size: Option<u64>,
-    /// Is told what comes.
+    /// Notes which patterns select something; `None`: that is not noted.
     chosen: Option<Arc<Chosen>>,
 }
 
-/// Which patterns have selected something, for the person who gave them.
+/// Which patterns have selected something, for a warning to the user.
 #[derive(Debug)]
 pub struct Chosen {
     include: Vec<(Override, AtomicBool)>,
@@ -153,7 +153,8 @@ impl Filter {
         }
     }
 
-    /// Whether only a part of what is not left out comes: a directory comes then with the first thing in it that does.
+    /// Whether only a part of what is not left out comes: a directory comes then with the first thing in it that
+    /// does.
     pub const fn chooses(&self) -> bool {
         self.include.is_some()
     }

@@ -10,15 +10,15 @@ use super::TreeEntry;
 use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::wire::message::EntryKind;
 
-/// Why something of a later source does not come.
+/// Why an entry of a later source is skipped.
 pub const FIRST_WINS: &str = "an earlier source has it too, and the first wins";
-/// Paths that are kept of sources that may meet a later one, of all machines together: about 60 bytes each.
+/// Most paths kept of sources that a later one may meet, of all machines together: about 60 bytes each.
 pub const MET_MAX: usize = 1_000_000;
 
-/// What was there first under a name.
+/// What an earlier source has under a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Earlier {
-    /// A directory, with its mode and time.
+    /// A directory: its mode, and its time in nanoseconds since 1970.
     Dir(u32, i64),
     /// Anything else.
     Other,
@@ -39,12 +39,12 @@ pub enum TooManyPaths {
 #[derive(Debug, Default)]
 pub struct FirstSource {
     seen: HashMap<[u8; 16], Earlier>,
-    /// They count here.
+    /// The budget that the paths count for.
     budget: Budget,
 }
 
 impl FirstSource {
-    /// What was there first under this path, if anything was.
+    /// What an earlier source has under this path; `None`: nothing.
     pub fn earlier(&self, path: &[u8]) -> Option<Earlier> {
         if self.seen.is_empty() { None } else { self.seen.get(&key(path)).copied() }
     }
@@ -55,7 +55,7 @@ impl FirstSource {
         Self { budget, ..self }
     }
 
-    /// Notes what comes.
+    /// Notes an entry that is sent.
     ///
     /// # Errors
     /// There is no room for more.
@@ -63,7 +63,7 @@ impl FirstSource {
         self.note_beside(0, entry, MET_MAX)
     }
 
-    /// The same where so many paths are kept elsewhere, and `max` may be in all.
+    /// The same where `others` paths are kept elsewhere, and `max` are allowed in all.
     fn note_beside(&mut self, others: usize, entry: &TreeEntry, max: usize) -> Result<(), TooManyPaths> {
         let is_full = others + self.seen.len() >= max;
         let Slot::Vacant(slot) = self.seen.entry(key(&entry.path)) else { return Ok(()) };
@@ -77,7 +77,7 @@ impl FirstSource {
     }
 }
 
-/// Downloads from one machine after the other into one place, which may meet there too.
+/// The paths of downloads from one machine after the other to one destination, where they may meet too.
 #[derive(Debug, Default)]
 pub struct MeetGroups(Mutex<Both>);
 
@@ -88,7 +88,7 @@ struct Both {
 }
 
 impl MeetGroups {
-    /// The machine from which all has come is an earlier source for the next.
+    /// Makes the machine that was read last an earlier source for the next one.
     pub fn next(&self) {
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What counts for them stays counted: the two share the budget.
@@ -102,8 +102,8 @@ impl MeetGroups {
         }
     }
 
-    /// What an earlier machine had under `entry`'s path, or a file in place of a directory above it; if nothing, it is
-    /// noted.
+    /// What an earlier machine had under `entry`'s path, or a file in place of a directory above it; if nothing, it
+    /// is noted.
     ///
     /// # Errors
     /// There is no room for more.

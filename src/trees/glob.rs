@@ -12,7 +12,7 @@ use crate::fs::root::RootPath;
 use crate::memory::{Budget, ENTRY_COST, Over};
 use crate::session::Session;
 
-/// Paths that one pattern may stand for.
+/// Most paths that one pattern may stand for.
 const MATCHES_MAX: usize = 100_000;
 
 /// Whether a path that does not exist may be a pattern.

@@ -1,7 +1,7 @@
-//! A large file on its way out: read and hashed.
+//! A large file that is sent: read and hashed.
 //!
-//! The target may have much of it from an earlier attempt. New bytes flow at once, while both ends hash the old ones on
-//! a second thread each.
+//! The receiver may have much of it from an earlier attempt. New bytes are sent at once, while both sides hash the
+//! old ones on a second thread each.
 
 use std::fs::File;
 use std::io;
@@ -17,18 +17,18 @@ use crate::wire::message::Total;
 /// Longest hole that is sent at once, in bytes. It costs what its ends in two blocks do, however long it is.
 pub const HOLE_LEN_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
-/// What comes next of a file.
+/// The next piece of a file.
 #[derive(Debug)]
 pub enum Piece<'p> {
     /// Bytes.
     Data(&'p [u8]),
-    /// So many zeros that take no room.
+    /// Zeros of a hole; how many.
     Hole(u64),
-    /// So many bytes of the target's other version, from `offset` on.
+    /// Bytes of the receiver's earlier version.
     Copy {
-        /// Where they are there.
+        /// Where they begin there, in bytes.
         offset: u64,
-        /// How many.
+        /// How many bytes.
         size: u64,
     },
     /// Nothing more.
@@ -68,7 +68,7 @@ pub struct Large<'f> {
     file: &'f File,
     size: u64,
     digest: Digest,
-    /// Whether parts of it take no room, and are not sent.
+    /// Whether it has holes, which are not sent.
     is_sparse: bool,
     /// Up to here it is known to be data.
     data_until: u64,
@@ -77,7 +77,7 @@ pub struct Large<'f> {
 }
 
 impl<'f> Large<'f> {
-    /// Begins to read a file of `size` bytes from `offset` on; the target has what is before that.
+    /// Begins to read a file of `size` bytes from `offset` on; the receiver has what is before that.
     ///
     /// # Errors
     /// The file cannot be read or became shorter, or no thread is left.
@@ -92,7 +92,7 @@ impl<'f> Large<'f> {
         Ok(Self { file, size, digest, is_sparse, data_until: 0, check })
     }
 
-    /// The zeros that come next and take no room, at most so many as a target is given at once.
+    /// The length of the hole that comes next, in bytes, at most `HOLE_LEN_MAX`; 0: data comes next.
     ///
     /// # Errors
     /// It cannot be read.
@@ -119,7 +119,7 @@ impl<'f> Large<'f> {
         Ok(hole)
     }
 
-    /// Memory that so many bytes of a file take, in bytes, also if they are a hole: the values of their blocks.
+    /// Bytes of memory that hashing `len` bytes of a file takes, also of a hole: the values of their blocks.
     pub fn memory_of(len: u64) -> usize {
         usize::try_from(len / BLOCK_LEN).unwrap_or(usize::MAX).saturating_mul(size_of::<ChainingValue>())
     }
@@ -173,7 +173,7 @@ impl<'f> Large<'f> {
         self.check.as_ref().map_or(Ok(()), |check| check.wait_with(beat))
     }
 
-    /// The values of what is before the offset, one a block, for the target to compare; once, when they are known.
+    /// The values of what is before the offset, one a block, for the receiver to compare; once, when they are known.
     /// Unless `waits`, only if that is now.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
-//! What a mirror removes: what is in the target's directories and not in the source's, and what stands where the source
-//! has something of another kind.
+//! What a mirror removes: entries of the receiver's directories that the sender does not have, and entries where the
+//! sender has something of another kind.
 //!
-//! The first is found out when all else is done and nothing has failed, since what could not be read is missing in the
-//! listing too. The second goes just before the new thing is put in its place: that the source has another thing of
-//! this name is certain. If more goes than stays, somebody has to say that this is meant. An empty source is mostly a
-//! disk that is not there.
+//! The first are found when all else is done and nothing has failed, since what could not be read is missing in the
+//! listing too. The second are removed just before the new entry gets their name: that the sender has another thing
+//! of this name is certain. To remove more than stays needs `force`: an empty tree at the sender is mostly a disk
+//! that is not mounted.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,10 +13,11 @@ use super::filter::Filter;
 use crate::fs::below::{DEPTH_MAX, split};
 use crate::memory::{Budget, ENTRY_COST, Over};
 
-/// What is in a directory takes so much of a [`Listed`], in bytes: its digest in a tree that is two thirds full.
+/// Memory that an entry of a directory takes in [`SentPaths`], in bytes: its digest in a tree that is two thirds
+/// full.
 const DIGEST_COST: usize = 32;
 
-/// What the source has. Of millions of files the names would be much: what is here is compared with their digests.
+/// The paths that the sender has. Millions of names would take much memory, so only their digests are kept.
 #[derive(Debug, Default)]
 pub struct SentPaths {
     /// Directories.
@@ -25,9 +26,9 @@ pub struct SentPaths {
     paths: BTreeSet<u128>,
     /// Bytes that they take, about.
     len: usize,
-    /// What was named is not the place itself, but goes by its name there.
+    /// Whether what was named has a name in the destination, and is not the destination itself.
     tops: BTreeSet<Vec<u8>>,
-    /// All of it counts here.
+    /// The budget that all of it counts for.
     budget: Budget,
     /// Where something of another kind was: how much there was in that tree, and how much of it had to go.
     made_room: HashMap<Vec<u8>, Room>,
@@ -43,16 +44,16 @@ struct Room {
 /// A path, and whether it is a directory.
 pub type Found = (Vec<u8>, bool);
 
-/// What is to go.
+/// What is to be removed, and how much stays.
 #[derive(Debug, Default)]
 pub struct RemovalPlan {
-    /// What is in a directory stands before the directory.
+    /// What is removed, in order: what is in a directory before the directory.
     pub remove: Vec<Found>,
-    /// How much of what is there stays.
+    /// How many entries stay.
     pub stays: usize,
 }
 
-/// What was removed where the source has something of another kind.
+/// What was removed where the sender has something of another kind.
 #[derive(Debug)]
 pub struct Cleared {
     /// What is gone, or will be when the new thing takes its place.
@@ -75,7 +76,7 @@ impl SentPaths {
         self.budget.take(bytes)
     }
 
-    /// Notes an entry; `false`: something of this name was listed before.
+    /// Notes an entry that was listed. `false`: an entry of this path was listed before.
     ///
     /// # Errors
     /// The budget is used up.
@@ -103,17 +104,17 @@ impl SentPaths {
         Ok(is_new && !was_dir)
     }
 
-    /// Whether the source has a directory of this path.
+    /// Whether the sender has a directory of this path.
     pub fn has_dir(&self, path: &[u8]) -> bool {
         self.dirs.contains(path)
     }
 
-    /// How much was removed to make room for what is of another kind.
+    /// How many entries were removed to make room for those of another kind.
     pub fn made_room(&self) -> usize {
         self.made_room.values().map(|room| room.removed).sum()
     }
 
-    /// What has to go where the source has something of another kind, a directory behind what is in it; or why it
+    /// What has to go where the sender has something of another kind, a directory behind what is in it; or why it
     /// stays: something in it is left out, or it is more than half of the tree and that is not said to be meant
     /// (`force`). The name itself stays, if of another kind, and does not count.
     ///
@@ -163,12 +164,12 @@ impl SentPaths {
         path: &[u8],
     ) -> std::io::Result<Option<Vec<Found>>> {
         let mut search = Search { listed: self, destination, filter, plan: RemovalPlan::default() };
-        // The source has something of this name: that chooses it, if there is nothing in it too.
+        // The sender has something of this name: that chooses it, if there is nothing in it too.
         let goes = search.add(path.to_vec(), true, true)?;
         Ok(goes.then_some(search.plan.remove))
     }
 
-    /// Removes what stands where the source has something of another kind.
+    /// Removes what stands where the sender has something of another kind.
     pub fn clear(
         &self,
         (destination, filter): (&mut Destination, &Filter),
@@ -199,7 +200,7 @@ impl SentPaths {
         self.len
     }
 
-    /// Compares it with what is in the place. What the filter leaves out stays.
+    /// Compares it with what is in the destination. What the filter leaves out stays.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -317,7 +318,7 @@ impl Search<'_> {
     }
 }
 
-/// How much there is in a directory of the place, itself included if it has a name.
+/// How many entries there are in a directory of the destination, itself included if it has a name.
 fn count(destination: &mut Destination, tree: &[u8]) -> std::io::Result<usize> {
     let mut count = usize::from(!tree.is_empty());
     let mut dirs = vec![tree.to_vec()];
@@ -349,7 +350,7 @@ fn check_depth(path: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// How the refusal to remove too much ends: a program can say which of its options means it.
+/// How the refusal to remove too much ends: by it a program finds the error to which it adds its option's name.
 pub const MORE_THAN_HALF: &str = "more than half";
 
 /// Why nothing is removed.

@@ -1,7 +1,7 @@
 //! Trees: files and directories, as many as there are, in one exchange that never waits for one of them.
 //!
 //! ```text
-//! source                                   target
+//! sender                                   receiver
 //! list (entries)  ------------------->     compares them with what is there
 //! list (is_last)  ------------------->
 //!                 <-------------------     want (which, and from which byte on)
@@ -11,13 +11,13 @@
 //!                 <-------------------     end
 //! ```
 //!
-//! `pull` makes the server the source and `push` the target; the halves are the same code on either side. Listing,
-//! wanting, sending and keeping go on at the same time. The source reads while it writes, on a thread of its own, so
-//! that the two can never wait for each other's full pipe. [`walk`] finds what there is, [`source`] sends it
-//! ([`large`] what is resumed) through its [`outlet`], [`target`] takes it to a [`place`], [`batch`] makes it last,
-//! [`mirror`] removes what is not in it; [`filter`] and [`glob`] say what is meant, [`first`] which of several
-//! sources wins. [`body`] is what they say to each other in JSON, [`event`] what a watcher hears. [`relay`] passes on
-//! what two servers say.
+//! `pull` makes the server the sender, `push` makes it the receiver; the halves are the same code on both sides.
+//! Listing, comparing, sending and confirming go on at the same time. The sender reads while it writes, on a thread
+//! of its own, so that neither half waits for the other's full pipe. [`walk`] finds the entries, [`sender`] sends
+//! them ([`large`] reads and hashes large files) through [`data`]. [`receiver`] writes them to a [`destination`],
+//! [`batch`] commits them together, and [`mirror`] removes what the sender does not have. [`filter`] and [`glob`]
+//! select entries; [`first`] decides which of several sources wins. [`body`] defines the JSON bodies, [`event`] what
+//! a caller is told. [`relay`] passes a tree from one server to another.
 
 pub mod batch;
 pub mod body;
@@ -66,18 +66,18 @@ use crate::net::stream::Control;
 use crate::session::Session;
 use crate::wire::message::Message;
 
-/// A file of at most so many bytes goes whole into a `small` frame; a larger one is resumed.
+/// Longest file that is sent whole in a `small` frame, in bytes; a longer one can be resumed.
 pub const SMALL_LEN_MAX: u64 = 128 * 1024;
-/// A `small` frame leaves when it has so many bytes.
+/// Length at which a `small` frame is sent, in bytes.
 pub const SMALL_FRAME_LEN: usize = 256 * 1024;
-/// Longest body of `list`, `want`, `small` or `kept` that is taken, in bytes.
+/// Longest body of `list`, `want`, `small` or `kept` that is accepted, in bytes.
 pub const BODY_LEN_MAX: u32 = 1024 * 1024;
 /// Longest body of `pull` and `push`: paths and patterns, in bytes.
 pub const REQUEST_LEN_MAX: u32 = 1024 * 1024;
-/// Paths that a `pull` may stand for, its patterns expanded: more than fit into it one by one.
+/// Most paths of a `pull`, its patterns expanded: more than fit into it one by one.
 pub const TOPS_MAX: usize = 300_000;
-/// Entries that a source has listed and neither sent nor heard to be unwanted: what a long connection holds
-/// at 100 ms and 160,000 files a second.
+/// Most entries that a sender has listed and that are neither sent nor declined: what a connection with a round trip
+/// of 100 ms holds at 160,000 files a second.
 pub const OUTSTANDING_MAX: usize = 16 * 1024;
 
 /// What a transfer's buffers take on a server, in bytes: a piece, a compressed one, and the compressor.
@@ -85,7 +85,7 @@ const BUFFERS_LEN: usize = 2 * 1024 * 1024;
 /// What a request's JSON takes in memory while it is read, for each of its bytes: `"",` becomes a string.
 const JSON_COST: usize = 32;
 
-/// Threads that a server's source needs beside its connection's own: one that reads, one that checks a part.
+/// Threads that a server's sender needs beside the connection's own: one reads replies, one hashes a partial file.
 const SOURCE_THREADS: usize = 2;
 
 /// Serves `pull`.
@@ -143,7 +143,7 @@ pub fn serve_push(connection: &mut Connection, session: &mut Session, path: &[u8
     budget.take(push.selection.memory()).map_err(|over| over.refusal("push"))?;
     let mut options = push.options;
     if !session.may_read() {
-        // Who may only write learns nothing of what is there.
+        // A peer that may only write learns nothing of what is there.
         if options.checksum {
             let text = "a comparison by checksum tells what is there, and needs the service read";
             return Err(Refusal::new(ErrorCode::Permission, text).into());
@@ -181,7 +181,7 @@ pub fn serve_push(connection: &mut Connection, session: &mut Session, path: &[u8
     }
 }
 
-/// `~/www` is written by who means a home, and not by who wants a directory of that name to be made.
+/// `~/www` means a home directory. It is never the name of a directory to be made.
 fn check_home(session: &Session, path: &[u8], push: &Push) -> Result<()> {
     let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
     if !push.recursive || !first.starts_with(b"~") || session.root.symlink_metadata(&session.resolve(first)?).is_ok() {
@@ -202,7 +202,7 @@ fn request<T: DeserializeOwned>(connection: &mut Connection, what: &str, budget:
     Ok((read.map_err(bad)?, held))
 }
 
-/// In the log, several paths stand behind one another, as far as there is room.
+/// Adds a path to the request's line in the log, as far as there is room.
 fn about(session: &mut Session, path: &[u8]) {
     const ABOUT_LEN_MAX: usize = 4096;
     let about = &mut session.report.about;
@@ -214,7 +214,7 @@ fn about(session: &mut Session, path: &[u8]) {
     }
 }
 
-/// Pulls trees into `target`.
+/// Pulls trees into `receiver`. `watch` is called with each event.
 ///
 /// # Errors
 /// The server refused the whole, this machine could not store it (the connection is in step in both cases), or the
@@ -230,10 +230,10 @@ pub fn call_pull(connection: &mut Connection, pull: &Pull, receiver: TreeReceive
     }
 }
 
-/// Pushes what `walk` finds to `path`.
+/// Pushes the entries that `sending` finds to `path` on the server. `watch` is called with each event.
 ///
 /// # Errors
-/// The server refused the whole, the watcher did not want it (the connection is in step in both cases), or the
+/// The server refused the whole, `watch` returned an error (the connection is in step in both cases), or the
 /// connection failed. What happens to one file is an event.
 pub fn call_push(
     connection: &mut Connection,
@@ -248,16 +248,17 @@ pub fn call_push(
     send(connection, sending, watch)
 }
 
-/// What a client sends.
+/// A tree that is about to be sent, and how.
 #[derive(Debug)]
 pub struct TreeUpload {
-    /// Finds it.
+    /// Finds the entries.
     pub walk: Walk,
-    /// How it goes out.
+    /// Rate limit and compression.
     pub out: DataOptions,
-    /// Over this connection, if there are several...
+    /// The part of the tree that goes over this connection; `None`: all of it.
     pub shard: Option<Shard>,
-    /// ... and after which others.
+    /// The other connections of the same tree, for which this one waits before it ends; `None`: there are none, or
+    /// this one does not wait.
     pub wait_group: Option<WaitGroup>,
 }
 
@@ -285,7 +286,7 @@ impl StopHandle for Control {
     }
 }
 
-/// A client's target that gives up says so, and reads on until the server has heard.
+/// A client's receiver that gives up sends `end`, and reads until the server has ended the exchange too.
 fn give_up(connection: &mut Connection, why: Error) -> Result<()> {
     connection.sender().send(&Message::End { total: None }, &[])?;
     while !connection.receiver().peer_ended() {
@@ -298,7 +299,7 @@ fn give_up(connection: &mut Connection, why: Error) -> Result<()> {
     Err(why)
 }
 
-/// The root of a tree that a client sends or takes: its user's own directory.
+/// The root of a tree that a client sends or receives: a directory of its own user.
 ///
 /// # Errors
 /// It does not exist, or is no directory.

@@ -1,9 +1,7 @@
-//! Compression of what goes over the connection, both halves: a frame by itself, and where it is left open only as
-//! long as that is faster.
+//! Compression of frames, for both halves: each frame by itself, and with `Auto` only as long as that is faster.
 //!
 //! What a connection carries shows in how long sending takes once its buffers are full: that is its price of a byte.
-//! Packing has a price too, and saves a share that depends on the data. Who is asked to decide compares the two at
-//! each frame.
+//! Packing has a price too, and saves a share that depends on the data. `Auto` compares the two at each frame.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,13 +14,13 @@ use crate::error::{Misbehaviour, Result};
 
 /// The fastest of zstd's ordinary levels: 480 MB/s, and text becomes a fifth.
 const LEVEL: i32 = 1;
-/// A shorter frame is not worth it, in bytes.
+/// Shortest frame that is packed, in bytes.
 const LEN_MIN: usize = 512;
-/// What does not get smaller by this factor goes as it is.
+/// Least factor by which a frame has to get smaller to be sent packed.
 const RATIO_MIN: f64 = 1.2;
-/// Where the last try has not paid, every so many frames another is made.
+/// Frames between two tries where the last one did not pay.
 const TRIES_APART: u32 = 32;
-/// Unpacking costs about half of what packing does, and the other end has other work too.
+/// Cost of packing and unpacking together, as a multiple of packing: unpacking costs about half as much.
 const BOTH_ENDS: f64 = 1.5;
 /// How much the newest frame counts in an average.
 const NEWEST: f64 = 0.02;
@@ -42,7 +40,7 @@ pub enum Compress {
     None,
 }
 
-/// Seconds a byte, of late.
+/// A recent average, in seconds a byte.
 #[derive(Debug, Clone, Copy, Default)]
 struct Price(f64);
 
@@ -74,14 +72,14 @@ impl std::fmt::Debug for Packer {
 }
 
 impl Packer {
-    /// Packs as `how` says.
+    /// A packer that packs when `how` allows it.
     pub const fn new(how: Compress) -> Self {
         let (sending, packing) = (Price(0.0), Price(0.0));
-        // Of what has not been tried nobody knows; that it pays is the better guess.
+        // The ratio is unknown before a try; that packing pays is the better guess.
         Self { how, compressor: None, packed: Vec::new(), sending, packing, ratio: 2.0, until_next: 0 }
     }
 
-    /// The body packed; `None`: it is better off as it is.
+    /// Packs a body. `None`: it is better sent as it is.
     ///
     /// # Errors
     /// There is no memory for it.
@@ -104,7 +102,7 @@ impl Packer {
         Ok(Some(self.packed.as_slice()).filter(|_| ratio >= RATIO_MIN))
     }
 
-    /// So many bytes were sent, and that took so long.
+    /// Notes that sending `bytes` took `took`.
     pub fn sent(&mut self, bytes: usize, took: Duration) {
         self.sending.add(took, bytes);
     }
@@ -215,7 +213,7 @@ mod tests {
     fn a_slow_connection_makes_it_pay_and_a_fast_one_does_not() {
         let mut packer = Packer::new(Compress::Auto);
         let frame = text(256 * 1024);
-        assert!(packer.pack(&frame).unwrap().is_none(), "nobody knows the connection yet");
+        assert!(packer.pack(&frame).unwrap().is_none(), "the connection is not known yet");
         // A megabyte a second: whatever the machine, packing is faster.
         for _ in 0..10 {
             packer.sent(frame.len(), Duration::from_millis(250));

@@ -1,5 +1,5 @@
-//! From one machine to another through this one: the source is a server, the target is another, and we pass on what
-//! they say to each other. Nothing is written here.
+//! From one machine to another through this one: the sender is a server, the receiver is another, and this side
+//! passes on their frames. Nothing is written here.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ use crate::wire::channel::{Receiver, Sender, unexpected};
 use crate::wire::frame;
 use crate::wire::message::{EntryKind, Message, Packed};
 
-/// An event on its way to whoever watches, on another thread.
+/// An event on its way to the thread that calls `watch`.
 enum RelayedEvent {
     Placed(Vec<u8>, Option<Vec<u8>>),
     Listed(u64),
@@ -44,15 +44,15 @@ enum RelayedEvent {
 /// An entry that was listed: path, size, whether it is a file.
 type ListedEntry = (Vec<u8>, u64, bool);
 
-/// What both directions know.
+/// What both directions share.
 struct RelayState {
     /// Entries that are not settled yet.
     entries: Mutex<HashMap<u32, ListedEntry>>,
-    /// How many there were.
+    /// How many entries were listed.
     listed: AtomicU32,
     sender_has_end: AtomicBool,
     receiver_has_end: AtomicBool,
-    /// What may come.
+    /// What the client requested: nothing else is passed on.
     requested: Requested,
 }
 
@@ -87,7 +87,7 @@ pub fn relay(
         let (shared, controls, events_back) = (&shared, &controls, events.clone());
         let give_up = move |why: &Error| {
             if matches!(why, Error::ConnectionLost(_) | Error::PeerMisbehaved(_)) {
-                // Whoever waits for the other one would wait for ever.
+                // The other direction could otherwise wait without end.
                 controls.0.stop();
                 controls.1.stop();
             } else {
@@ -115,13 +115,13 @@ pub fn relay(
     })
 }
 
-/// Says `end`, once; nothing follows it.
+/// Sends `end` once; nothing follows it.
 fn end<W: Write>(is_said: &AtomicBool, sender: &Sender<W>) -> Result<()> {
     if is_said.swap(true, Ordering::AcqRel) { Ok(()) } else { sender.send(&Message::End { total: None }, &[]) }
 }
 
 impl RelayState {
-    /// The end of `count` entries from `first` on, which the target speaks of: no more than it was told of.
+    /// The end of the `count` entries from `first` on that a reply is about. An error if they were not all listed.
     fn listed_up_to(&self, first: u32, count: u32) -> Result<u32> {
         let end = first.saturating_add(count);
         if end > self.listed.load(Ordering::Relaxed) {
@@ -139,7 +139,7 @@ impl RelayState {
     }
 }
 
-/// What the source says, to the target.
+/// Passes the sender's frames on to the receiver.
 fn pass_files<R: Read, W: Write>(
     from: &mut Receiver<R>,
     to: &Sender<W>,
@@ -187,7 +187,7 @@ fn pass_files<R: Read, W: Write>(
                     tell(events, RelayedEvent::Grew(path));
                 }
             }
-            // The target's own refusal, which was told when it came.
+            // The receiver's own refusal, which was told when it came.
             Message::Lost { entry, code: ErrorCode::Stopped, .. } => drop(shared.take(*entry)),
             Message::Lost { entry, code, message } => {
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();
@@ -230,7 +230,7 @@ fn note_entry(entry: TreeEntry, shared: &RelayState, events: &mpsc::Sender<Relay
     entries.insert(shared.listed.fetch_add(1, Ordering::Relaxed), (entry.path, entry.size, is_file));
 }
 
-/// What the target says, to the source.
+/// Passes the receiver's replies on to the sender.
 fn pass_wishes<R: Read, W: Write>(
     from: &mut Receiver<R>,
     to: &Sender<W>,
@@ -308,7 +308,7 @@ fn small_len(body: &[u8]) -> u64 {
     len
 }
 
-/// Nobody may be watching any more.
+/// The watching thread may have ended.
 fn tell(events: &mpsc::Sender<RelayedEvent>, seen: RelayedEvent) {
     drop(events.send(seen));
 }

@@ -1,5 +1,5 @@
-//! What the target says, as the source hears it: on a thread of its own, since whoever only writes would wait for
-//! ever for somebody who only writes.
+//! The receiver's replies, as the sender reads them. A thread of its own reads them: two halves that only write would
+//! block each other.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,28 +13,29 @@ use crate::memory::ENTRY_COST;
 use crate::wire::channel::{Receiver, unexpected};
 use crate::wire::message::Message;
 
-/// What the target has said and this side has not looked at, in bytes of memory: an honest one says little while
+/// Most replies that were received and not taken yet, in bytes of memory. An honest receiver replies little while
 /// nothing is sent to it.
 const UNREAD_LEN_MAX: usize = 16 * 1024 * 1024;
 
-/// What the target said, as the thread that hears it passes it on.
+/// A reply of the receiver, as the reading thread passes it on.
 pub(super) enum Reply {
-    /// So many more entries were looked at; these of them are wanted.
+    /// `count` more entries were compared, and these of them are wanted. `placed` is the destination that was found:
+    /// the directory, and a single file's new name.
     Want { count: u32, wanted: Vec<Wanted>, placed: Option<(Vec<u8>, Option<Vec<u8>>)> },
-    /// What the target has of another version of this entry.
+    /// The chunks of the receiver's version of this entry.
     Chunks(u32, Known),
-    /// These stretches of a file that was sent are not the same there.
+    /// Stretches of this entry's beginning that differ at the receiver, and are to be sent again.
     Mend(u32, Vec<Stretch>),
-    /// What became of entries.
+    /// Which entries are safe, failed or were changed.
     Kept(Vec<KeptWord>),
-    /// Nothing more comes from it.
+    /// The receiver has ended the exchange.
     End,
-    /// It refuses the whole, or the connection failed.
+    /// The receiver refused the whole, or the connection failed.
     Broken(Error),
 }
 
 impl Reply {
-    /// Bytes that it takes, also if it says nothing.
+    /// Bytes of memory that it takes, also if it is empty.
     fn memory(&self) -> usize {
         let inside = match self {
             Self::Want { wanted, placed, .. } => {
@@ -64,15 +65,15 @@ impl KeptWord {
     }
 }
 
-/// What the target has said, in order.
+/// The receiver's replies, in order.
 pub(super) struct Replies<'u> {
     incoming: mpsc::Receiver<(usize, Reply)>,
-    /// Bytes of it that nobody has looked at yet.
+    /// Bytes of memory of the replies that were not taken yet.
     unread: &'u AtomicUsize,
 }
 
 impl<'u> Replies<'u> {
-    /// What comes out of `said`, of which `unheard` counts the bytes.
+    /// The replies that arrive at `incoming`, whose bytes `unread` counts.
     pub(super) const fn new(incoming: mpsc::Receiver<(usize, Reply)>, unread: &'u AtomicUsize) -> Self {
         Self { incoming, unread }
     }
@@ -94,17 +95,17 @@ impl<'u> Replies<'u> {
 /// A line of `kept`.
 #[derive(Debug)]
 pub(super) enum KeptWord {
-    /// So many entries from the first on are safe.
+    /// Entries that are safe: the first one's number, and how many.
     Safe(u32, u32),
     /// An entry failed.
     Failed(u32, Refusal),
-    /// An entry failed with the directory that it lies in, of which that was said.
+    /// An entry failed because the directory that it lies in failed, which was reported.
     FailedWithDir(u32, Refusal),
-    /// Something else was done, or would be.
+    /// Something else was changed, or in a dry run would be: entry, change, path, and a file's size in bytes.
     Did(u32, Change, Vec<u8>, u64),
 }
 
-/// Hears what the target says until it says `end` or fails, and passes it on.
+/// Reads the receiver's replies and passes them on, until it ends the exchange or fails.
 pub(super) fn read_replies<R: Read>(
     receiver: &mut Receiver<R>,
     replies: &mpsc::Sender<(usize, Reply)>,
@@ -114,7 +115,7 @@ pub(super) fn read_replies<R: Read>(
         let mut reply = read_reply(receiver).unwrap_or_else(Reply::Broken);
         let len = reply.memory();
         if unread.fetch_add(len, Ordering::Relaxed) + len > UNREAD_LEN_MAX {
-            reply = Reply::Broken(bad_want("the target says more and more and takes nothing"));
+            reply = Reply::Broken(bad_want("the receiver sends more and more replies and reads nothing"));
         }
         let is_last = matches!(reply, Reply::End | Reply::Broken(_));
         if replies.send((len, reply)).is_err() || is_last {

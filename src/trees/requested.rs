@@ -1,7 +1,7 @@
-//! What a client has requested: a server sends that, and nothing else.
+//! What a client has requested: an entry of anything else is refused.
 //!
-//! Where a download goes there may be anything, also a `.profile`. So an entry is taken only if the request could stand
-//! for it, by each rule that the request has: the names and patterns, the depth, what is left out, the size.
+//! The destination of a download may hold anything, also a `.profile`. So an entry is accepted only if each rule of
+//! the request allows it: names and patterns, depth, exclusions and size.
 
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -11,11 +11,11 @@ use super::{Pull, TreeEntry};
 use crate::fs::root::RootPath;
 use crate::wire::message::EntryKind;
 
-/// What was requested.
+/// The rules of a request.
 #[derive(Debug)]
 pub struct Requested {
     recursive: bool,
-    /// Symlinks do not come, but what they lead to.
+    /// Whether symlinks are followed: then none is sent as a symlink.
     follow: bool,
     tops: Vec<Top>,
     filter: Filter,
@@ -37,7 +37,7 @@ impl Requested {
         Self { recursive: pull.recursive, follow: pull.follow, tops, filter }
     }
 
-    /// Whether this is of it.
+    /// Whether the request allows this entry.
     pub fn holds(&self, entry: &TreeEntry) -> bool {
         if self.follow && entry.kind == EntryKind::Link {
             return false;
@@ -45,7 +45,7 @@ impl Requested {
         self.tops.iter().any(|top| self.is_in(top, entry))
     }
 
-    /// Whether a file of `size` bytes is smaller than what was to come at most.
+    /// Whether a file of `size` bytes is within the request's largest size.
     pub fn is_small_enough(&self, size: u64) -> bool {
         self.filter.max_size.is_none_or(|max| size <= max)
     }

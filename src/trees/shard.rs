@@ -1,8 +1,8 @@
-//! A tree over several connections at once: where one stream is held back by the distance, several carry more.
+//! A tree over several connections at once: where the round trip limits one connection, several carry more.
 //!
-//! Each connection is an exchange of its own with a share of the files. All of them list the directories, or a file could
-//! come before its directory; what is no plain file goes over the first connection. The first line ends last: only
-//! then are directories given their modes and times, when nothing more is made in them.
+//! Each connection is an exchange of its own with a share of the files. All of them list the directories, or a file
+//! could come before its directory. What is no plain file goes over the first connection. The first connection ends
+//! last: then directories get their modes and times, since nothing more is made in them.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -12,10 +12,10 @@ use super::TreeEntry;
 use crate::error::{ErrorCode, Refusal};
 use crate::wire::message::EntryKind;
 
-/// Connections at most.
+/// Most connections of one transfer.
 pub const CONNECTIONS_MAX: u32 = 16;
 
-/// Which part of a tree goes over a connection.
+/// The part of a tree that goes over one of several connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ShardJson")]
 pub struct Shard {
@@ -23,7 +23,7 @@ pub struct Shard {
     of: u32,
 }
 
-/// As the other end says it.
+/// A shard as the peer sends it.
 #[derive(Deserialize)]
 struct ShardJson {
     number: u32,
@@ -42,22 +42,22 @@ impl TryFrom<ShardJson> for Shard {
 }
 
 impl Shard {
-    /// The share with this number, from 0 on, of so many.
+    /// The shard `number`, counted from 0, of `of` shards; `None`: there is no such shard, or there are too many.
     pub fn new(number: u32, of: u32) -> Option<Self> {
         (number < of && of <= CONNECTIONS_MAX).then_some(Self { number, of })
     }
 
-    /// Whether another connection does what only one can do.
+    /// Whether this is not the first connection, which alone does what is done once for the whole tree.
     pub const fn is_secondary(self) -> bool {
         self.number > 0
     }
 
-    /// Whether this goes over this connection; `has_names` says that it is a file with several names.
+    /// Whether `entry` goes over this connection; `has_names`: it is a file with several names.
     pub fn holds(self, entry: &TreeEntry, has_names: bool) -> bool {
         let is_well = entry.error.is_none() && entry.skipped.is_none();
         match entry.kind {
             EntryKind::Dir if is_well => true,
-            // Whoever asks for all shares gets each file once, on whatever machine they are computed.
+            // All shards together hold each file once, on whatever machine they are computed.
             EntryKind::File if is_well && !has_names => {
                 let hash = blake3::hash(&entry.path);
                 let first = hash.as_bytes().first_chunk().map_or(0, |first| u32::from_le_bytes(*first));
@@ -68,25 +68,25 @@ impl Shard {
     }
 }
 
-/// Held by each connection that helps, for as long as it does.
+/// Held by each secondary connection for as long as it works.
 #[derive(Debug, Clone)]
 #[expect(dead_code, reason = "it is there to be dropped")]
 pub struct WaitToken(Sender<()>);
 
-/// Held by the first connection, which waits for the others with it.
+/// Held by the first connection, which waits with it until all [`WaitToken`]s are dropped.
 #[derive(Debug)]
 pub struct WaitGroup(Receiver<()>);
 
-/// A place for those who help, and for the one who waits for them.
+/// A token, to be cloned for each secondary connection, and the group that waits for all of its clones.
 pub fn wait_group() -> (WaitToken, WaitGroup) {
     let (token, group) = channel();
     (WaitToken(token), WaitGroup(group))
 }
 
 impl WaitGroup {
-    /// Waits until all who help are through.
+    /// Waits until all tokens are dropped.
     pub fn wait(&self) {
-        // Nobody ever says anything.
+        // Nothing is ever sent: the channel only closes.
         while self.0.recv().is_ok() {}
     }
 }

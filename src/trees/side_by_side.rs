@@ -10,13 +10,13 @@ use crate::net::stream::Control;
 use crate::trees::shard::{Shard, WaitGroup, wait_group};
 use crate::trees::{OnEvent, TreeEvent};
 
-/// What is done on each connection. It gets the connection's share of the tree (`None`: all of it), on the first of
-/// several connections the [`WaitGroup`] that waits for the others, and what takes the events.
+/// The transfer on one connection. It gets the connection's shard of the tree (`None`: all of it), the [`WaitGroup`]
+/// of the other connections (on the first of several; else `None`), and what takes the events.
 pub type ConnectionWork<'w> =
     &'w (dyn Fn(&mut Connection, Option<Shard>, Option<WaitGroup>, OnEvent<'_>) -> Result<()> + Sync);
 
-/// Does `work` on all connections at the same time, and closes them. `on_event` gets the events of all of them, one at
-/// a time; that all is listed it gets once.
+/// Does `work` on all connections at the same time, and closes them. `on_event` gets the events of all of them, one
+/// at a time; `ListedAll` once.
 ///
 /// # Errors
 /// The error of the first connection, or else that of another one. Then the connections are dropped.

@@ -1,9 +1,9 @@
 //! Modification times as file systems keep them: many round them down, and have a first and a last one.
 //!
 //! What a file system keeps of a time is seen in the file itself: its change time is set by the system, to whatever
-//! fraction of a second the file system has. Where that and the modification time are whole seconds both, fractions are
-//! not kept there; where they are kept, the change time has one. So nothing has to be written to find out, and
-//! nobody has to say it.
+//! fraction of a second the file system has. Where that and the modification time are whole seconds both, fractions
+//! are not kept there; where they are kept, the change time has one. So nothing has to be written or configured to
+//! find out.
 
 /// A second, in nanoseconds.
 const SECOND: i64 = 1_000_000_000;

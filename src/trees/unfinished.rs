@@ -1,10 +1,10 @@
-//! Unfinished copies: which of them a peer has below a directory, and their removal.
+//! Unfinished copies: those of a peer below a directory, and their removal.
 //!
 //! ```text
 //! client: parts PATH (clean)      server: data* (a copy a line), end
 //! ```
 //!
-//! A peer is shown its own, so that nothing here tells what others do. The server's own user is shown all.
+//! A peer is shown its own copies only, and learns nothing of others. The server's own user is shown all.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,7 @@ use crate::fs::root::path_of;
 use crate::session::Session;
 use crate::wire::message::{Channel, Message};
 
-/// A listing leaves in pieces of about this length, in bytes.
+/// Length at which a piece of the listing is sent, in bytes.
 const PIECE_LEN: usize = 64 * 1024;
 
 /// An unfinished copy, a line of the answer.
@@ -27,9 +27,9 @@ const PIECE_LEN: usize = 64 * 1024;
 pub struct Unfinished {
     /// The file that it is to become, from the root on.
     pub path: PathText,
-    /// How much of it is there, in bytes.
+    /// Its length so far, in bytes.
     pub size: u64,
-    /// When it was last written to, in seconds since 1970.
+    /// When it was last written to, in seconds since 1970 UTC.
     pub written: u64,
     /// Whether a transfer writes to it now.
     pub held: bool,
@@ -39,7 +39,7 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// How long nothing was written to it.
+    /// The time since it was last written to.
     pub fn age(&self) -> Duration {
         let written = SystemTime::UNIX_EPOCH + Duration::from_secs(self.written);
         SystemTime::now().duration_since(written).unwrap_or_default()

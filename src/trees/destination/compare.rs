@@ -88,7 +88,7 @@ impl Destination {
         Ok(Some((file, len)))
     }
 
-    /// Gives a file that is there the mode and time of the source's.
+    /// Gives a file that is there the mode and time of the sender's.
     ///
     /// # Errors
     /// The system refuses.

@@ -1,6 +1,6 @@
 //! Where a tree goes: what is there, and what is made of directories and symlinks.
 //!
-//! Nothing that the source says becomes a path: each part of a name is opened in the directory above it, and no
+//! Nothing that the sender says becomes a path: each part of a name is opened in the directory above it, and no
 //! symlink is gone through, so it stays below the place that was named, whoever swaps what meanwhile.
 
 mod compare;
@@ -38,7 +38,7 @@ pub struct Destination {
     pub options: WriteOptions,
     /// Where files are on their way in.
     pub parts: Arc<Parts>,
-    /// Whether the other end may learn nothing of what is there: all counts as different then.
+    /// Whether the peer may learn nothing of what is there: all counts as different then.
     pub is_blind: bool,
     /// The connection that it comes over: without it nothing is of use.
     stop: Option<Arc<dyn StopHandle>>,
@@ -207,7 +207,7 @@ impl Destination {
     /// It is no path that stays in the tree.
     pub fn path_of(&self, entry: &TreeEntry, is_first: bool) -> Result<Vec<u8>, Refusal> {
         match &self.base {
-            // The directory above a single file was not named, and is none of the source's business.
+            // The directory above a single file was not named, and is none of the sender's business.
             Some(Base { name: Some(_), .. }) if !is_first || entry.kind == EntryKind::Dir => {
                 let shown = String::from_utf8_lossy(&entry.path);
                 Err(Refusal::new(ErrorCode::BadName, format!("{shown}: one file was asked for, and this is another")))
@@ -272,7 +272,7 @@ impl Destination {
         looked_at(dir, split(path).1)
     }
 
-    /// What a file of this place gets of what the source says it has.
+    /// What a file of this place gets of what the sender says it has.
     pub fn attributes(&self, size: u64, mtime_ns: Option<i64>, mode: u32) -> Attributes {
         let preserve = self.options.preserve;
         Attributes { size, mtime_ns: mtime_ns.filter(|_| preserve), mode: preserve.then_some(mode) }

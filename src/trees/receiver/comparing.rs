@@ -113,7 +113,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         self.tree.destination.compare(path, entry, &mut beat)
     }
 
-    /// Asks the source whether its file has this digest too.
+    /// Asks the sender whether its file has this digest too.
     fn ask(&mut self, number: u32, path: Vec<u8>, entry: &TreeEntry, digest: String) -> Result<()> {
         let chunks_len = self.tell_chunks(number, &path, entry)?;
         let (blake3, chunks) = (Some(digest), chunks_len > 0);
@@ -156,7 +156,7 @@ impl<W: Write> ReceiverStep<'_, W> {
     /// It has: only its time and mode may be others.
     pub(super) fn take_same(&mut self, number: u32) -> Result<()> {
         let Expected { path, entry, .. } = self.tree.expected.take(number)?;
-        let entry = entry.ok_or_else(|| bad_small("a file is the same that nobody asked about"))?;
+        let entry = entry.ok_or_else(|| bad_small("a file is the same that was not compared"))?;
         match self.tree.destination.set_attributes(&path, &entry) {
             Ok(()) => (self.watch)(TreeEvent::Unchanged(entry.size)),
             Err(error) => self.fail_or_stop(number, &path, &error),

@@ -29,7 +29,7 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// Bytes that it takes.
+    /// Bytes of memory that it takes.
     fn memory(&self) -> usize {
         let copies = if self.entry.is_some() { 2 } else { 1 };
         copies * (self.path.len() + 2 * ENTRY_COST) + if self.part.is_some() { PART_COST } else { 0 }

@@ -35,7 +35,7 @@ pub(super) struct Current {
     part: Option<Part>,
     /// What an earlier attempt had brought, in bytes.
     offset: u64,
-    /// The source's values of that.
+    /// The sender's values of that.
     beginning: Vec<ChainingValue>,
     /// What of it is sent again.
     mend: VecDeque<Stretch>,
@@ -164,11 +164,11 @@ impl<W: Write> ReceiverStep<'_, W> {
         let Some(part) = &mut current.part else { return Ok(()) };
         let written = match &mut current.stretch {
             Some((at, end)) if end.saturating_sub(*at) < bytes.len() as u64 => {
-                return Err(bad_small("a stretch of a file is longer than it was said to be"));
+                return Err(bad_small("a stretch of a file is longer than it was declared"));
             }
             Some((at, _)) => part.mend(bytes, *at).inspect(|()| *at += bytes.len() as u64),
             None if part.size().saturating_add(bytes.len() as u64) > current.attributes.size => {
-                return Err(bad_small("a large file is longer than it was said to be"));
+                return Err(bad_small("a large file is longer than it was declared"));
             }
             None => part.write(bytes),
         };
@@ -186,7 +186,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         (self.watch)(TreeEvent::Skims(size))?;
         let Some(part) = &mut current.part else { return Ok(()) };
         if part.size().saturating_add(size) > current.attributes.size {
-            return Err(bad_small("a large file is longer than it was said to be"));
+            return Err(bad_small("a large file is longer than it was declared"));
         }
         current.held.take(Large::memory_of(size)).map_err(|over| over.refusal("the holes of a file"))?;
         let Err(error) = part.skip(size) else { return Ok(()) };
@@ -207,7 +207,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         (self.watch)(TreeEvent::Reuses(size))?;
         let Some(part) = &mut current.part else { return Ok(()) };
         if part.size().saturating_add(size) > current.attributes.size {
-            return Err(bad_small("a large file is longer than it was said to be"));
+            return Err(bad_small("a large file is longer than it was declared"));
         }
         let mut buffer = std::mem::take(&mut self.tree.buffer);
         grow(&mut buffer, PIECE_LEN);
@@ -229,7 +229,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         self.fail_or_stop(entry, &path, &error)
     }
 
-    /// The source's values of a beginning that was there.
+    /// The sender's values of a beginning that was there.
     pub(super) fn take_blocks<R: Read>(&mut self, receiver: &mut Receiver<R>) -> Result<()> {
         let body = receiver.body(BODY_LEN_MAX)?;
         let Some(current) = &mut self.tree.current else { return Err(bad_small("blocks came outside a file")) };
@@ -280,11 +280,11 @@ impl<W: Write> ReceiverStep<'_, W> {
         let (size, is_resumed) = (part.size(), current.offset > 0);
         let verified = as_sent.and_then(|_| Ok(part.verify(total.into(), (&current.attributes).into())?));
         self.finish_large(current, verified, size)?;
-        // The source waits for it.
+        // The sender waits for it.
         if is_resumed { self.commit() } else { Ok(()) }
     }
 
-    /// Asks for what of a beginning is not what the source has.
+    /// Asks for what of a beginning is not what the sender has.
     fn ask_again(&mut self, mut current: Current, stretches: Vec<(u64, u64)>) -> Result<()> {
         let stretches = stretches.into_iter().map(|(offset, size)| Stretch { offset, size });
         // A connection is short, and what does not fit into one frame would be asked for by the next attempt.
@@ -319,14 +319,14 @@ impl<W: Write> ReceiverStep<'_, W> {
         Ok(())
     }
 
-    /// The source could not send a file; what came of it is kept.
+    /// The sender could not send a file; what came of it is kept.
     pub(super) fn take_loss(&mut self, entry: u32, why: &Refusal) -> Result<()> {
         let path = match self.tree.current.take() {
             Some(current) if current.entry == entry => current.expected.path,
             Some(_) => return Err(bad_small("a file was lost inside another")),
             None => self.tree.expected.take(entry)?.path,
         };
-        // Our own failure, which the source has heard of and answers.
+        // Our own failure, which the sender has heard of and answers.
         if why.code == ErrorCode::Stopped {
             return Ok(());
         }

@@ -83,7 +83,7 @@ impl<W: Write> ReceiverStep<'_, W> {
                 self.answer(std::mem::take(&mut count))?;
             }
             if self.tree.expected.len() > 4 * OUTSTANDING_MAX {
-                return Err(bad_list("the source lists on and on without sending what is wanted"));
+                return Err(bad_list("the sender lists more and more without sending what is wanted"));
             }
             self.tree.dirs.check_len()?;
         }
@@ -172,7 +172,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
     }
 
-    /// Whether the source says that it does not come, or it was not requested; that is told.
+    /// Whether the sender says that it does not come, or it was not requested; that is told.
     fn does_not_come(&mut self, number: u32, entry: &TreeEntry) -> Result<bool> {
         if let Some(why) = &entry.error {
             let why = Refusal::new(ErrorCode::Failed, why.as_str());

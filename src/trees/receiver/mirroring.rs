@@ -86,7 +86,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         Ok(fates)
     }
 
-    /// Removes what the source does not have, if that is asked for, and is safe.
+    /// Removes what the sender does not have, if that is asked for, and is safe.
     pub(super) fn mirror(&mut self) -> Result<()> {
         let mirrored = self.remove_unlisted();
         self.tree.destination.restore_modes();

@@ -39,7 +39,7 @@ use crate::trees::{BODY_LEN_MAX, OnEvent, Pull, TreeEvent};
 use crate::wire::channel::{Receiver, Sender, unexpected};
 use crate::wire::message::{Message, Total};
 
-/// The target's half of an exchange.
+/// The receiver's half of an exchange.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 #[derive(Debug)]
 pub struct TreeReceiver {
@@ -155,7 +155,7 @@ impl TreeReceiver {
     /// The whole exchange. What is whole when it fails is kept, and of the rest what has come.
     ///
     /// # Errors
-    /// The place cannot be written, the disk is full, the source refused or gave up, the watcher wants no more, or the
+    /// The place cannot be written, the disk is full, the sender refused or gave up, the watcher wants no more, or the
     /// connection failed.
     pub fn run<R: Read, W: Write>(
         &mut self,
@@ -166,7 +166,7 @@ impl TreeReceiver {
         let mut step = ReceiverStep { tree: self, sender, watch };
         let ended = step.take_all(receiver);
         if let Err(why) = &ended {
-            // The source hears of it too, where it still can: on a full disk its count is to be what is there.
+            // The sender hears of it too, where it still can: on a full disk its count is to be what is there.
             let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !step.tree.has_ended;
             let confirmed = step.commit().and_then(|()| if can_hear { step.send_kept() } else { Ok(()) });
             if let Err(error) = confirmed {
@@ -177,7 +177,7 @@ impl TreeReceiver {
     }
 }
 
-/// A target at work.
+/// A receiver at work.
 struct ReceiverStep<'t, W> {
     tree: &'t mut TreeReceiver,
     sender: &'t Sender<W>,
@@ -226,7 +226,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
     }
 
-    /// The source has said its last word.
+    /// The sender has said its last word.
     fn conclude(&mut self) -> Result<()> {
         let TreeReceiver { expected, current, listing, .. } = &*self.tree;
         let is_short = !expected.is_empty() || current.is_some() || !listing.is_complete();

@@ -33,39 +33,39 @@ pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
 /// Entries that are listed ahead while there is something to send.
 const AHEAD_WHILE_SENDING: usize = 2 * 1024;
 
-/// What is known of other versions at the target, in bytes of the `chunks` that told it: two lists of what it offers
+/// What is known of other versions at the receiver, in bytes of the `chunks` that told it: two lists of what it offers
 /// at once.
 const KNOWN_LEN_MAX: usize = 2 * CHUNKS_OUT_MAX;
 
-/// What the paths of listed entries take on which the target has not said anything yet, in bytes; then it is waited
+/// What the paths of listed entries take on which the receiver has not said anything yet, in bytes; then it is waited
 /// for.
 const AHEAD_LEN_MAX: usize = 16 * 1024 * 1024;
 
 /// Directories that are open because something in them was named: beyond it, what was listed is sent first.
 const GROUNDS_OPEN_MAX: usize = 64;
 
-/// A file that the target was told of.
+/// A file that the receiver was told of.
 struct ListedFile {
     path: Vec<u8>,
     size: u64,
     file: Option<FileRef>,
 }
 
-/// A file that the target wants.
+/// A file that the receiver wants.
 struct WantedFile {
     entry: u32,
     path: Vec<u8>,
     size: u64,
     file: FileRef,
-    /// The target has so many bytes of it, from an earlier attempt.
+    /// The receiver has so many bytes of it, from an earlier attempt.
     offset: u64,
     /// The digest of the file there: it is wanted only if it is another one.
     there: Option<String>,
-    /// What the target has of another version.
+    /// What the receiver has of another version.
     known: Option<Known>,
 }
 
-/// The source's half of an exchange.
+/// The sender's half of an exchange.
 #[expect(missing_debug_implementations, reason = "it watches through a closure")]
 pub struct TreeSender<'s, W> {
     out: DataWriter<'s, W>,
@@ -81,21 +81,21 @@ pub struct TreeSender<'s, W> {
     /// Files with several names, by device and inode: the entry of the first.
     heads: HashMap<(u64, u64), u32>,
     is_all_listed: bool,
-    /// Entries on which the target has not said anything yet, in order; the last is the next before `next`.
+    /// Entries on which the receiver has not said anything yet, in order; the last is the next before `next`.
     unanswered: VecDeque<ListedFile>,
     /// What both hold, in bytes.
     ahead_len: usize,
     /// Files that are wanted.
     wanted: VecDeque<WantedFile>,
-    /// What the target has of other versions of what it will want, by entry.
+    /// What the receiver has of other versions of what it will want, by entry.
     known: HashMap<u32, Known>,
     /// Bytes of the `chunks` that have told what is still of use.
     known_len: usize,
-    /// Entries of which the target has said what becomes of them, before it said that it has looked at them.
+    /// Entries of which the receiver has said what becomes of them, before it said that it has looked at them.
     told: BTreeSet<u32>,
     /// Files that were sent, and not yet confirmed.
     sent: BTreeMap<u32, (Vec<u8>, u64)>,
-    /// What the target wants again of a file whose beginning it had.
+    /// What the receiver wants again of a file whose beginning it had.
     mend: Option<(u32, Vec<Stretch>)>,
     /// The `small` frame that is being filled.
     small: Vec<u8>,
@@ -103,7 +103,7 @@ pub struct TreeSender<'s, W> {
     piece: Buffer,
     /// Whether this side has said `end`.
     has_ended: bool,
-    /// Whether the target says nothing more.
+    /// Whether the receiver says nothing more.
     is_heard_out: bool,
 }
 
@@ -141,11 +141,11 @@ impl<'s, W: Write> TreeSender<'s, W> {
         }
     }
 
-    /// The whole exchange. The target is heard on a thread of its own: whoever only writes would wait for
-    /// ever for a target that only writes.
+    /// The whole exchange. The receiver is heard on a thread of its own: whoever only writes would wait for
+    /// ever for a receiver that only writes.
     ///
     /// # Errors
-    /// The target refused the whole or asked to stop, the watcher wants no more, or the connection failed.
+    /// The receiver refused the whole or asked to stop, the watcher wants no more, or the connection failed.
     pub fn run<R: Read + Send>(mut self, receiver: &mut Receiver<R>, stop: &dyn StopHandle) -> Result<()> {
         let (incoming, replies) = channel();
         let unread = &AtomicUsize::new(0);
@@ -159,7 +159,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             });
             if reading.is_err() {
                 let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
-                // Nobody hears the target: it is told at once, and its `end` is left to whoever owns the connection.
+                // Nobody hears the receiver: it is told at once, and its `end` is left to whoever owns the connection.
                 self.out.sender.refuse(&why)?;
                 return Err(why.into());
             }
@@ -168,7 +168,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         })
     }
 
-    /// Closes the turn on this side, and hears the target out; where the connection is of no use any more, ends it.
+    /// Closes the turn on this side, and hears the receiver out; where the connection is of no use any more, ends it.
     fn close(&mut self, ended: Result<()>, replies: &Replies<'_>, stop: &dyn StopHandle) -> Result<()> {
         match &ended {
             Ok(()) => {}
@@ -200,7 +200,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             self.take_waiting_replies(replies)?;
             let ahead = self.unanswered.len() + self.wanted.len();
             let is_much = self.ahead_len > AHEAD_LEN_MAX;
-            // While there is something to send, no more is listed than keeps the target busy.
+            // While there is something to send, no more is listed than keeps the receiver busy.
             let limit = if self.wanted.is_empty() { OUTSTANDING_MAX } else { AHEAD_WHILE_SENDING };
             let is_ahead = ahead >= limit || is_much || self.walk.grounds_open() > GROUNDS_OPEN_MAX;
             if !self.is_all_listed && (!is_ahead || self.is_idle()) {
@@ -263,7 +263,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
                 self.take_memory(known.memory())?;
                 self.known_len += known.told_len;
                 if self.known_len > KNOWN_LEN_MAX || self.known.insert(entry, known).is_some() {
-                    return Err(bad_chunks("the target tells more than is of use"));
+                    return Err(bad_chunks("the receiver sends more chunks than are of use"));
                 }
                 Ok(())
             }
@@ -337,12 +337,12 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(())
     }
 
-    /// The first entry on which the target has not said anything yet.
+    /// The first entry on which the receiver has not said anything yet.
     fn first_unanswered(&self) -> u32 {
         self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX)
     }
 
-    /// An entry on which the target has not said yet whether it wants it.
+    /// An entry on which the receiver has not said yet whether it wants it.
     fn waiting(&self, entry: u32) -> Option<&ListedFile> {
         let at = entry.checked_sub(self.first_unanswered())?;
         self.unanswered.get(usize::try_from(at).ok()?)
@@ -374,12 +374,12 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Some(sent)
     }
 
-    /// Counts what is kept of what the target may make grow.
+    /// Counts what is kept of what the receiver may make grow.
     fn take_memory(&mut self, bytes: usize) -> Result<()> {
         self.budget.take(bytes).map_err(|over| self.give_up(over))
     }
 
-    /// Tells the target that there is no memory for what it has not confirmed: it hears of a refusal, not just of an
+    /// Tells the receiver that there is no memory for what it has not confirmed: it hears of a refusal, not just of an
     /// end.
     fn give_up(&mut self, over: Over) -> Error {
         let why = over.refusal("what was listed and sent, and not confirmed");
@@ -439,7 +439,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             (self.watch)(TreeEvent::ListedAll)?;
         }
         if body.is_empty() && !self.is_all_listed {
-            // What was looked at is left out. Between two looks the target is heard.
+            // What was looked at is left out. Between two looks the receiver is heard.
             return (self.watch)(TreeEvent::Works(0));
         }
         self.out.list(&body, self.is_all_listed)

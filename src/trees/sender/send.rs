@@ -23,7 +23,7 @@ use crate::wire::message::{Attributes, Message};
 
 /// A file that changes while it is read is read once more.
 const READS_MAX: usize = 2;
-/// How often the beginning that a target has may be mended: what it has does not change in between.
+/// How often the beginning that a receiver has may be mended: what it has does not change in between.
 const MENDS_MAX: usize = 2;
 /// Values of blocks in one `blocks`.
 const BLOCKS_MAX: usize = 16 * 1024;
@@ -33,7 +33,7 @@ enum Read {
     Whole,
     /// It is another one than when it was begun.
     Changed,
-    /// The target cannot take it.
+    /// The receiver cannot take it.
     Refused,
 }
 
@@ -102,7 +102,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         }
     }
 
-    /// For work that takes its time: says that it goes on, and ends it when the target is gone.
+    /// For work that takes its time: says that it goes on, and ends it when the receiver is gone.
     fn beat(&mut self) -> impl FnMut(u64) -> io::Result<()> + use<'_, 's, W> {
         let (peer_done, watch) = (self.out.peer_done(), &mut self.watch);
         move |bytes| {
@@ -113,7 +113,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         }
     }
 
-    /// The target has it, as its digest shows.
+    /// The receiver has it, as its digest shows.
     fn pass_over(&mut self, entry: u32, size: u64) -> Result<()> {
         self.send_small()?;
         self.forget(entry);
@@ -123,7 +123,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
 
     fn lose(&mut self, entry: u32, path: &[u8], why: &Refusal) -> Result<()> {
         if self.out.peer_done().load(Ordering::Relaxed) {
-            // That is why, and whoever hears the target says so.
+            // That is why, and whoever hears the receiver says so.
             return Ok(());
         }
         self.send_small()?;
@@ -186,7 +186,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(())
     }
 
-    /// Sends a large file, from where the target's part ends, if it has one.
+    /// Sends a large file, from where the receiver's part ends, if it has one.
     fn send_large(
         &mut self,
         opened: &Opened<'_>,
@@ -273,13 +273,13 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(Read::Whole)
     }
 
-    /// Tells the values of the beginning that the target has, once they are known.
+    /// Tells the values of the beginning that the receiver has, once they are known.
     fn tell_beginning(&mut self, large: &mut Large<'_>, waits: bool) -> Result<()> {
         let values: Vec<ChainingValue> = large.beginning(waits).map_err(ours)?.unwrap_or_default();
         values.chunks(BLOCKS_MAX).try_for_each(|some| self.out.sender.queue(&Message::Blocks, some.as_flattened()))
     }
 
-    /// Waits until the target has compared a file whose beginning it had, and sends again what of that is not the same.
+    /// Waits until the receiver has compared a file whose beginning it had, and sends again what differs.
     fn mend(&mut self, opened: &Opened<'_>, large: &Large<'_>, replies: &Replies<'_>) -> Result<Read> {
         self.out.sender.flush()?;
         let mut mends = 0;
@@ -336,7 +336,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
     }
 }
 
-/// What the target has of another version, for as long as it counts.
+/// What the receiver has of another version, for as long as it counts.
 struct KnownHere {
     budget: Budget,
     known: Option<Known>,

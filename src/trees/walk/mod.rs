@@ -2,7 +2,7 @@
 //! the order of their bytes.
 //!
 //! Nothing is looked up by a long name: each directory is opened in the one above it, and a symlink is never
-//! gone through, unless the person at the other end said `--follow`; and then no further than the tree.
+//! gone through, unless the person at the peer said `--follow`; and then no further than the tree.
 
 mod named;
 mod opener;
@@ -240,7 +240,7 @@ impl Walk {
         let (mut names, mut held) = (Vec::new(), 0);
         for entry in below::read_dir(dir)? {
             if self.is_stopped.load(Ordering::Relaxed) {
-                return Err(io::Error::other("nobody waits for it any more"));
+                return Err(io::Error::other("the connection has ended"));
             }
             let name = entry?.0.into_bytes();
             if root.check_name(dir, OsStr::from_bytes(&name)).is_err() {

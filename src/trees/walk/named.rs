@@ -48,7 +48,7 @@ pub(super) struct Top {
     pub(super) ground: Arc<Ground>,
     /// The one file there that is meant; `None`: all of it.
     pub(super) only: Option<OsString>,
-    /// What it is called at the target; empty: what is in it goes there.
+    /// What it is called at the receiver; empty: what is in it goes there.
     pub(super) name: Vec<u8>,
     /// The directory as people know it, for errors.
     shown: String,
@@ -133,7 +133,7 @@ impl Named {
         }
     }
 
-    /// What it is called at the target; `None`: what is in it goes there, or it is known only when it is opened.
+    /// What it is called at the receiver; `None`: what is in it goes there, or it is known only when it is opened.
     fn name(&self) -> Option<Vec<u8>> {
         match self {
             Self::Own(path) if means_contents(path.as_os_str().as_bytes()) => None,
@@ -144,7 +144,7 @@ impl Named {
         }
     }
 
-    /// Bytes that it takes until the walk comes to it.
+    /// Bytes of memory that it takes until the walk comes to it.
     pub fn memory(&self) -> usize {
         let len = match self {
             Self::Own(path) => path.as_os_str().len(),
