@@ -1,4 +1,4 @@
-//! What is there under a file's name, compared with what is listed.
+//! A listed file, compared with what is there under its name.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,9 +20,9 @@ use crate::trees::times::FileTimes;
 pub enum There {
     /// The same file.
     Same,
-    /// A file of the same size with this digest.
+    /// A file of the same size, with this digest in hexadecimal.
     Unknown(String),
-    /// Nothing, or another file, or one that is to be looked at more closely; the directory, if there is one.
+    /// Nothing, another file, or one that has to be compared closer; the directory that it is in, if there is one.
     Other(Option<Arc<Dir>>),
 }
 
@@ -88,7 +88,7 @@ impl Destination {
         Ok(Some((file, len)))
     }
 
-    /// Gives a file that is there the mode and time of the sender's.
+    /// Gives a file that is there the mode and time of the sender's file.
     ///
     /// # Errors
     /// The system refuses.

@@ -75,7 +75,7 @@ impl Destination {
         };
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
-                // For another end that may not read each is made anew: an equal one must not answer otherwise.
+                // For a peer that may not read each is made anew: an equal one must not answer otherwise.
                 FileType::Symlink if !self.is_blind => {
                     if rustix::fs::readlinkat(&*dir, name, Vec::new())?.as_bytes() == to.as_bytes() {
                         return Ok(false);
@@ -111,7 +111,7 @@ impl Destination {
         let file = file.ok_or_else(|| io::Error::other("the file whose other name it is did not arrive"))?;
         if let Some(stat) = self.find_at(&dir, path)? {
             match kind_of(&stat) {
-                // As with symlinks, for an end that may not read it is made anew.
+                // As with symlinks, it is made anew for a peer that may not read.
                 FileType::RegularFile if !self.is_blind && (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino) => {
                     return Ok(false);
                 }

@@ -1,7 +1,7 @@
-//! Where a tree goes: what is there, and what is made of directories and symlinks.
+//! The destination of a tree: what is there, and what is made there.
 //!
-//! Nothing that the sender says becomes a path: each part of a name is opened in the directory above it, and no
-//! symlink is gone through, so it stays below the place that was named, whoever swaps what meanwhile.
+//! No name that the sender sends becomes a path: each part is opened in the directory above it, and no symlink is
+//! followed. So all stays below the destination, whatever is renamed there meanwhile.
 
 mod compare;
 mod make;
@@ -28,37 +28,37 @@ use crate::trees::event::{StopHandle, stopped};
 use crate::trees::{TreeEntry, WriteOptions, own_root, walk};
 use crate::wire::message::{Attributes, EntryKind};
 
-/// Where a tree goes.
+/// The destination of a tree.
 #[derive(Debug)]
 pub struct Destination {
     root: Arc<Root>,
     path: RootPath,
     shape: Shape,
-    /// How to write.
+    /// How files are written.
     pub options: WriteOptions,
-    /// Where files are on their way in.
+    /// Where partial files are written.
     pub parts: Arc<Parts>,
-    /// Whether the peer may learn nothing of what is there: all counts as different then.
+    /// Whether the peer may learn nothing of what is there: then every file counts as different.
     pub is_blind: bool,
-    /// The connection that it comes over: without it nothing is of use.
+    /// The connection that the tree comes over: long work ends with it. `None`: it never ends.
     stop: Option<Arc<dyn StopHandle>>,
-    /// As people know it, for errors.
+    /// Its name in errors.
     shown: String,
     base: Option<Base>,
-    /// Open directories, by their path in the tree.
+    /// Open directories, by their paths in the tree.
     dirs: Below,
-    /// In a dry run: what would be removed, since something of another kind comes.
+    /// In a dry run: paths that would be removed, since something of another kind comes.
     gone: HashSet<Vec<u8>>,
     /// Directories that were made usable to remove what is in them.
     eased: Eased,
 }
 
-/// What it may be.
+/// What a destination may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// It is a directory; otherwise a single file may get its name.
+    /// Whether it is a directory; else a single file may get its name.
     pub goes_into: bool,
-    /// It is made if it is missing.
+    /// Whether it is made if it is missing.
     pub is_made: bool,
 }
 
@@ -66,12 +66,12 @@ pub struct Shape {
 struct Base {
     /// `None`: it is not there, and would be made.
     dir: Option<Arc<Dir>>,
-    /// The new name of a single file.
+    /// The new name of a single file; `None`: entries keep their names.
     name: Option<Vec<u8>>,
 }
 
 impl Destination {
-    /// `path` below `root`.
+    /// The destination `path` below `root`.
     pub fn new(root: Arc<Root>, path: RootPath, shape: Shape, options: WriteOptions) -> Self {
         let (shown, parts) = (path.to_string(), Parts::unrecorded());
         Self {
@@ -90,19 +90,19 @@ impl Destination {
         }
     }
 
-    /// The same, with unfinished files on record.
+    /// The same, with its partial files on record.
     #[must_use]
     pub fn with_parts(self, parts: Arc<Parts>) -> Self {
         Self { parts, ..self }
     }
 
-    /// The same, for another end that may not read: it learns nothing of what is there.
+    /// The same, for a peer that may not read: it learns nothing of what is there.
     #[must_use]
     pub fn blind(self) -> Self {
         Self { is_blind: true, ..self }
     }
 
-    /// `path` on this machine, where a symlink is followed.
+    /// The destination `path` on this machine, where a symlink is followed.
     ///
     /// # Errors
     /// Nothing on the way to it exists, or it cannot be opened.
@@ -138,12 +138,12 @@ impl Destination {
         Ok(Self { shown: path.to_string_lossy().into_owned(), ..destination })
     }
 
-    /// What comes over this connection is of no use when that has ended.
+    /// Long work ends when this connection has ended.
     pub fn heed(&mut self, stop: Arc<dyn StopHandle>) {
         self.stop = Some(stop);
     }
 
-    /// The connection that it comes over.
+    /// The connection that the tree comes over, if it is known.
     pub fn stop_handle(&self) -> Option<Arc<dyn StopHandle>> {
         self.stop.clone()
     }
@@ -153,7 +153,7 @@ impl Destination {
         self.stop.as_ref().is_some_and(|stop| stop.is_stopped())
     }
 
-    /// For work that takes its time.
+    /// Ends long work with the connection.
     ///
     /// # Errors
     /// The connection has ended meanwhile.
@@ -161,13 +161,13 @@ impl Destination {
         if self.is_stopped() { Err(stopped()) } else { Ok(()) }
     }
 
-    /// Whether it is known where it all goes.
+    /// Whether [`settle`](Self::settle) was called.
     pub const fn is_settled(&self) -> bool {
         self.base.is_some()
     }
 
-    /// Finds out where it all goes, now that the first entry says what it is: the directory as the root has it, and
-    /// the new name of a single file.
+    /// Finds the destination's directory, now that the first entry tells what comes. Returns its path as the root has
+    /// it, and the new name of a single file.
     ///
     /// # Errors
     /// It is missing or cannot be used.
@@ -217,7 +217,7 @@ impl Destination {
         }
     }
 
-    /// Something in the tree as people know it.
+    /// The name of an entry in errors.
     pub fn shown(&self, path: &[u8]) -> String {
         if self.base.as_ref().is_some_and(|base| base.name.is_some()) || path.is_empty() {
             return self.shown.clone();
@@ -229,7 +229,7 @@ impl Destination {
         }
     }
 
-    /// Why something in the tree could not be done.
+    /// The error of an entry, with its name.
     pub fn explained(&self, path: &[u8], error: &io::Error) -> Refusal {
         let shown = self.shown(path);
         Refusal::new(Error::from(error).kind().into(), walk::explained(&shown, error))
@@ -263,7 +263,8 @@ impl Destination {
             && (1..=path.len()).filter(is_end).any(|at| path.get(..at).is_some_and(|path| self.gone.contains(path)))
     }
 
-    /// What is there under a name, without following a symlink; `None`: nothing, or it would be gone by then.
+    /// What is there under a name, without following a symlink. `None`: nothing, or in a dry run it would be gone by
+    /// then.
     fn find_at(&self, dir: &Dir, path: &[u8]) -> io::Result<Option<Stat>> {
         if self.would_be_gone(path) {
             return Ok(None);
@@ -272,14 +273,14 @@ impl Destination {
         looked_at(dir, split(path).1)
     }
 
-    /// What a file of this place gets of what the sender says it has.
+    /// The sender's attributes that a file gets here.
     pub fn attributes(&self, size: u64, mtime_ns: Option<i64>, mode: u32) -> Attributes {
         let preserve = self.options.preserve;
         Attributes { size, mtime_ns: mtime_ns.filter(|_| preserve), mode: preserve.then_some(mode) }
     }
 
-    /// Opens a file that is there. What has its name may be a symlink by now, which is not followed, or a hard link to
-    /// what is never shown.
+    /// Opens a file that is there. What has its name may be a symlink by now, which is not followed, or a hard link
+    /// to what is never shown.
     fn open_file(&self, dir: &Dir, name: &OsStr) -> io::Result<std::fs::File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;

@@ -79,7 +79,7 @@ impl Destination {
         self.gone.insert(path.to_vec());
     }
 
-    /// Whether this is another transfer's unfinished copy, or only called like one: then nobody removes it.
+    /// Whether this is another transfer's unfinished copy, or only named like one: it is never removed.
     pub fn is_kept(&mut self, path: &[u8]) -> bool {
         let (above, name) = split(path);
         is_part_name(name.as_bytes()) && !self.dir(above).is_ok_and(|dir| self.parts.is_idle(&dir, name))

@@ -1,4 +1,4 @@
-//! What is compared, and what is wanted: a listed file against the one that is there.
+//! Comparing: a listed file with the one that is there, and what is wanted of it.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::trees::destination::There;
 use crate::trees::{Change, SMALL_LEN_MAX, TreeEntry, TreeEvent};
 use crate::wire::message::Message;
 
-/// The sender is told what is wanted before more than so many bytes are read to tell it what is here.
+/// Most bytes that are read to compare files before the sender is told what is wanted.
 const SCANNED_MAX: u64 = 64 * 1024 * 1024;
-/// So many bytes say how fast a connection is.
+/// Bytes after which a connection's speed is known.
 const TELLING_LEN: u64 = 16 * 1024 * 1024;
 
 /// What is known of the comparison so far.
@@ -46,7 +46,7 @@ impl Comparing {
         }
     }
 
-    /// A file's bytes came so fast; where all of a file comes in less time than it takes to cut it, it does.
+    /// Notes how fast a file's bytes came: over a connection that is faster than cutting, files come whole.
     pub(super) fn has_come(&mut self, bytes: u64, time: Duration) {
         let is_fast = || u128::from(bytes) * 1_000_000 / time.as_micros().max(1) > u128::from(delta::FAST);
         if self.delta == Delta::Auto && bytes >= TELLING_LEN && is_fast() {
@@ -113,7 +113,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         self.tree.destination.compare(path, entry, &mut beat)
     }
 
-    /// Asks the sender whether its file has this digest too.
+    /// Requests a file unless the sender's has this digest too.
     fn ask(&mut self, number: u32, path: Vec<u8>, entry: &TreeEntry, digest: String) -> Result<()> {
         let chunks_len = self.tell_chunks(number, &path, entry)?;
         let (blake3, chunks) = (Some(digest), chunks_len > 0);
@@ -123,7 +123,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         self.tree.expected.add(number, Expected { path, mode, part: None, clears: false, entry, chunks_len })
     }
 
-    /// Tells what is there of another version of a file; how many bytes that took.
+    /// Sends the chunks of a file's earlier version. Returns how many bytes of `chunks` that took.
     fn tell_chunks(&mut self, entry: u32, path: &[u8], listed: &TreeEntry) -> Result<usize> {
         let TreeReceiver { destination, comparing, expected, is_mute, budget, .. } = &mut *self.tree;
         if comparing.delta == Delta::Never
@@ -153,7 +153,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         Ok(records.len())
     }
 
-    /// It has: only its time and mode may be others.
+    /// The sender's file has the digest: only its time and mode may differ.
     pub(super) fn take_same(&mut self, number: u32) -> Result<()> {
         let Expected { path, entry, .. } = self.tree.expected.take(number)?;
         let entry = entry.ok_or_else(|| bad_small("a file is the same that was not compared"))?;
@@ -163,7 +163,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
     }
 
-    /// What comes of a file is its beginning: it grew while it was read.
+    /// The sender sends a file's beginning only: it grew while it was read.
     pub(super) fn take_growth(&mut self, number: u32) -> Result<()> {
         let TreeReceiver { expected, current, .. } = &*self.tree;
         let coming = current.as_ref().filter(|current| current.entry == number).map(Current::path);
@@ -172,7 +172,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         (self.watch)(TreeEvent::Grew { path: &path })
     }
 
-    /// What an earlier attempt has left of a file.
+    /// The partial file that an earlier attempt has left.
     fn find_part(&self, dir: &Arc<cap_std::fs::Dir>, path: &[u8], entry: &TreeEntry) -> Option<Leftover> {
         let TreeReceiver { destination, expected, .. } = &*self.tree;
         if entry.size <= SMALL_LEN_MAX || !destination.options.resume || !expected.has_room_for_part() {

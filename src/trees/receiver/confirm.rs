@@ -1,4 +1,4 @@
-//! What is confirmed: files that have their names, failures, and what else was done.
+//! Confirmations: files that have their names, failures, and other changes.
 
 use std::io::{self, Write};
 
@@ -25,7 +25,7 @@ impl Confirmations {
         self.has_failed
     }
 
-    /// Something failed of which the other side knows.
+    /// Notes a failure that the sender knows of.
     pub(super) const fn note_failure(&mut self) {
         self.has_failed = true;
     }
@@ -78,7 +78,7 @@ impl Confirmations {
 }
 
 impl<W: Write> ReceiverStep<'_, W> {
-    /// One entry failed, and the others go on; but not on a disk that is full.
+    /// Notes that one entry failed, and goes on with the others, except on a full disk.
     pub(super) fn fail_or_stop(&mut self, entry: u32, path: &[u8], error: &io::Error) -> Result<()> {
         if self.tree.destination.is_stopped() {
             return Err(ConnectionLost::Closed { wanted: "the rest of the tree" }.into());
@@ -98,13 +98,13 @@ impl<W: Write> ReceiverStep<'_, W> {
         self.tree.kept.add_failure(entry, why, false)
     }
 
-    /// Says what was done, or would be.
+    /// Reports a change that was made, or in a dry run would be.
     pub(super) fn tell(&mut self, entry: u32, change: Change, path: &[u8], size: u64) -> Result<()> {
         (self.watch)(TreeEvent::Did { change, path, size })?;
         self.tree.kept.add_change(entry, change, path, size)
     }
 
-    /// Gives what is whole its name.
+    /// Gives complete files their names.
     pub(super) fn commit(&mut self) -> Result<()> {
         for Committed { entry, path, size, result } in self.put_in_place()? {
             if let Err(error) = result {

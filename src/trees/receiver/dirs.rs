@@ -9,11 +9,11 @@ use crate::memory::{Budget, ENTRY_COST};
 use crate::trees::{TreeEntry, TreeEvent};
 use crate::wire::message::EntryKind;
 
-/// Directories of one tree whose mode and time are set at its end.
+/// Most directories of one tree whose mode and time are set at its end.
 const DIRS_MAX: usize = 1_000_000;
-/// Bytes in the paths of those directories.
+/// Most bytes in the paths of those directories.
 const DIRS_LEN_MAX: usize = 64 * 1024 * 1024;
-/// Directories that could not be made, of which that is known.
+/// Most directories that are noted as not made.
 const LOST_DIRS_MAX: usize = 10_000;
 
 /// The directories of a tree.
@@ -44,7 +44,7 @@ impl Dirs {
 
     /// Notes that something could not be made, if it is a directory.
     pub(super) fn lose(&mut self, path: &[u8], kind: EntryKind) {
-        // Beyond the limit each entry says for itself why it failed.
+        // Beyond the limit each entry is reported with its own error.
         if kind == EntryKind::Dir && self.lost.len() < LOST_DIRS_MAX {
             self.lost.insert(path.to_vec());
         }

@@ -1,4 +1,4 @@
-//! Files that were asked for and did not come yet.
+//! Files that were requested and did not come yet.
 
 use std::collections::HashMap;
 
@@ -9,22 +9,22 @@ use crate::memory::{Budget, ENTRY_COST};
 use crate::trees::TreeEntry;
 use crate::trees::delta::CHUNKS_OUT_MAX;
 
-/// Parts of earlier attempts that are kept open until their files come.
+/// Most partial files of earlier attempts that are kept open until their files come.
 const PARTS_OPEN_MAX: usize = 64;
-/// What the part of an earlier attempt takes in memory, in bytes.
+/// Memory that a partial file of an earlier attempt takes, in bytes.
 const PART_COST: usize = 4 * 1024;
 
-/// A file that was asked for.
+/// A file that was requested.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) path: Vec<u8>,
     pub(super) mode: u32,
     pub(super) part: Option<Box<Leftover>>,
-    /// Something of another kind stands in its place, and goes when the file is whole.
+    /// Whether something of another kind has its name, and is removed when the file is complete.
     pub(super) clears: bool,
-    /// Of a file that may be the same: what was listed.
+    /// The listed entry of a file that may be the same; `None`: it is not.
     pub(super) entry: Option<TreeEntry>,
-    /// Bytes of the `chunks` that told what is there of another version; 0: nothing was told.
+    /// Bytes of the `chunks` that were sent of its earlier version; 0: none.
     pub(super) chunks_len: usize,
 }
 
@@ -36,7 +36,7 @@ impl Expected {
     }
 }
 
-/// All that were asked for.
+/// All files that were requested.
 #[derive(Debug)]
 pub(super) struct Expectations {
     files: HashMap<u32, Expected>,
@@ -68,7 +68,7 @@ impl Expectations {
         self.parts_open < PARTS_OPEN_MAX
     }
 
-    /// Whether more may be told of other versions.
+    /// Whether more chunks may be sent.
     pub(super) const fn has_room_for_chunks(&self) -> bool {
         self.chunks_out < CHUNKS_OUT_MAX
     }
@@ -88,7 +88,7 @@ impl Expectations {
     /// A file comes.
     ///
     /// # Errors
-    /// It was not asked for, or came already.
+    /// It was not requested, or came already.
     pub(super) fn take(&mut self, entry: u32) -> Result<Expected> {
         let file = self.files.remove(&entry);
         let file = file.ok_or_else(|| bad_small("a file came that was not wanted, or came already"))?;

@@ -22,7 +22,7 @@ use crate::trees::{BODY_LEN_MAX, Change, TreeEvent};
 use crate::wire::channel::Receiver;
 use crate::wire::message::{Attributes, Message, Total};
 
-/// Stretches of one file that are asked for again; in a frame of JSON lines there is room for them.
+/// Most stretches of one file that are requested again: they fit into one frame of JSON lines.
 const STRETCHES_MAX: usize = 16 * 1024;
 
 /// A large file that is coming.
@@ -33,13 +33,13 @@ pub(super) struct Current {
     attributes: Attributes,
     /// `None`: it could not be written, and the rest of it is passed over.
     part: Option<Part>,
-    /// What an earlier attempt had brought, in bytes.
+    /// Bytes that an earlier attempt had brought.
     offset: u64,
-    /// The sender's values of that.
+    /// The sender's hash values of these bytes.
     beginning: Vec<ChainingValue>,
-    /// What of it is sent again.
+    /// The stretches of it that are sent again.
     mend: VecDeque<Stretch>,
-    /// What of that is coming: where the next byte belongs, and where it ends.
+    /// The stretch that is coming: offsets of its next byte and of its end.
     stretch: Option<(u64, u64)>,
     /// What came again and is to be hashed.
     mended: Vec<Stretch>,
@@ -260,7 +260,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         if !current.mend.is_empty() || current.stretch.is_some_and(|(at, end)| at != end) {
             return Err(bad_small("a large file ended before all that was asked for again has come"));
         }
-        // It failed before, and that was said.
+        // It failed before, and that was reported.
         let Some(mut part) = current.part.take() else { return Ok(()) };
         self.tree.comparing.has_come(current.came, current.began.elapsed());
         let (is_first, mended) = (current.stretch.is_none(), std::mem::take(&mut current.mended));
@@ -284,10 +284,10 @@ impl<W: Write> ReceiverStep<'_, W> {
         if is_resumed { self.commit() } else { Ok(()) }
     }
 
-    /// Asks for what of a beginning is not what the sender has.
+    /// Requests the stretches of a beginning that differ from the sender's.
     fn ask_again(&mut self, mut current: Current, stretches: Vec<(u64, u64)>) -> Result<()> {
         let stretches = stretches.into_iter().map(|(offset, size)| Stretch { offset, size });
-        // A connection is short, and what does not fit into one frame would be asked for by the next attempt.
+        // A connection is short, and what does not fit into one frame is requested by the next attempt.
         current.mend = stretches.take(STRETCHES_MAX).collect();
         let mut body = Vec::new();
         for stretch in &current.mend {
@@ -326,7 +326,7 @@ impl<W: Write> ReceiverStep<'_, W> {
             Some(_) => return Err(bad_small("a file was lost inside another")),
             None => self.tree.expected.take(entry)?.path,
         };
-        // Our own failure, which the sender has heard of and answers.
+        // A failure of this side, which the sender was told of and answers.
         if why.code == ErrorCode::Stopped {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What is listed: each entry is counted, looked at, and answered.
+//! The listing: each entry is counted, compared and answered.
 
 use std::io::Write;
 
@@ -10,11 +10,11 @@ use crate::trees::first::{Earlier, FIRST_WINS};
 use crate::trees::{Change, OUTSTANDING_MAX, TreeEntry, TreeEvent};
 use crate::wire::message::{EntryKind, Message};
 
-/// Entries of one listing.
+/// Most entries of one listing.
 pub const TREE_ENTRIES_MAX: u32 = 50_000_000;
-/// Bytes of one listing: what so many entries have with paths of usual length.
+/// Most bytes of one listing: that number of entries with paths of usual length.
 pub const TREE_LISTING_LEN_MAX: u64 = 8 * 1024 * 1024 * 1024;
-/// What a mirror keeps of a listing, in bytes: about five million names.
+/// Most memory that a mirror keeps of a listing, in bytes: about five million names.
 pub const MIRROR_LEN_MAX: usize = 512 * 1024 * 1024;
 
 /// How far the listing is.
@@ -94,7 +94,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         self.answer(count)
     }
 
-    /// Says what of the next `count` entries is wanted.
+    /// Sends which of the next `count` entries are wanted.
     fn answer(&mut self, count: u32) -> Result<()> {
         self.tree.comparing.answered();
         // What failed first: what is not wanted and did not fail is the same here.
@@ -159,7 +159,7 @@ impl<W: Write> ReceiverStep<'_, W> {
                 self.tree.has_made |= is_new;
                 Ok(())
             }
-            // Each connection lists it, and meets the same; the first one says so.
+            // Each connection lists it and fails the same way; the first one reports it.
             Err(_) if self.tree.is_secondary => {
                 self.tree.dirs.lose(&path, entry.kind);
                 self.tree.kept.note_failure();
@@ -172,7 +172,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
     }
 
-    /// Whether the sender says that it does not come, or it was not requested; that is told.
+    /// Whether the entry does not come: the sender cannot send it, or it was not requested. That is reported.
     fn does_not_come(&mut self, number: u32, entry: &TreeEntry) -> Result<bool> {
         if let Some(why) = &entry.error {
             let why = Refusal::new(ErrorCode::Failed, why.as_str());

@@ -17,7 +17,7 @@ pub(super) enum Space {
     Free,
     /// There will be, when the file is whole.
     WhenWhole,
-    /// What is there stays, which was said.
+    /// What is there stays, which was reported.
     None,
 }
 
@@ -28,7 +28,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         let TreeReceiver { destination, filter, listed, .. } = &mut *self.tree;
         let options = destination.options;
         let Some(listed) = listed else { return Ok(Space::Free) };
-        // What cannot be looked at is met again, and said, when the entry is taken.
+        // What cannot be read fails again, and is reported, when the entry is taken.
         let Ok(Some(obstacle)) = destination.obstacle(path, kind) else { return Ok(Space::Free) };
         let planned = listed.room((&mut *destination, filter), path, obstacle, options.force);
         destination.restore_modes();
@@ -65,7 +65,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         paths.iter().try_for_each(|path| self.tell(u32::MAX, Change::Removed, path, 0))
     }
 
-    /// Gives the files that are whole their names, and says what had to go for that.
+    /// Gives complete files their names, and reports what was removed for that.
     pub(super) fn put_in_place(&mut self) -> Result<Vec<Committed>> {
         let TreeReceiver { destination, filter, listed, batch, .. } = &mut *self.tree;
         let mut cleared = HashMap::new();
@@ -86,7 +86,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         Ok(fates)
     }
 
-    /// Removes what the sender does not have, if that is asked for, and is safe.
+    /// Removes what the sender does not have, if that was requested and is safe.
     pub(super) fn mirror(&mut self) -> Result<()> {
         let mirrored = self.remove_unlisted();
         self.tree.destination.restore_modes();

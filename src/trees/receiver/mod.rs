@@ -1,5 +1,5 @@
-//! The half of an exchange that gets the files: compares what is listed with what is there, says what it wants,
-//! writes that, and says what it has.
+//! The half of an exchange that gets the files: it compares listed entries with what is there, requests what it
+//! wants, writes that, and confirms it.
 
 mod comparing;
 mod confirm;
@@ -45,15 +45,15 @@ use crate::wire::message::{Message, Total};
 pub struct TreeReceiver {
     destination: Destination,
     filter: Filter,
-    /// What is known of entries counts here.
+    /// The budget that what is kept of entries counts for.
     budget: Budget,
-    /// What may come; `None`: anything.
+    /// What was requested; `None`: anything is accepted.
     requested: Option<Requested>,
-    /// What came from other machines before.
+    /// What came from other machines before; `None`: only one machine is read.
     groups: Option<Arc<MeetGroups>>,
-    /// Another connection does what is done when all is there...
+    /// Whether another connection does what is done when all has come...
     is_secondary: bool,
-    /// ... or this one, after those.
+    /// ... or else the connections that this one waits for before; `None`: none.
     wait_group: Option<WaitGroup>,
     listing: Listing,
     comparing: Comparing,
@@ -63,12 +63,12 @@ pub struct TreeReceiver {
     batch: Batch,
     names: HardLinks,
     dirs: Dirs,
-    /// What the sender has, for a mirror.
+    /// The paths that the sender has; `None`: this is no mirror.
     listed: Option<mirror::SentPaths>,
     /// Whether anything was made or removed that is no file.
     has_made: bool,
     kept: Confirmations,
-    /// The connection takes nothing more; what has come over it counts all the same.
+    /// Whether nothing can be sent any more; what has come is kept all the same.
     is_mute: bool,
     /// What a frame's body is read into.
     buffer: Vec<u8>,
@@ -77,7 +77,7 @@ pub struct TreeReceiver {
 }
 
 impl TreeReceiver {
-    /// Takes trees to `place`; what `filter` leaves out stays as it is in a mirror.
+    /// A receiver that writes to `destination`. In a mirror, what `filter` leaves out stays as it is.
     pub fn new(destination: Destination, filter: Filter) -> Self {
         let options = destination.options;
         Self {
@@ -113,7 +113,7 @@ impl TreeReceiver {
         Self { expected: Expectations::within(budget.clone()), names, dirs, budget, listed, ..self }
     }
 
-    /// Takes nothing but what `pull` requests.
+    /// Accepts nothing but what `pull` requests.
     #[must_use]
     pub fn only(self, pull: &Pull) -> Self {
         Self { requested: Some(Requested::of(pull, self.filter.clone())), ..self }
@@ -130,24 +130,24 @@ impl TreeReceiver {
         self.comparing.over(is_to_this_machine);
     }
 
-    /// What takes its time ends with the connection.
+    /// Long work ends with the connection `stop`.
     pub fn heed(&mut self, stop: Arc<dyn StopHandle>) {
         self.destination.heed(stop);
     }
 
-    /// Leaves to another connection what is done when all is there.
+    /// Leaves to another connection what is done when all has come.
     #[must_use]
     pub fn secondary(self) -> Self {
         Self { is_secondary: true, ..self }
     }
 
-    /// Waits for those who help before it does what is done when all is there.
+    /// Waits for the other connections before it does what is done when all has come; `None`: there are none.
     #[must_use]
     pub fn after(self, wait_group: Option<WaitGroup>) -> Self {
         Self { wait_group, ..self }
     }
 
-    /// Whether this side has said its last word in the exchange.
+    /// Whether this side has ended the exchange.
     pub const fn has_ended(&self) -> bool {
         self.has_ended
     }
@@ -155,8 +155,8 @@ impl TreeReceiver {
     /// The whole exchange. What is whole when it fails is kept, and of the rest what has come.
     ///
     /// # Errors
-    /// The place cannot be written, the disk is full, the sender refused or gave up, the watcher wants no more, or the
-    /// connection failed.
+    /// The destination cannot be written, the disk is full, the sender refused or gave up, `watch` returned an error,
+    /// or the connection failed.
     pub fn run<R: Read, W: Write>(
         &mut self,
         receiver: &mut Receiver<R>,
@@ -166,7 +166,8 @@ impl TreeReceiver {
         let mut step = ReceiverStep { tree: self, sender, watch };
         let ended = step.take_all(receiver);
         if let Err(why) = &ended {
-            // The sender hears of it too, where it still can: on a full disk its count is to be what is there.
+            // The sender is told too, where that is still possible: on a full disk its count should match what is
+            // there.
             let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !step.tree.has_ended;
             let confirmed = step.commit().and_then(|()| if can_hear { step.send_kept() } else { Ok(()) });
             if let Err(error) = confirmed {
@@ -177,7 +178,7 @@ impl TreeReceiver {
     }
 }
 
-/// A receiver at work.
+/// A receiver during its exchange: the steps that answer a frame.
 struct ReceiverStep<'t, W> {
     tree: &'t mut TreeReceiver,
     sender: &'t Sender<W>,
@@ -226,7 +227,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         }
     }
 
-    /// The sender has said its last word.
+    /// The sender has ended its part.
     fn conclude(&mut self) -> Result<()> {
         let TreeReceiver { expected, current, listing, .. } = &*self.tree;
         let is_short = !expected.is_empty() || current.is_some() || !listing.is_complete();
@@ -278,7 +279,7 @@ fn too_large(shown: &str, size: u64) -> Refusal {
     Refusal::new(ErrorCode::Failed, format!("{shown}: {size} bytes, over the size limit"))
 }
 
-/// Work goes on: says so, and ends it with the connection.
+/// Reports that work goes on, and ends it with the connection.
 fn works(watch: OnEvent<'_>, stop: Option<&dyn StopHandle>, bytes: u64) -> io::Result<()> {
     if stop.is_some_and(StopHandle::is_stopped) {
         return Err(stopped());
@@ -286,7 +287,7 @@ fn works(watch: OnEvent<'_>, stop: Option<&dyn StopHandle>, bytes: u64) -> io::R
     watch(TreeEvent::Works(bytes)).map_err(io::Error::other)
 }
 
-/// A limit of this side, which the other one could not know.
+/// The refusal for a limit of this side, which the peer could not know.
 fn over_limit(text: String) -> Error {
     Refusal::new(ErrorCode::Failed, text).into()
 }

@@ -10,7 +10,7 @@ use crate::memory::Budget;
 use crate::trees::Change;
 use crate::wire::message::EntryKind;
 
-/// Bytes that are kept of files with several names: their paths...
+/// Most bytes that are kept of files with several names: their paths...
 const NAMES_LEN_MAX: usize = 128 * 1024 * 1024;
 /// ... and what each of them takes besides.
 const NAME_LEN: usize = 64;

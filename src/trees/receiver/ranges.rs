@@ -23,7 +23,7 @@ impl Ranges {
         Ok(())
     }
 
-    /// An entry of which more is to be said.
+    /// Adds an entry whose line has more than a number.
     pub(super) fn add_with(&mut self, wanted: &Wanted) -> Result<()> {
         self.close()?;
         write_line(wanted, &mut self.body)

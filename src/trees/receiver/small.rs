@@ -98,7 +98,7 @@ impl<W: Write> ReceiverStep<'_, W> {
             return self.fail(entry, &path, &too_large(&self.tree.destination.shown(&path), size));
         }
         if self.tree.destination.options.dry_run {
-            // It was asked about, and is another one.
+            // It was compared by its digest, and differs.
             return self.tell(entry, Change::Copied, &path, size);
         }
         let attributes = self.tree.destination.attributes(size, Some(mtime_ns), mode);

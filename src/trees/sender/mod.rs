@@ -1,4 +1,4 @@
-//! The half of an exchange that has the files: lists them, hears which are wanted, and sends those.
+//! The half of an exchange that has the files: it lists them, reads which are wanted, and sends those.
 
 mod send;
 
@@ -24,27 +24,25 @@ use crate::trees::{OUTSTANDING_MAX, OnEvent, TreeEvent, TreeUpload};
 use crate::wire::channel::{Receiver, Sender};
 use crate::wire::message::{EntryKind, Message};
 
-/// A `list` leaves when it has so many bytes...
+/// Length at which a `list` is sent, in bytes...
 const LIST_FRAME_LEN: usize = 64 * 1024;
-/// ... or so long after it was begun, if everything that is met is left out.
+/// ... or the time after which it is sent, if all that is found is left out.
 const LIST_TIME: Duration = Duration::from_millis(50);
-/// What stands before each file in a `small` frame: entry, size, modification time, digest.
+/// Length of what is before each file in a `small` frame, in bytes: entry, size, modification time, digest.
 pub const RECORD_LEN: usize = 4 + 4 + 8 + 32;
-/// Entries that are listed ahead while there is something to send.
+/// Most entries that are listed ahead while there is something to send.
 const AHEAD_WHILE_SENDING: usize = 2 * 1024;
 
-/// What is known of other versions at the receiver, in bytes of the `chunks` that told it: two lists of what it offers
-/// at once.
+/// Most bytes of `chunks` that are kept of the receiver's earlier versions: twice what it sends at once.
 const KNOWN_LEN_MAX: usize = 2 * CHUNKS_OUT_MAX;
 
-/// What the paths of listed entries take on which the receiver has not said anything yet, in bytes; then it is waited
-/// for.
+/// Most bytes of paths of listed entries that the receiver has not answered; then the sender waits for it.
 const AHEAD_LEN_MAX: usize = 16 * 1024 * 1024;
 
-/// Directories that are open because something in them was named: beyond it, what was listed is sent first.
+/// Most directories that are open because something in them was named; beyond it, what was listed is sent first.
 const GROUNDS_OPEN_MAX: usize = 64;
 
-/// A file that the receiver was told of.
+/// An entry that was listed; `file` is `None` if it is no file to send.
 struct ListedFile {
     path: Vec<u8>,
     size: u64,
@@ -57,11 +55,11 @@ struct WantedFile {
     path: Vec<u8>,
     size: u64,
     file: FileRef,
-    /// The receiver has so many bytes of it, from an earlier attempt.
+    /// Bytes of it that the receiver has from an earlier attempt.
     offset: u64,
-    /// The digest of the file there: it is wanted only if it is another one.
+    /// The digest of the receiver's file: it is wanted only if its own differs. `None`: it is wanted anyway.
     there: Option<String>,
-    /// What the receiver has of another version.
+    /// The chunks of the receiver's earlier version; `None`: unknown.
     known: Option<Known>,
 }
 
@@ -70,7 +68,7 @@ struct WantedFile {
 pub struct TreeSender<'s, W> {
     out: DataWriter<'s, W>,
     walk: Walk,
-    /// What is known of files that are under way counts here.
+    /// The budget that what is kept of files under way counts for.
     budget: Budget,
     shard: Option<Shard>,
     wait_group: Option<WaitGroup>,
@@ -81,34 +79,34 @@ pub struct TreeSender<'s, W> {
     /// Files with several names, by device and inode: the entry of the first.
     heads: HashMap<(u64, u64), u32>,
     is_all_listed: bool,
-    /// Entries on which the receiver has not said anything yet, in order; the last is the next before `next`.
+    /// Entries that the receiver has not answered yet, in order; the last one's number is `next - 1`.
     unanswered: VecDeque<ListedFile>,
-    /// What both hold, in bytes.
+    /// Bytes of memory that the unanswered and the wanted entries take.
     ahead_len: usize,
     /// Files that are wanted.
     wanted: VecDeque<WantedFile>,
-    /// What the receiver has of other versions of what it will want, by entry.
+    /// The chunks of the receiver's earlier versions of files that it will want, by entry.
     known: HashMap<u32, Known>,
-    /// Bytes of the `chunks` that have told what is still of use.
+    /// Bytes of the `chunks` that are still of use.
     known_len: usize,
-    /// Entries of which the receiver has said what becomes of them, before it said that it has looked at them.
+    /// Entries whose outcome the receiver has sent before its `want` counted them.
     told: BTreeSet<u32>,
     /// Files that were sent, and not yet confirmed.
     sent: BTreeMap<u32, (Vec<u8>, u64)>,
-    /// What the receiver wants again of a file whose beginning it had.
+    /// The stretches that the receiver wants again of a file whose beginning it had; `None`: none now.
     mend: Option<(u32, Vec<Stretch>)>,
     /// The `small` frame that is being filled.
     small: Vec<u8>,
     /// What a piece of a large file is read into.
     piece: Buffer,
-    /// Whether this side has said `end`.
+    /// Whether this side has sent `end`.
     has_ended: bool,
-    /// Whether the receiver says nothing more.
+    /// Whether the receiver has sent its last reply.
     is_heard_out: bool,
 }
 
 impl<'s, W: Write> TreeSender<'s, W> {
-    /// Sends what was found.
+    /// A sender of the tree that the upload's walk finds; `watch` is called with each event.
     pub fn new(
         sender: &'s Sender<W>,
         TreeUpload { walk, out, shard, wait_group }: TreeUpload,
@@ -141,11 +139,10 @@ impl<'s, W: Write> TreeSender<'s, W> {
         }
     }
 
-    /// The whole exchange. The receiver is heard on a thread of its own: whoever only writes would wait for
-    /// ever for a receiver that only writes.
+    /// The whole exchange. A thread of its own reads the replies: two halves that only write would block each other.
     ///
     /// # Errors
-    /// The receiver refused the whole or asked to stop, the watcher wants no more, or the connection failed.
+    /// The receiver refused the whole or stopped the exchange, `watch` returned an error, or the connection failed.
     pub fn run<R: Read + Send>(mut self, receiver: &mut Receiver<R>, stop: &dyn StopHandle) -> Result<()> {
         let (incoming, replies) = channel();
         let unread = &AtomicUsize::new(0);
@@ -159,7 +156,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             });
             if reading.is_err() {
                 let why = Refusal::new(ErrorCode::Busy, "no thread is left for the transfer; try again later");
-                // Nobody hears the receiver: it is told at once, and its `end` is left to whoever owns the connection.
+                // No thread reads replies: the receiver is told at once, and the connection's owner reads its `end`.
                 self.out.sender.refuse(&why)?;
                 return Err(why.into());
             }
@@ -168,7 +165,8 @@ impl<'s, W: Write> TreeSender<'s, W> {
         })
     }
 
-    /// Closes the turn on this side, and hears the receiver out; where the connection is of no use any more, ends it.
+    /// Ends the exchange on this side and reads the receiver's last replies; ends a connection that is of no more
+    /// use.
     fn close(&mut self, ended: Result<()>, replies: &Replies<'_>, stop: &dyn StopHandle) -> Result<()> {
         match &ended {
             Ok(()) => {}
@@ -282,7 +280,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
                     self.take_failed(entry, |watch, path| watch(TreeEvent::FailedWithDir { path, why: &why }))
                 }
                 KeptWord::Did(entry, change, path, size) => {
-                    // In a dry run that was all that was asked; what is under way of it is of no use.
+                    // In a dry run nothing more is requested; what is kept of it is of no use.
                     self.forget(entry);
                     if self.waiting(entry).is_some() {
                         self.told.insert(entry);
@@ -337,12 +335,12 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(())
     }
 
-    /// The first entry on which the receiver has not said anything yet.
+    /// The number of the first entry that the receiver has not answered yet.
     fn first_unanswered(&self) -> u32 {
         self.next - u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX)
     }
 
-    /// An entry on which the receiver has not said yet whether it wants it.
+    /// An entry that the receiver has not answered yet.
     fn waiting(&self, entry: u32) -> Option<&ListedFile> {
         let at = entry.checked_sub(self.first_unanswered())?;
         self.unanswered.get(usize::try_from(at).ok()?)
@@ -374,13 +372,12 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Some(sent)
     }
 
-    /// Counts what is kept of what the receiver may make grow.
+    /// Counts memory that the receiver's replies make grow.
     fn take_memory(&mut self, bytes: usize) -> Result<()> {
         self.budget.take(bytes).map_err(|over| self.give_up(over))
     }
 
-    /// Tells the receiver that there is no memory for what it has not confirmed: it hears of a refusal, not just of an
-    /// end.
+    /// Refuses for lack of memory: the receiver gets a reason, and not just an end.
     fn give_up(&mut self, over: Over) -> Error {
         let why = over.refusal("what was listed and sent, and not confirmed");
         self.has_ended = true;
@@ -439,14 +436,14 @@ impl<'s, W: Write> TreeSender<'s, W> {
             (self.watch)(TreeEvent::ListedAll)?;
         }
         if body.is_empty() && !self.is_all_listed {
-            // What was looked at is left out. Between two looks the receiver is heard.
+            // What was read is left out. Replies are read in between.
             return (self.watch)(TreeEvent::Works(0));
         }
         self.out.list(&body, self.is_all_listed)
     }
 }
 
-/// What an entry takes while it is under way: its path, here and as its place, and what is known of it.
+/// Bytes of memory that an entry takes while it is under way: its path, twice, and what is kept of it.
 const fn entry_memory(path: &[u8]) -> usize {
     2 * path.len() + 3 * ENTRY_COST
 }

@@ -1,4 +1,4 @@
-//! One file on its way: a small one into the frame that is being filled, a large one piece by piece.
+//! Sending one file: a small one in the frame that is being filled, a large one piece by piece.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,17 +21,17 @@ use crate::trees::replies::{Replies, bad_want};
 use crate::trees::{SMALL_FRAME_LEN, SMALL_LEN_MAX, TreeEvent};
 use crate::wire::message::{Attributes, Message};
 
-/// A file that changes while it is read is read once more.
+/// Most times that a file is read that changes while it is read.
 const READS_MAX: usize = 2;
-/// How often the beginning that a receiver has may be mended: what it has does not change in between.
+/// Most times that the beginning at a receiver is mended: it does not change in between.
 const MENDS_MAX: usize = 2;
-/// Values of blocks in one `blocks`.
+/// Most hash values of blocks in one `blocks`.
 const BLOCKS_MAX: usize = 16 * 1024;
 
 /// How reading one file went.
 enum Read {
     Whole,
-    /// It is another one than when it was begun.
+    /// It changed since it was begun.
     Changed,
     /// The receiver cannot take it.
     Refused,
@@ -102,7 +102,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         }
     }
 
-    /// For work that takes its time: says that it goes on, and ends it when the receiver is gone.
+    /// For long work: reports that it goes on, and ends it when the receiver is gone.
     fn beat(&mut self) -> impl FnMut(u64) -> io::Result<()> + use<'_, 's, W> {
         let (peer_done, watch) = (self.out.peer_done(), &mut self.watch);
         move |bytes| {
@@ -123,7 +123,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
 
     fn lose(&mut self, entry: u32, path: &[u8], why: &Refusal) -> Result<()> {
         if self.out.peer_done().load(Ordering::Relaxed) {
-            // That is why, and whoever hears the receiver says so.
+            // The exchange has ended, and its replies tell why.
             return Ok(());
         }
         self.send_small()?;
@@ -186,7 +186,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(())
     }
 
-    /// Sends a large file, from where the receiver's part ends, if it has one.
+    /// Sends a large file, from where the receiver's partial file ends, if it has one.
     fn send_large(
         &mut self,
         opened: &Opened<'_>,
@@ -273,7 +273,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(Read::Whole)
     }
 
-    /// Tells the values of the beginning that the receiver has, once they are known.
+    /// Sends the hash values of the beginning that the receiver has, once they are known.
     fn tell_beginning(&mut self, large: &mut Large<'_>, waits: bool) -> Result<()> {
         let values: Vec<ChainingValue> = large.beginning(waits).map_err(ours)?.unwrap_or_default();
         values.chunks(BLOCKS_MAX).try_for_each(|some| self.out.sender.queue(&Message::Blocks, some.as_flattened()))
@@ -336,7 +336,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
     }
 }
 
-/// What the receiver has of another version, for as long as it counts.
+/// The chunks of the receiver's earlier version, while they count for the budget.
 struct KnownHere {
     budget: Budget,
     known: Option<Known>,
@@ -385,7 +385,7 @@ enum State {
 }
 
 /// Compares a file with what was read of it, all that it was when it was opened. Where the system says that it was
-/// written, that is read a second time: who only appends leaves it as it is.
+/// written, that is read a second time: appending leaves it as it is.
 fn state_of(opened: &Opened<'_>, blake3: &str, beat: Beat<'_>) -> io::Result<State> {
     let now = rustix::fs::fstat(opened.file)?;
     if is_same(opened.stat, &now) {
@@ -398,7 +398,7 @@ fn state_of(opened: &Opened<'_>, blake3: &str, beat: Beat<'_>) -> io::Result<Sta
     Ok(if now.st_size > opened.stat.st_size { State::Grown } else { State::Same })
 }
 
-/// Whether nobody has written in between, as far as the system says.
+/// Whether nothing was written in between, as far as the system tells.
 fn is_same(before: &Stat, now: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     of(before) == of(now)

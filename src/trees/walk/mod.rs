@@ -2,7 +2,7 @@
 //! the order of their bytes.
 //!
 //! Nothing is looked up by a long name: each directory is opened in the one above it, and a symlink is never
-//! gone through, unless the person at the peer said `--follow`; and then no further than the tree.
+//! followed, unless the request says `follow`, and then no further than the tree.
 
 mod named;
 mod opener;
@@ -32,21 +32,21 @@ use crate::trees::filter::Filter;
 use crate::trees::first::{Earlier, FIRST_WINS, FirstSource};
 use crate::wire::message::EntryKind;
 
-/// What does not come, because an earlier source has something of that name.
+/// An entry that is skipped because an earlier source has one of that name.
 fn passed_over(path: Vec<u8>, kind: EntryKind) -> Found {
     let skipped = Some(FIRST_WINS.to_owned());
     let entry = TreeEntry { kind, error: None, skipped, has_met: true, ..failed(path, String::new()) };
     Found { entry, file: None, inode: None }
 }
 
-/// One thing that was found; `place` is a file's.
+/// An entry that was found.
 #[derive(Debug)]
 pub struct Found {
-    /// What it is.
+    /// The entry as it is listed.
     pub entry: TreeEntry,
-    /// Where a file is.
+    /// Where a file is, to open it later; `None`: it is no file that is sent.
     pub file: Option<FileRef>,
-    /// Of a file with several names: its device and inode.
+    /// Device and inode of a file with several names; `None`: it is none.
     pub inode: Option<(u64, u64)>,
 }
 
@@ -58,33 +58,33 @@ pub struct Walk {
     grounds: Grounds,
     how: WalkOptions,
     filter: Filter,
-    /// What was found with the last step: directories, and the first thing in them that comes.
+    /// What the last step found: directories, and the first entry in them that is selected.
     ready: VecDeque<Found>,
-    /// What came of earlier tops, where a later one may have the same names.
+    /// The paths of earlier tops, where a later one may have the same; `None`: none can be.
     first: Option<FirstSource>,
-    /// The names of what it has not come to yet count here.
+    /// The budget that the names of entries to come count for.
     budget: Budget,
-    /// Set when nobody waits for it any more.
+    /// Set when the walk is to end early.
     is_stopped: Arc<AtomicBool>,
 }
 
-/// What a walk comes to.
+/// One step of a walk.
 #[derive(Debug)]
 pub enum Step {
-    /// Something that is meant.
+    /// An entry that is selected, or that fails.
     Found(Box<Found>),
-    /// What it has looked at is left out, and its time is up.
+    /// All that was read is left out, and the deadline has passed.
     Later,
     /// Nothing more.
     End,
 }
 
-/// How a walk goes.
+/// How a walk reads a tree.
 #[derive(Debug, Clone, Copy)]
 pub struct WalkOptions {
-    /// Into directories too.
+    /// Whether directories are entered.
     pub recursive: bool,
-    /// Through symlinks, as far as they stay in the tree.
+    /// Whether symlinks are followed, as far as they stay in the tree.
     pub follow: bool,
 }
 
@@ -95,14 +95,14 @@ struct Level {
     dir: Arc<Dir>,
     /// Its device and inode.
     id: (u64, u64),
-    /// Where it is, from the top's on.
+    /// Its path from the top's directory on.
     path: Arc<[u8]>,
-    /// The same as it is listed.
+    /// Its path as it is listed.
     listed: Vec<u8>,
     names: std::vec::IntoIter<OsString>,
     /// Bytes of the budget that they hold.
     names_len: usize,
-    /// The directory, until something in it comes.
+    /// The directory's entry, until something in it is selected.
     held: Option<Found>,
 }
 
@@ -122,13 +122,13 @@ impl Walk {
         Self { first, budget, ..self }
     }
 
-    /// Ends when this is set: nobody waits for it any more.
+    /// Ends the walk early when this is set.
     #[must_use]
     pub fn until(self, is_stopped: Arc<AtomicBool>) -> Self {
         Self { is_stopped, ..self }
     }
 
-    /// What it holds counts here.
+    /// The budget that what it holds counts for.
     pub const fn budget(&self) -> &Budget {
         &self.budget
     }
@@ -390,7 +390,7 @@ fn entry_of(path: Vec<u8>, stat: &Stat) -> TreeEntry {
     }
 }
 
-/// What is called like an unfinished copy is not part of a tree, whatever it is.
+/// What is named like an unfinished copy is not part of a tree, whatever it is.
 fn unfinished(path: Vec<u8>, stat: &Stat) -> Found {
     let why = "its name is kept for unfinished copies; rename it if it is none";
     let entry = TreeEntry { skipped: Some(why.to_owned()), kind: EntryKind::Other, ..entry_of(path, stat) };

@@ -22,20 +22,20 @@ use crate::trees::own_root;
 /// Something that was named; it is opened when the walk comes to it.
 #[derive(Debug)]
 pub enum Named {
-    /// On this machine, by its user.
+    /// A path that this machine's user named.
     Own(PathBuf),
-    /// Below a root.
+    /// A path that a peer named, below a root.
     Below {
         /// The root.
         root: Arc<Root>,
         /// The path.
         path: RootPath,
-        /// What is in it is meant, and not the directory.
+        /// Whether what is in it is meant, and not the directory.
         contents: bool,
     },
-    /// What could not be had.
+    /// A path that could not be resolved.
     Missing {
-        /// What it would have been called.
+        /// The name that it would have been listed by.
         name: Vec<u8>,
         /// Why.
         why: String,
@@ -48,9 +48,9 @@ pub(super) struct Top {
     pub(super) ground: Arc<Ground>,
     /// The one file there that is meant; `None`: all of it.
     pub(super) only: Option<OsString>,
-    /// What it is called at the receiver; empty: what is in it goes there.
+    /// Its name at the receiver; empty: what is in it goes into the destination.
     pub(super) name: Vec<u8>,
-    /// The directory as people know it, for errors.
+    /// The directory's name in errors.
     shown: String,
 }
 
@@ -133,7 +133,8 @@ impl Named {
         }
     }
 
-    /// What it is called at the receiver; `None`: what is in it goes there, or it is known only when it is opened.
+    /// Its name at the receiver; `None`: what is in it goes into the destination, or the name is known when it is
+    /// opened.
     fn name(&self) -> Option<Vec<u8>> {
         match self {
             Self::Own(path) if means_contents(path.as_os_str().as_bytes()) => None,
@@ -227,7 +228,7 @@ impl Top {
         Ok(Self { ground, only: Some(only), name: typed.into_vec(), shown: above.to_string() })
     }
 
-    /// Something in it as people know it.
+    /// The name of an entry in errors.
     pub(super) fn shown(&self, path: &[u8]) -> String {
         // A single file may have been reached by another name than its own.
         let path = if self.only.is_some() { &self.name } else { path };

@@ -15,7 +15,7 @@ use super::joined;
 use super::named::{Ground, Top};
 use crate::fs::below::Below;
 
-/// Directories that are kept at hand for the files in them.
+/// Most directories that are kept open for the files in them.
 const DIRS_AT_HAND: usize = 64;
 
 /// Where a file is, so that it can be opened later.
@@ -29,7 +29,7 @@ pub struct FileRef {
 }
 
 impl FileRef {
-    /// The file as people know it.
+    /// The file's name in errors.
     pub fn shown(&self) -> String {
         self.top.shown(&self.path())
     }
@@ -69,7 +69,7 @@ impl Default for Opener {
 }
 
 impl Opener {
-    /// Opens a file for reading, with what it is now.
+    /// Opens a file for reading. Returns its present status too.
     ///
     /// # Errors
     /// It is gone, cannot be read, or is no file any more.
