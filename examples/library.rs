@@ -6,8 +6,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use landline::wire::message::Outcome;
-use landline::{Client, Home, Root, Server};
+use landline::{Client, Home, Outcome, Root, Server};
 
 #[expect(clippy::print_stdout, reason = "an example shows what it does")]
 fn main() -> Result<(), Box<dyn Error>> {

@@ -18,6 +18,9 @@
 //! [`Client`] and [`Server`] are the two doors; [`Connector`](client::Connector) and
 //! [`ServerBuilder`](server::ServerBuilder) have what can be chosen. An [`Error`] says whose move is next.
 //!
+//! For Linux; blocking calls and threads, no runtime. A program that wants the library alone takes it with
+//! `default-features = false`.
+//!
 //! # Inside
 //!
 //! ```text
@@ -65,3 +68,4 @@ pub use error::{Error, Result};
 pub use fs::root::Root;
 pub use server::Server;
 pub use trust::home::Home;
+pub use wire::message::Outcome;

@@ -153,16 +153,48 @@ impl Client {
     ///
     /// # Errors
     /// The server refused, or the connection failed.
-    pub fn cd(&mut self, path: &str) -> Result<Vec<u8>> {
-        dir::call_cd(&mut self.connection, path.as_bytes())
+    pub fn cd(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        dir::call_cd(&mut self.connection, path.as_ref())
     }
 
     /// Lists a directory, or one file.
     ///
     /// # Errors
     /// The server refused, or the connection failed.
-    pub fn ls(&mut self, path: &str) -> Result<Vec<DirEntry>> {
-        dir::call_ls(&mut self.connection, path.as_bytes())
+    pub fn ls(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
+        dir::call_ls(&mut self.connection, path.as_ref())
+    }
+
+    /// Asks where the session stands.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub fn pwd(&mut self) -> Result<Vec<u8>> {
+        dir::call_pwd(&mut self.connection)
+    }
+
+    /// Makes a directory, and with `parents` those above it.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub fn mkdir(&mut self, path: impl AsRef<[u8]>, parents: bool) -> Result<()> {
+        dir::call_mkdir(&mut self.connection, path.as_ref(), parents)
+    }
+
+    /// Removes a file, or with `recursive` a tree.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub fn rm(&mut self, path: impl AsRef<[u8]>, recursive: bool) -> Result<()> {
+        dir::call_rm(&mut self.connection, path.as_ref(), recursive)
+    }
+
+    /// Renames a file or a directory; returns where it is now.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub fn mv(&mut self, path: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        dir::call_mv(&mut self.connection, path.as_ref(), to.as_ref())
     }
 
     /// Downloads one file to `to`, which is its whole new name; returns its size in bytes. An existing file is replaced
@@ -170,10 +202,10 @@ impl Client {
     ///
     /// # Errors
     /// The server refused, this machine could not store it, or the connection failed. The old file is unchanged.
-    pub fn get(&mut self, from: &str, to: &Path) -> Result<u64> {
+    pub fn get(&mut self, from: impl AsRef<[u8]>, to: &Path) -> Result<u64> {
         let parts = Arc::clone(&self.parts);
         let arrive = |attributes: &_| create_part(&parts, to, attributes);
-        call_get(&mut self.connection, from.as_bytes(), arrive, &mut |_| Ok(()))
+        call_get(&mut self.connection, from.as_ref(), arrive, &mut |_| Ok(()))
     }
 
     /// Uploads one file to `to`: its new name, or a directory; returns where it is on the server. Returns when the
@@ -181,10 +213,10 @@ impl Client {
     ///
     /// # Errors
     /// The file cannot be read, the server refused, or the connection failed. The old file on the server is unchanged.
-    pub fn put(&mut self, from: &Path, to: &str) -> Result<Vec<u8>> {
+    pub fn put(&mut self, from: &Path, to: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         let (source, attributes) = open_file(from)?;
         let (shown, name) = (from.to_string_lossy(), from.file_name().unwrap_or_default());
-        let upload = Upload { source, shown: &shown, attributes, path: to.as_bytes(), name };
+        let upload = Upload { source, shown: &shown, attributes, path: to.as_ref(), name };
         let progress: files::OnProgress<'_> = &mut |_| Ok(());
         call_put(&mut self.connection, upload, progress)
     }
@@ -193,15 +225,16 @@ impl Client {
     /// skipped, and interrupted ones are continued.
     ///
     /// # Errors
-    /// The server refused the whole, or the connection failed. A single file that fails is in the report.
-    pub fn pull(&mut self, from: &str, to: &Path) -> Result<TreeReport> {
+    /// The server refused the whole, or the connection failed. A single file that fails, or a `from` that is missing,
+    /// is in the report: look at `tally.failed`.
+    pub fn pull(&mut self, from: impl AsRef<[u8]>, to: &Path) -> Result<TreeReport> {
         let shape = Shape { goes_into: true, is_made: true };
         let destination = Destination::of_own(to, shape, WriteOptions::default());
         let destination = destination.map_err(Error::ours(to.to_string_lossy()))?.with_parts(Arc::clone(&self.parts));
         let selection = Selection::default();
         let receiver = trees::receiver::TreeReceiver::new(destination, Filter::new(&selection)?);
         let pull = Pull {
-            paths: vec![PathText::of(from.as_bytes())],
+            paths: vec![PathText::of(from.as_ref())],
             recursive: true,
             follow: false,
             selection,
@@ -222,14 +255,14 @@ impl Client {
     ///
     /// # Errors
     /// The server refused the whole, or the connection failed. A single file that fails is in the report.
-    pub fn push(&mut self, from: &Path, to: &str) -> Result<TreeReport> {
+    pub fn push(&mut self, from: &Path, to: impl AsRef<[u8]>) -> Result<TreeReport> {
         let walk_options = WalkOptions { recursive: true, follow: false };
         let (options, selection) = (WriteOptions::default(), Selection::default());
         let walk = Walk::new(vec![Named::Own(from.into())], walk_options, Filter::new(&selection)?);
         let upload = TreeUpload { walk, out: trees::data::DataOptions::default(), shard: None, wait_group: None };
         let push = Push { single: true, recursive: true, is_secondary: false, options, selection };
         let mut report = TreeReport::default();
-        call_push(&mut self.connection, to.as_bytes(), &push, upload, &mut |event| {
+        call_push(&mut self.connection, to.as_ref(), &push, upload, &mut |event| {
             report.note(&event);
             Ok(())
         })?;
