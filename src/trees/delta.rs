@@ -23,8 +23,7 @@ use crate::memory::Buffer;
 pub const LEN_MIN: u64 = 512 * 1024;
 /// Most bytes of a `copy`: a copy cannot be interrupted.
 pub const COPY_LEN_MAX: u64 = 16 * 1024 * 1024;
-/// A connection that is faster than this carries a file in less time than both ends need to cut it, in bytes a
-/// second.
+/// Speed above which a connection carries a file in less time than both sides need to cut it, in bytes a second.
 pub const FAST: u64 = 400_000_000;
 
 /// Most bytes of `chunks` that a receiver has sent of files that it waits for; beyond it files are requested whole.
@@ -46,16 +45,16 @@ const AVERAGE_MAX: u32 = 4 * 1024 * 1024;
 /// Length of one read, in bytes.
 const READ_LEN: usize = 256 * 1024;
 
-/// Whether of a changed file only what changed is sent.
+/// Whether only the changed parts of a changed file are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delta {
-    /// Where that is faster: not to this machine itself, and not over a connection that has shown to be fast.
+    /// Where that is faster: not within one machine, and not over a connection that has proved fast.
     #[default]
     Auto,
-    /// Over each connection.
+    /// Over every connection.
     Always,
-    /// Over none.
+    /// Never: changed files are sent whole.
     Never,
 }
 
@@ -165,7 +164,7 @@ const HOLE: Id = [0; ID_LEN];
 /// ... and at most this length, in bytes.
 const HOLE_CHUNK_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
-/// The chunks of a file of `len` bytes, as `chunks` tells them.
+/// The chunks of a file of `len` bytes: the body of a `chunks`.
 ///
 /// # Errors
 /// It cannot be read, or `beat` ended it.
@@ -198,7 +197,7 @@ pub fn chunks_of(file: &File, len: u64, cut: Cut, beat: Beat<'_>) -> io::Result<
             cutter.filled(read);
             at += read as u64;
             beat(read as u64)?;
-            // Shorter by now: nothing more of it is told.
+            // It is shorter by now: no more of its chunks are sent.
             let is_short = read == 0;
             while let Some(chunk) = cutter.next(is_short || at >= until) {
                 let (len, id) = (chunk.len(), id_of(chunk));
@@ -219,9 +218,9 @@ pub fn chunks_of(file: &File, len: u64, cut: Cut, beat: Beat<'_>) -> io::Result<
 #[derive(Debug)]
 pub struct Known {
     cut: Cut,
-    /// In the order of that file.
+    /// The chunks, in the order of the file.
     chunks: Vec<Chunk>,
-    /// Where in it a chunk is first, in the order of their ids: of very many chunks a map would take twice the room.
+    /// The first index of each distinct chunk, sorted by id: a map would take twice the memory.
     places: Vec<u32>,
     /// Bytes of the `chunks` that listed them.
     pub told_len: usize,
@@ -282,12 +281,12 @@ impl Known {
     }
 }
 
-/// How the pieces of a file are found.
+/// How the next piece of a file is found.
 #[derive(Debug)]
 pub enum Pieces<'k> {
-    /// All of it, read into this.
+    /// All of the file, read into this buffer.
     All(Buffer),
-    /// What differs from what the receiver has.
+    /// Only what differs from the receiver's version.
     Changes(Changes<'k>),
 }
 
@@ -304,7 +303,7 @@ impl Pieces<'_> {
     }
 }
 
-/// A file as it differs from what the receiver has.
+/// The differences of a file from the receiver's version.
 #[derive(Debug)]
 pub struct Changes<'k> {
     known: &'k Known,

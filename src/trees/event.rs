@@ -15,11 +15,11 @@ pub enum TreeEvent<'e> {
     },
     /// A file was listed; its size in bytes.
     Listed(u64),
-    /// Nothing more will be listed.
+    /// The listing is complete.
     ListedAll,
     /// A file is the same at the receiver already; its size in bytes.
     Unchanged(u64),
-    /// A file begins to move, from `offset` on.
+    /// A file begins to be sent, from `offset` on.
     Begins {
         /// Its path in the tree.
         path: &'e [u8],
@@ -43,27 +43,27 @@ pub enum TreeEvent<'e> {
         /// Its size in bytes.
         size: u64,
     },
-    /// An entry does not come, or could not be taken.
+    /// An entry failed: the sender cannot send it, or the receiver cannot write it.
     Failed {
         /// Its path in the tree.
         path: &'e [u8],
         /// Why.
         why: &'e Refusal,
     },
-    /// An entry does not come because the directory that it lies in failed, which was told.
+    /// An entry does not come because the directory that it is in failed, which was reported.
     FailedWithDir {
         /// Its path in the tree.
         path: &'e [u8],
         /// Why.
         why: &'e Refusal,
     },
-    /// Something does not come, and that is no failure.
+    /// An entry is skipped, which is no failure.
     Skipped {
         /// Its path in the tree.
         path: &'e [u8],
         /// Why.
         why: &'e str,
-        /// The reason is that an earlier source has something of this path.
+        /// Whether the reason is that an earlier source has an entry of this path.
         has_met: bool,
     },
     /// The receiver changed something else, or in a dry run would change it.

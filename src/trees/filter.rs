@@ -92,7 +92,7 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// None has, so far.
+    /// None of the patterns has selected anything so far.
     ///
     /// # Errors
     /// One is no pattern.
@@ -111,13 +111,13 @@ impl Chosen {
         }
     }
 
-    /// Which of the patterns that select have selected nothing, by their place in [`Selection::include`].
+    /// Patterns that have selected nothing, by their index in [`Selection::include`].
     pub fn unmatched(&self) -> impl Iterator<Item = usize> {
         let unmatched = |has_matched: &AtomicBool| !has_matched.load(Ordering::Relaxed);
         self.include.iter().enumerate().filter(move |(_, (_, seen))| unmatched(seen)).map(|(at, _)| at)
     }
 
-    /// Whether nothing came at all.
+    /// Whether nothing was selected at all.
     pub fn is_nothing(&self) -> bool {
         !self.is_any.load(Ordering::Relaxed)
     }
@@ -140,13 +140,13 @@ impl Filter {
         Ok(Self { exclude, include, max_size: *max_size, chosen: None })
     }
 
-    /// The same, which tells `chosen` of each file that comes.
+    /// The same, which notes in `chosen` each file that is selected.
     #[must_use]
     pub fn telling(self, chosen: &Arc<Chosen>) -> Self {
         Self { chosen: Some(Arc::clone(chosen)), ..self }
     }
 
-    /// The file at `path` comes.
+    /// Notes that the file at `path` is selected.
     pub fn note(&self, path: &[u8]) {
         if let Some(chosen) = &self.chosen {
             chosen.note(Path::new(OsStr::from_bytes(path)));

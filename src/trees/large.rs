@@ -1,6 +1,6 @@
 //! A large file that is sent: read and hashed.
 //!
-//! The receiver may have much of it from an earlier attempt. New bytes are sent at once, while both sides hash the
+//! The receiver may have a part of it from an earlier attempt. New bytes are sent at once, while both sides hash the
 //! old ones on a second thread each.
 
 use std::fs::File;
@@ -70,9 +70,9 @@ pub struct Large<'f> {
     digest: Digest,
     /// Whether it has holes, which are not sent.
     is_sparse: bool,
-    /// Up to here it is known to be data.
+    /// Offset up to which it is known to have no hole, in bytes.
     data_until: u64,
-    /// What is before the offset, as long as it is being hashed.
+    /// The hashing of what is before the offset; `None`: there is none, or its values were returned.
     check: Option<Check>,
 }
 
@@ -160,12 +160,13 @@ impl<'f> Large<'f> {
         self.digest.len() == self.size
     }
 
-    /// Its size and digest, at its end.
+    /// Its size in bytes and its digest, once all was read.
     pub fn total(&self) -> Total<'static> {
         Total { size: self.size, blake3: Some(self.digest.finalize().to_hex().to_string().into()) }
     }
 
-    /// Waits until the values of what is before the offset are known; `beat` is called meanwhile, and may end it.
+    /// Waits until the hash values of what is before the offset are known. `beat` is called meanwhile, and may end
+    /// it.
     ///
     /// # Errors
     /// `beat` ended it.
@@ -173,8 +174,8 @@ impl<'f> Large<'f> {
         self.check.as_ref().map_or(Ok(()), |check| check.wait_with(beat))
     }
 
-    /// The values of what is before the offset, one a block, for the receiver to compare; once, when they are known.
-    /// Unless `waits`, only if that is now.
+    /// The hash values of what is before the offset, one a block, for the receiver to compare. They are returned
+    /// once. `None`: they were returned, or without `waits` they are not known yet.
     ///
     /// # Errors
     /// It cannot be read.
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_gone_waits_for_no_digest() {
+    fn a_closed_connection_waits_for_no_digest() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&vec![7; 10 * 256 * 1024], 0).unwrap();
         let mut beats = 0;

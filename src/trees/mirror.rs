@@ -26,11 +26,12 @@ pub struct SentPaths {
     paths: BTreeSet<u128>,
     /// Bytes that they take, about.
     len: usize,
-    /// Whether what was named has a name in the destination, and is not the destination itself.
+    /// The paths in the destination of what was named, where that is not the destination itself.
     tops: BTreeSet<Vec<u8>>,
     /// The budget that all of it counts for.
     budget: Budget,
-    /// Where something of another kind was: how much there was in that tree, and how much of it had to go.
+    /// For each tree in which something of another kind was removed: how many entries it had, and how many were
+    /// removed.
     made_room: HashMap<Vec<u8>, Room>,
 }
 
@@ -53,10 +54,10 @@ pub struct RemovalPlan {
     pub stays: usize,
 }
 
-/// What was removed where the sender has something of another kind.
+/// The outcome of removing what is where the sender has something of another kind.
 #[derive(Debug)]
 pub struct Cleared {
-    /// What is gone, or will be when the new thing takes its place.
+    /// What is gone, or will be when the new entry gets its name.
     pub gone: Vec<Vec<u8>>,
     /// Whether that was all of it.
     pub result: std::io::Result<()>,
@@ -98,7 +99,7 @@ impl SentPaths {
             self.take(path.len() + ENTRY_COST)?;
             self.tops.insert(path.to_vec())
         } else {
-            // It is only told why it does not come, and no directory was listed for that.
+            // It is listed only with the reason why it does not come, and its directory was not listed.
             true
         };
         Ok(is_new && !was_dir)
@@ -115,8 +116,8 @@ impl SentPaths {
     }
 
     /// What has to go where the sender has something of another kind, a directory behind what is in it; or why it
-    /// stays: something in it is left out, or it is more than half of the tree and that is not said to be meant
-    /// (`force`). The name itself stays, if of another kind, and does not count.
+    /// stays: something in it is left out, or it is more than half of the tree, without `force`. The name itself
+    /// stays, if of another kind, and does not count.
     ///
     /// # Errors
     /// A directory cannot be read.

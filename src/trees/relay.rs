@@ -106,7 +106,7 @@ pub fn relay(
         }
         let broken = |_| Err(Error::ours("relay")(std::io::Error::other("a thread broke off")));
         let (files, wishes) = (files.join().unwrap_or_else(broken), wishes.join().unwrap_or_else(broken));
-        // A connection that was lost ended the other one too.
+        // When one connection is lost, the other one is ended too.
         match (files, wishes) {
             (Err(lost @ Error::ConnectionLost(_)), Ok(()) | Err(Error::ConnectionLost(_))) => Err(lost),
             (Err(why), Ok(()) | Err(Error::ConnectionLost(_))) | (_, Err(why)) => Err(why),
@@ -187,7 +187,7 @@ fn pass_files<R: Read, W: Write>(
                     tell(events, RelayedEvent::Grew(path));
                 }
             }
-            // The receiver's own refusal, which was told when it came.
+            // The receiver's own refusal, which was reported when it came.
             Message::Lost { entry, code: ErrorCode::Stopped, .. } => drop(shared.take(*entry)),
             Message::Lost { entry, code, message } => {
                 let path = shared.take(*entry).map(|(path, ..)| path).unwrap_or_default();

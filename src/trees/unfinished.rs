@@ -22,7 +22,7 @@ use crate::wire::message::{Channel, Message};
 /// Length at which a piece of the listing is sent, in bytes.
 const PIECE_LEN: usize = 64 * 1024;
 
-/// An unfinished copy, a line of the answer.
+/// An unfinished copy: one line of the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfinished {
     /// The file that it is to become, from the root on.
@@ -83,7 +83,8 @@ pub fn serve_parts(connection: &mut Connection, session: &mut Session, path: &[u
     connection.sender().send(&Message::End { total: None }, &[])
 }
 
-/// Asks for the unfinished copies of this peer below `path`; with `clean`, removes those that no transfer writes to.
+/// Lists the unfinished copies of this peer below `path`; with `clean`, the server removes those that no transfer
+/// writes to.
 ///
 /// # Errors
 /// The server refused, or the connection failed.

@@ -17,7 +17,7 @@ use crate::trees::destination::There;
 use crate::trees::{Change, SMALL_LEN_MAX, TreeEntry, TreeEvent};
 use crate::wire::message::Message;
 
-/// Most bytes that are read to compare files before the sender is told what is wanted.
+/// Most bytes that are read to compare files before a `want` is sent.
 const SCANNED_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes after which a connection's speed is known.
 const TELLING_LEN: u64 = 16 * 1024 * 1024;
@@ -25,9 +25,9 @@ const TELLING_LEN: u64 = 16 * 1024 * 1024;
 /// What is known of the comparison so far.
 #[derive(Debug)]
 pub(super) struct Comparing {
-    /// Whether of a changed file only what changed is to come; `Auto` until the connection is known.
+    /// Whether only the changed parts of a changed file are sent; `Auto` until the connection's speed is known.
     delta: Delta,
-    /// Bytes that were read to tell what is here, since the sender was last told what is wanted.
+    /// Bytes that were read to compare files since the last `want` was sent.
     scanned: u64,
     /// The next `want`.
     pub(super) wanted: Ranges,
@@ -54,12 +54,12 @@ impl Comparing {
         }
     }
 
-    /// Whether the sender has waited long enough for what is wanted.
+    /// Whether a `want` is due.
     pub(super) const fn is_long(&self) -> bool {
         self.scanned >= SCANNED_MAX
     }
 
-    /// The sender is told what is wanted.
+    /// Notes that a `want` is sent.
     pub(super) const fn answered(&mut self) {
         self.scanned = 0;
     }
@@ -134,7 +134,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         {
             return Ok(0);
         }
-        // What cannot be read is of no use here, and for the copy no hindrance.
+        // What cannot be read is of no use here, and does not hinder the copy.
         let Ok(Some((file, len))) = destination.other_version(path) else { return Ok(0) };
         if len < delta::LEN_MIN {
             return Ok(0);

@@ -168,8 +168,8 @@ impl TreeReceiver {
         if let Err(why) = &ended {
             // The sender is told too, where that is still possible: on a full disk its count should match what is
             // there.
-            let can_hear = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !step.tree.has_ended;
-            let confirmed = step.commit().and_then(|()| if can_hear { step.send_kept() } else { Ok(()) });
+            let can_report = matches!(why, Error::Refused(_) | Error::Ours { .. }) && !step.tree.has_ended;
+            let confirmed = step.commit().and_then(|()| if can_report { step.send_kept() } else { Ok(()) });
             if let Err(error) = confirmed {
                 tracing::debug!(%error, "what was whole could not be confirmed any more");
             }

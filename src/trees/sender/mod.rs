@@ -102,7 +102,7 @@ pub struct TreeSender<'s, W> {
     /// Whether this side has sent `end`.
     has_ended: bool,
     /// Whether the receiver has sent its last reply.
-    is_heard_out: bool,
+    has_last_reply: bool,
 }
 
 impl<'s, W: Write> TreeSender<'s, W> {
@@ -135,7 +135,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
             small: Vec::new(),
             piece: Buffer::default(),
             has_ended: false,
-            is_heard_out: false,
+            has_last_reply: false,
         }
     }
 
@@ -180,9 +180,9 @@ impl<'s, W: Write> TreeSender<'s, W> {
                 if !self.has_ended {
                     self.out.sender.send(&Message::End { total: None }, &[])?;
                 }
-                while !self.is_heard_out {
+                while !self.has_last_reply {
                     match replies.recv() {
-                        Ok(Reply::End | Reply::Broken(Error::Refused(_))) => self.is_heard_out = true,
+                        Ok(Reply::End | Reply::Broken(Error::Refused(_))) => self.has_last_reply = true,
                         Ok(Reply::Broken(lost)) => return Err(lost),
                         Ok(Reply::Want { .. } | Reply::Chunks(..) | Reply::Mend(..) | Reply::Kept(_)) => {}
                         Err(_gone) => break,
@@ -289,11 +289,11 @@ impl<'s, W: Write> TreeSender<'s, W> {
                 }
             }),
             Reply::End => {
-                self.is_heard_out = true;
+                self.has_last_reply = true;
                 Err(Refusal::new(ErrorCode::Stopped, "stopped by the receiver").into())
             }
             Reply::Broken(error) => {
-                self.is_heard_out = true;
+                self.has_last_reply = true;
                 Err(error)
             }
         }

@@ -171,7 +171,7 @@ impl<'s, W: Write> TreeSender<'s, W> {
         Ok(Read::Whole)
     }
 
-    /// Before the end of the file, which is told as it was.
+    /// Before the end of the file, which is reported as it was.
     fn say_that_it_grew(&mut self, opened: &Opened<'_>) -> Result<()> {
         (self.watch)(TreeEvent::Grew { path: opened.path })?;
         self.out.sender.queue(&Message::Grew { entry: opened.entry }, &[])

@@ -27,7 +27,7 @@ fn prepare(ends: &Ends) {
     part.write(&noise(LEFT_LEN, 6)).unwrap();
 }
 
-/// A push that has all that a push can have: what both ends wrote, and what the receiver had before and after it.
+/// A push that has all that a push can have: what both sides wrote, and what the receiver had before and after it.
 struct Recorded {
     ends: Ends,
     bytes: Vec<u8>,

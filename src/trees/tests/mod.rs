@@ -1,5 +1,5 @@
-//! Both halves against each other in memory: whole trees, resumed and changed files, and a push that is cut or changed
-//! at every byte.
+//! Both halves against each other in memory: whole trees, resumed and changed files, and a push that is cut or
+//! changed at every byte.
 
 mod damaged;
 mod pipe;
@@ -43,7 +43,7 @@ const OPTIONS: WriteOptions = WriteOptions {
     force: false,
 };
 
-/// The directories of both ends, the home of the receiving one, and a directory beside them that nothing may touch.
+/// The directories of both sides, the home of the receiving one, and a directory beside them that nothing may touch.
 struct Ends {
     dir: tempfile::TempDir,
     records: Arc<Records>,
@@ -130,14 +130,14 @@ impl Ends {
         self.receiver(options).run(&mut tree, &Sender::new(io::sink()), &mut |_| Ok(()))
     }
 
-    /// Sends what is in `from` to an end of which only the replies are known.
+    /// Sends what is in `from` to a receiver of which only the replies are known.
     fn send_to(&self, replies: &[u8]) -> Result<()> {
         let (mut replies, tree) = (Receiver::new(replies, &[]), Sender::new(io::sink()));
         let upload = TreeUpload { walk: self.walk(), out: DataOptions::default(), shard: None, wait_group: None };
         TreeSender::new(&tree, upload, &mut |_| Ok(())).run(&mut replies, &Duplex::default())
     }
 
-    /// Nothing but what belongs to the two ends may have changed.
+    /// Asserts that nothing but what belongs to the two sides has changed.
     fn check_beside(&self) {
         assert_eq!(names_in(self.dir.path()), ["beside", "from", "home", "to"]);
         assert_eq!(names_in(&self.dir.path().join("home")), ["parts"]);
@@ -156,7 +156,7 @@ struct Transfer {
 }
 
 impl Transfer {
-    /// Both ends say that all went well.
+    /// Asserts that both sides succeeded.
     #[track_caller]
     fn unwrap(self) -> Self {
         let Self { sent, received, seen_by_sender, seen_by_receiver, .. } = &self;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use crate::trees::StopHandle;
 
-/// Bytes that a pipe holds before its writer waits: few, so that both ends wait for each other often.
+/// Bytes that a pipe holds before its writer waits: few, so that both sides wait for each other often.
 const CAPACITY: usize = 4 * 1024;
 
 #[derive(Debug, Default)]

@@ -138,7 +138,7 @@ impl Walk {
         self.first.as_ref().and_then(|first| first.earlier(listed))
     }
 
-    /// Directories that are open because something in them was named, and may be asked for.
+    /// How many directories are open because something in them was named, and may be wanted.
     pub fn grounds_open(&self) -> usize {
         self.grounds.count()
     }

@@ -89,7 +89,7 @@ impl Grounds {
         Ok(ground)
     }
 
-    /// How many are open because something in them was named, and may be asked for.
+    /// How many are open because something in them was named, and may be wanted.
     pub(super) fn count(&self) -> usize {
         Arc::strong_count(&self.open) - 1
     }

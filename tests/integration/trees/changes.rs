@@ -22,9 +22,9 @@ struct Pair {
 impl Pair {
     fn new(is_up: bool, old: &[u8], new: &[u8]) -> Self {
         let pair = Self { server: Server::start(), here: tempfile::tempdir().unwrap(), is_up };
-        std::fs::write(pair.target(), old).unwrap();
-        set_mtime(&pair.target(), 1_400_000_000_000_000_000);
-        std::fs::write(pair.source(), new).unwrap();
+        std::fs::write(pair.receiver_file(), old).unwrap();
+        set_mtime(&pair.receiver_file(), 1_400_000_000_000_000_000);
+        std::fs::write(pair.sender_file(), new).unwrap();
         pair
     }
 
@@ -32,11 +32,11 @@ impl Pair {
         self.server.root().join("file")
     }
 
-    fn source(&self) -> PathBuf {
+    fn sender_file(&self) -> PathBuf {
         if self.is_up { self.here.path().join("file") } else { self.there() }
     }
 
-    fn target(&self) -> PathBuf {
+    fn receiver_file(&self) -> PathBuf {
         if self.is_up { self.there() } else { self.here.path().join("file") }
     }
 
@@ -55,9 +55,9 @@ impl Pair {
     }
 
     fn assert_whole(&self) {
-        assert!(std::fs::read(self.target()).unwrap() == std::fs::read(self.source()).unwrap());
-        assert_eq!(strays(self.target().parent().unwrap()), [] as [PathBuf; 0]);
-        assert_eq!(self.target().metadata().unwrap().mtime(), self.source().metadata().unwrap().mtime());
+        assert!(std::fs::read(self.receiver_file()).unwrap() == std::fs::read(self.sender_file()).unwrap());
+        assert_eq!(strays(self.receiver_file().parent().unwrap()), [] as [PathBuf; 0]);
+        assert_eq!(self.receiver_file().metadata().unwrap().mtime(), self.sender_file().metadata().unwrap().mtime());
     }
 }
 
@@ -74,22 +74,22 @@ fn little_is_sent_of_what_has_changed_little() {
     let new = changed(&old);
     for is_up in [true, false] {
         let pair = Pair::new(is_up, &old, &new);
-        set_mode(&pair.source(), 0o750);
+        set_mode(&pair.sender_file(), 0o750);
         let summary = pair.copied(&["--delta", "always"]);
         let figure = |name: &str| summary[name].as_u64().unwrap();
         assert_eq!(figure("moved") + figure("reused"), new.len() as u64, "{summary}");
         assert_eq!(figure("bytes"), new.len() as u64, "{summary}");
         assert!(figure("moved") < 600_000, "{summary}");
-        assert_eq!(pair.target().metadata().unwrap().mode() & 0o777, 0o750);
+        assert_eq!(pair.receiver_file().metadata().unwrap().mode() & 0o777, 0o750);
         // Within a machine it takes less time to send all of it; and who never wants it never gets it.
         for (at, options) in [&["--delta", "auto"][..], &[], &["--delta", "never"]].into_iter().enumerate() {
-            std::fs::write(pair.source(), noise(at as u64, LEN)).unwrap();
+            std::fs::write(pair.sender_file(), noise(at as u64, LEN)).unwrap();
             let summary = pair.copied(options);
             assert_eq!((&summary["reused"], &summary["moved"]), (&0.into(), &LEN.into()), "{options:?} {summary}");
         }
         // People are told.
-        let newer = changed(&std::fs::read(pair.source()).unwrap());
-        std::fs::write(pair.source(), newer).unwrap();
+        let newer = changed(&std::fs::read(pair.sender_file()).unwrap());
+        std::fs::write(pair.sender_file(), newer).unwrap();
         pair.copy(pair.server.address(), &["--delta", "always"]).stderr(" of them from what was there in ").prints("");
         pair.assert_whole();
     }
@@ -121,7 +121,7 @@ fn by_content_too() {
     let mut new = old.clone();
     new[12_345_678] ^= 1;
     let pair = Pair::new(false, &old, &new);
-    set_mtime(&pair.source(), 1_400_000_000_000_000_000);
+    set_mtime(&pair.sender_file(), 1_400_000_000_000_000_000);
     assert_eq!(
         Run::new("fget")
             .args(["--json", &pair.server.remote("file"), "."])
@@ -146,7 +146,7 @@ fn a_copy_that_was_cut_goes_on_and_still_sends_little() {
         proxy.cut_after(if is_up { Toward::Server } else { Toward::Client }, 3 << 20, Cut::Reset);
         let (code, said) = pair.copy(&proxy.address(), &["--delta", "always", "--json"]).spawn().ended();
         assert_eq!(code, Some(4), "{said}");
-        assert!(std::fs::read(pair.target()).unwrap() == old);
+        assert!(std::fs::read(pair.receiver_file()).unwrap() == old);
         if is_up {
             pair.server.wait_for_log(" disconnected ");
         }
@@ -160,16 +160,16 @@ fn a_copy_that_was_cut_goes_on_and_still_sends_little() {
 fn holes_stay_holes() {
     let room = |path: &Path| std::fs::metadata(path).unwrap().blocks() * 512;
     let pair = Pair::new(true, &[], &[]);
-    for (path, seed) in [(pair.target(), 1), (pair.source(), 2)] {
+    for (path, seed) in [(pair.receiver_file(), 1), (pair.sender_file(), 2)] {
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_len(300 << 20).unwrap();
         file.write_all_at(&noise(7, 3 << 20), (100 << 20) + 4096 * seed).unwrap();
         file.write_all_at(&noise(seed, 10_000), 200 << 20).unwrap();
     }
-    set_mtime(&pair.target(), 1_400_000_000_000_000_000);
+    set_mtime(&pair.receiver_file(), 1_400_000_000_000_000_000);
     let summary = pair.copied(&["--delta", "always"]);
     assert!(summary["moved"].as_u64().unwrap() < 400_000, "{summary}");
-    assert!(room(&pair.target()) < 8 << 20, "{} bytes", room(&pair.target()));
+    assert!(room(&pair.receiver_file()) < 8 << 20, "{} bytes", room(&pair.receiver_file()));
 }
 
 #[test]
@@ -193,9 +193,9 @@ fn what_is_there_and_changes_meanwhile_is_never_published() {
     let run = pair.copy(pair.server.address(), &["--delta", "always", "--bwlimit", "100k", "--json-stream"]);
     let mut running = run.spawn();
     running.wait_for("\"start\"");
-    std::fs::File::options().write(true).open(pair.target()).unwrap().write_all_at(&noise(9, LEN), 0).unwrap();
+    std::fs::File::options().write(true).open(pair.receiver_file()).unwrap().write_all_at(&noise(9, LEN), 0).unwrap();
     let code = running.wait().code();
-    let there = std::fs::read(pair.target()).unwrap();
+    let there = std::fs::read(pair.receiver_file()).unwrap();
     match code {
         Some(0) => assert!(there == changed(&old)),
         code => {

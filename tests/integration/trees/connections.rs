@@ -191,7 +191,7 @@ fn no_connection_waits_for_one_that_is_gone() {
     wait_until("a frame was sent", || server.root().join("y").is_dir() && !is_empty(&server.root().join("y")));
     running.signal(rustix::process::Signal::INT);
     assert_eq!(running.ended().0, Some(130));
-    // A server's source too, be it that its client is gone or that it is to stop.
+    // A server's sender too, be it that its client is gone or that it is to stop.
     let pull = |raw: &mut Raw| {
         raw.send(&request(r#""type":"pull""#, br#"{"paths":["x"],"recursive":true,"bwlimit":1}"#));
         while raw.answer().kind() != "list" {}

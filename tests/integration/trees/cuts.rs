@@ -75,7 +75,7 @@ impl Setting {
         Self { server, here, tree }
     }
 
-    fn target(&self, way: Way, name: &str) -> std::path::PathBuf {
+    fn receiver_dir(&self, way: Way, name: &str) -> std::path::PathBuf {
         if way == Way::Up { self.server.root().join(name) } else { self.here.path().join(name) }
     }
 
@@ -109,23 +109,23 @@ fn every_cut_is_healed(way: Way) {
         let when = format!("{way:?}, copy {copy}, cut at {at} of {full}");
         proxy.cut_after(way.toward(), at, how);
         let (code, said) = setting.copy(way, &name, &proxy.address(), sync).spawn().ended();
-        let target = setting.target(way, &name);
+        let copy = setting.receiver_dir(way, &name);
         if code == Some(4) {
             cut_runs += 1;
             assert_eq!(said.lines().count(), 1, "{when}: {said}");
         } else {
             // Nothing was missing but a farewell.
             assert_eq!((code, said.as_str()), (Some(0), ""), "{when}");
-            assert_same(&setting.tree, &snapshot(&target), &when);
+            assert_same(&setting.tree, &snapshot(&copy), &when);
         }
         // The server of an upload is at its part until it has seen the end of the connection.
         setting.server.wait_until_all_have_left();
         setting.copy(way, &name, &proxy.address(), sync).prints("");
-        assert_same(&setting.tree, &snapshot(&target), &when);
+        assert_same(&setting.tree, &snapshot(&copy), &when);
         let passed = proxy.passed(way.toward());
         worst = worst.max(passed);
         assert!(passed <= len + len / 10 + BEYOND, "{when}: {passed} bytes passed for {len}");
-        std::fs::remove_dir_all(target).unwrap();
+        std::fs::remove_dir_all(copy).unwrap();
     }
     assert!(cut_runs + 1 + copies / 10 >= copies, "{cut_runs} of {copies} were cut");
     eprintln!("{way:?}: {cut_runs} cut; at most {worst} bytes for a tree of {len}");
@@ -163,9 +163,9 @@ fn every_cut_of_a_newer_version_is_healed(way: Way) {
     let setting = Setting::new();
     let full = {
         let proxy = Proxy::start(setting.server.address());
-        make_older(&setting.target(way, "full"));
+        make_older(&setting.receiver_dir(way, "full"));
         setting.copy(way, "full", &proxy.address(), &OPTIONS).prints("");
-        assert_same(&setting.tree, &snapshot(&setting.target(way, "full")), "uncut");
+        assert_same(&setting.tree, &snapshot(&setting.receiver_dir(way, "full")), "uncut");
         proxy.passed(way.toward())
     };
     // Three greetings, two small halves of a file and sixty small ones, and less than what both large ones have.
@@ -176,15 +176,15 @@ fn every_cut_of_a_newer_version_is_healed(way: Way) {
         let how = if copy % 4 == 3 { Cut::Close } else { Cut::Reset };
         let (name, proxy) = (format!("copy{copy}"), Proxy::start(setting.server.address()));
         let when = format!("{way:?}, copy {copy}, cut at {at} of {full}");
-        let target = setting.target(way, &name);
-        make_older(&target);
+        let copy = setting.receiver_dir(way, &name);
+        make_older(&copy);
         proxy.cut_after(way.toward(), at, how);
         let (code, said) = setting.copy(way, &name, &proxy.address(), &OPTIONS).spawn().ended();
         assert!(matches!(code, Some(0 | 4)), "{when}: {code:?} {said}");
         cut_runs += u64::from(code == Some(4));
         setting.server.wait_until_all_have_left();
         // What has a name is of the one day or the other.
-        for (name, node) in snapshot(&target).iter().filter(|(name, _)| !super::is_stray(name)) {
+        for (name, node) in snapshot(&copy).iter().filter(|(name, _)| !super::is_stray(name)) {
             if let super::What::File { .. } = node.what
                 && !["big", "deep/other"].map(Path::new).contains(&name.as_path())
             {
@@ -196,8 +196,8 @@ fn every_cut_of_a_newer_version_is_healed(way: Way) {
             }
         }
         setting.copy(way, &name, &proxy.address(), &OPTIONS).prints("");
-        assert_same(&setting.tree, &snapshot(&target), &when);
-        std::fs::remove_dir_all(target).unwrap();
+        assert_same(&setting.tree, &snapshot(&copy), &when);
+        std::fs::remove_dir_all(copy).unwrap();
     }
     assert!(cut_runs > 0);
     eprintln!("{way:?}: {cut_runs} cut");
@@ -234,10 +234,10 @@ fn a_killed_program_leaves_what_the_next_one_goes_on_with() {
             until_the_middle(&proxy, way);
             running.signal(Signal::KILL);
             assert_eq!(running.wait().code(), None);
-            let target = setting.target(way, &name);
+            let copy = setting.receiver_dir(way, &name);
             setting.server.wait_until_all_have_left();
             setting.copy(way, &name, setting.server.address(), sync).prints("");
-            assert_same(&setting.tree, &snapshot(&target), &format!("{way:?} {sync:?}"));
+            assert_same(&setting.tree, &snapshot(&copy), &format!("{way:?} {sync:?}"));
         }
     }
 }
@@ -251,17 +251,17 @@ fn a_part_that_may_not_be_written_any_more_does_not_stay() {
         let path = server.write(&format!("tree/f{at}"), noise(at, 2_000));
         set_mode(&path, 0o444);
     }
-    let target = nobody.work().join("copy");
+    let copy = nobody.work().join("copy");
     let run = |address: &str| {
-        nobody.run("fget").args(["-r", "-q", &format!("tcp://{address}/tree/"), target.to_str().unwrap()])
+        nobody.run("fget").args(["-r", "-q", &format!("tcp://{address}/tree/"), copy.to_str().unwrap()])
     };
     let proxy = slow(server.address());
     let mut running = run(&proxy.address()).spawn();
-    wait_until("some files have come", || target.is_dir() && strays(&target).len() > 20);
+    wait_until("some files have come", || copy.is_dir() && strays(&copy).len() > 20);
     running.signal(Signal::KILL);
     running.wait();
     run(server.address()).prints("");
-    assert_same(&snapshot(&server.root().join("tree")), &snapshot(&target), "as nobody");
+    assert_same(&snapshot(&server.root().join("tree")), &snapshot(&copy), "as nobody");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn an_interrupted_copy_says_how_to_go_on_and_does() {
         setting.server.wait_until_all_have_left();
         let before = Proxy::start(setting.server.address());
         setting.copy(way, "dest", &before.address(), &[]).prints("");
-        assert_same(&setting.tree, &snapshot(&setting.target(way, "dest")), &format!("{way:?}"));
+        assert_same(&setting.tree, &snapshot(&setting.receiver_dir(way, "dest")), &format!("{way:?}"));
         let (again, all) = (before.passed(way.toward()), bytes_in(&setting.tree));
         assert!(again < all - 2_000_000, "{way:?}: {again} bytes of {all} once more");
     }
@@ -359,12 +359,12 @@ fn half_a_file_is_never_seen_under_its_name() {
     let setting = Setting::new();
     for way in [Way::Up, Way::Down] {
         let proxy = slow(setting.server.address());
-        let target = setting.target(way, "watched");
+        let copy = setting.receiver_dir(way, "watched");
         let mut running = setting.copy(way, "watched", &proxy.address(), &["--no-sync"]).spawn();
         let mut looks = 0;
         while running.child.try_wait().unwrap().is_none() {
             for name in ["big", "deep/other", "deep/er/part", "deep/er/f119"] {
-                if let Ok(metadata) = target.join(name).metadata() {
+                if let Ok(metadata) = copy.join(name).metadata() {
                     let whole = setting.tree.get(Path::new(name)).unwrap();
                     let super::What::File { size, .. } = whole.what else { panic!("{name}") };
                     assert_eq!(metadata.len(), size, "{name}");
@@ -374,6 +374,6 @@ fn half_a_file_is_never_seen_under_its_name() {
         }
         assert!(looks > 0);
         assert_eq!(running.wait().code(), Some(0));
-        assert_same(&setting.tree, &snapshot(&target), &format!("{way:?}"));
+        assert_same(&setting.tree, &snapshot(&copy), &format!("{way:?}"));
     }
 }

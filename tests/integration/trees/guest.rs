@@ -56,7 +56,7 @@ fn no_lie_reaches_what_is_beside_the_root() {
         raw.send_what_goes(&lie);
         let all = heard(&mut raw);
         sandbox.assert_untouched(name);
-        // A source may give up: then the server says no more than `end`.
+        // A sender may give up: then the server says no more than `end`.
         let gave_up = name.contains("wanted") || name.ends_with("without an end");
         let nothing_happened = !names_in(&sandbox.inside()).iter().any(|path| path.contains("evil"));
         assert!(is_refused(&all) || gave_up || nothing_happened, "{name}: {all:?}");
@@ -325,7 +325,7 @@ fn what_no_receiver_sends_ends_the_exchange_and_nothing_else() {
         ("a range without end", want(listed, r#"{"first":5,"count":4294967295}"#), false),
         ("garbage", want(listed, "{{{"), false),
         ("numbers below zero", want(listed, r#"{"first":-1}"#), false),
-        ("a word of a source", list(&[file("x", 1)]), false),
+        ("a word of a sender", list(&[file("x", 1)]), false),
         ("data", super::words::data(b"x"), false),
         ("kept garbage", request(r#""type":"kept""#, b"nonsense"), false),
         ("kept what was never sent", request(r#""type":"kept""#, br#"{"first":7,"count":4294967295}"#), true),

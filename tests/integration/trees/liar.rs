@@ -472,7 +472,7 @@ fn a_server_that_goes_away_at_any_byte_is_a_lost_connection() {
     }
 }
 
-/// Between two other machines: what the target refuses in the middle of a file is one failure, though the source
+/// Between two other machines: what the receiver refuses in the middle of a file is one failure, though the sender
 /// answers it too, and no end counts up to four thousand million entries.
 #[test]
 fn a_receiver_behind_us_is_heard_and_not_believed() {

@@ -142,7 +142,7 @@ fn a_packed_list_is_counted_as_it_grows() {
     watched.assert_goes_back();
 }
 
-/// A target that says much, or says nothing very often, while nothing that is sent to it is read.
+/// A receiver that says much, or says nothing very often, while nothing that is sent to it is read.
 #[test]
 fn what_a_receiver_sends_unread_is_counted_too() {
     std::thread::scope(|scope| {
@@ -179,7 +179,7 @@ fn assert_little_is_kept_of(name: &str, said: &[u8]) {
     watched.assert_goes_back();
 }
 
-/// A source may begin a file again; what the holes of its last attempt took is free then.
+/// A sender may begin a file again; what the holes of its last attempt took is free then.
 #[test]
 fn a_file_that_begins_again_holds_what_one_attempt_takes() {
     let watched = Watched::start();

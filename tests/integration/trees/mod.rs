@@ -88,7 +88,7 @@ fn assert_same(want: &Snapshot, got: &Snapshot, when: &str) {
         assert_eq!(got.get(path), Some(node), "{when}: {}", path.display());
     }
     for path in got.keys() {
-        assert!(want.contains_key(path), "{when}: {} is not in the source", path.display());
+        assert!(want.contains_key(path), "{when}: {} is not in the sender's tree", path.display());
     }
 }
 

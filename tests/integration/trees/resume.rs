@@ -1,4 +1,4 @@
-//! A part that is gone on with: what came is not sent again, and nothing that is not the source's is ever published.
+//! A partial file that is resumed: what came is not sent again, and only the sender's bytes are ever published.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ impl Half {
     fn new(is_up: bool) -> Self {
         let (server, here) = (Server::start(), tempfile::tempdir().unwrap());
         let half = Self { server, here, is_up };
-        std::fs::write(half.source(), noise(1, usize::try_from(LEN).unwrap())).unwrap();
-        super::set_mtime(&half.source(), 1_500_000_000_000_000_000);
+        std::fs::write(half.sender_file(), noise(1, usize::try_from(LEN).unwrap())).unwrap();
+        super::set_mtime(&half.sender_file(), 1_500_000_000_000_000_000);
         let proxy = Proxy::start(half.server.address());
         proxy.cut_after(half.toward(), CUT, Cut::Reset);
         let (code, said) = half.copy(&proxy, &[]).spawn().ended();
@@ -46,16 +46,16 @@ impl Half {
         if self.is_up { Toward::Server } else { Toward::Client }
     }
 
-    fn source(&self) -> PathBuf {
+    fn sender_file(&self) -> PathBuf {
         if self.is_up { self.here.path().join("source") } else { self.server.root().join("source") }
     }
 
-    fn target(&self) -> PathBuf {
+    fn receiver_file(&self) -> PathBuf {
         if self.is_up { self.server.root().join("target") } else { self.here.path().join("target") }
     }
 
     fn part(&self) -> PathBuf {
-        part_in(self.target().parent().unwrap())
+        part_in(self.receiver_file().parent().unwrap())
     }
 
     fn copy(&self, proxy: &Proxy, options: &[&str]) -> Run {
@@ -79,8 +79,8 @@ impl Half {
     }
 
     fn assert_whole(&self) {
-        assert!(std::fs::read(self.target()).unwrap() == std::fs::read(self.source()).unwrap());
-        assert_eq!(strays(self.target().parent().unwrap()), [] as [PathBuf; 0]);
+        assert!(std::fs::read(self.receiver_file()).unwrap() == std::fs::read(self.sender_file()).unwrap());
+        assert_eq!(strays(self.receiver_file().parent().unwrap()), [] as [PathBuf; 0]);
     }
 }
 
@@ -108,13 +108,13 @@ fn of_a_source_that_is_another_by_now_only_the_blocks_that_differ_come_again() {
     // In the first block, in the second, and in what is in no block yet.
     for (is_up, at) in [(true, 0), (false, MIB), (true, 20 * MIB), (false, 15 * MIB)] {
         let half = Half::new(is_up);
-        change(&half.source(), at);
+        change(&half.sender_file(), at);
         let passed = half.go_on(&[], "come again");
         assert!(MENDED.contains(&passed), "up: {is_up}, {at}: {passed}");
     }
     for (is_up, at) in [(false, 33 * MIB), (true, 36 * MIB - 1)] {
         let half = Half::new(is_up);
-        change(&half.source(), at);
+        change(&half.sender_file(), at);
         let passed = half.go_on(&[], "come again");
         assert!(passed < MENDED.end, "up: {is_up}, {at}: {passed}");
     }
@@ -125,8 +125,8 @@ fn of_a_source_that_is_another_by_now_only_the_blocks_that_differ_come_again() {
 fn a_source_that_only_looks_the_same_is_mended() {
     for is_up in [true, false] {
         let half = Half::new(is_up);
-        change(&half.source(), 5 * MIB);
-        super::set_mtime(&half.source(), 1_500_000_000_000_000_000);
+        change(&half.sender_file(), 5 * MIB);
+        super::set_mtime(&half.sender_file(), 1_500_000_000_000_000_000);
         half.go_on(&[], "come again");
     }
 }
@@ -136,7 +136,7 @@ fn a_source_that_only_looks_the_same_is_mended() {
 fn a_source_that_shares_nothing_with_its_part_is_sent_whole() {
     for is_up in [true, false] {
         let half = Half::new(is_up);
-        std::fs::write(half.source(), noise(2, usize::try_from(LEN).unwrap())).unwrap();
+        std::fs::write(half.sender_file(), noise(2, usize::try_from(LEN).unwrap())).unwrap();
         let passed = half.go_on(&[], "come again");
         assert!((LEN..LEN + 2 * SLACK).contains(&passed), "up: {is_up}: {passed}");
     }
@@ -147,8 +147,8 @@ fn a_source_that_grew_or_shrank_is_sent_as_it_is_now() {
     for (is_up, len) in [(true, LEN + 5), (false, LEN + 5), (true, 10 * MIB), (false, 10 * MIB), (true, 9), (false, 0)]
     {
         let half = Half::new(is_up);
-        let source = std::fs::File::options().write(true).open(half.source()).unwrap();
-        source.set_len(len).unwrap();
+        let file = std::fs::File::options().write(true).open(half.sender_file()).unwrap();
+        file.set_len(len).unwrap();
         let proxy = Proxy::start(half.server.address());
         let run = half.copy(&proxy, &[]).any_stderr();
         assert_eq!(run.output().json()["files"], 1, "up: {is_up}, {len}");
@@ -191,7 +191,7 @@ fn a_part_that_is_longer_than_the_file_or_garbage_is_no_hindrance() {
         std::fs::write(half.part(), part).unwrap();
         let proxy = Proxy::start(half.server.address());
         assert_eq!(half.copy(&proxy, &[]).any_stderr().output().json()["files"], 1);
-        assert!(std::fs::read(half.target()).unwrap() == std::fs::read(half.source()).unwrap());
+        assert!(std::fs::read(half.receiver_file()).unwrap() == std::fs::read(half.sender_file()).unwrap());
     }
 }
 
@@ -210,6 +210,6 @@ fn a_file_that_took_a_parts_name_is_not_gone_on_with() {
         assert_eq!((&summary["files"], &summary["failed"]), (&1.into(), &0.into()), "{summary}");
         assert!(proxy.passed(half.toward()) > LEN);
         assert!(std::fs::read(part).unwrap() == before);
-        assert!(std::fs::read(half.target()).unwrap() == std::fs::read(half.source()).unwrap());
+        assert!(std::fs::read(half.receiver_file()).unwrap() == std::fs::read(half.sender_file()).unwrap());
     }
 }

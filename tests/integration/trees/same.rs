@@ -155,7 +155,7 @@ fn any_tree_comes_back_as_it_went() {
             assert_eq!(counted("fget", sync, &contents, back.as_os_str()), expected, "down");
             assert_same(&want, &snapshot(&back), "down");
         }
-        assert_same(&want, &snapshot(&tree), "the source");
+        assert_same(&want, &snapshot(&tree), "the sender's tree");
         Ok(())
     });
     tried.unwrap_or_else(|error| panic!("{error}"));

@@ -77,7 +77,7 @@ pub(crate) fn push(path: &str) -> Vec<u8> {
     request(&format!(r#""type":"push","path":{path:?}"#), how)
 }
 
-/// What a source may say that no honest one does, with what makes it so; each ends the exchange. None of it may
+/// What a sender may say that no honest one does, with what makes it so; each ends the exchange. None of it may
 /// have an effect outside `inside`, whose neighbour is `outside`.
 pub(crate) fn lies(outside: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut lies = bad_paths();
@@ -204,8 +204,8 @@ fn out_of_order() -> Vec<(&'static str, Vec<u8>)> {
             after(vec![large(0, 0, 4), large(1, 0, 4), data(b"evil"), whole(4, b"evil"), end()]),
         ),
         ("a loss inside another", after(vec![large(0, 0, 4), lost(1), end()])),
-        ("a want from a source", [one.clone(), want(1, r#"{"first":0}"#), end()].concat()),
-        ("a kept from a source", [one.clone(), request(r#""type":"kept""#, br#"{"first":0}"#), end()].concat()),
+        ("a want from a sender", [one.clone(), want(1, r#"{"first":0}"#), end()].concat()),
+        ("a kept from a sender", [one.clone(), request(r#""type":"kept""#, br#"{"first":0}"#), end()].concat()),
         ("a verb", [one.clone(), request(r#""type":"get","path":"x""#, &[]), end()].concat()),
         ("an unknown word", [one.clone(), request(r#""type":"frobnicate""#, &[]), end()].concat()),
         ("a list behind the last one", [one.clone(), list(&[]), end()].concat()),
