@@ -75,7 +75,7 @@ pub enum TreeEvent<'e> {
         /// A file's size in bytes.
         size: u64,
     },
-    /// Something of a file's beginning, which an earlier attempt brought, comes again, for this reason.
+    /// Parts of a file's beginning, which an earlier attempt brought, are sent again, for this reason.
     Mends {
         /// Its path in the tree.
         path: &'e [u8],
@@ -84,7 +84,7 @@ pub enum TreeEvent<'e> {
     },
     /// Work goes on that sends nothing: this number of bytes was compared; 0: directories were read.
     Works(u64),
-    /// A file became longer while it was read: what is copied is what it was before.
+    /// A file became longer while it was read: only its earlier length is copied.
     Grew {
         /// Its path in the tree.
         path: &'e [u8],

@@ -1,9 +1,9 @@
 //! Which entries of a tree are selected: by patterns as in a `.gitignore`, and by size.
 //!
 //! Paths are those inside the directory that was named, so that `/img` is its own `img` and no deeper one. Two lists
-//! decide: a file comes if one of the first matches it (or there is none), and none of the second leaves it out.
-//! Among the second the last that matches decides, and `!` takes something in again, as in gitignore(5); what is in a
-//! directory that is left out is left out too.
+//! decide: a file is selected if one of the first matches it (or there is none), and none of the second leaves it
+//! out. Among the second the last that matches decides, and `!` takes something in again, as in gitignore(5); what is
+//! in a directory that is left out is left out too.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -74,9 +74,9 @@ impl Selection {
 /// A selection with its patterns compiled.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    /// `None`: nothing is left out.
+    /// The patterns that leave out; `None`: nothing is left out.
     exclude: Option<Gitignore>,
-    /// `None`: everything else comes.
+    /// The patterns that select; `None`: everything else is selected.
     include: Option<Override>,
     /// See [`Selection::max_size`].
     pub max_size: Option<u64>,

@@ -36,7 +36,7 @@ pub fn expand(session: &Session, pattern: &[u8], filter: &Filter, budget: &Budge
     let start = if pattern.starts_with(b"/") { RootPath::default() } else { session.cwd.clone() };
     let mut found = vec![start];
     let over = |over: Over| over.refusal(&shown);
-    // What the last step found, in bytes: it goes when the next one is done.
+    // Bytes of what the last step found: they are given back when the next one is done.
     let mut held = 0;
     let mut is_left_out = false;
     for part in pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
@@ -56,7 +56,7 @@ pub fn expand(session: &Session, pattern: &[u8], filter: &Filter, budget: &Budge
                 }
                 continue;
             };
-            // What is no directory, or may not be read, has nothing that matches.
+            // Where nothing can be read, nothing matches.
             let Ok(dir) = session.root.open_dir(&path) else { continue };
             let entries = dir.entries().map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
             let mut names = Vec::new();

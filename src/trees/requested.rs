@@ -85,7 +85,7 @@ impl Requested {
 
 impl Top {
     fn of(path: &[u8]) -> Option<Self> {
-        // What leads above the root comes to nothing.
+        // A path that leads above the root selects nothing.
         let resolved = RootPath::default().join(path).ok()?;
         let Some((_, name)) = resolved.split_last() else { return Some(Self::Contents) };
         if glob::means_contents(path) {

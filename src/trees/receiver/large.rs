@@ -242,7 +242,7 @@ impl<W: Write> ReceiverStep<'_, W> {
         Ok(())
     }
 
-    /// A stretch of a beginning that was not the same comes again.
+    /// Takes a stretch of a beginning that differed and is sent again.
     pub(super) fn begin_stretch(&mut self, stretch: Stretch) -> Result<()> {
         let Some(current) = &mut self.tree.current else { return Err(bad_small("a piece came outside a file")) };
         if current.stretch.is_some_and(|(at, end)| at != end) || current.mend.pop_front() != Some(stretch) {

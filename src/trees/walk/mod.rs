@@ -1,5 +1,4 @@
-//! What there is in a tree, one directory after the other: a directory before what is in it, names in
-//! the order of their bytes.
+//! Walks trees, one directory after the other: a directory before its entries, names in the order of their bytes.
 //!
 //! Nothing is looked up by a long name: each directory is opened in the one above it, and a symlink is never
 //! followed, unless the request says `follow`, and then no further than the tree.
@@ -176,9 +175,9 @@ impl Walk {
             Ok(stat) => {
                 let found = Found { entry: entry_of(top.name.clone(), &stat), file: None, inode: None };
                 match earlier {
-                    // It comes together with the earlier one's.
+                    // It is merged with the earlier top's directory.
                     Some(_) => None,
-                    // The place itself is there, whatever comes to it.
+                    // The destination itself is there, whatever comes into it.
                     None if top.name.is_empty() => Some(found),
                     None => self.hold(found),
                 }
@@ -201,7 +200,7 @@ impl Walk {
         }
     }
 
-    /// What was found, behind the directories in which it lies.
+    /// Queues an entry that was found behind the directories that it is in.
     fn release(&mut self, found: Found) {
         // For what does not come no directory is made.
         if found.entry.skipped.is_none() && found.entry.error.is_none() {
@@ -219,7 +218,7 @@ impl Walk {
         }
     }
 
-    /// Goes down into a directory.
+    /// Enters a directory.
     fn descend(&mut self, top: &Arc<Top>, dir: Arc<Dir>, (path, listed): (Arc<[u8]>, Vec<u8>)) -> io::Result<()> {
         if self.levels.len() >= DEPTH_MAX {
             return Err(io::Error::other(format!("over {DEPTH_MAX} directories deep")));
@@ -327,7 +326,7 @@ impl Walk {
         Found { entry, file, inode: has_links.then_some((stat.st_dev, stat.st_ino)) }
     }
 
-    /// What comes next, as far as that is known before `deadline`: much may be left out.
+    /// The next step. It is [`Step::Later`] at `deadline`, since much may be left out.
     pub fn step(&mut self, deadline: Instant) -> Step {
         loop {
             if let Some(found) = self.ready.pop_front() {

@@ -1,4 +1,4 @@
-//! What was named: a file or a directory, opened when the walk comes to it.
+//! The paths of a request: each names a file or a directory, and is opened when the walk comes to it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::trees::filter::Filter;
 use crate::trees::glob::{self, means_contents};
 use crate::trees::own_root;
 
-/// Something that was named; it is opened when the walk comes to it.
+/// A path of a request; it is opened when the walk comes to it.
 #[derive(Debug)]
 pub enum Named {
     /// A path that this machine's user named.
@@ -46,7 +46,7 @@ pub enum Named {
 #[derive(Debug)]
 pub(super) struct Top {
     pub(super) ground: Arc<Ground>,
-    /// The one file there that is meant; `None`: all of it.
+    /// The one file of the directory that is selected; `None`: all of it.
     pub(super) only: Option<OsString>,
     /// Its name at the receiver; empty: what is in it goes into the destination.
     pub(super) name: Vec<u8>,
@@ -116,7 +116,7 @@ impl Named {
                 Err(why) => missing(advised(path, why.into())),
             };
         }
-        // What is called like a pattern is meant too, and does not hide what the pattern stands for.
+        // A file whose name looks like a pattern is selected too, and does not hide the pattern's matches.
         let called_so = match found {
             Ok(_) => Some(resolved),
             Err(why) if why.kind() == fs::ErrorKind::NotFound => None,
