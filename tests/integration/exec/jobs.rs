@@ -175,7 +175,7 @@ fn a_job_belongs_to_the_peer_that_began_it() {
     // Nobody in particular has none.
     let open = Server::with(&["--guest", "exec"]);
     let run = Run::new("rexec").args(["--detach", &open.plain(), "true"]);
-    run.code(251).stderr("nothing on this connection proves who you are").prints("");
+    run.code(251).stderr("this connection proves none").prints("");
 }
 
 /// How long it may take to end is a client's wish while it is let in and while the server runs.

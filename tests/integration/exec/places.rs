@@ -114,5 +114,5 @@ fn a_place_belongs_to_the_peer_that_made_it() {
     // A guest has none.
     let open = Server::with(&["--guest", "exec"]);
     let run = Run::new("rexec").args(["--place", "build", &open.plain(), "cd", "/"]);
-    run.code(251).stderr("nothing on this connection proves who you are").prints("");
+    run.code(251).stderr("this connection proves none").prints("");
 }
