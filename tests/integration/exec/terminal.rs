@@ -131,7 +131,7 @@ fn the_escape_character_leaves_and_can_be_typed() {
     send(&mut terminal, "echo '\r~~ a~.b\r'\r");
     terminal.exp_string("\r\n~ a~.b\r\n").unwrap();
     send(&mut terminal, "\r~?");
-    terminal.exp_string("~.   end the line").unwrap();
+    terminal.exp_string("~.   end the connection").unwrap();
     send(&mut terminal, "\r~.");
     terminal.exp_string("left; the server ends the command").unwrap();
     terminal.exp_string("restored 130").unwrap();
