@@ -181,24 +181,26 @@ impl Connection {
         }
     }
 
-    /// Sends a list, one line of JSON for each entry.
+    /// Sends a list, one line of JSON for each entry, as they come; returns how many there were.
     ///
     /// # Errors
-    /// The connection failed.
-    pub fn send_listing<T: Serialize>(&mut self, entries: &[T]) -> Result<()> {
-        let mut waiting = Vec::new();
+    /// The connection failed, or as `entries`.
+    pub fn send_listing<T: Serialize>(&mut self, entries: impl IntoIterator<Item = Result<T>>) -> Result<u64> {
+        let (mut waiting, mut count) = (Vec::new(), 0);
         for entry in entries {
-            serde_json::to_writer(&mut waiting, entry).map_err(io::Error::from)?;
+            serde_json::to_writer(&mut waiting, &entry?).map_err(|error| Error::ours("listing")(error.into()))?;
             waiting.push(b'\n');
+            count += 1;
             if waiting.len() >= LISTING_PIECE_LEN {
-                self.sender.queue(&Message::Data { stream: message::Channel::Main }, &waiting)?;
+                self.sender.send(&Message::Data { stream: message::Channel::Main }, &waiting)?;
                 waiting.clear();
             }
         }
         if !waiting.is_empty() {
             self.sender.queue(&Message::Data { stream: message::Channel::Main }, &waiting)?;
         }
-        self.sender.send(&Message::End { total: None }, &[])
+        self.sender.send(&Message::End { total: None }, &[])?;
+        Ok(count)
     }
 
     /// Waits for a list, one line of JSON for each entry.

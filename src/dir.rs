@@ -13,15 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::root::{Entry, FileKind, RootPath};
 use crate::session::Session;
 use crate::wire::channel::unexpected;
-use crate::wire::message::{Channel, EntryKind, Message};
+use crate::wire::message::{EntryKind, Message};
 use crate::wire::path::PathText;
-
-/// Length of the pieces in which a listing is sent, about, in bytes.
-const PIECE_LEN: usize = 64 * 1024;
 
 /// One entry of a listing; one line of JSON in the protocol and with `ls --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,46 +85,15 @@ pub fn serve_pwd(connection: &mut Connection, session: &mut Session) -> Result<(
 /// A refusal for the client, or the connection failed.
 pub fn serve_ls(connection: &mut Connection, session: &mut Session, path: &[u8]) -> Result<()> {
     let path = session.resolve(path)?;
-    let mut listing = Listing { connection, waiting: Vec::new(), count: 0 };
-    if path.is_root() || session.root.is_dir(&path) {
-        for entry in session.root.entries(&path)? {
-            listing.add(entry?)?;
-        }
+    let count = if path.is_root() || session.root.is_dir(&path) {
+        let entries = session.root.entries(&path)?.map(|entry| Ok(DirEntry::from(entry?)));
+        connection.send_listing(entries)?
     } else {
-        listing.add(session.root.entry(&path)?)?;
-    }
-    let count = listing.finish()?;
+        let entry = session.root.entry(&path)?;
+        connection.send_listing([Ok(DirEntry::from(entry))])?
+    };
     session.report.outcome = Some(format!("{count} entries"));
     Ok(())
-}
-
-/// A listing that is being sent.
-struct Listing<'l> {
-    connection: &'l mut Connection,
-    waiting: Vec<u8>,
-    count: u64,
-}
-
-impl Listing<'_> {
-    fn add(&mut self, entry: Entry) -> Result<()> {
-        serde_json::to_writer(&mut self.waiting, &DirEntry::from(entry))
-            .map_err(|error| Error::ours("listing")(error.into()))?;
-        self.waiting.push(b'\n');
-        self.count += 1;
-        if self.waiting.len() >= PIECE_LEN {
-            self.connection.sender().send(&Message::Data { stream: Channel::Main }, &self.waiting)?;
-            self.waiting.clear();
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<u64> {
-        if !self.waiting.is_empty() {
-            self.connection.sender().queue(&Message::Data { stream: Channel::Main }, &self.waiting)?;
-        }
-        self.connection.sender().send(&Message::End { total: None }, &[])?;
-        Ok(self.count)
-    }
 }
 
 /// Serves `mkdir`.

@@ -253,7 +253,7 @@ fn say_path(connection: &mut Connection, session: &mut Session, path: &RootPath)
 /// A refusal for the client, or the connection failed.
 pub fn serve_places(connection: &mut Connection, session: &Session, places: &Places) -> Result<()> {
     let listed = places.list(&session.owner()?);
-    connection.send_listing(&listed)
+    connection.send_listing(listed.into_iter().map(Ok)).map(|_count| ())
 }
 
 /// Makes a place, changes it, or only looks for it; returns its directory.

@@ -1,6 +1,6 @@
 //! Directories below another one: each is opened in the one above it, and the latest are kept open.
 //!
-//! A path is never looked up as a whole, so a deep directory costs an open for each directory above it. Whoever goes
+//! A path is never looked up as a whole, so a deep directory costs an open for each directory above it. A walk
 //! through a tree mostly stays near the last place, and finds the nearest directory open already.
 
 use std::collections::{BTreeMap, HashMap};

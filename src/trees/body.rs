@@ -160,6 +160,17 @@ struct EntryLine<'a> {
     met: bool,
 }
 
+#[cfg(test)]
+impl TreeEntry {
+    /// An entry without anything special, for tests.
+    pub(crate) fn plain(path: &str, kind: EntryKind) -> Self {
+        let (target, same, error, skipped) = (None, None, None, None);
+        let path = path.as_bytes().to_vec();
+        let (size, mtime_ns, mode) = (1, 0, 0o644);
+        Self { path, kind, size, mtime_ns, mode, target, same, has_links: false, error, skipped, has_met: false }
+    }
+}
+
 impl TreeEntry {
     pub(super) fn write(&self, to: &mut Vec<u8>) -> Result<()> {
         let line = EntryLine {

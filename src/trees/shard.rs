@@ -96,21 +96,7 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, kind: EntryKind) -> TreeEntry {
-        let path = path.as_bytes().to_vec();
-        let (target, same, error, skipped) = (None, None, None, None);
-        TreeEntry {
-            path,
-            kind,
-            size: 1,
-            mtime_ns: 0,
-            mode: 0o644,
-            target,
-            same,
-            has_links: false,
-            error,
-            skipped,
-            has_met: false,
-        }
+        TreeEntry::plain(path, kind)
     }
 
     #[test]

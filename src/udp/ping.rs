@@ -51,7 +51,7 @@ pub enum PingEvent<'a> {
     /// No server receives any more; one did before.
     Gone,
     /// No server receives yet.
-    Nobody,
+    NoServer,
 }
 
 /// A run of the measurement.
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
                     self.tally = PingTally::default();
                     self.client.start_over();
                     next_send = now + NOBODY_PAUSE;
-                    if see(PingEvent::Nobody).is_break() {
+                    if see(PingEvent::NoServer).is_break() {
                         return Ok(());
                     }
                 }

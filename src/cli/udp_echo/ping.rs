@@ -179,7 +179,7 @@ impl Screen<'_> {
                     self.size
                 )
             }
-            PingEvent::Nobody => {
+            PingEvent::NoServer => {
                 if !std::mem::replace(&mut self.gone, true) {
                     say(PROGRAM, NOBODY_YET);
                 }

@@ -65,7 +65,7 @@ pub fn serve_jobs(connection: &mut Connection, session: &Session, jobs: &Jobs) -
     let owner = session.owner()?.to_string();
     let notes = jobs.notes().into_iter().map(|(_, note)| note).filter(|note| note.owner == owner);
     let told: Vec<JobRecord> = notes.map(JobRecord::told).collect();
-    connection.send_listing(&told)
+    connection.send_listing(told.into_iter().map(Ok)).map(|_count| ())
 }
 
 /// What of a detached command is shown.

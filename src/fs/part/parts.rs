@@ -81,7 +81,7 @@ impl Parts {
         part.digest = Digest::default();
         part.is_kept = self.recorded().is_some();
         if part.is_kept {
-            // Whoever removes what is old must see that it is held.
+            // A sweep that removes what is old must see that it is held.
             lock(&part.file);
         }
         Ok(part)

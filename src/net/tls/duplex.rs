@@ -373,7 +373,7 @@ impl Tls {
     /// As [`close`](Self::close), without waiting: for a connection that is dropped in the middle of things.
     pub fn abandon(&self, socket: &Socket) {
         if let Ok(mut outgoing) = self.outgoing.try_lock() {
-            // Nobody is left to hear of an error.
+            // No caller is left to take an error.
             drop(self.farewell(&mut outgoing).and_then(|()| outgoing.try_send(socket)));
         }
     }
