@@ -31,7 +31,7 @@ fn main() -> Result<()> {
 }
 
 /// All programs, as they define themselves.
-pub(crate) fn programs() -> [Command; 6] {
+pub(crate) fn programs() -> [Command; 7] {
     [
         cli::tcp_server::Args::command(),
         cli::tcp_client::Args::command(),
@@ -39,6 +39,7 @@ pub(crate) fn programs() -> [Command; 6] {
         cli::fget::Args::command(),
         cli::fput::Args::command(),
         cli::udp_echo::Args::command(),
+        cli::http_files::Args::command(),
     ]
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn bash(program: &Command) -> Result<String> {
         "fget" | "fput" => ("-S : ", "-o nospace "),
         _ => ("", ""),
     };
-    let hosts = if name == "tcp-server" {
+    let hosts = if matches!(name.as_str(), "tcp-server" | "http-files") {
         String::new()
     } else {
         format!(

@@ -48,6 +48,7 @@ pub mod exec;
 pub mod files;
 pub mod fs;
 pub mod histogram;
+pub mod http;
 pub mod memory;
 pub mod net;
 pub mod pair;

@@ -174,6 +174,22 @@ impl WriteHalf {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.try_write(&self.socket, &[]).map(drop))
     }
 
+    /// Whether what is written goes to the socket as it is.
+    pub const fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// Sends at most `len` bytes of `file` from `offset`, which moves on: the kernel copies them (sendfile(2)). Only a
+    /// [plain](Self::is_plain) stream can. 0: the file has no more.
+    ///
+    /// # Errors
+    /// The socket or the file failed.
+    pub fn send_file(&self, file: &impl AsFd, offset: &mut u64, len: usize) -> io::Result<usize> {
+        let sent = rustix::fs::sendfile(&*self.socket, file, Some(offset), len)?;
+        self.written.fetch_add(1, Ordering::Relaxed);
+        Ok(sent)
+    }
+
     /// Says farewell without waiting, for a connection that ends in the middle of things.
     pub fn abandon(&self) {
         if let Some(tls) = &self.tls {

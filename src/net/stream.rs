@@ -1,7 +1,7 @@
 //! The duplex stream under a connection, whatever it is made of, until it is split into its two halves.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -150,6 +150,22 @@ impl Stream {
     /// The other end's address (getpeername).
     pub fn peer_address(&self) -> String {
         self.socket.peer_address()
+    }
+
+    /// This end's IP address; `None`: a Unix socket.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        match &*self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok().map(|address| address.ip().to_canonical()),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// The other end's IP address; `None`: a Unix socket.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match &*self.socket {
+            Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip().to_canonical()),
+            Socket::Unix(_) => None,
+        }
     }
 
     /// Whom caps count this stream for.

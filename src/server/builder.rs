@@ -11,6 +11,7 @@ use crate::audit::Audit;
 use crate::error::{Error, Result};
 use crate::fs::part::records::PART_TTL;
 use crate::fs::root::Root;
+use crate::http::server::HttpOptions;
 use crate::net::Address;
 use crate::net::gate::Caps;
 use crate::net::listen::Listener;
@@ -32,6 +33,7 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_mins(10);
 
 /// What an operator decides about a server. [`ServerOptions::new`] has the safe defaults: guests get nothing, and peers
 /// what is on record for them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a decision of its own")]
 #[derive(Debug)]
 pub struct ServerOptions {
     /// Where keys and known peers are.
@@ -55,6 +57,10 @@ pub struct ServerOptions {
     pub stall_timeout: Option<Duration>,
     /// A tutorial's wire beside the frames. `None`, the default: no tutorial's client is served.
     pub tutorial: Option<Tutorial>,
+    /// HTTP for browsers and other programs. `None`, the default: it is not served.
+    pub http: Option<HttpOptions>,
+    /// Whether our own protocol is served. The default is yes; without it, HTTP is all there is.
+    pub serves_frames: bool,
     /// How long an unfinished copy is kept that no transfer goes on with. The default is a week; `None`: without limit.
     pub part_ttl: Option<Duration>,
     /// Where requests are recorded. `None`, the default: nowhere.
@@ -81,6 +87,8 @@ impl ServerOptions {
             idle_timeout: Some(TIMEOUT_DEFAULT),
             stall_timeout: Some(TIMEOUT_DEFAULT),
             tutorial: None,
+            http: None,
+            serves_frames: true,
             part_ttl: Some(PART_TTL),
             audit: None,
             shows_hidden_home: false,

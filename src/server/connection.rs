@@ -18,7 +18,7 @@ use crate::trust::policy::{Grant, Proof};
 use crate::trust::{Peer, Services};
 use crate::tutorial::{Caller, Tutorial, serve_tutorial};
 use crate::wire::channel::{Sender, encode};
-use crate::wire::detect::{FirstBytes, could_become_http};
+use crate::wire::detect::{FirstBytes, could_become_http, may_still_become_http};
 use crate::wire::message::Message;
 
 /// A client that speaks frames or TLS begins at once; one that has said nothing by then has no person
@@ -40,6 +40,9 @@ impl Server {
         let mut first = Vec::new();
         match self.detect(&stream, &mut first) {
             Ok(FirstBytes::Tls) => ("tls", self.serve_tls(stream, &first, accepted)),
+            Ok(FirstBytes::Frame | FirstBytes::Undecided) if !self.serves_frames => {
+                ("http", self.serve_web(stream, first, accepted, Proof::Nothing))
+            }
             Ok(FirstBytes::Frame | FirstBytes::Undecided) => {
                 let own = rustix::process::geteuid().as_raw();
                 let is_same_user = stream.peer_user() == Some(own);
@@ -47,6 +50,9 @@ impl Server {
                 ("frame", self.serve_frames(stream, &first, accepted, proof))
             }
             Ok(kind @ (FirstBytes::Http | FirstBytes::Text | FirstBytes::Binary)) => match &self.tutorial {
+                _ if kind == FirstBytes::Http && self.http.is_some() => {
+                    ("http", self.serve_web(stream, first, accepted, Proof::Nothing))
+                }
                 Some(tutorial) if tutorial.takes(kind) => {
                     ("tutorial", self.serve_tutorial_wire(tutorial, stream, &first, accepted))
                 }
@@ -54,7 +60,10 @@ impl Server {
             },
             Err(error) => {
                 // A tutorial's wire has no words for this, and its client is a person who has gone away.
-                if self.tutorial.is_none() && matches!(error, Error::ConnectionLost(ConnectionLost::TimedOut(_))) {
+                if self.tutorial.is_none()
+                    && self.serves_frames
+                    && matches!(error, Error::ConnectionLost(ConnectionLost::TimedOut(_)))
+                {
                     stream.send_last_word(&last_word(ErrorCode::TimedOut, &error.to_string()));
                     stream.linger_after_end();
                 }
@@ -89,19 +98,34 @@ impl Server {
             }
             match (FirstBytes::of(first), &self.tutorial) {
                 (FirstBytes::Undecided, _) => {}
+                (FirstBytes::Tls, _) => return Ok(FirstBytes::Tls),
+                _ if !self.serves_frames => return Ok(FirstBytes::Http),
+                // A method that is none of the common ones is known by what comes behind its target.
+                (FirstBytes::Text, None) if self.http.is_some() && may_still_become_http(first) => {}
                 (FirstBytes::Text | FirstBytes::Binary, None) => return Ok(FirstBytes::Frame),
                 (FirstBytes::Text | FirstBytes::Binary, Some(tutorial))
                     if tutorial.is_guarded() && could_become_http(first) => {}
                 (FirstBytes::Text | FirstBytes::Binary, Some(_)) => return Ok(FirstBytes::of_whole(first)),
-                (kind @ (FirstBytes::Frame | FirstBytes::Tls | FirstBytes::Http), _) => return Ok(kind),
+                (kind @ (FirstBytes::Frame | FirstBytes::Http), _) => return Ok(kind),
             }
         }
+    }
+
+    /// Serves HTTP, where it is served.
+    fn serve_web(&self, stream: Stream, first: Vec<u8>, accepted: &mut Accepted, proof: Proof) -> Result<()> {
+        let Some(http) = &self.http else { return turn_wire_away(&stream, FirstBytes::Http).1 };
+        self.serve_http(http, (stream, first), accepted, proof)
     }
 
     /// Shakes hands; whose key it is, the policy says.
     fn serve_tls(&self, stream: Stream, first: &[u8], accepted: &mut Accepted) -> Result<()> {
         let limit = self.service.within_idle(HANDSHAKE_TIME_MAX);
         let stream = accepted.shake_hands(stream, first, &self.tls, limit).map_err(lost)?;
+        let key = stream.tls().and_then(|tls| tls.peer_spki()).map(Fingerprint::of_spki);
+        let proof = key.map_or(Proof::Nothing, Proof::Key);
+        if stream.tls().is_some_and(|tls| tls.inside() == Inside::Http) {
+            return self.serve_web(stream, Vec::new(), accepted, proof);
+        }
         if stream.tls().is_some_and(|tls| tls.inside() != Inside::Landline) {
             let refusal = Refusal::new(ErrorCode::BadRequest, "offer landline/1 in the TLS handshake (ALPN: RFC 7301)");
             let sender = Sender::new(stream.split().1);
@@ -109,8 +133,7 @@ impl Server {
             sender.lock().stream().close();
             return Err(refusal.into());
         }
-        let key = stream.tls().and_then(|tls| tls.peer_spki()).map(Fingerprint::of_spki);
-        self.serve_frames(stream, &[], accepted, key.map_or(Proof::Nothing, Proof::Key))
+        self.serve_frames(stream, &[], accepted, proof)
     }
 
     fn serve_tutorial_wire(
@@ -199,7 +222,7 @@ impl Server {
     }
 }
 
-fn admit(ticket: &mut Ticket, rank: Rank) -> Result<(), Refusal> {
+pub(super) fn admit(ticket: &mut Ticket, rank: Rank) -> Result<(), Refusal> {
     ticket.admit(rank).map_err(|full| Refusal::new(ErrorCode::Busy, full.to_string()))
 }
 

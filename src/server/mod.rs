@@ -12,6 +12,7 @@
 mod access;
 mod builder;
 mod connection;
+mod http;
 pub mod requests;
 pub mod verbs;
 
@@ -44,6 +45,7 @@ use crate::trust::last_seen::LastSeen;
 use crate::trust::peers::KnownPeers;
 use crate::trust::policy::Power;
 use crate::tutorial::Tutorial;
+use http::Http;
 
 pub use self::builder::{
     ListeningServer, PER_ADDRESS_DEFAULT, ServerBuilder, ServerOptions, TIMEOUT_DEFAULT, home_directory,
@@ -82,13 +84,16 @@ pub struct Server {
     /// What the open connections were granted.
     grants: GrantsInUse,
     tutorial: Option<Tutorial>,
+    /// `None`: HTTP is not served.
+    http: Option<Http>,
+    serves_frames: bool,
 }
 
 impl Server {
     fn with_options(identity: Identity, options: ServerOptions) -> Result<Arc<Self>> {
         let ours = || Error::ours("the server");
         let home = || Error::ours(options.home.path().to_string_lossy());
-        let jobs = if options.is_for_pairing_only {
+        let jobs = if options.is_for_pairing_only || !options.serves_frames {
             Jobs::none()
         } else {
             Jobs::open(&options.home).map_err(|error| home()(io::Error::other(error)))?
@@ -98,10 +103,15 @@ impl Server {
         } else {
             Some(Arc::new(Records::open(options.home.join(PARTS_DIR)).map_err(home())?))
         };
+        let http = options.http.map(|options| Http::new(options, &identity)).transpose()?;
+        let tls = match &http {
+            None => ServerTls::ours(identity.credentials()),
+            Some(http) => http.tls(&identity, options.serves_frames),
+        };
         let ServerOptions { caps, idle_timeout, stall_timeout, .. } = options;
         let server = Arc::new(Self {
             service: Service::new(ServiceOptions { caps, idle_timeout, stall_timeout }),
-            tls: ServerTls::ours(identity.credentials()).map_err(|error| ours()(io::Error::other(error)))?,
+            tls: tls.map_err(|error| ours()(io::Error::other(error)))?,
             part_records,
             root: Arc::new(
                 options.root.hiding(options.home.path()).map_err(|error| Error::ours("the root")(error.into()))?,
@@ -122,6 +132,8 @@ impl Server {
             terminals: Terminals::default(),
             grants: GrantsInUse::default(),
             tutorial: options.tutorial,
+            http,
+            serves_frames: options.serves_frames,
         });
         // A list that cannot be read is reported at once, not when the first peer comes.
         drop(server.known_peers.now());
@@ -138,6 +150,7 @@ impl Server {
             while let Some(server) = watched.upgrade() {
                 server.end_narrowed(&mut watch);
                 server.tell_unwritten(false);
+                server.http.iter().for_each(Http::renew);
                 drop(server);
                 thread::sleep(REVOCATION_INTERVAL);
             }
@@ -199,6 +212,9 @@ impl Handler for Server {
     }
 
     fn last_word(&self, why: TurnedAway) -> Vec<u8> {
+        if !self.serves_frames {
+            return http::last_word(&why);
+        }
         connection::last_word(ErrorCode::Busy, &why.to_string())
     }
 

@@ -95,6 +95,7 @@ pub enum IdentityError {
 pub struct Identity {
     credentials: Credentials,
     fingerprint: Fingerprint,
+    derived: zeroize::Zeroizing<[u8; 32]>,
 }
 
 impl Identity {
@@ -114,12 +115,18 @@ impl Identity {
         let credentials =
             Credentials::from_pem(&pem).map_err(|source| IdentityError::Unreadable { path: path(), source })?;
         let fingerprint = Fingerprint::of_spki(credentials.spki());
-        Ok(Self { credentials, fingerprint })
+        let derived = blake3::derive_key("landline 2026-11 secrets of an identity", &pem);
+        Ok(Self { credentials, fingerprint, derived: derived.into() })
     }
 
     /// The key and certificate, for handshakes.
     pub const fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// A secret that only this identity has and that does not change: what other keys are derived from.
+    pub fn derived_secret(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        self.derived.clone()
     }
 
     /// The key's fingerprint.

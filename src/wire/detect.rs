@@ -64,6 +64,11 @@ pub fn could_become_http(bytes: &[u8]) -> bool {
     bytes.len() <= OPEN_LEN_MAX && HttpShape::of(bytes).is_open()
 }
 
+/// Whether more bytes, however many, could make an HTTP request line of these.
+pub fn may_still_become_http(bytes: &[u8]) -> bool {
+    HttpShape::of(bytes).is_open()
+}
+
 /// Whether a tutorial request is HTTP, as far as it has arrived.
 pub fn looks_like_http(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| bytes.starts_with(method)) || HttpShape::of(bytes).is_http()

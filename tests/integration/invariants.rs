@@ -53,6 +53,14 @@ fn the_wire_knows_no_socket_file_clock_thread_or_log() {
     nowhere(&words, |path| path.starts_with("wire/") || path == "tutorial/codec.rs");
 }
 
+/// What stands in `http/` itself is bytes and words; its folders do something with them.
+#[test]
+fn http_itself_knows_no_socket_file_clock_thread_or_log() {
+    let words =
+        ["std::fs", "std::thread", "Instant", "tracing", "socket2", "rustix", "crate::net", "crate::fs", "TcpStream"];
+    nowhere(&words, |path| path.strip_prefix("http/").is_some_and(|rest| !rest.contains('/')));
+}
+
 #[test]
 fn each_foreign_library_has_its_door() {
     for (word, doors) in [
@@ -60,6 +68,8 @@ fn each_foreign_library_has_its_door() {
         ("TcpListener::", &["net/listen.rs"]),
         ("UnixListener::", &["net/listen.rs"]),
         ("cap_std", &["fs/", "files.rs", "trees/", "exec/process.rs"]),
+        ("httparse", &["http/head.rs"]),
+        ("percent_encoding", &["http/"]),
         ("globset", &["trees/glob.rs"]),
         ("fastcdc", &["trees/delta.rs"]),
         ("zstd::", &["trees/pack.rs"]),
@@ -148,6 +158,7 @@ fn arrows_point_downwards() {
         ("exec/", &["error", "wire", "net", "connection", "session", "exec", "fs", "trust", "audit", "slots", "text"]),
         ("chat/", &["error", "wire", "net", "printable", "connection", "session", "chat"]),
         ("tutorial/", &["error", "wire", "net", "session", "fs", "exec", "text", "trust", "tutorial"]),
+        ("http/server/", &["error", "net", "session", "fs", "trust", "memory", "printable", "http"]),
         ("udp/", &["udp", "net", "text", "histogram"]),
     ];
     let sources = sources();

@@ -11,6 +11,7 @@ use super::peers::PeersCommand;
 use super::tutorial::TutorialArgs;
 use crate::cli::args::{at_least_one, duration, rate};
 use crate::cli::serving::ServingArgs;
+use crate::cli::web::WebArgs;
 use crate::slots::{CommandCaps, RUNNING_MAX};
 use crate::trust::Services;
 use crate::trust::policy::Power;
@@ -79,6 +80,11 @@ pub(super) struct ServeArgs {
     pub(super) exec: ExecArgs,
     #[command(flatten)]
     pub(super) tutorial: TutorialArgs,
+    /// Also serve HTTP on the same port: the same files, peers and logs, for browsers and curl
+    #[arg(long, env = "LANDLINE_HTTP", help_heading = "HTTP")]
+    pub(super) http: bool,
+    #[command(flatten)]
+    pub(super) web: WebArgs,
 }
 
 /// What commands may take.

@@ -67,6 +67,10 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
             "that --reply gives everybody the service {service}: say so with --guest {service}"
         )));
     }
+    if !args.http && args.web.is_given() {
+        return Err(usage("the options of HTTP need --http: without it, only frames are served"));
+    }
+    let http = args.http.then(|| args.web.options(true)).transpose()?;
     let home = home::open()?;
     let root = open_root(args)?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
@@ -85,6 +89,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         options.idle_timeout = set(&args.idle_timeout);
         options.stall_timeout = set(&args.stall_timeout);
         options.tutorial = tutorial;
+        options.http = http;
+        options.is_insecure = args.insecure;
         options.part_ttl = set(&args.part_ttl);
         options.audit = audit;
         options.shows_hidden_home = args.hidden_home;

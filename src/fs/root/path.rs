@@ -55,6 +55,11 @@ impl RootPath {
         path
     }
 
+    /// Whether a name in it begins with a dot.
+    pub fn has_hidden_name(&self) -> bool {
+        self.parts().any(|name| name.starts_with(b"."))
+    }
+
     /// Its length in bytes.
     pub const fn byte_len(&self) -> usize {
         self.0.len()

@@ -1,0 +1,117 @@
+//! `http-files`: a directory for browsers, curl and other programs.
+
+mod args;
+
+pub use args::{Args, PROGRAM};
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::audit::Audit;
+use crate::cli::exit::Exit;
+use crate::cli::home;
+use crate::cli::output::{say, tell};
+use crate::cli::serving::{StopSignals, bind_all};
+use crate::cli::usage::usage;
+use crate::fs::root::Root;
+use crate::net::gate::Caps;
+use crate::net::listen::Listener;
+use crate::server::Server;
+use crate::trust::identity::Identity;
+use crate::trust::{Service, Services};
+
+/// Serves until a signal stops it.
+///
+/// # Errors
+/// The settings make no sense, the directory is missing, or an address cannot be listened on.
+pub fn main(args: &Args) -> anyhow::Result<Exit> {
+    args.serving.prepare();
+    if args.max_connections == Some(0) || args.max_per_address == 0 {
+        return Err(usage("--max-connections and --max-per-address begin at 1"));
+    }
+    let has_sign_in = args.auth.is_some() || args.auth_file.is_some();
+    let web = args.web.options(has_sign_in)?;
+    let home = home::open()?;
+    let root = Root::open(&args.dir).with_context(|| format!("the directory {}", args.dir.display()))?;
+    let audit = audit(args, &root)?;
+    let granted = services(args);
+    let guest = if has_sign_in { Services::NONE } else { granted };
+    let listeners = bind_all(&args.bind, args.port, ["127.0.0.1", "::1"])?;
+    refuse_open_uploads(args, guest, &listeners)?;
+    let mut caps = Caps::of_this_machine(args.max_per_address);
+    caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
+    let set = |time: &Duration| Some(*time).filter(|time| !time.is_zero());
+    let key = Identity::of(&home)?.fingerprint();
+    let server = Server::new(home, root).guest(guest).with(|options| {
+        options.caps = caps;
+        options.http = Some(web);
+        options.serves_frames = false;
+        options.part_ttl = set(&args.part_ttl);
+        options.audit = audit;
+        options.shows_hidden_home = args.hidden_home;
+        options.is_insecure = args.insecure;
+    });
+    let server = server.build()?;
+    let stops = StopSignals::catch()?;
+    let urls = urls(args, &listeners);
+    args.serving.say_ready(PROGRAM, &listeners)?;
+    for url in urls {
+        tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
+    }
+    if args.web.tls {
+        say(
+            PROGRAM,
+            &format!("the key for TLS is this user's own, {key}: a browser warns, since no authority signed it"),
+        );
+    }
+    args.serving.serve(&server, &listeners, stops)
+}
+
+/// What those may do who may come in.
+fn services(args: &Args) -> Services {
+    let writes = args.web.upload || args.web.modify || args.web.drop_box;
+    match (args.web.drop_box, writes) {
+        (true, _) => Services::of(&[Service::Write]),
+        (false, true) => Services::of(&[Service::Read, Service::Write]),
+        (false, false) => Services::of(&[Service::Read]),
+    }
+}
+
+fn audit(args: &Args, root: &Root) -> anyhow::Result<Option<Audit>> {
+    let Some(path) = &args.audit else { return Ok(None) };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if root.holds(directory).with_context(|| format!("--audit {}", path.display()))? {
+        return Err(usage(format!(
+            "--audit {}: lies in the directory that is served; put it elsewhere",
+            path.display()
+        )));
+    }
+    Ok(Some(Audit::open(path).context("--audit")?))
+}
+
+/// Refuses uploads by everyone at an address that other machines reach, without the word for it.
+fn refuse_open_uploads(args: &Args, guest: Services, listeners: &[Listener]) -> anyhow::Result<()> {
+    let open = listeners.iter().find(|listener| !listener.is_loopback());
+    let Some(open) = open.filter(|_| guest.has(Service::Write)) else { return Ok(()) };
+    if !args.insecure {
+        return Err(usage(format!(
+            "everyone who can reach {} could write here: add --auth NAME and --tls, or say that you mean it with \
+             --insecure",
+            open.local()
+        )));
+    }
+    say(PROGRAM, &format!("warning: everyone who can reach {} can write here, with no password", open.local()));
+    Ok(())
+}
+
+/// What a person opens: an address that this machine or another one can dial.
+fn urls(args: &Args, listeners: &[Listener]) -> Vec<String> {
+    let scheme = if args.web.tls { "https" } else { "http" };
+    let shown = |listener: &Listener| {
+        let local = listener.local();
+        (!local.starts_with("unix:")).then(|| format!("{scheme}://{local}/"))
+    };
+    listeners.iter().filter_map(shown).collect()
+}

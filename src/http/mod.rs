@@ -1,0 +1,19 @@
+//! HTTP/1.1 (RFC 9110, 9112): the same files for curl, browsers and every other program. A neighbour of
+//! [`wire`](crate::wire), not its tenant: both stand on [`net`](crate::net), [`fs`](crate::fs) and
+//! [`trust`](crate::trust).
+//!
+//! ```text
+//! socket -> Incoming -> head -> site, credentials -> session -> route -> a handler -> Response -> socket
+//!                       body ---------------------------------------------^
+//! ```
+//!
+//! What stands in this folder is pure: bytes and words, no socket, file, clock, thread or log. [`server`] does what a
+//! request wants.
+
+pub mod body;
+pub mod credentials;
+pub mod head;
+pub mod incoming;
+pub mod server;
+pub mod site;
+pub mod target;

@@ -1,0 +1,279 @@
+//! One connection: request after request, each with its answer, until one of both ends it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use ::http::header::{self, HeaderValue};
+use ::http::uri::Scheme;
+use ::http::{Method, StatusCode};
+
+use super::admission::{Access, Claim, Client, Entrance, Seen, protect};
+use super::exchange::Exchange;
+use super::problem::{HttpError, Problem, Result as HttpResult, is_timeout};
+use super::request_body::ConnectionBody;
+use super::response::Response;
+use super::route;
+use super::send::{Answered, Sent, send};
+use super::state::HttpState;
+use crate::error::{ConnectionLost, Error, Result};
+use crate::http::body::BodyReader;
+use crate::http::credentials::Presented;
+use crate::http::head::{HeadError, RequestHead, Version, head_len};
+use crate::http::incoming::Incoming;
+use crate::net::stream::{ReadHalf, Stream, WriteHalf};
+use crate::session::{RequestRecord, RequestReport, Session};
+
+/// A whole head, however slowly it trickles in.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long a connection waits for its next request.
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(75);
+/// What is left of a body that no handler has read is dropped up to this length, in bytes, to keep the connection.
+const DROPPED_LEN_MAX: u64 = 64 * 1024;
+
+/// A connection, and what it needs of the server that it belongs to.
+#[expect(missing_debug_implementations, reason = "it holds a trait of the server")]
+pub struct Caller<'c> {
+    /// The stream.
+    pub stream: Stream,
+    /// What was already read from it.
+    pub first: Vec<u8>,
+    /// How long it may be silent between two requests; `None`: without limit.
+    pub idle: Option<Duration>,
+    /// Who may do what.
+    pub access: &'c mut dyn Access,
+    /// The state of HTTP.
+    pub state: &'c HttpState,
+}
+
+/// Serves a connection to its end.
+///
+/// # Errors
+/// Why it was closed before the client closed it.
+pub fn serve(caller: Caller<'_>) -> Result<()> {
+    let Caller { stream, first, idle, access, state } = caller;
+    let entrance = Entrance {
+        is_encrypted: stream.tls().is_some(),
+        is_at_loopback: stream.is_at_loopback(),
+        local: stream.local_ip(),
+        remote: stream.peer_ip(),
+    };
+    let (read, out) = stream.split();
+    let idle = idle.map_or(KEEP_ALIVE_TIME, |idle| idle.min(KEEP_ALIVE_TIME));
+    let incoming = Incoming::new(read, first);
+    let mut connection = Connection { incoming, out, access, state, idle, entrance, known: None };
+    let ended = connection.run();
+    connection.out.close();
+    ended
+}
+
+struct Connection<'c> {
+    incoming: Incoming<ReadHalf>,
+    out: WriteHalf,
+    access: &'c mut dyn Access,
+    state: &'c HttpState,
+    idle: Duration,
+    entrance: Entrance,
+    /// The session of the last request, for the next one of the same client.
+    known: Option<Known>,
+}
+
+/// A session, and what it was given for.
+struct Known {
+    authorization: Option<HeaderValue>,
+    is_foreign: bool,
+    scheme: Scheme,
+    forwarded: Option<std::net::IpAddr>,
+    session: Session,
+}
+
+impl Connection<'_> {
+    fn run(&mut self) -> Result<()> {
+        loop {
+            if self.access.open().set_in_exchange(false) {
+                return Ok(());
+            }
+            let head = match self.read_head()? {
+                None => return Ok(()),
+                Some(Ok(head)) => head,
+                Some(Err(error)) => return self.refuse_head(error),
+            };
+            if self.access.open().set_in_exchange(true) || !self.exchange(&head)? {
+                return Ok(());
+            }
+            self.incoming.shrink();
+        }
+    }
+
+    /// The next head; `None`: the client has closed the connection, or has nothing more to send.
+    fn read_head(&mut self) -> Result<Option<std::result::Result<RequestHead, HeadError>>> {
+        self.incoming.source().set_deadline(None);
+        self.incoming.source().set_timeout(Some(self.idle))?;
+        let mut is_begun = false;
+        loop {
+            let buffered = self.incoming.buffered();
+            match head_len(buffered) {
+                Err(error) => return Ok(Some(Err(error))),
+                Ok(Some(len)) => {
+                    let head = RequestHead::parse(buffered.get(..len).unwrap_or_default());
+                    self.incoming.consume(len);
+                    return Ok(Some(head));
+                }
+                Ok(None) if !buffered.is_empty() && !std::mem::replace(&mut is_begun, true) => {
+                    self.incoming.source().set_deadline(Some(Instant::now() + HEAD_TIME_MAX));
+                }
+                Ok(None) => {}
+            }
+            match self.incoming.fill() {
+                Ok(0) if is_begun => return Err(ConnectionLost::Closed { wanted: "the rest of a request" }.into()),
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) && !is_begun => return Ok(None),
+                Err(error) if is_timeout(&error) => {
+                    let why = "the head did not come within 20 s";
+                    return Ok(Some(Err(HeadError { status: StatusCode::REQUEST_TIMEOUT, why })));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Answers a head that cannot be understood; the connection ends with it, since it is out of step.
+    fn refuse_head(&mut self, error: HeadError) -> Result<()> {
+        let answered = Answered { method: Method::GET, version: Version::Http11, is_persistent: false };
+        send(self.state, &mut self.out, &answered, Problem::new(error.status, error.why).response())?;
+        self.access.note_malformed();
+        let why = format!("answered {}: {error}", error.status.as_u16());
+        Err(ConnectionLost::Socket(io::Error::other(why)).into())
+    }
+
+    /// Serves one request; whether another one can follow.
+    fn exchange(&mut self, head: &RequestHead) -> Result<bool> {
+        let started = Instant::now();
+        let seen = self.entrance.look(head, &self.state.options);
+        let checked = self.entrance.check(head, &seen, self.state).and_then(|()| self.session(head, &seen));
+        let mut body = ConnectionBody {
+            incoming: &mut self.incoming,
+            out: &mut self.out,
+            reader: BodyReader::new(head.body),
+            length: head.body,
+            version: head.version,
+            awaits_continue: head.expects_continue,
+            started: None,
+        };
+        let (mut session, result) = match checked {
+            Err(error) => (None, Err(error)),
+            Ok(mut session) => {
+                session.report = RequestReport { about: head.target.raw_path.clone(), ..RequestReport::default() };
+                let (state, site, scheme) = (self.state, seen.site, seen.scheme.clone());
+                let exchange = Exchange { state, head, session: &mut session, site, scheme, body: &mut body };
+                let result = route::respond(exchange);
+                (Some(session), result)
+            }
+        };
+        let is_droppable = body.reader.left().is_some_and(|left| left <= DROPPED_LEN_MAX);
+        let awaits = body.awaits_continue && !body.reader.is_over();
+        let answered = Answered {
+            method: head.method.clone(),
+            version: head.version,
+            is_persistent: head.is_persistent && is_droppable && !awaits && !self.access.open().stopping(),
+        };
+        let (outcome, sent) = answer(self.state, body.out, (&answered, &seen), result);
+        let is_in_step = sent.as_ref().is_ok_and(|sent| sent.is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
+        let received = body.reader.received();
+        if let Some(mut session) = session.take() {
+            let request = Logged { head, outcome, elapsed: started.elapsed(), received };
+            request.log(&mut session, &sent);
+            self.remember(head, seen, session);
+        }
+        sent.map(|_| is_in_step)
+    }
+
+    /// The session of the client that sends this.
+    fn session(&mut self, head: &RequestHead, seen: &Seen) -> HttpResult<Session> {
+        let authorization = head.headers.get(header::AUTHORIZATION);
+        let is_same = |known: &Known| {
+            known.authorization.as_ref() == authorization
+                && known.is_foreign == seen.site.is_foreign()
+                && known.scheme == seen.scheme
+                && known.forwarded == seen.forwarded
+        };
+        if let Some(known) = self.known.take_if(|known| is_same(known)) {
+            return Ok(known.session);
+        }
+        let presented = Presented::of(&head.headers).map_err(|bad| Problem::unauthorized(bad.to_string()))?;
+        // A browser adds what it knows to what a page elsewhere lets it send.
+        let claim = match &presented {
+            _ if seen.site.is_foreign() => Claim::Nothing,
+            Some(presented) => Claim::Token(presented),
+            None => Claim::Connection,
+        };
+        let is_encrypted = seen.scheme == Scheme::HTTPS;
+        self.access.session(&Client { claim, forwarded: seen.forwarded, is_encrypted })
+    }
+
+    fn remember(&mut self, head: &RequestHead, seen: Seen, session: Session) {
+        let Seen { site, scheme, forwarded, .. } = seen;
+        let authorization = head.headers.get(header::AUTHORIZATION).cloned();
+        self.known = Some(Known { authorization, is_foreign: site.is_foreign(), scheme, forwarded, session });
+    }
+}
+
+/// Sends what a handler has returned; how the request ended, for the log, and what was sent.
+fn answer(
+    state: &HttpState,
+    out: &mut WriteHalf,
+    (answered, seen): (&Answered, &Seen),
+    result: HttpResult<Response>,
+) -> (Outcome, Result<Sent>) {
+    let (mut response, refused) = match result {
+        Ok(response) => (response, None),
+        Err(HttpError::Problem(problem)) => (problem.response(), Some(problem.message)),
+        Err(HttpError::Lost(error)) => {
+            return (Outcome::Failed(format!("broken off: {}", error.with_cause())), Err(error));
+        }
+    };
+    protect(&mut response, seen, &state.options);
+    let status = response.status.as_u16();
+    match (send(state, out, answered, response), refused) {
+        (Ok(sent), None) => (Outcome::Served(status.to_string()), Ok(sent)),
+        (Ok(sent), Some(why)) => (Outcome::Refused(format!("{status}: {why}")), Ok(sent)),
+        (Err(error), _) => {
+            let outcome = Outcome::Failed(format!("{status}, broken off: {error}"));
+            (outcome, Err(Error::ConnectionLost(ConnectionLost::from_io(error))))
+        }
+    }
+}
+
+/// How a request ended, for the log.
+enum Outcome {
+    Served(String),
+    Refused(String),
+    Failed(String),
+}
+
+/// A request, for the log.
+struct Logged<'l> {
+    head: &'l RequestHead,
+    outcome: Outcome,
+    elapsed: Duration,
+    received: u64,
+}
+
+impl Logged<'_> {
+    fn log(&self, session: &mut Session, sent: &Result<Sent>) {
+        let (Outcome::Served(outcome) | Outcome::Refused(outcome) | Outcome::Failed(outcome)) = &self.outcome;
+        let more = session.report.outcome.take();
+        let outcome = more.map_or_else(|| outcome.clone(), |more| format!("{outcome}, {more}"));
+        let record = RequestRecord {
+            verb: self.head.method.as_str(),
+            elapsed: self.elapsed,
+            received: self.received,
+            sent: sent.as_ref().map_or(0, |sent| sent.len),
+            outcome: &outcome,
+        };
+        match self.outcome {
+            Outcome::Refused(_) => session.log_refused(&record),
+            Outcome::Served(_) | Outcome::Failed(_) => session.log(&record),
+        }
+    }
+}

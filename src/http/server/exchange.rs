@@ -1,0 +1,95 @@
+//! One request, and what its handler may use.
+
+use std::io::{self, Read};
+
+use ::http::header::HeaderMap;
+use ::http::uri::Scheme;
+use ::http::{Method, StatusCode};
+
+use super::problem::{Problem, Result};
+use super::state::HttpState;
+use crate::fs::root::RootPath;
+use crate::http::body::BodyLength;
+use crate::http::head::RequestHead;
+use crate::http::site::Site;
+use crate::session::Session;
+use crate::trust::{Peer, Service};
+
+/// One request.
+#[expect(missing_debug_implementations, reason = "its body is a connection")]
+pub struct Exchange<'e> {
+    /// The server's state.
+    pub state: &'e HttpState,
+    /// The request.
+    pub head: &'e RequestHead,
+    /// Who sends it, and what it may do.
+    pub session: &'e mut Session,
+    /// Where it comes from.
+    pub site: Site,
+    /// How it came: plain or encrypted, as the client sees it.
+    pub scheme: Scheme,
+    /// Its body.
+    pub body: &'e mut dyn RequestBody,
+}
+
+/// The body of a request. The first read lets the client send it, if it waits for that (RFC 9110, 10.1.1).
+pub trait RequestBody: Read {
+    /// How it is delimited.
+    fn length(&self) -> BodyLength;
+
+    /// Sends an answer before the answer, such as `104 Upload Resumption Supported`; nothing in HTTP/1.0, which knows
+    /// none.
+    ///
+    /// # Errors
+    /// The connection failed.
+    fn send_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> io::Result<()>;
+}
+
+impl Exchange<'_> {
+    /// The path that the request is about, below the root that the session is shown.
+    ///
+    /// # Errors
+    /// It leads out of the root, is no path, or has a name that begins with a dot where those are not shown.
+    pub fn path(&self) -> Result<RootPath> {
+        self.resolve(&self.head.target.path)
+    }
+
+    /// A path of the client's, below the root that the session is shown.
+    ///
+    /// # Errors
+    /// As [`path`](Self::path).
+    pub fn resolve(&self, path: &[u8]) -> Result<RootPath> {
+        let path = RootPath::default().join(path)?;
+        if !self.state.options.shows_hidden && path.has_hidden_name() {
+            return Err(Problem::not_found().into());
+        }
+        Ok(path)
+    }
+
+    /// Whether the target names a directory: it ends with a slash.
+    pub fn names_directory(&self) -> bool {
+        self.head.target.path.ends_with(b"/")
+    }
+
+    /// Whether the method only reads.
+    pub fn is_safe(&self) -> bool {
+        matches!(self.head.method, Method::GET | Method::HEAD | Method::OPTIONS)
+    }
+
+    /// Requires a service.
+    ///
+    /// # Errors
+    /// The client does not have it: a guest may sign in.
+    pub fn need(&self, service: Service) -> Result<()> {
+        if self.session.services.has(service) {
+            return Ok(());
+        }
+        let (peer, method, name) = (&self.session.peer, &self.head.method, service.as_str());
+        if matches!(peer, Peer::Guest { .. }) {
+            let message = format!("{method} needs the service {name}, which guests do not have: sign in");
+            return Err(Problem::unauthorized(message).into());
+        }
+        let message = format!("{method} needs the service {name}, and {peer} has {}", self.session.services);
+        Err(Problem::new(StatusCode::FORBIDDEN, message).into())
+    }
+}

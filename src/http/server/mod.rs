@@ -1,0 +1,29 @@
+//! Serves HTTP: one connection after another thread's, the same engine for every program that speaks it.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`connection`] | request after request on one connection |
+//! | [`admission`] | which requests may come in: the host that is meant, the page that sends it, what its client claims |
+//! | [`exchange`] | one request, as its handler sees it |
+//! | [`route`] | which handler it is for |
+//! | [`files`] | GET of a file |
+//! | [`response`], [`problem`], [`send`] | the answer: a value, a refusal, its way to the socket |
+//! | [`options`], [`state`] | what the operator has decided, what all connections share |
+
+pub mod admission;
+pub mod connection;
+pub mod exchange;
+mod files;
+pub mod options;
+pub mod problem;
+mod request_body;
+pub mod response;
+mod route;
+mod send;
+pub mod state;
+
+pub use self::admission::{Access, Claim, Client};
+pub use self::connection::{Caller, serve};
+pub use self::options::{CertificateFiles, HttpOptions, OnExists};
+pub use self::request_body::BODY_RATE_MIN;
+pub use self::state::HttpState;

@@ -1,0 +1,281 @@
+//! Sends an answer: its head and the beginning of its body in one write, large files without a copy.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::http::header::{self, HeaderMap};
+use ::http::{Method, StatusCode};
+
+use super::response::{FileSlice, Piece, Response, ResponseBody};
+use super::state::{HttpState, SEND_BUFFER_LEN};
+use crate::http::body::ChunkWriter;
+use crate::http::head::Version;
+use crate::net::stream::WriteHalf;
+
+/// Of the head in a buffer, so that a file's beginning fits beside it.
+const HEAD_ROOM: usize = 2 * 1024;
+/// A file is sent by the kernel in steps of this size, in bytes.
+const FILE_STEP_LEN: usize = 512 * 1024;
+/// A file is read in pieces of this size where its bytes are to be encrypted.
+const ENCRYPTED_STEP_LEN: usize = 256 * 1024;
+
+/// What an answer is for.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    /// The method of the request.
+    pub(super) method: Method,
+    /// The version of the request.
+    pub(super) version: Version,
+    /// Whether the connection stays open behind it.
+    pub(super) is_persistent: bool,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    /// Bytes of the body.
+    pub(super) len: u64,
+    /// Whether the connection can be used for another request.
+    pub(super) is_persistent: bool,
+}
+
+/// Sends `response`.
+///
+/// # Errors
+/// The connection failed, or the body could not be made to its end: it is to be closed.
+pub(super) fn send(
+    state: &HttpState,
+    out: &mut WriteHalf,
+    answered: &Answered,
+    response: Response,
+) -> io::Result<Sent> {
+    let mut buffer = state.lend();
+    let sent = send_with(&mut buffer, out, answered, response);
+    state.take_back(buffer);
+    sent
+}
+
+fn send_with(buffer: &mut Vec<u8>, out: &mut WriteHalf, answered: &Answered, response: Response) -> io::Result<Sent> {
+    let may_have_body = response.may_have_body(&answered.method);
+    let Response { status, headers, body } = response;
+    let len = body.len();
+    let has_body = may_have_body && answered.method != Method::HEAD;
+    // A client of HTTP/1.0 knows no chunks: there the end of the connection is that of the body.
+    let ends_with_connection = may_have_body && len.is_none() && answered.version == Version::Http10;
+    let is_persistent = answered.is_persistent && !ends_with_connection;
+    write_status(buffer, status);
+    write_headers(buffer, &headers);
+    buffer.extend_from_slice(b"date: ");
+    write_date(buffer);
+    match len {
+        Some(len) if may_have_body => write!(buffer, "\r\ncontent-length: {len}")?,
+        None if may_have_body && !ends_with_connection => buffer.extend_from_slice(b"\r\ntransfer-encoding: chunked"),
+        _ => {}
+    }
+    match (is_persistent, answered.version) {
+        (false, _) => buffer.extend_from_slice(b"\r\nconnection: close"),
+        (true, Version::Http10) => buffer.extend_from_slice(b"\r\nconnection: keep-alive"),
+        (true, Version::Http11) => {}
+    }
+    buffer.extend_from_slice(b"\r\n\r\n");
+    if !has_body {
+        out.write_all(buffer)?;
+        return Ok(Sent { len: 0, is_persistent });
+    }
+    let len = match body {
+        ResponseBody::Empty => out.write_all(buffer).map(|()| 0)?,
+        ResponseBody::Bytes(bytes) => {
+            write_both(out, buffer, &bytes)?;
+            bytes.len() as u64
+        }
+        ResponseBody::File(slice) => send_file(buffer, out, &slice)?,
+        ResponseBody::Pieces { file, pieces, end } => send_pieces(buffer, out, &file, (&pieces, &end))?,
+        ResponseBody::Stream { len, write } => {
+            let counted = &mut Counted { to: out, head: buffer, len: 0 };
+            if len.is_some() || ends_with_connection {
+                let mut buffered = io::BufWriter::with_capacity(SEND_BUFFER_LEN, &mut *counted);
+                write(&mut buffered)?;
+                buffered.flush()?;
+            } else {
+                let mut chunks = ChunkWriter::new(&mut *counted);
+                write(&mut chunks)?;
+                chunks.finish()?;
+            }
+            counted.flush()?;
+            if let Some(len) = len.filter(|len| *len != counted.len) {
+                return Err(io::Error::other(format!(
+                    "a body of {} bytes was made where {len} were announced",
+                    counted.len
+                )));
+            }
+            counted.len
+        }
+    };
+    Ok(Sent { len, is_persistent })
+}
+
+/// An answer before the answer (RFC 9110, 15.2).
+///
+/// # Errors
+/// The connection failed.
+pub(super) fn send_interim(out: &mut WriteHalf, status: StatusCode, headers: &HeaderMap) -> io::Result<()> {
+    let mut head = Vec::new();
+    write_status(&mut head, status);
+    write_headers(&mut head, headers);
+    head.extend_from_slice(b"\r\n");
+    out.write_all(&head)
+}
+
+fn write_status(buffer: &mut Vec<u8>, status: StatusCode) {
+    let reason = match status.as_u16() {
+        104 => "Upload Resumption Supported",
+        _ => status.canonical_reason().unwrap_or_default(),
+    };
+    buffer.extend_from_slice(b"HTTP/1.1 ");
+    buffer.extend_from_slice(status.as_str().as_bytes());
+    buffer.push(b' ');
+    buffer.extend_from_slice(reason.as_bytes());
+    buffer.extend_from_slice(b"\r\n");
+}
+
+fn write_headers(buffer: &mut Vec<u8>, headers: &HeaderMap) {
+    let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::DATE];
+    for (name, value) in headers {
+        if framing.contains(name) {
+            continue;
+        }
+        buffer.extend_from_slice(name.as_str().as_bytes());
+        buffer.extend_from_slice(b": ");
+        buffer.extend_from_slice(value.as_bytes());
+        buffer.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The present time (RFC 9110, 6.6.1), formatted once a second and thread.
+fn write_date(buffer: &mut Vec<u8>) {
+    use std::cell::RefCell;
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(at, text)| {
+        if *at != seconds || text.is_empty() {
+            (*at, *text) = (seconds, httpdate::fmt_http_date(now));
+        }
+        buffer.extend_from_slice(text.as_bytes());
+    });
+}
+
+/// Writes both, in one system call where the kernel takes them.
+fn write_both(out: &mut WriteHalf, head: &[u8], body: &[u8]) -> io::Result<()> {
+    let mut written = out.write_vectored(&[io::IoSlice::new(head), io::IoSlice::new(body)])?;
+    if written < head.len() {
+        out.write_all(head.get(written..).unwrap_or_default())?;
+        written = head.len();
+    }
+    out.write_all(body.get(written - head.len()..).unwrap_or_default())
+}
+
+/// Sends a part of a file behind what is in `buffer`.
+fn send_file(buffer: &mut Vec<u8>, out: &mut WriteHalf, slice: &FileSlice) -> io::Result<u64> {
+    let FileSlice { file, offset, len } = slice;
+    let front = buffer.len();
+    let room = SEND_BUFFER_LEN.saturating_sub(front.max(HEAD_ROOM));
+    let first = usize::try_from(*len).unwrap_or(usize::MAX).min(room);
+    buffer.resize(front + first, 0);
+    read_exact_at(file, buffer.get_mut(front..).unwrap_or_default(), *offset)?;
+    out.write_all(buffer)?;
+    let sent = first as u64;
+    send_rest(out, file, offset + sent, len - sent)?;
+    Ok(*len)
+}
+
+fn send_pieces(
+    buffer: &mut Vec<u8>,
+    out: &mut WriteHalf,
+    file: &File,
+    (pieces, end): (&[Piece], &[u8]),
+) -> io::Result<u64> {
+    let mut sent = 0;
+    for Piece { front, offset, len } in pieces {
+        buffer.extend_from_slice(front);
+        let small = usize::try_from(*len).unwrap_or(usize::MAX);
+        if buffer.len().saturating_add(small) <= SEND_BUFFER_LEN {
+            let at = buffer.len();
+            buffer.resize(at + small, 0);
+            read_exact_at(file, buffer.get_mut(at..).unwrap_or_default(), *offset)?;
+        } else {
+            out.write_all(buffer)?;
+            buffer.clear();
+            send_rest(out, file, *offset, *len)?;
+        }
+        sent += front.len() as u64 + len;
+    }
+    buffer.extend_from_slice(end);
+    out.write_all(buffer)?;
+    Ok(sent + end.len() as u64)
+}
+
+/// Sends a part of a file: by the kernel alone where nothing is to be encrypted (sendfile).
+fn send_rest(out: &mut WriteHalf, file: &File, mut offset: u64, mut left: u64) -> io::Result<()> {
+    let steps = |left: u64, most: usize| usize::try_from(left).unwrap_or(usize::MAX).min(most);
+    let mut piece = Vec::new();
+    while left > 0 {
+        let sent = if out.is_plain() {
+            match out.send_file(file, &mut offset, steps(left, FILE_STEP_LEN)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                sent => sent? as u64,
+            }
+        } else {
+            piece.resize(steps(left, ENCRYPTED_STEP_LEN), 0);
+            read_exact_at(file, &mut piece, offset)?;
+            out.write_all(&piece)?;
+            offset += piece.len() as u64;
+            piece.len() as u64
+        };
+        if sent == 0 {
+            return Err(became_shorter());
+        }
+        left -= sent;
+    }
+    Ok(())
+}
+
+fn read_exact_at(file: &File, dest: &mut [u8], offset: u64) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    file.read_exact_at(dest, offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => became_shorter(),
+        _ => error,
+    })
+}
+
+/// The body cannot be made as long as its head says: only breaking off shows that.
+fn became_shorter() -> io::Error {
+    io::Error::other("the file became shorter while it was sent")
+}
+
+/// Counts a body, and sends the head with its first bytes.
+struct Counted<'c> {
+    to: &'c mut WriteHalf,
+    head: &'c mut Vec<u8>,
+    len: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.head.is_empty() {
+            self.to.write_all(bytes)?;
+        } else {
+            write_both(self.to, self.head, bytes)?;
+            self.head.clear();
+        }
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.write_all(&std::mem::take(self.head))
+    }
+}
