@@ -22,6 +22,7 @@ mod files;
 mod first_hour;
 mod fuzz;
 mod home_guard;
+mod http;
 mod invariants;
 mod meet;
 mod mirror;

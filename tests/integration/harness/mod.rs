@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod files;
 pub(crate) mod frames;
+pub(crate) mod http;
 pub(crate) mod listen;
 pub(crate) mod machine;
 pub(crate) mod mounted;

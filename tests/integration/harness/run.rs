@@ -20,6 +20,7 @@ pub(crate) fn program(name: &str) -> &'static str {
         "rexec" => env!("CARGO_BIN_EXE_rexec"),
         "fget" => env!("CARGO_BIN_EXE_fget"),
         "fput" => env!("CARGO_BIN_EXE_fput"),
+        "http-files" => env!("CARGO_BIN_EXE_http-files"),
         "udp-echo" => env!("CARGO_BIN_EXE_udp-echo"),
         other => panic!("no program {other}"),
     }

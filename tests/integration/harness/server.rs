@@ -1,4 +1,4 @@
-//! A running `tcp-server`, stopped when the test ends.
+//! A running `tcp-server` or `http-files`, stopped when the test ends.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpStream;
@@ -33,6 +33,22 @@ impl Server {
     pub(crate) fn with(args: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         Self::with_root(args, root)
+    }
+
+    /// `http-files` with these arguments, and a directory of its own.
+    pub(crate) fn http_files(args: &[&str]) -> Self {
+        Self::http_files_at(args, None)
+    }
+
+    /// The same with a home of its own: another machine than the one of the other programs.
+    pub(crate) fn http_files_at(args: &[&str], home: Option<&Path>) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut command = command(Path::new(program("http-files")));
+        command.arg(root.path()).args(args);
+        if let Some(home) = home {
+            command.env("LANDLINE_HOME", home);
+        }
+        Self::launch_as("http-files", command, args, root)
     }
 
     /// With a home of its own: another machine than the one of the other programs.
@@ -82,11 +98,15 @@ impl Server {
     }
 
     fn launch(mut command: Command, args: &[&str], root: tempfile::TempDir) -> Self {
-        if !args.contains(&"--bind") {
-            command.args(["--bind", "127.0.0.1:0"]);
-        }
         if !args.contains(&"--guest") {
             command.args(["--guest", "echo,chat"]);
+        }
+        Self::launch_as("tcp-server", command, args, root)
+    }
+
+    fn launch_as(name: &str, mut command: Command, args: &[&str], root: tempfile::TempDir) -> Self {
+        if !args.contains(&"--bind") {
+            command.args(["--bind", "127.0.0.1:0"]);
         }
         let expected = args.iter().filter(|arg| **arg == "--bind").count().max(1);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -96,9 +116,9 @@ impl Server {
         let mut addresses = Vec::new();
         while addresses.len() < expected {
             let Ok(line) = stdout.recv_timeout(DEADLINE) else {
-                panic!("tcp-server was not ready: {}", log.lock().unwrap());
+                panic!("{name} was not ready: {}", log.lock().unwrap());
             };
-            addresses.push(line.strip_prefix("tcp-server: ready on ").expect(&line).to_owned());
+            addresses.push(line.strip_prefix(&format!("{name}: ready on ")).expect(&line).to_owned());
         }
         Self { child, addresses, root, log, logging: Some(logging), stdout }
     }

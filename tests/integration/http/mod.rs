@@ -1,0 +1,3 @@
+//! HTTP: the real server, asked by hand, by our own client and by programs that others wrote.
+
+mod basics;
