@@ -11,9 +11,15 @@
 //! request wants.
 
 pub mod body;
+pub mod conditions;
 pub mod credentials;
+pub mod date;
+pub mod field;
 pub mod head;
 pub mod incoming;
+pub mod media;
+pub mod negotiate;
+pub mod range;
 pub mod server;
 pub mod site;
 pub mod target;

@@ -69,6 +69,8 @@ fn each_foreign_library_has_its_door() {
         ("UnixListener::", &["net/listen.rs"]),
         ("cap_std", &["fs/", "files.rs", "trees/", "exec/process.rs"]),
         ("httparse", &["http/head.rs"]),
+        ("httpdate", &["http/date.rs"]),
+        ("mime_guess", &["http/media.rs"]),
         ("percent_encoding", &["http/"]),
         ("globset", &["trees/glob.rs"]),
         ("fastcdc", &["trees/delta.rs"]),
