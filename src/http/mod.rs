@@ -14,6 +14,7 @@ pub mod body;
 pub mod conditions;
 pub mod credentials;
 pub mod date;
+pub mod digest_fields;
 pub mod field;
 pub mod head;
 pub mod incoming;
