@@ -10,6 +10,7 @@ use ::http::{Method, StatusCode};
 use super::response::{FileSlice, Piece, Response, ResponseBody};
 use super::state::{HttpState, SEND_BUFFER_LEN};
 use crate::http::body::ChunkWriter;
+use crate::http::date;
 use crate::http::head::Version;
 use crate::net::stream::WriteHalf;
 
@@ -158,11 +159,10 @@ fn write_date(buffer: &mut Vec<u8>) {
     thread_local! {
         static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = SystemTime::now();
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     DATE.with_borrow_mut(|(at, text)| {
         if *at != seconds || text.is_empty() {
-            (*at, *text) = (seconds, httpdate::fmt_http_date(now));
+            (*at, *text) = (seconds, date::format(seconds));
         }
         buffer.extend_from_slice(text.as_bytes());
     });
