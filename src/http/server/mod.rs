@@ -6,16 +6,19 @@
 //! | [`admission`] | which requests may come in: the host that is meant, the page that sends it, what its client claims |
 //! | [`exchange`] | one request, as its handler sees it |
 //! | [`route`] | which handler it is for |
-//! | [`files`] | GET of a file |
+//! | [`files`], [`representation`] | GET of a file: conditions, ranges; its bytes in one coding, with its validators |
+//! | [`directory`] | GET of a directory |
 //! | [`response`], [`problem`], [`send`] | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
 pub mod admission;
 pub mod connection;
+mod directory;
 pub mod exchange;
 mod files;
 pub mod options;
 pub mod problem;
+mod representation;
 mod request_body;
 pub mod response;
 mod route;
@@ -25,5 +28,6 @@ pub mod state;
 pub use self::admission::{Access, Claim, Client};
 pub use self::connection::{Caller, serve};
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};
+pub use self::representation::COMPRESSED_LEN_MAX;
 pub use self::request_body::BODY_RATE_MIN;
 pub use self::state::HttpState;

@@ -24,6 +24,13 @@ pub enum HttpError {
     Lost(Error),
 }
 
+impl HttpError {
+    /// Whether the client is told that there is nothing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status == StatusCode::NOT_FOUND)
+    }
+}
+
 /// What a client is told of a request that is not served.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]

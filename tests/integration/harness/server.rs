@@ -137,6 +137,11 @@ impl Server {
         &self.addresses
     }
 
+    /// Stops it; its root stays.
+    pub(crate) fn into_root(mut self) -> tempfile::TempDir {
+        std::mem::replace(&mut self.root, tempfile::tempdir().unwrap())
+    }
+
     pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }

@@ -1,0 +1,174 @@
+//! A file as it is sent: in one coding, with the validators of that (RFC 9110, 8).
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::SystemTime;
+
+use cap_std::fs::{Metadata, MetadataExt as _};
+
+use super::exchange::Exchange;
+use super::response::{FileSlice, ResponseBody};
+use crate::fs::root::RootPath;
+use crate::fs::unix::{mtime_ns, nanoseconds, seconds_since_1970};
+use crate::http::conditions::{EntityTag, Validators};
+use crate::http::media::MediaType;
+use crate::http::negotiate::{Coding, codings};
+use crate::memory::Budget;
+
+/// A file that changed so recently may change again within one step of its file system's clock, in seconds (RFC 9110,
+/// 8.8.2.2).
+const UNSETTLED_TIME: u64 = 2;
+/// Below this length a file is not compressed: the answer would not be shorter by more than its head.
+const COMPRESSED_LEN_MIN: u64 = 1024;
+/// A longer file is not compressed while it is sent, in bytes: it costs a processor, and could not be resumed.
+pub const COMPRESSED_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// What one compression holds at most, in bytes.
+const COMPRESSOR_MEMORY: usize = 4 * 1024 * 1024;
+const ZSTD_LEVEL: i32 = 3;
+
+/// A file that can be sent.
+pub(super) struct Representation {
+    file: File,
+    /// Length of the file in bytes.
+    pub(super) len: u64,
+    /// Its coding.
+    pub(super) coding: Coding,
+    /// Whether it is compressed while it is sent; then its length is unknown.
+    budget: Option<Budget>,
+    /// Its media type, that of the file before it was compressed.
+    pub(super) media: MediaType,
+    /// Whether there are others, for other clients.
+    pub(super) has_others: bool,
+    /// Its validators.
+    pub(super) validators: Validators,
+}
+
+impl Representation {
+    /// The representation of an open file that suits the client.
+    pub(super) fn choose(exchange: &Exchange<'_>, path: &RootPath, (file, metadata): (File, &Metadata)) -> Self {
+        let name = path.split_last().map_or_else(Default::default, |(_, name)| name);
+        let media = MediaType::of_name(name.as_bytes());
+        let mut chosen = Self {
+            file,
+            len: metadata.len(),
+            coding: Coding::Identity,
+            budget: None,
+            media,
+            has_others: media.is_compressible() && metadata.len() >= COMPRESSED_LEN_MIN,
+            validators: validators(exchange, metadata, Coding::Identity),
+        };
+        // A range is one of the bytes as they are.
+        if chosen.has_others && !exchange.head.headers.contains_key(::http::header::RANGE) {
+            chosen.compress(exchange, path, metadata);
+        }
+        chosen
+    }
+
+    /// Takes a coding that the client prefers: of a file that was compressed before, if there is one.
+    fn compress(&mut self, exchange: &Exchange<'_>, path: &RootPath, metadata: &Metadata) {
+        let headers = &exchange.head.headers;
+        let all = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+        if codings(headers, &all).is_none_or(|coding| coding == Coding::Identity) {
+            return;
+        }
+        let siblings = all.map(|coding| sibling(exchange, path, metadata, coding));
+        let there: Vec<Coding> =
+            all.iter().zip(&siblings).filter_map(|(coding, there)| there.is_some().then_some(*coding)).collect();
+        if let Some(coding) = codings(headers, &there).filter(|coding| *coding != Coding::Identity) {
+            let found = siblings.into_iter().zip(all).find_map(|(file, of)| file.filter(|_| of == coding));
+            if let Some((file, sibling)) = found {
+                self.validators.etag = validators(exchange, &sibling, coding).etag;
+                (self.file, self.len, self.coding) = (file, sibling.len(), coding);
+                return;
+            }
+        }
+        let budget = exchange.session.memory.budget();
+        if self.len > COMPRESSED_LEN_MAX || budget.take(COMPRESSOR_MEMORY).is_err() {
+            return;
+        }
+        if let Some(coding @ (Coding::Zstd | Coding::Gzip)) = codings(headers, &[Coding::Zstd, Coding::Gzip]) {
+            self.validators = validators(exchange, metadata, coding);
+            (self.coding, self.budget) = (coding, Some(budget));
+        }
+    }
+
+    /// Whether its bytes are those of the file.
+    pub(super) const fn is_identity(&self) -> bool {
+        matches!(self.coding, Coding::Identity)
+    }
+
+    /// All of it, as a body.
+    pub(super) fn into_body(self) -> ResponseBody {
+        let Self { file, len, coding, budget, .. } = self;
+        let Some(budget) = budget else { return ResponseBody::File(FileSlice { file, offset: 0, len }) };
+        ResponseBody::Stream {
+            len: None,
+            write: Box::new(move |out| {
+                let _held = budget;
+                compressed(&file, (coding, len), out)
+            }),
+        }
+    }
+
+    /// A part of it, as a body.
+    pub(super) fn into_slice(self, offset: u64, len: u64) -> ResponseBody {
+        ResponseBody::File(FileSlice { file: self.file, offset, len })
+    }
+
+    /// The open file itself.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+}
+
+/// A file beside `path` that has it compressed, and is not older.
+fn sibling(exchange: &Exchange<'_>, path: &RootPath, of: &Metadata, coding: Coding) -> Option<(File, Metadata)> {
+    let extension: &[u8] = match coding {
+        Coding::Zstd => b".zst",
+        Coding::Brotli => b".br",
+        Coding::Gzip => b".gz",
+        Coding::Identity => return None,
+    };
+    let path = RootPath::default().join(&[&path.to_absolute(), extension].concat()).ok()?;
+    let (file, metadata) = exchange.session.root.open_file(&path).ok()?;
+    (mtime_ns(&metadata) >= mtime_ns(of)).then(|| (file.into_std(), metadata))
+}
+
+/// The validators of a file in a coding: a keyed hash of what changes when its bytes do, since inode and times are no
+/// business of strangers.
+pub(super) fn validators(exchange: &Exchange<'_>, metadata: &Metadata, coding: Coding) -> Validators {
+    let mut hash = blake3::Hasher::new_keyed(&exchange.state.etag_key);
+    let ctime_ns = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
+    hash.update(&metadata.dev().to_le_bytes()).update(&metadata.ino().to_le_bytes());
+    hash.update(&metadata.len().to_le_bytes())
+        .update(&mtime_ns(metadata).to_le_bytes())
+        .update(&ctime_ns.to_le_bytes());
+    let mut opaque = hash.finalize().to_hex().get(..32).unwrap_or_default().to_owned();
+    if coding != Coding::Identity {
+        opaque.push('-');
+        opaque.push_str(coding.name());
+    }
+    let age = seconds_since_1970(SystemTime::now()).checked_sub(u64::try_from(metadata.ctime()).unwrap_or(0));
+    let is_weak = age.is_none_or(|age| age < UNSETTLED_TIME);
+    Validators { etag: EntityTag::new(is_weak, opaque), modified: u64::try_from(metadata.mtime()).ok() }
+}
+
+/// Sends a file compressed.
+fn compressed(mut file: &File, (coding, len): (Coding, u64), out: &mut dyn Write) -> io::Result<()> {
+    let mut file = io::Read::take(&mut file, len);
+    let copied = if coding == Coding::Gzip {
+        let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+        let copied = io::copy(&mut file, &mut encoder)?;
+        encoder.finish()?;
+        copied
+    } else {
+        let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+        encoder.set_pledged_src_size(Some(len))?;
+        encoder.include_checksum(true)?;
+        let copied = io::copy(&mut file, &mut encoder)?;
+        encoder.finish()?;
+        copied
+    };
+    if copied == len { Ok(()) } else { Err(io::Error::other("the file became shorter while it was sent")) }
+}
