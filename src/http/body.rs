@@ -365,7 +365,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_are_read_as_they_are_written(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..9), flush: bool) {
+        fn chunks_are_read_as_they_are_written(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..9),
+            flush: bool,
+        ) {
             let mut bytes = Vec::new();
             let mut writer = ChunkWriter::new(&mut bytes);
             for piece in &pieces {

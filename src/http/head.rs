@@ -63,8 +63,8 @@ const fn unsupported(status: StatusCode, why: &'static str) -> HeadError {
     HeadError { status, why }
 }
 
-/// Length of the head that `bytes` begin with, its empty line and blank lines in front included; `None`: it is not whole
-/// yet.
+/// Length of the head that `bytes` begin with, its empty line and blank lines in front included; `None`: it is not
+/// whole yet.
 ///
 /// # Errors
 /// It will not become one: a line end that is not CR LF, or too long.
@@ -86,11 +86,11 @@ pub fn head_len(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         at += 2;
         after_end = at;
         if is_empty_line {
-            return if at - blank > HEAD_LEN_MAX { Err(too_long()) } else { Ok(Some(at)) };
+            return if at - blank > HEAD_LEN_MAX { Err(too_long(bytes, blank)) } else { Ok(Some(at)) };
         }
     }
     if bytes.len() - blank.min(bytes.len()) > HEAD_LEN_MAX || blank > BLANK_LEN_MAX {
-        return Err(too_long());
+        return Err(too_long(bytes, blank));
     }
     Ok(None)
 }
@@ -98,8 +98,14 @@ pub fn head_len(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
 /// Bytes of empty lines in front of a request line that are ignored.
 const BLANK_LEN_MAX: usize = 8;
 
-const fn too_long() -> HeadError {
-    unsupported(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is longer than 32 KiB")
+/// Of the request line or of the headers, whichever it is that does not end (RFC 9112, 3; RFC 6585, 5).
+fn too_long(bytes: &[u8], blank: usize) -> HeadError {
+    let is_line_whole = bytes.iter().skip(blank).take(HEAD_LEN_MAX).any(|byte| *byte == b'\r');
+    if is_line_whole {
+        unsupported(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is longer than 32 KiB")
+    } else {
+        unsupported(StatusCode::URI_TOO_LONG, "the request line is longer than 32 KiB")
+    }
 }
 
 fn leading_blank(bytes: &[u8]) -> usize {
@@ -120,6 +126,10 @@ impl RequestHead {
         let end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
         let (line, lines) = bytes.split_at(end);
         let (method, target, version) = request_line(line)?;
+        if method == Method::CONNECT {
+            // RFC 9110, 9.3.6: an answer that looked like success would begin a tunnel.
+            return Err(unsupported(StatusCode::NOT_IMPLEMENTED, "CONNECT is for proxies, and this is none"));
+        }
         let headers = parse_headers(lines.get(2..).unwrap_or_default())?;
         let target = Target::parse(&method, target).map_err(|error| match error {
             super::target::TargetError::Form => bad("the target is neither a path nor a URL of HTTP"),
@@ -286,8 +296,11 @@ mod tests {
         }
         assert_eq!(head_len(&[whole, &b"GET"[..]].concat()), Ok(Some(whole.len())));
         assert_eq!(head_len(&vec![b'a'; HEAD_LEN_MAX]), Ok(None));
-        for long in [vec![b'a'; HEAD_LEN_MAX + 1], b"\r\n".repeat(100)] {
-            assert_ne!(head_len(&long), Ok(None));
+        assert_ne!(head_len(&b"\r\n".repeat(100)), Ok(None));
+        let long = |front: &str| [front.as_bytes(), &vec![b'a'; HEAD_LEN_MAX]].concat();
+        for (front, status) in [("GET /", 414), ("GET / HTTP/1.1\r\n", 431), ("\r\nGET /", 414)] {
+            assert_eq!(head_len(&long(front)).unwrap_err().status, status, "{front:?}");
+            assert_eq!(head_len(&[&long(front), &b"\r\n\r\n"[..]].concat()).unwrap_err().status, status, "{front:?}");
         }
     }
 
@@ -323,6 +336,7 @@ mod tests {
             ("GET / HTTP/1.1 \r\nHost: x\r\n\r\n".into(), 400),
             ("GET / http/1.1\r\nHost: x\r\n\r\n".into(), 400),
             ("GET / HTTP/2.0\r\nHost: x\r\n\r\n".into(), 505),
+            ("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n".into(), 501),
             ("G(T / HTTP/1.1\r\nHost: x\r\n\r\n".into(), 400),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 400),
             (format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101)), 431),
