@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Server;
 use super::connection::admit;
 use crate::error::{Error, Result};
+use crate::http::head::RequestHead;
 use crate::http::server::problem::{Problem, Result as HttpResult};
 use crate::http::server::{Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, serve};
 use crate::net::Stream;
+use crate::net::budget::Whose;
 use crate::net::gate::{Rank, TurnedAway};
 use crate::net::open::OpenConnection;
 use crate::net::origin::origin_of;
@@ -163,6 +165,22 @@ impl Access for HttpAccess<'_> {
             }
         }
         Ok(session)
+    }
+
+    fn log_refused(&self, head: &RequestHead, outcome: &str) {
+        let origin = self.accepted.ticket.origin();
+        let budget = self.server.service.gate().log_budget();
+        if budget.allows(Whose::Address(origin), || origin.to_string()) {
+            tracing::info!(
+                connection = self.accepted.id(),
+                peer = %self.accepted.address,
+                verb = head.method.as_str(),
+                about = head.target.raw_path.as_str(),
+                host = head.authority.as_ref().map_or("", |authority| authority.as_str()),
+                outcome,
+                "refused"
+            );
+        }
     }
 
     fn note_malformed(&mut self) {

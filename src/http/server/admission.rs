@@ -32,6 +32,9 @@ pub trait Access {
     /// It may not come in, or has presented a token that is none.
     fn session(&mut self, client: &Client<'_>) -> Result<Session>;
 
+    /// Logs a request of which it was not even asked who sends it.
+    fn log_refused(&self, head: &RequestHead, outcome: &str);
+
     /// A request could not be understood: too many of them from one address are an attack.
     fn note_malformed(&mut self);
 }

@@ -180,10 +180,13 @@ impl Connection<'_> {
         let (outcome, sent) = answer(self.state, body.out, (&answered, &seen), result);
         let is_in_step = sent.as_ref().is_ok_and(|sent| sent.is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
         let received = body.reader.received();
-        if let Some(mut session) = session.take() {
-            let request = Logged { head, outcome, elapsed: started.elapsed(), received };
-            request.log(&mut session, &sent);
-            self.remember(head, seen, session);
+        let request = Logged { head, outcome, elapsed: started.elapsed(), received };
+        match session.take() {
+            Some(mut session) => {
+                request.log(&mut session, &sent);
+                self.remember(head, seen, session);
+            }
+            None => self.access.log_refused(head, request.outcome.as_str()),
         }
         sent.map(|_| is_in_step)
     }
@@ -251,6 +254,13 @@ enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    fn as_str(&self) -> &str {
+        let (Self::Served(text) | Self::Refused(text) | Self::Failed(text)) = self;
+        text
+    }
+}
+
 /// A request, for the log.
 struct Logged<'l> {
     head: &'l RequestHead,
@@ -261,9 +271,9 @@ struct Logged<'l> {
 
 impl Logged<'_> {
     fn log(&self, session: &mut Session, sent: &Result<Sent>) {
-        let (Outcome::Served(outcome) | Outcome::Refused(outcome) | Outcome::Failed(outcome)) = &self.outcome;
+        let outcome = self.outcome.as_str();
         let more = session.report.outcome.take();
-        let outcome = more.map_or_else(|| outcome.clone(), |more| format!("{outcome}, {more}"));
+        let outcome = more.map_or_else(|| outcome.to_owned(), |more| format!("{outcome}, {more}"));
         let record = RequestRecord {
             verb: self.head.method.as_str(),
             elapsed: self.elapsed,

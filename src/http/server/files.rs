@@ -7,6 +7,7 @@ use ::http::header::{self, HeaderName, HeaderValue};
 use ::http::{Method, StatusCode};
 use cap_std::fs::Metadata;
 
+use super::digests;
 use super::directory;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
@@ -84,6 +85,7 @@ fn send_file(exchange: &mut Exchange<'_>, path: &RootPath, (file, metadata): (Fi
     let response = Response::empty(if ranges == Ranges::Whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT });
     let mut response = describe(exchange, response, &chosen);
     name_file(exchange, &mut response, path, &chosen);
+    digests::add(exchange, &mut response, &chosen, &ranges);
     response.body = match ranges {
         Ranges::Whole => chosen.into_body(),
         Ranges::Unsatisfiable => {

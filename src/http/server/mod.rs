@@ -7,12 +7,14 @@
 //! | [`exchange`] | one request, as its handler sees it |
 //! | [`route`] | which handler it is for |
 //! | [`files`], [`representation`] | GET of a file: conditions, ranges; its bytes in one coding, with its validators |
+//! | [`digests`] | what a file is to be, for clients that want to check it |
 //! | [`directory`] | GET of a directory |
 //! | [`response`], [`problem`], [`send`] | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
 pub mod admission;
 pub mod connection;
+mod digests;
 mod directory;
 pub mod exchange;
 mod files;
@@ -27,6 +29,7 @@ pub mod state;
 
 pub use self::admission::{Access, Claim, Client};
 pub use self::connection::{Caller, serve};
+pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_MAX};
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};
 pub use self::representation::COMPRESSED_LEN_MAX;
 pub use self::request_body::BODY_RATE_MIN;

@@ -98,6 +98,11 @@ impl Representation {
         matches!(self.coding, Coding::Identity)
     }
 
+    /// The open file.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
     /// All of it, as a body.
     pub(super) fn into_body(self) -> ResponseBody {
         let Self { file, len, coding, budget, .. } = self;

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::digests::DigestCache;
 use super::options::HttpOptions;
 use crate::http::site::HostNames;
 
@@ -20,6 +21,7 @@ pub struct HttpState {
     /// The key of entity tags: they tell nothing of what they are made of, and stay the same when the server is
     /// restarted.
     pub etag_key: [u8; 32],
+    pub(super) digests: DigestCache,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -29,7 +31,7 @@ impl HttpState {
         let machine = rustix::system::uname();
         let names = HostNames::new(&machine.nodename().to_string_lossy(), &options.hosts);
         let etag_key = blake3::derive_key("landline 2026-11 entity tags of HTTP", secret);
-        Self { options, names, etag_key, buffers: Mutex::default() }
+        Self { options, names, etag_key, digests: DigestCache::default(), buffers: Mutex::default() }
     }
 
     /// A buffer of [`SEND_BUFFER_LEN`], lent for one answer: a connection that waits holds none.

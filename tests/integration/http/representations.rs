@@ -176,3 +176,23 @@ fn a_file_that_becomes_shorter_never_looks_whole() {
     let all = http.rest();
     assert!(all.len() < 64 << 20, "{}", all.len());
 }
+
+#[test]
+fn digests_are_sent_to_those_who_want_them() {
+    let server = Server::http_files(&[]);
+    server.write("a.txt", "hello world");
+    settled(&server, "a.txt");
+    let whole = "sha-256=:uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=:";
+    for _ in 0..2 {
+        let answer = get(&server, "a.txt", "Want-Repr-Digest: sha-256=10\r\nWant-Content-Digest: sha-256=1");
+        assert_eq!((answer.header("repr-digest"), answer.header("content-digest")), (whole, whole));
+    }
+    let part =
+        get(&server, "a.txt", "Range: bytes=0-4\r\nWant-Repr-Digest: sha-256=1\r\nWant-Content-Digest: sha-256=1");
+    let hello = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+    assert_eq!((part.header("repr-digest"), part.header("content-digest")), (whole, hello));
+    assert_eq!(get(&server, "a.txt", "").header("repr-digest"), "");
+    assert_eq!(get(&server, "a.txt", "Want-Repr-Digest: sha-256=0, md5=5").header("repr-digest"), "");
+    server.write("a.txt", "HELLO WORLD");
+    assert_ne!(get(&server, "a.txt", "Want-Repr-Digest: sha-256=1").header("repr-digest"), whole);
+}
