@@ -43,6 +43,8 @@ struct AuditFile {
 
 /// A guest's `kind`.
 const GUEST: &str = "guest";
+/// A token's `kind`.
+const TOKEN: &str = "token";
 /// Shortest time between two such reports.
 const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -54,9 +56,9 @@ pub struct AuditRecord<'r> {
     pub event: &'r str,
     /// The connection's number in the server's log.
     pub connection: u64,
-    /// `own`, `known` or `guest`.
+    /// `own`, `known`, `token` or `guest`.
     pub kind: &'r str,
-    /// A known peer's name; `None` for others.
+    /// The name of a known peer or of a token; `None` for others.
     pub name: Option<&'r str>,
     /// The key that the peer proved; `None`: it has none.
     pub fingerprint: Option<String>,
@@ -83,6 +85,11 @@ impl<'r> AuditRecord<'r> {
     pub fn summed(name: &'r str, key: &Fingerprint, outcome: &'r str) -> Self {
         let fingerprint = Some(key.to_string());
         Self { event: "summed", kind: "known", name: Some(name), fingerprint, outcome, ..Self::default() }
+    }
+
+    /// The count of a token's refusals that have no record of their own.
+    pub fn summed_of_token(name: &'r str, outcome: &'r str) -> Self {
+        Self { event: "summed", kind: TOKEN, name: Some(name), outcome, ..Self::default() }
     }
 
     /// The count of requests of guests from `address` that have no record of their own.
@@ -199,6 +206,7 @@ pub fn now() -> String {
 pub fn parts_of(peer: &Peer) -> (&'static str, Option<&str>, Option<String>) {
     match peer {
         Peer::Own => ("own", None, None),
+        Peer::Token { name, .. } => (TOKEN, Some(name), None),
         Peer::Known { name, fingerprint } => ("known", Some(name), Some(fingerprint.to_string())),
         Peer::Guest { fingerprint, .. } => (GUEST, None, fingerprint.as_ref().map(ToString::to_string)),
     }

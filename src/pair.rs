@@ -21,9 +21,10 @@ use crate::trust::code::Code;
 use crate::trust::commands::Commands;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
+use crate::trust::list::{Entry as _, ListError};
 use crate::trust::offer::{NoOffer, Offer, PairingOptions, PeerBefore, Standing};
 use crate::trust::pake::{Binding, EXPORTER_LABEL, Exchange, Role};
-use crate::trust::peers::{self, KnownPeer, PeersError};
+use crate::trust::peers::{self, KnownPeer};
 use crate::trust::{Peer, Services};
 use crate::wire::channel::unexpected;
 use crate::wire::message::Message;
@@ -56,7 +57,7 @@ pub fn serve_pair(
     let client = match &session.peer {
         Peer::Own => return Err(refused("this is the server's own identity: no pairing is needed")),
         Peer::Known { fingerprint, .. } | Peer::Guest { fingerprint: Some(fingerprint), .. } => *fingerprint,
-        Peer::Guest { fingerprint: None, .. } => {
+        Peer::Guest { fingerprint: None, .. } | Peer::Token { .. } => {
             return Err(refused("a plain connection proves no key: pair over TLS, without tcp://"));
         }
     };
@@ -166,9 +167,9 @@ fn record(
     key: Fingerprint,
     said: &str,
     from: &str,
-) -> Result<(KnownPeer, Option<KnownPeer>), PeersError> {
+) -> Result<(KnownPeer, Option<KnownPeer>), ListError> {
     peers::edit(home, |edit| {
-        let known = edit.peers().by_key(&key).cloned();
+        let known = edit.list().by_key(&key).cloned();
         if let (Some(known), Some(wanted)) = (&known, &wish.name)
             && known.name != *wanted
         {
@@ -179,10 +180,10 @@ fn record(
             (None, Some(known)) => known.name.clone(),
             (None, None) => edit.free_name(said),
         };
-        if edit.peers().by_name(&name).is_some_and(|other| other.fingerprint != key) {
+        if edit.list().by_name(&name).is_some_and(|other| other.fingerprint != key) {
             let text =
                 format!("{name} is another machine here already; revoke it first: tcp-server peers revoke {name}");
-            return Err(PeersError::Refused(text));
+            return Err(ListError::Refused(text));
         }
         let mut peer = wish.applied_to(known.clone().unwrap_or_else(|| KnownPeer::new(&name, key)));
         peer.check()?;
@@ -280,19 +281,17 @@ pub fn record_server(
     server: DialledServer<'_>,
     wish: Option<&str>,
     dialled: &str,
-) -> Result<Recorded, PeersError> {
+) -> Result<Recorded, ListError> {
     let DialledServer { key, address, there } = server;
     peers::edit(home, |edit| {
-        let before = edit.peers().by_key(&key).cloned();
+        let before = edit.list().by_key(&key).cloned();
         let name = match (wish, &before) {
             (Some(name), Some(known)) if name != known.name => {
                 edit.rename(&known.name, name)?;
                 name.to_owned()
             }
-            (Some(name), None) if edit.peers().by_name(name).is_some() => {
-                return Err(PeersError::Refused(format!(
-                    "{name}: another machine is called that; choose another name"
-                )));
+            (Some(name), None) if edit.list().by_name(name).is_some() => {
+                return Err(ListError::Refused(format!("{name}: another machine is called that; choose another name")));
             }
             (Some(name), _) => name.to_owned(),
             (None, Some(known)) => known.name.clone(),

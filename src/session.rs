@@ -102,7 +102,8 @@ impl Session {
     pub fn take_slot(&self) -> Result<CommandSlot, Refusal> {
         let share = match &self.peer {
             Peer::Own => SlotShare::Own,
-            Peer::Known { fingerprint, .. } => SlotShare::Peer(*fingerprint),
+            Peer::Known { fingerprint, .. } => SlotShare::Peer(Owner::Key(*fingerprint)),
+            Peer::Token { id, .. } => SlotShare::Peer(Owner::Token(*id)),
             Peer::Guest { .. } => SlotShare::Guests,
         };
         self.slots.take(share).map_err(|none| Refusal::new(ErrorCode::Busy, none.to_string()))
@@ -162,6 +163,7 @@ impl Session {
     pub fn log_refused(&self, request: &RequestRecord<'_>) {
         let whose = match &self.peer {
             Peer::Known { fingerprint, .. } => Some(Whose::Key(*fingerprint.as_bytes())),
+            Peer::Token { id, .. } => Some(Whose::Token(*id.as_bytes())),
             Peer::Guest { .. } => Some(Whose::Address(self.origin)),
             Peer::Own => None,
         };
@@ -180,7 +182,7 @@ impl Session {
 
     fn budgeted(&self, whose: Whose) -> bool {
         self.gate.log_budget().allows(whose, || match &self.peer {
-            Peer::Known { name, .. } => name.clone(),
+            Peer::Known { name, .. } | Peer::Token { name, .. } => name.clone(),
             Peer::Own | Peer::Guest { .. } => self.origin.to_string(),
         })
     }

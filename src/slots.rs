@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::trust::identity::Fingerprint;
+use crate::trust::Owner;
 
 /// Limits on commands, set by the operator.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +31,8 @@ pub const RUNNING_MAX: usize = 512;
 pub enum SlotShare {
     /// The server's own user, who gets a slot however many the others have.
     Own,
-    /// A known peer.
-    Peer(Fingerprint),
+    /// A known peer, or a token.
+    Peer(Owner),
     /// All guests together: one guest may have any number of keys and addresses.
     Guests,
 }
@@ -129,13 +129,14 @@ impl Drop for CommandSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::identity::Fingerprint;
 
     fn slots(running: usize) -> Arc<CommandSlots> {
         CommandSlots::new(CommandCaps { running, ..CommandCaps::default() })
     }
 
     fn peer(name: &str) -> SlotShare {
-        SlotShare::Peer(Fingerprint::of_spki(name.as_bytes()))
+        SlotShare::Peer(Owner::Key(Fingerprint::of_spki(name.as_bytes())))
     }
 
     fn all_of(slots: &Arc<CommandSlots>, share: SlotShare) -> Vec<CommandSlot> {

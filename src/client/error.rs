@@ -6,7 +6,7 @@ use crate::net::dial;
 use crate::trust::home::HomeError;
 use crate::trust::hosts::ConfigError;
 use crate::trust::identity::{Fingerprint, IdentityError};
-use crate::trust::peers::PeersError;
+use crate::trust::list::ListError;
 
 /// Connecting failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum ConnectError {
     Identity(#[from] IdentityError),
     /// The list of known peers cannot be used.
     #[error(transparent)]
-    Peers(#[from] PeersError),
+    Peers(#[from] ListError),
     /// The list of hosts cannot be used.
     #[error(transparent)]
     Hosts(#[from] ConfigError),

@@ -14,15 +14,15 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub const STRANGER_LINES_MAX: u32 = 20;
 /// Lines that all strangers together write to it.
 pub const STRANGERS_LINES_MAX: u32 = 200;
-/// Lines of refusals that one known peer writes to the log and to the audit log in an interval.
+/// Lines of refusals that one known peer, or one token, writes to the log and to the audit log in an interval.
 pub const PEER_LINES_MAX: u32 = 100;
 /// Requests of guests that were served, of one address and of all, in an interval.
 pub const GUEST_LINES_MAX: u32 = 1_000;
 /// See [`GUEST_LINES_MAX`].
 pub const GUESTS_LINES_MAX: u32 = 5_000;
 /// Addresses of strangers, and of guests, whose lines are counted by themselves in one interval; those beyond are
-/// counted together. Known peers have a table of their own, which is as long as the list of peers at most: no number
-/// of strangers takes a peer's lines.
+/// counted together. Known peers and tokens have a table of their own, which is as long as their lists at most: no
+/// number of strangers takes a peer's lines.
 const COUNTED_MAX: usize = 256;
 
 /// Whose lines are counted.
@@ -34,10 +34,12 @@ pub enum Whose {
     Guest(Origin),
     /// A known peer, by its key.
     Key([u8; 32]),
+    /// A token, by its hash.
+    Token([u8; 32]),
 }
 
 /// What kind of lines were counted and not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CountedKind {
     /// Connections of strangers, and what they were refused.
     Strangers,
@@ -45,6 +47,8 @@ pub enum CountedKind {
     Guests,
     /// What a known peer was refused, by its key.
     Peer([u8; 32]),
+    /// What the holders of a token were refused, by its hash.
+    Token([u8; 32]),
 }
 
 /// What was counted and not written.
@@ -82,7 +86,17 @@ struct Spent {
     since: Option<Instant>,
     strangers: Crowd,
     guests: Crowd,
-    peers: HashMap<[u8; 32], LineCount>,
+    /// Of known peers and of tokens.
+    peers: HashMap<CountedKind, LineCount>,
+}
+
+impl Spent {
+    fn count_known(&mut self, kind: CountedKind, label: impl FnOnce() -> String) -> bool {
+        let lines = self.peers.entry(kind).or_insert_with(|| LineCount::called(label()));
+        let is_allowed = lines.written < PEER_LINES_MAX;
+        lines.count(is_allowed);
+        is_allowed
+    }
 }
 
 /// Those who share a limit.
@@ -183,12 +197,8 @@ impl LogBudget {
         match whose {
             Whose::Address(origin) => spent.strangers.count(origin, label, STRANGER_LIMITS),
             Whose::Guest(origin) => spent.guests.count(origin, label, GUEST_LIMITS),
-            Whose::Key(key) => {
-                let lines = spent.peers.entry(key).or_insert_with(|| LineCount::called(label()));
-                let is_allowed = lines.written < PEER_LINES_MAX;
-                lines.count(is_allowed);
-                is_allowed
-            }
+            Whose::Key(key) => spent.count_known(CountedKind::Peer(key), label),
+            Whose::Token(id) => spent.count_known(CountedKind::Token(id), label),
         }
     }
 
@@ -229,7 +239,7 @@ impl LogBudget {
         let Spent { strangers, guests, peers, .. } = std::mem::replace(&mut *spent, next);
         drop(spent);
         // Who is known is told by name.
-        let mut told = unwritten(peers.into_iter().map(|(key, lines)| (CountedKind::Peer(key), lines)));
+        let mut told = unwritten(peers.into_iter());
         guests.tell(CountedKind::Guests, &mut told);
         strangers.tell(CountedKind::Strangers, &mut told);
         told

@@ -243,6 +243,8 @@ pub struct Accepted {
     pub address: String,
     /// Whether it came in at an address that only this machine can reach.
     pub is_at_loopback: bool,
+    /// Whether its stream was encrypted here.
+    is_encrypted: bool,
     /// This end's address.
     local: String,
     /// How it was counted as a stranger's.
@@ -259,6 +261,7 @@ impl Accepted {
             open: service.open.register(&stream.control()),
             address: stream.peer_address() + &user,
             is_at_loopback: stream.is_at_loopback(),
+            is_encrypted: stream.tls().is_some(),
             local: stream.local_address(),
             is_logged: counted.is_allowed,
             counted,
@@ -274,6 +277,11 @@ impl Accepted {
     /// Whether the log has this connection: the lines of strangers are limited.
     pub const fn is_logged(&self) -> bool {
         self.is_logged
+    }
+
+    /// Whether what comes over it is encrypted, up to this process.
+    pub const fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// The connection is a known peer's: the log has it, however many strangers come.
@@ -293,7 +301,7 @@ impl Accepted {
     /// # Errors
     /// [`HandshakeError`]; the other end was told in TLS' own words.
     pub fn shake_hands(
-        &self,
+        &mut self,
         stream: Stream,
         first: &[u8],
         server: &ServerTls,
@@ -307,6 +315,7 @@ impl Accepted {
             let task = move || stream.accept_tls(first, server, limit);
             thread.spawn_scoped(scope, task)?.join().map_err(|_panic| io::Error::other("a handshake panicked"))
         })?;
+        self.is_encrypted |= shaken.is_ok();
         if let Err(error) = &shaken {
             // It is not the client's failure if we hung up.
             if !self.ticket.made_way() {

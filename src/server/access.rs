@@ -1,32 +1,72 @@
 //! Who a connection is and what it may do here: its grant, its session, and the end of what it may not do any more.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::Server;
 use crate::error::{Refusal, Result};
 use crate::fs::part::Parts;
 use crate::fs::root::RootPath;
 use crate::memory::Pool;
+use crate::net::origin::origin_of;
 use crate::net::service::Accepted;
 use crate::session::{RequestReport, Session};
 use crate::trust::commands::Commands;
-use crate::trust::grants::{GrantInUse, PeersWatch};
-use crate::trust::peers::{PeersForOpen, PeersState};
-use crate::trust::policy::{Entrance, Grant, Proof, Rules};
+use crate::trust::grants::{GrantInUse, ListsForOpen, ListsWatch};
+use crate::trust::peers::PeersState;
+use crate::trust::policy::{Channel, Denied, Entrance, Grant, Proof, Rules, TokenRules};
+use crate::trust::time::Moment;
+use crate::trust::tokens::{TokenId, TokensState};
 use crate::trust::{Owner, Peer, Service, Services};
 
 /// Where a connection came in, as the policy sees it.
 const fn entrance(accepted: &Accepted) -> Entrance {
-    if accepted.is_at_loopback { Entrance::Loopback } else { Entrance::Network }
+    match (accepted.is_at_loopback, accepted.is_encrypted()) {
+        (true, _) => Entrance::Loopback,
+        (false, true) => Entrance::Network(Channel::Encrypted),
+        (false, false) => Entrance::Network(Channel::Plain),
+    }
+}
+
+/// A token as a request presents it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PresentedToken<'t> {
+    /// Its id.
+    pub(super) id: TokenId,
+    /// The name that the client claims (HTTP's Basic); `None`: it claims none. Wrong tokens are counted for it, and
+    /// nothing else depends on it: the token alone says who it is.
+    pub(super) name: Option<&'t str>,
+    /// The client's address, as a trusted proxy says; `None`: that of the connection.
+    pub(super) forwarded: Option<IpAddr>,
+    /// Whether it came to the trusted proxy, if there is one, through TLS.
+    pub(super) is_encrypted: bool,
+}
+
+impl PresentedToken<'_> {
+    /// Whether others could read it on its way to the trusted proxy. For the way from there, the connection counts.
+    fn came_plain(&self) -> bool {
+        self.forwarded.is_some_and(|client| !client.is_loopback() && !self.is_encrypted)
+    }
 }
 
 impl Server {
-    /// What the list of peers `known` allows.
-    fn grant(&self, known: &PeersState, proof: Proof, from: (&str, Entrance)) -> Result<Grant, Refusal> {
-        let (address, entrance) = from;
-        let rules = Rules { own: self.identity.fingerprint(), known, guest: self.guest };
-        let mut grant = rules.authorize(proof, address)?;
-        grant.narrow(self.power, entrance);
+    /// What the lists allow.
+    fn grant(
+        &self,
+        (known, listed): (&PeersState, &TokensState),
+        proof: Proof,
+        from: (&str, Entrance),
+    ) -> Result<Grant, Denied> {
+        let tokens = TokenRules {
+            listed,
+            own: &self.own_tokens,
+            may_come_plain: self.may_tokens_come_plain,
+            now: Moment::now(),
+        };
+        let rules = Rules { own: self.identity.fingerprint(), known, tokens, guest: self.guest };
+        let mut grant = rules.authorize(proof, from)?;
+        grant.narrow(self.power, from.1);
         if self.is_for_pairing_only {
             grant.services = Services::NONE;
             // A root below the operator's is none below the one here.
@@ -39,18 +79,23 @@ impl Server {
     ///
     /// # Errors
     /// It may not come in.
-    pub(super) fn authorize(&self, proof: Proof, accepted: &Accepted) -> Result<Grant, Refusal> {
-        self.grant(&self.known_peers.now().0, proof, (&accepted.address, entrance(accepted)))
+    pub(super) fn authorize(&self, proof: Proof, accepted: &Accepted) -> Result<Grant, Denied> {
+        let tokens = match proof {
+            Proof::Token(_) => self.tokens.now().0,
+            // Not read for every connection that proves something else.
+            Proof::Nothing | Proof::SameUser | Proof::Key(_) => Ok(Arc::default()),
+        };
+        self.grant((&self.known_peers.now().0, &tokens), proof, (&accepted.address, entrance(accepted)))
     }
 
     /// As [`authorize`](Self::authorize), and notes it, so that a connection that may do less later is found.
     ///
     /// # Errors
     /// As [`authorize`](Self::authorize).
-    pub(super) fn authorize_and_note(&self, proof: Proof, accepted: &Accepted) -> Result<Grant, Refusal> {
+    pub(super) fn authorize_and_note(&self, proof: Proof, accepted: &Accepted) -> Result<Grant, Denied> {
         let mut granted = self.authorize(proof, accepted)?;
-        // No list takes anything from a connection without a key, nor from the own identity.
-        if !matches!(proof, Proof::Key(_)) || granted.peer == Peer::Own {
+        // No list takes anything from a connection that proves nothing, nor from the own identity.
+        if !matches!(proof, Proof::Key(_) | Proof::Token(_)) || granted.peer == Peer::Own {
             return Ok(granted);
         }
         loop {
@@ -64,7 +109,65 @@ impl Server {
             granted = again;
         }
     }
+    /// What a request may do that presents a token: as [`authorize_and_note`](Self::authorize_and_note), and wrong
+    /// tokens are counted.
+    ///
+    /// # Errors
+    /// [`Denied`]: the token came in plain text, too many wrong ones came, or it is not taken here.
+    pub(super) fn authorize_token(&self, token: PresentedToken<'_>, accepted: &Accepted) -> Result<Grant, Denied> {
+        let PresentedToken { id, name, forwarded, .. } = token;
+        let origin = forwarded.map_or(accepted.ticket.origin(), origin_of);
+        self.guesses.check(origin, name, Instant::now())?;
+        let granted = if token.came_plain() && !self.may_tokens_come_plain {
+            Err(Denied::TokenInPlain)
+        } else {
+            self.authorize_and_note(Proof::Token(id), accepted)
+        };
+        match &granted {
+            Ok(grant) => {
+                self.guesses.right(origin, name, Instant::now());
+                self.note_seen(&grant.peer, &accepted.address);
+            }
+            Err(Denied::NoSuchToken) => {
+                let is_trusted = self.guesses.wrong(origin, name, Instant::now());
+                // Whose address it shares with the owner must not have it turned away at the gate; nor is a proxy's
+                // address its clients'.
+                if !is_trusted && forwarded.is_none() {
+                    self.service.gate().note_failure(origin, 1);
+                }
+            }
+            Err(Denied::TokenInPlain) => self.tell_exposed(id, &accepted.address),
+            Err(Denied::PeersUnreadable | Denied::TokensUnreadable | Denied::TooManyWrong(_)) => {}
+        }
+        granted
+    }
 
+    /// Records that the holder of a listed token was here. That of a token of this process is on no list.
+    fn note_seen(&self, peer: &Peer, address: &str) {
+        if let Peer::Token { id, .. } = peer
+            && !self.own_tokens.iter().any(|token| token.id == *id)
+            && let Err(error) = self.last_seen.note(self.known_peers.home(), Owner::Token(*id), address)
+        {
+            tracing::warn!(%error, "when a token was used could not be noted");
+        }
+    }
+
+    /// Tells the operator once that a token which exists was read by others, perhaps. The client is told the same of
+    /// every token.
+    fn tell_exposed(&self, id: TokenId, address: &str) {
+        let listed = self.tokens.inside().list;
+        let Some(token) = self.own_tokens.iter().chain(listed.by_digest(id.as_bytes())).find(|token| token.id == id)
+        else {
+            return;
+        };
+        if self.exposed.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            tracing::warn!(
+                token = token.name,
+                from = address,
+                "this token came unencrypted from another machine: others may have read it, so replace it"
+            );
+        }
+    }
     /// The session of a connection that was let in.
     ///
     /// # Errors
@@ -104,24 +207,27 @@ impl Server {
     fn memory_of(&self, peer: &Peer) -> Arc<Pool> {
         match peer {
             Peer::Own => self.memory.own(),
-            Peer::Known { fingerprint, .. } => self.memory.of(*fingerprint),
+            Peer::Known { fingerprint, .. } => self.memory.of(Owner::Key(*fingerprint)),
+            Peer::Token { id, .. } => self.memory.of(Owner::Token(*id)),
             Peer::Guest { .. } => self.memory.guests(),
         }
     }
 
     /// Where a peer's files are on their way in. What a guest leaves belongs to no peer, since another could come as it.
     fn parts_of(&self, peer: &Peer) -> Arc<Parts> {
-        let owner = peer.owner().filter(|_| matches!(peer, Peer::Own | Peer::Known { .. }));
+        let owner = peer.owner().filter(|_| peer.is_known());
         Parts::new(self.part_records.clone(), owner.map(|owner| owner.to_string()))
     }
 
     /// Ends what peers may not do any more: connections whose peer may do less than they were granted, and detached
     /// commands.
-    pub(super) fn end_narrowed(&self, watch: &mut PeersWatch) {
-        let Some((PeersForOpen { peers, .. }, is_news)) = watch.look(&self.known_peers) else { return };
+    pub(super) fn end_narrowed(&self, watch: &mut ListsWatch) {
+        let lists = watch.look(&self.known_peers, &self.tokens, &self.own_tokens);
+        let Some(ListsForOpen { peers, tokens, is_news }) = lists else { return };
         let guest = self.guest;
         let may_run = |owner: &Owner| match owner {
             Owner::Own => Some(Commands::Any),
+            Owner::Token(_) => None,
             Owner::Key(key) => match peers.by_key(key).filter(|peer| peer.services != Services::NONE) {
                 Some(peer) => peer.services.has(Service::Exec).then(|| peer.commands.clone()),
                 None => guest.has(Service::Exec).then_some(Commands::Any),
@@ -133,9 +239,9 @@ impl Server {
             return;
         }
         self.places.forget_unless(&|owner| may_run(owner).is_some());
-        let known = Ok(Arc::clone(&peers));
+        let (known, tokens) = (Ok(Arc::clone(&peers)), Ok(tokens));
         let beyond = self.grants.beyond(|held| {
-            let now = self.grant(&known, held.proof, (&held.address, held.entrance)).ok()?;
+            let now = self.grant((&known, &tokens), held.proof, (&held.address, held.entrance)).ok()?;
             // A guest that is known now has just been paired, on this connection: it would lose the word that says
             // so. It holds no more than any guest does.
             let was_paired = matches!(held.grant.peer, Peer::Guest { .. }) && now.peer.is_known();

@@ -21,6 +21,7 @@ use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::offer::OFFER_TIME_MAX;
 use crate::trust::policy::Power;
+use crate::trust::tokens::Token;
 use crate::trust::{Service, Services};
 use crate::tutorial::Tutorial;
 
@@ -44,6 +45,8 @@ pub struct ServerOptions {
     pub is_for_pairing_only: bool,
     /// What guests may do. The default is nothing.
     pub guest: Services,
+    /// Tokens that only this process takes, beside those of `home`. The default is none.
+    pub tokens: Vec<Token>,
     /// The limits on connections and threads. The default is what this machine bears, and
     /// [`PER_ADDRESS_DEFAULT`] connections of one address.
     pub caps: Caps,
@@ -68,8 +71,9 @@ pub struct ServerOptions {
     /// Whether names that begin with a dot are shown in the home directory of this server's user, `.ssh` among them. The
     /// default is no, whatever the root is.
     pub shows_hidden_home: bool,
-    /// Whether guests may write or run commands at an address that other machines reach. The default is no:
-    /// [`listen`](ServerBuilder::listen) refuses it.
+    /// Whether guests may write or run commands at an address that other machines reach, and whether a token may come
+    /// unencrypted from there. The default is no: [`listen`](ServerBuilder::listen) refuses such guests, and such a
+    /// token is not looked at.
     pub is_insecure: bool,
 }
 
@@ -81,6 +85,7 @@ impl ServerOptions {
             root,
             is_for_pairing_only: false,
             guest: Services::NONE,
+            tokens: Vec::new(),
             caps: Caps::of_this_machine(PER_ADDRESS_DEFAULT),
             command_caps: CommandCaps::default(),
             power: if rustix::process::geteuid().is_root() { Power::Root } else { Power::User },

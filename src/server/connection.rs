@@ -15,7 +15,7 @@ use crate::net::service::Accepted;
 use crate::net::tls::{HandshakeError, Inside};
 use crate::trust::identity::Fingerprint;
 use crate::trust::policy::{Grant, Proof};
-use crate::trust::{Peer, Services};
+use crate::trust::{Owner, Peer, Services};
 use crate::tutorial::{Caller, Tutorial, serve_tutorial};
 use crate::wire::channel::{Sender, encode};
 use crate::wire::detect::{FirstBytes, could_become_http, may_still_become_http};
@@ -144,7 +144,7 @@ impl Server {
         accepted: &mut Accepted,
     ) -> Result<()> {
         // A client of a tutorial's wire is a guest, also over a Unix socket: a script proves nothing.
-        let granted = self.authorize(Proof::Nothing, accepted);
+        let granted = self.authorize(Proof::Nothing, accepted).map_err(Refusal::from);
         let granted = granted.and_then(|grant| admit(&mut accepted.ticket, Rank::Guest).map(|()| grant));
         let mut session = match granted {
             Ok(grant) => self.session(grant, accepted)?,
@@ -159,7 +159,7 @@ impl Server {
     }
 
     fn serve_frames(&self, stream: Stream, first: &[u8], accepted: &mut Accepted, proof: Proof) -> Result<()> {
-        let mut granted = self.authorize_and_note(proof, accepted);
+        let mut granted = self.authorize_and_note(proof, accepted).map_err(Refusal::from);
         if granted.as_ref().is_ok_and(|grant| grant.peer.is_known())
             && let Err(full) = admit(&mut accepted.ticket, Rank::Known)
         {
@@ -197,7 +197,7 @@ impl Server {
             tracing::info!(connection = accepted.id(), peer = %grant.peer, services = %grant.services, "let in");
         }
         if let Peer::Known { fingerprint, .. } = grant.peer
-            && let Err(error) = self.last_seen.note(self.known_peers.home(), fingerprint, &accepted.address)
+            && let Err(error) = self.last_seen.note(self.known_peers.home(), Owner::Key(fingerprint), &accepted.address)
         {
             tracing::warn!(%error, "when a peer was seen could not be noted");
         }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Server;
+use super::access::PresentedToken;
 use super::connection::admit;
 use crate::error::{Error, Result};
+use crate::http::credentials::Presented;
 use crate::http::head::RequestHead;
-use crate::http::server::problem::{Problem, Result as HttpResult};
+use crate::http::server::problem::Result as HttpResult;
 use crate::http::server::{Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, serve};
 use crate::net::Stream;
 use crate::net::budget::Whose;
@@ -21,6 +23,7 @@ use crate::net::tls::{CredentialsError, ServerTls, WebCertificate, WebCertificat
 use crate::session::Session;
 use crate::trust::identity::Identity;
 use crate::trust::policy::Proof;
+use crate::trust::tokens::TokenId;
 use crate::trust::{Peer, Services};
 
 /// HTTP, as this server has it.
@@ -142,13 +145,17 @@ impl Access for HttpAccess<'_> {
         let options = &self.http.state.options;
         // A page of a site that people upload to or sign in at is not to act with what its reader may do.
         let is_static = options.shows_index || options.is_spa;
-        let proof = match client.claim {
-            _ if is_static => Proof::Nothing,
-            Claim::Nothing => Proof::Nothing,
-            Claim::Connection => self.proof,
-            Claim::Token(_) => return Err(Problem::unauthorized("this token is not valid").into()),
+        let grant = match client.claim {
+            Claim::Token(Presented { name, secret }) if !is_static => {
+                let Client { forwarded, is_encrypted, .. } = *client;
+                let (id, name) = (TokenId::of(secret), name.as_deref());
+                self.server.authorize_token(PresentedToken { id, name, forwarded, is_encrypted }, self.accepted)?
+            }
+            Claim::Connection if !is_static => self.server.authorize_and_note(self.proof, self.accepted)?,
+            Claim::Nothing | Claim::Connection | Claim::Token(_) => {
+                self.server.authorize_and_note(Proof::Nothing, self.accepted)?
+            }
         };
-        let grant = self.server.authorize_and_note(proof, self.accepted)?;
         if grant.services != Services::NONE {
             let rank = if grant.peer.is_known() { Rank::Known } else { Rank::Guest };
             admit(&mut self.accepted.ticket, rank)?;

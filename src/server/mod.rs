@@ -16,8 +16,9 @@ mod http;
 pub mod requests;
 pub mod verbs;
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,14 @@ use crate::net::listen::{Listener, STACK_LEN};
 use crate::net::service::{self, Accepted, Ended, Handler, Service, ServiceOptions};
 use crate::net::tls::ServerTls;
 use crate::slots::CommandSlots;
-use crate::trust::Services;
-use crate::trust::grants::{GrantsInUse, PeersWatch};
+use crate::trust::grants::{GrantsInUse, ListsWatch};
+use crate::trust::guesses::Guesses;
 use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::last_seen::LastSeen;
 use crate::trust::peers::KnownPeers;
 use crate::trust::policy::Power;
+use crate::trust::tokens::{KnownTokens, Token, TokenId};
+use crate::trust::{Owner, Services};
 use crate::tutorial::Tutorial;
 use http::Http;
 
@@ -67,12 +70,20 @@ pub struct Server {
     identity: Identity,
     is_for_pairing_only: bool,
     known_peers: KnownPeers,
+    tokens: KnownTokens,
+    /// Tokens of this process only.
+    own_tokens: Vec<Token>,
+    /// Whether a token may come unencrypted from another machine.
+    may_tokens_come_plain: bool,
+    guesses: Guesses,
+    /// Tokens that came unencrypted from another machine, which the log was told once.
+    exposed: Mutex<HashSet<TokenId>>,
     last_seen: LastSeen,
     audit: Option<Arc<Audit>>,
     root: Arc<Root>,
     guest: Services,
     slots: Arc<CommandSlots>,
-    memory: Pools<Fingerprint>,
+    memory: Pools<Owner>,
     power: Power,
     hub: Hub,
     places: Places,
@@ -118,7 +129,12 @@ impl Server {
             ),
             identity,
             is_for_pairing_only: options.is_for_pairing_only,
+            tokens: KnownTokens::of(options.home.clone()),
             known_peers: KnownPeers::of(options.home),
+            own_tokens: options.tokens,
+            may_tokens_come_plain: options.is_insecure,
+            guesses: Guesses::default(),
+            exposed: Mutex::default(),
             last_seen: LastSeen::default(),
             audit: options.audit.map(Arc::new),
             guest: options.guest,
@@ -136,7 +152,7 @@ impl Server {
             serves_frames: options.serves_frames,
         });
         // A list that cannot be read is reported at once, not when the first peer comes.
-        drop(server.known_peers.now());
+        drop((server.known_peers.now(), server.tokens.now()));
         server.watch_peers().map_err(ours())?;
         server.sweep_parts(options.part_ttl).map_err(ours())?;
         Ok(server)
@@ -146,7 +162,7 @@ impl Server {
     fn watch_peers(self: &Arc<Self>) -> io::Result<()> {
         let watched = Arc::downgrade(self);
         thread::Builder::new().name("revocations".into()).stack_size(STACK_LEN).spawn(move || {
-            let mut watch = PeersWatch::default();
+            let mut watch = ListsWatch::default();
             while let Some(server) = watched.upgrade() {
                 server.end_narrowed(&mut watch);
                 server.tell_unwritten(false);
@@ -186,6 +202,11 @@ impl Server {
                     tracing::info!(who, count, "refused requests: and {count} more like it");
                     let outcome = format!("refused: {count} more like those before");
                     record(&AuditRecord::summed(who, &Fingerprint::of_bytes(key), &outcome));
+                }
+                CountedKind::Token(_) => {
+                    tracing::info!(who, count, "refused requests of a token: and {count} more like it");
+                    let outcome = format!("refused: {count} more like those before");
+                    record(&AuditRecord::summed_of_token(who, &outcome));
                 }
                 CountedKind::Strangers => {
                     tracing::info!(who, count, "strangers and what they were refused: and {count} more like it");

@@ -236,7 +236,7 @@ impl RefusalLimit {
         let time = idle_timeout.map_or(REFUSED_TIME_MAX, |idle| idle.min(REFUSED_TIME_MAX));
         let (limit, time) = match peer {
             Peer::Own => (None, None),
-            Peer::Known { .. } => (Some(PEER_REFUSALS_MAX), None),
+            Peer::Known { .. } | Peer::Token { .. } => (Some(PEER_REFUSALS_MAX), None),
             Peer::Guest { .. } => (Some(REFUSALS_MAX), Some(time)),
         };
         Self { limit, time, in_a_row: 0, deadline: None }

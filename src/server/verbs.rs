@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn every_verb_for_every_kind_of_peer() {
         use crate::trust::peers::{Peers, PeersState};
-        use crate::trust::policy::{Proof, Rules};
+        use crate::trust::policy::{Entrance, Proof, Rules, TokenRules};
+        use crate::trust::tokens::{Token, TokenId};
         let key = |name: &str| Fingerprint::of_spki(name.as_bytes());
         let entry = |name: &str, services: &str| {
             format!("[{name}]\nfingerprint = \"{}\"\nservices = \"{services}\"\nadded = \"\"\n", key(name))
@@ -179,9 +180,18 @@ mod tests {
         let names = ["echo", "chat", "read", "write", "exec", "none", "all"];
         let text: String = names.iter().map(|name| entry(name, name)).collect();
         let known: PeersState = Ok(std::sync::Arc::new(Peers::parse(&text).unwrap()));
-        let rules = Rules { own: key("own"), known: &known, guest: "chat".parse().unwrap() };
+        let token = |services: &str| {
+            let (name, services) = (services.to_owned(), services.parse().unwrap());
+            let id = TokenId::of(name.as_bytes());
+            Token { name, id, services, root: None, expires: None, added: String::new() }
+        };
+        let (listed, own) = (Ok(std::sync::Arc::default()), names.map(token));
+        let now = crate::trust::time::Moment::now();
+        let tokens = TokenRules { listed: &listed, own: &own, may_come_plain: false, now };
+        let rules = Rules { own: key("own"), known: &known, tokens, guest: "chat".parse().unwrap() };
+        let token = |name: &str| Proof::Token(TokenId::of(name.as_bytes()));
         let may = |proof: Proof| -> Vec<&str> {
-            let grant = rules.authorize(proof, "").unwrap();
+            let grant = rules.authorize(proof, ("", Entrance::Loopback)).unwrap();
             assert_eq!(grant.peer == Peer::Own, proof == Proof::SameUser || proof == Proof::Key(key("own")));
             verbs_for(grant.services)
         };
@@ -195,8 +205,13 @@ mod tests {
             (Proof::Key(key("all")), all.clone()),
             (Proof::Key(key("echo")), vec!["echo"]),
             (Proof::Key(key("chat")), vec!["chat"]),
-            (Proof::Key(key("read")), read),
-            (Proof::Key(key("write")), write),
+            (Proof::Key(key("read")), read.clone()),
+            (Proof::Key(key("write")), write.clone()),
+            // A token gives read and write at most, whatever is on record for it.
+            (token("all"), verbs_for("read,write".parse().unwrap())),
+            (token("read"), read),
+            (token("write"), write),
+            (token("exec"), vec![]),
             (Proof::Key(key("exec")), vec!["exec", "jobs", "attach", "kill", "place", "places", "cd", "pwd"]),
             // Who was only dialled, who is unknown, and who shows nothing get what guests get.
             (Proof::Key(key("none")), vec!["chat"]),

@@ -1,11 +1,14 @@
 //! The grants of the open connections. With them, a connection whose peer may do less than before is found.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::peers::{KnownPeers, PeersForOpen};
+use super::list::{Entry, ListForOpen, Watched};
+use super::peers::{KnownPeers, Peers};
 use super::policy::{Entrance, Grant, Proof};
+use super::time::Moment;
+use super::tokens::{KnownTokens, Token, Tokens};
 
 /// How long to wait when the list cannot be read: an editor that is saving it may leave half of it, or none, for a
 /// moment.
@@ -51,24 +54,68 @@ impl GrantsInUse {
     }
 }
 
-/// Reads the list of peers repeatedly, for the connections that are open.
+/// Reads the lists repeatedly, for the connections that are open.
 #[derive(Debug, Default)]
-pub struct PeersWatch {
-    acted_on: Option<(u64, bool)>,
+pub struct ListsWatch {
+    acted_on: Option<Seen>,
+    peers: Settling,
+    tokens: Settling,
+}
+
+/// What was seen at one look; another value is news. Each list: its number, and whether it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    peers: (u64, bool),
+    tokens: (u64, bool),
+    /// Tokens that have expired: time passes without a change of the list.
+    expired: usize,
+}
+
+/// What the lists are now, for the connections that are open.
+#[derive(Debug)]
+pub struct ListsForOpen {
+    /// The peers whose connections may stay open.
+    pub peers: Arc<Peers>,
+    /// The tokens whose connections may stay open, those that have expired among them.
+    pub tokens: Arc<Tokens>,
+    /// Whether anything is different from the look before.
+    pub is_news: bool,
+}
+
+/// Since when a list cannot be read.
+#[derive(Debug, Default)]
+struct Settling {
     unsure_since: Option<Instant>,
 }
 
-impl PeersWatch {
-    /// The list of peers now, and whether it has changed; `None`: it cannot be read, perhaps only for a moment.
-    pub fn look(&mut self, roster: &KnownPeers) -> Option<(PeersForOpen, bool)> {
-        let inside = roster.inside();
+impl Settling {
+    /// The list now; `None`: it cannot be read, perhaps only for a moment.
+    fn look<E: Entry>(&mut self, list: &Watched<E>) -> Option<ListForOpen<E>> {
+        let inside = list.inside();
         if inside.is_whole {
             self.unsure_since = None;
         } else if self.unsure_since.get_or_insert_with(Instant::now).elapsed() < SAVING_TIME_MAX {
             return None;
         }
-        let seen = Some((inside.number, inside.is_whole));
-        Some((inside, std::mem::replace(&mut self.acted_on, seen) != seen))
+        Some(inside)
+    }
+}
+
+impl ListsWatch {
+    /// The lists now; `None`: one of them cannot be read, perhaps only for a moment. `own` are the tokens that are not on
+    /// the list, which expire too.
+    pub fn look(&mut self, peers: &KnownPeers, tokens: &KnownTokens, own: &[Token]) -> Option<ListsForOpen> {
+        // Both, or the second one's time would begin when the first one's is over.
+        let (peers, tokens) = (self.peers.look(peers), self.tokens.look(tokens));
+        let (peers, tokens) = (peers?, tokens?);
+        let now = Moment::now();
+        let seen = Seen {
+            peers: (peers.number, peers.is_whole),
+            tokens: (tokens.number, tokens.is_whole),
+            expired: tokens.list.iter().chain(own).filter(|token| token.is_expired(now)).count(),
+        };
+        let is_news = self.acted_on.replace(seen) != Some(seen);
+        Some(ListsForOpen { peers: peers.list, tokens: tokens.list, is_news })
     }
 }
 
@@ -102,5 +149,35 @@ mod tests {
         holders.forget(3);
         assert_eq!(holders.beyond(now("echo,chat")), [2]);
         assert_eq!(holders.beyond(|_| None).len(), 2);
+    }
+
+    #[test]
+    fn what_changes_is_news_once_and_so_is_a_token_that_expires() {
+        use std::time::Duration;
+
+        use crate::trust::home::Home;
+        use crate::trust::tokens::TokenId;
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(&dir.path().join("home"))).unwrap();
+        home.replace("peers.toml", b"# none\n").unwrap();
+        home.replace("tokens.toml", b"# none\n").unwrap();
+        let (peers, tokens) = (KnownPeers::of(home.clone()), KnownTokens::of(home.clone()));
+        let mut watch = ListsWatch::default();
+        let mut is_news = |own: &[Token]| watch.look(&peers, &tokens, own).map(|lists| lists.is_news);
+        assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);
+        let id = TokenId::of(b"abc");
+        let section = format!("[ci]\nsha256 = \"{id}\"\nservices = \"read\"\nadded = \"\"\n");
+        home.replace("tokens.toml", section.as_bytes()).unwrap();
+        assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);
+        home.replace("peers.toml", b"# still none\n").unwrap();
+        assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);
+        let own = |expires| {
+            [Token { name: "a".into(), id, services: Services::NONE, root: None, expires, added: String::new() }]
+        };
+        let later = Moment::now().after(Duration::from_hours(1));
+        assert_eq!([is_news(&own(later)), is_news(&own(Some(Moment::now())))], [Some(false), Some(true)]);
+        // A list that is torn may only be on its way to the disk.
+        home.replace("tokens.toml", b"[ci").unwrap();
+        assert_eq!(is_news(&[]), None);
     }
 }

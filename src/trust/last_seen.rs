@@ -1,5 +1,5 @@
-//! When each known peer was last seen, and from where: a file of its own, so that traffic never rewrites the list of
-//! peers, which people edit.
+//! When each known peer and each token was last seen, and from where: a file of its own, so that traffic never rewrites
+//! the lists, which people edit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::Owner;
 use super::home::{Home, HomeError};
-use super::identity::Fingerprint;
-use super::peers::now;
+use super::time::Moment;
 
 /// The file in the home.
 const FILE: &str = "seen.json";
@@ -25,7 +25,7 @@ pub struct Seen {
     pub from: String,
 }
 
-/// All peers that were seen, by fingerprint.
+/// All that were seen, by the text of an [`Owner`]: a peer by its fingerprint.
 pub type AllSeen = BTreeMap<String, Seen>;
 
 /// Loads the records. A malformed file counts as none: nothing depends on it.
@@ -39,24 +39,24 @@ pub fn load(home: &Home) -> Result<AllSeen, HomeError> {
 /// Records when peers connect to one server.
 #[derive(Debug, Default)]
 pub struct LastSeen {
-    written: Mutex<HashMap<Fingerprint, Instant>>,
+    written: Mutex<HashMap<Owner, Instant>>,
 }
 
 impl LastSeen {
-    /// Records that a known peer is connected now.
+    /// Records that a known peer is connected now, or that a token is used.
     ///
     /// # Errors
     /// The disk refused.
-    pub fn note(&self, home: &Home, fingerprint: Fingerprint, address: &str) -> Result<(), HomeError> {
+    pub fn note(&self, home: &Home, who: Owner, address: &str) -> Result<(), HomeError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.get(&fingerprint).is_some_and(|at| at.elapsed() < WRITE_INTERVAL) {
+        if written.get(&who).is_some_and(|at| at.elapsed() < WRITE_INTERVAL) {
             return Ok(());
         }
-        written.insert(fingerprint, Instant::now());
+        written.insert(who, Instant::now());
         drop(written);
         let _lock = home.lock()?;
         let mut all = load(home)?;
-        all.insert(fingerprint.to_string(), Seen { at: now(), from: address.to_owned() });
+        all.insert(who.to_string(), Seen { at: Moment::now().to_string(), from: address.to_owned() });
         home.replace(FILE, &serde_json::to_vec_pretty(&all).unwrap_or_default())
     }
 }

@@ -3,26 +3,33 @@
 //! [`home`] stores keys and lists, [`identity`] is this user's key, [`peers`] the known peers, [`hosts`] names of
 //! machines, and [`policy`] decides; [`commands`] restricts what a peer may run, [`grants`] is what the open
 //! connections were granted. A pairing that waits is an [`offer`] with its [`code`]; [`pake`] proves that both ends
-//! know it. [`last_seen`] records when peers connected, [`servers`] which servers of this user run now.
+//! know it. [`tokens`] are the secrets of programs that speak HTTP, [`guesses`] counts wrong ones. [`last_seen`] records
+//! when peers connected, [`servers`] which servers of this user run now. [`list`] is what the lists of peers and of tokens
+//! have in common.
 
 pub mod code;
 pub mod commands;
 pub mod grants;
+pub mod guesses;
 pub mod home;
 pub mod host_lists;
 pub mod host_ranges;
 pub mod hosts;
 pub mod identity;
 pub mod last_seen;
+pub mod list;
 pub mod offer;
 pub mod pake;
 pub mod peers;
 pub mod policy;
 pub mod servers;
+pub mod time;
+pub mod tokens;
 
 use std::fmt;
 
 use identity::Fingerprint;
+use tokens::TokenId;
 
 pub use crate::wire::service::{NoSuchService, Service, Services};
 
@@ -38,6 +45,13 @@ pub enum Peer {
         /// Its key.
         fingerprint: Fingerprint,
     },
+    /// A program that presented a token that is taken here.
+    Token {
+        /// The token's name here.
+        name: String,
+        /// Which token it is.
+        id: TokenId,
+    },
     /// Any other peer.
     Guest {
         /// Its address, as the operating system reports it.
@@ -48,9 +62,9 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Whether it has proved that it is the own user or a known peer.
+    /// Whether it has proved who it is: the own user, a known peer, or a token's holder.
     pub const fn is_known(&self) -> bool {
-        matches!(self, Self::Own | Self::Known { .. })
+        matches!(self, Self::Own | Self::Known { .. } | Self::Token { .. })
     }
 }
 
@@ -61,6 +75,8 @@ pub enum Owner {
     Own,
     /// The peer with this key.
     Key(Fingerprint),
+    /// The holders of this token.
+    Token(TokenId),
 }
 
 impl fmt::Display for Owner {
@@ -68,6 +84,7 @@ impl fmt::Display for Owner {
         match self {
             Self::Own => f.write_str("own identity"),
             Self::Key(key) => key.fmt(f),
+            Self::Token(id) => write!(f, "token {id}"),
         }
     }
 }
@@ -78,6 +95,7 @@ impl Peer {
         match self {
             Self::Own => Some(Owner::Own),
             Self::Known { fingerprint, .. } => Some(Owner::Key(*fingerprint)),
+            Self::Token { id, .. } => Some(Owner::Token(*id)),
             Self::Guest { fingerprint: Some(key), .. } => Some(Owner::Key(*key)),
             Self::Guest { fingerprint: None, .. } => None,
         }
@@ -89,6 +107,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Own => f.write_str("own identity"),
             Self::Known { name, .. } => f.write_str(name),
+            Self::Token { name, .. } => write!(f, "token {name}"),
             Self::Guest { address, fingerprint: None } => write!(f, "guest {address}"),
             Self::Guest { address, fingerprint: Some(key) } => write!(f, "guest {address} with {key}"),
         }

@@ -298,6 +298,7 @@ impl Offer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::list::Entry as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn home() -> (tempfile::TempDir, Home) {

@@ -1,8 +1,11 @@
 //! Decides who the peer is and what it may do, in one function.
 
 use super::commands::Commands;
+use super::guesses::Wait;
 use super::identity::Fingerprint;
 use super::peers::PeersState;
+use super::time::Moment;
+use super::tokens::{Token, TokenId, TokensState, token_services};
 use super::{Peer, Service, Services};
 use crate::error::{ErrorCode, Refusal};
 
@@ -15,6 +18,47 @@ pub enum Proof {
     SameUser,
     /// In a TLS handshake, that it holds this key.
     Key(Fingerprint),
+    /// In a request, that it has a secret with this hash. It is not known yet whether there is such a token.
+    Token(TokenId),
+}
+
+/// Why a peer is not let in at all, as others are with less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// A revoked peer could not be recognised.
+    #[error(
+        "this server cannot read its list of known peers and lets nobody in but its own user; \
+         its operator finds the line to mend in the log, or with tcp-server peers"
+    )]
+    PeersUnreadable,
+    /// A removed token could not be recognised.
+    #[error(
+        "this server cannot read its list of tokens and takes none of them; \
+         its operator finds the line to mend in the log, or with tcp-server token"
+    )]
+    TokensUnreadable,
+    /// The token is unknown or has expired: which of the two is not told, since a stranger would learn which secrets
+    /// were tokens once.
+    #[error(
+        "this token is not taken here; it is mistyped, removed or expired, and the server's operator makes a new one"
+    )]
+    NoSuchToken,
+    /// The token came over a network in plain text. It was not looked at, whatever it is.
+    #[error(
+        "a token is not taken unencrypted from another machine, since others can read it on its way: use TLS, \
+         and have this one replaced"
+    )]
+    TokenInPlain,
+    /// Too many wrong tokens came. This one was not looked at.
+    #[error(transparent)]
+    TooManyWrong(#[from] Wait),
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let code = if matches!(denied, Denied::TooManyWrong(_)) { ErrorCode::Busy } else { ErrorCode::NotAllowed };
+        Self::new(code, denied.to_string())
+    }
 }
 
 /// What a peer may do here, and in which part of the root.
@@ -38,8 +82,12 @@ impl Grant {
         let is_same = match (&self.peer, &held.peer) {
             (Peer::Own, _) | (_, Peer::Guest { .. }) => true,
             (Peer::Known { fingerprint, .. }, Peer::Known { fingerprint: held, .. }) => fingerprint == held,
+            (Peer::Token { id, .. }, Peer::Token { id: held, .. }) => id == held,
             // A known peer that is now a guest was revoked.
-            (Peer::Known { .. } | Peer::Guest { .. }, Peer::Known { .. } | Peer::Own) => false,
+            (
+                Peer::Known { .. } | Peer::Token { .. } | Peer::Guest { .. },
+                Peer::Known { .. } | Peer::Token { .. } | Peer::Own,
+            ) => false,
         };
         let is_within = match (self.root.as_deref(), held.root.as_deref()) {
             (None, _) => true,
@@ -56,7 +104,7 @@ impl Grant {
     /// machines, unless its operator permits it. One mistake in the list of peers, or one stolen laptop, would give
     /// away the whole machine.
     pub fn narrow(&mut self, power: Power, entrance: Entrance) {
-        if (power, entrance) == (Power::Root, Entrance::Network) {
+        if let (Power::Root, Entrance::Network(_)) = (power, entrance) {
             let exec = Services::of(&[Service::Exec]);
             self.withheld = if self.services.has(Service::Exec) { exec } else { Services::NONE };
             self.services = self.services.without(exec);
@@ -81,7 +129,16 @@ pub enum Entrance {
     /// At a loopback address, or a Unix socket.
     Loopback,
     /// At an address that other machines can reach.
-    Network,
+    Network(Channel),
+}
+
+/// Whether what came at an [`Entrance`] could be read on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// It could.
+    Plain,
+    /// It came through TLS that ends here.
+    Encrypted,
 }
 
 /// What decides about a new connection.
@@ -91,17 +148,59 @@ pub struct Rules<'r> {
     pub own: Fingerprint,
     /// The known peers, or why they cannot be read.
     pub known: &'r PeersState,
+    /// The tokens.
+    pub tokens: TokenRules<'r>,
     /// Services of every peer, guests included.
     pub guest: Services,
 }
 
+/// What decides about a token.
+#[derive(Debug)]
+pub struct TokenRules<'r> {
+    /// The tokens on record, or why they cannot be read.
+    pub listed: &'r TokensState,
+    /// Tokens of this process only.
+    pub own: &'r [Token],
+    /// Whether a token may come from another machine in plain text.
+    pub may_come_plain: bool,
+    /// The present time.
+    pub now: Moment,
+}
+
+impl TokenRules<'_> {
+    fn find(&self, id: TokenId) -> Result<&Token, Denied> {
+        let own = self.own.iter().find(|token| token.id == id);
+        let token = match own {
+            Some(own) => Some(own),
+            None => self.listed.as_ref().map_err(|_unreadable| Denied::TokensUnreadable)?.by_digest(id.as_bytes()),
+        };
+        token.filter(|token| !token.is_expired(self.now)).ok_or(Denied::NoSuchToken)
+    }
+
+    /// Decides about a token. A wrong one is never a guest: its holder would wonder why so little is allowed.
+    fn authorize(&self, id: TokenId, entrance: Entrance) -> Result<Grant, Denied> {
+        if entrance == Entrance::Network(Channel::Plain) && !self.may_come_plain {
+            return Err(Denied::TokenInPlain);
+        }
+        let token = self.find(id)?;
+        Ok(Grant {
+            peer: Peer::Token { name: token.name.clone(), id },
+            services: token.services.without(Services::of(&Service::ALL).without(token_services())),
+            commands: Commands::Any,
+            root: token.root.clone(),
+            withheld: Services::NONE,
+        })
+    }
+}
+
 impl Rules<'_> {
-    /// Decides about a peer that connected from `address` and gave `proof`.
+    /// Decides about a peer that connected from the given address, came in at the given entrance, and gave `proof`.
     ///
     /// # Errors
-    /// The list of known peers cannot be read, so a revoked peer could not be recognised.
-    pub fn authorize(&self, proof: Proof, address: &str) -> Result<Grant, Refusal> {
+    /// [`Denied`]
+    pub fn authorize(&self, proof: Proof, (address, entrance): (&str, Entrance)) -> Result<Grant, Denied> {
         let is_own = match proof {
+            Proof::Token(id) => return self.tokens.authorize(id, entrance),
             Proof::Nothing => false,
             Proof::SameUser => true,
             Proof::Key(key) => key == self.own,
@@ -115,14 +214,10 @@ impl Rules<'_> {
                 withheld: Services::NONE,
             });
         }
-        let Ok(known) = self.known else {
-            let text = "this server cannot read its list of known peers and lets nobody in but its own user; \
-                        its operator finds the line to mend in the log, or with tcp-server peers";
-            return Err(Refusal::new(ErrorCode::NotAllowed, text));
-        };
+        let Ok(known) = self.known else { return Err(Denied::PeersUnreadable) };
         let key = match proof {
             Proof::Key(key) => Some(key),
-            Proof::Nothing | Proof::SameUser => None,
+            Proof::Nothing | Proof::SameUser | Proof::Token(_) => None,
         };
         // A server that was only dialled has an entry too; as a client it is a guest.
         match key.and_then(|key| known.by_key(&key)).filter(|peer| peer.services != Services::NONE) {
@@ -154,6 +249,7 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
         // A known peer has services, except where a command only waits for a pairing.
         Peer::Own | Peer::Known { .. } if granted == Services::NONE => "; only a pairing is served there".into(),
         Peer::Own => String::new(),
+        Peer::Token { .. } => "; the server's operator decides what a token gives, read and write at most".into(),
         Peer::Known { name, .. } => {
             let first_widen = if is_narrowed && needed == [Service::Exec] {
                 format!("tcp-server peers root {name} / && ")
@@ -192,8 +288,18 @@ pub fn withheld_refusal(verb: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::list::List;
     use crate::trust::peers::Peers;
     use std::sync::Arc;
+
+    const HERE: (&str, Entrance) = ("", Entrance::Loopback);
+    const NETWORK: Entrance = Entrance::Network(Channel::Encrypted);
+
+    fn rules<'r>(known: &'r PeersState, listed: &'r TokensState, guest: &str) -> Rules<'r> {
+        let now = "2026-11-27T12:00:00Z".parse().unwrap();
+        let tokens = TokenRules { listed, own: &[], may_come_plain: false, now };
+        Rules { own: key("own"), known, tokens, guest: guest.parse().unwrap() }
+    }
 
     fn key(text: &str) -> Fingerprint {
         Fingerprint::of_spki(text.as_bytes())
@@ -213,9 +319,10 @@ mod tests {
     #[test]
     fn everybody_gets_what_is_theirs() {
         let known = Ok(Arc::new(known()));
-        let rules = Rules { own: key("own"), known: &known, guest: "echo".parse().unwrap() };
+        let tokens = Ok(Arc::default());
+        let rules = rules(&known, &tokens, "echo");
         let judged = |proof| {
-            let grant = rules.authorize(proof, "192.0.2.7:1").unwrap();
+            let grant = rules.authorize(proof, ("192.0.2.7:1", Entrance::Loopback)).unwrap();
             (grant.peer.to_string(), grant.services.to_string(), grant.root)
         };
         let guest = |name: &str| format!("guest 192.0.2.7:1 with {}", key(name));
@@ -230,7 +337,7 @@ mod tests {
             (Proof::Key(key("own")), Commands::Any),
             (Proof::Nothing, Commands::Any),
         ] {
-            assert_eq!(rules.authorize(proof, "").unwrap().commands, commands);
+            assert_eq!(rules.authorize(proof, HERE).unwrap().commands, commands);
         }
         assert_eq!(judged(Proof::Key(key("stranger"))), (guest("stranger"), "echo".into(), None));
         assert_eq!(judged(Proof::Nothing), ("guest 192.0.2.7:1".into(), "echo".into(), None));
@@ -291,14 +398,14 @@ mod tests {
         let exec = "exec".parse().unwrap();
         let none = Services::NONE;
         for (power, entrance, had, has, withheld) in [
-            (Power::Root, Entrance::Network, all, but_exec, exec),
-            (Power::Root, Entrance::Network, exec, none, exec),
-            (Power::Root, Entrance::Network, but_exec, but_exec, none),
-            (Power::Root, Entrance::Network, none, none, none),
+            (Power::Root, NETWORK, all, but_exec, exec),
+            (Power::Root, NETWORK, exec, none, exec),
+            (Power::Root, NETWORK, but_exec, but_exec, none),
+            (Power::Root, NETWORK, none, none, none),
             (Power::Root, Entrance::Loopback, all, all, none),
-            (Power::RootForAll, Entrance::Network, all, all, none),
+            (Power::RootForAll, NETWORK, all, all, none),
             (Power::RootForAll, Entrance::Loopback, all, all, none),
-            (Power::User, Entrance::Network, all, all, none),
+            (Power::User, NETWORK, all, all, none),
             (Power::User, Entrance::Loopback, all, all, none),
         ] {
             for peer in [Peer::Own, Peer::Guest { address: String::new(), fingerprint: None }] {
@@ -309,14 +416,120 @@ mod tests {
         }
     }
 
+    fn token(name: &str, services: &str) -> Token {
+        let services = services.parse().unwrap();
+        let (id, added) = (TokenId::of(name.as_bytes()), String::new());
+        Token { name: name.into(), id, services, root: None, expires: None, added }
+    }
+
+    #[test]
+    fn a_token_gets_what_is_its_own_or_nothing() {
+        let known = Ok(Arc::new(known()));
+        let at = |time: &str| Some(time.parse::<Moment>().unwrap());
+        let listed = List(vec![
+            token("ci", "read"),
+            Token { root: Some("dist".into()), ..token("deploy", "read,write") },
+            Token { expires: at("2026-11-27T12:00:01Z"), ..token("soon", "read") },
+            Token { expires: at("2026-11-27T12:00:00Z"), ..token("over", "read") },
+            // No such entry can be read from the file.
+            token("all", "all"),
+        ]);
+        let (listed, own) = (Ok(Arc::new(listed)), [token("shown", "write")]);
+        let mut rules = rules(&known, &listed, "echo");
+        rules.tokens.own = &own;
+        let judged = |secret: &str| {
+            let judged = rules.authorize(Proof::Token(TokenId::of(secret.as_bytes())), HERE);
+            judged.map(|grant| (grant.peer.to_string(), grant.services.to_string(), grant.root))
+        };
+        for (secret, want) in [
+            ("ci", Ok(("token ci".to_owned(), "read".to_owned(), None))),
+            ("deploy", Ok(("token deploy".into(), "read,write".into(), Some("dist".into())))),
+            ("soon", Ok(("token soon".into(), "read".into(), None))),
+            ("shown", Ok(("token shown".into(), "write".into(), None))),
+            ("all", Ok(("token all".into(), "read,write".into(), None))),
+            ("over", Err(Denied::NoSuchToken)),
+            ("c", Err(Denied::NoSuchToken)),
+            ("", Err(Denied::NoSuchToken)),
+            // A name is no secret.
+            ("token ci", Err(Denied::NoSuchToken)),
+        ] {
+            assert_eq!(judged(secret), want, "{secret}");
+        }
+        let owner = |name: &str| token_peer(name, name).owner().unwrap();
+        assert_ne!(owner("ci"), owner("deploy"));
+        assert_ne!(owner("ci").to_string(), owner("deploy").to_string());
+    }
+
+    fn token_peer(name: &str, secret: &str) -> Peer {
+        Peer::Token { name: name.into(), id: TokenId::of(secret.as_bytes()) }
+    }
+
+    #[test]
+    fn a_token_that_others_could_read_is_not_looked_at() {
+        let known = Ok(Arc::new(known()));
+        let listed: TokensState = Ok(Arc::new(List(vec![token("ci", "read")])));
+        let plain = Entrance::Network(Channel::Plain);
+        for (entrance, may_come_plain, is_taken) in
+            [(Entrance::Loopback, false, true), (NETWORK, false, true), (plain, false, false), (plain, true, true)]
+        {
+            let mut rules = rules(&known, &listed, "echo");
+            rules.tokens.may_come_plain = may_come_plain;
+            for (secret, otherwise) in [("ci", None), ("no token", Some(Denied::NoSuchToken))] {
+                let judged = rules.authorize(Proof::Token(TokenId::of(secret.as_bytes())), ("", entrance)).err();
+                let want = if is_taken { otherwise } else { Some(Denied::TokenInPlain) };
+                assert_eq!(judged, want, "{entrance:?} {may_come_plain} {secret}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_list_of_tokens_only_those_of_the_process_are_taken() {
+        let known = Ok(Arc::new(known()));
+        let broken: TokensState = Err(Arc::new(crate::trust::list::ListError::Refused("torn".into())));
+        let own = [token("shown", "read")];
+        let mut rules = rules(&known, &broken, "echo");
+        rules.tokens.own = &own;
+        let judged = |proof| rules.authorize(proof, HERE).map(|grant| grant.peer.to_string());
+        assert_eq!(judged(Proof::Token(own[0].id)), Ok("token shown".into()));
+        assert_eq!(judged(Proof::Token(TokenId::of(b"ci"))), Err(Denied::TokensUnreadable));
+        assert_eq!(judged(Proof::Key(key("laptop"))), Ok("laptop".into()));
+        assert_eq!(judged(Proof::Nothing), Ok("guest ".into()));
+    }
+
+    #[test]
+    fn a_token_goes_on_only_as_itself() {
+        let grant = |peer: Peer, services: &str| Grant {
+            peer,
+            services: services.parse().unwrap(),
+            commands: Commands::Any,
+            root: None,
+            withheld: Services::NONE,
+        };
+        let known = Peer::Known { name: "ci".into(), fingerprint: key("ci") };
+        let guest = Peer::Guest { address: String::new(), fingerprint: None };
+        for (held, now, may_go_on) in [
+            ((token_peer("ci", "a"), "read"), (token_peer("renamed", "a"), "read,write"), true),
+            ((token_peer("ci", "a"), "read,write"), (token_peer("ci", "a"), "read"), false),
+            ((token_peer("ci", "a"), "read"), (token_peer("ci", "b"), "read"), false),
+            ((token_peer("ci", "a"), "read"), (known.clone(), "all"), false),
+            ((token_peer("ci", "a"), "read"), (guest.clone(), "all"), false),
+            ((known, "read"), (token_peer("ci", "a"), "read"), false),
+            ((guest, "read"), (token_peer("ci", "a"), "read"), true),
+        ] {
+            let (held, now) = (grant(held.0, held.1), grant(now.0, now.1));
+            assert_eq!(now.covers(&held), may_go_on, "{held:?} {now:?}");
+        }
+    }
+
     #[test]
     fn without_a_list_only_the_own_identity_gets_in() {
-        let broken: PeersState = Err(Arc::new(crate::trust::peers::PeersError::Refused("torn".into())));
-        let rules = Rules { own: key("own"), known: &broken, guest: Services::of(&Service::ALL) };
-        assert!(rules.authorize(Proof::SameUser, "").is_ok());
-        assert!(rules.authorize(Proof::Key(key("own")), "").is_ok());
+        let broken: PeersState = Err(Arc::new(crate::trust::list::ListError::Refused("torn".into())));
+        let tokens = Ok(Arc::default());
+        let rules = rules(&broken, &tokens, "all");
+        assert!(rules.authorize(Proof::SameUser, HERE).is_ok());
+        assert!(rules.authorize(Proof::Key(key("own")), HERE).is_ok());
         for proof in [Proof::Nothing, Proof::Key(key("laptop"))] {
-            assert_eq!(rules.authorize(proof, "").unwrap_err().code, ErrorCode::NotAllowed);
+            assert_eq!(rules.authorize(proof, HERE).unwrap_err(), Denied::PeersUnreadable);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::server::Server;
 use crate::trust::Services;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
+use crate::trust::list::Entry as _;
 use crate::trust::offer::{OFFER_TIME_MAX, Offer, PairingOptions, PeerBefore, Standing};
 use crate::trust::peers::{KnownPeer, Peers, check_name, checked_root};
 use crate::trust::servers::running;

@@ -13,7 +13,8 @@ use crate::printable::printable;
 use crate::trust::Services;
 use crate::trust::commands::{Commands, split};
 use crate::trust::last_seen;
-use crate::trust::peers::{Peers, PeersError, checked_root, edit};
+use crate::trust::list::ListError;
+use crate::trust::peers::{Peers, checked_root, edit};
 
 /// What to do with the list; nothing: show it.
 #[derive(Debug, Subcommand)]
@@ -136,7 +137,7 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
             tell(&format!("{name} may {}\n", printable(&peer.scope())))?;
         }
         Some(PeersCommand::Root { name, dir }) => {
-            let root = checked_root(dir).map_err(PeersError::Refused)?;
+            let root = checked_root(dir).map_err(ListError::Refused)?;
             let root = Some(root).filter(|root| !root.is_empty());
             let peer = edit(&home, |edit| {
                 edit.change(name, |peer| {

@@ -9,6 +9,8 @@ use super::response::Response;
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal};
 use crate::fs;
 use crate::http::body::BodyError;
+use crate::trust::guesses::Wait;
+use crate::trust::policy::Denied;
 
 /// The result of a handler.
 pub type Result<T, E = HttpError> = std::result::Result<T, E>;
@@ -117,6 +119,24 @@ impl From<fs::Error> for Problem {
 impl From<fs::Error> for HttpError {
     fn from(error: fs::Error) -> Self {
         Self::Problem(error.into())
+    }
+}
+
+/// What came with the request lets no one in. It is a guest's request without it, and never with it: a client whose token
+/// has expired would wonder why so little is allowed.
+impl From<Denied> for HttpError {
+    fn from(denied: Denied) -> Self {
+        let message = denied.to_string();
+        let problem = match denied {
+            Denied::NoSuchToken => Problem::unauthorized(message),
+            Denied::TokenInPlain => Problem::new(StatusCode::FORBIDDEN, message),
+            Denied::TooManyWrong(Wait { seconds }) => Problem::new(StatusCode::TOO_MANY_REQUESTS, message)
+                .with_text(header::RETRY_AFTER, &seconds.to_string()),
+            Denied::PeersUnreadable | Denied::TokensUnreadable => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            }
+        };
+        Self::Problem(problem)
     }
 }
 

@@ -15,25 +15,16 @@
 //!
 //! A malformed file is an error with its line, never an empty list: it must not hide that a peer was revoked.
 
-mod edit;
-mod known;
+use toml_edit::{Item, Table, Value};
 
-use std::collections::HashSet;
+use super::commands::{Commands, check_argv};
+use super::home::Home;
+use super::identity::Fingerprint;
+use super::list::{self, Edit, Entry, List, ListError, ListForOpen, ListState, SpannedWhy, Watched, Words, set};
+use super::time::Moment;
+use super::{Service, Services};
 
-use toml_edit::{Document, Item, Table, Value};
-
-pub use self::edit::{Edit, edit};
-pub use self::known::{KnownPeers, PeersForOpen, PeersState};
-use crate::fs::root::RootPath;
-use crate::trust::commands::{Commands, check_argv};
-use crate::trust::home::{Home, HomeError};
-use crate::trust::identity::Fingerprint;
-use crate::trust::{Service, Services};
-
-/// The file's name, in the home.
-pub const FILE: &str = "peers.toml";
-/// Longest name of a peer, in characters.
-pub const NAME_LEN_MAX: usize = 64;
+pub use super::list::{NAME_LEN_MAX, checked_root};
 
 const HEADER: &str = "\
 # The machines that are known here, one a section. tcp-server peers shows and changes them;
@@ -78,7 +69,7 @@ impl KnownPeer {
             services: Services::NONE,
             commands: Commands::Any,
             root: None,
-            added: now(),
+            added: Moment::now().to_string(),
         }
     }
 
@@ -96,149 +87,89 @@ impl KnownPeer {
             None => said,
         }
     }
-
-    /// Refuses rules that would have no effect.
-    ///
-    /// # Errors
-    /// The rule, and the peer that has it.
-    pub fn check(&self) -> Result<(), PeersError> {
-        let checked =
-            check_scope(self.services, self.root.as_deref()).and_then(|()| self.commands.check(self.services));
-        checked.map_err(|why| PeersError::Refused(format!("{} {why}", self.name)))
-    }
-}
-
-/// The file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PeersError {
-    /// It is malformed.
-    #[error("{path}: line {line}: {why}")]
-    Broken {
-        /// The file's path.
-        path: String,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong.
-        why: String,
-    },
-    /// It cannot be read or written.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// The change is invalid.
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// What is wrong with the text, and on which line (from 1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub why: String,
 }
 
 /// All known peers, in the order of the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Peers(Vec<KnownPeer>);
+pub type Peers = List<KnownPeer>;
+/// A server's list of known peers.
+pub type KnownPeers = Watched<KnownPeer>;
+/// The list, or the error if it cannot be read.
+pub type PeersState = ListState<KnownPeer>;
+/// The list for connections that are already open.
+pub type PeersForOpen = ListForOpen<KnownPeer>;
 
-impl Peers {
-    /// Reads the file's text.
-    ///
-    /// # Errors
-    /// The first error in the text.
-    pub fn parse(text: &str) -> Result<Self, Flaw> {
-        let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-        let flaw = |span: Option<std::ops::Range<usize>>, why: String| Flaw {
-            line: span.map_or(1, |span| line_of(span.start)),
-            why,
-        };
-        if text.trim().is_empty() {
-            return Err(flaw(None, "the file is empty; remove it if no machine is to be known".into()));
-        }
-        let document = Document::parse(text).map_err(|error| {
-            let why = error.message().lines().collect::<Vec<_>>().join(", ");
-            flaw(error.span(), why)
-        })?;
-        let mut peers: Vec<KnownPeer> = Vec::new();
-        let mut keys = HashSet::new();
-        for (name, item) in document.iter() {
-            let table =
-                item.as_table().ok_or_else(|| flaw(item.span(), format!("{} is no [section]", name.escape_debug())))?;
-            let peer = peer_of(name, table).map_err(|(span, why)| flaw(span.or_else(|| table.span()), why))?;
-            if !keys.insert(peer.fingerprint) {
-                return Err(flaw(table.span(), format!("[{name}] has the fingerprint of an earlier peer")));
-            }
-            peers.push(peer);
-        }
-        Ok(Self(peers))
-    }
+/// Changes the list: see [`list::edit`].
+///
+/// # Errors
+/// As there.
+pub fn edit<T>(home: &Home, change: impl FnOnce(&mut Edit<KnownPeer>) -> Result<T, ListError>) -> Result<T, ListError> {
+    list::edit(home, change)
+}
 
-    /// Reads the file; without a file, no peer is known.
-    ///
-    /// # Errors
-    /// [`PeersError`].
-    pub fn load(home: &Home) -> Result<Self, PeersError> {
-        Self::of_text(home, load_text(home)?)
-    }
-
-    fn of_text(home: &Home, text: Option<String>) -> Result<Self, PeersError> {
-        text.map_or_else(|| Ok(Self::default()), |text| Self::parse(&text).map_err(|flaw| broken(home, flaw)))
-    }
-
-    /// The valid sections of a malformed text. A section whose name or key occurs twice is left out.
-    fn rest_of(text: &str) -> Self {
-        let mut sections: Vec<String> = Vec::new();
-        for line in text.split_inclusive('\n') {
-            if line.starts_with('[') || sections.is_empty() {
-                sections.push(String::new());
-            }
-            sections.last_mut().into_iter().for_each(|section| section.push_str(line));
-        }
-        let peers: Vec<_> =
-            sections.iter().filter_map(|section| Self::parse(section).ok()).flat_map(|peers| peers.0).collect();
-        let is_one = |peer: &KnownPeer| {
-            let is_same = |other: &&KnownPeer| other.name == peer.name || other.fingerprint == peer.fingerprint;
-            peers.iter().filter(is_same).count() == 1
-        };
-        Self(peers.iter().filter(|peer| is_one(peer)).cloned().collect())
-    }
-
-    /// All peers, in the order of the file.
-    pub fn iter(&self) -> impl Iterator<Item = &KnownPeer> {
-        self.0.iter()
-    }
-
+impl List<KnownPeer> {
     /// The peer with this key.
     pub fn by_key(&self, fingerprint: &Fingerprint) -> Option<&KnownPeer> {
-        self.0.iter().find(|peer| peer.fingerprint == *fingerprint)
-    }
-
-    /// The peer with this name.
-    pub fn by_name(&self, name: &str) -> Option<&KnownPeer> {
-        self.0.iter().find(|peer| peer.name == name)
+        self.by_digest(fingerprint.as_bytes())
     }
 
     /// The peer that was dialled at this `HOST:PORT`.
     pub fn by_address(&self, address: &str) -> Option<&KnownPeer> {
-        self.0.iter().find(|peer| peer.address.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(address)))
+        self.iter().find(|peer| peer.address.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(address)))
     }
 }
 
-fn load_text(home: &Home) -> Result<Option<String>, PeersError> {
-    let Some(bytes) = home.read_secret(FILE)? else { return Ok(None) };
-    String::from_utf8(bytes).map(Some).map_err(|error| {
-        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = good.split(|byte| *byte == b'\n').count();
-        broken(home, Flaw { line, why: "is not UTF-8".into() })
-    })
-}
+impl Entry for KnownPeer {
+    const FILE: &'static str = "peers.toml";
+    const HEADER: &'static str = HEADER;
+    const WORDS: Words = Words {
+        one: "machine",
+        noun: "peer",
+        all: "known peers",
+        taken: "the fingerprint of an earlier peer",
+        unreadable: "only the own identity is let in",
+    };
 
-fn broken(home: &Home, Flaw { line, why }: Flaw) -> PeersError {
-    PeersError::Broken { path: home.join(FILE).display().to_string(), line, why }
-}
+    fn name(&self) -> &str {
+        &self.name
+    }
 
-type SpannedWhy = (Option<std::ops::Range<usize>>, String);
+    fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        self.is_self_named = false;
+    }
+
+    fn digest(&self) -> &[u8; 32] {
+        self.fingerprint.as_bytes()
+    }
+
+    fn of_table(name: &str, table: &Table) -> Result<Self, SpannedWhy> {
+        peer_of(name, table)
+    }
+
+    fn put_into(&self, table: &mut Table) {
+        let (listed, forced) = match &self.commands {
+            Commands::Any => (None, None),
+            Commands::Listed(listed) => (Some(listed.iter().map(Value::from_iter).collect()), None),
+            Commands::Forced(argv) => (None, Some(Value::from_iter(argv))),
+        };
+        set(table, "fingerprint", Some(self.fingerprint.to_string().into()));
+        set(table, "named", self.is_self_named.then(|| "itself".into()));
+        set(table, "address", self.address.as_deref().map(Value::from));
+        set(table, "there", self.there.map(|there| there.to_string().into()));
+        set(table, "from", self.from.as_deref().map(Value::from));
+        set(table, "services", Some(self.services.to_string().into()));
+        set(table, "root", self.root.as_deref().map(Value::from));
+        set(table, "commands", listed);
+        set(table, "forced", forced);
+        set(table, "added", Some(self.added.as_str().into()));
+    }
+
+    fn check(&self) -> Result<(), ListError> {
+        let checked =
+            check_scope(self.services, self.root.as_deref()).and_then(|()| self.commands.check(self.services));
+        checked.map_err(|why| ListError::Refused(format!("{} {why}", self.name)))
+    }
+}
 
 fn peer_of(name: &str, table: &Table) -> Result<KnownPeer, SpannedWhy> {
     check_name(name).map_err(|why| (None, why))?;
@@ -329,30 +260,7 @@ fn commands_of(key: &str, item: &Item) -> Result<Commands, SpannedWhy> {
 /// # Errors
 /// What is wrong with it.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if begins_well && name.len() <= NAME_LEN_MAX && name.chars().all(is_fine) {
-        return Ok(());
-    }
-    Err(format!("{name:?} cannot be a peer's name: it takes letters, digits, dots, - and _, at most {NAME_LEN_MAX}"))
-}
-
-/// The valid name that is most similar to `wish`.
-pub fn nearest_name(wish: &str) -> String {
-    let fine = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    let name: String = wish.chars().map(fine).collect();
-    let name = name.trim_matches(['-', '.', '_']);
-    let name: String = name.chars().take(NAME_LEN_MAX - 4).collect();
-    if name.is_empty() { "peer".into() } else { name }
-}
-
-/// A root below the server's: no `..` above it; empty for all of it.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn checked_root(root: &str) -> Result<String, String> {
-    let path = RootPath::default().join(root.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(path.to_string().trim_start_matches('/').to_owned())
+    list::check_name(name, "peer")
 }
 
 /// Refuses a root together with the service `exec`: commands are not confined by a root.
@@ -364,12 +272,6 @@ pub fn check_scope(services: Services, root: Option<&str>) -> Result<(), String>
         return Err("may exec, which no root confines: narrow its services or give it the whole root".into());
     }
     Ok(())
-}
-
-/// The present time in the file's format (RFC 3339, UTC, whole seconds).
-pub fn now() -> String {
-    let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 #[cfg(test)]
@@ -463,8 +365,8 @@ added = \"2026-11-21T09:04:00Z\"
     fn a_rule_is_kept_with_its_comments_until_it_is_changed() {
         let (_dir, home) = home();
         let before = ruled("exec", "commands = [\n  [\"uptime\"], # when\n] # these");
-        home.replace(FILE, before.as_bytes()).unwrap();
-        let text = || String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap();
+        home.replace(KnownPeer::FILE, before.as_bytes()).unwrap();
+        let text = || String::from_utf8(home.read(KnownPeer::FILE).unwrap().unwrap()).unwrap();
         let change = |services: &str, commands: Option<Commands>| {
             edit(&home, |edit| {
                 edit.change("laptop", |peer| {
@@ -500,21 +402,21 @@ added = \"2026-11-21T09:04:00Z\"
     fn a_torn_file_is_never_a_list_of_nobody() {
         let (_dir, home) = home();
         for len in 0..GOOD.len() {
-            home.replace(FILE, &GOOD.as_bytes()[..len]).unwrap();
+            home.replace(KnownPeer::FILE, &GOOD.as_bytes()[..len]).unwrap();
             if let Ok(peers) = Peers::load(&home) {
                 let text = GOOD.get(..len).unwrap();
                 let is_whole = text.trim_end().ends_with("00Z\"") || text.lines().all(|line| line.starts_with('#'));
                 assert!(is_whole, "{len}: {peers:?}");
             }
         }
-        home.replace(FILE, b"").unwrap();
+        home.replace(KnownPeer::FILE, b"").unwrap();
         assert!(Peers::load(&home).unwrap_err().to_string().contains("line 1: the file is empty"));
     }
 
     #[test]
     fn a_change_keeps_comments_and_the_rest() {
         let (_dir, home) = home();
-        home.replace(FILE, GOOD.as_bytes()).unwrap();
+        home.replace(KnownPeer::FILE, GOOD.as_bytes()).unwrap();
         edit(&home, |edit| {
             edit.change("laptop", |peer| {
                 peer.services = "echo".parse().unwrap();
@@ -523,7 +425,7 @@ added = \"2026-11-21T09:04:00Z\"
             })
         })
         .unwrap();
-        let text = String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap();
+        let text = String::from_utf8(home.read(KnownPeer::FILE).unwrap().unwrap()).unwrap();
         assert_eq!(text, GOOD.replace("echo,read", "echo").replace("root = \"incoming\"\n", ""));
         edit(&home, |edit| edit.rename("laptop", "desk")).unwrap();
         assert_eq!(Peers::load(&home).unwrap().by_name("desk").unwrap().services.to_string(), "echo");
@@ -544,7 +446,7 @@ added = \"2026-11-21T09:04:00Z\"
             })
             .unwrap();
         };
-        let text = || String::from_utf8(home.read(FILE).unwrap().unwrap()).unwrap();
+        let text = || String::from_utf8(home.read(KnownPeer::FILE).unwrap().unwrap()).unwrap();
         put("a");
         assert!(text().starts_with(&format!("{HEADER}\n[a]")), "{}", text());
         put("b");
@@ -559,7 +461,7 @@ added = \"2026-11-21T09:04:00Z\"
     #[test]
     fn a_rule_that_would_lie_is_refused() {
         let (_dir, home) = home();
-        home.replace(FILE, GOOD.as_bytes()).unwrap();
+        home.replace(KnownPeer::FILE, GOOD.as_bytes()).unwrap();
         let widened = edit(&home, |edit| {
             edit.change("laptop", |peer| {
                 peer.services = "exec".parse().unwrap();
@@ -567,7 +469,7 @@ added = \"2026-11-21T09:04:00Z\"
             })
         });
         assert!(widened.unwrap_err().to_string().starts_with("laptop may exec, which no root confines"));
-        assert_eq!(home.read(FILE).unwrap().unwrap(), GOOD.as_bytes());
+        assert_eq!(home.read(KnownPeer::FILE).unwrap().unwrap(), GOOD.as_bytes());
     }
 
     #[test]
@@ -576,10 +478,10 @@ added = \"2026-11-21T09:04:00Z\"
         let roster = KnownPeers::of(home.clone());
         assert!(roster.now().0.unwrap().0.is_empty());
         assert_eq!(roster.now().1, 0);
-        home.replace(FILE, GOOD.as_bytes()).unwrap();
+        home.replace(KnownPeer::FILE, GOOD.as_bytes()).unwrap();
         let (state, number) = roster.now();
         assert!(number == 1 && state.unwrap().by_name("laptop").is_some());
-        home.replace(FILE, b"torn").unwrap();
+        home.replace(KnownPeer::FILE, b"torn").unwrap();
         assert!(roster.now().0.is_err());
     }
 
@@ -614,7 +516,7 @@ added = \"2026-11-21T09:04:00Z\"
     #[test]
     fn any_wish_gives_a_name() {
         for wish in ["", "::1", "a b", "laptop.local", "-x", "ünal", &"x".repeat(100)] {
-            assert_eq!(check_name(&nearest_name(wish)), Ok(()), "{wish}");
+            assert_eq!(check_name(&list::nearest_name(wish, "peer")), Ok(()), "{wish}");
         }
     }
 }
