@@ -35,6 +35,7 @@ mod slips;
 mod standard;
 mod strangers;
 mod talk;
+mod tokens;
 mod trees;
 mod trust;
 mod tutorial;

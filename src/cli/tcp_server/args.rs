@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use super::bind::{Bind, PROGRAM};
 use super::pair::OfferArgs;
 use super::peers::PeersCommand;
+use super::token::TokenCommand;
 use super::tutorial::TutorialArgs;
 use crate::cli::args::{at_least_one, duration, rate};
 use crate::cli::serving::ServingArgs;
@@ -35,6 +36,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: Option<PeersCommand>,
     },
+    /// Make, show, restrict and remove tokens: secrets for curl, browsers and other programs that speak HTTP
+    Token {
+        #[command(subcommand)]
+        what: Option<TokenCommand>,
+    },
     /// Print this user's fingerprint, to compare it on another machine
     Identity,
 }
@@ -53,7 +59,7 @@ pub(super) struct ServeArgs {
     /// Services for guests (clients that are not known here): echo, chat, read, write, exec, or all, none
     #[arg(long, env = "LANDLINE_GUEST", default_value = "none", value_name = "LIST")]
     pub(super) guest: Services,
-    /// Allow guests exec or write on an address that other machines can reach
+    /// On an address that other machines can reach, allow guests exec or write, and take tokens without TLS
     #[arg(long)]
     pub(super) insecure: bool,
     /// Number of connections at the same time [default: from this machine's limits]
@@ -140,6 +146,7 @@ Examples:
   tcp-server --bind 0.0.0.0 --root ~/share      reachable from other machines, for those that are known
   tcp-server pair --allow read,write            pair: type the code there at tcp-client pair
   tcp-server peers                              who is known, and what they may do
+  tcp-server token add ci --allow read          a token for a program that speaks HTTP
   tcp-server --guest echo,read                  echo and downloads for all clients
   tcp-server --bind unix:/run/user/1000/ll      a Unix socket
   tcp-server --wire json --reply exec --guest exec

@@ -4,6 +4,7 @@ mod args;
 mod bind;
 mod pair;
 mod peers;
+mod token;
 mod tutorial;
 
 pub use args::Args;
@@ -43,6 +44,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         None => serve(&args.serve),
         Some(Command::Pair(offer)) => pair::offer(offer),
         Some(Command::Peers { what }) => peers::main(what.as_ref()),
+        Some(Command::Token { what }) => token::main(what.as_ref()),
         Some(Command::Identity) => {
             let identity = Identity::of(&home::open()?)?;
             tell(&format!("{}\n", identity.fingerprint()))?;
@@ -93,6 +95,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         options.is_insecure = args.insecure;
         options.part_ttl = set(&args.part_ttl);
         options.audit = audit;
+        options.is_insecure = args.insecure;
         options.shows_hidden_home = args.hidden_home;
     });
     let server = server.build()?;

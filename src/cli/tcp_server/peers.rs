@@ -1,10 +1,12 @@
-//! `tcp-server peers`: who is known here, and what they may do.
+//! `tcp-server peers`: who is known here, and what they may do. Tokens are listed with them, since people look for
+//! them here; [`token`](super::token) changes them.
 
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::token::{self, TokenRow};
 use crate::cli::exit::Exit;
 use crate::cli::home;
 use crate::cli::output::{put_json, tell};
@@ -15,6 +17,7 @@ use crate::trust::commands::{Commands, split};
 use crate::trust::last_seen;
 use crate::trust::list::ListError;
 use crate::trust::peers::{Peers, checked_root, edit};
+use crate::trust::tokens::Tokens;
 
 /// What to do with the list; nothing: show it.
 #[derive(Debug, Subcommand)]
@@ -112,6 +115,14 @@ struct Row {
     last_from: Option<String>,
 }
 
+/// One of the list, for programs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Listed {
+    Peer(Row),
+    Token(TokenRow),
+}
+
 /// Does what `what` says.
 ///
 /// # Errors
@@ -185,18 +196,28 @@ fn list(json: bool) -> anyhow::Result<()> {
         }
     });
     let rows: Vec<Row> = rows.collect();
+    let tokens = token::rows(&Tokens::load(&home)?, &seen);
     if json {
-        return Ok(put_json(&rows)?);
+        let peers = rows.into_iter().map(Listed::Peer);
+        return Ok(put_json(&peers.chain(tokens.into_iter().map(Listed::Token)).collect::<Vec<_>>())?);
     }
-    let width = |column: fn(&Row) -> &str, title: &str| {
-        rows.iter().map(|row| column(row).len()).chain([title.len()]).max().unwrap_or_default()
-    };
-    let (names, services) = (width(|row| &row.name, "NAME"), width(|row| &row.services, "MAY HERE"));
+    Ok(tell(&table(&rows, &tokens)?)?)
+}
+
+fn table(rows: &[Row], tokens: &[TokenRow]) -> anyhow::Result<String> {
+    let names = rows.iter().map(|row| row.name.len()).chain(tokens.iter().map(|token| token.name.len()));
+    let names = names.chain(["NAME".len()]).max().unwrap_or_default();
+    let services = rows.iter().map(|row| row.services.len()).chain(tokens.iter().map(|token| token.services.len()));
+    let services = services.chain(["MAY HERE".len()]).max().unwrap_or_default();
     let mut text = format!("{:names$}  {:services$}  {:50}  LAST SEEN\n", "NAME", "MAY HERE", "KEY");
-    for row in &rows {
+    for row in rows {
         writeln!(text, "{:names$}  {:services$}  {:50}  {}", row.name, row.services, row.fingerprint, row.rest())?;
     }
-    Ok(tell(&text)?)
+    for row in tokens {
+        let key = format!("token, {}", row.expiry());
+        writeln!(text, "{:names$}  {:services$}  {key:50}  {}", row.name, row.services, row.rest())?;
+    }
+    Ok(text)
 }
 
 impl Row {
