@@ -20,7 +20,11 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 # Whatever takes longer is stuck.
 DEADLINE = 120
-ENV = {name: value for name, value in os.environ.items() if not name.startswith("LANDLINE_")}
+# Without a proxy, either: everything stays on loopback.
+ENV = {
+    name: value for name, value in os.environ.items()
+    if not name.startswith("LANDLINE_") and not name.lower().endswith("_proxy")
+}
 # An identity for this run only: the one who measures keeps their own out of it.
 HOME = tempfile.TemporaryDirectory(prefix="landline-home-")
 ENV["LANDLINE_HOME"] = os.path.join(HOME.name, "home")
@@ -48,7 +52,7 @@ def end(*_):
 
 def find_programs():
     """Name to path: from the directory LANDLINE_BIN if it is set, else freshly built for release."""
-    names = ["tcp-server", "tcp-client", "rexec", "fget", "fput", "load"]
+    names = ["tcp-server", "tcp-client", "rexec", "fget", "fput", "http-files", "http-get", "load"]
     if "LANDLINE_BIN" in os.environ:
         return {name: str(Path(os.environ["LANDLINE_BIN"]) / name) for name in names}
     build = ["cargo", "build", "--release", "--bins", "--message-format=json"]
@@ -64,8 +68,9 @@ def find_programs():
 
 
 def find_peers(*names):
-    """The installed ones of `names`; says aloud which are missing."""
-    found = {name: shutil.which(name) for name in names}
+    """The installed ones of `names`, those in the directory LANDLINE_PEERS first; says aloud which are missing."""
+    places = [os.environ.get("LANDLINE_PEERS"), os.environ.get("PATH", os.defpath)]
+    found = {name: shutil.which(name, path=os.pathsep.join(filter(None, places))) for name in names}
     for name, path in found.items():
         if not path:
             print(f"MISSING: {name} is not installed, so nothing is measured against it", flush=True)
@@ -77,9 +82,8 @@ class Server:
     kernel is asked. Its CPU seconds are known once it has stopped."""
 
     def __init__(self, argv, pattern=None, **options):
-        self.process = subprocess.Popen(
-            argv, stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, env=ENV, **options
-        )
+        pipes = {name: options.pop(name, subprocess.PIPE) for name in ["stdout", "stderr"]}
+        self.process = subprocess.Popen(argv, env=ENV, **pipes, **options)
         self.found = threading.Event()
         self.address = None
         self.said = []
@@ -222,6 +226,18 @@ def make_file(path, mib):
     with open(path, "wb") as file:
         for at in range(mib):
             file.write(at.to_bytes(8, "little") + piece[8:])
+
+
+def kernel_kib():
+    """What the kernel has taken for all programs together."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    return {name: sizes[name] for name in ["Slab", "KernelStack", "PageTables"]}
+
+
+def resident_kib(process):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
 
 def wait(process, deadline=DEADLINE):
