@@ -33,6 +33,8 @@ pub struct Digest {
     len: u64,
     /// Whether blocks of zeros are treated like all others: then it is BLAKE3 in any case.
     is_plain: bool,
+    /// Whether bytes are only counted.
+    is_length_only: bool,
 }
 
 impl Default for Digest {
@@ -45,7 +47,17 @@ impl Digest {
     /// The digest of what has these blocks, so far.
     pub fn after(blocks: Vec<ChainingValue>) -> Self {
         let len = len_of(blocks.len());
-        Self { blocks, present: block_at(len), len, is_plain: false }
+        Self { blocks, present: block_at(len), len, is_plain: false, is_length_only: false }
+    }
+
+    /// No digest, for bytes that are verified otherwise or not at all: they are counted, from `len` on.
+    pub fn length_only(len: u64) -> Self {
+        Self { len, is_length_only: true, ..Self::default() }
+    }
+
+    /// Whether bytes are only counted.
+    pub const fn is_length_only(&self) -> bool {
+        self.is_length_only
     }
 
     /// BLAKE3 itself, for those who compute no other: each zero is hashed.
@@ -60,6 +72,10 @@ impl Digest {
 
     /// Takes the next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
+        if self.is_length_only {
+            self.len += bytes.len() as u64;
+            return;
+        }
         while !bytes.is_empty() {
             let mut room = len_of(self.blocks.len() + 1) - self.len;
             if room == 0 {
@@ -76,6 +92,10 @@ impl Digest {
 
     /// Takes zeros, this many, which need not be in memory. Whole blocks of them cost nothing but their place.
     pub fn update_zeros(&mut self, mut count: u64) {
+        if self.is_length_only {
+            self.len += count;
+            return;
+        }
         while count > 0 {
             let mut room = len_of(self.blocks.len() + 1) - self.len;
             if room == 0 {

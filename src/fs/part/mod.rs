@@ -14,6 +14,7 @@ mod names;
 mod parts;
 pub mod records;
 pub mod resume;
+mod target;
 mod verified;
 
 use std::ffi::{OsStr, OsString};
@@ -36,6 +37,7 @@ use crate::fs::{Error, ErrorKind, Result};
 pub use self::attributes::Preserved;
 pub use self::names::is_part_name;
 pub use self::parts::Parts;
+pub use self::target::Target;
 pub use self::verified::Verified;
 
 /// Files move in pieces of this size, in bytes. It is the write that profits: a larger one is given larger
@@ -58,6 +60,8 @@ pub struct Part {
     is_kept: bool,
     /// What the home says of it, once it does.
     record: Option<PartRecord>,
+    /// Where its bytes come from, in the words of who fetches them; `None`: the next attempt need not know.
+    source: Option<String>,
     /// The beginning that was there, as long as it is being hashed.
     check: Option<Check>,
     /// Values of that beginning, once it was hashed.
@@ -110,6 +114,7 @@ impl Part {
     fn put_on_record(&mut self) -> bool {
         let Some((records, owner)) = self.parts.recorded() else { return false };
         let written = PartRecord::new(owner, &*self.dir, (&self.name, &self.target), &self.file)
+            .map(|record| record.from_source(self.source.clone()))
             .and_then(|record| Ok(records.write(&record)?.then_some(record)));
         match written {
             Ok(record) => {
@@ -132,12 +137,33 @@ impl Part {
         }
     }
 
+    /// Says where its bytes come from, for the next attempt; `None`: nothing of it is kept for that.
+    pub fn set_source(&mut self, source: Option<String>) {
+        self.is_kept = source.is_some() && self.parts.recorded().is_some();
+        self.source = source;
+        // One that is on record already is found with what is said now.
+        if self.record.is_some() {
+            self.forget();
+        }
+        self.note();
+    }
+
+    /// Reads what is there from `offset` on; 0 bytes are the end.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        read_at(&self.file, buffer, offset)
+    }
+
     /// Begins anew: what was there is of no use.
     ///
     /// # Errors
     /// The disk failed.
     pub fn clear(&mut self) -> io::Result<()> {
-        (self.check, self.beginning, self.digest) = (None, Vec::new(), Digest::default());
+        let is_length_only = self.digest.is_length_only();
+        self.digest = if is_length_only { Digest::length_only(0) } else { Digest::default() };
+        (self.check, self.beginning) = (None, Vec::new());
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0)).map(drop)
     }
@@ -165,8 +191,8 @@ impl Part {
             // The last one is of a block of which more has come.
             self.digest.fill_in(self.beginning.split_last().map_or(&[], |(_, whole)| whole));
         }
-        let got = || self.digest.finalize().to_hex();
-        Ok(self.size() == sent.size && sent.blake3.is_none_or(|sent| got().as_str() == sent))
+        let is_same = |sent: &str| !self.digest.is_length_only() && self.digest.finalize().to_hex().as_str() == sent;
+        Ok(self.size() == sent.size && sent.blake3.is_none_or(is_same))
     }
 
     /// Which stretches of the beginning that was there are not what the sender has, as its values of that beginning

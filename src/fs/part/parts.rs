@@ -119,13 +119,39 @@ impl Parts {
         self.records.as_ref().is_some_and(|records| records.has_idle(dir, name))
     }
 
+    /// As [`create_kept`](Self::create_kept), for bytes that are verified otherwise or not at all: no digest is made of
+    /// them. What has come is kept if `source` says where it comes from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_unhashed(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, source: Option<String>) -> Result<Part> {
+        let mut part = self.create_kept(dir, target, Preserved::default())?;
+        part.digest = Digest::length_only(0);
+        part.set_source(source);
+        Ok(part)
+    }
+
     /// Goes on with what an earlier attempt left: what is there is hashed on a thread of its own.
     ///
     /// # Errors
     /// The disk failed, or no thread is left.
     pub fn resume(self: &Arc<Self>, leftover: Leftover) -> io::Result<Part> {
+        let (digest, check) = Check::begin(&leftover.file, leftover.len)?;
+        self.go_on(leftover, digest, Some(check))
+    }
+
+    /// As [`resume`](Self::resume), for bytes of which no digest is made: what is there is believed, unless the caller
+    /// compares it.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn resume_unhashed(self: &Arc<Self>, leftover: Leftover) -> io::Result<Part> {
+        let digest = Digest::length_only(leftover.len);
+        self.go_on(leftover, digest, None)
+    }
+
+    fn go_on(self: &Arc<Self>, leftover: Leftover, digest: Digest, check: Option<Check>) -> io::Result<Part> {
         let Leftover { dir, record, file, len } = leftover;
-        let (digest, check) = Check::begin(&file, len)?;
         let mut part = Part {
             parts: Arc::clone(self),
             name: record.name(),
@@ -134,8 +160,9 @@ impl Parts {
             file,
             digest,
             is_kept: true,
+            source: record.source().map(str::to_owned),
             record: Some(record),
-            check: Some(check),
+            check,
             beginning: Vec::new(),
             is_over: false,
         };
@@ -157,6 +184,7 @@ impl Parts {
             digest: Digest::default(),
             is_kept: false,
             record: None,
+            source: None,
             check: None,
             beginning: Vec::new(),
             is_over: false,

@@ -101,6 +101,9 @@ pub struct PartRecord {
     target_b64: String,
     /// When the record was made, in seconds since 1970.
     written: u64,
+    /// Where the bytes come from, in the words of who fetched them; `None`: nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
 }
 
 impl PartRecord {
@@ -119,7 +122,19 @@ impl PartRecord {
             name_b64: BASE64.encode(name.as_bytes()),
             target_b64: BASE64.encode(target.as_bytes()),
             written: seconds_since_1970(SystemTime::now()),
+            source: None,
         })
+    }
+
+    /// The same, with a word on where its bytes come from.
+    #[must_use]
+    pub fn from_source(self, source: Option<String>) -> Self {
+        Self { source, ..self }
+    }
+
+    /// Where its bytes come from; `None`: nobody said.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// The directory's path when the part was written.

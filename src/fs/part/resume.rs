@@ -71,6 +71,11 @@ impl Leftover {
         self.len
     }
 
+    /// Where its bytes come from, in the words of who fetched them; `None`: nobody said.
+    pub fn source(&self) -> Option<&str> {
+        self.record.source()
+    }
+
     /// Whether there is nothing.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
