@@ -120,6 +120,11 @@ impl WebCertificate {
         Ok(Self { key: certified(chain, key)? })
     }
 
+    /// Key and chain.
+    pub(super) const fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
     /// Whether it was issued for `name`.
     fn is_for(&self, name: &ServerName<'_>) -> bool {
         let certificate = self.key.cert.first().map(ParsedCertificate::try_from);

@@ -193,6 +193,17 @@ impl Tls {
         }
     }
 
+    /// What both ends agreed to, for a person: the version, the cipher and the key exchange.
+    pub fn described(&self) -> String {
+        let connection = self.connection();
+        let version = connection.protocol_version().map_or_else(String::new, |version| format!("{version:?}"));
+        let suite = connection.negotiated_cipher_suite();
+        let suite = suite.map_or_else(String::new, |suite| format!(", {:?}", suite.suite()));
+        let group = connection.negotiated_key_exchange_group();
+        let group = group.map_or_else(String::new, |group| format!(", {:?}", group.name()));
+        format!("{version}{suite}{group}")
+    }
+
     /// The other end's public key, which it has proved to own: SPKI in DER. `None`: it has shown no certificate, as
     /// most clients of the web.
     pub fn peer_spki(&self) -> Option<&[u8]> {

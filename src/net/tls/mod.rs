@@ -156,7 +156,7 @@ fn our_client_config(own: &Credentials, verdict: KeyCheck) -> Result<ClientConfi
 }
 
 /// A client of the web's servers: checks their certificate's chain, name and dates, and the key if it is pinned. It
-/// shows no certificate of its own.
+/// shows a certificate of its own only if it was given one.
 #[derive(Clone)]
 pub struct WebClient {
     config: Arc<ClientConfig>,
@@ -174,12 +174,23 @@ impl WebClient {
     /// # Errors
     /// Nothing is trusted at all.
     pub fn new(trust: WebTrust) -> Result<Self, CredentialsError> {
+        Self::showing(trust, None)
+    }
+
+    /// As [`new`](Self::new); to a server that asks for a certificate, it shows `own`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn showing(trust: WebTrust, own: Option<&WebCertificate>) -> Result<Self, CredentialsError> {
         let verifier = Arc::new(WebVerifier::new(trust)?);
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match own {
+            Some(own) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(own.key())))),
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![ALPN_HTTP.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Self { config: Arc::new(config) })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::verify_tls13_signature;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -156,21 +156,29 @@ impl ClientCertVerifier for KeyOnly {
 /// Whose certificates a client of the web accepts.
 #[derive(Clone)]
 pub struct WebTrust {
-    roots: RootCertStore,
+    /// `None`: no authority is asked, the pinned key alone counts.
+    roots: Option<RootCertStore>,
     pin: Option<KeyCheck>,
 }
 
 impl fmt::Debug for WebTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { roots, pin } = self;
-        f.debug_struct("WebTrust").field("roots", &roots.len()).field("is_pinned", &pin.is_some()).finish()
+        let roots = roots.as_ref().map(RootCertStore::len);
+        f.debug_struct("WebTrust").field("roots", &roots).field("is_pinned", &pin.is_some()).finish()
     }
 }
 
 impl WebTrust {
     /// No authority yet.
     pub fn none() -> Self {
-        Self { roots: RootCertStore::empty(), pin: None }
+        Self { roots: Some(RootCertStore::empty()), pin: None }
+    }
+
+    /// Only the server whose key `pin` accepts, whatever its certificate says of names, dates and authorities: who has
+    /// the key is known, so nobody else is asked.
+    pub fn key_alone(pin: KeyCheck) -> Self {
+        Self { roots: None, pin: Some(pin) }
     }
 
     /// The authorities that this machine trusts: where its system keeps them, or what `SSL_CERT_FILE` and
@@ -180,14 +188,14 @@ impl WebTrust {
     /// There are none.
     pub fn of_this_machine() -> Result<Self, CredentialsError> {
         let found = rustls_native_certs::load_native_certs();
-        let mut trust = Self::none();
+        let mut roots = RootCertStore::empty();
         // A machine's list often has one that is too old to be read.
-        let (added, _) = trust.roots.add_parsable_certificates(found.certs);
+        let (added, _) = roots.add_parsable_certificates(found.certs);
         if added == 0 {
             let why = found.errors.first().map_or_else(|| "there are none".into(), ToString::to_string);
             return Err(CredentialsError::of("this machine's root certificates", &why));
         }
-        Ok(trust)
+        Ok(Self { roots: Some(roots), pin: None })
     }
 
     /// The authorities in `pem` too.
@@ -196,12 +204,13 @@ impl WebTrust {
     /// There is no certificate in it, or one that cannot be read.
     pub fn and_pem(mut self, pem: &[u8]) -> Result<Self, CredentialsError> {
         let failed = |error: &dyn fmt::Display| CredentialsError::of("the root certificates", error);
-        let before = self.roots.len();
+        let roots = self.roots.get_or_insert_with(RootCertStore::empty);
+        let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| failed(&error))?;
-            self.roots.add(certificate).map_err(|error| failed(&error))?;
+            roots.add(certificate).map_err(|error| failed(&error))?;
         }
-        if self.roots.len() == before { Err(failed(&"there is no certificate in them")) } else { Ok(self) }
+        if roots.len() == before { Err(failed(&"there is no certificate in them")) } else { Ok(self) }
     }
 
     /// Only a server whose key `pin` accepts, whatever an authority has signed.
@@ -214,14 +223,16 @@ impl WebTrust {
 /// Checks a server's certificate as the web does, and its key where that is pinned.
 #[derive(Debug)]
 pub(super) struct WebVerifier {
-    chain: Arc<WebPkiServerVerifier>,
+    /// `None`: the key alone counts.
+    chain: Option<Arc<WebPkiServerVerifier>>,
     key: Option<KeyOnly>,
 }
 
 impl WebVerifier {
     pub(super) fn new(trust: WebTrust) -> Result<Self, CredentialsError> {
         let WebTrust { roots, pin } = trust;
-        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        let chain_of = |roots| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        let chain = roots.map(chain_of).transpose();
         let chain = chain.map_err(|error| CredentialsError::of("the root certificates", &error))?;
         Ok(Self { chain, key: pin.map(KeyOnly::of_server) })
     }
@@ -236,9 +247,11 @@ impl ServerCertVerifier for WebVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        if let Some(chain) = &self.chain {
+            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        }
         self.key.as_ref().map_or(Ok(()), |key| key.check(end_entity))?;
-        Ok(verified)
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -247,7 +260,7 @@ impl ServerCertVerifier for WebVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -256,10 +269,10 @@ impl ServerCertVerifier for WebVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, certificate, signature)
+        check_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        schemes()
     }
 }

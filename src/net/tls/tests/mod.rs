@@ -315,6 +315,37 @@ fn a_pinned_key_is_checked_beside_the_certificate() {
 }
 
 #[test]
+fn a_key_alone_is_enough_where_it_is_known() {
+    let own = identity();
+    let server = ServerTls::web(&own, &WebCertificates::new(WebCertificate::own(&own), Vec::new())).unwrap();
+    for (pinned, is_right) in [(own.spki().to_vec(), true), (identity().spki().to_vec(), false)] {
+        let trust = WebTrust::key_alone(Arc::new(move |spki| spki == pinned));
+        let client = WebClient::new(trust).unwrap();
+        let (_, at_client) = shake(&server, |stream| stream.connect_web("127.0.0.1", &client, LIMIT));
+        assert_eq!(at_client.is_ok(), is_right, "{at_client:?}");
+        assert!(is_right || matches!(at_client, Err(HandshakeError::Untrusted)));
+    }
+    // With an authority beside it, both count.
+    let spki = own.spki().to_vec();
+    let trust = WebTrust::key_alone(Arc::new(move |found| found == spki));
+    let client = WebClient::new(trust.and_pem(Authority::new().pem.as_bytes()).unwrap()).unwrap();
+    let (_, at_client) = shake(&server, |stream| stream.connect_web("127.0.0.1", &client, LIMIT));
+    assert!(matches!(at_client, Err(HandshakeError::Certificate { .. } | HandshakeError::Failed(_))), "{at_client:?}");
+}
+
+#[test]
+fn a_client_of_the_web_shows_a_certificate_if_it_has_one() {
+    let (authority, own) = (Authority::new(), identity());
+    let issued = authority.issue("a.test");
+    let client = WebClient::showing(authority.trust(), Some(&WebCertificate::own(&own))).unwrap();
+    let (at_server, at_client) = shake(&issued.server(), |stream| stream.connect_web("a.test", &client, LIMIT));
+    let (at_server, at_client) = (at_server.unwrap(), at_client.unwrap());
+    assert_eq!(shown_by(&at_server), Some(own.spki()));
+    assert!(at_client.tls().unwrap().described().starts_with("TLSv1_3, TLS13_AES_128_GCM_SHA256, X25519MLKEM768"));
+    talk(at_server, at_client);
+}
+
+#[test]
 fn only_a_client_of_the_web_speaks_an_older_tls() {
     let authority = Authority::new();
     let issued = authority.issue("old.test");
