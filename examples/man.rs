@@ -31,7 +31,7 @@ fn main() -> Result<()> {
 }
 
 /// All programs, as they define themselves.
-pub(crate) fn programs() -> [Command; 7] {
+pub(crate) fn programs() -> [Command; 8] {
     [
         cli::tcp_server::Args::command(),
         cli::tcp_client::Args::command(),
@@ -40,6 +40,7 @@ pub(crate) fn programs() -> [Command; 7] {
         cli::fput::Args::command(),
         cli::udp_echo::Args::command(),
         cli::http_files::Args::command(),
+        cli::http_get::Args::command(),
     ]
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn bash(program: &Command) -> Result<String> {
         "fget" | "fput" => ("-S : ", "-o nospace "),
         _ => ("", ""),
     };
-    let hosts = if matches!(name.as_str(), "tcp-server" | "http-files") {
+    let hosts = if matches!(name.as_str(), "tcp-server" | "http-files" | "http-get") {
         String::new()
     } else {
         format!(

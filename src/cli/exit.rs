@@ -8,6 +8,7 @@ use super::usage::Usage;
 use crate::client::{ConnectError, NotTrusted};
 use crate::error::Error;
 use crate::exec::process::signal_number;
+use crate::http;
 use crate::net::dial;
 use crate::wire::message::Outcome;
 
@@ -78,6 +79,9 @@ impl Exit {
         if error.downcast_ref::<dial::ConnectError>().is_some() {
             return Self::NotConnected;
         }
+        if let Some(error) = error.downcast_ref::<http::client::Error>() {
+            return Self::of_http_error(error);
+        }
         let advised = error.downcast_ref::<Advised>().map(|advised| &advised.error);
         if let Some(error) = advised.or_else(|| error.downcast_ref::<ConnectError>()) {
             return Self::of_connect_error(error);
@@ -102,6 +106,19 @@ impl Exit {
                 number.saturating_add(128)
             }
         })
+    }
+
+    /// The code for what happened to a URL.
+    pub const fn of_http_error(error: &http::client::Error) -> Self {
+        use http::client::Error as E;
+        match error {
+            E::Url(_) | E::Usage(_) | E::Credentials(_) => Self::Usage,
+            E::Connect(_) | E::Tls { .. } | E::Proxy { .. } => Self::NotConnected,
+            E::NotTrusted { .. } => Self::NotTrusted,
+            E::Head(_) | E::Lost(_) | E::TimedOut { .. } => Self::ConnectionLost,
+            E::Interrupted => Self::Interrupted,
+            E::Status { .. } | E::Redirect(_) | E::Unexpected(_) | E::Digest { .. } | E::Ours { .. } => Self::Failed,
+        }
     }
 
     fn of_connect_error(error: &ConnectError) -> Self {

@@ -75,6 +75,52 @@ const NOTHING_BETWEEN: &str = "between two other machines all goes through this 
 const NO_USER: &str = "commands run as the user that runs the server; who you are is this machine's key";
 const NO_FORWARDING: &str = "ports are not forwarded here";
 
+/// What takes the place of an option of curl or wget.
+const WEB: &[(&str, &str)] = &[
+    (
+        "-u",
+        "a password on the command line can be read by every user of this machine; --user-file FILE, or --token-file",
+    ),
+    ("-L", "redirects are followed anyway; --max-redirects 0 follows none"),
+    ("-k", "there is no way to trust everyone; --cacert FILE trusts an authority, --pin FINGERPRINT one key"),
+    ("-s", "-q prints only errors"),
+    ("-S", "errors are printed anyway"),
+    ("-f", "a status of 400 and more is an error anyway"),
+    ("-i", "-v shows the head of the response, -I prints it alone"),
+    ("-x", "proxies are those of the environment: http_proxy, https_proxy, no_proxy"),
+    ("-A", "the program's name is a field: -H 'User-Agent: NAME'"),
+    ("-e", "where it comes from is a field: -H 'Referer: URL'"),
+    ("-b", "cookies are secrets: write the line Cookie: ... into a file, and -H @FILE"),
+    ("-c", "there is no jar of cookies; to go on with what was interrupted: -C"),
+    ("-r", "a range is a field: -H 'Range: bytes=0-99'; there is no recursion"),
+    ("-n", "--netrc-file FILE, which may be ~/.netrc"),
+    ("-m", "--max-time DURATION"),
+    ("-P", "into a directory: -o DIR/"),
+    ("-t", "--retry N"),
+    ("-U", "the program's name is a field: -H 'User-Agent: NAME'"),
+    ("-G", "data in the URL stands behind its question mark"),
+    ("-Z", "--parallel N fetches one file over N connections"),
+    ("--insecure", "there is no way to trust everyone; --cacert FILE trusts an authority, --pin FINGERPRINT one key"),
+    ("--pinnedpubkey", "--pin SHA256:..., with the same digest"),
+    ("--location", "redirects are followed anyway; --max-redirects 0 follows none"),
+    ("--fail", "a status of 400 and more is an error anyway"),
+    ("--data-binary", "-d sends a file as it is: -d @FILE"),
+];
+
+/// Parses a command line of `http-get`; what is wrong with it is printed, with a word on an option of curl or wget.
+///
+/// # Errors
+/// The exit code, of help and version too.
+pub fn parse_web<A: Parser>(program: &str) -> Result<A, ExitCode> {
+    A::try_parse().map_err(|error| {
+        let exit = refuse_usage(&error);
+        if let Some(word) = word_in(WEB, &error) {
+            say(program, &format!("from curl or wget: {word}"));
+        }
+        exit.into()
+    })
+}
+
 /// Parses a command line of `fget` or `fput`; what is wrong with it is printed, with a word on an option of scp or
 /// rsync.
 ///

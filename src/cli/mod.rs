@@ -14,6 +14,7 @@ pub mod foreign_options;
 pub mod fput;
 pub mod home;
 pub mod http_files;
+pub mod http_get;
 pub mod human;
 pub mod logging;
 pub mod output;

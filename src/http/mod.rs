@@ -11,6 +11,7 @@
 //! request wants.
 
 pub mod body;
+pub mod client;
 pub mod conditions;
 pub mod credentials;
 pub mod date;

@@ -21,6 +21,7 @@ pub(crate) fn program(name: &str) -> &'static str {
         "fget" => env!("CARGO_BIN_EXE_fget"),
         "fput" => env!("CARGO_BIN_EXE_fput"),
         "http-files" => env!("CARGO_BIN_EXE_http-files"),
+        "http-get" => env!("CARGO_BIN_EXE_http-get"),
         "udp-echo" => env!("CARGO_BIN_EXE_udp-echo"),
         other => panic!("no program {other}"),
     }
