@@ -20,7 +20,12 @@ use crate::net::gate::Caps;
 use crate::net::listen::Listener;
 use crate::server::Server;
 use crate::trust::identity::Identity;
+use crate::trust::list::check_name;
+use crate::trust::tokens::{Secret, Token};
 use crate::trust::{Service, Services};
+
+/// What the log calls clients that sign in with the secret of a file.
+const FILE_TOKEN: &str = "auth-file";
 
 /// Serves until a signal stops it.
 ///
@@ -44,7 +49,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
     let set = |time: &Duration| Some(*time).filter(|time| !time.is_zero());
     let key = Identity::of(&home)?.fingerprint();
+    let sign_in = SignIn::of(args, granted)?;
     let server = Server::new(home, root).guest(guest).with(|options| {
+        options.tokens.extend(sign_in.as_ref().map(|sign_in| sign_in.token.clone()));
         options.caps = caps;
         options.http = Some(web);
         options.serves_frames = false;
@@ -60,6 +67,10 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     for url in urls {
         tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
     }
+    if let Some(SignIn { token, shown: Some(secret) }) = &sign_in {
+        let (name, secret) = (&token.name, secret.as_str());
+        tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
+    }
     if args.web.tls {
         say(
             PROGRAM,
@@ -67,6 +78,29 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         );
     }
     args.serving.serve(&server, &listeners, stops)
+}
+
+/// What clients sign in with.
+struct SignIn {
+    token: Token,
+    /// The secret, if it was made here and must be shown.
+    shown: Option<Secret>,
+}
+
+impl SignIn {
+    /// # Errors
+    /// The name is none, the file gives no secret, or the kernel no random numbers.
+    fn of(args: &Args, services: Services) -> anyhow::Result<Option<Self>> {
+        let of = |name: &str, secret: &Secret| Token::new(name, secret, services);
+        if let Some(name) = &args.auth {
+            check_name(name, "token").map_err(|why| usage(format!("--auth: {why}")))?;
+            let secret = Secret::random()?;
+            return Ok(Some(Self { token: of(name, &secret), shown: Some(secret) }));
+        }
+        let Some(path) = &args.auth_file else { return Ok(None) };
+        let secret = Secret::of_file(path).context("--auth-file")?;
+        Ok(Some(Self { token: of(FILE_TOKEN, &secret), shown: None }))
+    }
 }
 
 /// What those may do who may come in.

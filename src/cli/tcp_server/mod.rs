@@ -95,7 +95,6 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         options.is_insecure = args.insecure;
         options.part_ttl = set(&args.part_ttl);
         options.audit = audit;
-        options.is_insecure = args.insecure;
         options.shows_hidden_home = args.hidden_home;
     });
     let server = server.build()?;

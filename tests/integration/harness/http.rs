@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 
 use super::Server;
 use super::tls::{Client, Wire};
@@ -18,7 +19,11 @@ pub(crate) enum Scheme {
 
 impl Scheme {
     pub(crate) fn connect(self, server: &Server) -> Http {
-        let socket = server.connect();
+        self.over(server.connect())
+    }
+
+    /// Over a connection that is there.
+    pub(crate) fn over(self, socket: TcpStream) -> Http {
         socket.set_nodelay(true).unwrap();
         let home = (self == Self::TlsOwn).then(super::own_home);
         let stream = match self {

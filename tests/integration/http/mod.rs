@@ -5,3 +5,4 @@ mod get;
 mod get_from;
 mod representations;
 mod smuggling;
+mod tokens;
