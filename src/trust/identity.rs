@@ -90,6 +90,9 @@ pub enum IdentityError {
     Made(#[from] rcgen::Error),
 }
 
+/// The name in the certificate of every identity: only the key counts.
+pub const OWN_CERTIFICATE_NAME: &str = "landline";
+
 /// This user's key pair.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -140,7 +143,7 @@ fn make() -> Result<zeroize::Zeroizing<String>, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "landline");
+    params.distinguished_name.push(DnType::CommonName, OWN_CERTIFICATE_NAME);
     // RFC 5280, 4.1.2.5: this date means that the certificate does not expire.
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(9999, 12, 31);

@@ -16,6 +16,7 @@ use crate::http::head::{RequestHead, tokens};
 use crate::http::site::Site;
 use crate::net::open::OpenConnection;
 use crate::session::Session;
+use crate::trust::identity::OWN_CERTIFICATE_NAME;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -123,8 +124,11 @@ impl Entrance {
     /// # Errors
     /// Why.
     pub(super) fn check(&self, head: &RequestHead, seen: &Seen, state: &HttpState) -> Result<()> {
+        // The name in the own certificate: who takes that certificate for proof dials it.
+        let is_certified = |host: &str| self.is_encrypted && host == OWN_CERTIFICATE_NAME;
         if let (Some(authority), Some(local)) = (&head.authority, self.local)
             && !state.names.has(authority.host(), Some(local))
+            && !is_certified(authority.host())
         {
             let message = format!(
                 "{} is not a name of this server: its operator can add it; a page of another name could have led here",

@@ -5,4 +5,5 @@ mod get;
 mod get_from;
 mod representations;
 mod smuggling;
+mod strangers;
 mod tokens;
