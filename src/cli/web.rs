@@ -91,6 +91,11 @@ impl WebArgs {
         switches.contains(&true) || lists.iter().any(|len| *len > 0) || values.contains(&true)
     }
 
+    /// Whether clients come themselves, and not through a proxy that may have TLS for them.
+    pub const fn trusts_no_proxy(&self) -> bool {
+        self.trusted_proxies.is_empty()
+    }
+
     /// What the server does with these. `has_sign_in`: whether a sign-in gives more than guests get.
     ///
     /// # Errors
