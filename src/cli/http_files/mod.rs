@@ -20,11 +20,7 @@ use crate::net::gate::Caps;
 use crate::net::listen::Listener;
 use crate::server::Server;
 use crate::trust::identity::Identity;
-<<<<<<< HEAD
 use crate::trust::list::check_name;
-=======
-use crate::trust::peers::check_name;
->>>>>>> c8964dd (Sign in to http-files with a token that it prints, or that a file has)
 use crate::trust::tokens::{Secret, Token};
 use crate::trust::{Service, Services};
 
@@ -40,8 +36,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.max_connections == Some(0) || args.max_per_address == 0 {
         return Err(usage("--max-connections and --max-per-address begin at 1"));
     }
-    let token = SignIn::of(args)?;
-    let has_sign_in = token.is_some();
+    let has_sign_in = args.auth.is_some() || args.auth_file.is_some();
     let web = args.web.options(has_sign_in)?;
     let home = home::open()?;
     let root = Root::open(&args.dir).with_context(|| format!("the directory {}", args.dir.display()))?;
@@ -65,7 +60,6 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         options.audit = audit;
         options.shows_hidden_home = args.hidden_home;
         options.is_insecure = args.insecure;
-        options.tokens = token.iter().map(|sign_in| Token::new(&sign_in.name, &sign_in.secret, granted)).collect();
     });
     let server = server.build()?;
     let stops = StopSignals::catch()?;
@@ -74,14 +68,9 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     for url in urls {
         tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
     }
-<<<<<<< HEAD
     if let Some(SignIn { token, shown: Some(secret) }) = &sign_in {
         let (name, secret) = (&token.name, secret.as_str());
         tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
-=======
-    if let Some(SignIn { name, secret, is_made_here: true }) = &token {
-        tell(&format!("{PROGRAM}: sign in as {name}, with the password {}\n", secret.as_str()))?;
->>>>>>> c8964dd (Sign in to http-files with a token that it prints, or that a file has)
     }
     if args.web.tls {
         say(
@@ -92,7 +81,6 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     args.serving.serve(&server, &listeners, stops)
 }
 
-<<<<<<< HEAD
 /// What clients sign in with.
 struct SignIn {
     token: Token,
@@ -116,36 +104,12 @@ impl SignIn {
     }
 }
 
-=======
-/// The token with which people sign in.
-struct SignIn {
-    name: String,
-    secret: Secret,
-    /// Whether it was made for this run, and nobody knows it yet.
-    is_made_here: bool,
-}
-
-impl SignIn {
-    /// `None`: nobody needs to sign in.
-    fn of(args: &Args) -> anyhow::Result<Option<Self>> {
-        Ok(match (&args.auth, &args.auth_file) {
-            (Some(name), _) => {
-                check_name(name).map_err(|why| usage(format!("--auth: {why}")))?;
-                Some(Self { name: name.clone(), secret: Secret::random()?, is_made_here: true })
-            }
-            (None, Some(path)) => {
-                let secret = Secret::of_file(path).context("--auth-file")?;
-                Some(Self { name: "auth-file".into(), secret, is_made_here: false })
-            }
-            (None, None) => None,
-        })
-    }
-}
-
 /// Refuses tokens that everyone on the way could read, without the word for it.
 fn refuse_plain_tokens(args: &Args, has_sign_in: bool, listeners: &[Listener]) -> anyhow::Result<()> {
-    let open = listeners.iter().find(|listener| !listener.is_loopback()).filter(|_| has_sign_in && !args.web.tls);
-    let Some(open) = open.filter(|_| args.web.trusts_no_proxy()) else { return Ok(()) };
+    let is_plain = has_sign_in && !args.web.tls && args.web.trusts_no_proxy();
+    let Some(open) = listeners.iter().find(|listener| !listener.is_loopback()).filter(|_| is_plain) else {
+        return Ok(());
+    };
     if !args.insecure {
         return Err(usage(format!(
             "the token would be sent to {} unencrypted, where others can read it on the way: add --tls, or say that you \
@@ -157,7 +121,6 @@ fn refuse_plain_tokens(args: &Args, has_sign_in: bool, listeners: &[Listener]) -
     Ok(())
 }
 
->>>>>>> c8964dd (Sign in to http-files with a token that it prints, or that a file has)
 /// What those may do who may come in.
 fn services(args: &Args) -> Services {
     let writes = args.web.upload || args.web.modify || args.web.drop_box;

@@ -14,8 +14,8 @@ fn basic(name: &str, secret: &str) -> String {
 fn printed(server: &Server) -> String {
     loop {
         let line = server.next_output();
-        if let Some((_, secret)) = line.split_once("with the password ") {
-            return secret.trim().to_owned();
+        if let Some((_, secret)) = line.split_once("with the token ") {
+            return secret.split(',').next().unwrap().to_owned();
         }
     }
 }
