@@ -203,8 +203,9 @@ impl Progress {
                 let count =
                     if self.files > 1 { format!(" {}/{}{more}", self.files_done, self.files) } else { String::new() };
                 bar.set_prefix(format!("{}{count}", self.name));
-                let (done, all) = (human::size(self.bytes_done), human::size(self.bytes));
-                bar.set_message(format!("{done}/{all} {pace}"));
+                // A body of the web may not say how long it is.
+                let all = if self.bytes > 0 { format!("/{}", human::size(self.bytes)) } else { String::new() };
+                bar.set_message(format!("{}{all} {pace}", human::size(self.bytes_done)));
             }
         }
     }

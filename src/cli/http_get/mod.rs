@@ -304,6 +304,10 @@ impl Run<'_> {
     }
 
     fn to_output(&self, job: &Job) -> HttpResult<Fetched> {
+        if self.args.json {
+            // Of an upload, whose answer is not wanted.
+            return self.client.fetch(job, &mut StreamStore::new(&mut std::io::sink(), STDOUT), None, self.screen);
+        }
         closed::check_output().map_err(output_failed)?;
         if std::io::stdout().is_terminal() {
             let mut terminal = Terminal::default();

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::args::{Args, PROGRAM};
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, When};
 use crate::cli::signals::Interruption;
 use crate::cli::standard;
 use crate::http::client::{Event, Observer};
@@ -33,7 +33,9 @@ struct Shown {
 
 impl<'s> Screen<'s> {
     pub(super) fn new(args: &Args, interruption: &'s Interruption) -> Self {
-        let progress = Progress::new(args.progress, args.quiet);
+        // Lines of the exchange would run into a bar.
+        let when = if args.verbose && args.progress == When::Auto { When::Never } else { args.progress };
+        let progress = Progress::new(when, args.quiet);
         let progress = Mutex::new(Shown { progress, name: String::new(), is_listed: false });
         Self { is_verbose: args.verbose, is_quiet: args.quiet, interruption, progress }
     }
@@ -81,6 +83,7 @@ impl Observer for Screen<'_> {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Remark(text) => self.line("*", text.as_bytes()),
+            Event::Notice(text) => self.say(text),
             Event::Sent(line) => self.line(">", line),
             Event::Received(line) => self.line("<", line),
             Event::Begins { size, there } => {
@@ -90,7 +93,9 @@ impl Observer for Screen<'_> {
                     progress.again();
                 } else {
                     progress.listed(size.unwrap_or(0));
-                    progress.listed_all();
+                    if size.is_some() {
+                        progress.listed_all();
+                    }
                 }
                 progress.begin(|| name.clone(), size.unwrap_or(0), there);
             }

@@ -130,9 +130,6 @@ impl ConnectOptions {
         }
         let control = stream.control();
         let (read, write) = stream.split();
-        // What is written has no other limit.
-        let stall = self.stall_timeout.map_or_else(|| deadline.left(), |stall| Some(deadline.at_most(stall)));
-        read.set_stall(stall).map_err(|error| Error::Lost(error.to_string()))?;
         let proxy = proxy.filter(|_| !url.is_encrypted()).cloned();
         Ok(Connection { incoming: Incoming::new(read, Vec::new()), write, control, proxy, is_used: false })
     }
@@ -209,6 +206,15 @@ fn connect_through(
 }
 
 impl Connection {
+    /// Sets how long nothing may move, in either direction: the deadline holds for what is written too.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn limit(&self, stall: Option<Duration>, deadline: Deadline) -> Result<()> {
+        let stall = stall.map_or_else(|| deadline.left(), |stall| Some(deadline.at_most(stall)));
+        self.incoming.source().set_stall(stall).map_err(|error| Error::Lost(error.to_string()))
+    }
+
     /// Sends bytes.
     ///
     /// # Errors
@@ -241,6 +247,11 @@ impl dyn Observer + '_ {
     /// Something that a person may want to know.
     pub fn remark(&self, text: &str) {
         self.event(Event::Remark(text));
+    }
+
+    /// Something that a person should know.
+    pub fn notice(&self, text: &str) {
+        self.event(Event::Notice(text));
     }
 
     pub(super) fn sent(&self, lines: &[(Option<HeaderName>, Vec<u8>)]) {

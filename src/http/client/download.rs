@@ -279,7 +279,7 @@ impl Fetch<'_> {
             let is_same =
                 self.source.as_ref().is_some_and(|source| validator(head).as_ref() == Some(&source.validator));
             let why = if is_same { "the server sends no ranges of it" } else { "the file has changed on the server" };
-            self.observer.remark(&format!("{why}: it starts over"));
+            self.observer.notice(&format!("{why}: it starts over"));
         }
         self.resumed = 0;
         let size =
@@ -292,7 +292,7 @@ impl Fetch<'_> {
     }
 
     fn start_over(&mut self, store: &mut dyn Store, why: &str) -> Result<Attempt> {
-        self.observer.remark(&format!("{why}: it starts over"));
+        self.observer.notice(&format!("{why}: it starts over"));
         (self.source, self.resumed) = (None, 0);
         store.begin(None)?;
         Ok(Attempt::More)

@@ -86,6 +86,7 @@ impl Client {
         on_interim: OnInterim<'_>,
     ) -> Result<Response> {
         let stall = self.connect.stall_timeout;
+        connection.limit(stall, deadline)?;
         let mut exchange = Exchange { connection, deadline, stall, observer };
         let is_sent = exchange.send(request, on_interim)?;
         let head = exchange.await_final(stall.map(|stall| (Instant::now() + stall, stall)), on_interim)?;

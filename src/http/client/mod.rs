@@ -43,6 +43,8 @@ use crate::net::stream::Control;
 pub enum Event<'e> {
     /// Something that a person may want to know.
     Remark(&'e str),
+    /// Something that a person should know: it starts over, it is tried again.
+    Notice(&'e str),
     /// A line that was sent, secrets hidden.
     Sent(&'e [u8]),
     /// A line that came, secrets hidden.

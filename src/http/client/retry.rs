@@ -41,7 +41,7 @@ impl Retries {
         if deadline.at_most(wait) < wait {
             return Err(error);
         }
-        observer.remark(&format!("{error}; another attempt in {} s, {} left", wait.as_secs(), self.left));
+        observer.notice(&format!("{error}; another attempt in {} s, {} left", wait.as_secs(), self.left));
         if observer.pause(wait) { Ok(()) } else { Err(Error::Interrupted) }
     }
 

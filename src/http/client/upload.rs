@@ -65,7 +65,7 @@ impl Client {
                     return self.append(request, &resource, offset, (deadline, observer));
                 }
                 Place::Gone => {
-                    observer.remark("the server does not have it any more: it starts over");
+                    observer.notice("the server does not have it any more: it starts over");
                     upload.resource = None;
                 }
             }

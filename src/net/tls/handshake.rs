@@ -62,6 +62,8 @@ pub enum CertificateFault {
     WrongName,
     /// No authority that is trusted here has signed it.
     UnknownIssuer,
+    /// Anything else: it is malformed, revoked, for another purpose, or its signature is wrong.
+    Invalid,
 }
 
 /// The server's side of a handshake, of which `first` was already read. What is spoken inside, and with it which
@@ -138,6 +140,9 @@ fn failed(error: Error, inside: Inside) -> HandshakeError {
         Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => HandshakeError::Untrusted,
         Error::InvalidCertificate(ref why) if let Some(fault) = fault(why) => {
             HandshakeError::Certificate { fault, why: why.to_string() }
+        }
+        Error::InvalidCertificate(why) if inside == Inside::Http => {
+            HandshakeError::Certificate { fault: CertificateFault::Invalid, why: why.to_string() }
         }
         Error::NoApplicationProtocol | Error::AlertReceived(Alert::NoApplicationProtocol) => {
             HandshakeError::OtherProtocol(if inside == Inside::Http { "http/1.1" } else { OURS })

@@ -371,7 +371,8 @@ fn what_broke_off_goes_on_if_the_server_has_the_same() {
         get(dir.path()).args(args).code(4).stderr("4000000 bytes before the end").output();
         assert_eq!(std::fs::read(dir.path().join("file")).unwrap(), b"old");
         assert_eq!(left_in(dir.path()).len(), 2, "{name}: a part is kept");
-        get(dir.path()).args(["-v"]).args(args).code(code).stderr(remark).output();
+        let said = get(dir.path()).args(["-v"]).args(args).code(code).stderr(remark).output().stderr;
+        assert_eq!(said.contains("it starts over"), code == 0 && name != "it goes on", "{said}");
         let heads = server.heads();
         assert_eq!(field(&heads[0], "range"), None);
         assert_eq!(field(&heads[1], "range"), Some("bytes=5000000-"), "{name}");
@@ -424,7 +425,8 @@ fn further_attempts_go_on_by_themselves() {
     get(dir.path()).args(["--retry", "2", "--sha256", &sum, "-O", &server.url("file")]).any_stderr().output();
     assert!(std::fs::read(dir.path().join("file")).unwrap() == whole);
     let server = Script::new(answers);
-    let output = get(dir.path()).args(["--retry", "2", "--sha256", &sum, &server.url("file")]).output();
+    let run = get(dir.path()).args(["--retry", "2", "--sha256", &sum, &server.url("file")]);
+    let output = run.stderr("another attempt in 0 s").output();
     assert!(output.stdout == whole, "standard output goes on too");
     let server = Script::new([broken(&whole, 60_000, "\"a\""), broken(&whole, whole.len(), "\"b\"")]);
     get(dir.path()).args(["--retry", "1", &server.url("file")]).code(1).stderr("60000 bytes are out already").output();
@@ -787,7 +789,9 @@ fn an_upload_that_breaks_goes_on_where_the_server_can() {
         write!(stream, "HTTP/1.1 201 x\r\nUpload-Complete: ?1\r\nContent-Length: 4\r\n\r\nkept").unwrap();
         end(stream);
     });
-    get(dir.path()).args(["-T", "big", "--retry", "2", &format!("http://{address}/a/")]).prints("kept");
+    let output =
+        get(dir.path()).args(["-T", "big", "--retry", "2", &format!("http://{address}/a/")]).any_stderr().output();
+    assert_eq!(output.text(), "kept", "{}", output.stderr);
     assert!(*got.lock().unwrap() == whole);
     let heads = requests.lock().unwrap().clone();
     assert!(heads[0].starts_with("PUT /a/big ") && field(&heads[0], "upload-complete") == Some("?1"), "{heads:?}");

@@ -3,6 +3,7 @@
 mod basics;
 mod get;
 mod get_from;
+mod get_tls;
 mod representations;
 mod sign_in;
 mod smuggling;
