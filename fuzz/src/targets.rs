@@ -4,6 +4,8 @@
 //! them the kept corpus, so a finding is a test from the day on which its input is kept. Nothing
 //! here reads a clock or a random number: the same input takes the same way every time.
 
+mod web;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
@@ -20,12 +22,23 @@ use landline::wire::frame::{
 use landline::wire::header::Header;
 use landline::wire::message::Message;
 
+pub use self::web::{chunks, heads, multipart, ranges};
+
 /// A target: it panics on a finding.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name in `Cargo.toml`, in `fuzz_targets/` and in `corpus/`.
-pub const ALL: [(&str, Target); 5] =
-    [("frame", frame), ("messages", messages), ("detect", detect), ("tutorial", tutorial), ("peers", peers)];
+pub const ALL: [(&str, Target); 9] = [
+    ("frame", frame),
+    ("messages", messages),
+    ("detect", detect),
+    ("tutorial", tutorial),
+    ("peers", peers),
+    ("heads", heads),
+    ("chunks", chunks),
+    ("multipart", multipart),
+    ("ranges", ranges),
+];
 
 /// A stream of frames is the same frames, or the same error, however the network cuts it; every
 /// byte of it is accounted for, and memory follows what came.

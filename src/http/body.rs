@@ -192,7 +192,9 @@ fn line_len(bytes: &[u8], limit: usize) -> Result<Option<usize>, BodyError> {
     match bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
         Some(at) => match (bytes.get(at), bytes.get(at + 1)) {
             (Some(b'\r'), Some(b'\n')) => Ok(Some(at)),
-            (Some(b'\r'), None) => Ok(None),
+            // Further behind, the line is too long, whatever follows.
+            (Some(b'\r'), None) if at <= limit => Ok(None),
+            (Some(b'\r'), None) => Err(BodyError::Chunk("a line is too long")),
             _ => Err(BodyError::Chunk("a line ends with CR or LF alone")),
         },
         None if bytes.len() > limit => Err(BodyError::Chunk("a line is too long")),
@@ -339,6 +341,7 @@ mod tests {
         }
         assert!(read(BodyLength::Known(4), b"abc", 1).unwrap_err().contains("1 bytes before"));
         let long = format!("{}\r\n", "0".repeat(300));
+        let long_to_its_end = format!("{}\r{}", "0".repeat(CHUNK_LINE_LEN_MAX + 1), "x".repeat(9000));
         for bad in [
             "0x3\r\nabc\r\n0\r\n\r\n",
             "-3\r\nabc\r\n0\r\n\r\n",
@@ -356,6 +359,7 @@ mod tests {
             "fffffffffffffffff\r\nabc\r\n0\r\n\r\n",
             "0\r\nx: y\n\r\n",
             &long,
+            &long_to_its_end,
         ] {
             assert!(read(BodyLength::Chunked, bad.as_bytes(), 1000).unwrap_err().contains("malformed"), "{bad:?}");
         }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use ::http::header::{HeaderMap, HeaderName};
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256, Sha512};
+
+use super::structured::{BareItem, combined, dictionary};
 
 /// The digest of the bytes of this message's body, as they are sent (RFC 9530, 2).
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -19,14 +20,6 @@ pub const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-dige
 
 /// Largest preference of a `Want-` field (RFC 9530, 4).
 const PREFERENCE_MAX: i64 = 10;
-
-/// A receiver should not refuse base64 for its padding (RFC 8941, 4.2.7).
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// An algorithm that RFC 9530, 5 has as active. The order is the one in which equal preferences are decided, the best
 /// first.
@@ -86,7 +79,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}=:{}:", self.algorithm.name(), BASE64.encode(&self.bytes))
+        write!(f, "{}=:{}:", self.algorithm.name(), STANDARD.encode(&self.bytes))
     }
 }
 
@@ -106,19 +99,17 @@ pub struct MalformedDigest {
 }
 
 /// The digests of a `Content-Digest` or `Repr-Digest`, over all its lines: at most one of each algorithm, the last one
-/// of that name (RFC 8941, 3.2). Algorithms that are not known are ignored (RFC 9530, 2); so the list may be empty.
+/// of that name (RFC 9651, 3.2). Algorithms that are not known are ignored (RFC 9530, 2); so the list may be empty.
 ///
 /// # Errors
 /// The field breaks the grammar, or a digest has not the length of its algorithm.
 pub fn parse(headers: &HeaderMap, field: &HeaderName) -> Result<Vec<Digest>, MalformedDigest> {
     let malformed = || MalformedDigest { field: field.clone() };
-    let mut digests: Vec<Digest> = Vec::new();
-    for (name, item) in dictionary(headers, field).ok_or_else(malformed)? {
-        let Some(algorithm) = Algorithm::by_name(name) else { continue };
-        let Item::Bytes(base64) = item else { return Err(malformed()) };
-        let bytes = BASE64.decode(base64).ok().filter(|bytes| bytes.len() == algorithm.len()).ok_or_else(malformed)?;
-        digests.retain(|digest| digest.algorithm != algorithm);
-        digests.push(Digest { algorithm, bytes });
+    let mut digests = Vec::new();
+    for (name, value) in members(headers, field).ok_or_else(malformed)? {
+        let Some(algorithm) = Algorithm::by_name(&name) else { continue };
+        let BareItem::Bytes(bytes) = value else { return Err(malformed()) };
+        digests.push(Digest::new(algorithm, bytes).ok_or_else(malformed)?);
     }
     Ok(digests)
 }
@@ -126,11 +117,10 @@ pub fn parse(headers: &HeaderMap, field: &HeaderName) -> Result<Vec<Digest>, Mal
 /// The algorithm that a `Want-Content-Digest` or `Want-Repr-Digest` prefers; `None` if the field is absent, wants none
 /// that is known, or cannot be read: it is only a wish.
 pub fn wanted(headers: &HeaderMap, field: &HeaderName) -> Option<Algorithm> {
-    let mut wanted: Vec<(Algorithm, i64)> = Vec::new();
-    for (name, item) in dictionary(headers, field)? {
-        let Some(algorithm) = Algorithm::by_name(name) else { continue };
-        let Item::Integer(preference @ 0..=PREFERENCE_MAX) = item else { return None };
-        wanted.retain(|(known, _)| *known != algorithm);
+    let mut wanted = Vec::new();
+    for (name, value) in members(headers, field)? {
+        let Some(algorithm) = Algorithm::by_name(&name) else { continue };
+        let BareItem::Integer(preference @ 0..=PREFERENCE_MAX) = value else { return None };
         wanted.push((algorithm, preference));
     }
     let acceptable = wanted.into_iter().filter(|(_, preference)| *preference > 0);
@@ -138,6 +128,11 @@ pub fn wanted(headers: &HeaderMap, field: &HeaderName) -> Option<Algorithm> {
         left_preference.cmp(right_preference).then_with(|| right.cmp(left))
     });
     best.map(|(algorithm, _)| algorithm)
+}
+
+/// The members of a field, each name once; `None`: it is no dictionary. A field that is absent has none.
+fn members(headers: &HeaderMap, field: &HeaderName) -> Option<Vec<(String, BareItem)>> {
+    combined(headers, field).map_or_else(|| Some(Vec::new()), |value| dictionary(&value))
 }
 
 /// Hashes a body while it comes, with every algorithm of the digests that it must have.
@@ -195,150 +190,6 @@ pub struct DigestMismatch {
     pub actual: Digest,
 }
 
-/// A value of a dictionary, as far as the digest fields tell values apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Item<'h> {
-    /// Base64 between colons.
-    Bytes(&'h str),
-    Integer(i64),
-    Other,
-}
-
-/// The members of a dictionary (RFC 8941, 3.2) over all lines of a field; `None` if it breaks the grammar. A field that
-/// is absent has no members.
-fn dictionary<'h>(headers: &'h HeaderMap, field: &HeaderName) -> Option<Vec<(&'h str, Item<'h>)>> {
-    let mut members = Vec::new();
-    for line in headers.get_all(field) {
-        let mut rest = Rest(line.to_str().ok()?.trim_matches(' '));
-        while !rest.0.is_empty() {
-            members.push(rest.member()?);
-            rest.skip_blanks();
-            if rest.0.is_empty() {
-                break;
-            }
-            rest.expect(',')?;
-            rest.skip_blanks();
-            // A comma at the end is an error (RFC 8941, 4.2.2).
-            rest.0.chars().next()?;
-        }
-    }
-    Some(members)
-}
-
-/// What of a line has not been read (RFC 8941, 4.2). Each method takes what it reads off the front.
-struct Rest<'h>(&'h str);
-
-impl<'h> Rest<'h> {
-    fn take_while(&mut self, is_in: impl Fn(char) -> bool) -> &'h str {
-        let end = self.0.find(|character| !is_in(character)).unwrap_or(self.0.len());
-        let (taken, rest) = self.0.split_at_checked(end).unwrap_or((self.0, ""));
-        self.0 = rest;
-        taken
-    }
-
-    fn expect(&mut self, character: char) -> Option<()> {
-        self.0 = self.0.strip_prefix(character)?;
-        Some(())
-    }
-
-    fn skip_blanks(&mut self) {
-        self.take_while(|character| matches!(character, ' ' | '\t'));
-    }
-
-    fn member(&mut self) -> Option<(&'h str, Item<'h>)> {
-        let key = self.key()?;
-        // A key alone stands for true.
-        let item = if self.expect('=').is_some() { self.value()? } else { Item::Other };
-        self.parameters()?;
-        Some((key, item))
-    }
-
-    fn key(&mut self) -> Option<&'h str> {
-        let is_start = self.0.starts_with(|character: char| character.is_ascii_lowercase() || character == '*');
-        is_start.then(|| {
-            self.take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.' | '*'))
-        })
-    }
-
-    fn parameters(&mut self) -> Option<()> {
-        while self.expect(';').is_some() {
-            self.take_while(|character| character == ' ');
-            self.key()?;
-            if self.expect('=').is_some() {
-                self.bare_item()?;
-            }
-        }
-        Some(())
-    }
-
-    fn value(&mut self) -> Option<Item<'h>> {
-        if self.expect('(').is_none() {
-            return self.bare_item();
-        }
-        loop {
-            self.take_while(|character| character == ' ');
-            if self.expect(')').is_some() {
-                return Some(Item::Other);
-            }
-            self.bare_item()?;
-            self.parameters()?;
-            if !self.0.starts_with([' ', ')']) {
-                return None;
-            }
-        }
-    }
-
-    fn bare_item(&mut self) -> Option<Item<'h>> {
-        match self.0.chars().next()? {
-            ':' => self.bytes(),
-            '"' => self.string(),
-            '?' => {
-                self.expect('?')?;
-                self.expect('0').or_else(|| self.expect('1'))?;
-                Some(Item::Other)
-            }
-            '-' | '0'..='9' => self.number(),
-            'A'..='Z' | 'a'..='z' | '*' => {
-                self.take_while(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c));
-                Some(Item::Other)
-            }
-            _ => None,
-        }
-    }
-
-    fn bytes(&mut self) -> Option<Item<'h>> {
-        self.expect(':')?;
-        let base64 = self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='));
-        self.expect(':')?;
-        Some(Item::Bytes(base64))
-    }
-
-    fn string(&mut self) -> Option<Item<'h>> {
-        self.expect('"')?;
-        loop {
-            self.take_while(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\'));
-            if self.expect('"').is_some() {
-                return Some(Item::Other);
-            }
-            self.expect('\\')?;
-            self.expect('"').or_else(|| self.expect('\\'))?;
-        }
-    }
-
-    /// An integer of at most 15 digits, or a decimal of at most 12 and 3.
-    fn number(&mut self) -> Option<Item<'h>> {
-        let sign = if self.expect('-').is_some() { -1 } else { 1 };
-        let digits = self.take_while(|character| character.is_ascii_digit());
-        if self.expect('.').is_some() {
-            let decimals = self.take_while(|character| character.is_ascii_digit());
-            let is_decimal = (1..=12).contains(&digits.len()) && (1..=3).contains(&decimals.len());
-            return is_decimal.then_some(Item::Other);
-        }
-        let is_integer = (1..=15).contains(&digits.len());
-        is_integer.then(|| digits.parse::<i64>().ok().map(|number| Item::Integer(sign * number)))?
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ::http::header::HeaderValue;
@@ -372,35 +223,35 @@ mod tests {
             ("RFC 9530, 2: no field", &[][..], Some("")),
             ("RFC 9530, 2: the example", &[EXAMPLE], Some(EXAMPLE)),
             ("RFC 9530, 2: several", &[&both], Some(&both)),
-            ("RFC 8941, 3.2: several lines", &[EXAMPLE, EXAMPLE_512], Some(&both)),
+            ("RFC 9651, 3.2: several lines", &[EXAMPLE, EXAMPLE_512], Some(&both)),
             ("RFC 9530, 2: unknown algorithms are ignored", &["md5=:AAAA:, unixsum=:AA==:"], Some("")),
             ("RFC 9530, 2: one of them is known", &["a=:AA==:,", EXAMPLE], None),
-            ("RFC 8941, 3.2: the last of a name", &[other, EXAMPLE], Some(EXAMPLE)),
+            ("RFC 9651, 3.2: the last of a name", &[other, EXAMPLE], Some(EXAMPLE)),
             (
-                "RFC 8941, 4.2.7: without padding",
+                "RFC 9651, 4.2.7: without padding",
                 &[&EXAMPLE.replace("=:", ":").replace("256:", "256=:")],
                 Some(EXAMPLE),
             ),
-            ("RFC 8941, 3.1.2: parameters", &[&format!("{EXAMPLE};a=1; b=\"x\\\"\";c")], Some(EXAMPLE)),
-            ("RFC 8941, 3.1: other values are skipped", &["a=(1 \"b\" c;d=?1), e, f=-1.5, g=?0, h=()"], Some("")),
-            ("RFC 8941, 4.2: blanks around it", &["a=1 ,\tb=2"], Some("")),
+            ("RFC 9651, 3.1.2: parameters", &[&format!("{EXAMPLE};a=1; b=\"x\\\"\";c")], Some(EXAMPLE)),
+            ("RFC 9651, 3.1: other values are skipped", &["a=(1 \"b\" c;d=?1), e, f=-1.5, g=?0, h=()"], Some("")),
+            ("RFC 9651, 4.2: blanks around it", &["a=1 ,\tb=2"], Some("")),
             ("RFC 9530, 2: no byte sequence", &["sha-256=abc"], None),
             ("RFC 9530, 2: no value", &["sha-256"], None),
             ("RFC 9530, 2: a number", &["sha-256=1"], None),
             ("RFC 9530, 5: too short", &["sha-256=:AAAA:"], None),
             ("RFC 9530, 5: the other's length", &[&EXAMPLE.replace("256", "512")], None),
-            ("RFC 8941, 3.3.5: no base64", &["sha-256=:a b:"], None),
-            ("RFC 8941, 3.3.5: no colon at the end", &["sha-256=:AAAA"], None),
-            ("RFC 8941, 3.2: a name in capitals", &[&EXAMPLE.to_uppercase()], None),
+            ("RFC 9651, 3.3.5: no base64", &["sha-256=:a b:"], None),
+            ("RFC 9651, 3.3.5: no colon at the end", &["sha-256=:AAAA"], None),
+            ("RFC 9651, 3.2: a name in capitals", &[&EXAMPLE.to_uppercase()], None),
             ("RFC 3230: the older syntax", &["sha-256=RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg="], None),
-            ("RFC 8941, 4.2.2: a comma at the end", &["a=1,"], None),
-            ("RFC 8941, 4.2.2: no comma", &["a=1 b=2"], None),
-            ("RFC 8941, 4.2.2: blanks around the equals sign", &["a = 1"], None),
-            ("RFC 8941, 3.1.1: items without a blank", &["a=(1\"b\")"], None),
-            ("RFC 8941, 3.1.1: no end of the list", &["a=(1 2"], None),
-            ("RFC 8941, 3.3.3: no end of the string", &["a=\"b"], None),
-            ("RFC 8941, 3.3.1: too many digits", &["a=1234567890123456"], None),
-            ("RFC 8941, 3.3.2: too many decimals", &["a=1.2345"], None),
+            ("RFC 9651, 4.2.2: a comma at the end", &["a=1,"], None),
+            ("RFC 9651, 4.2.2: no comma", &["a=1 b=2"], None),
+            ("RFC 9651, 4.2.2: blanks around the equals sign", &["a = 1"], None),
+            ("RFC 9651, 3.1.1: items without a blank", &["a=(1\"b\")"], None),
+            ("RFC 9651, 3.1.1: no end of the list", &["a=(1 2"], None),
+            ("RFC 9651, 3.3.3: no end of the string", &["a=\"b"], None),
+            ("RFC 9651, 3.3.1: too many digits", &["a=1234567890123456"], None),
+            ("RFC 9651, 3.3.2: too many decimals", &["a=1.2345"], None),
         ] {
             let written = written(lines);
             assert_eq!(written.as_deref().ok(), want, "{clause}: {lines:?}");

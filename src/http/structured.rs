@@ -6,6 +6,8 @@ use ::http::header::HeaderName;
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
+use super::field::is_tchar;
+
 /// Base64 whose padding may be missing, and whose unused bits may be set (RFC 9651 4.2.7).
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -18,6 +20,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const INTEGER_DIGITS: usize = 15;
 /// Most digits before the point of a decimal, and behind it (RFC 9651 3.3.2).
 const DECIMAL_DIGITS: (usize, usize) = (12, 3);
+
+/// Most members of a dictionary, which are searched one by one (RFC 9651 3.2: at least 1,024).
+const DICTIONARY_MEMBERS_MAX: usize = 1024;
 
 /// A value without its parameters, which no field that is read here defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +64,10 @@ pub fn dictionary(field: &[u8]) -> Option<Vec<(String, BareItem)>> {
             input.parameters()?;
             BareItem::Boolean(true)
         };
+        let is_full = members.len() == DICTIONARY_MEMBERS_MAX;
         match members.iter_mut().find(|(known, _)| *known == key) {
             Some(member) => member.1 = value,
+            None if is_full => return None,
             None => members.push((key, value)),
         }
         input.skip(b" \t");
@@ -250,15 +257,6 @@ impl Input<'_> {
             }
         }
     }
-}
-
-/// Whether a token may have this byte (RFC 9110 5.6.2).
-pub(super) const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
 }
 
 /// Takes one byte's copies away from both ends: RFC 9651 4.2 discards spaces there, and no tabs.

@@ -1,7 +1,7 @@
 //! What a form says of itself: the boundary in its Content-Type, and the head of each entry.
 
 use super::{BOUNDARY_LEN_MAX, ENTRY_FIELDS_MAX, FormError, too_large};
-use crate::http::structured::is_tchar;
+use crate::http::field::is_tchar;
 
 pub(super) const NO_DISPOSITION: FormError = FormError::Malformed("an entry has no Content-Disposition");
 
