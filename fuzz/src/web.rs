@@ -199,10 +199,12 @@ pub fn multipart(data: &[u8]) {
         assert!(entry.file_name.as_ref().is_none_or(is_name), "{entry:?}");
         assert!(content.is_empty() || body.windows(content.len()).any(|window| window == content));
     }
-    // A form that is cut has no more entries, and none that is shorter.
+    // A form that is cut has no more entries, and none that is shorter. But a last delimiter may be the end of a form
+    // where more bytes would have made it malformed.
     let cut = &body[..body.len() - body.len() / 3];
-    let (of_cut, _) = read_form(&boundary, cut, Manner::Whole);
-    assert!(entries.starts_with(&of_cut), "of a form that is cut");
+    let (of_cut, end_of_cut) = read_form(&boundary, cut, Manner::Whole);
+    let common = if end.is_err() && end_of_cut.is_ok() { entries.len().min(of_cut.len()) } else { of_cut.len() };
+    assert!(entries.starts_with(&of_cut[..common]) && of_cut.len() <= common + 1, "of a form that is cut");
 }
 
 /// The entries of a form that came whole, and why it could not be read any further.

@@ -228,15 +228,16 @@ impl<R: Read> FormReader<R> {
         loop {
             let window = self.buffer.get(self.start..self.end).unwrap_or_default();
             let within = window.get(..ENTRY_HEAD_LEN_MAX).unwrap_or(window);
+            // Before any search: what comes behind must not change what is said.
+            if within.starts_with(b"\r\n") {
+                return Err(NO_DISPOSITION);
+            }
             if let Some(len) = memchr::memmem::find(within, b"\r\n\r\n") {
                 let entry = entry_of(within.get(..len).unwrap_or_default())?;
                 self.start += len + 4;
                 self.entries += 1;
                 self.stage = Stage::Content;
                 return Ok(entry);
-            }
-            if within.starts_with(b"\r\n") {
-                return Err(NO_DISPOSITION);
             }
             if window.len() >= ENTRY_HEAD_LEN_MAX {
                 return Err(too_large("the head of an entry", ENTRY_HEAD_LEN_MAX));
