@@ -3,7 +3,21 @@
 use std::time::Duration;
 
 use super::output::say;
+use super::usage::usage;
 use crate::tutorial::client::AfterNoReply;
+use crate::tutorial::codec::Wire;
+
+/// Refuses wires of other programs: what `tcp-client` and `rexec` send is a line of text or a command.
+///
+/// # Errors
+/// Which program speaks this wire.
+pub fn check_wire(wire: Wire) -> anyhow::Result<()> {
+    match wire {
+        Wire::Size | Wire::Close => Err(usage("the wires size and close carry files; use fget --wire")),
+        Wire::Http => Err(usage("the wire http is for browsers; use http-get, which shows the exchange with -v")),
+        Wire::Raw | Wire::Len | Wire::Json | Wire::Ack => Ok(()),
+    }
+}
 
 /// Says that part of the last reply came late.
 pub fn say_late(program: &str, bytes: u64, idle: Duration) {

@@ -9,6 +9,7 @@
 //! | `ack` | decimal N; the client answers anything; N bytes |
 //! | `size` | decimal N, a pause, N bytes; the connection stays open. A missing file is `00`, an empty one `0` |
 //! | `close` | the bytes, then the end of the stream |
+//! | `http` | a status line, an empty line, the bytes, then the end of the stream |
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::str::FromStr;
@@ -27,6 +28,9 @@ pub const REQUEST_LEN_MAX: usize = READ_LEN;
 /// On `size`, the reply for a missing file: the clients read it as size 0, and it differs from the size of an empty
 /// file, `0`.
 pub const SIZE_OF_MISSING: &[u8] = b"00";
+/// On `http`, what stands before the bytes: no length and no type, so the end of the stream ends them (RFC 9112, 6.3), and
+/// browsers guess what they are.
+pub const PAGE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 /// Longest `json` header that is accepted, in bytes.
 const HEADER_LEN_MAX: i32 = 65_535;
 /// Largest number of digits of a decimal size.
@@ -47,22 +51,30 @@ pub enum Wire {
     Size,
     /// A file's bytes, then the end.
     Close,
+    /// What browsers show: [`PAGE_HEAD`], the bytes, then the end.
+    Http,
 }
 
 impl Wire {
     /// All wires, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("raw", Self::Raw),
         ("len", Self::Len),
         ("json", Self::Json),
         ("ack", Self::Ack),
         ("size", Self::Size),
         ("close", Self::Close),
+        ("http", Self::Http),
     ];
 
     /// Whether a request on it is a file's name and nothing else.
     pub const fn carries_files(self) -> bool {
         matches!(self, Self::Size | Self::Close)
+    }
+
+    /// Whether a connection ends with its first reply.
+    pub const fn ends_with_reply(self) -> bool {
+        matches!(self, Self::Close | Self::Http)
     }
 }
 
@@ -74,7 +86,7 @@ impl FromStr for Wire {
             .iter()
             .find(|(name, _)| *name == word)
             .map(|(_, wire)| *wire)
-            .ok_or_else(|| format!("{word:?} is not a wire of the tutorials: raw, len, json, ack, size, close"))
+            .ok_or_else(|| format!("{word:?} is not a wire of the tutorials: raw, len, json, ack, size, close, http"))
     }
 }
 
@@ -127,6 +139,7 @@ pub fn send_reply<S: Read + Write>(
     };
     match wire {
         Wire::Raw | Wire::Close => stream.write_all(reply)?,
+        Wire::Http => stream.write_all(&[PAGE_HEAD, reply].concat())?,
         Wire::Len => {
             let mut message = Vec::with_capacity(reply.len().saturating_add(4));
             message.write_i32::<LittleEndian>(i32::try_from(reply.len()).map_err(too_long)?)?;
@@ -192,7 +205,7 @@ pub fn read_reply<S: Patient + Write>(
     stream.wait_at_most(waits.reply)?;
     match wire {
         Wire::Raw => read_until_idle(stream, waits.idle, sink),
-        Wire::Close => {
+        Wire::Close | Wire::Http => {
             let mut got_any = false;
             while let Some(piece) = read_piece(stream)? {
                 got_any = true;
@@ -426,6 +439,7 @@ mod tests {
         assert_eq!(read(Wire::Size, &[Some(b"00"), None]).unwrap(), ok(ReplyEnd::Missing, b""));
         assert_eq!(read(Wire::Close, &[Some(b"he"), Some(b"llo")]).unwrap(), ok(ReplyEnd::Whole, b"hello"));
         assert_eq!(read(Wire::Close, &[]).unwrap(), ok(ReplyEnd::Closed, b""));
+        assert_eq!(read(Wire::Http, &[Some(b"HTTP/"), Some(b"1.1")]).unwrap(), ok(ReplyEnd::Whole, b"HTTP/1.1"));
         for (wire, reads) in [
             (Wire::Len, &[Some(&b"\x05\0\0\0hel"[..])][..]),
             (Wire::Len, &[Some(b"\x05\0")]),
@@ -451,6 +465,7 @@ mod tests {
         assert_eq!(send(Wire::Ack, b"hi"), b"2hi");
         assert_eq!(send(Wire::Size, b"hi"), b"2hi");
         assert_eq!(send(Wire::Close, b"hi"), b"hi");
+        assert_eq!(send(Wire::Http, b"<h1>hi</h1>"), b"HTTP/1.1 200 OK\r\n\r\n<h1>hi</h1>");
         let json = send(Wire::Json, b"hi");
         let len = usize::from(json[0]);
         let header: serde_json::Value = serde_json::from_slice(&json[4..4 + len]).unwrap();

@@ -229,7 +229,7 @@ fn answer(
         None => reply,
     };
     send_reply(tutorial.wire, stream, text, &reply, &|| thread::sleep(SIZE_PAUSE))?;
-    Ok(SentReply::of(reply.len()))
+    Ok(SentReply { is_last: tutorial.wire.ends_with_reply(), ..SentReply::of(reply.len()) })
 }
 
 /// Makes a reply fit the wire: on `raw` and `ack`, the clients always wait for at least one byte.
@@ -272,7 +272,7 @@ fn cut(mut bytes: Vec<u8>, max: usize, encoding: Encoding, note: &[u8]) -> Vec<u
 /// Sends the requested file. If it cannot be read, the reply is [`SIZE_OF_MISSING`], or a close without a byte: these
 /// wires have no other error.
 fn send_file(tutorial: &Tutorial, stream: &mut Guarded<'_>, name: &str, session: &Session) -> Result<SentReply> {
-    let is_last = tutorial.wire == Wire::Close;
+    let is_last = tutorial.wire.ends_with_reply();
     let name = name.trim_end_matches(['\r', '\n']);
     let opened = session.resolve(name.as_bytes()).and_then(|path: RootPath| Ok(session.root.open_file(&path)?));
     let (mut file, metadata) = match opened {

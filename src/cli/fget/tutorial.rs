@@ -34,7 +34,9 @@ pub(super) fn fetch_over_wire(
     mut reporter: Reporter,
 ) -> anyhow::Result<Exit> {
     if !wire.carries_files() {
-        return Err(usage("fget speaks the wires size and close; for commands there is rexec --wire"));
+        return Err(usage(
+            "fget speaks the wires size and close; for commands there is rexec --wire, for HTTP http-get",
+        ));
     }
     if let Some(source) = sources.iter().find(|source| source.address.is_tls()) {
         let (host, path) = (&source.address, source.path.to_string_lossy());

@@ -18,9 +18,7 @@ use crate::tutorial::codec::{ReplyEnd, Waits, Wire};
 
 /// A command for a tutorial's server, or a prompt of them.
 pub(super) fn run(args: &Args, host: &Address, wire: Wire) -> anyhow::Result<Exit> {
-    if wire.carries_files() {
-        return Err(usage("the wires size and close carry files; use fget --wire"));
-    }
+    tutorial::check_wire(wire)?;
     if args.is_argv || args.chdir.is_some() {
         return Err(usage("the tutorials' servers take a command string only: no -- and no --chdir"));
     }

@@ -7,7 +7,6 @@ use crate::cli::output::{put_out, say, tell};
 use crate::cli::prompt::{Input, Prompt};
 use crate::cli::tcp_client::args::{PROGRAM, TutorialArgs};
 use crate::cli::tutorial;
-use crate::cli::usage::usage;
 use crate::net::{Address, Stream};
 use crate::text::Decoder;
 use crate::tutorial::client::TutorialClient;
@@ -23,9 +22,7 @@ pub(super) fn run(
     wire: Wire,
     args: &TutorialArgs,
 ) -> anyhow::Result<Exit> {
-    if wire.carries_files() {
-        return Err(usage("the wires size and close carry files; use fget --wire"));
-    }
+    tutorial::check_wire(wire)?;
     let mut input = Prompt::new(())?;
     let waits = Waits { reply: Some(args.timeout), idle: args.idle };
     let then = tutorial::at_prompt(input.is_interactive());

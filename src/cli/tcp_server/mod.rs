@@ -32,6 +32,7 @@ use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::policy::Power;
 use crate::trust::servers::{RunningServer, running};
+use crate::tutorial::codec::Wire;
 use args::{Command, ServeArgs};
 use bind::Bind;
 
@@ -68,6 +69,9 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         return Err(usage(format!(
             "that --reply gives everybody the service {service}: say so with --guest {service}"
         )));
+    }
+    if args.http && tutorial.as_ref().is_some_and(|tutorial| tutorial.wire == Wire::Http) {
+        return Err(usage("--http serves HTTP already: leave --wire http out"));
     }
     if !args.http && args.web.is_given() {
         return Err(usage("the options of HTTP need --http: without it, only frames are served"));

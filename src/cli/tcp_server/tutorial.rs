@@ -13,22 +13,25 @@ use crate::text::Encoding;
 use crate::tutorial::codec::Wire;
 use crate::tutorial::{Console, OutputPolicy, REPLY_MAX_LEAST, Tutorial, TutorialReply};
 
+/// The tutorial's page.
+const PAGE: &str = "<h1 style='color:red'>Hello, data</h1>";
+
 /// The options of a tutorial's wire.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The tutorials' wires")]
 pub(super) struct TutorialArgs {
-    /// Also serve requests without frames, with replies on this wire: raw, len, json, ack, size, close
+    /// Also serve requests without frames, with replies on this wire: raw, len, json, ack, size, close, http
     #[arg(long, env = "LANDLINE_WIRE", value_name = "WIRE")]
     wire: Option<Wire>,
-    /// What to reply to a tutorial's request [default: files on size and close, else echo]
+    /// What to reply to a tutorial's request [default: files on size and close, fixed on http, else echo]
     #[arg(long, value_name = "WHAT", requires = "wire")]
     reply: Option<ReplyKind>,
     /// Text before what echo sends back
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, requires = "wire")]
     prefix: String,
-    /// Reply of fixed
-    #[arg(long, value_name = "TEXT", default_value = "收到", requires = "wire")]
-    text: String,
+    /// Reply of fixed [default: 收到; on http a page that says hello]
+    #[arg(long, value_name = "TEXT", requires = "wire")]
+    text: Option<String>,
     /// Last reply of fixed, when the client has shut down its sending half
     #[arg(long, value_name = "TEXT", requires = "wire")]
     bye: Option<String>,
@@ -76,10 +79,20 @@ impl TutorialArgs {
     /// The wire; `None`: only our own frames are served.
     pub(super) fn tutorial(&self) -> anyhow::Result<Option<Tutorial>> {
         let Some(wire) = self.wire else { return Ok(None) };
-        let default = if wire.carries_files() { ReplyKind::Files } else { ReplyKind::Echo };
+        let default = match wire {
+            Wire::Size | Wire::Close => ReplyKind::Files,
+            Wire::Http => ReplyKind::Fixed,
+            Wire::Raw | Wire::Len | Wire::Json | Wire::Ack => ReplyKind::Echo,
+        };
         let kind = self.reply.unwrap_or(default);
         if wire.carries_files() != (kind == ReplyKind::Files) {
             return Err(usage("the wires size and close carry files, and only they do: they go with --reply files"));
+        }
+        if wire == Wire::Http && (kind != ReplyKind::Fixed || self.bye.is_some()) {
+            return Err(usage(
+                "the wire http sends one page, the same to everybody, and closes: it goes with --reply fixed and --text; \
+                 a directory is served by http-files",
+            ));
         }
         if self.reply_max.is_some() && wire != Wire::Raw {
             return Err(usage("--reply-max goes with --wire raw; the other wires say how long a reply is"));
@@ -92,7 +105,10 @@ impl TutorialArgs {
             ReplyKind::Print => TutorialReply::Print,
             ReplyKind::Echo => TutorialReply::Echo(self.prefix.clone()),
             ReplyKind::Upper => TutorialReply::Upper,
-            ReplyKind::Fixed => TutorialReply::Fixed { text: self.text.clone(), bye: self.bye.clone() },
+            ReplyKind::Fixed => {
+                let default = if wire == Wire::Http { PAGE } else { "收到" };
+                TutorialReply::Fixed { text: self.text.as_deref().unwrap_or(default).into(), bye: self.bye.clone() }
+            }
             ReplyKind::Talk => TutorialReply::Talk,
             ReplyKind::Exec => TutorialReply::Exec(match self.output {
                 Output::Merged => OutputPolicy::Merged,

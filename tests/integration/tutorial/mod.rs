@@ -8,6 +8,7 @@ mod call;
 mod exec;
 mod fetch;
 mod files;
+mod http;
 mod manners;
 mod replies;
 
