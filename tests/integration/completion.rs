@@ -57,6 +57,7 @@ fn bash_completes_subcommands_their_options_and_known_hosts() {
     has(&["rexec", "bui"], "build");
     has(&["fput", "notes.txt", "bui"], "build:");
     has(&["fget", "--che"], "--checksum");
+    has(&["http-get", "--par"], "--parallel");
 }
 
 /// The script for another shell, in a file.

@@ -25,6 +25,8 @@ fn a_closed_stream_is_an_error_where_it_is_used() {
         (">&-", "fget", vec!["--json".into(), remote("notes"), "/dev/shm/".into()], 1, output),
         (">&-", "rexec", vec!["-n".into(), host.clone(), "echo".into(), "hello".into()], 251, output),
         (">&-", "tcp-client", vec!["run".into(), host.clone(), "echo hello".into()], 1, output),
+        (">&-", "http-get", vec!["http://127.0.0.1:9/".into()], 1, output),
+        ("<&-", "http-get", vec!["-T".into(), "-".into(), "http://127.0.0.1:9/x".into()], 1, input),
         (">&-", "tcp-server", vec!["--bind".into(), "127.0.0.1:0".into()], 1, output),
     ] {
         if name == "tcp-client" && how == ">&-" {

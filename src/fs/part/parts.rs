@@ -307,9 +307,9 @@ mod tests {
 
     use super::*;
     use crate::fs::digest::BLOCK_LEN;
-    use crate::fs::part::is_part_name;
     use crate::fs::part::records::PARTS_DIR;
     use crate::fs::part::tests::{PLAIN, names, opened, total};
+    use crate::fs::part::{Checksum, is_part_name};
 
     const TARGET: &str = "target";
 
@@ -331,6 +331,44 @@ mod tests {
 
     fn records_in(home: &tempfile::TempDir) -> usize {
         std::fs::read_dir(home.path().join(PARTS_DIR)).unwrap().count()
+    }
+
+    #[test]
+    fn what_is_not_hashed_is_known_again_by_what_is_said_of_its_source() {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let parts = recorded(&home, "ann");
+        let left = || parts.find(&opened(&dir), OsStr::new(TARGET));
+        let make = |source: Option<&str>| {
+            parts.create_unhashed(opened(&dir), OsStr::new(TARGET), source.map(str::to_owned)).unwrap()
+        };
+        let mut nameless = make(None);
+        nameless.write(b"hello").unwrap();
+        drop(nameless);
+        assert!(left().is_none() && names(&dir).is_empty(), "nothing is kept of what has no source");
+        let mut first = make(Some("one"));
+        first.write(b"hel").unwrap();
+        drop(first);
+        assert_eq!(left().unwrap().source(), Some("one"));
+        let mut second = parts.resume_unhashed(left().unwrap()).unwrap();
+        assert_eq!(second.size(), 3);
+        second.set_source(Some("two".into()));
+        second.write(b"lo").unwrap();
+        drop(second);
+        let found = left().unwrap();
+        assert_eq!((found.source(), found.len()), (Some("two"), 5));
+        drop(found);
+        // It has no digest that could be compared with one.
+        let third = parts.resume_unhashed(left().unwrap()).unwrap();
+        assert!(third.verify(total(b"hello"), PLAIN).is_err());
+        let mut fourth = make(Some("one"));
+        fourth.write(b"hi").unwrap();
+        fourth.clear().unwrap();
+        assert_eq!(fourth.size(), 0);
+        fourth.write(b"hello").unwrap();
+        fourth.publish(Checksum { size: 5, blake3: None }, PLAIN).unwrap();
+        drop(parts);
+        assert_eq!((names(&dir), records_in(&home)), (vec![TARGET.into()], 0));
+        assert_eq!(std::fs::read(dir.path().join(TARGET)).unwrap(), b"hello");
     }
 
     #[test]

@@ -271,6 +271,20 @@ mod tests {
         assert_eq!(ResponseHead::parse(many.as_bytes()).unwrap_err(), HeadError::TooMany);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_a_head_or_an_error(
+            start in proptest::sample::select(vec!["HTTP/1.1 200 OK\r\n", "HTTP/1.0 404\n", "HTTP/1.", ""]),
+            rest in proptest::collection::vec(proptest::sample::select(b"\r\n\t :;,=aZ09\0\x80\xff".to_vec()), 0..200),
+        ) {
+            let bytes = [start.as_bytes(), &rest].concat();
+            if let Ok(Some((head, len))) = ResponseHead::parse(&bytes) {
+                assert!(len <= bytes.len() && head.status.as_u16() >= 100);
+                drop(head.body_length(&Method::GET));
+            }
+        }
+    }
+
     #[test]
     fn a_connection_is_kept_only_where_both_ends_would() {
         for (head, keeps) in [

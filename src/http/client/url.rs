@@ -405,6 +405,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_understood_is_understood_again(text in "[a-zé:/?#@%.\\\\ \\[\\]0-9]{0,40}") {
+            let base = Url::parse("http://a/b/c?d").unwrap();
+            for url in [Url::parse(&format!("http://{text}")), base.join(&text)].into_iter().flatten() {
+                assert_eq!(Url::parse(&url.to_string()).as_ref(), Ok(&url), "{text:?}");
+                assert!(url.target().starts_with('/') && url.to_string().is_ascii(), "{url}");
+            }
+        }
+    }
+
     #[test]
     fn a_name_goes_behind_a_directory() {
         let url = Url::parse("http://a/b/").unwrap().with_name(b"x y\xff.txt");
