@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use super::field::is_tchar;
 use super::head::HEAD_LEN_MAX;
 use super::incoming::Incoming;
 
@@ -161,8 +162,12 @@ impl BodyReader {
                 0 => State::Trailers(HEAD_LEN_MAX),
                 len => State::Chunk(len),
             },
-            // RFC 9112, 7.1.2: trailers are dropped, whatever they say.
             State::Trailers(_) if line.is_empty() => State::Over,
+            // A reader that does not wait for the empty line would take it for the next request.
+            State::Trailers(_) if !is_field(line) => {
+                return Err(BodyError::Chunk("a trailer is not name, colon and value"));
+            }
+            // RFC 9112, 7.1.2: trailers are dropped, whatever they say.
             State::Trailers(left) => State::Trailers(left.saturating_sub(len + 2)),
             other => other,
         };
@@ -200,6 +205,14 @@ fn line_len(bytes: &[u8], limit: usize) -> Result<Option<usize>, BodyError> {
         None if bytes.len() > limit => Err(BodyError::Chunk("a line is too long")),
         None => Ok(None),
     }
+}
+
+/// Whether a line is a name, a colon and a value (RFC 9112, 5).
+fn is_field(line: &[u8]) -> bool {
+    let mut halves = line.splitn(2, |byte| *byte == b':');
+    let (Some(name), Some(value)) = (halves.next(), halves.next()) else { return false };
+    let is_value = value.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\t');
+    !name.is_empty() && name.iter().all(|byte| is_tchar(*byte)) && is_value
 }
 
 /// `1*HEXDIG`, then extensions that nothing here understands (RFC 9112, 7.1.1). A blank before the semicolon, which the
@@ -358,6 +371,10 @@ mod tests {
             "3;\rx\r\nabc\r\n0\r\n\r\n",
             "fffffffffffffffff\r\nabc\r\n0\r\n\r\n",
             "0\r\nx: y\n\r\n",
+            "0\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "0\r\nx : y\r\n\r\n",
+            "0\r\nx: y\r\n z\r\n\r\n",
+            "0\r\nx: \0\r\n\r\n",
             &long,
             &long_to_its_end,
         ] {
