@@ -11,6 +11,7 @@ mod hidden;
 mod path;
 mod remove;
 mod resolve;
+mod shown;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -33,6 +34,7 @@ pub use self::entries::{Entries, Entry, FileKind};
 pub use self::path::{PATH_LEN_MAX, RootPath};
 pub use self::remove::IsIdle;
 pub use self::resolve::{LINKS_MAX, STEPS_MAX};
+pub use self::shown::{DirState, Look, ShownDir};
 
 /// The directory that a server shows.
 #[derive(Debug)]

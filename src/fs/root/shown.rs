@@ -1,0 +1,232 @@
+//! A directory of a root for those who show what is in it: all names are read first, and each is looked at only when
+//! it is shown.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
+
+use super::{FileKind, Root, RootPath};
+use crate::fs::below::OpenDir;
+use crate::fs::part::is_part_name;
+use crate::fs::unix::{stat_ctime_ns, stat_mtime_ns};
+use crate::fs::{Error, ErrorKind, Result};
+
+/// Bytes of a directory that are read at a time: some 1,500 names, for one system call.
+const READ_LEN: usize = 64 * 1024;
+
+/// An open directory of a root, without what the root does not show.
+#[derive(Debug, Clone)]
+pub struct ShownDir {
+    root: Arc<Root>,
+    dir: Arc<Dir>,
+}
+
+/// Which state of which directory it is. Two equal ones have the same names, if the later is older than the resolution
+/// of the file system's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DirState {
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// Modification time in nanoseconds since 1970 UTC.
+    pub mtime_ns: i64,
+    /// Time of the last change in nanoseconds since 1970 UTC.
+    pub ctime_ns: i64,
+}
+
+/// What a name in a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// What it is.
+    pub kind: FileKind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970 UTC.
+    pub mtime_ns: i64,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    pub mode: u32,
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// How many names it has.
+    pub links: u64,
+}
+
+impl From<&Stat> for Look {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            kind: FileKind::from(FileType::from_raw_mode(stat.st_mode)),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: stat_mtime_ns(stat),
+            mode: stat.st_mode & 0o7777,
+            identity: (stat.st_dev, stat.st_ino),
+            links: stat.st_nlink,
+        }
+    }
+}
+
+impl Look {
+    /// What is open.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn of(open: &impl AsFd) -> std::io::Result<Self> {
+        Ok(Self::from(&rustix::fs::fstat(open)?))
+    }
+}
+
+impl From<FileType> for FileKind {
+    fn from(kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Dir,
+            FileType::Symlink => Self::Link,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl ShownDir {
+    /// The directory `path` of `root`.
+    ///
+    /// # Errors
+    /// As [`Root::open_dir`].
+    pub fn open(root: &Arc<Root>, path: &RootPath) -> Result<Self> {
+        Ok(Self { root: Arc::clone(root), dir: Arc::new(root.open_dir(path)?) })
+    }
+
+    /// A directory of `root` that is open already.
+    pub fn of(root: &Arc<Root>, open: OpenDir) -> Self {
+        Self { root: Arc::clone(root), dir: open.dir }
+    }
+
+    /// The same for those who keep directories open.
+    pub fn opened(&self) -> OpenDir {
+        OpenDir { dir: Arc::clone(&self.dir), is_new: false }
+    }
+
+    /// Its present state.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn state(&self) -> Result<DirState> {
+        let stat = rustix::fs::fstat(&*self.dir)?;
+        Ok(DirState {
+            identity: (stat.st_dev, stat.st_ino),
+            mtime_ns: stat_mtime_ns(&stat),
+            ctime_ns: stat_ctime_ns(&stat),
+        })
+    }
+
+    /// Its own entry, but for the name.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn itself(&self) -> Result<Look> {
+        Ok(Look::of(&self.dir)?)
+    }
+
+    /// Calls `found` with each name and its kind, in the system's order, until it fails: without unfinished copies, and
+    /// without what the root does not show.
+    ///
+    /// # Errors
+    /// It cannot be read, or what `found` says.
+    pub fn for_each_name<E: From<Error>>(
+        &self,
+        mut found: impl FnMut(&[u8], FileKind) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let failed = |error: Errno| E::from(Error::from(error));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(&*self.dir, ".", flags, Mode::empty()).map_err(failed)?;
+        let mut buffer: Vec<u8> = Vec::with_capacity(READ_LEN);
+        let mut read = RawDir::new(open, buffer.spare_capacity_mut());
+        while let Some(entry) = read.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") || is_part_name(name) {
+                continue;
+            }
+            let name_os = OsStr::from_bytes(name);
+            if self.root.check_name(&*self.dir, name_os).is_err() {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say it here. What is gone by now is not in it.
+                FileType::Unknown => match self.look(name_os)? {
+                    Some(look) => look.kind,
+                    None => continue,
+                },
+                kind => FileKind::from(kind),
+            };
+            found(name, kind)?;
+        }
+        Ok(())
+    }
+
+    /// What `name` in it is, a symlink not followed; `None`: it is gone.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn look(&self, name: &OsStr) -> Result<Option<Look>> {
+        match rustix::fs::statat(&*self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Look::from(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is at the end of the symlink `name` in it, which is `path` in the root; `None`: nothing that is shown.
+    pub fn follow(&self, path: &RootPath, name: &OsStr) -> Option<Look> {
+        let path = path.join(name.as_bytes()).ok()?;
+        // With O_PATH nothing is opened that could make us wait.
+        let open = self.root.open_in(&self.root.dir, path.as_path(), OFlags::PATH).ok()?;
+        let look = Look::of(&open).ok()?;
+        self.root.check_shows(|| Ok(look.identity)).ok()?;
+        Some(look)
+    }
+
+    /// Where the symlink `name` in it points, of any bytes.
+    ///
+    /// # Errors
+    /// It is gone, or no symlink any more.
+    pub fn link_target(&self, name: &OsStr) -> Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(&*self.dir, name, Vec::new())?.into_bytes())
+    }
+
+    /// Whether this process may read the file `name` in it.
+    pub fn may_read(&self, name: &OsStr) -> bool {
+        rustix::fs::accessat(&*self.dir, name, Access::READ_OK, AtFlags::EACCESS).is_ok()
+    }
+
+    /// The directory `name` in it, which is no symlink.
+    ///
+    /// # Errors
+    /// As [`Root::open_dir_in`].
+    pub fn open_dir(&self, name: &OsStr) -> Result<Self> {
+        Ok(Self { root: Arc::clone(&self.root), dir: Arc::new(self.root.open_dir_in(&self.dir, name)?) })
+    }
+
+    /// Opens the file `name` in it, which is no symlink, for reading.
+    ///
+    /// # Errors
+    /// It is gone, cannot be read, is hidden, or is no file any more.
+    pub fn open_file(&self, name: &OsStr) -> Result<(File, Look)> {
+        self.root.check_name(&*self.dir, name)?;
+        // Without NONBLOCK a fifo would hold this thread until something writes to it.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(&*self.dir, name, flags, Mode::empty())?;
+        let look = Look::of(&open)?;
+        if look.kind != FileKind::File {
+            return Err(Error::new(ErrorKind::NotAFile, "is no file any more"));
+        }
+        // With one name only it is where it was found, which is shown.
+        if look.links != 1 {
+            self.root.check_shows(|| Ok(look.identity))?;
+        }
+        Ok((open.into(), look))
+    }
+}
