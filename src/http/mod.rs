@@ -10,6 +10,7 @@
 //! What stands in this folder is pure: bytes and words, no socket, file, clock, thread or log. [`server`] does what a
 //! request wants.
 
+pub mod archive;
 pub mod body;
 pub mod client;
 pub mod conditions;
@@ -19,6 +20,7 @@ pub mod digest_fields;
 pub mod field;
 pub mod head;
 pub mod incoming;
+pub mod listing;
 pub mod media;
 pub mod multipart;
 pub mod negotiate;

@@ -1,0 +1,347 @@
+//! A list as a page for people: HTML without scripts, from a template whose escaping is the default.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use jiff::tz::Offset;
+use sha2::{Digest as _, Sha256};
+
+use super::{ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort};
+use crate::printable::printable_name;
+
+/// The style sheet, which is in each page: no path of the tree that is served has to be kept for it.
+const STYLE: &str = include_str!("../../../templates/style.css");
+
+/// What a page may do (Content-Security-Policy): show itself with our style sheet and nothing else, and send its form
+/// to us.
+static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style = BASE64.encode(Sha256::digest(STYLE));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+});
+
+/// The `Content-Security-Policy` of a page.
+pub fn page_policy() -> &'static str {
+    &PAGE_POLICY
+}
+
+/// About what a page takes without its rows, in bytes.
+const FRAME_LEN: usize = 4 * 1024;
+/// About what a row takes, in bytes.
+const ROW_LEN: usize = 128;
+
+/// The page of a directory.
+#[derive(Debug, Template)]
+#[template(path = "list.html")]
+pub struct ListPage<'a> {
+    /// The name of the whole tree; `None`: it has none.
+    pub title: Option<&'a str>,
+    /// The directories from the root to this one.
+    pub crumbs: Vec<Crumb>,
+    /// Whether the visitor may upload into this directory.
+    pub may_upload: bool,
+    /// What is in it; `None`: that is not shown.
+    pub list: Option<ListTable<'a>>,
+}
+
+/// A part of the path above the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crumb {
+    /// Its name for people.
+    pub name: String,
+    /// A reference to it; `None`: it is this page.
+    pub href: Option<String>,
+}
+
+/// The entries on a page.
+#[derive(Debug)]
+pub struct ListTable<'a> {
+    /// Those of this page.
+    pub entries: &'a [ListEntry<'a>],
+    /// How many there are on all pages.
+    pub total: u64,
+    /// Which part of them this is.
+    pub page: Page,
+    /// What was requested.
+    pub query: ListQuery,
+}
+
+/// A column's heading.
+#[derive(Debug)]
+struct Column {
+    name: &'static str,
+    href: String,
+    /// In which direction the list is sorted by it now; `None`: by another.
+    direction: Option<&'static str>,
+}
+
+/// A link to another page.
+#[derive(Debug)]
+struct PageLink {
+    name: Cow<'static, str>,
+    /// `None`: there is none in this direction.
+    href: Option<String>,
+    rel: &'static str,
+}
+
+impl ListPage<'_> {
+    /// The directories from the root to `path`, which is absolute, each with a relative reference.
+    pub fn crumbs_of(path: &[u8], title: Option<&str>) -> Vec<Crumb> {
+        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+        let above = |count: usize| match count {
+            0 => None,
+            count => Some("../".repeat(count)),
+        };
+        let root = Crumb { name: title.unwrap_or("Files").to_owned(), href: above(parts.len()) };
+        let below = parts.iter().zip((0..parts.len()).rev());
+        let below = below.map(|(part, count)| Crumb { name: printable_name(part), href: above(count) });
+        std::iter::once(root).chain(below).collect()
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn html(&self) -> Result<Vec<u8>, fmt::Error> {
+        let rows = self.list.as_ref().map_or(0, |list| list.entries.len());
+        let mut html = String::with_capacity(FRAME_LEN + rows * ROW_LEN);
+        self.render_into(&mut html).map_err(|_no_more_is_known| fmt::Error)?;
+        Ok(html.into_bytes())
+    }
+
+    /// What a tab of a browser is called.
+    fn heading(&self) -> String {
+        let path: Vec<&str> = self.crumbs.iter().skip(1).map(|crumb| crumb.name.as_str()).collect();
+        let title = self.title.unwrap_or("Files");
+        if path.is_empty() { title.to_owned() } else { format!("{}/ - {title}", path.join("/")) }
+    }
+}
+
+impl ListTable<'_> {
+    /// How many entries there are.
+    fn counted(&self) -> String {
+        let total = match self.total {
+            1 => "1 entry".to_owned(),
+            total => format!("{total} entries"),
+        };
+        match self.page.pages {
+            1 => total,
+            pages => format!("{total}, page {} of {pages}", self.query.page),
+        }
+    }
+
+    fn columns(&self) -> [Column; 3] {
+        [(Sort::Name, "Name"), (Sort::Size, "Size"), (Sort::Modified, "Modified (UTC)")].map(|(sort, name)| {
+            let is_sorted = self.query.sort == sort;
+            let (order, direction) = match self.query.order {
+                Order::Ascending if is_sorted => (Order::Descending, Some("ascending")),
+                Order::Descending if is_sorted => (Order::Ascending, Some("descending")),
+                _ => (Order::Ascending, None),
+            };
+            Column { name, href: self.reference(sort, order, 1), direction }
+        })
+    }
+
+    fn page_links(&self) -> [PageLink; 4] {
+        let (page, pages) = (self.query.page, self.page.pages);
+        let to = |to: u64| (to != page).then(|| self.reference(self.query.sort, self.query.order, to));
+        [
+            PageLink { name: "First".into(), href: to(1), rel: "first" },
+            PageLink { name: "Previous".into(), href: to(page.saturating_sub(1).clamp(1, pages)), rel: "prev" },
+            PageLink { name: "Next".into(), href: to(page.saturating_add(1).min(pages)), rel: "next" },
+            PageLink { name: "Last".into(), href: to(pages), rel: "last" },
+        ]
+    }
+
+    /// A reference to a page of this list.
+    fn reference(&self, sort: Sort, order: Order, page: u64) -> String {
+        let mut href = format!("?sort={}&order={}", sort.as_str(), order.as_str());
+        if page != 1 {
+            href.push_str("&page=");
+            href.push_str(&page.to_string());
+        }
+        if let Some(per_page) = self.query.per_page {
+            href.push_str("&per_page=");
+            href.push_str(&per_page.to_string());
+        }
+        href.replace('&', "&amp;")
+    }
+}
+
+fn name(entry: &ListEntry<'_>) -> String {
+    printable_name(entry.name)
+}
+
+fn why_unserved(entry: &ListEntry<'_>) -> &'static str {
+    match entry.kind {
+        ListKind::Link => "(a link that leads to nothing here)",
+        _ => "(no file)",
+    }
+}
+
+/// A size for people.
+#[derive(Debug)]
+struct Size<'v>(&'v u64);
+
+impl fmt::Display for Size<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let size = *self.0;
+        if size < 1024 {
+            return write!(f, "{size} B");
+        }
+        let power = size.ilog2() / 10;
+        let unit = usize::try_from(power - 1).ok().and_then(|at| UNITS.get(at)).unwrap_or(&"EiB");
+        // Tenths of the unit, rounded down: no file seems larger than it is.
+        let tenths = (u128::from(size) * 10) >> (10 * power);
+        if tenths < 100 {
+            write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+        } else {
+            write!(f, "{} {unit}", tenths / 10)
+        }
+    }
+}
+
+/// A time for people, in UTC.
+#[derive(Debug)]
+struct Time<'v>(&'v i64);
+
+impl fmt::Display for Time<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(time) = Timestamp::from_nanosecond(i128::from(*self.0)) else { return Ok(()) };
+        let time = Offset::UTC.to_datetime(time);
+        write!(f, "{:04}-{:02}-{:02} {:02}:{:02}", time.year(), time.month(), time.day(), time.hour(), time.minute())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000_000;
+
+    fn page_of(entries: &[ListEntry<'_>], query: &str, total: u64, may_upload: bool) -> String {
+        let query = ListQuery::parse(query.as_bytes()).unwrap();
+        let page = query.page_of(super::super::ListForm::Html, total);
+        let crumbs = ListPage::crumbs_of(b"/a b/<i>", None);
+        ListPage { title: None, crumbs, may_upload, list: Some(ListTable { entries, total, page, query }) }
+            .render()
+            .unwrap()
+    }
+
+    fn file(name: &[u8]) -> ListEntry<'_> {
+        ListEntry { name, kind: ListKind::File, size: Some(1), mtime_ns: 0, target: None }
+    }
+
+    #[test]
+    fn no_name_is_more_than_text() {
+        let names: [(&[u8], &str); 9] = [
+            (b"<script>alert(1)</script>", "%3Cscript%3Ealert%281%29%3C%2Fscript%3E"),
+            (b"\" onclick=\"x", "%22%20onclick%3D%22x"),
+            (b"' & '", "%27%20%26%20%27"),
+            (b"a\nb", "a%0Ab"),
+            ("exe.\u{202e}gpj".as_bytes(), "exe.%E2%80%AEgpj"),
+            (b"\xff\x00\x1b", "%FF%00%1B"),
+            (b"javascript:alert(1)", "javascript%3Aalert%281%29"),
+            (b"?tar#x", "%3Ftar%23x"),
+            ("\u{6536}".as_bytes(), "%E6%94%B6"),
+        ];
+        for (name, href) in names {
+            let page = page_of(&[file(name)], "", 1, false);
+            let (_, row) = page.split_once("<tbody>").unwrap();
+            assert!(row.contains(&format!("<a href=\"{href}\">")), "{row}");
+            // Row, cells, link, their ends: nothing else is a tag, and no character acts.
+            assert_eq!(row.matches('<').count(), 1 + 3 + 2 + 4, "{row}");
+            assert_eq!(row.matches('"').count(), 2, "{row}");
+            assert!(!row.chars().any(|c| c != '\n' && c.is_control() || c == '\u{202e}'), "{row}");
+        }
+    }
+
+    #[test]
+    fn the_style_of_a_page_is_the_one_that_its_policy_allows() {
+        let page = page_of(&[], "", 0, true);
+        let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+        assert!(page_policy().contains(&format!("'sha256-{}'", BASE64.encode(Sha256::digest(style)))));
+        assert!(!page.contains("style=") && !page.contains("<script") && !page.contains(" on"), "{page}");
+        assert!(!style.contains("url(") && !style.contains('<'), "nothing else is fetched");
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_is_no_link_and_a_directory_ends_with_a_slash() {
+        let entries = [
+            ListEntry { kind: ListKind::Dir, size: None, ..file(b"d") },
+            ListEntry { kind: ListKind::Link, size: None, target: Some(b"/x"), ..file(b"l") },
+            ListEntry { kind: ListKind::Other, size: None, ..file(b"o") },
+            ListEntry { size: Some(1536), mtime_ns: 11_017 * DAY + DAY / 2, ..file(b"f") },
+        ];
+        let page = page_of(&entries, "", 4, false);
+        for want in [
+            "<tr><td><a href=\"d/\">d/</a><td><td>1970-01-01 00:00\n",
+            "<tr><td>l <small>(a link that leads to nothing here)</small><td><td>",
+            "<tr><td>o <small>(no file)</small><td><td>",
+            "<tr><td><a href=\"f\">f</a><td>1.5 KiB<td>2000-03-01 12:00\n",
+        ] {
+            assert!(page.contains(want), "{want} in {page}");
+        }
+        assert!(!page.contains("<form") && page_of(&[], "", 0, true).contains("<form method=\"post\""));
+    }
+
+    #[test]
+    fn the_way_up_is_relative_and_the_last_part_is_here() {
+        let crumbs = |path: &str| -> Vec<_> {
+            let crumbs = ListPage::crumbs_of(path.as_bytes(), Some("T")).into_iter();
+            crumbs.map(|crumb| (crumb.name, crumb.href.unwrap_or_default())).collect()
+        };
+        let want = |parts: &[(&str, &str)]| -> Vec<_> {
+            parts.iter().map(|(name, href)| ((*name).to_owned(), (*href).to_owned())).collect()
+        };
+        assert_eq!(crumbs("/"), want(&[("T", "")]));
+        assert_eq!(crumbs("/a/b/c"), want(&[("T", "../../../"), ("a", "../../"), ("b", "../"), ("c", "")]));
+        assert!(page_of(&[], "", 0, false).contains("<title>a b/&#60;i&#62;/ - Files</title>"));
+    }
+
+    #[test]
+    fn a_column_sorts_and_turns_round_and_pages_lead_on() {
+        let page = page_of(&[], "sort=size&order=desc&page=3&per_page=10", 95, false);
+        for want in [
+            "<a href=\"?sort=size&amp;order=asc&amp;per_page=10\">Size</a>",
+            "<th scope=\"col\" aria-sort=\"descending\">",
+            "<a href=\"?sort=name&amp;order=asc&amp;per_page=10\">Name</a>",
+            "95 entries, page 3 of 10",
+            "<a href=\"?sort=size&amp;order=desc&amp;per_page=10\" rel=\"first\">",
+            "<a href=\"?sort=size&amp;order=desc&amp;page=2&amp;per_page=10\" rel=\"prev\">",
+            "<a href=\"?sort=size&amp;order=desc&amp;page=4&amp;per_page=10\" rel=\"next\">",
+            "<a href=\"?sort=size&amp;order=desc&amp;page=10&amp;per_page=10\" rel=\"last\">",
+        ] {
+            assert!(page.contains(want), "{want} in {page}");
+        }
+        let last = page_of(&[], "page=2", 1_001, false);
+        assert!(last.contains("<span>Next</span>") && !page_of(&[], "", 1_000, false).contains("aria-label=\"Pages\""));
+        // A page beyond the last is empty, and has a way back.
+        assert!(page_of(&[], "page=18446744073709551615", 1_001, false).contains("page=2\" rel=\"prev\""));
+    }
+
+    #[test]
+    fn sizes_are_short_and_never_too_large() {
+        for (size, want) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (10_239, "9.9 KiB"),
+            (10_240, "10 KiB"),
+            (1_048_575, "1023 KiB"),
+            (1_048_576, "1.0 MiB"),
+            (u64::MAX, "15 EiB"),
+        ] {
+            assert_eq!(Size(&size).to_string(), want);
+        }
+        assert_eq!(Time(&(-DAY)).to_string(), "1969-12-31 00:00");
+        assert_eq!(Time(&i64::MAX).to_string(), "2262-04-11 23:47");
+    }
+}

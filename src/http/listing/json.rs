@@ -1,0 +1,178 @@
+//! A list as JSON: one object, an entry on each line of it, so that it can be written and read as it comes.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{ListEntry, ListKind, Order, Reference, Sort};
+use crate::printable::json_line;
+
+/// Bytes that a person or a path is named by: a string if they are UTF-8, else `{"b64":"..."}`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum JsonName<'a> {
+    Plain(&'a str),
+    Encoded { b64: String },
+}
+
+impl<'a> JsonName<'a> {
+    fn of(name: &'a [u8]) -> Self {
+        std::str::from_utf8(name).map_or_else(|_not_utf8| Self::Encoded { b64: BASE64.encode(name) }, Self::Plain)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct JsonEntry<'a> {
+    name: JsonName<'a>,
+    kind: ListKind,
+    size: Option<u64>,
+    modified: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    href: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<JsonName<'a>>,
+}
+
+impl Serialize for ListKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::File => "file",
+            Self::Dir => "dir",
+            Self::Link => "link",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// What stands behind the entries: what is known when the last was written.
+#[derive(Debug, Serialize)]
+pub struct JsonEnd {
+    /// How many entries the directory has.
+    pub total: u64,
+    /// Which page of them this is, from 1 on.
+    pub page: u64,
+    /// How many pages there are.
+    pub pages: u64,
+    /// Entries on a page; `None`: all.
+    pub per_page: Option<u64>,
+    /// What they are sorted by.
+    pub sort: Sort,
+    /// In which direction.
+    pub order: Order,
+}
+
+impl Serialize for Sort {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for Order {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Appends the beginning of the object, for the directory at this absolute path.
+///
+/// # Errors
+/// None that is known: `to` is memory.
+pub fn json_start(path: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
+    let mut path = json_line(&JsonName::of(path))?;
+    path.pop();
+    to.extend_from_slice(b"{\"path\":");
+    to.append(&mut path);
+    to.extend_from_slice(b",\"entries\":[");
+    Ok(())
+}
+
+/// Appends an entry.
+///
+/// # Errors
+/// As [`json_start`].
+pub fn json_entry(entry: &ListEntry<'_>, is_first: bool, to: &mut Vec<u8>) -> io::Result<()> {
+    let mut line = json_line(&JsonEntry {
+        name: JsonName::of(entry.name),
+        kind: entry.kind,
+        size: entry.size,
+        modified: rfc_3339(entry.mtime_ns),
+        href: entry.kind.is_served().then(|| Reference(entry).to_string()),
+        link: entry.target.map(JsonName::of),
+    })?;
+    line.pop();
+    to.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+    to.append(&mut line);
+    Ok(())
+}
+
+/// Appends the end of the object.
+///
+/// # Errors
+/// As [`json_start`].
+pub fn json_end(end: &JsonEnd, to: &mut Vec<u8>) -> io::Result<()> {
+    let line = json_line(end)?;
+    to.write_all(b"\n],")?;
+    // The fields go on in the same object.
+    to.write_all(line.get(1..).unwrap_or_default())
+}
+
+/// A time as RFC 3339 has it, in UTC, with as many digits behind the second as it needs.
+fn rfc_3339(ns: i64) -> String {
+    Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(path: &[u8], entries: &[ListEntry<'_>]) -> String {
+        let mut json = Vec::new();
+        json_start(path, &mut json).unwrap();
+        for (at, entry) in entries.iter().enumerate() {
+            json_entry(entry, at == 0, &mut json).unwrap();
+        }
+        let total = u64::try_from(entries.len()).unwrap();
+        let end = JsonEnd { total, page: 1, pages: 1, per_page: None, sort: Sort::Name, order: Order::Ascending };
+        json_end(&end, &mut json).unwrap();
+        String::from_utf8(json).unwrap()
+    }
+
+    #[test]
+    fn a_list_is_one_object_with_an_entry_on_each_line() {
+        let file = ListEntry { name: b"a \"b\"", kind: ListKind::File, size: Some(5), mtime_ns: 1_500, target: None };
+        let entries = [
+            file,
+            ListEntry { name: b"d", kind: ListKind::Dir, size: None, mtime_ns: -1_000_000_000, target: Some(b"e") },
+            ListEntry { name: b"\xff", kind: ListKind::Link, size: None, mtime_ns: 0, target: Some(b"\xfe") },
+        ];
+        let want = r#"{"path":"/p","entries":[
+{"name":"a \"b\"","kind":"file","size":5,"modified":"1970-01-01T00:00:00.0000015Z","href":"a%20%22b%22"},
+{"name":"d","kind":"dir","size":null,"modified":"1969-12-31T23:59:59Z","href":"d/","link":"e"},
+{"name":{"b64":"/w=="},"kind":"link","size":null,"modified":"1970-01-01T00:00:00Z","link":{"b64":"/g=="}}
+],"total":3,"page":1,"pages":1,"per_page":null,"sort":"name","order":"asc"}
+"#;
+        assert_eq!(list(b"/p", &entries), want);
+    }
+
+    #[test]
+    fn names_of_any_bytes_are_json_that_acts_on_no_terminal() {
+        assert!(serde_json::from_str::<serde_json::Value>(&list(b"/\xff", &[])).is_ok());
+        for kind in crate::printable::KINDS {
+            let name = format!("a{kind}\\");
+            let entry = ListEntry {
+                name: name.as_bytes(),
+                kind: ListKind::File,
+                size: Some(0),
+                mtime_ns: i64::MAX,
+                target: None,
+            };
+            let json = list(name.as_bytes(), &[entry]);
+            let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!((parsed["path"].as_str(), parsed["entries"][0]["name"].as_str()), (Some(&*name), Some(&*name)));
+            assert!(!json.contains(*kind), "{json:?}");
+        }
+    }
+}
