@@ -116,7 +116,7 @@ pub enum Over {
     #[error("all requests like this hold {0} bytes of memory already; try again later")]
     Pool(usize),
     /// It has read too many directory entries.
-    #[error("its patterns look at over {0} directory entries; name the directories")]
+    #[error("it looks at over {0} directory entries; name the directories")]
     Looks(u64),
 }
 

@@ -1,18 +1,370 @@
-//! GET of a directory.
+//! GET of a directory: a page for people, JSON for programs, lines for a shell.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 
 use ::http::StatusCode;
+use ::http::header::{self, HeaderValue};
 
+use super::archive;
 use super::exchange::Exchange;
-use super::problem::{Problem, Result};
-use super::response::Response;
-use crate::fs::root::RootPath;
+use super::problem::{HttpError, Problem, Result};
+use super::response::{Response, ResponseBody};
+use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
+use crate::http::listing::{
+    JsonEnd, ListEntry, ListForm, ListKind, ListPage, ListQuery, ListTable, NAME_COST, Names, Order, Page, SORT_COST,
+    Sort, json_end, json_entry, json_start, page_policy, reference, text_entry,
+};
+use crate::http::negotiate;
+use crate::memory::{Budget, Over, Taken};
+use crate::trust::Service;
 
-/// Answers GET and HEAD of a directory.
-pub(super) fn get(_exchange: &mut Exchange<'_>, _path: &RootPath) -> Result<Response> {
-    Err(Problem::new(StatusCode::FORBIDDEN, "this is a directory").into())
+/// A list of at most this many entries is made before it is sent, so that its length is known.
+const AT_ONCE: u64 = 1_000;
+/// A longer one is sent in pieces of this length, in bytes.
+const PIECE_LEN: usize = 48 * 1024;
+
+/// The directory `path`.
+///
+/// # Errors
+/// What the client is told instead.
+pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath) -> Result<Response> {
+    if !exchange.names_directory() {
+        return Ok(with_slash(exchange, path));
+    }
+    if let Some(form) = archive::form_of(exchange)? {
+        return archive::get(exchange, path, form);
+    }
+    let query = ListQuery::parse(exchange.head.target.query.as_deref().unwrap_or_default().as_bytes())
+        .map_err(|bad| Problem::new(StatusCode::BAD_REQUEST, bad.to_string()))?;
+    let form = query.form.unwrap_or_else(|| accepted(exchange));
+    let list = List::open(exchange, path, query)?;
+    match form {
+        ListForm::Html => list.page(exchange),
+        ListForm::Json | ListForm::Text => list.data(exchange, form),
+    }
 }
 
-/// Answers GET and HEAD where only uploads are taken.
-pub(super) fn drop_box(_exchange: &mut Exchange<'_>, _path: &RootPath) -> Result<Response> {
-    Err(Problem::not_found().into())
+/// What a drop box shows: a form at its root, and nothing else.
+///
+/// # Errors
+/// There is nothing else.
+pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Response> {
+    exchange.need(Service::Write)?;
+    if !path.is_root() {
+        return Err(Problem::not_found().into());
+    }
+    page_response(
+        exchange,
+        &ListPage {
+            title: exchange.state.options.title.as_deref(),
+            crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
+            may_upload: true,
+            list: None,
+        },
+    )
+}
+
+/// The same path with the slash that makes relative references work.
+fn with_slash(exchange: &Exchange<'_>, path: &RootPath) -> Response {
+    let target = &exchange.head.target;
+    let last = target.raw_path.rsplit('/').next().unwrap_or_default();
+    let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    // Relative, so that it holds behind a proxy that adds a prefix, and leads to no other host.
+    let location = if last.is_ascii() {
+        format!("./{last}/{query}")
+    } else {
+        let name = path.split_last().unwrap_or_default().1;
+        format!("./{}{query}", reference(name.as_bytes(), true))
+    };
+    Response::empty(StatusCode::MOVED_PERMANENTLY)
+        .with_text(header::LOCATION, &location)
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+}
+
+/// The form that the client accepts: a page for those that say so, or say nothing, lines for those that take anything.
+fn accepted(exchange: &Exchange<'_>) -> ListForm {
+    let headers = &exchange.head.headers;
+    // wget takes anything too, and follows the links of a page.
+    let agent = headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+    if !headers.contains_key(header::ACCEPT) || agent.starts_with(b"Wget") {
+        return ListForm::Html;
+    }
+    match negotiate::media(headers, &["text/plain", "text/html", "application/json"]) {
+        Some(1) | None => ListForm::Html,
+        Some(2) => ListForm::Json,
+        Some(_) => ListForm::Text,
+    }
+}
+
+/// A directory's names, in order, or its handle, to read them as they come.
+struct List {
+    dir: ShownDir,
+    path: RootPath,
+    query: ListQuery,
+    shows_hidden: bool,
+    /// `None`: they are not sorted, and not held.
+    names: Option<Sorted>,
+}
+
+/// Names, and the order in which they are shown.
+struct Sorted {
+    names: Names,
+    places: Places,
+    /// What they count for.
+    _taken: Taken,
+}
+
+/// Which name stands at which place.
+enum Places {
+    Forwards,
+    /// Directories first all the same.
+    Backwards,
+    Of(Vec<usize>),
+}
+
+impl Sorted {
+    fn get(&self, place: usize) -> Option<(&[u8], ListKind)> {
+        let (dirs, len) = (self.names.dirs(), self.names.len());
+        let at = match &self.places {
+            Places::Forwards => place,
+            Places::Backwards if place < dirs => dirs - 1 - place,
+            Places::Backwards => (len + dirs).checked_sub(1 + place)?,
+            Places::Of(places) => *places.get(place)?,
+        };
+        self.names.get(at)
+    }
+}
+
+/// What a list shows of one name, apart from it.
+struct Shown {
+    kind: ListKind,
+    size: Option<u64>,
+    mtime_ns: i64,
+    target: Option<Vec<u8>>,
+}
+
+impl Shown {
+    fn entry<'s>(&'s self, name: &'s [u8]) -> ListEntry<'s> {
+        let Self { kind, size, mtime_ns, target } = self;
+        ListEntry { name, kind: *kind, size: *size, mtime_ns: *mtime_ns, target: target.as_deref() }
+    }
+}
+
+impl List {
+    fn open(exchange: &Exchange<'_>, path: &RootPath, query: ListQuery) -> Result<Self> {
+        let session = &exchange.session;
+        let shows_hidden = exchange.state.options.shows_hidden;
+        let dir = ShownDir::open(&session.root, path)?;
+        let mut list = Self { dir, path: path.clone(), query, shows_hidden, names: None };
+        let is_page = query.form.unwrap_or_else(|| accepted(exchange)) == ListForm::Html;
+        if is_page || query.sort != Sort::Unsorted {
+            list.names = Some(list.sort(&session.memory.budget())?);
+        }
+        Ok(list)
+    }
+
+    fn sort(&self, budget: &Budget) -> Result<Sorted> {
+        let too_many = |over: Over| match over {
+            Over::Pool(_) => HttpError::from(over.refusal("the list")),
+            Over::Request(_) | Over::Looks(_) => {
+                let message = "the directory has too many names to sort them; send ?json&sort=none or ?text&sort=none";
+                Problem::new(StatusCode::FORBIDDEN, message).into()
+            }
+        };
+        let mut taken = Taken::of(budget);
+        let mut names = Names::default();
+        self.dir.for_each_name(|name, kind| {
+            if self.shows_hidden || !name.starts_with(b".") {
+                budget.look(1).map_err(too_many)?;
+                taken.take(2 * name.len() + NAME_COST + SORT_COST).map_err(too_many)?;
+                names.push(name, list_kind(kind));
+            }
+            Ok::<(), HttpError>(())
+        })?;
+        let names = if self.query.sort == Sort::Unsorted { names } else { names.sorted() };
+        let places = match (self.query.sort, self.query.order) {
+            (Sort::Unsorted, _) | (Sort::Name, Order::Ascending) => Places::Forwards,
+            (Sort::Name, Order::Descending) => Places::Backwards,
+            (Sort::Size | Sort::Modified, order) => {
+                taken.take(names.len() * (size_of::<i128>() + size_of::<usize>())).map_err(too_many)?;
+                budget.look(names.len() as u64).map_err(too_many)?;
+                let values = self.values(&names);
+                Places::Of(names.places_by(order, |at| values.get(at).copied()))
+            }
+        };
+        Ok(Sorted { names, places, _taken: taken })
+    }
+
+    /// Of each name what the list is sorted by.
+    fn values(&self, names: &Names) -> Vec<i128> {
+        let value = |(name, kind)| match self.shown(name, kind) {
+            Some(shown) if self.query.sort == Sort::Modified => i128::from(shown.mtime_ns),
+            Some(Shown { size: Some(size), .. }) => i128::from(size),
+            _ => -1,
+        };
+        (0..names.len()).filter_map(|at| names.get(at)).map(value).collect()
+    }
+
+    /// What is shown of a name; `None`: it is gone.
+    fn shown(&self, name: &[u8], kind: ListKind) -> Option<Shown> {
+        let name = OsStr::from_bytes(name);
+        let look = self.dir.look(name).ok().flatten()?;
+        if kind != ListKind::Link && look.kind != FileKind::Link {
+            return Some(Shown::of(&look, None));
+        }
+        let target = self.dir.link_target(name).ok();
+        let led = self.dir.follow(&self.path, name).filter(|led| matches!(led.kind, FileKind::File | FileKind::Dir));
+        Some(Shown::of(&led.unwrap_or(look), target))
+    }
+
+    /// The page for people.
+    fn page(&self, exchange: &Exchange<'_>) -> Result<Response> {
+        let options = &exchange.state.options;
+        let title = options.title.as_deref();
+        let names = self.names.iter();
+        let total = names.clone().map(|sorted| sorted.names.len() as u64).sum();
+        let page = self.query.page_of(ListForm::Html, total);
+        let shown: Vec<(&[u8], Shown)> = names
+            .flat_map(|sorted| places(&page).filter_map(|place| sorted.get(place)))
+            .filter_map(|(name, kind)| self.shown(name, kind).map(|shown| (name, shown)))
+            .collect();
+        let entries: Vec<ListEntry<'_>> = shown.iter().map(|(name, shown)| shown.entry(name)).collect();
+        page_response(
+            exchange,
+            &ListPage {
+                title,
+                crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
+                may_upload: options.uploads && exchange.session.services.has(Service::Write),
+                list: Some(ListTable { entries: &entries, total, page, query: self.query }),
+            },
+        )
+    }
+
+    /// JSON or text: made at once if it is short, else while it is sent.
+    fn data(self, exchange: &Exchange<'_>, form: ListForm) -> Result<Response> {
+        let media_type = if form == ListForm::Json { "application/json" } else { "text/plain; charset=utf-8" };
+        let page = self.names.as_ref().map(|sorted| self.query.page_of(form, sorted.names.len() as u64));
+        let body = if page.is_some_and(|page| page.end - page.first <= AT_ONCE) {
+            let mut body = Vec::new();
+            self.write(form, &mut body).map_err(crate::fs::Error::from)?;
+            ResponseBody::Bytes(body)
+        } else {
+            ResponseBody::Stream { len: None, write: Box::new(move |to| self.write(form, to)) }
+        };
+        Ok(with_headers(exchange, Response { body, ..Response::empty(StatusCode::OK) }, media_type))
+    }
+
+    fn write(&self, form: ListForm, to: &mut dyn Write) -> io::Result<()> {
+        let mut out = Lines { to, piece: Vec::with_capacity(PIECE_LEN + 4096), form, is_first: true };
+        if form == ListForm::Json {
+            json_start(&self.path.to_absolute(), &mut out.piece)?;
+        }
+        let total = if let Some(sorted) = &self.names {
+            let total = sorted.names.len() as u64;
+            let mut names = places(&self.query.page_of(form, total)).filter_map(|place| sorted.get(place));
+            names.try_for_each(|(name, kind)| self.write_entry(name, kind, &mut out))?;
+            total
+        } else {
+            let page = self.query.page_of(form, u64::MAX);
+            let mut total = 0;
+            self.dir.for_each_name(|name, kind| {
+                if !self.shows_hidden && name.starts_with(b".") {
+                    return Ok(());
+                }
+                total += 1;
+                if total <= page.first || total > page.end {
+                    return Ok(());
+                }
+                self.write_entry(name, list_kind(kind), &mut out)
+            })?;
+            total
+        };
+        if form == ListForm::Json {
+            let ListQuery { page, per_page, sort, order, .. } = self.query;
+            let pages = self.query.page_of(form, total).pages;
+            json_end(&JsonEnd { total, page, pages, per_page, sort, order }, &mut out.piece)?;
+        }
+        out.send()
+    }
+
+    fn write_entry(&self, name: &[u8], kind: ListKind, out: &mut Lines<'_>) -> io::Result<()> {
+        // Lines show nothing but names, and which of them are directories.
+        if out.form == ListForm::Text && kind != ListKind::Link {
+            text_entry(&ListEntry { name, kind, size: None, mtime_ns: 0, target: None }, &mut out.piece);
+            return out.send_if_full();
+        }
+        let Some(shown) = self.shown(name, kind) else { return Ok(()) };
+        let entry = shown.entry(name);
+        match out.form {
+            ListForm::Json => json_entry(&entry, std::mem::take(&mut out.is_first), &mut out.piece)?,
+            ListForm::Html | ListForm::Text => text_entry(&entry, &mut out.piece),
+        }
+        out.send_if_full()
+    }
+}
+
+impl Shown {
+    fn of(look: &Look, target: Option<Vec<u8>>) -> Self {
+        let size = (look.kind == FileKind::File).then_some(look.size);
+        Self { kind: list_kind(look.kind), size, mtime_ns: look.mtime_ns, target }
+    }
+}
+
+/// A list on its way out.
+struct Lines<'l> {
+    to: &'l mut dyn Write,
+    piece: Vec<u8>,
+    form: ListForm,
+    is_first: bool,
+}
+
+impl Lines<'_> {
+    fn send_if_full(&mut self) -> io::Result<()> {
+        if self.piece.len() < PIECE_LEN { Ok(()) } else { self.send() }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        self.to.write_all(&self.piece)?;
+        self.piece.clear();
+        Ok(())
+    }
+}
+
+const fn list_kind(kind: FileKind) -> ListKind {
+    match kind {
+        FileKind::File => ListKind::File,
+        FileKind::Dir => ListKind::Dir,
+        FileKind::Link => ListKind::Link,
+        FileKind::Other => ListKind::Other,
+    }
+}
+
+/// The places that a page shows.
+fn places(page: &Page) -> impl Iterator<Item = usize> + use<> {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    place(page.first)..place(page.end)
+}
+
+fn page_response(exchange: &Exchange<'_>, page: &ListPage<'_>) -> Result<Response> {
+    let html = page.html().map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {error}"))
+    })?;
+    let response = Response { body: ResponseBody::Bytes(html), ..Response::empty(StatusCode::OK) };
+    Ok(with_headers(exchange, response, "text/html; charset=utf-8")
+        .with_text(header::CONTENT_SECURITY_POLICY, page_policy()))
+}
+
+fn with_headers(exchange: &Exchange<'_>, response: Response, media_type: &'static str) -> Response {
+    response
+        .with(header::CONTENT_TYPE, HeaderValue::from_static(media_type))
+        .with(header::CACHE_CONTROL, cache_control(exchange))
+        .with(header::VARY, HeaderValue::from_static("Accept, User-Agent"))
+}
+
+/// A list may be different the next time. What is seen after signing in is not for a cache that others use.
+pub(super) fn cache_control(exchange: &Exchange<'_>) -> HeaderValue {
+    let has_sign_in = exchange.state.options.has_sign_in;
+    HeaderValue::from_static(if has_sign_in { "private, no-cache" } else { "no-cache" })
 }

@@ -8,11 +8,12 @@
 //! | [`route`] | which handler it is for |
 //! | [`files`], [`representation`] | GET of a file: conditions, ranges; its bytes in one coding, with its validators |
 //! | [`digests`] | what a file is to be, for clients that want to check it |
-//! | [`directory`] | GET of a directory |
+//! | [`directory`], [`archive`], [`tree`] | GET of a directory: its list; as one file; what is below it |
 //! | [`response`], [`problem`], [`send`] | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
 pub mod admission;
+mod archive;
 pub mod connection;
 mod digests;
 mod directory;
@@ -26,6 +27,7 @@ pub mod response;
 mod route;
 mod send;
 pub mod state;
+mod tree;
 
 pub use self::admission::{Access, Claim, Client};
 pub use self::connection::{Caller, serve};

@@ -4,6 +4,7 @@ mod basics;
 mod get;
 mod get_from;
 mod get_tls;
+mod lists;
 mod representations;
 mod sign_in;
 mod smuggling;

@@ -1,0 +1,290 @@
+//! A directory as one file: `?tar`, `?zip`.
+//!
+//! The directory is walked twice: first to see whether all of it can be read, and how long the archive will be, then to
+//! send it. What cannot be sent as it was announced breaks the connection off: an archive with a hole never looks
+//! whole.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::time::{Duration, Instant};
+
+use ::http::StatusCode;
+use ::http::header::{self, HeaderValue};
+
+use super::directory::cache_control;
+use super::exchange::Exchange;
+use super::problem::{Problem, Result};
+use super::response::{Response, ResponseBody};
+use super::tree::{Found, Tree, shown};
+use crate::fs;
+use crate::fs::root::{FileKind, Look, RootPath};
+use crate::http::archive::{
+    ArchiveForm, ArchiveLength, ArchiveWriter, Member, MemberKind, ZIP_MEMBER_COST, stays_inside,
+};
+use crate::http::media::{Disposition, MediaType, content_disposition};
+use crate::memory::{Buffer, Taken};
+
+/// How long an archive is measured before it is sent. What takes longer is sent without its length.
+const MEASURE_TIME_MAX: Duration = Duration::from_secs(2);
+/// A file is read in pieces of this size, in bytes.
+const STEP_LEN: usize = 256 * 1024;
+/// Where a file is read to within a buffer, in bytes: copies are slow where both ends have nearly the same place in
+/// their pages.
+const BUFFER_OFFSET: usize = 64;
+
+/// The form that a query asks for; `None`: no archive.
+///
+/// # Errors
+/// It has a value that does not exist.
+pub(super) fn form_of(exchange: &Exchange<'_>) -> Result<Option<ArchiveForm>> {
+    let target = &exchange.head.target;
+    match (target.parameter("tar"), target.parameter("zip").as_deref()) {
+        (Some(_), None) => Ok(Some(ArchiveForm::Tar)),
+        (None, Some("")) => Ok(Some(ArchiveForm::Zip { stores: false })),
+        (None, Some("store")) => Ok(Some(ArchiveForm::Zip { stores: true })),
+        (None, None) => Ok(None),
+        _ => {
+            let message = "the query has an archive that there is not; send ?tar, ?zip or ?zip=store";
+            Err(Problem::new(StatusCode::BAD_REQUEST, message).into())
+        }
+    }
+}
+
+/// The directory `path` as an archive.
+///
+/// # Errors
+/// What the client is told instead.
+pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, form: ArchiveForm) -> Result<Response> {
+    let session = &exchange.session;
+    let budget = session.memory.budget();
+    let tree = Tree::open(&session.root, path, exchange.state.options.shows_hidden, budget)?;
+    let name = path.split_last().map_or_else(|| b"files".to_vec(), |(_, name)| name.into_encoded_bytes());
+    let above = path.to_absolute();
+    let archive = Archive { tree, name, above, form };
+    let measured = archive.measure()?;
+    let file_name = [archive.name.as_slice(), b".", form.extension().as_bytes()].concat();
+    let len = measured.len;
+    let write = move |to: &mut dyn Write| archive.send(to, measured);
+    let body = ResponseBody::Stream { len, write: Box::new(write) };
+    let response = Response { body, ..Response::empty(StatusCode::OK) };
+    Ok(response
+        .with(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()))
+        .with(header::CACHE_CONTROL, cache_control(exchange))
+        .with_text(header::CONTENT_DISPOSITION, &content_disposition(Disposition::Attachment, &file_name)))
+}
+
+/// A directory, and how it is packed.
+struct Archive {
+    tree: Tree,
+    /// What the directory is called in the archive.
+    name: Vec<u8>,
+    /// The directory's path in the root.
+    above: Vec<u8>,
+    form: ArchiveForm,
+}
+
+/// What the first walk has found.
+struct Measured {
+    /// The length of the archive in bytes; `None`: not known.
+    len: Option<u64>,
+    /// The files in the order of the walk, where the length is known: each has to have its share of it.
+    files: Vec<Counted>,
+    taken: Taken,
+}
+
+/// A file when it was measured.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    inode: u64,
+    len: u64,
+}
+
+impl Archive {
+    /// Walks through all of it, unless that takes too long.
+    fn measure(&self) -> Result<Measured> {
+        let deadline = Instant::now() + MEASURE_TIME_MAX;
+        let mut length = Some(self.form.length());
+        let (mut files, mut taken) = (Vec::new(), Taken::of(self.tree.budget()));
+        let walked = self.tree.visit(&mut |found| {
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let is_file = found.look.kind == FileKind::File;
+            if is_file && !found.dir.may_read(found.name) {
+                let error = fs::Error::new(fs::ErrorKind::Permission, "permission denied: the archive would lack it");
+                return Err(error.about(&shown(found.path)).into());
+            }
+            if is_file && length.is_some() {
+                taken.take(size_of::<Counted>()).map_err(io::Error::other)?;
+                files.push(Counted { inode: found.look.identity.1, len: found.look.size });
+            }
+            // Once something is compressed there is nothing to count.
+            length.take_if(|counted| counted.total().is_none());
+            self.with_member(found, found.look.size, |member| {
+                length.as_mut().map_or(Ok(()), |counted| counted.add(member))
+            })
+        });
+        match walked {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => length = None,
+            Err(error) => return Err(refused(&error).into()),
+        }
+        let len = length.as_ref().and_then(ArchiveLength::total);
+        if len.is_none() {
+            (files, taken) = (Vec::new(), Taken::of(self.tree.budget()));
+        }
+        Ok(Measured { len, files, taken })
+    }
+
+    /// Calls `then` with what stands for `found` in the archive, if something does.
+    fn with_member(
+        &self,
+        found: &Found<'_>,
+        len: u64,
+        then: impl FnOnce(&Member<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let slash: &[u8] = if found.path.is_empty() { b"" } else { b"/" };
+        let path = [&self.name, slash, found.path].concat();
+        let Look { mode, mtime_ns, .. } = found.look;
+        let target;
+        let kind = match found.look.kind {
+            FileKind::Dir => MemberKind::Dir,
+            FileKind::File => {
+                let stores = matches!(self.form, ArchiveForm::Zip { stores: true });
+                let is_compressible =
+                    !stores && len > 0 && MediaType::of_name(found.name.as_encoded_bytes()).is_compressible();
+                MemberKind::File { len, is_compressible }
+            }
+            FileKind::Link => {
+                let dir = [&self.above, &b"/"[..], fs::below::split(found.path).0].concat();
+                target = match found.dir.link_target(found.name) {
+                    // It would lead elsewhere where the archive is unpacked, and it leads nowhere for this visitor.
+                    Ok(target) if !stays_inside(&dir, &target) => return Ok(()),
+                    Ok(target) => target,
+                    Err(error) => return Err(error.about(&shown(found.path)).into()),
+                };
+                MemberKind::Link { target: &target }
+            }
+            FileKind::Other => return Ok(()),
+        };
+        then(&Member { path: &path, kind, mode, mtime_ns })
+    }
+
+    /// Writes it.
+    fn send(&self, to: &mut dyn Write, measured: Measured) -> io::Result<()> {
+        let Measured { len, files, taken: _taken } = measured;
+        let mut files = len.map(|_| files.into_iter());
+        let mut directory = Taken::of(self.tree.budget());
+        let mut to = Limited { to, left: len.unwrap_or(u64::MAX) };
+        let mut archive = self.form.writer(&mut to);
+        let mut buffer = Buffer::of(BUFFER_OFFSET + STEP_LEN)?;
+        self.tree.visit(&mut |found| {
+            if matches!(self.form, ArchiveForm::Zip { .. }) {
+                directory.take(ZIP_MEMBER_COST + 2 * found.path.len()).map_err(io::Error::other)?;
+            }
+            if found.look.kind != FileKind::File {
+                return self.with_member(found, 0, |member| {
+                    archive.begin(member)?;
+                    archive.end()
+                });
+            }
+            let (file, look) = found.dir.open_file(found.name).map_err(|error| error.about(&shown(found.path)))?;
+            let len = match &mut files {
+                None => look.size,
+                // What it had grows meanwhile is not in it, as with a file that is fetched by itself.
+                Some(files) => match files.next() {
+                    Some(Counted { inode, len }) if inode == look.identity.1 && len <= look.size => len,
+                    _ => return Err(changed(found)),
+                },
+            };
+            self.with_member(&Found { look, ..*found }, len, |member| archive.begin(member))?;
+            let opened = Opened { file, look, len };
+            let buffer = buffer.get_mut(BUFFER_OFFSET..).unwrap_or_default();
+            opened.copy(archive.as_mut(), buffer).map_err(|error| match error {
+                Failed::Changed => changed(found),
+                Failed::Io(error) => error,
+            })?;
+            archive.end()
+        })?;
+        archive.finish()
+    }
+}
+
+/// Why a file did not get into the archive.
+enum Failed {
+    Changed,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn changed(found: &Found<'_>) -> io::Error {
+    io::Error::other(format!("{}: changed while it was sent", shown(found.path)))
+}
+
+/// A file on its way into the archive.
+struct Opened {
+    file: File,
+    /// What it was when it was opened.
+    look: Look,
+    /// Its first bytes that are sent.
+    len: u64,
+}
+
+impl Opened {
+    fn copy(mut self, archive: &mut dyn ArchiveWriter, buffer: &mut [u8]) -> Result<(), Failed> {
+        let mut left = self.len;
+        while left > 0 {
+            let step = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let read = match self.file.read(buffer.get_mut(..step).unwrap_or_default()) {
+                Ok(0) => return Err(Failed::Changed),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            archive.data(buffer.get(..read).unwrap_or_default())?;
+            left -= read as u64;
+        }
+        // What is written over another content while it is read is neither. What is appended is no such change.
+        let now = Look::of(&self.file)?;
+        let is_same = now.mtime_ns == self.look.mtime_ns || now.size > self.look.size;
+        if is_same { Ok(()) } else { Err(Failed::Changed) }
+    }
+}
+
+/// Takes what was announced and no more: more would look like the next answer.
+struct Limited<'l> {
+    to: &'l mut dyn Write,
+    left: u64,
+}
+
+impl Write for Limited<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::Error::other("the directory changed while it was sent"));
+        }
+        let written = self.to.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Why there is no archive.
+fn refused(error: &io::Error) -> Problem {
+    if let Some(over) = error.get_ref().and_then(|inner| inner.downcast_ref::<crate::memory::Over>()) {
+        return over.refusal("the archive").into();
+    }
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<fs::Error>()) {
+        Some(error) => error.clone().into(),
+        None if error.raw_os_error().is_some() => fs::Error::from(error).into(),
+        None => Problem::new(StatusCode::FORBIDDEN, error.to_string()),
+    }
+}

@@ -1,0 +1,140 @@
+//! What is below a directory, for an archive of it: each directory before its entries, by handles, without a symlink
+//! ever followed.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use crate::fs::below::{Below, DEPTH_MAX, OpenDir};
+use crate::fs::root::{FileKind, Look, Root, RootPath, ShownDir};
+use crate::http::listing::{ListKind, NAME_COST, Names, SORT_COST};
+use crate::memory::{Budget, Taken};
+
+/// Directories that one archive keeps open: strangers may request many archives.
+const DIRS_OPEN: usize = 32;
+
+/// A directory and all below it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: Arc<Root>,
+    base: ShownDir,
+    /// Whether names that begin with a dot are in it.
+    shows_hidden: bool,
+    budget: Budget,
+}
+
+/// Something below the directory.
+#[derive(Debug)]
+pub(super) struct Found<'f> {
+    /// Its path from the directory on; empty is the directory itself.
+    pub(super) path: &'f [u8],
+    /// The directory that it is in.
+    pub(super) dir: &'f ShownDir,
+    /// Its name there.
+    pub(super) name: &'f OsStr,
+    /// What it is.
+    pub(super) look: Look,
+}
+
+/// A directory that is being walked through.
+struct Level {
+    names: Names,
+    next: usize,
+    /// Length of its path.
+    path_len: usize,
+    /// What its names count for.
+    _taken: Taken,
+}
+
+impl Tree {
+    /// The directory `path` of a root, and all below it.
+    pub(super) fn open(
+        root: &Arc<Root>,
+        path: &RootPath,
+        shows_hidden: bool,
+        budget: Budget,
+    ) -> crate::fs::Result<Self> {
+        Ok(Self { root: Arc::clone(root), base: ShownDir::open(root, path)?, shows_hidden, budget })
+    }
+
+    /// What a request may still take.
+    pub(super) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Calls `found` for everything, in one order, until it fails: what disappears meanwhile is left out, and so is
+    /// what is neither file, directory nor symlink.
+    ///
+    /// # Errors
+    /// A directory cannot be read or is too deep, there are too many names, or what `found` says.
+    pub(super) fn visit(&self, found: &mut dyn FnMut(&Found<'_>) -> io::Result<()>) -> io::Result<()> {
+        let itself = Found { path: b"", dir: &self.base, name: OsStr::new("."), look: self.base.itself()? };
+        found(&itself)?;
+        let mut dirs = Below::holding(DIRS_OPEN);
+        let mut path: Vec<u8> = Vec::new();
+        let mut levels = vec![self.level(&self.base, 0)?];
+        // Opened again only if something in it is left on the way back up.
+        let mut here = Some(self.base.clone());
+        while let Some(level) = levels.last_mut() {
+            path.truncate(level.path_len);
+            let Some((name, _)) = level.names.get(level.next) else {
+                levels.pop();
+                here = None;
+                continue;
+            };
+            level.next += 1;
+            let dir = match here.take() {
+                Some(dir) => dir,
+                None => self.dir_at(&mut dirs, &path)?,
+            };
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+            let name = OsStr::from_bytes(name);
+            let look = dir.look(name).map_err(|error| error.about(&shown(&path)))?;
+            if let Some(look) = look.filter(|look| look.kind != FileKind::Other) {
+                found(&Found { path: &path, dir: &dir, name, look })?;
+                if look.kind == FileKind::Dir {
+                    if levels.len() >= DEPTH_MAX {
+                        let why = format!("{}: over {DEPTH_MAX} directories deep; name one further down", shown(&path));
+                        return Err(io::Error::other(why));
+                    }
+                    let below = self.dir_at(&mut dirs, &path)?;
+                    levels.push(self.level(&below, path.len())?);
+                    here = Some(below);
+                    continue;
+                }
+            }
+            here = Some(dir);
+        }
+        Ok(())
+    }
+
+    fn dir_at(&self, dirs: &mut Below, path: &[u8]) -> io::Result<ShownDir> {
+        let OpenDir { dir: base, .. } = self.base.opened();
+        let open = dirs.at(&base, path, |dir, name| self.root.open_dir_in(dir, name));
+        Ok(ShownDir::of(&self.root, open.map_err(|error| error.about(&shown(path)))?))
+    }
+
+    /// The names in a directory, sorted.
+    fn level(&self, dir: &ShownDir, path_len: usize) -> io::Result<Level> {
+        let mut taken = Taken::of(&self.budget);
+        let mut names = Names::default();
+        dir.for_each_name(|name, kind| {
+            if self.shows_hidden || !name.starts_with(b".") {
+                self.budget.look(1).map_err(io::Error::other)?;
+                taken.take(2 * name.len() + NAME_COST + SORT_COST).map_err(io::Error::other)?;
+                names.push(name, if kind == FileKind::Dir { ListKind::Dir } else { ListKind::File });
+            }
+            Ok::<(), io::Error>(())
+        })?;
+        Ok(Level { names: names.sorted(), next: 0, path_len, _taken: taken })
+    }
+}
+
+/// A path below the directory, for messages.
+pub(super) fn shown(path: &[u8]) -> String {
+    if path.is_empty() { "the directory".to_owned() } else { String::from_utf8_lossy(path).into_owned() }
+}
