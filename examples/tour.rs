@@ -25,6 +25,7 @@ fn main() -> Result<()> {
     tour.look_around()?;
     tour.run_commands()?;
     tour.move_files()?;
+    tour.web()?;
     tour.chat()?;
     tour.two_machines()?;
     tour.tutorial_wire()?;
@@ -86,7 +87,7 @@ impl Tour {
         let (home, laptop) = (state.join("home"), state.join("laptop"));
         let audit = state.join("audit.jsonl");
         let (server, address) =
-            serve(&home, &["--root", &root.to_string_lossy(), "--audit", &audit.to_string_lossy()])?;
+            serve("tcp-server", &home, &["--root", &root.to_string_lossy(), "--audit", &audit.to_string_lossy()])?;
         Ok(Self { server, address, root, here, home, laptop })
     }
 
@@ -231,6 +232,38 @@ impl Tour {
         Ok(())
     }
 
+    fn web(&self) -> Result<()> {
+        println!(
+            "# the same over HTTP: a directory for browsers, curl and every other program; here with our own client"
+        );
+        let shown = self.here.join("shown");
+        std::fs::create_dir(&shown)?;
+        std::fs::write(shown.join("note.txt"), "hello, web\n")?;
+        let (mut server, address) = serve("http-files", &self.home, &[&shown.to_string_lossy(), "--upload"])?;
+        let url = |path: &str| format!("http://{address}/{path}");
+        let shown = self.web_with(&url, &shown);
+        drop((server.kill(), server.wait()));
+        shown
+    }
+
+    fn web_with(&self, url: &impl Fn(&str) -> String, shown: &Path) -> Result<()> {
+        self.run("http-get", &["-v", &url("note.txt")], "")?.is(0, "hello, web\n")?;
+        self.run("http-get", &["-H", "Range: bytes=7-9", &url("note.txt")], "")?.is(0, "web")?;
+        println!(
+            "# an upload gets its name when it is whole; what is large comes back in four pieces at once, verified"
+        );
+        self.run("http-get", &["-q", "-T", "a big one.bin", &url("")], "")?.ended(0)?;
+        let bytes = std::fs::read(self.here.join("a big one.bin"))?;
+        ensure!(std::fs::read(shown.join("a big one.bin"))? == bytes, "what was uploaded is not what is there");
+        let args = ["-q", "--parallel", "4", "--digest", "-o", "web.bin", &url("a%20big%20one.bin")];
+        self.run("http-get", &args, "")?.is(0, "")?;
+        ensure!(std::fs::read(self.here.join("web.bin"))? == bytes, "what came back is not what went");
+        self.run("http-get", &[&url("?json")], "")?.has(0, "note.txt")?;
+        self.run("http-get", &["-q", "-o", "all.tar", &url("?tar")], "")?.is(0, "")?;
+        ensure!(std::fs::read(self.here.join("all.tar"))?.len() > bytes.len(), "the archive has it all");
+        self.run("http-get", &["-q", &url("nothing")], "")?.is(1, "")
+    }
+
     fn chat(&self) -> Result<()> {
         println!("# chat: two people in one room (bob first, then ann, who says something and leaves)");
         let mut bob = Command::new(program("tcp-client")?)
@@ -258,7 +291,7 @@ impl Tour {
         println!("# a tutorial's wire: plain requests, replies with a JSON header, text in GBK");
         let root = self.root.to_string_lossy().into_owned();
         let args = ["--guest", "exec", "--root", &root, "--wire", "json", "--reply", "exec", "--encoding", "gbk"];
-        let (mut server, address) = serve(&self.home, &args)?;
+        let (mut server, address) = serve("tcp-server", &self.home, &args)?;
         let args = ["--wire", "json", "--encoding", "gbk", &address, "echo 收到"];
         let seen = self.run("rexec", &args, "");
         server.kill()?;
@@ -316,7 +349,7 @@ impl Tour {
         println!(
             "# guests come without TLS; what they may not do is refused with a sentence, and the connection stays usable"
         );
-        let (mut server, address) = serve(&self.home, &["--guest", "echo"])?;
+        let (mut server, address) = serve("tcp-server", &self.home, &["--guest", "echo"])?;
         let plain = format!("tcp://{address}");
         let refused = self.run("rexec", &[&plain, "id"], "");
         let talked = self.run("tcp-client", &[&plain], "ls\necho still here\n");
@@ -368,8 +401,8 @@ impl Seen {
 }
 
 /// Starts a server on a free port and waits for its ready line.
-fn serve(home: &Path, args: &[&str]) -> Result<(Child, String)> {
-    let mut server = Command::new(program("tcp-server")?)
+fn serve(name: &str, home: &Path, args: &[&str]) -> Result<(Child, String)> {
+    let mut server = Command::new(program(name)?)
         .args(["--quiet", "--bind", "127.0.0.1:0"])
         .args(args)
         .env("LANDLINE_HOME", home)
@@ -379,7 +412,7 @@ fn serve(home: &Path, args: &[&str]) -> Result<(Child, String)> {
         .spawn()?;
     let out = server.stdout.take().context("stdout")?;
     let ready = BufReader::new(out).lines().next().context("the server was not ready")??;
-    let address = ready.strip_prefix("tcp-server: ready on ").context("the ready line")?;
+    let address = ready.strip_prefix(&format!("{name}: ready on ")).context("the ready line")?;
     Ok((server, address.to_owned()))
 }
 

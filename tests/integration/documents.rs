@@ -46,17 +46,19 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.is_empty() || (last.is_empty() && pattern.ends_with('…'))
 }
 
-/// The server that the README's walk starts; killed at the end.
+/// The servers that the README's walk starts; killed at the end.
 struct Walk {
     dir: tempfile::TempDir,
-    server: Option<Child>,
+    servers: Vec<Child>,
     port: String,
+    /// Where `http-files` listens.
+    web_port: String,
     last_code: i32,
 }
 
 impl Drop for Walk {
     fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
+        for server in &mut self.servers {
             let _ = server.kill();
             let _ = server.wait();
         }
@@ -79,28 +81,36 @@ impl Walk {
         let command = format!("exec {command} --quiet --bind 127.0.0.1:0");
         let mut server = shell.args(["-c", &command]).stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        self.server = Some(server);
-        ready.trim().rsplit(':').next().unwrap().clone_into(&mut self.port);
-        ready.replace(&self.port, "5263")
+        let mut out = BufReader::new(server.stdout.take().unwrap());
+        out.read_line(&mut ready).unwrap();
+        self.servers.push(server);
+        let is_web = command.contains("http-files ");
+        let port = ready.trim().rsplit(':').next().unwrap().to_owned();
+        if is_web {
+            out.read_line(&mut ready).unwrap();
+        }
+        let (own, shown) = if is_web { (&mut self.web_port, "8000") } else { (&mut self.port, "5263") };
+        port.clone_into(own);
+        ready.replace(own.as_str(), shown)
     }
 
     fn run(&mut self, command: &str) -> String {
-        let script = format!("(exit {}); {command}", self.last_code);
+        let at = format!("localhost:{}", self.web_port);
+        let script = format!("(exit {}); {}", self.last_code, command.replace("localhost:8000", &at));
         let output = self.shell().args(["-c", &format!("{{ {script}\n}} 2>&1")]).stdin(Stdio::null()).output().unwrap();
         self.last_code = output.status.code().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(output.stdout).unwrap().replace(&at, "localhost:8000")
     }
 }
 
 #[test]
 fn the_documents_commands_print_what_they_say() {
     let dir = tempfile::tempdir().unwrap();
-    let mut walk = Walk { dir, server: None, port: "0".into(), last_code: 0 };
+    let mut walk = Walk { dir, servers: Vec::new(), port: "0".into(), web_port: "0".into(), last_code: 0 };
     let commands = commands();
     assert!(commands.len() > 30, "the README and the manual have their walk");
     for (command, expected) in commands {
-        let is_server = command.starts_with("tcp-server ");
+        let is_server = command.starts_with("tcp-server ") || command.starts_with("http-files ");
         let printed = if is_server { walk.start_server(&command) } else { walk.run(&command) };
         let (want, got): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), printed.lines().collect());
         let is_same = want.len() == got.len() && want.iter().zip(&got).all(|(want, got)| matches(want, got));
