@@ -201,7 +201,7 @@ impl From<fs::ErrorKind> for ErrorCode {
             K::NoSpace => Self::NoSpace,
             K::Digest => Self::Digest,
             K::Invalid => Self::BadRequest,
-            K::Busy | K::TooMany | K::Other => Self::Failed,
+            K::Busy | K::Changed | K::TooMany | K::Other => Self::Failed,
         }
     }
 }

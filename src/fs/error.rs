@@ -54,6 +54,8 @@ pub enum ErrorKind {
     NoSpace,
     /// Another transfer uses it, or it was changed at this moment.
     Busy,
+    /// It is not what the sender took it for, or was changed since.
+    Changed,
     /// It has more levels, or more of something, than the library takes.
     TooMany,
     /// What arrived is not what was sent.
@@ -136,9 +138,14 @@ impl From<Error> for io::Error {
                     K::Permission | K::Hidden | K::OutsideRoot => io::ErrorKind::PermissionDenied,
                     K::NoSpace => io::ErrorKind::StorageFull,
                     K::Digest => io::ErrorKind::InvalidData,
-                    K::NotAFile | K::BadName | K::ReservedName | K::Busy | K::TooMany | K::Invalid | K::Other => {
-                        io::ErrorKind::Other
-                    }
+                    K::NotAFile
+                    | K::BadName
+                    | K::ReservedName
+                    | K::Busy
+                    | K::Changed
+                    | K::TooMany
+                    | K::Invalid
+                    | K::Other => io::ErrorKind::Other,
                 };
                 Self::new(kind, error)
             }

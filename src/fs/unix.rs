@@ -56,6 +56,15 @@ pub fn identity_of(open: &impl AsFd) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
+/// Bytes that this user may still write to the file system on which an open file or directory is.
+///
+/// # Errors
+/// The system refuses.
+pub fn free_len(open: &impl AsFd) -> io::Result<u64> {
+    let found = rustix::fs::fstatvfs(open)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Reads what is there from `offset` on, and leaves the position of the descriptor alone; 0 bytes are the end. A
 /// signal is no reason to stop.
 ///

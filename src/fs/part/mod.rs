@@ -8,13 +8,19 @@
 //! names, so that no peer makes, reads or moves a file of that name. [`records`] in the home say which parts are ours
 //! and whose; only those are gone on with, and only by their owner. What is there of one that is gone on with was not
 //! hashed in this run: [`resume`] hashes it while new bytes come.
+//!
+//! An [`upload`] is a part that its sender names by a token, with all that belongs to it on record from its beginning.
+//! [`naming`] says what happens if the final name is taken, [`quota`] how much of one owner may be unfinished.
 
 mod attributes;
 mod names;
+pub mod naming;
 mod parts;
+pub mod quota;
 pub mod records;
 pub mod resume;
 mod target;
+pub mod upload;
 mod verified;
 
 use std::ffi::{OsStr, OsString};
@@ -28,6 +34,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode};
 
 use self::attributes::mode_of;
+use self::naming::{Naming, Published};
 use self::records::PartRecord;
 use self::resume::Check;
 use crate::fs::digest::{BLOCK_LEN, ChainingValue, Digest};
@@ -103,8 +110,18 @@ impl Part {
         Ok(())
     }
 
+    /// What has come is kept for the next attempt, if its owner can have one.
+    fn keep(&mut self) {
+        self.is_kept = self.parts.recorded().is_some();
+        if self.is_kept {
+            // A sweep that removes what is old must see that it is held.
+            lock(&self.file);
+        }
+    }
+
     /// What is long enough to be worth it is on record before a crash.
     fn note(&mut self) {
+        self.sync_step();
         if self.is_kept && self.record.is_none() && self.size() >= RECORDED_LEN && !self.put_on_record() {
             self.is_kept = false;
         }
@@ -112,6 +129,9 @@ impl Part {
 
     /// Writes the record; whether there is one now.
     fn put_on_record(&mut self) -> bool {
+        if self.is_upload() {
+            return self.sync_upload();
+        }
         let Some((records, owner)) = self.parts.recorded() else { return false };
         let written = PartRecord::new(owner, &*self.dir, (&self.name, &self.target), &self.file)
             .map(|record| record.from_source(self.source.clone()))
@@ -131,7 +151,7 @@ impl Part {
 
     fn forget(&mut self) {
         if let Some(record) = self.record.take()
-            && let Some((records, _)) = self.parts.recorded()
+            && let Some(records) = self.parts.records()
         {
             records.forget(&record);
         }
@@ -230,11 +250,10 @@ impl Part {
     pub fn verify(mut self, sent: Checksum<'_>, preserved: Preserved) -> Result<Verified> {
         if !self.is_as_sent(sent)? {
             self.is_kept = false;
-            let (got_size, got) = (self.size(), self.digest.finalize().to_hex());
-            let Checksum { size, blake3 } = sent;
-            let blake3 = blake3.unwrap_or("unknown");
-            let why =
-                format!("{got_size} bytes with digest {got} arrived, {size} bytes with digest {blake3} were sent");
+            let (got_size, Checksum { size, blake3 }) = (self.size(), sent);
+            let of = |digest: Option<&str>| digest.map_or(String::new(), |digest| format!(" with digest {digest}"));
+            let got = (!self.digest.is_length_only()).then(|| self.digest.finalize().to_hex().to_string());
+            let why = format!("{got_size} bytes{} arrived, {size} bytes{} were sent", of(got.as_deref()), of(blake3));
             return Err(Error::new(ErrorKind::Digest, why));
         }
         self.set(mode_of(&self.dir, &self.target, preserved), preserved.mtime_ns)?;
@@ -258,13 +277,22 @@ impl Part {
     /// The digest differs, or the disk failed. The target is untouched, unless it was the very last
     /// step, the directory's sync, that failed: then the new file is there, and may not survive a power cut.
     pub fn publish(self, sent: Checksum<'_>, preserved: Preserved) -> Result<()> {
+        self.publish_as(sent, preserved, &Naming::default()).map(drop)
+    }
+
+    /// The same, for a name that may be taken: what it is called now, and what it has become.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), or the name is taken and `naming` has no other.
+    pub fn publish_as(self, sent: Checksum<'_>, preserved: Preserved, naming: &Naming<'_>) -> Result<Published> {
         let verified = self.verify(sent, preserved)?;
         verified.sync()?;
         // The directory may have been opened as a mere path (O_PATH), which cannot be synced; what can
         // fail is done before the rename.
         let directory = verified.directory()?;
-        verified.rename()?;
-        Ok(rustix::fs::fsync(&directory)?)
+        let published = verified.rename_as(naming)?;
+        rustix::fs::fsync(&directory)?;
+        Ok(published)
     }
 }
 
@@ -274,7 +302,7 @@ impl Drop for Part {
         self.check = None;
         // What a disk that is full took of the last piece counts too: the next attempt hashes it.
         let has_come = || self.file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        let stays = self.is_over || (self.is_kept && has_come() && self.put_on_record());
+        let stays = self.is_over || self.is_kept && (self.is_upload() || has_come()) && self.put_on_record();
         if !stays {
             self.forget();
             remove(&self.dir, &self.name);

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 /// Longest file name of Linux' file systems, in bytes.
-const NAME_LEN_MAX: usize = 255;
+pub(super) const NAME_LEN_MAX: usize = 255;
 /// What the temporary name adds: two dots, eight digits, `.part`.
 const TEMPORARY_LEN: usize = 15;
 

@@ -12,7 +12,7 @@ use super::attributes::{Preserved, first_mode, mode_of, umask};
 use super::names::{random_token, temporary_name};
 use super::records::{Records, Writing};
 use super::resume::{Check, Leftover};
-use super::{Part, Verified, lock, remove};
+use super::{Part, Verified, remove};
 use crate::fs::digest::Digest;
 use crate::fs::unix::{identity_of, timestamps};
 use crate::fs::{Error, ErrorKind, Result};
@@ -35,7 +35,7 @@ pub struct Parts {
 pub(super) struct PartsState {
     token: String,
     /// Parts that are neither a file yet nor removed nor kept.
-    open: usize,
+    pub(super) open: usize,
     /// Whether any part may be on record: else none is looked for when a file gets its name.
     pub(super) has_kept: bool,
     /// `None` until the first part is made.
@@ -60,6 +60,11 @@ impl Parts {
         self.records.as_deref().zip(self.owner.as_deref())
     }
 
+    /// The records; `None`: there is no home, and nothing is kept.
+    pub(super) fn records(&self) -> Option<&Arc<Records>> {
+        self.records.as_ref()
+    }
+
     /// Begins a file that is to become `target` in `dir`; one that fails leaves nothing behind.
     ///
     /// # Errors
@@ -79,11 +84,19 @@ impl Parts {
     pub fn create_kept(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, preserved: Preserved) -> Result<Part> {
         let mut part = self.create(dir, target, preserved)?;
         part.digest = Digest::default();
-        part.is_kept = self.recorded().is_some();
-        if part.is_kept {
-            // A sweep that removes what is old must see that it is held.
-            lock(&part.file);
-        }
+        part.keep();
+        Ok(part)
+    }
+
+    /// As [`create`](Self::create), without a digest: who sends it has none of this kind. If it fails, what has come
+    /// is kept for the owner's next attempt, which hashes it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_counted(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, preserved: Preserved) -> Result<Part> {
+        let mode = first_mode(mode_of(&dir, target, preserved));
+        let mut part = self.make(dir, target, mode)?;
+        part.keep();
         Ok(part)
     }
 
@@ -171,7 +184,7 @@ impl Parts {
         Ok(part)
     }
 
-    fn make(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, mode: u32) -> Result<Part> {
+    pub(super) fn make(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, mode: u32) -> Result<Part> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, file) =
             self.with_name(&dir, target, |name| rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))?;
@@ -181,7 +194,7 @@ impl Parts {
             name,
             target: target.to_owned(),
             file: file.into(),
-            digest: Digest::default(),
+            digest: Digest::length_only(0),
             is_kept: false,
             record: None,
             source: None,

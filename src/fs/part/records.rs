@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -25,6 +26,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use super::names::{is_part_name, random_token};
+use super::quota::{Arriving, GUEST_UPLOADS_KEPT_MAX, GUESTS_UPLOADS_KEPT_MAX, is_guest};
+use super::upload::UploadRecord;
 use super::{is_named, is_own, lock};
 use crate::fs::below::read_dir;
 use crate::fs::root::path_of;
@@ -53,6 +56,8 @@ const WRITING: &str = "writing-";
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
+    /// What is on its way in, for the quota.
+    pub(super) arriving: Mutex<Arriving>,
 }
 
 /// A file, as a record knows it: a name may be given to another, this cannot.
@@ -104,6 +109,9 @@ pub struct PartRecord {
     /// Where the bytes come from, in the words of who fetched them; `None`: nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
+    /// What belongs to an upload; `None`: it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadRecord>,
 }
 
 impl PartRecord {
@@ -123,6 +131,7 @@ impl PartRecord {
             target_b64: BASE64.encode(target.as_bytes()),
             written: seconds_since_1970(SystemTime::now()),
             source: None,
+            upload: None,
         })
     }
 
@@ -152,7 +161,20 @@ impl PartRecord {
         decoded(&self.target_b64)
     }
 
+    /// Bytes that there are of it; 0 if it is not there.
+    pub fn len(&self) -> u64 {
+        fs::symlink_metadata(self.dir().join(self.name())).map_or(0, |found| found.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn key(&self) -> String {
+        if let Some(upload) = &self.upload {
+            return upload.key.clone();
+        }
         key(&self.owner, (self.dir_dev, self.dir_ino), &self.target())
     }
 
@@ -173,7 +195,7 @@ impl Records {
     /// It cannot be made.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        Ok(Self { path })
+        Ok(Self { path, arriving: Mutex::default() })
     }
 
     /// The record of a part of `target` in the directory `dir`, if `owner` has one.
@@ -182,6 +204,11 @@ impl Records {
         // The key is a digest, and what counts is in the record.
         let is_it = record.owner == owner && (record.dir_dev, record.dir_ino) == dir && record.target() == target;
         is_it.then_some(record)
+    }
+
+    /// The record of this key.
+    pub(super) fn of_key(&self, key: &str) -> Option<PartRecord> {
+        self.read(key)
     }
 
     /// Writes a record; `false`: there is no room for it, or another part of the same file is on record, and there.
@@ -198,7 +225,12 @@ impl Records {
         let aside = self.path.join(format!("{ASIDE}{}", random_token()));
         let json = serde_json::to_vec(record).map_err(io::Error::from)?;
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        let written = file.write_all(&json).and_then(|()| fs::rename(&aside, self.path.join(key)));
+        // What the sender of an upload was told holds after a power cut, too.
+        let sync = |file: &dyn AsFd| if record.upload.is_some() { rustix::fs::fsync(file) } else { Ok(()) };
+        let written = file.write_all(&json).and_then(|()| Ok(sync(&file)?)).and_then(|()| {
+            fs::rename(&aside, self.path.join(key))?;
+            Ok(sync(&open_dir(&self.path)?)?)
+        });
         if written.is_err() {
             remove(&aside);
         }
@@ -207,12 +239,17 @@ impl Records {
 
     /// Whether one more part of `owner` may be kept.
     fn has_room(&self, owner: &str) -> bool {
-        if self.record_names().count() < PARTS_KEPT_PER_OWNER_MAX {
+        let (most, most_of_guests) = if is_guest(owner) {
+            (GUEST_UPLOADS_KEPT_MAX, GUESTS_UPLOADS_KEPT_MAX)
+        } else {
+            (PARTS_KEPT_PER_OWNER_MAX, usize::MAX)
+        };
+        if self.record_names().count() < most {
             return true;
         }
         let all = self.all();
-        let of_owner = all.iter().filter(|record| record.owner == owner).count();
-        all.len() < PARTS_KEPT_MAX && of_owner < PARTS_KEPT_PER_OWNER_MAX
+        let count = |is_counted: &dyn Fn(&str) -> bool| all.iter().filter(|record| is_counted(&record.owner)).count();
+        all.len() < PARTS_KEPT_MAX && count(&|one| one == owner) < most && count(&is_guest) < most_of_guests
     }
 
     /// Forgets a part that has become its file, or was removed.

@@ -40,29 +40,7 @@ pub struct Leftover {
 impl Leftover {
     /// Opens the part of a record in its directory; `None`: it is not there any more, is held, or is another file.
     pub(super) fn open(dir: Arc<Dir>, record: PartRecord) -> Option<Self> {
-        let name = record.name();
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = |flags| rustix::fs::openat(&*dir, &name, flags, Mode::empty());
-        let is_this =
-            |file: &OwnedFd| FileId::of(file).is_ok_and(|found| found == record.file) && is_own(file).unwrap_or(false);
-        let file = match open(flags | OFlags::RDWR) {
-            Ok(file) => file,
-            // It had its final mode already, in which its owner may not write.
-            Err(rustix::io::Errno::ACCESS) => {
-                // Locked first: one that is about to get its name keeps its mode.
-                let read = open(flags | OFlags::RDONLY).ok().filter(is_this).filter(lock)?;
-                rustix::fs::fchmod(&read, Mode::from_raw_mode(0o600)).ok()?;
-                // The lock is this opening's, and goes with it.
-                drop(read);
-                open(flags | OFlags::RDWR).ok()?
-            }
-            Err(_) => return None,
-        };
-        if !lock(&file) || !is_this(&file) {
-            return None;
-        }
-        let file = File::from(file);
-        let len = file.metadata().ok()?.len();
+        let (file, len) = open_part(&dir, &record)?;
         (len > 0).then_some(Self { dir, record, file, len })
     }
 
@@ -80,6 +58,35 @@ impl Leftover {
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
+}
+
+/// Opens the part of a record in its directory, locked, with its length; `None`: it is not there any more, is held,
+/// or is another file.
+pub(super) fn open_part(dir: &Dir, record: &PartRecord) -> Option<(File, u64)> {
+    let name = record.name();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = |flags| rustix::fs::openat(dir, &name, flags, Mode::empty());
+    let is_this =
+        |file: &OwnedFd| FileId::of(file).is_ok_and(|found| found == record.file) && is_own(file).unwrap_or(false);
+    let file = match open(flags | OFlags::RDWR) {
+        Ok(file) => file,
+        // It had its final mode already, in which its owner may not write.
+        Err(rustix::io::Errno::ACCESS) => {
+            // Locked first: one that is about to get its name keeps its mode.
+            let read = open(flags | OFlags::RDONLY).ok().filter(is_this).filter(lock)?;
+            rustix::fs::fchmod(&read, Mode::from_raw_mode(0o600)).ok()?;
+            // The lock is this opening's, and goes with it.
+            drop(read);
+            open(flags | OFlags::RDWR).ok()?
+        }
+        Err(_) => return None,
+    };
+    if !lock(&file) || !is_this(&file) {
+        return None;
+    }
+    let file = File::from(file);
+    let len = file.metadata().ok()?.len();
+    Some((file, len))
 }
 
 /// The beginning of a file that is being hashed.

@@ -3,8 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use cap_std::fs::Metadata;
 use rustix::fs::{Mode, OFlags};
 
+use super::naming::{Naming, Published};
 use super::{Part, is_named};
 use crate::fs::{Error, ErrorKind, Result};
 
@@ -52,23 +54,31 @@ impl Verified {
         Ok(rustix::fs::openat(&*self.0.dir, ".", flags, Mode::empty())?)
     }
 
-    /// Gives it its name.
+    /// Gives it its name, in place of what has it.
     ///
     /// # Errors
     /// The system refuses; then the target is as it was.
-    pub fn rename(mut self) -> Result<()> {
+    pub fn rename(self) -> Result<()> {
+        self.rename_as(&Naming::default()).map(drop)
+    }
+
+    /// Gives it its name, or what `naming` says where that is taken.
+    ///
+    /// # Errors
+    /// The system or `naming` refuses; then the target is as it was.
+    pub fn rename_as(mut self, naming: &Naming<'_>) -> Result<Published> {
         let Part { dir, name, target, file, .. } = &self.0;
         // Another file may have got this name meanwhile: it is not to become this one.
         if !is_named(&**dir, name, file)? {
             return Err(Error::new(ErrorKind::Busy, "its temporary name was given to another file"));
         }
-        rustix::fs::renameat(&**dir, name, &**dir, target)?;
+        let (name, is_new) = naming.give(dir, name, target)?;
         self.0.is_over = true;
-        if self.0.record.is_some() {
-            self.0.forget();
-        } else {
+        let is_leftover = self.0.record.is_some() && !self.0.is_upload();
+        self.0.forget();
+        if !is_leftover {
             self.0.parts.supersede(&self.0.dir, &self.0.target);
         }
-        Ok(())
+        Ok(Published { name, is_new, metadata: Metadata::from_file(&self.0.file)? })
     }
 }
