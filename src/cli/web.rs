@@ -118,6 +118,7 @@ impl WebArgs {
                 OnExistsArg::Refuse => OnExists::Refuse,
             },
             upload_mode: self.upload_mode,
+            upload_ttl: None,
             title: self.title.clone(),
             hosts: self.hosts.clone(),
             requires_tls: self.tls,

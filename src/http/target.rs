@@ -2,7 +2,10 @@
 
 use ::http::Method;
 use ::http::uri::Authority;
-use percent_encoding::percent_decode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+
+/// What is escaped in a path: all but the unreserved bytes (RFC 3986, 2.3) and the slash.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// A request's target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,11 @@ impl Target {
         let value = value.replace('+', " ");
         Some(percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned())
     }
+}
+
+/// A path as a URL has it: any bytes, those that mean something there escaped.
+pub fn encode_path(path: &[u8]) -> String {
+    percent_encode(path, ESCAPED).to_string()
 }
 
 /// `http://host:port/path?query` (RFC 9112, 3.2.2), as sent to a proxy.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::control::Control;
 use super::socket::Socket;
 use super::tls::{Incoming, Tls};
 
@@ -56,6 +57,11 @@ pub struct ReadHalf {
 }
 
 impl ReadHalf {
+    /// A handle to stop both halves from outside.
+    pub fn control(&self) -> Control {
+        Control::of(Arc::clone(&self.socket))
+    }
+
     /// How long a read may wait; `None`: without limit.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ use crate::exec::places::Places;
 use crate::exec::terminal::Terminals;
 use crate::fs::part::records::{PARTS_DIR, Records};
 use crate::fs::root::Root;
+use crate::http::server::HttpOptions;
 use crate::memory::Pools;
 use crate::net::Stream;
 use crate::net::budget::{CountedKind, Unwritten};
@@ -114,7 +115,10 @@ impl Server {
         } else {
             Some(Arc::new(Records::open(options.home.join(PARTS_DIR)).map_err(home())?))
         };
-        let http = options.http.map(|options| Http::new(options, &identity)).transpose()?;
+        let http = options
+            .http
+            .map(|http| Http::new(HttpOptions { upload_ttl: options.part_ttl, ..http }, &identity))
+            .transpose()?;
         let tls = match &http {
             None => ServerTls::ours(identity.credentials()),
             Some(http) => http.tls(&identity, options.serves_frames),

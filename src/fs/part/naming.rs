@@ -78,7 +78,7 @@ impl Naming<'_> {
                 }
                 // With a condition nothing else may come in between where nothing was.
                 if found.is_none() && self.may_replace.is_some() {
-                    return match rename_to_free(dir, from, target) {
+                    return match rename_to_free((dir, from), (dir, target)) {
                         Ok(()) => Ok((target.to_owned(), true)),
                         Err(Errno::EXIST) => Err(Error::new(ErrorKind::Changed, "was made while this file came")),
                         Err(error) => Err(error.into()),
@@ -88,7 +88,7 @@ impl Naming<'_> {
                 Ok((target.to_owned(), found.is_none()))
             }
             OnExists::Refuse => {
-                rename_to_free(dir, from, target)?;
+                rename_to_free((dir, from), (dir, target))?;
                 Ok((target.to_owned(), true))
             }
             OnExists::Rename => numbered(dir, from, |number| match number {
@@ -103,7 +103,7 @@ impl Naming<'_> {
 fn numbered(dir: &Dir, from: &OsStr, name: impl Fn(u32) -> OsString) -> Result<(OsString, bool)> {
     for number in 0..NAMES_TRIED_MAX {
         let name = name(number);
-        match rename_to_free(dir, from, &name) {
+        match rename_to_free((dir, from), (dir, &name)) {
             Ok(()) => return Ok((name, true)),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
@@ -113,14 +113,21 @@ fn numbered(dir: &Dir, from: &OsStr, name: impl Fn(u32) -> OsString) -> Result<(
 }
 
 /// Renames to a name that nothing has, at once: of two that do it at the same time one fails with `EXIST`.
-fn rename_to_free(dir: &Dir, from: &OsStr, to: &OsStr) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+pub(in crate::fs) fn rename_to_free(
+    (from_dir, from): (&Dir, &OsStr),
+    (to_dir, to): (&Dir, &OsStr),
+) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
         // Some file systems cannot do that, NFS among them; a link is never made in place of another.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
-            // The file has its name now; what is left of the other is swept later.
-            if let Err(error) = rustix::fs::unlinkat(dir, from, AtFlags::empty()) {
-                tracing::warn!(?from, %error, "a temporary name could not be removed");
+        Err(refused @ (Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {
+            rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty()).map_err(|linking| match linking {
+                // A directory has no links: what was said before is the reason.
+                Errno::PERM => refused,
+                linking => linking,
+            })?;
+            // It has its new name now.
+            if let Err(error) = rustix::fs::unlinkat(from_dir, from, AtFlags::empty()) {
+                tracing::warn!(?from, %error, "the old name of a file could not be removed");
             }
             Ok(())
         }
@@ -140,15 +147,17 @@ fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     let mut kept = stem.get(..room - extension.len()).unwrap_or(stem);
     if kept.len() < stem.len() {
         // Behind the cut a character may go on.
-        while let (Some((_, before)), true) = (kept.split_last(), stem.get(kept.len()).is_some_and(is_continuation)) {
+        while let (Some((_, before)), true) =
+            (kept.split_last(), stem.get(kept.len()).is_some_and(|byte| is_continuation(*byte)))
+        {
             kept = before;
         }
     }
     OsString::from_vec([kept, suffix.as_bytes(), extension].concat())
 }
 
-const fn is_continuation(byte: &u8) -> bool {
-    *byte & 0b1100_0000 == 0b1000_0000
+const fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Parts {
     }
 
     /// The records; `None`: there is no home, and nothing is kept.
-    pub(super) fn records(&self) -> Option<&Arc<Records>> {
+    pub const fn records(&self) -> Option<&Arc<Records>> {
         self.records.as_ref()
     }
 

@@ -40,6 +40,13 @@ pub struct UploadRecord {
     boot: String,
 }
 
+impl UploadRecord {
+    /// By what its token is known here.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 /// An upload that begins.
 #[derive(Debug, Clone, Copy)]
 pub struct NewUpload<'u> {
@@ -127,6 +134,11 @@ impl Parts {
         Ok(Some(part))
     }
 
+    /// Removes an upload that nothing holds; whether it was removed.
+    pub fn cancel_upload(&self, record: &PartRecord) -> bool {
+        self.records().is_some_and(|records| records.remove_part(record))
+    }
+
     fn records_or_refuse(&self) -> Result<Arc<Records>> {
         let why = "nothing unfinished is kept here; send it in one request";
         self.records().cloned().ok_or_else(|| Error::new(ErrorKind::Other, why))
@@ -199,6 +211,16 @@ impl Part {
         self.is_kept = false;
     }
 
+    /// Its record; `None`: it is not on record.
+    pub const fn record(&self) -> Option<&PartRecord> {
+        self.record.as_ref()
+    }
+
+    /// The directory in which it is.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// The file, for those who hash it again.
     pub const fn file(&self) -> &File {
         &self.file
@@ -216,7 +238,7 @@ fn random_token() -> rustix::io::Result<String> {
 }
 
 /// What the home has in place of a token: who reads the home does not get the upload's URL.
-fn key_of(token: &str) -> String {
+pub fn key_of(token: &str) -> String {
     let digest = blake3::derive_key("landline 2026-11 token of an upload", token.as_bytes());
     digest.iter().take(16).fold(String::new(), |key, byte| format!("{key}{byte:02x}"))
 }

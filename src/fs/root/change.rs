@@ -1,11 +1,12 @@
 //! What changes a root: directories made, things renamed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::{Root, RootPath, failed};
+use crate::fs::part::naming::rename_to_free;
 use crate::fs::{Error, ErrorKind, Result};
 
 impl Root {
@@ -60,6 +61,34 @@ impl Root {
     /// # Errors
     /// Either leads out of the root or is the root itself, or the system refuses.
     pub fn rename(&self, from: &RootPath, to: &RootPath) -> Result<RootPath> {
+        let (from_dir, from_name) = self.open_movable(from)?;
+        let to = if self.goes_into(to)? { to.join(from_name.as_bytes())? } else { to.clone() };
+        let (to_dir, to_name) = self.open_parent(&to)?;
+        from_dir.rename(&from_name, &to_dir, &to_name).map_err(failed(from))?;
+        Ok(to)
+    }
+
+    /// Renames `from` to `to` itself, in place of a file or symlink there if `replaces`; whether nothing was there.
+    ///
+    /// # Errors
+    /// As [`rename`](Self::rename); something is there that is not to be replaced.
+    pub fn rename_exactly(&self, from: &RootPath, to: &RootPath, replaces: bool) -> Result<bool> {
+        let (from_dir, from_name) = self.open_movable(from)?;
+        let (to_dir, to_name) = self.open_parent(to)?;
+        let found = to_dir.symlink_metadata(&to_name);
+        if found.as_ref().is_ok_and(cap_std::fs::Metadata::is_dir) {
+            return Err(Error::new(ErrorKind::Exists, "is a directory, which is not replaced").about(to));
+        }
+        if replaces && found.is_ok() {
+            from_dir.rename(&from_name, &to_dir, &to_name).map_err(failed(from))?;
+            return Ok(false);
+        }
+        rename_to_free((&from_dir, &from_name), (&to_dir, &to_name)).map_err(|error| Error::from(error).about(to))?;
+        Ok(true)
+    }
+
+    /// The directory and the name of something that may be given another.
+    fn open_movable(&self, from: &RootPath) -> Result<(Dir, OsString)> {
         let (from_dir, from_name) = self.open_parent(from)?;
         if let Ok(moved) = from_dir.symlink_metadata(&from_name) {
             let found = (moved.dev(), moved.ino());
@@ -76,10 +105,7 @@ impl Root {
                 }
             }
         }
-        let to = if self.goes_into(to)? { to.join(from_name.as_bytes())? } else { to.clone() };
-        let (to_dir, to_name) = self.open_parent(&to)?;
-        from_dir.rename(&from_name, &to_dir, &to_name).map_err(failed(from))?;
-        Ok(to)
+        Ok((from_dir, from_name))
     }
 }
 
@@ -118,5 +144,26 @@ mod tests {
         assert!(dir.path().join("x/x/made/here").is_dir());
         assert_eq!(root.make_dir(&at("/outside/a/b"), true).unwrap_err().kind(), ErrorKind::OutsideRoot);
         assert_eq!(root.make_dir(&at("/dangling/a"), true).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_name_is_given_only_where_it_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for (name, text) in [("a", "a"), ("b", "b"), ("sub/c", "c")] {
+            std::fs::create_dir_all(dir.path().join("sub")).unwrap();
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let kind =
+            |from: &str, to: &str, replaces| root.rename_exactly(&at(from), &at(to), replaces).map_err(|e| e.kind());
+        assert_eq!(kind("/a", "/b", false), Err(ErrorKind::Exists));
+        assert_eq!(kind("/a", "/sub", true), Err(ErrorKind::Exists));
+        assert_eq!(kind("/a", "/no/such", true), Err(ErrorKind::NotFound));
+        assert_eq!(kind("/no", "/x", true), Err(ErrorKind::NotFound));
+        assert_eq!(kind("/a", "/b", true), Ok(false));
+        assert_eq!(kind("/b", "/sub/d", false), Ok(true));
+        assert_eq!(kind("/sub", "/moved", false), Ok(true));
+        assert_eq!(std::fs::read(dir.path().join("moved/d")).unwrap(), b"a");
+        assert!(root.rename_exactly(&at("/"), &at("/x"), true).is_err());
     }
 }

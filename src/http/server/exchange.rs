@@ -12,6 +12,7 @@ use crate::fs::root::RootPath;
 use crate::http::body::BodyLength;
 use crate::http::head::RequestHead;
 use crate::http::site::Site;
+use crate::net::stream::Control;
 use crate::session::Session;
 use crate::trust::{Peer, Service};
 
@@ -43,6 +44,9 @@ pub trait RequestBody: Read {
     /// # Errors
     /// The connection failed.
     fn send_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> io::Result<()>;
+
+    /// Ends the connection from outside; `None`: the body comes from none.
+    fn control(&self) -> Option<Control>;
 }
 
 impl Exchange<'_> {

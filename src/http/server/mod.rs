@@ -14,16 +14,21 @@
 
 pub mod admission;
 mod archive;
+mod change;
 pub mod connection;
 mod digests;
 mod directory;
 pub mod exchange;
 mod files;
+mod form;
+mod intake;
 pub mod options;
 pub mod problem;
+mod put;
 mod representation;
 mod request_body;
 pub mod response;
+pub mod resumable;
 mod route;
 mod send;
 pub mod state;

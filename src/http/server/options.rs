@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ::http::header::{HeaderName, HeaderValue};
 
@@ -33,6 +34,8 @@ pub struct HttpOptions {
     pub on_exists: OnExists,
     /// Permission bits of an uploaded file; `None`: those of the file that it replaces, or the system's default.
     pub upload_mode: Option<u32>,
+    /// How long an unfinished upload is kept; `None`: without limit.
+    pub upload_ttl: Option<Duration>,
     /// The title of listings; `None`: the program's name.
     pub title: Option<String>,
     /// Names and addresses of this server beside those that this machine knows of.

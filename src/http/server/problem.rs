@@ -33,6 +33,16 @@ impl HttpError {
     }
 }
 
+impl HttpError {
+    /// A body could not be read to its end.
+    pub(super) fn of_body(error: io::Error) -> Self {
+        match error.downcast::<BodyError>() {
+            Ok(error) => error.into(),
+            Err(error) => BodyError::Io(error).into(),
+        }
+    }
+}
+
 /// What a client is told of a request that is not served.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -109,10 +119,12 @@ impl From<Refusal> for Problem {
 
 impl From<fs::Error> for Problem {
     fn from(error: fs::Error) -> Self {
-        if error.kind() == fs::ErrorKind::Hidden {
-            return Self::not_found();
+        match error.kind() {
+            fs::ErrorKind::Hidden => Self::not_found(),
+            fs::ErrorKind::Changed => Self::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
+            fs::ErrorKind::TooMany => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
+            _ => Refusal::from(error).into(),
         }
-        Refusal::from(error).into()
     }
 }
 

@@ -11,7 +11,7 @@ use super::send::send_interim;
 use crate::http::body::{BodyError, BodyLength, BodyReader};
 use crate::http::head::Version;
 use crate::http::incoming::Incoming;
-use crate::net::stream::{ReadHalf, WriteHalf};
+use crate::net::stream::{Control, ReadHalf, WriteHalf};
 
 /// How long a body may take before its rate counts.
 const BODY_GRACE: Duration = Duration::from_secs(30);
@@ -74,6 +74,10 @@ impl Read for ConnectionBody<'_> {
 impl RequestBody for ConnectionBody<'_> {
     fn length(&self) -> BodyLength {
         self.length
+    }
+
+    fn control(&self) -> Option<Control> {
+        Some(self.incoming.source().control())
     }
 
     fn send_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> io::Result<()> {

@@ -4,9 +4,10 @@ use ::http::header::{self, HeaderValue};
 use ::http::{Method, StatusCode};
 
 use super::exchange::Exchange;
-use super::files;
 use super::problem::{Problem, Result};
 use super::response::Response;
+use super::{change, files, form, put, resumable};
+use crate::http::resumable::UPLOAD_LIMIT;
 
 /// Answers a request.
 ///
@@ -18,11 +19,19 @@ pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
         return Ok(options(&exchange));
     }
     match *method {
+        Method::GET | Method::HEAD if is_upload(&exchange) => resumable::retrieve(&exchange),
         Method::GET | Method::HEAD => files::get(&mut exchange),
         Method::OPTIONS => Ok(options(&exchange)),
+        Method::PATCH if is_upload(&exchange) => resumable::append(&mut exchange),
+        Method::DELETE if is_upload(&exchange) => resumable::cancel(&exchange),
+        Method::PUT if exchange.state.options.uploads => put::put(&mut exchange),
+        Method::POST if exchange.state.options.uploads => form::post(&mut exchange),
+        Method::DELETE if exchange.state.options.modifies => change::delete(&mut exchange),
         Method::PUT | Method::POST | Method::DELETE | Method::PATCH | Method::TRACE | Method::CONNECT => {
             Err(Problem::not_allowed(method, &allowed(&exchange)).into())
         }
+        _ if exchange.state.options.modifies && method.as_str() == "MKCOL" => change::make(&mut exchange),
+        _ if exchange.state.options.modifies && method.as_str() == "MOVE" => change::rename(&mut exchange),
         _ => {
             let message = format!("{method} is not understood here");
             Err(Problem::new(StatusCode::NOT_IMPLEMENTED, message).into())
@@ -31,14 +40,27 @@ pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
 }
 
 /// The methods that this client may use, for `Allow` (RFC 9110, 10.2.1).
-fn allowed(_exchange: &Exchange<'_>) -> String {
-    "GET, HEAD, OPTIONS".into()
+fn allowed(exchange: &Exchange<'_>) -> String {
+    if is_upload(exchange) {
+        return "GET, HEAD, OPTIONS, PATCH, DELETE".into();
+    }
+    let options = &exchange.state.options;
+    let uploads = if options.uploads { ", PUT, POST" } else { "" };
+    let changes = if options.modifies { ", DELETE, MKCOL, MOVE" } else { "" };
+    format!("GET, HEAD, OPTIONS{uploads}{changes}")
+}
+
+/// Whether the target is a resumable upload, and not a file.
+fn is_upload(exchange: &Exchange<'_>) -> bool {
+    exchange.state.options.uploads && exchange.head.target.parameter(resumable::PARAMETER).is_some()
 }
 
 /// RFC 9110, 9.3.7.
 fn options(exchange: &Exchange<'_>) -> Response {
     let allowed = allowed(exchange);
-    Response::empty(StatusCode::NO_CONTENT)
+    let response = Response::empty(StatusCode::NO_CONTENT)
         .with_text(header::ALLOW, &allowed)
-        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // That there is such a field says that uploads can be resumed.
+    if exchange.state.options.uploads { response.with(UPLOAD_LIMIT, resumable::limits(exchange)) } else { response }
 }

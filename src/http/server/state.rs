@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::digests::DigestCache;
 use super::options::HttpOptions;
+use super::resumable::UploadsInUse;
 use crate::http::site::HostNames;
 
 /// Length of a buffer in which the head of an answer and the beginning of its body are put together, in bytes.
@@ -22,6 +23,8 @@ pub struct HttpState {
     /// restarted.
     pub etag_key: [u8; 32],
     pub(super) digests: DigestCache,
+    /// Resumable uploads in whose requests something happens now.
+    pub uploads: UploadsInUse,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -31,7 +34,8 @@ impl HttpState {
         let machine = rustix::system::uname();
         let names = HostNames::new(&machine.nodename().to_string_lossy(), &options.hosts);
         let etag_key = blake3::derive_key("landline 2026-11 entity tags of HTTP", secret);
-        Self { options, names, etag_key, digests: DigestCache::default(), buffers: Mutex::default() }
+        let (digests, uploads) = (DigestCache::default(), UploadsInUse::default());
+        Self { options, names, etag_key, digests, uploads, buffers: Mutex::default() }
     }
 
     /// A buffer of [`SEND_BUFFER_LEN`], lent for one answer: a connection that waits holds none.

@@ -51,6 +51,13 @@ impl Server {
         Self::launch_as("http-files", command, args, root)
     }
 
+    /// `http-files` of a directory that is the test's own, with a home of its own.
+    pub(crate) fn http_files_in(args: &[&str], shown: &Path, home: &Path) -> Self {
+        let mut command = command(Path::new(program("http-files")));
+        command.arg(shown).args(args).env("LANDLINE_HOME", home.join("home"));
+        Self::launch_as("http-files", command, args, tempfile::tempdir().unwrap())
+    }
+
     /// With a home of its own: another machine than the one of the other programs.
     pub(crate) fn at_home(args: &[&str], home: &Path) -> Self {
         let root = tempfile::tempdir().unwrap();

@@ -10,3 +10,4 @@ mod sign_in;
 mod smuggling;
 mod strangers;
 mod tokens;
+mod uploads;

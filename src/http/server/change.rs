@@ -1,0 +1,147 @@
+//! DELETE, MKCOL and MOVE: what is there is removed, directories are made, names change. They mean what RFC
+//! 4918, 9 says, so that a client that speaks it need not be told anything else.
+
+use ::http::StatusCode;
+use ::http::header::{self, HeaderName, HeaderValue};
+use ::http::uri::Authority;
+
+use super::exchange::Exchange;
+use super::intake::{check_conditions, precondition_failed};
+use super::problem::{HttpError, Problem, Result};
+use super::response::Response;
+use crate::fs::ErrorKind;
+use crate::fs::root::RootPath;
+use crate::http::body::BodyLength;
+use crate::http::target::{Target, encode_path};
+use crate::trust::Service;
+
+/// Where a MOVE goes to (RFC 4918, 10.3).
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
+/// Whether a MOVE may replace what is there (RFC 4918, 10.6).
+const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
+/// How deep a request goes (RFC 4918, 10.2).
+const DEPTH: HeaderName = HeaderName::from_static("depth");
+
+/// Answers DELETE: of a file, or of a directory with all that is in it (RFC 4918, 9.6.1).
+///
+/// # Errors
+/// What the client is told instead.
+pub(super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> {
+    exchange.need(Service::Write)?;
+    check_depth(exchange)?;
+    let path = existing(exchange)?;
+    check_conditions(exchange, &exchange.head.headers, &path)?;
+    let session = &exchange.session;
+    session.root.remove(&path, true, &|dir, name| session.parts.is_idle(dir, name))?;
+    Ok(Response::empty(StatusCode::NO_CONTENT))
+}
+
+/// Answers MKCOL: makes a directory (RFC 4918, 9.3).
+///
+/// # Errors
+/// What the client is told instead.
+pub(super) fn make(exchange: &mut Exchange<'_>) -> Result<Response> {
+    exchange.need(Service::Write)?;
+    if !matches!(exchange.body.length(), BodyLength::None | BodyLength::Known(0)) {
+        let message = "a directory is made without a body";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into());
+    }
+    let path = exchange.path()?;
+    if path.is_root() {
+        return Err(exists(exchange).into());
+    }
+    exchange.session.root.make_dir(&path, false).map_err(|error| match error.kind() {
+        ErrorKind::Exists => HttpError::from(exists(exchange)),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => no_parent(&path).into(),
+        _ => error.into(),
+    })?;
+    let url = encode_path(&[&path.to_absolute()[..], b"/"].concat());
+    Ok(Response::empty(StatusCode::CREATED).with_text(header::LOCATION, &url))
+}
+
+/// Answers MOVE: gives a file or directory another name (RFC 4918, 9.9). A directory is never replaced, whatever
+/// Overwrite says: it would be removed with all that is in it.
+///
+/// # Errors
+/// What the client is told instead.
+pub(super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> {
+    exchange.need(Service::Write)?;
+    check_depth(exchange)?;
+    let from = existing(exchange)?;
+    let to = destination(exchange)?;
+    if from == to {
+        let message = "source and destination are the same";
+        return Err(Problem::new(StatusCode::FORBIDDEN, message).into());
+    }
+    check_conditions(exchange, &exchange.head.headers, &from)?;
+    let replaces = match exchange.head.headers.get(OVERWRITE).map(HeaderValue::as_bytes) {
+        None | Some(b"T" | b"t") => true,
+        Some(b"F" | b"f") => false,
+        Some(_) => return Err(Problem::new(StatusCode::BAD_REQUEST, "Overwrite is T or F").into()),
+    };
+    let is_new = exchange.session.root.rename_exactly(&from, &to, replaces).map_err(|error| match error.kind() {
+        ErrorKind::Exists if !replaces => HttpError::from(precondition_failed()),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => no_parent(&to).into(),
+        _ => error.into(),
+    })?;
+    exchange.session.report.outcome = Some(format!("to {to}"));
+    if !is_new {
+        return Ok(Response::empty(StatusCode::NO_CONTENT));
+    }
+    let url = encode_path(&to.to_absolute());
+    Ok(Response::empty(StatusCode::CREATED).with_text(header::LOCATION, &url))
+}
+
+/// What the request is about, which exists; as a directory if its URL ends with a slash.
+fn existing(exchange: &Exchange<'_>) -> Result<RootPath> {
+    let path = exchange.path()?;
+    if path.is_root() {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "/ stays where it is").into());
+    }
+    let found = exchange.session.root.symlink_metadata(&path)?;
+    if exchange.names_directory() && !found.is_dir() {
+        return Err(Problem::not_found().into());
+    }
+    Ok(path)
+}
+
+fn exists(exchange: &Exchange<'_>) -> Problem {
+    Problem::not_allowed(&exchange.head.method, "GET, HEAD, OPTIONS")
+}
+
+fn no_parent(path: &RootPath) -> Problem {
+    Problem::new(StatusCode::CONFLICT, format!("{path}: its directory does not exist; make it first"))
+}
+
+/// DELETE and MOVE are about all that is in a directory, and about no less (RFC 4918, 9.6.1 and 9.9.2).
+fn check_depth(exchange: &Exchange<'_>) -> Result<()> {
+    match exchange.head.headers.get(DEPTH) {
+        Some(depth) if !depth.as_bytes().eq_ignore_ascii_case(b"infinity") => {
+            let message = "Depth is infinity here: all that is in a directory goes with it";
+            Err(Problem::new(StatusCode::BAD_REQUEST, message).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path, or a URL of this server, as the request has named it.
+fn destination(exchange: &Exchange<'_>) -> Result<RootPath> {
+    let bad = |message: &str| Problem::new(StatusCode::BAD_REQUEST, message);
+    let Some(value) = exchange.head.headers.get(DESTINATION) else {
+        return Err(bad("say where it goes: Destination: /NEW/NAME").into());
+    };
+    let target =
+        Target::parse(&::http::Method::GET, value.as_bytes()).map_err(|error| bad(&format!("Destination: {error}")))?;
+    if target.query.is_some() {
+        return Err(bad("Destination names a path and no query").into());
+    }
+    let is_same = |authority: &Authority| {
+        let own = exchange.head.authority.as_ref();
+        own.is_some_and(|own| own.as_str().eq_ignore_ascii_case(authority.as_str()))
+    };
+    if target.authority.as_ref().is_some_and(|authority| !is_same(authority)) {
+        let message = "Destination is on another server";
+        return Err(Problem::new(StatusCode::BAD_GATEWAY, message).into());
+    }
+    exchange.resolve(&target.path)
+}
