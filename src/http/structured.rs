@@ -4,7 +4,6 @@
 use ::http::HeaderMap;
 use ::http::header::HeaderName;
 
-use super::field::is_tchar;
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
