@@ -27,8 +27,10 @@ enum Wanted {
     /// What was sent behind is still part of it. One answer of this status, and the end of the connection when the
     /// client ends it.
     Unfinished(u16),
+    /// The same without an answer.
+    Lost,
 }
-use Wanted::{Closed, InStep, Unfinished};
+use Wanted::{Closed, InStep, Lost, Unfinished};
 
 /// A clause of a standard and what is tried against it, the bytes, and what comes of them.
 type Attempt = (&'static str, Vec<u8>, Wanted);
@@ -313,7 +315,7 @@ fn all() -> Vec<Attempt> {
 }
 
 fn server(args: &[&str]) -> Server {
-    let server = if args.is_empty() { Server::http_files(&[]) } else { Server::with(args) };
+    let server = if args.contains(&"--http") { Server::with(args) } else { Server::http_files(args) };
     server.write("a", "a file");
     server.write("canary", CANARY);
     server.write("hidden", SMUGGLED);
@@ -324,7 +326,7 @@ fn server(args: &[&str]) -> Server {
 fn answers(http: &mut Http, bytes: &[u8], wanted: Wanted) -> Vec<Answer> {
     let canary = b"GET /canary HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     http.try_send(&[bytes, canary].concat());
-    if matches!(wanted, Unfinished(_)) {
+    if matches!(wanted, Unfinished(_) | Lost) {
         match &mut http.stream {
             Wire::Plain(socket) => drop(socket.shutdown(Shutdown::Write)),
             Wire::Tls(tls) => {
@@ -347,6 +349,7 @@ fn fault(answers: &[Answer], wanted: Wanted) -> Option<String> {
     let is_right = match wanted {
         InStep(status) => statuses == [status, 200] && answers.last().is_some_and(sings),
         Closed(status) | Unfinished(status) => statuses == [status],
+        Lost => statuses.is_empty(),
     };
     let is_smuggled = answers.iter().any(|answer| answer.body == SMUGGLED.as_bytes());
     let is_announced = |answer: &Answer| answer.header("connection") == "close";
@@ -357,7 +360,7 @@ fn fault(answers: &[Answer], wanted: Wanted) -> Option<String> {
         return Some(format!("{statuses:?} instead of {wanted:?}"));
     }
     // RFC 9112, 9.6: the last answer says that it is the last, unless only the client knew.
-    let is_told = matches!(wanted, Unfinished(_)) || answers.last().is_some_and(is_announced);
+    let is_told = matches!(wanted, Unfinished(_) | Lost) || answers.last().is_some_and(is_announced);
     (!is_told).then(|| "the end was not announced".into())
 }
 
@@ -400,4 +403,91 @@ fn nothing_is_smuggled_beside_frames() {
     let attempts: Vec<_> = all().into_iter().filter(|(_, bytes, _)| begins_as_http(bytes)).collect();
     assert!(attempts.len() > 130);
     try_all(args, Scheme::Plain, &attempts);
+}
+
+/// Chunks that are read, and what comes of them as a file: 9112, 7.1.
+fn good_chunks() -> Vec<(&'static str, String, &'static str)> {
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    vec![
+        ("9112, 7.1: a chunk", "3\r\nabc\r\n0\r\n\r\n".into(), "abc"),
+        ("9112, 7.1: none", "0\r\n\r\n".into(), ""),
+        ("9112, 7.1: a large digit", "A\r\n0123456789\r\n0\r\n\r\n".into(), "0123456789"),
+        ("9112, 7.1: zeros in front", "0003\r\nabc\r\n000\r\n\r\n".into(), "abc"),
+        ("9112, 7.1: a request in a chunk", format!("{}0\r\n\r\n", chunk(HIDDEN)), HIDDEN),
+        ("9112, 7.1: the last chunk in a chunk", format!("{}0\r\n\r\n", chunk("0\r\n\r\n")), "0\r\n\r\n"),
+        ("9112, 7.1.1: an extension", "3;a\r\nabc\r\n0;b=c\r\n\r\n".into(), "abc"),
+        ("9112, 7.1.1: an extension in quotes", "3;a=\"b;c \\\"\"\r\nabc\r\n0\r\n\r\n".into(), "abc"),
+        ("9112, 7.1.2: a length behind it", "3\r\nabc\r\n0\r\nContent-Length: 1000\r\n\r\n".into(), "abc"),
+        ("9112, 7.1.2: a coding behind it", "3\r\nabc\r\n0\r\nTransfer-Encoding: gzip\r\n\r\n".into(), "abc"),
+        ("9112, 7.1.2: a host behind it", "3\r\nabc\r\n0\r\nHost: evil.example\r\n\r\n".into(), "abc"),
+    ]
+}
+
+/// Chunks that are not.
+fn bad_chunks() -> Vec<(&'static str, String, Wanted)> {
+    let refused = [
+        ("9112, 7.1: 0x", "0x3\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a minus sign", "-3\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a plus sign", "+3\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: an underscore", "0_3\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: no digit", "g\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: no length", "\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a semicolon alone", ";\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a list", "3,3\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a blank in front", " 3\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a blank behind", "3 \r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: a tab behind", "3\t\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: beyond 64 bits", "10000000000000003\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1: beyond 64 bits", "fffffffffffffffffffffffd\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 2.2: LF alone", "3\nabc\n0\n\n"),
+        ("9112, 2.2: CR alone", "3\rabc\r0\r\r"),
+        ("9112, 2.2: LF alone behind a chunk", "3\r\nabc\n0\r\n\r\n"),
+        ("9112, 2.2: LF alone at the end", "3\r\nabc\r\n0\r\n\n"),
+        ("9112, 7.1: a chunk longer than it says", "3\r\nabcd\r\n0\r\n\r\n"),
+        ("9112, 7.1: no line end behind a chunk", "3\r\nabc0\r\n\r\n"),
+        ("9112, 7.1: two line ends behind a chunk", "3\r\nabc\r\n\r\n0\r\n\r\n"),
+        ("9112, 7.1.1: CR alone in an extension", "3;a\rb\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1.1: LF alone in an extension", "3;a\nb\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1.1: LF alone in quotes", "3;a=\"\n\"\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1.1: a NUL in an extension", "3;\0\r\nabc\r\n0\r\n\r\n"),
+        ("9112, 7.1.2: a request for a trailer", "3\r\nabc\r\n0\r\nGET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        ("9112, 7.1.2: a blank before the colon", "3\r\nabc\r\n0\r\nX : y\r\n\r\n"),
+        ("9112, 7.1.2: a trailer that is folded", "3\r\nabc\r\n0\r\nX: y\r\n z\r\n\r\n"),
+        ("9112, 7.1.2: the end is missing", "3\r\nabc\r\n0\r\n"),
+    ];
+    let long = [
+        ("9112, 7.1.1: a long extension", format!("3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(1000))),
+        ("9112, 7.1: many zeros", format!("{}3\r\nabc\r\n0\r\n\r\n", "0".repeat(1000))),
+        ("9112, 7.1.2: trailers without end", format!("0\r\n{}\r\n", "X: y\r\n".repeat(10_000))),
+    ];
+    let lost = [
+        ("9112, 8: a chunk that is cut", "ffff\r\nabc"),
+        ("9112, 8: the largest chunk, cut", "fffffffffffffff\r\nabc"),
+    ];
+    let refused = refused.into_iter().map(|(clause, body)| (clause, body.to_owned(), Closed(400)));
+    let long = long.into_iter().map(|(clause, body)| (clause, body, Closed(400)));
+    let lost = lost.into_iter().map(|(clause, body)| (clause, body.to_owned(), Lost));
+    refused.chain(long).chain(lost).collect()
+}
+
+/// Whatever the chunks say, a file is what is in them, or there is none.
+#[test]
+fn no_chunk_is_read_in_two_ways() {
+    let good = good_chunks().into_iter().map(|(clause, body, content)| (clause, body, InStep(201), Some(content)));
+    let bad = bad_chunks().into_iter().map(|(clause, body, wanted)| (clause, body, wanted, None));
+    let attempts: Vec<_> = good.chain(bad).collect();
+    for scheme in [Scheme::Plain, Scheme::Tls] {
+        for attempts in attempts.chunks(ATTEMPTS_PER_SERVER) {
+            let server = server(&["--upload"]);
+            for (number, (clause, body, wanted, content)) in attempts.iter().enumerate() {
+                let head = format!("PUT /up{number} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+                let answers =
+                    answers(&mut scheme.connect(&server), &[head.as_bytes(), body.as_bytes()].concat(), *wanted);
+                let shown = body.get(..100).unwrap_or(body);
+                assert_eq!(fault(&answers, *wanted), None, "{scheme:?}, RFC {clause}: {shown:?}");
+                let file = std::fs::read_to_string(server.root().join(format!("up{number}"))).ok();
+                assert_eq!(file.as_deref(), *content, "{scheme:?}, RFC {clause}: {shown:?}");
+            }
+        }
+    }
 }
