@@ -1,5 +1,5 @@
 //! A file on its way to a server: whole in one request, and where the server offers it, gone on with after a break
-//! (draft-ietf-httpbis-resumable-upload; see [`resumable`]).
+//! (draft-ietf-httpbis-resumable-upload; see [`resumable`](crate::http::resumable)).
 
 use ::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, LOCATION};
 use ::http::{Method, StatusCode};

@@ -42,7 +42,7 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath) -> Result<Response> 
     let list = List::open(exchange, path, query)?;
     match form {
         ListForm::Html => list.page(exchange),
-        ListForm::Json | ListForm::Text => list.data(exchange, form),
+        ListForm::Json | ListForm::Text => list.data(form),
     }
 }
 
@@ -55,15 +55,12 @@ pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Respo
     if !path.is_root() {
         return Err(Problem::not_found().into());
     }
-    page_response(
-        exchange,
-        &ListPage {
-            title: exchange.state.options.title.as_deref(),
-            crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
-            may_upload: true,
-            list: None,
-        },
-    )
+    page_response(&ListPage {
+        title: exchange.state.options.title.as_deref(),
+        crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
+        may_upload: true,
+        list: None,
+    })
 }
 
 /// The same path with the slash that makes relative references work.
@@ -231,19 +228,16 @@ impl List {
             .filter_map(|(name, kind)| self.shown(name, kind).map(|shown| (name, shown)))
             .collect();
         let entries: Vec<ListEntry<'_>> = shown.iter().map(|(name, shown)| shown.entry(name)).collect();
-        page_response(
-            exchange,
-            &ListPage {
-                title,
-                crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
-                may_upload: options.uploads && exchange.session.services.has(Service::Write),
-                list: Some(ListTable { entries: &entries, total, page, query: self.query }),
-            },
-        )
+        page_response(&ListPage {
+            title,
+            crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
+            may_upload: options.uploads && exchange.session.services.has(Service::Write),
+            list: Some(ListTable { entries: &entries, total, page, query: self.query }),
+        })
     }
 
     /// JSON or text: made at once if it is short, else while it is sent.
-    fn data(self, exchange: &Exchange<'_>, form: ListForm) -> Result<Response> {
+    fn data(self, form: ListForm) -> Result<Response> {
         let media_type = if form == ListForm::Json { "application/json" } else { "text/plain; charset=utf-8" };
         let page = self.names.as_ref().map(|sorted| self.query.page_of(form, sorted.names.len() as u64));
         let body = if page.is_some_and(|page| page.end - page.first <= AT_ONCE) {
@@ -253,7 +247,7 @@ impl List {
         } else {
             ResponseBody::Stream { len: None, write: Box::new(move |to| self.write(form, to)) }
         };
-        Ok(with_headers(exchange, Response { body, ..Response::empty(StatusCode::OK) }, media_type))
+        Ok(with_headers(Response { body, ..Response::empty(StatusCode::OK) }, media_type))
     }
 
     fn write(&self, form: ListForm, to: &mut dyn Write) -> io::Result<()> {
@@ -347,20 +341,20 @@ fn places(page: &Page) -> impl Iterator<Item = usize> + use<> {
     place(page.first)..place(page.end)
 }
 
-fn page_response(exchange: &Exchange<'_>, page: &ListPage<'_>) -> Result<Response> {
+fn page_response(page: &ListPage<'_>) -> Result<Response> {
     let html = page.html().map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {error}"))
     })?;
     let response = Response { body: ResponseBody::Bytes(html), ..Response::empty(StatusCode::OK) };
-    Ok(with_headers(exchange, response, "text/html; charset=utf-8")
-        .with_text(header::CONTENT_SECURITY_POLICY, page_policy()))
+    Ok(with_headers(response, "text/html; charset=utf-8").with_text(header::CONTENT_SECURITY_POLICY, page_policy()))
 }
 
-fn with_headers(exchange: &Exchange<'_>, response: Response, media_type: &'static str) -> Response {
+fn with_headers(response: Response, media_type: &'static str) -> Response {
     response
         .with(header::CONTENT_TYPE, HeaderValue::from_static(media_type))
-        .with(header::CACHE_CONTROL, cache_control(exchange))
-        .with(header::VARY, HeaderValue::from_static("Accept, User-Agent"))
+        // It depends on the program too, and a cache of one's own serves one program.
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))
+        .with(header::VARY, HeaderValue::from_static("Accept"))
 }
 
 /// A list may be different the next time. What is seen after signing in is not for a cache that others use.

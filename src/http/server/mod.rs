@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`connection`] | request after request on one connection |
 //! | [`admission`] | which requests may come in: the host that is meant, the page that sends it, what its client claims |
-//! | [`exchange`] | one request, as its handler sees it |
-//! | [`route`] | which handler it is for |
-//! | [`files`], [`representation`] | GET of a file: conditions, ranges; its bytes in one coding, with its validators |
-//! | [`digests`] | what a file is to be, for clients that want to check it |
-//! | [`directory`], [`archive`], [`tree`] | GET of a directory: its list; as one file; what is below it |
-//! | [`response`], [`problem`], [`send`] | the answer: a value, a refusal, its way to the socket |
+//! | [`exchange`], `route` | one request, as its handler sees it; which handler it is for |
+//! | `files`, `representation`, `digests` | GET of a file: conditions and ranges; its bytes in one coding; its digests |
+//! | `directory`, `archive`, `tree` | GET of a directory: as a list; all that is below it, as one file |
+//! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
+//! | `change` | DELETE, MKCOL, MOVE |
+//! | [`response`], [`problem`], `send` | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
 pub mod admission;

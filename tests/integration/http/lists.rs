@@ -43,7 +43,7 @@ fn a_directory_is_a_page_lines_or_json_as_the_client_accepts() {
     ] {
         let get = ask(&server, &format!("GET {target}\r\n{lines}"), b"");
         assert_eq!((get.status, get.header("content-type")), (200, media_type), "{target} {lines}");
-        assert_eq!(get.header("cache-control"), "no-cache");
+        assert_eq!(get.header("cache-control"), "private, no-cache");
         assert!(get.header("vary").contains("Accept"), "{get:?}");
         let head = ask(&server, &format!("HEAD {target}\r\n{lines}"), b"");
         assert_eq!((head.header("content-length"), head.body.len()), (get.body.len().to_string().as_str(), 0));
