@@ -32,7 +32,7 @@ pub const FORM_MARGIN_LEN_MAX: usize = 16 * 1024;
 /// Most blanks behind a delimiter: mail gateways were known to add some.
 const PADDING_LEN_MAX: usize = 64;
 /// What is read at once, in bytes, and the memory that a form takes.
-const BUFFER_LEN: usize = 256 * 1024;
+pub const FORM_BUFFER_LEN: usize = 256 * 1024;
 
 /// Why a form cannot be read any further.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub struct FormReader<R> {
 impl<R: Read> FormReader<R> {
     /// Reads a form from `source`, which ends where the body ends.
     pub fn new(source: R, boundary: &Boundary) -> Self {
-        Self::with_buffer(source, boundary, BUFFER_LEN)
+        Self::with_buffer(source, boundary, FORM_BUFFER_LEN)
     }
 
     fn with_buffer(source: R, Boundary(boundary): &Boundary, len: usize) -> Self {

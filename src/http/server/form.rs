@@ -20,7 +20,7 @@ use crate::fs::part::naming::Naming;
 use crate::fs::part::{Checksum, naming};
 use crate::fs::root::RootPath;
 use crate::http::media::parse_disposition_name;
-use crate::http::multipart::{Boundary, FormError, FormReader};
+use crate::http::multipart::{Boundary, FORM_BUFFER_LEN, FormError, FormReader};
 use crate::http::negotiate::media as preferred;
 use crate::http::resumable::UploadFields;
 use crate::http::target::encode_path;
@@ -62,7 +62,11 @@ pub(super) fn post(exchange: &mut Exchange<'_>) -> Result<Response> {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into());
     };
     intake::check_content(headers)?;
-    content_length(exchange, &UploadFields::default())?;
+    if let Some(len) = content_length(exchange, &UploadFields::default())? {
+        intake::check_room(exchange, &directory, len)?;
+    }
+    let budget = exchange.session.memory.budget();
+    budget.take(FORM_BUFFER_LEN).map_err(|over| over.refusal("form"))?;
     let mut stored = Vec::new();
     match store_all(exchange, &directory, &boundary, &mut stored) {
         Ok(()) => Ok(answer(exchange, &directory, &stored)),

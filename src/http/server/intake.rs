@@ -24,6 +24,7 @@ use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::digest_fields::{CONTENT_DIGEST, Digest, DigestCheck, REPR_DIGEST, parse as digests};
 use crate::http::negotiate::Coding;
 use crate::http::target::encode_path;
+use crate::memory::Budget;
 use crate::session::Session;
 use crate::trust::Peer;
 
@@ -201,6 +202,7 @@ pub(super) fn owner_of(session: &Session) -> (String, Quota) {
 pub(super) struct Room {
     bounds: Bounds,
     share: Option<Share>,
+    memory: Budget,
 }
 
 impl Room {
@@ -222,8 +224,17 @@ impl Room {
         let counts_kept = left.is_some() || whole.is_none_or(|whole| whole >= COUNTED_LEN_MIN);
         let take = |records| Share::take(records, &owner, quota, (whole.unwrap_or(here), left, counts_kept));
         let share = exchange.session.parts.records().map(take).transpose()?;
-        Ok(Self { bounds, share })
+        Ok(Self { bounds, share, memory: exchange.session.memory.budget() })
     }
+}
+
+/// Refuses a body of `len` bytes for which there is no room in `directory`, however many files it has.
+///
+/// # Errors
+/// 507.
+pub(super) fn check_room(exchange: &Exchange<'_>, directory: &RootPath, len: u64) -> Result<()> {
+    let dir = exchange.session.root.open_dir(directory)?;
+    Bounds::of(exchange).check_room(&dir, len)
 }
 
 /// A file that is coming in.
@@ -289,7 +300,9 @@ impl Intake {
     /// The body broke off, a limit, or the disk failed.
     pub(super) fn take_all(&mut self, body: &mut dyn RequestBody, len: Option<u64>) -> Result<()> {
         let is_short = len.is_some_and(|len| len <= SHORT_PIECE_LEN as u64);
-        let mut piece = vec![0; if is_short { SHORT_PIECE_LEN } else { PIECE_LEN }];
+        let piece_len = if is_short { SHORT_PIECE_LEN } else { PIECE_LEN };
+        self.room.memory.take(piece_len).map_err(|over| over.refusal("upload"))?;
+        let mut piece = vec![0; piece_len];
         loop {
             let (len, ended) = fill(body, &mut piece);
             self.take(piece.get(..len).unwrap_or_default())?;

@@ -235,6 +235,7 @@ fn limits_are_told_before_the_body_is_sent() {
     );
     let full = Server::http_files(&["--upload", "--min-free", "1000TiB"]);
     refused(&full, "PUT /x HTTP/1.1\r\nContent-Length: 5", 507);
+    refused(&full, &format!("POST / HTTP/1.1\r\n{FORM}Content-Length: 5"), 507);
     // What is not announced is noticed when it comes.
     let mut http = Scheme::Plain.connect(&server);
     http.send(b"PUT /big HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -636,8 +637,16 @@ fn a_disk_that_is_full_leaves_the_old_file() {
     http.send(b"PUT /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     http.try_send(&chunked(&big));
     assert_eq!(http.answer(true).unwrap().status, 507);
-    let answer = ask(&server, &format!("POST /\r\n{FORM}"), &form_of(&[("b", b"b"), ("c", &big)]));
+    let form = form_of(&[("b", b"b"), ("c", &big)]);
+    let answer = ask(&server, &format!("POST /\r\n{FORM}"), &form);
     assert_eq!(answer.status, 507, "{answer:?}");
+    assert_eq!(shown(disk.path()), ["a"]);
+    let mut http = Scheme::Plain.connect(&server);
+    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\n{FORM}Transfer-Encoding: chunked\r\n\r\n");
+    http.send(head.as_bytes());
+    http.try_send(&chunked(&form));
+    let answer = http.answer(true).unwrap();
+    assert!(answer.status == 507 && answer.text().contains("stored before it: b"), "{answer:?}");
     assert_eq!(std::fs::read(disk.path().join("a")).unwrap(), b"old");
     assert_eq!(shown(disk.path()), ["a", "b"]);
     assert_eq!(ask(&server, "PUT /a", b"new").status, 204);
