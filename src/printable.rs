@@ -17,7 +17,7 @@ pub const AUDITED_LEN_MAX: usize = 4096;
 /// For a person: `text` with every character that acts on a terminal, or on the text around it, written as
 /// `\u{1b}`, `\u{202e}` and so on.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !characters(text).any(|(_, is_active)| is_active) {
+    if is_plain(text) || !characters(text).any(|(_, is_active)| is_active) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
@@ -104,7 +104,7 @@ struct Escaped;
 
 impl Formatter for Escaped {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if !characters(fragment).any(|(_, is_active)| is_active) {
+        if is_plain(fragment) || !characters(fragment).any(|(_, is_active)| is_active) {
             return writer.write_all(fragment.as_bytes());
         }
         for (character, is_active) in characters(fragment) {
@@ -118,6 +118,11 @@ impl Formatter for Escaped {
         }
         Ok(())
     }
+}
+
+/// Whether nothing in a text is active because all of it is plain ASCII, as most texts are: much quicker to see.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Each character of a text, and whether it is active: C0, DEL and C1 controls except the tab; what ends a line or a

@@ -7,10 +7,9 @@ use std::sync::LazyLock;
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use jiff::Timestamp;
-use jiff::tz::Offset;
 use sha2::{Digest as _, Sha256};
 
+use super::digits::{push_minute, push_number, utc};
 use super::{ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort};
 use crate::printable::printable_name;
 
@@ -174,8 +173,12 @@ impl ListTable<'_> {
     }
 }
 
-fn name(entry: &ListEntry<'_>) -> String {
-    printable_name(entry.name)
+fn name<'a>(entry: &ListEntry<'a>) -> Cow<'a, str> {
+    let name = entry.name;
+    match std::str::from_utf8(name) {
+        Ok(plain) if name.iter().all(|byte| matches!(byte, b' '..=b'~')) => Cow::Borrowed(plain),
+        _ => Cow::Owned(printable_name(name)),
+    }
 }
 
 fn why_unserved(entry: &ListEntry<'_>) -> &'static str {
@@ -193,18 +196,23 @@ impl fmt::Display for Size<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         let size = *self.0;
+        let mut text = String::with_capacity(16);
         if size < 1024 {
-            return write!(f, "{size} B");
+            push_number(size, &mut text);
+            text.push_str(" B");
+            return f.write_str(&text);
         }
         let power = size.ilog2() / 10;
-        let unit = usize::try_from(power - 1).ok().and_then(|at| UNITS.get(at)).unwrap_or(&"EiB");
         // Tenths of the unit, rounded down: no file seems larger than it is.
-        let tenths = (u128::from(size) * 10) >> (10 * power);
+        let tenths = u64::try_from((u128::from(size) * 10) >> (10 * power)).unwrap_or(u64::MAX);
+        push_number(tenths / 10, &mut text);
         if tenths < 100 {
-            write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
-        } else {
-            write!(f, "{} {unit}", tenths / 10)
+            text.push('.');
+            push_number(tenths % 10, &mut text);
         }
+        text.push(' ');
+        text.push_str(usize::try_from(power - 1).ok().and_then(|at| UNITS.get(at)).unwrap_or(&"EiB"));
+        f.write_str(&text)
     }
 }
 
@@ -214,9 +222,9 @@ struct Time<'v>(&'v i64);
 
 impl fmt::Display for Time<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(time) = Timestamp::from_nanosecond(i128::from(*self.0)) else { return Ok(()) };
-        let time = Offset::UTC.to_datetime(time);
-        write!(f, "{:04}-{:02}-{:02} {:02}:{:02}", time.year(), time.month(), time.day(), time.hour(), time.minute())
+        let mut text = String::with_capacity(16);
+        push_minute(utc(*self.0), b' ', &mut text);
+        f.write_str(&text)
     }
 }
 

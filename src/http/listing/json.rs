@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use jiff::Timestamp;
 use serde::Serialize;
 
+use super::digits::{push_number, push_rfc_3339};
 use super::{ListEntry, ListKind, Order, Reference, Sort};
 use crate::printable::json_line;
 
@@ -24,26 +24,13 @@ impl<'a> JsonName<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct JsonEntry<'a> {
-    name: JsonName<'a>,
-    kind: ListKind,
-    size: Option<u64>,
-    modified: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    href: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link: Option<JsonName<'a>>,
-}
-
-impl Serialize for ListKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::File => "file",
-            Self::Dir => "dir",
-            Self::Link => "link",
-            Self::Other => "other",
-        })
+/// The kind's name.
+const fn kind_name(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::File => "file",
+        ListKind::Dir => "dir",
+        ListKind::Link => "link",
+        ListKind::Other => "other",
     }
 }
 
@@ -81,10 +68,8 @@ impl Serialize for Order {
 /// # Errors
 /// None that is known: `to` is memory.
 pub fn json_start(path: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
-    let mut path = json_line(&JsonName::of(path))?;
-    path.pop();
     to.extend_from_slice(b"{\"path\":");
-    to.append(&mut path);
+    push_name(path, to)?;
     to.extend_from_slice(b",\"entries\":[");
     Ok(())
 }
@@ -94,16 +79,41 @@ pub fn json_start(path: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
 /// # Errors
 /// As [`json_start`].
 pub fn json_entry(entry: &ListEntry<'_>, is_first: bool, to: &mut Vec<u8>) -> io::Result<()> {
-    let mut line = json_line(&JsonEntry {
-        name: JsonName::of(entry.name),
-        kind: entry.kind,
-        size: entry.size,
-        modified: rfc_3339(entry.mtime_ns),
-        href: entry.kind.is_served().then(|| Reference(entry).to_string()),
-        link: entry.target.map(JsonName::of),
-    })?;
+    to.extend_from_slice(if is_first { b"\n{\"name\":" } else { b",\n{\"name\":" });
+    push_name(entry.name, to)?;
+    to.extend_from_slice(b",\"kind\":\"");
+    to.extend_from_slice(kind_name(entry.kind).as_bytes());
+    to.extend_from_slice(b"\",\"size\":");
+    match entry.size {
+        Some(size) => push_number(size, to),
+        None => to.extend_from_slice(b"null"),
+    }
+    to.extend_from_slice(b",\"modified\":\"");
+    push_rfc_3339(entry.mtime_ns, to);
+    to.push(b'"');
+    if entry.kind.is_served() {
+        // Nothing in a reference has to be escaped.
+        write!(to, ",\"href\":\"{}\"", Reference(entry))?;
+    }
+    if let Some(target) = entry.target {
+        to.extend_from_slice(b",\"link\":");
+        push_name(target, to)?;
+    }
+    to.push(b'}');
+    Ok(())
+}
+
+/// Appends the JSON of a name.
+fn push_name(name: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
+    // Most names: nothing in them has to be escaped.
+    if name.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        to.push(b'"');
+        to.extend_from_slice(name);
+        to.push(b'"');
+        return Ok(());
+    }
+    let mut line = json_line(&JsonName::of(name))?;
     line.pop();
-    to.extend_from_slice(if is_first { b"\n" } else { b",\n" });
     to.append(&mut line);
     Ok(())
 }
@@ -117,11 +127,6 @@ pub fn json_end(end: &JsonEnd, to: &mut Vec<u8>) -> io::Result<()> {
     to.write_all(b"\n],")?;
     // The fields go on in the same object.
     to.write_all(line.get(1..).unwrap_or_default())
-}
-
-/// A time as RFC 3339 has it, in UTC, with as many digits behind the second as it needs.
-fn rfc_3339(ns: i64) -> String {
-    Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default().to_string()
 }
 
 #[cfg(test)]

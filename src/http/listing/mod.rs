@@ -1,5 +1,6 @@
 //! A directory's list: names in order, and the page, JSON or text that shows them.
 
+mod digits;
 mod html;
 mod json;
 mod order;
