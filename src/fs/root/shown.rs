@@ -230,3 +230,55 @@ impl ShownDir {
         Ok((open.into(), look))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_the_root_shows_and_links_lead_no_further_than_it() {
+        let home = tempfile::tempdir().unwrap();
+        for file in ["a", ".profile", ".a.1a2b3c4d.part", "sub/.deep"] {
+            let path = home.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "12345").unwrap();
+        }
+        let links = [("to-a", "a"), ("up", "sub/../a"), ("out", "/etc"), ("kept-back", ".profile"), ("gone", "none")];
+        for (name, target) in links {
+            std::os::unix::fs::symlink(target, home.path().join(name)).unwrap();
+        }
+        let root = Arc::new(Root::open(home.path()).unwrap().guarding(home.path()).unwrap());
+        let at = |path: &str| RootPath::default().join(path.as_bytes()).unwrap();
+        let names = |dir: &ShownDir| {
+            let mut names = Vec::new();
+            let found = |name: &[u8], kind| {
+                names.push((String::from_utf8(name.to_vec()).unwrap(), kind));
+                Ok::<(), Error>(())
+            };
+            dir.for_each_name(found).unwrap();
+            names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            names
+        };
+        let dir = ShownDir::open(&root, &at("/")).unwrap();
+        let want = ["a", "gone", "kept-back", "out", "sub", "to-a", "up"];
+        assert_eq!(names(&dir).iter().map(|(name, _)| name).collect::<Vec<_>>(), want);
+        let led = |name: &str| dir.follow(&at("/"), OsStr::new(name)).map(|look| (look.kind, look.size));
+        for (name, leads) in [("to-a", true), ("up", true), ("out", false), ("kept-back", false), ("gone", false)] {
+            assert_eq!(led(name), leads.then_some((FileKind::File, 5)), "{name}");
+        }
+        assert_eq!(dir.link_target(OsStr::new("kept-back")).unwrap(), b".profile");
+        assert_eq!(dir.look(OsStr::new("to-a")).unwrap().unwrap().kind, FileKind::Link);
+        assert_eq!(dir.look(OsStr::new("none")).unwrap(), None);
+        assert!(dir.open_file(OsStr::new("a")).is_ok() && dir.may_read(OsStr::new("a")));
+        for (name, kind) in [(".profile", ErrorKind::Hidden), ("sub", ErrorKind::NotAFile)] {
+            assert_eq!(dir.open_file(OsStr::new(name)).unwrap_err().kind(), kind, "{name}");
+        }
+        assert!(dir.open_file(OsStr::new("to-a")).is_err(), "no symlink is followed");
+        let sub = dir.open_dir(OsStr::new("sub")).unwrap();
+        assert_eq!(names(&sub), [(".deep".to_owned(), FileKind::File)], "elsewhere a dot is no secret");
+        let before = sub.state().unwrap();
+        assert_eq!(sub.state().unwrap(), before);
+        std::fs::write(home.path().join("sub/new"), "").unwrap();
+        assert_eq!(sub.itself().unwrap().kind, FileKind::Dir);
+    }
+}

@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 
 use super::archive;
 use super::exchange::Exchange;
+use super::kept::KeptLists;
 use super::problem::{HttpError, Problem, Result};
 use super::response::{Response, ResponseBody};
 use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
@@ -39,7 +41,7 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath) -> Result<Response> 
     let query = ListQuery::parse(exchange.head.target.query.as_deref().unwrap_or_default().as_bytes())
         .map_err(|bad| Problem::new(StatusCode::BAD_REQUEST, bad.to_string()))?;
     let form = query.form.unwrap_or_else(|| accepted(exchange));
-    let list = List::open(exchange, path, query)?;
+    let list = List::open(exchange, path, query, form)?;
     match form {
         ListForm::Html => list.page(exchange),
         ListForm::Json | ListForm::Text => list.data(form),
@@ -107,7 +109,7 @@ struct List {
 
 /// Names, and the order in which they are shown.
 struct Sorted {
-    names: Names,
+    names: Arc<Names>,
     places: Places,
     /// What they count for.
     _taken: Taken,
@@ -134,6 +136,17 @@ impl Sorted {
     }
 }
 
+/// Why there is no list: the budget of the request has no room for all names at once.
+fn too_many(over: Over) -> HttpError {
+    match over {
+        Over::Pool(_) => over.refusal("the list").into(),
+        Over::Request(_) | Over::Looks(_) => {
+            let message = "the directory has too many names to sort them; send ?json&sort=none or ?text&sort=none";
+            Problem::new(StatusCode::FORBIDDEN, message).into()
+        }
+    }
+}
+
 /// What a list shows of one name, apart from it.
 struct Shown {
     kind: ListKind,
@@ -150,37 +163,20 @@ impl Shown {
 }
 
 impl List {
-    fn open(exchange: &Exchange<'_>, path: &RootPath, query: ListQuery) -> Result<Self> {
+    fn open(exchange: &Exchange<'_>, path: &RootPath, query: ListQuery, form: ListForm) -> Result<Self> {
         let session = &exchange.session;
         let shows_hidden = exchange.state.options.shows_hidden;
         let dir = ShownDir::open(&session.root, path)?;
         let mut list = Self { dir, path: path.clone(), query, shows_hidden, names: None };
-        let is_page = query.form.unwrap_or_else(|| accepted(exchange)) == ListForm::Html;
-        if is_page || query.sort != Sort::Unsorted {
-            list.names = Some(list.sort(&session.memory.budget())?);
+        if form == ListForm::Html || query.sort != Sort::Unsorted {
+            list.names = Some(list.sort(&exchange.state.lists, &session.memory.budget())?);
         }
         Ok(list)
     }
 
-    fn sort(&self, budget: &Budget) -> Result<Sorted> {
-        let too_many = |over: Over| match over {
-            Over::Pool(_) => HttpError::from(over.refusal("the list")),
-            Over::Request(_) | Over::Looks(_) => {
-                let message = "the directory has too many names to sort them; send ?json&sort=none or ?text&sort=none";
-                Problem::new(StatusCode::FORBIDDEN, message).into()
-            }
-        };
+    fn sort(&self, kept: &KeptLists, budget: &Budget) -> Result<Sorted> {
         let mut taken = Taken::of(budget);
-        let mut names = Names::default();
-        self.dir.for_each_name(|name, kind| {
-            if self.shows_hidden || !name.starts_with(b".") {
-                budget.look(1).map_err(too_many)?;
-                taken.take(2 * name.len() + NAME_COST + SORT_COST).map_err(too_many)?;
-                names.push(name, list_kind(kind));
-            }
-            Ok::<(), HttpError>(())
-        })?;
-        let names = if self.query.sort == Sort::Unsorted { names } else { names.sorted() };
+        let names = self.names(kept, budget, &mut taken)?;
         let places = match (self.query.sort, self.query.order) {
             (Sort::Unsorted, _) | (Sort::Name, Order::Ascending) => Places::Forwards,
             (Sort::Name, Order::Descending) => Places::Backwards,
@@ -192,6 +188,34 @@ impl List {
             }
         };
         Ok(Sorted { names, places, _taken: taken })
+    }
+
+    /// All names, sorted unless that is not wanted.
+    fn names(&self, kept: &KeptLists, budget: &Budget, taken: &mut Taken) -> Result<Arc<Names>> {
+        let is_sorted = self.query.sort != Sort::Unsorted;
+        let state = self.dir.state()?;
+        if let Some(names) = kept.get(&state).filter(|_| is_sorted) {
+            // It may be let go of while an answer still needs it.
+            taken.take(names.memory()).map_err(too_many)?;
+            return Ok(names);
+        }
+        let mut names = Names::default();
+        self.dir.for_each_name(|name, kind| {
+            if self.shows_hidden || !name.starts_with(b".") {
+                budget.look(1).map_err(too_many)?;
+                taken.take(2 * name.len() + NAME_COST + SORT_COST).map_err(too_many)?;
+                names.push(name, list_kind(kind));
+            }
+            Ok::<(), HttpError>(())
+        })?;
+        if !is_sorted {
+            return Ok(Arc::new(names));
+        }
+        let names = Arc::new(names.sorted());
+        if self.dir.state()? == state {
+            kept.keep(state, &names);
+        }
+        Ok(names)
     }
 
     /// Of each name what the list is sorted by.

@@ -6,7 +6,8 @@
 //! | [`admission`] | which requests may come in: the host that is meant, the page that sends it, what its client claims |
 //! | [`exchange`], `route` | one request, as its handler sees it; which handler it is for |
 //! | `files`, `representation`, `digests` | GET of a file: conditions and ranges; its bytes in one coding; its digests |
-//! | `directory`, `archive`, `tree` | GET of a directory: as a list; all that is below it, as one file |
+//! | `directory`, `kept` | GET of a directory: its list; names that were sorted already |
+//! | `archive`, `tree` | all that is below a directory, as one file |
 //! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
 //! | `change` | DELETE, MKCOL, MOVE |
 //! | [`response`], [`problem`], `send` | the answer: a value, a refusal, its way to the socket |
@@ -22,6 +23,7 @@ pub mod exchange;
 mod files;
 mod form;
 mod intake;
+mod kept;
 pub mod options;
 pub mod problem;
 mod put;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::digests::DigestCache;
+use super::kept::KeptLists;
 use super::options::HttpOptions;
 use super::resumable::UploadsInUse;
 use crate::http::site::HostNames;
@@ -25,6 +26,8 @@ pub struct HttpState {
     pub(super) digests: DigestCache,
     /// Resumable uploads in whose requests something happens now.
     pub uploads: UploadsInUse,
+    /// Lists of directories that were sorted already.
+    pub(super) lists: KeptLists,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -34,8 +37,8 @@ impl HttpState {
         let machine = rustix::system::uname();
         let names = HostNames::new(&machine.nodename().to_string_lossy(), &options.hosts);
         let etag_key = blake3::derive_key("landline 2026-11 entity tags of HTTP", secret);
-        let (digests, uploads) = (DigestCache::default(), UploadsInUse::default());
-        Self { options, names, etag_key, digests, uploads, buffers: Mutex::default() }
+        let (digests, uploads, lists) = (DigestCache::default(), UploadsInUse::default(), KeptLists::default());
+        Self { options, names, etag_key, digests, uploads, lists, buffers: Mutex::default() }
     }
 
     /// A buffer of [`SEND_BUFFER_LEN`], lent for one answer: a connection that waits holds none.
