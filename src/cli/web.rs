@@ -33,7 +33,7 @@ pub struct WebArgs {
     /// Show /index.html for what does not exist: for an application that makes its own paths
     #[arg(long)]
     pub spa: bool,
-    /// Let pages of this origin read, as a guest does; repeatable: https://app.example
+    /// Let pages of this origin read, as a guest does; repeatable, written as a browser does: scheme, host and port
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     cors: Vec<String>,
     /// Add a header to every answer; repeatable
