@@ -8,7 +8,10 @@ use clap::ValueEnum;
 
 use super::args::size;
 use super::usage::usage;
-use crate::http::server::{CertificateFiles, HttpOptions, OnExists};
+use crate::http::server::{CertificateFiles, HttpOptions, OWN_HEADERS, OnExists};
+
+/// Space that uploads leave free on the disk, in bytes.
+const FREE_DEFAULT: u64 = 64 * 1024 * 1024;
 
 /// How HTTP is served.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -42,12 +45,12 @@ pub struct WebArgs {
     /// Largest upload [default: what the disk takes]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_upload: Option<u64>,
-    /// Space that uploads leave free on the disk
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
-    min_free: u64,
-    /// What to do with an upload whose name is taken
-    #[arg(long, value_name = "WHAT", default_value = "replace")]
-    on_exists: OnExistsArg,
+    /// Space that uploads leave free on the disk [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    min_free: Option<u64>,
+    /// What to do with an upload whose name is taken [default: replace]
+    #[arg(long, value_name = "WHAT")]
+    on_exists: Option<OnExistsArg>,
     /// Permission bits of uploaded files, in octal [default: those of the file it replaces, or the system's]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     upload_mode: Option<u32>,
@@ -87,13 +90,24 @@ impl WebArgs {
         let switches =
             [self.upload, self.modify, self.drop_box, self.hidden, self.index, self.spa, self.tls, self.cert.is_some()];
         let lists = [self.cors.len(), self.header.len(), self.hosts.len(), self.trusted_proxies.len()];
-        let values = [self.max_upload.is_some(), self.upload_mode.is_some(), self.title.is_some()];
+        let values = [
+            self.max_upload.is_some(),
+            self.min_free.is_some(),
+            self.on_exists.is_some(),
+            self.upload_mode.is_some(),
+            self.title.is_some(),
+        ];
         switches.contains(&true) || lists.iter().any(|len| *len > 0) || values.contains(&true)
     }
 
     /// Whether clients come themselves, and not through a proxy that may have TLS for them.
     pub const fn trusts_no_proxy(&self) -> bool {
         self.trusted_proxies.is_empty()
+    }
+
+    /// Whether there is a certificate for browsers.
+    pub const fn has_certificate(&self) -> bool {
+        self.cert.is_some()
     }
 
     /// What the server does with these. `has_sign_in`: whether a sign-in gives more than guests get.
@@ -111,11 +125,11 @@ impl WebArgs {
             cors: self.cors.clone(),
             headers: self.header.clone(),
             upload_len_max: self.max_upload,
-            free_min: self.min_free,
+            free_min: self.min_free.unwrap_or(FREE_DEFAULT),
             on_exists: match self.on_exists {
-                OnExistsArg::Replace => OnExists::Replace,
-                OnExistsArg::Rename => OnExists::Rename,
-                OnExistsArg::Refuse => OnExists::Refuse,
+                Some(OnExistsArg::Rename) => OnExists::Rename,
+                Some(OnExistsArg::Refuse) => OnExists::Refuse,
+                Some(OnExistsArg::Replace) | None => OnExists::Replace,
             },
             upload_mode: self.upload_mode,
             upload_ttl: None,
@@ -155,9 +169,8 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) =
         text.split_once(':').ok_or_else(|| format!("{text:?} has no colon; write it like 'X-Robots-Tag: none'"))?;
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| format!("{name:?}: {error}"))?;
-    let delimits = [::http::header::CONTENT_LENGTH, ::http::header::TRANSFER_ENCODING, ::http::header::CONNECTION];
-    if delimits.contains(&name) {
-        return Err(format!("{name} says where an answer ends, and is not for options"));
+    if OWN_HEADERS.contains(&name) {
+        return Err(format!("{name} is the server's own, and says how an answer is sent"));
     }
     let value = HeaderValue::from_str(value.trim()).map_err(|error| format!("{value:?}: {error}"))?;
     Ok((name, value))

@@ -245,7 +245,7 @@ pub const CHUNK_LEN: usize = 64 * 1024;
 const FRONT_LEN: usize = 7;
 
 impl<W: Write> ChunkWriter<W> {
-    /// A body that is written to `to`; `head` goes out with its first chunk.
+    /// A body that is written to `to`.
     pub fn new(to: W) -> Self {
         Self { to, buffer: vec![b'0'; FRONT_LEN] }
     }

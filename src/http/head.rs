@@ -169,7 +169,10 @@ fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), HeadError> {
     };
     let method = Method::from_bytes(method).map_err(|_invalid| bad("the method is no token"))?;
     // RFC 3986 allows visible ASCII; what people type beyond that comes as it is from many programs.
-    if target.is_empty() || target.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f)) {
+    if target.is_empty() {
+        return Err(bad("there is more than one blank behind the method"));
+    }
+    if target.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f)) {
         return Err(bad("the target has a control character"));
     }
     Ok((method, target, version))

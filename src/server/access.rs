@@ -109,6 +109,7 @@ impl Server {
             granted = again;
         }
     }
+
     /// What a request may do that presents a token: as [`authorize_and_note`](Self::authorize_and_note), and wrong
     /// tokens are counted.
     ///
@@ -168,6 +169,7 @@ impl Server {
             );
         }
     }
+
     /// The session of a connection that was let in.
     ///
     /// # Errors

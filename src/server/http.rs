@@ -43,13 +43,13 @@ struct WatchedCertificate {
 }
 
 /// Device and inode, size and time of the last change of both files; `None`: one is not there.
-type Stamp = Option<[(u64, u64, u64, i64); 2]>;
+type Stamp = Option<[(u64, u64, u64, i64, i64); 2]>;
 
 impl WatchedCertificate {
     fn stamp(files: &CertificateFiles) -> Stamp {
         let of = |path: &Path| {
             let file = std::fs::metadata(path).ok()?;
-            Some((file.dev(), file.ino(), file.size(), file.ctime()))
+            Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
         };
         Some([of(&files.chain)?, of(&files.key)?])
     }
@@ -59,14 +59,15 @@ impl Http {
     /// # Errors
     /// The certificate cannot be used.
     pub(super) fn new(options: HttpOptions, identity: &Identity) -> Result<Self> {
-        let files = options.certificate.clone();
-        let certificate = match &files {
+        // How the files look is noted first, so that a renewal meanwhile is seen.
+        let watch = |files: CertificateFiles| WatchedCertificate { stamp: WatchedCertificate::stamp(&files), files };
+        let watched = options.certificate.clone().map(watch);
+        let certificate = match &watched {
             None => WebCertificate::own(identity.credentials()),
-            Some(files) => read_certificate(files)?,
+            Some(watched) => read_certificate(&watched.files)?,
         };
         let certificates = WebCertificates::new(certificate, Vec::new());
-        let files =
-            files.map(|files| Mutex::new(WatchedCertificate { stamp: WatchedCertificate::stamp(&files), files }));
+        let files = watched.map(Mutex::new);
         let state = HttpState::new(options, &identity.derived_secret());
         Ok(Self { state, certificates, files })
     }

@@ -27,7 +27,7 @@ pub enum Proof {
 pub enum Denied {
     /// A revoked peer could not be recognised.
     #[error(
-        "this server cannot read its list of known peers and lets nobody in but its own user; \
+        "this server cannot read its list of known peers and lets in only its own user; \
          its operator finds the line to mend in the log, or with tcp-server peers"
     )]
     PeersUnreadable,

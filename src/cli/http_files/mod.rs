@@ -72,7 +72,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         let (name, secret) = (&token.name, secret.as_str());
         tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
     }
-    if args.web.tls {
+    if args.web.tls && !args.web.has_certificate() {
         say(
             PROGRAM,
             &format!("the key for TLS is this user's own, {key}: a browser warns, since no authority signed it"),
@@ -158,12 +158,19 @@ fn refuse_open_uploads(args: &Args, guest: Services, listeners: &[Listener]) -> 
     Ok(())
 }
 
-/// What a person opens: an address that this machine or another one can dial.
+/// What a person opens: addresses that can be dialled. A server at all addresses has two names for itself.
 fn urls(args: &Args, listeners: &[Listener]) -> Vec<String> {
     let scheme = if args.web.tls { "https" } else { "http" };
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let shown = |listener: &Listener| {
         let local = listener.local();
-        (!local.starts_with("unix:")).then(|| format!("{scheme}://{local}/"))
+        match local.rsplit_once(':') {
+            _ if local.starts_with("unix:") => Vec::new(),
+            Some(("0.0.0.0" | "[::]", port)) => vec![format!("localhost:{port}"), format!("{machine}:{port}")],
+            _ => vec![local.to_owned()],
+        }
     };
-    listeners.iter().filter_map(shown).collect()
+    let mut hosts: Vec<String> = listeners.iter().flat_map(shown).collect();
+    hosts.dedup();
+    hosts.iter().map(|host| format!("{scheme}://{host}/")).collect()
 }

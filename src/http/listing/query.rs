@@ -138,7 +138,7 @@ impl ListQuery {
             (ListForm::Html, len) => len.unwrap_or(PAGE_LEN).min(PAGE_LEN_MAX),
             (ListForm::Json | ListForm::Text, len) => len.unwrap_or(u64::MAX),
         };
-        let first = len.saturating_mul(self.page - 1).min(total);
+        let first = len.saturating_mul(self.page.saturating_sub(1)).min(total);
         Page { first, end: first.saturating_add(len).min(total), pages: total.div_ceil(len).max(1), len }
     }
 }

@@ -33,7 +33,7 @@ pub trait Access {
     /// It may not come in, or has presented a token that is none.
     fn session(&mut self, client: &Client<'_>) -> Result<Session>;
 
-    /// Logs a request of which it was not even asked who sends it.
+    /// Logs a request without a session: it was refused before its client was known, or its client was.
     fn log_refused(&self, head: &RequestHead, outcome: &str);
 
     /// A request could not be understood: too many of them from one address are an attack.
@@ -107,7 +107,7 @@ impl Entrance {
         let is_trusted = |address: &IpAddr| options.trusted_proxies.contains(&address.to_canonical());
         self.remote.filter(is_trusted)?;
         let said: Vec<&str> = tokens(&head.headers, &FORWARDED_FOR).collect();
-        // Each proxy adds the address that it sees at the end; what stands before that, anybody may have written.
+        // Each proxy adds the address that it sees at the end; what stands before that, any client may have written.
         let addresses = said.iter().rev().map_while(|text| text.trim_matches(['[', ']']).parse::<IpAddr>().ok());
         let mut nearest = None;
         for address in addresses {

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
+use ::http::StatusCode;
 use ::http::header::HeaderMap;
 use ::http::uri::Scheme;
-use ::http::{Method, StatusCode};
 
 use super::problem::{Problem, Result};
 use super::state::HttpState;
@@ -73,11 +73,6 @@ impl Exchange<'_> {
     /// Whether the target names a directory: it ends with a slash.
     pub fn names_directory(&self) -> bool {
         self.head.target.path.ends_with(b"/")
-    }
-
-    /// Whether the method only reads.
-    pub fn is_safe(&self) -> bool {
-        matches!(self.head.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
     /// Requires a service.

@@ -82,17 +82,17 @@ fn send_file(exchange: &mut Exchange<'_>, path: &RootPath, (file, metadata): (Fi
         && headers.contains_key(header::RANGE)
         && range_applies(headers, &chosen.validators);
     let ranges = if is_range_wanted { Ranges::requested(headers, chosen.len) } else { Ranges::Whole };
+    if ranges == Ranges::Unsatisfiable {
+        let message = format!("the range lies beyond the {} bytes of the file", chosen.len);
+        let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, message);
+        return Err(problem.with_text(header::CONTENT_RANGE, &unsatisfied_range(chosen.len)).into());
+    }
     let response = Response::empty(if ranges == Ranges::Whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT });
     let mut response = describe(exchange, response, &chosen);
     name_file(exchange, &mut response, path, &chosen);
     digests::add(exchange, &mut response, &chosen, &ranges);
     response.body = match ranges {
-        Ranges::Whole => chosen.into_body(),
-        Ranges::Unsatisfiable => {
-            let message = format!("the range lies beyond the {} bytes of the file", chosen.len);
-            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, message);
-            return Err(problem.with_text(header::CONTENT_RANGE, &unsatisfied_range(chosen.len)).into());
-        }
+        Ranges::Whole | Ranges::Unsatisfiable => chosen.into_body(),
         Ranges::Parts(parts) => match *parts {
             [part] => {
                 response = response.with_text(header::CONTENT_RANGE, &part.content_range(chosen.len));

@@ -34,7 +34,7 @@ pub(super) struct Representation {
     pub(super) len: u64,
     /// Its coding.
     pub(super) coding: Coding,
-    /// Whether it is compressed while it is sent; then its length is unknown.
+    /// The memory of what compresses it while it is sent, of unknown length then; `None`: it is sent as it is.
     budget: Option<Budget>,
     /// Its media type, that of the file before it was compressed.
     pub(super) media: MediaType,

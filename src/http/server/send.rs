@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::http::header::{self, HeaderMap};
+use ::http::header::{self, HeaderMap, HeaderName};
 use ::http::{Method, StatusCode};
 
 use super::response::{FileSlice, Piece, Response, ResponseBody};
@@ -140,10 +140,13 @@ fn write_status(buffer: &mut Vec<u8>, status: StatusCode) {
     buffer.extend_from_slice(b"\r\n");
 }
 
+/// The headers that say how an answer is sent: nothing but this file has a word on them.
+pub const OWN_HEADERS: [HeaderName; 4] =
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::DATE];
+
 fn write_headers(buffer: &mut Vec<u8>, headers: &HeaderMap) {
-    let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::DATE];
     for (name, value) in headers {
-        if framing.contains(name) {
+        if OWN_HEADERS.contains(name) {
             continue;
         }
         buffer.extend_from_slice(name.as_str().as_bytes());
@@ -276,6 +279,8 @@ impl Write for Counted<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.to.write_all(&std::mem::take(self.head))
+        self.to.write_all(self.head)?;
+        self.head.clear();
+        Ok(())
     }
 }

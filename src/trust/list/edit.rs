@@ -46,7 +46,7 @@ impl<E: Entry> Edit<E> {
 
     /// A name like `wish` that no entry has yet.
     pub fn free_name(&self, wish: &str) -> String {
-        let wish = nearest_name(wish, "peer");
+        let wish = nearest_name(wish, E::WORDS.noun);
         let numbered = (2_u32..).map(|number| format!("{wish}-{number}"));
         std::iter::once(wish.clone()).chain(numbered).find(|name| self.list.by_name(name).is_none()).unwrap_or(wish)
     }
@@ -126,6 +126,7 @@ impl<E: Entry> Edit<E> {
         } else if is_first && let Some(removed) = removed.as_ref().and_then(Item::as_table) {
             self.keep_head(removed);
         }
+        self.list.0.retain(|kept| kept.name() != name);
         Ok(entry)
     }
 
