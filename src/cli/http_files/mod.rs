@@ -43,6 +43,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let audit = audit(args, &root)?;
     let granted = services(args);
     let guest = if has_sign_in { Services::NONE } else { granted };
+    let sign_in = SignIn::of(args, granted)?;
     let listeners = bind_all(&args.bind, args.port, ["127.0.0.1", "::1"])?;
     refuse_open_uploads(args, guest, &listeners)?;
     refuse_plain_tokens(args, has_sign_in, &listeners)?;
@@ -50,7 +51,6 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
     let set = |time: &Duration| Some(*time).filter(|time| !time.is_zero());
     let key = Identity::of(&home)?.fingerprint();
-    let sign_in = SignIn::of(args, granted)?;
     let server = Server::new(home, root).guest(guest).with(|options| {
         options.tokens.extend(sign_in.as_ref().map(|sign_in| sign_in.token.clone()));
         options.caps = caps;

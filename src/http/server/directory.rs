@@ -14,6 +14,7 @@ use super::kept::KeptLists;
 use super::problem::{HttpError, Problem, Result};
 use super::response::{Response, ResponseBody};
 use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
+use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::listing::{
     JsonEnd, ListEntry, ListForm, ListKind, ListPage, ListQuery, ListTable, NAME_COST, Names, Order, Page, SORT_COST,
     Sort, json_end, json_entry, json_start, page_policy, reference, text_entry,
@@ -44,7 +45,7 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath) -> Result<Response> 
     let list = List::open(exchange, path, query, form)?;
     match form {
         ListForm::Html => list.page(exchange),
-        ListForm::Json | ListForm::Text => list.data(form),
+        ListForm::Json | ListForm::Text => list.data(exchange, form),
     }
 }
 
@@ -57,12 +58,15 @@ pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Respo
     if !path.is_root() {
         return Err(Problem::not_found().into());
     }
-    page_response(&ListPage {
-        title: exchange.state.options.title.as_deref(),
-        crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
-        may_upload: true,
-        list: None,
-    })
+    page_response(
+        exchange,
+        &ListPage {
+            title: exchange.state.options.title.as_deref(),
+            crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
+            may_upload: true,
+            list: None,
+        },
+    )
 }
 
 /// The same path with the slash that makes relative references work.
@@ -252,16 +256,19 @@ impl List {
             .filter_map(|(name, kind)| self.shown(name, kind).map(|shown| (name, shown)))
             .collect();
         let entries: Vec<ListEntry<'_>> = shown.iter().map(|(name, shown)| shown.entry(name)).collect();
-        page_response(&ListPage {
-            title,
-            crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
-            may_upload: options.uploads && exchange.session.services.has(Service::Write),
-            list: Some(ListTable { entries: &entries, total, page, query: self.query }),
-        })
+        page_response(
+            exchange,
+            &ListPage {
+                title,
+                crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
+                may_upload: options.uploads && exchange.session.services.has(Service::Write),
+                list: Some(ListTable { entries: &entries, total, page, query: self.query }),
+            },
+        )
     }
 
     /// JSON or text: made at once if it is short, else while it is sent.
-    fn data(self, form: ListForm) -> Result<Response> {
+    fn data(self, exchange: &Exchange<'_>, form: ListForm) -> Result<Response> {
         let media_type = if form == ListForm::Json { "application/json" } else { "text/plain; charset=utf-8" };
         let page = self.names.as_ref().map(|sorted| self.query.page_of(form, sorted.names.len() as u64));
         let body = if page.is_some_and(|page| page.end - page.first <= AT_ONCE) {
@@ -271,7 +278,8 @@ impl List {
         } else {
             ResponseBody::Stream { len: None, write: Box::new(move |to| self.write(form, to)) }
         };
-        Ok(with_headers(Response { body, ..Response::empty(StatusCode::OK) }, media_type))
+        let response = with_headers(Response { body, ..Response::empty(StatusCode::OK) }, media_type);
+        Ok(unless_known(exchange, response))
     }
 
     fn write(&self, form: ListForm, to: &mut dyn Write) -> io::Result<()> {
@@ -365,12 +373,29 @@ fn places(page: &Page) -> impl Iterator<Item = usize> + use<> {
     place(page.first)..place(page.end)
 }
 
-fn page_response(page: &ListPage<'_>) -> Result<Response> {
+fn page_response(exchange: &Exchange<'_>, page: &ListPage<'_>) -> Result<Response> {
     let html = page.html().map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {error}"))
     })?;
     let response = Response { body: ResponseBody::Bytes(html), ..Response::empty(StatusCode::OK) };
-    Ok(with_headers(response, "text/html; charset=utf-8").with_text(header::CONTENT_SECURITY_POLICY, page_policy()))
+    let response = with_headers(response, "text/html; charset=utf-8");
+    Ok(unless_known(exchange, response.with_text(header::CONTENT_SECURITY_POLICY, page_policy())))
+}
+
+/// The list with its tag; without its body where the client has the same one (RFC 9110, 13.1.2). The tag is made of
+/// the list itself, and weak since it says nothing of what is in the files. One that is made while it is sent has none.
+fn unless_known(exchange: &Exchange<'_>, response: Response) -> Response {
+    let ResponseBody::Bytes(bytes) = &response.body else { return response };
+    let hash = blake3::keyed_hash(&exchange.state.etag_key, bytes).to_hex();
+    let etag = EntityTag::new(true, hash.get(..32).unwrap_or_default());
+    let Some(value) = etag.as_ref().and_then(EntityTag::to_header_value) else { return response };
+    let current = Validators { etag, modified: None };
+    let is_known = evaluate(&exchange.head.headers, true, Some(&current)) == Verdict::NotModified;
+    let response = response.with(header::ETAG, value);
+    if is_known {
+        return Response { status: StatusCode::NOT_MODIFIED, body: ResponseBody::Empty, ..response };
+    }
+    response
 }
 
 fn with_headers(response: Response, media_type: &'static str) -> Response {

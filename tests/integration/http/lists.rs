@@ -418,3 +418,18 @@ fn a_drop_box_shows_a_form_and_tells_nothing() {
     assert!(!ask(&server, "GET /?tar", b"").text().contains("secret"));
     assert!(!ask(&server, "GET /?json", b"").text().contains("secret"));
 }
+
+#[test]
+fn a_list_that_is_the_same_is_not_sent_again() {
+    let server = Server::http_files(&[]);
+    server.write("a.txt", "x");
+    for accept in ["text/html", "application/json", "text/plain"] {
+        let first = ask(&server, &format!("GET /\r\nAccept: {accept}"), b"");
+        let etag = first.header("etag").to_owned();
+        assert!(etag.starts_with("W/\""), "{accept}: {etag}");
+        let again = |etag: &str| ask(&server, &format!("GET /\r\nAccept: {accept}\r\nIf-None-Match: {etag}"), b"");
+        assert_eq!((again(&etag).status, again(&etag).text()), (304, ""), "{accept}");
+        server.write(&format!("{}.txt", accept.replace('/', "-")), "x");
+        assert_eq!(again(&etag).status, 200, "{accept}");
+    }
+}
