@@ -78,7 +78,8 @@ pub struct Args {
     /// File with NAME:PASSWORD, which only you can read
     #[arg(long, value_name = "FILE", help_heading = "Credentials", conflicts_with = "token_file")]
     pub user_file: Option<PathBuf>,
-    /// File with a token, which only you can read; LANDLINE_HTTP_TOKEN may hold the token itself
+    /// File with a token, which only you can read; LANDLINE_HTTP_TOKEN may hold the token itself, for the host that
+    /// LANDLINE_HTTP_HOST names
     #[arg(long, value_name = "FILE", help_heading = "Credentials")]
     pub token_file: Option<PathBuf>,
     /// File of logins in the format of .netrc, which only you can read

@@ -19,10 +19,12 @@ use crate::trust::home::check_private_file;
 /// Longest file of secrets, in bytes.
 const SECRETS_LEN_MAX: u64 = 1024 * 1024;
 
-/// Names the token itself.
+/// Holds the token itself.
 const TOKEN_VARIABLE: &str = "LANDLINE_HTTP_TOKEN";
-/// Names `NAME:PASSWORD`.
+/// Holds `NAME:PASSWORD`.
 const USER_VARIABLE: &str = "LANDLINE_HTTP_USER";
+/// Names the host, or the host and the port, that the other two are for: every run has them, whatever its URL.
+const HOST_VARIABLE: &str = "LANDLINE_HTTP_HOST";
 
 /// The fields that a request has: those that anyone may see, and those that only its origin may.
 #[derive(Debug, Default)]
@@ -74,7 +76,7 @@ fn field(line: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
 /// The value of `Authorization` for `url`; `None`: none is known.
 ///
 /// # Errors
-/// A file cannot be read, or others can read it.
+/// A file cannot be read, or others can read it; the environment has a secret and does not say which host it is for.
 pub(super) fn authorization(args: &Args, url: &Url) -> anyhow::Result<Option<HeaderValue>> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(Zeroizing::new);
     let first_line = |text: &str| Zeroizing::new(text.lines().next().unwrap_or_default().trim().to_owned());
@@ -89,10 +91,20 @@ pub(super) fn authorization(args: &Args, url: &Url) -> anyhow::Result<Option<Hea
     {
         return basic(&format!("{login}:{password}")).map(Some);
     }
-    if let Some(token) = variable(TOKEN_VARIABLE) {
-        return bearer(&token).map(Some);
-    }
-    variable(USER_VARIABLE).map(|user| basic(&user)).transpose()
+    let (name, secret) = match (variable(TOKEN_VARIABLE), variable(USER_VARIABLE)) {
+        (Some(token), _) => (TOKEN_VARIABLE, bearer(&token)?),
+        (None, Some(user)) => (USER_VARIABLE, basic(&user)?),
+        (None, None) => return Ok(None),
+    };
+    let Some(host) = variable(HOST_VARIABLE) else {
+        return Err(usage(format!("{name} is set, and not which host it is for; set {HOST_VARIABLE} to HOST[:PORT]")));
+    };
+    Ok(is_host_of(&host, url).then_some(secret))
+}
+
+fn is_host_of(host: &str, url: &Url) -> bool {
+    let origin = url.origin();
+    [&origin.host, &origin.host_and_port()].into_iter().any(|own| own.eq_ignore_ascii_case(host))
 }
 
 fn bearer(token: &str) -> anyhow::Result<HeaderValue> {
@@ -185,6 +197,22 @@ mod tests {
         }
         assert_eq!(in_netrc("machine a login x", "a"), None);
         assert_eq!(in_netrc("machine a login x password y", "b"), None);
+    }
+
+    #[test]
+    fn a_secret_of_the_environment_is_for_one_host() {
+        for (host, url, want) in [
+            ("a.example", "https://a.example/x", true),
+            ("A.Example", "https://a.example:8443/", true),
+            ("a.example:8443", "https://a.example:8443/", true),
+            ("a.example:8443", "https://a.example/", false),
+            ("a.example", "https://b.a.example/", false),
+            ("a.example", "https://a.example.org/", false),
+            ("a.example", "https://b/a.example", false),
+            ("*", "https://a.example/", false),
+        ] {
+            assert_eq!(is_host_of(host, &Url::parse(url).unwrap()), want, "{host} {url}");
+        }
     }
 
     #[test]

@@ -296,10 +296,16 @@ fn secrets_come_from_files_that_others_cannot_read() {
         (vec![], ("LANDLINE_HTTP_TOKEN", "t"), "Bearer t"),
         (vec![], ("LANDLINE_HTTP_USER", "bob:pw"), "Basic Ym9iOnB3"),
     ] {
-        get(dir.path()).args(&args).args([server.url("")]).env(variable.0, variable.1).prints("this");
+        let run = get(dir.path()).args(&args).args([server.url("")]).env(variable.0, variable.1);
+        run.env("LANDLINE_HTTP_HOST", "127.0.0.1").prints("this");
         assert_eq!(field(server.heads().last().unwrap(), "authorization"), Some(want), "{args:?}");
     }
+    // The environment is there for every URL; its secret is for one host.
+    let run = || get(dir.path()).args([server.url("")]).env("LANDLINE_HTTP_TOKEN", "t");
+    run().env("LANDLINE_HTTP_HOST", "a.example").prints("this");
+    assert_eq!(field(server.heads().last().unwrap(), "authorization"), None);
     let count = server.heads().len();
+    run().code(2).stderr("set LANDLINE_HTTP_HOST").output();
     for (args, why) in [
         (vec!["--user-file", "loose"], "0644"),
         (vec!["-H", "Authorization: Bearer x"], "--header @FILE"),
