@@ -115,9 +115,14 @@ impl Exit {
             E::Url(_) | E::Usage(_) | E::Credentials(_) => Self::Usage,
             E::Connect(_) | E::Tls { .. } | E::Proxy { .. } => Self::NotConnected,
             E::NotTrusted { .. } => Self::NotTrusted,
-            E::Head(_) | E::Lost(_) | E::TimedOut { .. } => Self::ConnectionLost,
+            E::Head(_) | E::Lost { .. } | E::TimedOut { .. } => Self::ConnectionLost,
             E::Interrupted => Self::Interrupted,
-            E::Status { .. } | E::Redirect(_) | E::Unexpected(_) | E::Digest { .. } | E::Ours { .. } => Self::Failed,
+            E::Status { .. }
+            | E::Redirect(_)
+            | E::Unexpected(_)
+            | E::Coding { .. }
+            | E::Digest { .. }
+            | E::Ours { .. } => Self::Failed,
         }
     }
 

@@ -5,10 +5,11 @@
 //! ```text
 //! socket -> Incoming -> head -> site, credentials -> session -> route -> a handler -> Response -> socket
 //!                       body ---------------------------------------------^
+//! Url -> client::Request -> socket ~ socket -> Incoming -> client::ResponseHead -> body -> a file, or a stream
 //! ```
 //!
 //! What stands in this folder is pure: bytes and words, no socket, file, clock, thread or log. [`server`] does what a
-//! request wants.
+//! request wants; [`client`] sends one, and keeps what comes.
 
 pub mod archive;
 pub mod body;

@@ -3,8 +3,8 @@
 mod args;
 mod content;
 mod credentials;
+mod destination;
 mod observer;
-mod place;
 mod report;
 mod terminal;
 
@@ -36,13 +36,13 @@ use crate::http::client::proxy::Proxies;
 use crate::http::client::response::ResponseHead;
 use crate::http::client::store::{FileStore, Store, StreamStore};
 use crate::http::client::{Client, Deadline, Error, Request, Result as HttpResult, Url};
-use crate::http::media;
+use crate::http::negotiate::Coding;
 use crate::net::tls::{KeyCheck, WebCertificate, WebClient, WebTrust};
 use crate::printable::printable_lines;
 use crate::trust::identity::Fingerprint;
 use credentials::Fields;
+use destination::Destination;
 use observer::Screen;
-use place::Place;
 use report::{FetchResult, Report};
 use terminal::Terminal;
 
@@ -55,14 +55,14 @@ const PEM_LEN_MAX: u64 = 1024 * 1024;
 /// Wrong usage, or standard output is closed; what happens to a URL is told and counted.
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let urls = args.urls.iter().map(|url| Url::parse(url)).collect::<HttpResult<Vec<_>, _>>().map_err(as_usage)?;
-    let places = Place::of(args, &urls)?;
-    check(args, &places)?;
+    let destinations = Destination::of(args, &urls)?;
+    check(args, &destinations)?;
     let interruption = Interruption::watch()?;
     let screen = Screen::new(args, &interruption);
     let run = Run { args, client: Client::new(connect_options(args)?), screen: &screen, parts: OnceLock::new() };
     let mut report = Report::new(args.json);
-    for (url, place) in urls.iter().zip(&places) {
-        run.one(url, place, &mut report)?;
+    for (url, destination) in urls.iter().zip(&destinations) {
+        run.one(url, destination, &mut report)?;
         if interruption.has_come() {
             break;
         }
@@ -71,13 +71,13 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// What makes no sense together is wrong usage.
-fn check(args: &Args, places: &[Place]) -> anyhow::Result<()> {
-    let is_output = |place: &Place| matches!(place, Place::Output);
-    let has_output = places.iter().any(is_output);
+fn check(args: &Args, destinations: &[Destination]) -> anyhow::Result<()> {
+    let is_output = |destination: &Destination| matches!(destination, Destination::Output);
+    let has_output = destinations.iter().any(is_output);
     if args.json && has_output && !args.head && args.upload_file.is_none() {
         return Err(usage("--json takes standard output; write the body to a file, with -o or -O"));
     }
-    let to_files = places.iter().all(|place| matches!(place, Place::File(_)));
+    let to_files = destinations.iter().all(|destination| matches!(destination, Destination::File(_)));
     if args.goes_on && !to_files {
         return Err(usage("-C goes on with a file: with -o FILE or -O"));
     }
@@ -155,21 +155,21 @@ impl Run<'_> {
     ///
     /// # Errors
     /// Wrong usage, or standard output is closed.
-    fn one(&self, url: &Url, place: &Place, report: &mut Report) -> anyhow::Result<()> {
+    fn one(&self, url: &Url, destination: &Destination, report: &mut Report) -> anyhow::Result<()> {
         let begun = Instant::now();
         let job = self.job(url)?;
-        let mut to = match place {
-            Place::Output => "-".to_owned(),
-            Place::Device(path) | Place::File(path) => path.to_string_lossy().into_owned(),
-            Place::Suggested(dir, _) => dir.to_string_lossy().into_owned(),
+        let mut to = match destination {
+            Destination::Output => "-".to_owned(),
+            Destination::Device(path) | Destination::File(path) => path.to_string_lossy().into_owned(),
+            Destination::Suggested(dir, _) => dir.to_string_lossy().into_owned(),
         };
+        let is_file = matches!(destination, Destination::File(_) | Destination::Suggested(..));
         self.screen.next(&job.url.to_string());
-        let fetched = if self.args.head { self.head(&job) } else { self.fetch(&job, place, &mut to) };
+        let fetched = if self.args.head { self.head(&job) } else { self.fetch(&job, destination, &mut to) };
         let result = FetchResult { from: url.to_string(), to, ..FetchResult::default() };
         match fetched {
             Ok(fetched) => {
                 self.screen.done();
-                let is_file = matches!(place, Place::File(_) | Place::Suggested(..));
                 if (is_file && !self.args.json) && (std::io::stderr().is_terminal() || fetched.is_not_modified) {
                     self.screen.say(&report::line(&result.to, &fetched, begun.elapsed()));
                 }
@@ -184,7 +184,11 @@ impl Run<'_> {
                 if matches!(error, Error::Usage(_)) {
                     return Err(usage(error.to_string()));
                 }
-                let text = if matches!(error, Error::Interrupted) { self.left() } else { error.to_string() };
+                let text = match &error {
+                    Error::Interrupted => self.left(),
+                    Error::Digest { .. } if is_file => format!("{error}; the file is left as it was"),
+                    error => error.to_string(),
+                };
                 say(PROGRAM, &format!("{url}: {text}"));
                 show_body(&error);
                 let status = match &error {
@@ -245,7 +249,7 @@ impl Run<'_> {
             redirects_max: args.max_redirects,
             retries: args.retry,
             is_upload: args.upload_file.is_some(),
-            max_time: args.max_time,
+            deadline: Deadline::after(args.max_time),
         })
     }
 
@@ -267,7 +271,7 @@ impl Run<'_> {
     fn head(&self, job: &Job) -> HttpResult<Fetched> {
         let mut request = Request::new(job.method.clone(), job.url.clone());
         (request.headers, request.secrets) = (job.headers.clone(), job.secrets.clone());
-        let limits = (job.redirects_max, Deadline::after(job.max_time));
+        let limits = (job.redirects_max, job.deadline);
         let last = self.client.follow(&request, limits, self.screen, &mut |_| {})?;
         let head = last.response.head.clone();
         let text: Vec<u8> = head.lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
@@ -278,19 +282,19 @@ impl Run<'_> {
         let size = last.response.body_len().unwrap_or(0);
         let url = last.request.url.clone();
         last.response.done(&self.client, url.origin());
-        let coding = crate::http::client::coding::Coding::Identity;
+        let coding = Coding::Identity;
         Ok(Fetched { head, url, size, resumed: 0, coding, compared: Vec::new(), is_not_modified: false })
     }
 
-    fn fetch(&self, job: &Job, place: &Place, to: &mut String) -> HttpResult<Fetched> {
-        match place {
-            Place::Output => self.to_output(job),
-            Place::Device(path) => {
+    fn fetch(&self, job: &Job, destination: &Destination, to: &mut String) -> HttpResult<Fetched> {
+        match destination {
+            Destination::Output => self.to_output(job),
+            Destination::Device(path) => {
                 let mut device = File::options().write(true).open(path).map_err(Error::ours(to.clone()))?;
                 self.client.fetch(job, &mut StreamStore::new(&mut device, "the device"), None, self.screen)
             }
-            Place::File(path) => self.to_file(job, path),
-            Place::Suggested(dir, own) => {
+            Destination::File(path) => self.to_file(job, path),
+            Destination::Suggested(dir, own) => {
                 let parts = Arc::clone(self.parts());
                 let mut store = NamedLater { dir, own: own.as_ref(), parts, file: None };
                 let fetched = self.client.fetch(job, &mut store, None, self.screen)?;
@@ -425,8 +429,7 @@ impl Store for NamedLater<'_> {
         if self.file.is_some() {
             return Ok(());
         }
-        let suggested = head.text(&CONTENT_DISPOSITION).and_then(media::parse_disposition_name);
-        let path = Place::named(self.dir, self.own, suggested.as_deref().map(str::as_bytes));
+        let path = Destination::named(self.dir, self.own, head.text(&CONTENT_DISPOSITION));
         let path = path.map_err(|error| Error::Unexpected(error.to_string()))?;
         let target = Target::of(&path).map_err(Error::ours(path.to_string_lossy()))?;
         self.file = Some((FileStore::create(&self.parts, &path, target)?, path));

@@ -9,6 +9,8 @@ use ::http::header::CONTENT_ENCODING;
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::{Error, Result};
+use crate::http::field::elements;
+use crate::http::negotiate::Coding;
 
 /// What is requested where it is decoded.
 pub const ACCEPTED: &str = "gzip, zstd";
@@ -18,51 +20,27 @@ const WINDOW_LOG_MAX: u32 = 23;
 /// What is read of the coded body at once, in bytes.
 const CODED_LEN: usize = 128 * 1024;
 
-/// A coding that is decoded here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    /// None at all.
-    Identity,
-    /// RFC 1952.
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-}
-
-impl Coding {
-    /// The coding that a response says its body has.
-    ///
-    /// # Errors
-    /// It is another one, or there are several.
-    pub fn of(headers: &HeaderMap) -> Result<Self> {
-        let mut found = Self::Identity;
-        let values = headers.get_all(CONTENT_ENCODING).iter();
-        for coding in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-            let coding = String::from_utf8_lossy(coding.trim_ascii()).to_ascii_lowercase();
-            let this = match coding.as_str() {
-                "" | "identity" => continue,
-                "gzip" | "x-gzip" => Self::Gzip,
-                "zstd" => Self::Zstd,
-                _ => {
-                    return Err(Error::Unexpected(format!("the body is coded as {coding:?}, which was not requested")));
-                }
-            };
-            if found != Self::Identity {
-                return Err(Error::Unexpected("the body is coded several times, which was not requested".into()));
+/// The coding that a response says its body has.
+///
+/// # Errors
+/// It is one that is not decoded here, or there are several.
+pub fn of(headers: &HeaderMap) -> Result<Coding> {
+    let mut found = Coding::Identity;
+    for name in elements(headers, &CONTENT_ENCODING) {
+        let this = match Coding::by_name(name) {
+            Some(Coding::Identity) => continue,
+            Some(this @ (Coding::Gzip | Coding::Zstd)) => this,
+            Some(Coding::Brotli) | None => {
+                let name = String::from_utf8_lossy(name);
+                return Err(Error::Unexpected(format!("the body is coded as {name:?}, which was not requested")));
             }
-            found = this;
+        };
+        if found != Coding::Identity {
+            return Err(Error::Unexpected("the body is coded several times, which was not requested".into()));
         }
-        Ok(found)
+        found = this;
     }
-
-    /// Its name in HTTP.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
+    Ok(found)
 }
 
 /// A body as it was before it was coded.
@@ -85,12 +63,15 @@ impl<R: Read> Decoder<R> {
     /// Decodes what `coded` gives.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// It is not decoded here, or there is no memory for it.
     pub fn new(coding: Coding, coded: R) -> io::Result<Self> {
         let buffered = |coded| BufReader::with_capacity(CODED_LEN, coded);
         Ok(match coding {
             Coding::Identity => Self::Identity(coded),
             Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(coded)))),
+            Coding::Brotli => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "this coding is not decoded here"));
+            }
             Coding::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(buffered(coded))?;
                 decoder.window_log_max(WINDOW_LOG_MAX)?;
@@ -185,14 +166,16 @@ mod tests {
             for value in values {
                 headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
             }
-            Coding::of(&headers)
+            of(&headers)
         };
         assert_eq!(of(&[]).unwrap(), Coding::Identity);
         assert_eq!(of(&["identity"]).unwrap(), Coding::Identity);
+        assert_eq!(of(&["x-gzip, "]).unwrap(), Coding::Gzip, "RFC 9110, 8.4.1.3");
         assert_eq!(of(&["GZIP"]).unwrap(), Coding::Gzip);
         assert_eq!(of(&["identity, zstd"]).unwrap(), Coding::Zstd);
         for bad in [&["br"][..], &["gzip, gzip"], &["gzip", "zstd"], &["deflate"]] {
             assert!(of(bad).is_err(), "{bad:?}");
         }
+        assert!(Decoder::new(Coding::Brotli, &b""[..]).is_err());
     }
 }

@@ -164,7 +164,10 @@ fn connect_through(
     observer: &dyn Observer,
 ) -> Result<()> {
     let host = url.origin().host_and_port();
-    let lost = |error: std::io::Error| Error::Lost(format!("the proxy {}: {error}", proxy.origin.host_and_port()));
+    let lost = |source: std::io::Error| {
+        let what = format!("the proxy {}: {source}", proxy.origin.host_and_port());
+        Error::Lost { what, source: Some(source) }
+    };
     let mut request = Request::new(Method::CONNECT, url.clone());
     let mut headers = HeaderMap::new();
     let mut put = |name: HeaderName, value: &str| {
@@ -188,7 +191,7 @@ fn connect_through(
         let left = until.saturating_duration_since(Instant::now());
         match stream.read_within(&mut byte, Some(left)).map_err(lost)? {
             None => return Err(Error::TimedOut { what: "the connection through the proxy", limit }),
-            Some(0) => return Err(Error::Lost("the proxy hung up before it answered".into())),
+            Some(0) => return Err(Error::lost("the proxy hung up before it answered")),
             Some(_) => bytes.extend_from_slice(&byte),
         }
         if let Some((head, _)) = ResponseHead::parse(&bytes)? {
@@ -212,7 +215,7 @@ impl Connection {
     /// The connection is gone.
     pub fn limit(&self, stall: Option<Duration>, deadline: Deadline) -> Result<()> {
         let stall = stall.map_or_else(|| deadline.left(), |stall| Some(deadline.at_most(stall)));
-        self.incoming.source().set_stall(stall).map_err(|error| Error::Lost(error.to_string()))
+        self.incoming.source().set_stall(stall).map_err(Error::failed)
     }
 
     /// Sends bytes.
@@ -223,7 +226,7 @@ impl Connection {
         self.write.write_all(bytes)
     }
 
-    /// Whether something came that nobody waits for, the end for example: then nothing more is sent over it.
+    /// Whether something came before a request, the end for example: then nothing more is sent over it.
     pub fn has_news(&self) -> bool {
         !self.incoming.buffered().is_empty() || self.incoming.source().ready().unwrap_or(true)
     }

@@ -5,7 +5,6 @@
 //! that has another version, or ignores ranges, sends all of it, and it starts over.
 
 use std::io::{self, Read};
-use std::time::Duration;
 
 use ::http::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
@@ -13,7 +12,7 @@ use ::http::header::{
 use ::http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::coding::{ACCEPTED, Coding, Decoder};
+use super::coding::{self, ACCEPTED, Decoder};
 use super::connection::Deadline;
 use super::content::Content;
 use super::digest::{self, Expected, Hasher};
@@ -30,6 +29,7 @@ use super::{Client, Event, Observer};
 use crate::fs::part::PIECE_LEN;
 use crate::http::date;
 use crate::http::digest_fields::{CONTENT_DIGEST, REPR_DIGEST, WANT_REPR_DIGEST};
+use crate::http::negotiate::Coding;
 
 /// What is fetched, and how.
 #[derive(Debug, Clone)]
@@ -56,8 +56,8 @@ pub struct Job {
     pub retries: u32,
     /// Whether the content is a file to be kept there, which the server may be able to go on with.
     pub is_upload: bool,
-    /// How long all of it may take; `None`: without limit.
-    pub max_time: Option<Duration>,
+    /// When all of it must be over, by whichever way it is fetched.
+    pub deadline: Deadline,
 }
 
 /// How a fetch ended.
@@ -137,7 +137,6 @@ pub fn content_range(head: &ResponseHead) -> Option<(u64, u64, Option<u64>)> {
 struct Fetch<'f> {
     client: &'f Client,
     job: &'f Job,
-    deadline: Deadline,
     observer: &'f dyn Observer,
     /// What the bytes in the store are; `None`: nothing that can be gone on with.
     source: Option<Source>,
@@ -165,11 +164,10 @@ impl Client {
         source: Option<Source>,
         observer: &dyn Observer,
     ) -> Result<Fetched> {
-        let deadline = Deadline::after(job.max_time);
         let source = source.filter(|_| !job.is_compressed && job.content.is_none() && job.method == Method::GET);
         let resumed = if source.is_some() { store.size() } else { 0 };
         let (hasher, upload) = (Hasher::default(), Upload::default());
-        let mut fetch = Fetch { client: self, job, deadline, observer, source, resumed, hasher, upload };
+        let mut fetch = Fetch { client: self, job, observer, source, resumed, hasher, upload };
         let mut retries = Retries::new(job.retries);
         loop {
             let before = store.size();
@@ -187,7 +185,7 @@ impl Client {
                     if !is_sent_again || matches!(error, Error::Ours { .. }) {
                         return Err(error);
                     }
-                    retries.after(error, deadline, observer)?;
+                    retries.after(error, job.deadline, observer)?;
                 }
             }
         }
@@ -221,7 +219,7 @@ impl Fetch<'_> {
     fn attempt(&mut self, store: &mut dyn Store) -> Result<Attempt> {
         let at = if self.source.is_some() { store.size() } else { 0 };
         let request = self.request(at)?;
-        let limits = (self.job.redirects_max, self.deadline);
+        let limits = (self.job.redirects_max, self.job.deadline);
         let last = if self.job.is_upload {
             self.client.upload(&request, &mut self.upload, limits, self.observer)?
         } else {
@@ -230,7 +228,7 @@ impl Fetch<'_> {
         let is_part = at > 0 && last.response.head.status == StatusCode::PARTIAL_CONTENT;
         if at > 0 && last.response.head.status == StatusCode::RANGE_NOT_SATISFIABLE {
             last.response.abandon();
-            return self.start_over(store, "the server does not have so much of it");
+            return self.start_over(store, "the server has fewer bytes of it");
         }
         let last = last.check()?;
         if last.response.head.status == StatusCode::NOT_MODIFIED {
@@ -283,7 +281,7 @@ impl Fetch<'_> {
         }
         self.resumed = 0;
         let size =
-            last.response.body_len().filter(|_| Coding::of(&head.headers).is_ok_and(|it| it == Coding::Identity));
+            last.response.body_len().filter(|_| coding::of(&head.headers).is_ok_and(|it| it == Coding::Identity));
         let is_plain = self.job.method == Method::GET && self.job.content.is_none() && !self.job.is_compressed;
         self.source = Source::of(&self.job.url, head, size).filter(|_| is_plain && !has_own_range && size != Some(0));
         store.meet(head)?;
@@ -301,7 +299,7 @@ impl Fetch<'_> {
     /// Reads the body into the store, decoded.
     fn receive(&mut self, mut last: Final, whole_len: Option<u64>, store: &mut dyn Store) -> Result<Attempt> {
         let is_decoded = self.job.is_compressed;
-        let coding = if is_decoded { Coding::of(&last.response.head.headers)? } else { Coding::Identity };
+        let coding = if is_decoded { coding::of(&last.response.head.headers)? } else { Coding::Identity };
         let (of_coded, of_content) = self.expected(&last.response.head, coding)?;
         if !self.hasher.continues(&of_coded.0, store.size()) {
             self.hasher = Hasher::new(of_coded.0);
@@ -315,7 +313,8 @@ impl Fetch<'_> {
             observer: self.observer,
             failed: None,
         };
-        let mut decoder = Decoder::new(coding, &mut coded).map_err(Error::ours("memory"))?;
+        let mut decoder =
+            Decoder::new(coding, &mut coded).map_err(|source| Error::Coding { coding: coding.name(), source })?;
         let copied = copy(&mut decoder, store, &mut self.hasher);
         let finished = decoder.finish().map(|(_, is_used)| is_used);
         if let Some(error) = coded.failed.take() {
@@ -324,9 +323,9 @@ impl Fetch<'_> {
         }
         match (copied, finished) {
             (Err(CopyError::Store(error)), _) => return Err(error),
-            (Err(CopyError::Body(error)), _) | (Ok(()), Err(error)) => {
+            (Err(CopyError::Body(source)), _) | (Ok(()), Err(source)) => {
                 store.spoil();
-                return Err(Error::Unexpected(format!("the body cannot be decoded as {}: {error}", coding.as_str())));
+                return Err(Error::Coding { coding: coding.name(), source });
             }
             (Ok(()), Ok(_)) => {}
         }

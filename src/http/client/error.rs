@@ -56,8 +56,13 @@ pub enum Error {
     #[error(transparent)]
     Head(#[from] HeadError),
     /// The connection ended or failed in the middle.
-    #[error("the connection was lost: {0}")]
-    Lost(String),
+    #[error("the connection was lost: {what}")]
+    Lost {
+        /// What happened.
+        what: String,
+        /// The operating system's error; `None`: the server ended it.
+        source: Option<io::Error>,
+    },
     /// A time limit ran out.
     #[error("{what} was not over within {limit:?}")]
     TimedOut {
@@ -86,8 +91,16 @@ pub enum Error {
     /// What the server sent does not fit what was requested.
     #[error("{0}")]
     Unexpected(String),
+    /// The body is not in the coding that its head names.
+    #[error("the body cannot be decoded as {coding}: {source}")]
+    Coding {
+        /// Its name in HTTP.
+        coding: &'static str,
+        /// What the decoder says.
+        source: io::Error,
+    },
     /// What arrived is not what it should be.
-    #[error("{what}: {got} arrived, {wanted} was expected; the file is left as it was")]
+    #[error("{what}: {got} arrived, {wanted} was expected")]
     Digest {
         /// Which digest, and whose.
         what: String,
@@ -124,10 +137,20 @@ impl Error {
         move |source| Self::Ours { object, source }
     }
 
+    /// The connection ended, without an error of this machine.
+    pub fn lost(what: impl Into<String>) -> Self {
+        Self::Lost { what: what.into(), source: None }
+    }
+
+    /// The connection failed, for `map_err`.
+    pub fn failed(source: io::Error) -> Self {
+        Self::Lost { what: source.to_string(), source: Some(source) }
+    }
+
     /// Whether another attempt may succeed: no connection, one that was lost, or a server that is busy.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Lost(_) | Self::TimedOut { .. } => true,
+            Self::Connect(_) | Self::Lost { .. } | Self::TimedOut { .. } => true,
             Self::Tls { source, .. } => {
                 matches!(source, HandshakeError::TimedOut(_) | HandshakeError::Closed | HandshakeError::Socket(_))
             }
@@ -140,4 +163,19 @@ impl Error {
 /// Statuses that say "not now" (RFC 9110, 15.5.9, 15.6.1, 15.6.3 to 15.6.5; RFC 6585, 4).
 pub const fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_operating_systems_error_stays_the_source() {
+        let error = Error::failed(io::ErrorKind::ConnectionReset.into());
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::ConnectionReset));
+        assert!(Error::lost("the server hung up").source().is_none());
+    }
 }

@@ -16,12 +16,12 @@ use crate::http::resumable::UPLOAD_RESUMPTION_SUPPORTED;
 
 /// Interim responses before the final one: a server may say "early hints" or "processing" now and then.
 pub const INTERIM_RESPONSES_MAX: usize = 100;
-/// Longest content that is sent without a question, in bytes; whoever sends more asks first whether it is wanted
-/// (RFC 9110, 10.1.1).
+/// Longest content that is sent without a question, in bytes; before longer content the server can say whether it wants
+/// it (RFC 9110, 10.1.1).
 const UNASKED_LEN: u64 = 1024 * 1024;
 /// How long an answer to that question is waited for: many servers know it not.
 const CONTINUE_TIME_MAX: Duration = Duration::from_secs(1);
-/// Bytes of a body that nobody wants that are read so that its connection can be used again.
+/// Bytes of an unwanted body that are read so that its connection can be used again.
 const DISCARDED_LEN_MAX: u64 = 256 * 1024;
 
 /// A response: its head, and the body that is still to be read.
@@ -54,20 +54,7 @@ impl Client {
         observer: &dyn Observer,
         on_interim: OnInterim<'_>,
     ) -> Result<Response> {
-        if let Some(connection) = self.take_idle(request.url.origin()) {
-            observer.remark(&format!("the connection to {} is used again", request.url.origin().host_and_port()));
-            let is_replayable = request.content.as_ref().is_none_or(super::content::Content::is_replayable);
-            let answered = self.exchange_over(connection, request, (deadline, observer), on_interim);
-            match answered {
-                // RFC 9112, 9.3.1: the server has closed it at the same moment.
-                Err(Error::Lost(why)) if is_replayable && is_idempotent(&request.method) => {
-                    observer.remark(&format!("the server had closed the connection ({why}); a new one"));
-                }
-                answered => return answered,
-            }
-        }
-        let connection = self.connect.open(&request.url, deadline, observer)?;
-        let response = self.exchange_over(connection, request, (deadline, observer), on_interim)?;
+        let response = self.exchange_once(request, (deadline, observer), on_interim)?;
         // RFC 9110, 10.1.1: a server that does not know the question is sent the content without it.
         if response.head.status == StatusCode::EXPECTATION_FAILED && request.asks_first {
             response.abandon();
@@ -76,6 +63,29 @@ impl Client {
             return self.exchange_over(connection, &unasked, (deadline, observer), on_interim);
         }
         Ok(response)
+    }
+
+    /// Over a connection that is idle, or a new one if the server has closed that or there is none.
+    fn exchange_once(
+        &self,
+        request: &Request,
+        (deadline, observer): (Deadline, &dyn Observer),
+        on_interim: OnInterim<'_>,
+    ) -> Result<Response> {
+        if let Some(connection) = self.take_idle(request.url.origin()) {
+            observer.remark(&format!("the connection to {} is used again", request.url.origin().host_and_port()));
+            let is_replayable = request.content.as_ref().is_none_or(super::content::Content::is_replayable);
+            let answered = self.exchange_over(connection, request, (deadline, observer), on_interim);
+            match answered {
+                // RFC 9112, 9.3.1: the server has closed it at the same moment.
+                Err(Error::Lost { what, .. }) if is_replayable && is_idempotent(&request.method) => {
+                    observer.remark(&format!("the server had closed the connection ({what}); a new one"));
+                }
+                answered => return answered,
+            }
+        }
+        let connection = self.connect.open(&request.url, deadline, observer)?;
+        self.exchange_over(connection, request, (deadline, observer), on_interim)
     }
 
     fn exchange_over(
@@ -199,7 +209,7 @@ impl Exchange<'_> {
     }
 
     fn sent(&self, sent: io::Result<()>) -> Result<()> {
-        sent.map_err(|error| self.failed(&error))
+        sent.map_err(|error| self.failed(error))
     }
 
     /// Waits a moment for the word to go on; `false`: a final response came instead, and stays to be read.
@@ -218,13 +228,13 @@ impl Exchange<'_> {
                 None => {
                     self.connection.incoming.source().set_deadline(Some(until));
                     match self.connection.fill() {
-                        Ok(0) => return Err(Error::Lost("the server hung up before it answered".into())),
+                        Ok(0) => return Err(Error::lost("the server hung up before it answered")),
                         Ok(_) => {}
                         Err(error) if is_timeout(&error) => {
                             self.observer.remark("no word whether the content is wanted; it is sent");
                             return Ok(true);
                         }
-                        Err(error) => return Err(self.failed(&error)),
+                        Err(error) => return Err(self.failed(error)),
                     }
                 }
             }
@@ -245,7 +255,9 @@ impl Exchange<'_> {
                 Some((head, len)) => {
                     self.connection.incoming.consume(len);
                     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                        return Err(Error::Unexpected("the server switches to a protocol that nobody wanted".into()));
+                        return Err(Error::Unexpected(
+                            "the server switches to a protocol that was not requested".into(),
+                        ));
                     }
                     if !head.status.is_informational() {
                         self.observer.received(&head);
@@ -262,10 +274,10 @@ impl Exchange<'_> {
                     Ok(0) => {
                         let is_empty = self.connection.incoming.buffered().is_empty();
                         let when = if is_empty { "before it answered" } else { "in the head of its response" };
-                        return Err(Error::Lost(format!("the server hung up {when}")));
+                        return Err(Error::lost(format!("the server hung up {when}")));
                     }
                     Ok(_) => {}
-                    Err(error) => return Err(self.failed(&error)),
+                    Err(error) => return Err(self.failed(error)),
                 },
             }
         }
@@ -280,7 +292,7 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn failed(&self, error: &io::Error) -> Error {
+    fn failed(&self, error: io::Error) -> Error {
         failed(error, self.deadline, self.stall)
     }
 }
@@ -301,13 +313,13 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-fn failed(error: &io::Error, deadline: Deadline, stall: Option<Duration>) -> Error {
+fn failed(error: io::Error, deadline: Deadline, stall: Option<Duration>) -> Error {
     if let Err(over) = deadline.check() {
         return over;
     }
-    match stall.filter(|_| is_timeout(error)) {
-        Some(stall) => Error::Lost(format!("nothing came for {stall:?}")),
-        None => Error::Lost(error.to_string()),
+    match stall.filter(|_| is_timeout(&error)) {
+        Some(stall) => Error::Lost { what: format!("nothing came for {stall:?}"), source: Some(error) },
+        None => Error::failed(error),
     }
 }
 
@@ -318,8 +330,8 @@ impl Response {
     /// The connection was lost, or the body breaks off.
     pub fn read(&mut self, dest: &mut [u8]) -> Result<usize> {
         self.body.read(&mut self.connection.incoming, dest).map_err(|error| match error {
-            BodyError::Io(error) => failed(&error, self.deadline, self.stall),
-            BodyError::Short(_) | BodyError::NoLastChunk | BodyError::Chunk(_) => Error::Lost(error.to_string()),
+            BodyError::Io(error) => failed(error, self.deadline, self.stall),
+            BodyError::Short(_) | BodyError::NoLastChunk | BodyError::Chunk(_) => Error::lost(error.to_string()),
         })
     }
 

@@ -8,7 +8,7 @@ use ::http::header::{
     RETRY_AFTER,
 };
 
-use super::coding::{Coding, Decoder};
+use super::coding::{self, Decoder};
 use super::connection::Deadline;
 use super::content::Content;
 use super::error::{Error, Result};
@@ -17,6 +17,7 @@ use super::redirect::{Redirects, leads_elsewhere};
 use super::request::Request;
 use super::{Client, Observer};
 use crate::http::date;
+use crate::http::negotiate::Coding;
 
 /// Bytes of an error's body that are kept for a person.
 pub const ERROR_BODY_LEN_MAX: usize = 16 * 1024;
@@ -105,7 +106,7 @@ impl Final {
 
     /// The beginning of the body, decoded, and how many bytes are left out. What cannot be read is not in it.
     fn beginning(&mut self) -> (Vec<u8>, Option<u64>) {
-        let coding = Coding::of(&self.response.head.headers).unwrap_or(Coding::Identity);
+        let coding = coding::of(&self.response.head.headers).unwrap_or(Coding::Identity);
         let announced = self.response.body_len();
         let mut body = vec![0; ERROR_BODY_LEN_MAX];
         let mut filled = 0;

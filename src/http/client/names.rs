@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::url::Url;
 use crate::fs::part::is_part_name;
+use crate::http::media::parse_disposition_name;
 
 /// Longest file name of Linux' file systems, in bytes.
 const NAME_LEN_MAX: usize = 255;
@@ -26,18 +27,10 @@ pub fn of_url(url: &Url) -> Result<OsString, NameError> {
     check(name).map_err(|why| NameError(format!("{url}: the name at its end {why}")))
 }
 
-/// The name that a server has suggested: the last part of it, without what a person did not choose.
-///
-/// # Errors
-/// It is no file's name, or a hidden one, which a stranger's is never.
-pub fn suggested(name: &[u8]) -> Result<OsString, NameError> {
-    // RFC 6266, 4.3: what is in front of a separator of any system is dropped.
-    let last = name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next().unwrap_or_default();
-    let shown = crate::printable::printable_name(last);
-    if last.starts_with(b".") {
-        return Err(NameError(format!("the server suggests the hidden name {shown:?}")));
-    }
-    check(last.to_vec()).map_err(|why| NameError(format!("the server suggests the name {shown:?}, which {why}")))
+/// The name that a `Content-Disposition` suggests (see [`parse_disposition_name`]); `None` if it has none that can be
+/// used. It is never hidden, so it is never one that is reserved for unfinished files.
+pub fn suggested(disposition: &str) -> Option<OsString> {
+    parse_disposition_name(disposition).map(OsString::from)
 }
 
 fn check(name: Vec<u8>) -> Result<OsString, String> {
@@ -83,17 +76,21 @@ mod tests {
     #[test]
     fn a_servers_suggestion_leads_nowhere_else() {
         for (name, want) in [
-            (&b"report.pdf"[..], Some("report.pdf")),
-            (b"../../etc/passwd", Some("passwd")),
-            (b"C:\\x\\y.txt", Some("y.txt")),
-            (b".bashrc", None),
-            (b"a/.ssh", None),
-            (b"a/", None),
-            (b"..", None),
-            (b"", None),
-            (b"a\nb", None),
+            ("report.pdf", Some("report.pdf")),
+            ("../../etc/passwd", Some("passwd")),
+            (r"C:\\x\\y.txt", Some("y.txt")),
+            (".bashrc", Some("bashrc")),
+            ("a/.ssh", Some("ssh")),
+            ("a/", None),
+            ("..", None),
+            ("", None),
+            ("a\nb", None),
         ] {
-            assert_eq!(suggested(name).ok(), want.map(OsString::from), "{name:?}");
+            let disposition = format!("attachment; filename=\"{name}\"");
+            assert_eq!(suggested(&disposition), want.map(OsString::from), "{name:?}");
         }
+        assert_eq!(suggested("inline"), None);
+        let part = suggested("attachment; filename=.x.1a2b3c4d.part").unwrap();
+        assert!(!is_part_name(part.as_encoded_bytes()), "{part:?}");
     }
 }

@@ -11,8 +11,6 @@ use std::thread;
 use ::http::header::{ACCEPT_ENCODING, ETAG, HeaderValue, IF_RANGE, RANGE};
 use ::http::{Method, StatusCode};
 
-use super::coding::Coding;
-use super::connection::Deadline;
 use super::digest::{self, Hasher};
 use super::download::{Fetched, Job, Piece, content_range};
 use super::error::{Error, Result};
@@ -24,6 +22,7 @@ use super::store::{FileStore, Store as _};
 use super::url::Url;
 use super::{Client, Event, Observer};
 use crate::http::digest_fields::{REPR_DIGEST, WANT_REPR_DIGEST};
+use crate::http::negotiate::Coding;
 
 /// Connections for one file.
 pub const PARALLEL_MAX: u32 = 32;
@@ -43,14 +42,13 @@ struct Plan<'p> {
     next: AtomicU64,
     is_over: AtomicBool,
     failed: Mutex<Option<Error>>,
-    deadline: Deadline,
     observer: &'p dyn Observer,
 }
 
 /// How the first request was answered.
 #[derive(Debug)]
 pub enum Begun {
-    /// Whole, over `connections`.
+    /// Whole, in ranges.
     Whole(Box<Fetched>),
     /// Ranges are not to be had; why. Nothing is in the store.
     Alone(String),
@@ -68,13 +66,12 @@ impl Client {
         store: &mut FileStore,
         observer: &dyn Observer,
     ) -> Result<Begun> {
-        let deadline = Deadline::after(job.max_time);
         let mut retries = Retries::new(job.retries);
-        let (mut last, tag, size) = loop {
-            match self.first(job, deadline, observer) {
+        let (last, tag, size) = loop {
+            match self.first(job, observer) {
                 Ok(First::Ranges { last, tag, size }) => break (*last, tag, size),
                 Ok(First::Alone(why)) => return Ok(Begun::Alone(why)),
-                Err(error) => retries.after(error, deadline, observer)?,
+                Err(error) => retries.after(error, job.deadline, observer)?,
             }
         };
         observer.event(Event::Begins { size: Some(size), there: 0 });
@@ -94,7 +91,6 @@ impl Client {
             next: AtomicU64::new(first_len),
             is_over: AtomicBool::new(false),
             failed: Mutex::new(None),
-            deadline,
             observer,
         };
         let pieces = usize::try_from(rest.div_ceil(piece_len)).unwrap_or(usize::MAX);
@@ -112,13 +108,10 @@ impl Client {
                     break;
                 }
             }
-            let received = plan.receive(&mut last, store, 0);
-            match received {
-                Ok(got) if got == first_len => last.response.done(self, url.origin()),
-                Ok(got) => plan.fail(Error::Unexpected(format!("a piece of {first_len} bytes has {got}"))),
+            match plan.begun(self, store, (last, first_len), &mut retries) {
+                Ok(()) => plan.work(self, store),
                 Err(error) => plan.fail(error),
             }
-            plan.work(self, store);
             Ok(())
         })?;
         if let Some(error) = plan.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
@@ -130,12 +123,12 @@ impl Client {
         Ok(Begun::Whole(Box::new(fetched)))
     }
 
-    fn first(&self, job: &Job, deadline: Deadline, observer: &dyn Observer) -> Result<First> {
+    fn first(&self, job: &Job, observer: &dyn Observer) -> Result<First> {
         let mut request = ranged(job, job.url.clone(), (0, RANGE_LEN_MIN - 1));
         if job.needs_digest {
             request.headers.insert(WANT_REPR_DIGEST, HeaderValue::from_static(digest::WANTED));
         }
-        let last = self.follow(&request, (job.redirects_max, deadline), observer, &mut |_| {})?;
+        let last = self.follow(&request, (job.redirects_max, job.deadline), observer, &mut |_| {})?;
         if last.response.head.status == StatusCode::RANGE_NOT_SATISFIABLE {
             last.response.abandon();
             return Ok(First::Alone("the file is empty".into()));
@@ -190,7 +183,8 @@ impl Plan<'_> {
                 return;
             }
             let end = start.saturating_add(self.piece_len).min(self.size);
-            if let Err(error) = self.piece(client, store, (start, end)) {
+            let mut retries = Retries::new(self.job.retries);
+            if let Err(error) = self.piece(client, store, (start, end), &mut retries) {
                 self.fail(error);
                 return;
             }
@@ -202,9 +196,41 @@ impl Plan<'_> {
         self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
     }
 
+    /// Receives the first piece, whose response has begun; what breaks off is fetched as one of the others.
+    fn begun(
+        &self,
+        client: &Client,
+        store: &FileStore,
+        (mut last, len): (Final, u64),
+        retries: &mut Retries,
+    ) -> Result<()> {
+        let received = self.receive(&mut last, store, 0);
+        let at = last.response.received();
+        match received {
+            Ok(got) if got == len => {
+                last.response.done(client, self.url.origin());
+                Ok(())
+            }
+            Ok(got) => Err(Error::Unexpected(format!("a piece of {len} bytes has {got}"))),
+            Err(_) if self.is_over.load(Ordering::Relaxed) => Ok(()),
+            Err(error @ Error::Ours { .. }) => Err(error),
+            Err(error) => {
+                last.response.abandon();
+                retries.moved();
+                retries.after(error, self.job.deadline, self.observer)?;
+                self.piece(client, store, (at, len), retries)
+            }
+        }
+    }
+
     /// Fetches one piece, over as many attempts as are permitted.
-    fn piece(&self, client: &Client, store: &FileStore, (mut start, end): (u64, u64)) -> Result<()> {
-        let mut retries = Retries::new(self.job.retries);
+    fn piece(
+        &self,
+        client: &Client,
+        store: &FileStore,
+        (mut start, end): (u64, u64),
+        retries: &mut Retries,
+    ) -> Result<()> {
         while start < end {
             let before = start;
             match self.attempt(client, store, &mut start, end) {
@@ -216,7 +242,7 @@ impl Plan<'_> {
                     if start > before {
                         retries.moved();
                     }
-                    retries.after(error, self.deadline, self.observer)?;
+                    retries.after(error, self.job.deadline, self.observer)?;
                 }
             }
         }
@@ -230,7 +256,7 @@ impl Plan<'_> {
             request.secrets.clear();
         }
         request.headers.insert(IF_RANGE, self.tag.clone());
-        let limits = (0, self.deadline);
+        let limits = (0, self.job.deadline);
         let mut last = client.follow(&request, limits, self.observer, &mut |_| {})?.check()?;
         let head = &last.response.head;
         if head.status != StatusCode::PARTIAL_CONTENT || head.headers.get(ETAG).is_some_and(|tag| *tag != self.tag) {
@@ -272,7 +298,7 @@ impl Plan<'_> {
             match ended {
                 Some(Ok(())) => return Ok(at - start),
                 Some(Err(error)) => return Err(error),
-                None if self.is_over.load(Ordering::Relaxed) => return Err(Error::Lost("another piece failed".into())),
+                None if self.is_over.load(Ordering::Relaxed) => return Err(Error::lost("another piece failed")),
                 None => {}
             }
         }

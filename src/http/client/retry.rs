@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let lost = Error::Lost("x".into());
+        let lost = Error::lost("x");
         let mut retries = Retries::new(9);
         let waits: Vec<u64> = std::iter::from_fn(|| retries.wait_after(&lost)).map(|wait| wait.as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);

@@ -58,13 +58,13 @@ impl Client {
         let size = request.content.as_ref().and_then(Content::len);
         if let Some(resource) = upload.resource.clone() {
             match self.offset(request, &resource, deadline, observer)? {
-                Place::Complete(last) => return Ok(*last),
-                Place::At(offset) => {
+                UploadState::Complete(last) => return Ok(*last),
+                UploadState::At(offset) => {
                     observer.remark(&format!("goes on at byte {offset}"));
                     observer.event(Event::Begins { size, there: offset });
                     return self.append(request, &resource, offset, (deadline, observer));
                 }
-                Place::Gone => {
+                UploadState::Gone => {
                     observer.notice("the server does not have it any more: it starts over");
                     upload.resource = None;
                 }
@@ -80,14 +80,20 @@ impl Client {
         self.follow(&first, (redirects_max, deadline), observer, &mut |head| upload.heed(head, &url, observer))
     }
 
-    /// Asks where the upload is (section 6 of the draft: offset retrieval).
-    fn offset(&self, request: &Request, resource: &Url, deadline: Deadline, observer: &dyn Observer) -> Result<Place> {
+    /// Asks where the upload is (section 4.3 of the draft: offset retrieval).
+    fn offset(
+        &self,
+        request: &Request,
+        resource: &Url,
+        deadline: Deadline,
+        observer: &dyn Observer,
+    ) -> Result<UploadState> {
         let question = about(request, Method::HEAD, resource);
         let response = self.exchange(&question, deadline, observer, &mut |_| {})?;
         let status = response.head.status;
         let fields = UploadFields::of(&response.head.headers);
-        let place = match (status, fields.offset) {
-            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Place::Gone,
+        let state = match (status, fields.offset) {
+            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => UploadState::Gone,
             (status, _) if !status.is_success() => {
                 return Err(match (Final { response, request: question }).check() {
                     Err(error) => error,
@@ -95,19 +101,19 @@ impl Client {
                 });
             }
             (_, _) if fields.complete == Some(true) => {
-                return Ok(Place::Complete(Box::new(Final { response, request: question })));
+                return Ok(UploadState::Complete(Box::new(Final { response, request: question })));
             }
-            (_, Some(offset)) if request.content_len().is_some_and(|len| offset <= len) => Place::At(offset),
+            (_, Some(offset)) if request.content_len().is_some_and(|len| offset <= len) => UploadState::At(offset),
             (_, Some(offset)) => {
                 return Err(Error::Unexpected(format!("the server has {offset} bytes of it, more than there are")));
             }
             (_, None) => return Err(Error::Unexpected("the server does not say how much it has".into())),
         };
         response.done(self, resource.origin());
-        Ok(place)
+        Ok(state)
     }
 
-    /// Sends the rest (section 7 of the draft: upload append).
+    /// Sends the rest (section 4.4 of the draft: upload append).
     fn append(
         &self,
         request: &Request,
@@ -126,7 +132,8 @@ impl Client {
     }
 }
 
-enum Place {
+/// What a server has of an upload.
+enum UploadState {
     At(u64),
     Complete(Box<Final>),
     Gone,

@@ -12,6 +12,14 @@ use crate::harness::{Run, wait_until};
 
 /// Reads a request: its head, and its content if it has a length.
 fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
+    let head = read_head(stream)?;
+    let len = field(&head, "content-length").map_or(0, |len| len.parse().unwrap());
+    let mut content = vec![0; len];
+    stream.read_exact(&mut content).ok()?;
+    Some((head, content))
+}
+
+fn read_head(stream: &mut impl Read) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -20,11 +28,7 @@ fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
         }
         bytes.push(byte[0]);
     }
-    let head = String::from_utf8(bytes).unwrap();
-    let len = field(&head, "content-length").map_or(0, |len| len.parse().unwrap());
-    let mut content = vec![0; len];
-    stream.read_exact(&mut content).ok()?;
-    Some((head, content))
+    Some(String::from_utf8(bytes).unwrap())
 }
 
 /// The value of a field of a head.
@@ -487,9 +491,14 @@ fn what_is_not_what_it_should_be_gets_no_name() {
         let want = if code == 0 { body.as_slice() } else { b"old" };
         assert!(got == want, "{name}: {}", output.stderr);
         assert_eq!(left_in(dir.path()), ["file"], "{name}");
+        let said = output.stderr;
+        assert_eq!(said.contains("was expected"), said.contains("the file is left as it was"), "{name}: {said}");
         let asked = server.heads().first().and_then(|head| field(head, "want-repr-digest").map(str::to_owned));
         assert_eq!(asked.is_some(), args.contains(&"--digest"), "{name}");
     }
+    let server = Script::new([with_body("", &body)]);
+    let output = get(dir().path()).args(["--sha256", &wrong, &server.url("")]).code(1).stderr("was expected").output();
+    assert!(!output.stderr.contains("left as it was"), "the bytes are out: {}", output.stderr);
     let server = Script::new([with_body(&format!("Repr-Digest: {good}\r\n"), &body)]);
     let output = get(dir().path()).args(["-O", "--json", &server.url("file")]).output();
     let json = output.json();
@@ -527,6 +536,15 @@ fn compressed_bodies_are_decoded_where_they_were_requested() {
 
 /// A server that keeps a connection, and sends ranges of `whole`.
 fn ranges(whole: Vec<u8>, tag: impl Fn(usize) -> String + Send + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
+    broken_ranges(whole, tag, usize::MAX)
+}
+
+/// The same; its first range breaks off behind `sent` bytes.
+fn broken_ranges(
+    whole: Vec<u8>,
+    tag: impl Fn(usize) -> String + Send + 'static,
+    sent: usize,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let requests = Arc::clone(&seen);
     let whole = Arc::new(whole);
@@ -557,6 +575,10 @@ fn ranges(whole: Vec<u8>, tag: impl Fn(usize) -> String + Send + 'static) -> (St
                 let head = format!(
                     "HTTP/1.1 206 x\r\nETag: {tag}\r\nContent-Range: bytes {first}-{last}/{size}\r\nContent-Length: {len}\r\n\r\n"
                 );
+                if count == 1 && sent < len {
+                    drop(stream.write_all(&[head.as_bytes(), &whole[first..][..sent]].concat()));
+                    return end(stream);
+                }
                 if stream.write_all(&[head.as_bytes(), &whole[first..=last]].concat()).is_err() {
                     return;
                 }
@@ -586,6 +608,33 @@ fn one_file_comes_over_several_connections() {
     assert_eq!(requests.lock().unwrap().len(), 1);
     assert_eq!(std::fs::read(temporary.path().join("small")).unwrap(), bytes(1000));
     assert_eq!(left_in(temporary.path()), ["file", "small"]);
+}
+
+#[test]
+fn the_first_of_several_ranges_goes_on_too() {
+    let whole = bytes(9_000_000);
+    for (retries, code) in [("0", 4), ("1", 0)] {
+        let temporary = dir();
+        let (address, requests) = broken_ranges(whole.clone(), |_| "\"a\"".into(), 1_000_000);
+        let args = ["-O", "--parallel", "2", "--retry", retries, &format!("http://{address}/file")];
+        let output = get(temporary.path()).args(args).code(code).any_stderr().output();
+        assert!(output.stderr.contains("3194304 bytes before the end"), "{}", output.stderr);
+        let rest = |head: &String| field(head, "range") == Some("bytes=1000000-4194303");
+        assert_eq!(requests.lock().unwrap().iter().any(rest), code == 0, "--retry {retries}");
+        let got = std::fs::read(temporary.path().join("file")).ok();
+        assert!(got == (code == 0).then(|| whole.clone()), "--retry {retries}");
+    }
+}
+
+/// The second wait fits into the limit only if the first one did not count.
+#[test]
+fn all_ways_to_fetch_a_url_share_its_time() {
+    let busy = |wait| format!("HTTP/1.1 503 x\r\nRetry-After: {wait}\r\nContent-Length: 0\r\n\r\n").into_bytes();
+    let server = Script::new([busy(1), with_body("", b"this"), busy(60)]);
+    let args = ["-O", "--parallel", "2", "--retry", "2", "--max-time", "61s", &server.url("file")];
+    let output = get(dir().path()).args(args).code(1).any_stderr().output();
+    assert!(output.stderr.contains("over one connection"), "{}", output.stderr);
+    assert_eq!(server.heads().len(), 3);
 }
 
 #[test]
@@ -754,6 +803,41 @@ fn a_server_that_refuses_a_large_upload_is_heard_before_all_of_it_is_sent() {
     });
     get(dir.path()).args(["-T", "big", &format!("http://{address}/")]).code(1).stderr("smaller!").output();
     assert_eq!(served.join().unwrap(), 0, "nothing was sent before the word to go on");
+}
+
+/// RFC 9110, 10.1.1.
+#[test]
+fn what_a_server_does_not_expect_is_sent_without_the_question() {
+    let dir = dir();
+    std::fs::write(dir.path().join("big"), bytes(2_000_000)).unwrap();
+    let refuse = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    for is_used_before in [false, true] {
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&requests);
+        let address = serve_all(move |mut stream| {
+            let is_first = seen.lock().unwrap().is_empty();
+            if is_first && is_used_before {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+                seen.lock().unwrap().push(read_request(&mut stream).unwrap().0);
+                stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").unwrap();
+            }
+            if is_first {
+                seen.lock().unwrap().push(read_head(&mut stream).unwrap());
+                stream.write_all(refuse).unwrap();
+            } else {
+                seen.lock().unwrap().push(read_request(&mut stream).unwrap().0);
+                stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").unwrap();
+            }
+            end(stream);
+        });
+        let urls = ["a", "b"].map(|name| format!("http://{address}/{name}"));
+        let urls = if is_used_before { &urls[..] } else { &urls[1..] };
+        get(dir.path()).args(["-T", "big"]).args(urls).prints("");
+        let heads = requests.lock().unwrap().clone();
+        let expected: Vec<bool> = heads.iter().map(|head| field(head, "expect").is_some()).collect();
+        let want = if is_used_before { &[true, true, false][..] } else { &[true, false] };
+        assert_eq!(expected, want, "{heads:?}");
+    }
 }
 
 /// draft-ietf-httpbis-resumable-upload: 104 names the upload, HEAD says how much is there, PATCH sends the rest.

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use crate::cli::standard::{self, Descriptor};
-use crate::cli::usage::{as_usage, usage};
+use crate::cli::usage::usage;
 use crate::http::client::{Url, names};
 
 /// Where a body goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Destination {
     /// To standard output.
     Output,
     /// To a device or a pipe, as it comes.
@@ -23,7 +23,7 @@ pub(super) enum Place {
     Suggested(PathBuf, Option<OsString>),
 }
 
-impl Place {
+impl Destination {
     /// For each of `urls`.
     ///
     /// # Errors
@@ -41,8 +41,8 @@ impl Place {
                     let shown = path.display();
                     return Err(usage(format!("{shown}: one file for {} URLs; name a directory: -o DIR/", urls.len())));
                 }
-                let place = Self::at(path);
-                return Ok(vec![place; urls.len()]);
+                let destination = Self::at(path);
+                return Ok(vec![destination; urls.len()]);
             }
             None if args.remote_name || args.suggested_name => Some(Path::new(".")),
             None => None,
@@ -51,22 +51,22 @@ impl Place {
         if !dir.is_dir() {
             return Err(usage(format!("{}: no such directory; make it first", dir.display())));
         }
-        let mut places: Vec<Self> = Vec::new();
+        let mut destinations: Vec<Self> = Vec::new();
         for url in urls {
-            let place = if args.suggested_name {
+            let destination = if args.suggested_name {
                 Self::Suggested(dir.to_owned(), names::of_url(url).ok())
             } else {
                 let name = names::of_url(url).map_err(|error| usage(format!("{error}; name it with -o FILE")))?;
                 Self::File(if dir == Path::new(".") { name.into() } else { dir.join(name) })
             };
-            if let Self::File(path) = &place
-                && places.contains(&place)
+            if let Self::File(path) = &destination
+                && destinations.contains(&destination)
             {
                 return Err(usage(format!("{}: two of the URLs would become this file", path.display())));
             }
-            places.push(place);
+            destinations.push(destination);
         }
-        Ok(places)
+        Ok(destinations)
     }
 
     fn at(path: &Path) -> Self {
@@ -85,13 +85,13 @@ impl Place {
         if is_stream { Self::Device(path.to_owned()) } else { Self::File(path.to_owned()) }
     }
 
-    /// The file for a response that suggests `suggested`.
+    /// The file for a response with the `Content-Disposition` of `disposition`.
     ///
     /// # Errors
-    /// The name is none that is taken from a stranger, there is none, or a file has it.
-    pub(super) fn named(dir: &Path, own: Option<&OsString>, suggested: Option<&[u8]>) -> anyhow::Result<PathBuf> {
-        let name = match suggested {
-            Some(suggested) => names::suggested(suggested).map_err(as_usage)?,
+    /// There is no name, or a file has it.
+    pub(super) fn named(dir: &Path, own: Option<&OsString>, disposition: Option<&str>) -> anyhow::Result<PathBuf> {
+        let name = match disposition.and_then(names::suggested) {
+            Some(suggested) => suggested,
             None => match own {
                 Some(own) => own.clone(),
                 None => return Err(usage("neither the URL nor the server names the file; name it with -o FILE")),
@@ -113,28 +113,28 @@ mod tests {
 
     use super::*;
 
-    fn places(words: &[&str]) -> anyhow::Result<Vec<Place>> {
+    fn destinations(words: &[&str]) -> anyhow::Result<Vec<Destination>> {
         let args = Args::try_parse_from(["http-get"].iter().chain(words))?;
         let urls: Vec<Url> = args.urls.iter().map(|url| Url::parse(url).unwrap()).collect();
-        Place::of(&args, &urls)
+        Destination::of(&args, &urls)
     }
 
     #[test]
     fn each_url_has_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let into = format!("{}/", dir.path().display());
-        let in_dir = |name: &str| Place::File(dir.path().join(name));
+        let in_dir = |name: &str| Destination::File(dir.path().join(name));
         for (words, want) in [
-            (vec!["http://a/b"], vec![Place::Output]),
-            (vec!["http://a/b", "-o", "-"], vec![Place::Output]),
-            (vec!["http://a/b", "-o", "/dev/null"], vec![Place::Device("/dev/null".into())]),
-            (vec!["http://a/b", "-o", "c"], vec![Place::File("c".into())]),
-            (vec!["http://a/b", "-O"], vec![Place::File("b".into())]),
+            (vec!["http://a/b"], vec![Destination::Output]),
+            (vec!["http://a/b", "-o", "-"], vec![Destination::Output]),
+            (vec!["http://a/b", "-o", "/dev/null"], vec![Destination::Device("/dev/null".into())]),
+            (vec!["http://a/b", "-o", "c"], vec![Destination::File("c".into())]),
+            (vec!["http://a/b", "-O"], vec![Destination::File("b".into())]),
             (vec!["http://a/b", "http://a/c", "-o", &into], vec![in_dir("b"), in_dir("c")]),
             (vec!["http://a/b", "-O", "-o", &into], vec![in_dir("b")]),
-            (vec!["http://a/b", "-J"], vec![Place::Suggested(".".into(), Some("b".into()))]),
+            (vec!["http://a/b", "-J"], vec![Destination::Suggested(".".into(), Some("b".into()))]),
         ] {
-            assert_eq!(places(&words).unwrap(), want, "{words:?}");
+            assert_eq!(destinations(&words).unwrap(), want, "{words:?}");
         }
         for bad in [
             &["http://a/b", "http://a/c", "-o", "x"][..],
@@ -143,7 +143,7 @@ mod tests {
             &["http://a/b", "-O", "-o", "file"],
             &["http://a/b", "-o", "no/such/dir/"],
         ] {
-            assert!(places(bad).is_err(), "{bad:?}");
+            assert!(destinations(bad).is_err(), "{bad:?}");
         }
     }
 
@@ -152,11 +152,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("there"), "").unwrap();
         let named = |own: Option<&str>, suggested: Option<&str>| {
-            Place::named(dir.path(), own.map(OsString::from).as_ref(), suggested.map(str::as_bytes))
+            let disposition = suggested.map(|name| format!("attachment; filename=\"{name}\""));
+            Destination::named(dir.path(), own.map(OsString::from).as_ref(), disposition.as_deref())
         };
         assert_eq!(named(Some("own"), Some("a/new")).unwrap(), dir.path().join("new"));
         assert_eq!(named(Some("own"), None).unwrap(), dir.path().join("own"));
-        for (own, suggested) in [(None, None), (None, Some("there")), (Some("there"), None), (Some("own"), Some(".x"))]
+        assert_eq!(named(Some("own"), Some("..")).unwrap(), dir.path().join("own"));
+        for (own, suggested) in
+            [(None, None), (None, Some("there")), (Some("there"), None), (Some("own"), Some(".there"))]
         {
             assert!(named(own, suggested).is_err(), "{own:?} {suggested:?}");
         }
