@@ -26,8 +26,8 @@ pub enum OnExists {
     Refuse,
 }
 
-/// Whether what has the name now may be replaced; `None`: nothing has it.
-pub type MayReplace<'n> = &'n dyn Fn(Option<&Metadata>) -> bool;
+/// Whether what has the name now may be replaced.
+pub type MayReplace<'n> = &'n dyn Fn() -> bool;
 
 /// How a file gets its name.
 #[derive(Clone, Copy, Default)]
@@ -72,7 +72,7 @@ impl Naming<'_> {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                     Err(error) => return Err(error.into()),
                 };
-                if self.may_replace.is_some_and(|may_replace| !may_replace(found.as_ref())) {
+                if self.may_replace.is_some_and(|may_replace| !may_replace()) {
                     let why = "was changed while its successor came; nothing was replaced";
                     return Err(Error::new(ErrorKind::Changed, why));
                 }
@@ -202,19 +202,19 @@ mod tests {
     #[test]
     fn what_changed_meanwhile_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let refuse = |_: Option<&Metadata>| false;
-        let only_new = |found: Option<&Metadata>| found.is_none();
+        let path = dir.path().join("a.txt");
+        let refuse = || false;
+        let only_new = || !path.exists();
         let with = |may_replace| Naming { may_replace: Some(may_replace), ..Naming::default() };
         assert!(put(&dir, b"first", &with(&only_new)).unwrap().is_new);
         for condition in [&refuse as MayReplace<'_>, &only_new] {
             assert_eq!(put(&dir, b"x", &with(condition)).unwrap_err().kind(), ErrorKind::Changed);
         }
         // Something is made between the look and the rename.
-        let path = dir.path().join("a.txt");
         std::fs::remove_file(&path).unwrap();
-        let late = |found: Option<&Metadata>| {
+        let late = || {
             std::fs::write(&path, "late").unwrap();
-            found.is_none()
+            true
         };
         assert_eq!(put(&dir, b"x", &with(&late)).unwrap_err().kind(), ErrorKind::Changed);
         assert_eq!(std::fs::read(&path).unwrap(), b"late");

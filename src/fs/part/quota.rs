@@ -194,7 +194,7 @@ mod tests {
 
     fn upload(records: &Arc<Records>, dir: &tempfile::TempDir, owner: &str, name: &str) -> Part {
         let parts = Parts::new(Some(Arc::clone(records)), None);
-        let new = NewUpload { owner, length: None, terms: "" };
+        let new = NewUpload { owner, length: None, finish_conditions: "" };
         parts.create_upload(opened(dir), OsStr::new(name), PLAIN, &new).unwrap().1
     }
 
@@ -234,7 +234,7 @@ mod tests {
         }
         let parts = Parts::new(Some(Arc::clone(&records)), None);
         let begin = |owner| {
-            let new = NewUpload { owner, length: None, terms: "" };
+            let new = NewUpload { owner, length: None, finish_conditions: "" };
             parts.create_upload(opened(&dir), OsStr::new("x"), PLAIN, &new).map(drop)
         };
         assert_eq!(begin("guest 192.0.2.1").unwrap_err().kind(), ErrorKind::TooMany);

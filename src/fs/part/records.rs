@@ -106,7 +106,7 @@ pub struct PartRecord {
     target_b64: String,
     /// When the record was made, in seconds since 1970.
     written: u64,
-    /// Where the bytes come from, in the words of who fetched them; `None`: nobody said.
+    /// Where the bytes come from, in the words of who fetched them; `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     /// What belongs to an upload; `None`: it is none.
@@ -141,7 +141,7 @@ impl PartRecord {
         Self { source, ..self }
     }
 
-    /// Where its bytes come from; `None`: nobody said.
+    /// Where its bytes come from; `None`: not known.
     pub fn source(&self) -> Option<&str> {
         self.source.as_deref()
     }

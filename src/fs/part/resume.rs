@@ -49,7 +49,7 @@ impl Leftover {
         self.len
     }
 
-    /// Where its bytes come from, in the words of who fetched them; `None`: nobody said.
+    /// Where its bytes come from, in the words of who fetched them; `None`: not known.
     pub fn source(&self) -> Option<&str> {
         self.record.source()
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attributes::{Preserved, first_mode, mode_of};
 use super::records::{PartRecord, Records};
-use super::resume::open_part;
+use super::resume::{Leftover, open_part};
 use super::{Part, Parts, lock};
 use crate::fs::digest::Digest;
 use crate::fs::unix::identity_of;
@@ -33,7 +33,7 @@ pub struct UploadRecord {
     /// Bytes of the whole; `None`: its sender has not said.
     pub length: Option<u64>,
     /// What the receiver has to know when it is whole; in words of the receiver's own.
-    pub terms: String,
+    pub finish_conditions: String,
     /// Bytes that are on the disk for certain.
     synced: u64,
     /// Since when this machine runs: what was written and not synced is there until it stops.
@@ -55,7 +55,7 @@ pub struct NewUpload<'u> {
     /// Bytes of the whole; `None`: not known yet.
     pub length: Option<u64>,
     /// What the receiver has to know when it is whole.
-    pub terms: &'u str,
+    pub finish_conditions: &'u str,
 }
 
 impl Parts {
@@ -76,12 +76,10 @@ impl Parts {
         let mut part = self.make(dir, target, mode)?;
         lock(&part.file);
         let mut record = PartRecord::new(new.owner, &*part.dir, (&part.name, target), &part.file)?;
-        let (key, boot, terms) = (key_of(&token), boot_id().to_owned(), new.terms.to_owned());
-        record.upload = Some(UploadRecord { key, length: new.length, terms, synced: 0, boot });
-        if !records.write(&record)? {
-            let why = "has as many unfinished uploads as are kept; finish or cancel one";
-            return Err(Error::new(ErrorKind::TooMany, why).about(new.owner));
-        }
+        let (key, boot) = (key_of(&token), boot_id().to_owned());
+        let finish_conditions = new.finish_conditions.to_owned();
+        record.upload = Some(UploadRecord { key, length: new.length, finish_conditions, synced: 0, boot });
+        write(&records, &record)?;
         (part.record, part.is_kept) = (Some(record), true);
         Ok((token, part))
     }
@@ -105,7 +103,7 @@ impl Parts {
             return Ok(None);
         }
         let Some(upload) = &record.upload else { return Ok(None) };
-        let Some((mut file, mut len)) = open_part(&dir, &record) else { return Ok(None) };
+        let Some((file, mut len)) = open_part(&dir, &record) else { return Ok(None) };
         // Of what was not synced when the machine stopped nothing is certain.
         if upload.boot != boot_id() && len > upload.synced {
             file.set_len(upload.synced)?;
@@ -115,23 +113,7 @@ impl Parts {
             // Something else has cut it: what its sender was told is not true any more.
             return Ok(None);
         }
-        file.seek(SeekFrom::Start(len))?;
-        let part = Part {
-            parts: Arc::clone(self),
-            name: record.name(),
-            target: record.target(),
-            dir,
-            file,
-            digest: Digest::length_only(len),
-            is_kept: true,
-            record: Some(record),
-            source: None,
-            check: None,
-            beginning: Vec::new(),
-            is_over: false,
-        };
-        self.session().open += 1;
-        Ok(Some(part))
+        Ok(Some(self.resume_unhashed(Leftover { dir, record, file, len })?))
     }
 
     /// Removes an upload that nothing holds; whether it was removed.
@@ -166,17 +148,20 @@ impl Part {
     /// What has come is on the disk, and on record: its sender may be told so.
     ///
     /// # Errors
-    /// The disk failed.
+    /// The disk failed, or there is no room for the record any more.
     pub fn acknowledge(&mut self) -> Result<()> {
         rustix::fs::fdatasync(&self.file)?;
         let len = self.size();
         let (Some(records), Some(record)) = (self.parts.records().cloned(), self.record.as_mut()) else {
             return Ok(());
         };
-        if let Some(upload) = &mut record.upload {
+        let mut synced = record.clone();
+        if let Some(upload) = &mut synced.upload {
             (upload.synced, upload.boot) = (len, boot_id().to_owned());
         }
-        records.write(record)?;
+        write(&records, &synced)?;
+        // Not before: what is not on record is not kept.
+        *record = synced;
         Ok(())
     }
 
@@ -227,6 +212,15 @@ impl Part {
     }
 }
 
+/// Writes the record of an upload.
+fn write(records: &Records, record: &PartRecord) -> Result<()> {
+    if records.write(record)? {
+        return Ok(());
+    }
+    let why = "has as many unfinished uploads as are kept; finish or cancel one";
+    Err(Error::new(ErrorKind::TooMany, why).about(&record.owner))
+}
+
 /// 128 random bits, in hexadecimal digits.
 fn random_token() -> rustix::io::Result<String> {
     let mut bits = [0; 16];
@@ -265,7 +259,7 @@ mod tests {
     }
 
     fn begin(home: &tempfile::TempDir, dir: &tempfile::TempDir) -> (String, Part) {
-        let new = NewUpload { owner: "guest 192.0.2.1", length: Some(10), terms: "{}" };
+        let new = NewUpload { owner: "guest 192.0.2.1", length: Some(10), finish_conditions: "{}" };
         parts(home).create_upload(opened(dir), OsStr::new("target"), PLAIN, &new).unwrap()
     }
 
@@ -303,6 +297,28 @@ mod tests {
         let record = parts.upload(&token).unwrap();
         parts.resume_upload(opened(&dir), record).unwrap().unwrap().discard();
         assert_eq!((parts.upload(&token), names(&dir).len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_not_on_record_is_not_acknowledged() {
+        let (home, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (token, mut part) = begin(&home, &dir);
+        let other = begin(&home, &dir).1;
+        part.write(b"hello").unwrap();
+        // Another part is on record in its place: there is no room for this one.
+        let path = |part: &Part| home.path().join(PARTS_DIR).join(part.upload().unwrap().key());
+        std::fs::copy(path(&other), path(&part)).unwrap();
+        assert_eq!(part.acknowledge().unwrap_err().kind(), ErrorKind::TooMany);
+        // The home cannot be written.
+        let (kept, aside) = (home.path().join(PARTS_DIR), home.path().join("aside"));
+        std::fs::rename(&kept, &aside).unwrap();
+        part.acknowledge().unwrap_err();
+        assert!(!part.sync_upload(), "it is not believed the second time either");
+        std::fs::rename(&aside, &kept).unwrap();
+        std::fs::remove_file(path(&part)).unwrap();
+        assert!(part.sync_upload());
+        drop(part);
+        assert_eq!(parts(&home).upload(&token).unwrap().upload.unwrap().synced, 5);
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl<R: Read> FormReader<R> {
         loop {
             let window = self.buffer.get(self.start..self.end).unwrap_or_default();
             let within = window.get(..ENTRY_HEAD_LEN_MAX).unwrap_or(window);
-            // Before any search: what comes behind must not change what is said.
+            // Before any search: what comes behind must not change the error.
             if within.starts_with(b"\r\n") {
                 return Err(NO_DISPOSITION);
             }

@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::intake::{check_conditions, precondition_failed};
 use super::problem::{HttpError, Problem, Result};
 use super::response::Response;
+use super::route;
 use crate::fs::ErrorKind;
 use crate::fs::root::RootPath;
 use crate::http::body::BodyLength;
@@ -46,12 +47,12 @@ pub(super) fn make(exchange: &mut Exchange<'_>) -> Result<Response> {
         let message = "a directory is made without a body";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into());
     }
-    let path = exchange.path()?;
+    let path = exchange.new_path(&exchange.head.target.path)?;
     if path.is_root() {
-        return Err(exists(exchange).into());
+        return Err(exists(exchange, &path).into());
     }
     exchange.session.root.make_dir(&path, false).map_err(|error| match error.kind() {
-        ErrorKind::Exists => HttpError::from(exists(exchange)),
+        ErrorKind::Exists => HttpError::from(exists(exchange, &path)),
         ErrorKind::NotFound | ErrorKind::NotADirectory => no_parent(&path).into(),
         _ => error.into(),
     })?;
@@ -105,8 +106,10 @@ fn existing(exchange: &Exchange<'_>) -> Result<RootPath> {
     Ok(path)
 }
 
-fn exists(exchange: &Exchange<'_>) -> Problem {
-    Problem::not_allowed(&exchange.head.method, "GET, HEAD, OPTIONS")
+/// RFC 4918, 9.3.1: a directory is made where nothing is.
+fn exists(exchange: &Exchange<'_>, path: &RootPath) -> Problem {
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path}: already exists"));
+    problem.with_text(header::ALLOW, &route::allowed(exchange))
 }
 
 fn no_parent(path: &RootPath) -> Problem {
@@ -143,5 +146,5 @@ fn destination(exchange: &Exchange<'_>) -> Result<RootPath> {
         let message = "Destination is on another server";
         return Err(Problem::new(StatusCode::BAD_GATEWAY, message).into());
     }
-    exchange.resolve(&target.path)
+    exchange.new_path(&target.path)
 }

@@ -70,6 +70,20 @@ impl Exchange<'_> {
         Ok(path)
     }
 
+    /// The path of what the client wants to store or make. A name that it may not use is refused with the reason, which
+    /// tells nothing of what is there.
+    ///
+    /// # Errors
+    /// As [`path`](Self::path).
+    pub fn new_path(&self, path: &[u8]) -> Result<RootPath> {
+        let path = RootPath::default().join(path)?;
+        if !self.state.options.shows_hidden && path.has_hidden_name() {
+            let message = "a name that begins with a dot is not accepted here";
+            return Err(Problem::new(StatusCode::FORBIDDEN, message).into());
+        }
+        Ok(path)
+    }
+
     /// Whether the target names a directory: it ends with a slash.
     pub fn names_directory(&self) -> bool {
         self.head.target.path.ends_with(b"/")

@@ -10,14 +10,13 @@ use ::http::header::{self, HeaderValue};
 use serde_json::json;
 
 use super::exchange::{Exchange, RequestBody};
-use super::intake::{self, FileTarget, Intake, Room};
+use super::intake::{self, FileTarget, Intake, Room, broken, content_length};
 use super::options::OnExists;
 use super::problem::{HttpError, Problem, Result};
-use super::put::{broken, content_length};
 use super::response::Response;
 use super::resumable;
+use crate::fs::part::Checksum;
 use crate::fs::part::naming::Naming;
-use crate::fs::part::{Checksum, naming};
 use crate::fs::root::RootPath;
 use crate::http::media::parse_disposition_name;
 use crate::http::multipart::{Boundary, FORM_BUFFER_LEN, FormError, FormReader};
@@ -42,7 +41,7 @@ struct Stored {
 /// What the client is told instead, or that the connection is gone.
 pub(super) fn post(exchange: &mut Exchange<'_>) -> Result<Response> {
     exchange.need(Service::Write)?;
-    let directory = exchange.path()?;
+    let directory = exchange.new_path(&exchange.head.target.path)?;
     let is_box = exchange.state.options.is_drop_box;
     if is_box && !directory.is_root() {
         return Err(Problem::new(StatusCode::FORBIDDEN, "files are taken here at the top only").into());
@@ -92,13 +91,7 @@ fn create(exchange: &mut Exchange<'_>, directory: &RootPath, fields: &UploadFiel
 
 /// The path of a file of this name, as the client may use it.
 fn path_in(exchange: &Exchange<'_>, directory: &RootPath, name: &[u8]) -> Result<RootPath> {
-    exchange.resolve(&[&directory.to_absolute(), &b"/"[..], name].concat()).map_err(|error| {
-        if error.is_not_found() {
-            let message = "a name that begins with a dot is not accepted here";
-            return Problem::new(StatusCode::FORBIDDEN, message).into();
-        }
-        error
-    })
+    exchange.new_path(&[&directory.to_absolute(), &b"/"[..], name].concat())
 }
 
 fn store_all(
@@ -155,8 +148,9 @@ fn store_one<R: Read>(
     let part = intake.part;
     let size = part.size();
     let published = if is_second && exchange.state.options.on_exists == OnExists::Replace {
-        let naming = Naming { on_exists: naming::OnExists::Rename, ..Naming::default() };
-        part.publish_as(Checksum { size, blake3: None }, preserved, &naming)?
+        let naming = Naming { on_exists: OnExists::Rename, ..Naming::default() };
+        let published = part.publish_as(Checksum { size, blake3: None }, preserved, &naming);
+        published.map_err(|error| error.about(&target.path))?
     } else {
         intake::publish(exchange, &target, part, &intake::conditions_of(&exchange.head.headers))?
     };

@@ -6,29 +6,31 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 use ::http::header::{self, HeaderMap, HeaderName};
-use cap_std::fs::{Dir, Metadata};
+use cap_std::fs::Dir;
 
 use super::exchange::{Exchange, RequestBody};
 use super::options::OnExists;
 use super::problem::{HttpError, Problem, Result};
 use super::representation::validators;
 use super::response::Response;
-use crate::fs::part::naming::{self, Naming, Published};
+use crate::fs::part::naming::{Naming, Published};
 use crate::fs::part::quota::{GUEST, Quota, Share};
 use crate::fs::part::records::PartRecord;
 use crate::fs::part::{PIECE_LEN, Part, Preserved};
 use crate::fs::root::RootPath;
 use crate::fs::unix::free_len;
 use crate::fs::{self, ErrorKind};
+use crate::http::body::BodyLength;
 use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::digest_fields::{CONTENT_DIGEST, Digest, DigestCheck, REPR_DIGEST, parse as digests};
 use crate::http::negotiate::Coding;
+use crate::http::resumable::UploadFields;
 use crate::http::target::encode_path;
 use crate::memory::Budget;
 use crate::session::Session;
 use crate::trust::Peer;
 
-/// After so many bytes of a file it is seen again whether there is room on the disk.
+/// Bytes of a file after which it is seen again whether there is room on the disk.
 const LOOK_STEP: u64 = 16 * 1024 * 1024;
 /// What is waiting is counted for a file of this length and more, and for those of unknown length: to count reads all
 /// records, which takes longer than a short file.
@@ -103,6 +105,16 @@ fn current(exchange: &Exchange<'_>, path: &RootPath) -> Option<Validators> {
     }
     let (_, metadata) = exchange.session.root.open_file(path).ok()?;
     Some(validators(exchange, &metadata, Coding::Identity))
+}
+
+/// The same for what has the target's name in the directory that is held, whatever the path leads to by now.
+fn current_in(exchange: &Exchange<'_>, target: &FileTarget) -> Option<Validators> {
+    match target.dir.symlink_metadata(&target.name) {
+        // The file that it leads to may be in another directory.
+        Ok(found) if found.is_symlink() => current(exchange, &target.path),
+        Ok(found) if found.is_file() => Some(validators(exchange, &found, Coding::Identity)),
+        _ => None,
+    }
 }
 
 /// Evaluates the conditions in `headers` for the file `path` (RFC 9110, 13.2).
@@ -336,6 +348,36 @@ fn fill(body: &mut dyn RequestBody, piece: &mut [u8]) -> (usize, Option<io::Resu
     (len, None)
 }
 
+/// Length of the content in bytes; `None`: it comes in chunks.
+///
+/// # Errors
+/// Nothing says where it ends (411). An upload that only begins may have none.
+pub(super) fn content_length(exchange: &Exchange<'_>, fields: &UploadFields) -> Result<Option<u64>> {
+    match exchange.body.length() {
+        BodyLength::Known(len) => Ok(Some(len)),
+        BodyLength::Chunked => Ok(None),
+        BodyLength::None if fields.complete == Some(false) => Ok(Some(0)),
+        BodyLength::None | BodyLength::ToEnd => {
+            let message = "say how long the body is: Content-Length, or chunks";
+            Err(Problem::new(StatusCode::LENGTH_REQUIRED, message).into())
+        }
+    }
+}
+
+/// What has come of a file is kept if its sender was cut off, and of no use if it was refused; but an upload may find
+/// room later.
+pub(super) fn broken(part: Part, error: HttpError) -> HttpError {
+    let is_kept = match &error {
+        HttpError::Lost(_) => true,
+        HttpError::Problem(problem) if problem.status == StatusCode::INSUFFICIENT_STORAGE => part.is_upload(),
+        HttpError::Problem(problem) => problem.status == StatusCode::REQUEST_TIMEOUT,
+    };
+    if !is_kept {
+        part.discard();
+    }
+    error
+}
+
 /// Gives a file that is whole its name, under the conditions that its request had.
 ///
 /// # Errors
@@ -347,20 +389,14 @@ pub(super) fn publish(
     conditions: &HeaderMap,
 ) -> fs::Result<Published> {
     let options = &exchange.state.options;
-    let may_replace = |_: Option<&Metadata>| {
-        evaluate(conditions, false, current(exchange, &target.path).as_ref()) == Verdict::Proceed
-    };
+    let may_replace = || evaluate(conditions, false, current_in(exchange, target).as_ref()) == Verdict::Proceed;
     let naming = Naming {
-        on_exists: match options.on_exists {
-            OnExists::Replace => naming::OnExists::Replace,
-            OnExists::Rename => naming::OnExists::Rename,
-            OnExists::Refuse => naming::OnExists::Refuse,
-        },
+        on_exists: options.on_exists,
         may_replace: is_conditional(conditions).then_some(&may_replace),
         is_unique: options.is_drop_box,
     };
     let sum = fs::part::Checksum { size: part.size(), blake3: None };
-    part.publish_as(sum, FileTarget::preserved(exchange), &naming)
+    part.publish_as(sum, FileTarget::preserved(exchange), &naming).map_err(|error| error.about(&target.path))
 }
 
 /// The path under which a file that was stored can be reached, as in a URL.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ::http::header::{HeaderName, HeaderValue};
 
+pub use crate::fs::part::naming::OnExists;
+
 /// How HTTP is served. The default is safe: files can be read, nothing can be changed.
 #[expect(clippy::struct_excessive_bools, reason = "each is a decision of its own")]
 #[derive(Debug, Clone, Default)]
@@ -56,18 +58,6 @@ impl HttpOptions {
     pub const fn distrusts_files(&self) -> bool {
         self.uploads || self.modifies || self.is_drop_box || self.has_sign_in
     }
-}
-
-/// What happens to an upload whose name is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnExists {
-    /// It replaces what is there, once it is whole.
-    #[default]
-    Replace,
-    /// It gets another name, such as `notes (1).txt`.
-    Rename,
-    /// It is refused.
-    Refuse,
 }
 
 /// Where a certificate and its key are. They are read again when they change.

@@ -7,12 +7,10 @@
 use ::http::StatusCode;
 
 use super::exchange::Exchange;
-use super::intake::{self, Digests, FileTarget, Intake, Room};
-use super::problem::{HttpError, Problem, Result};
+use super::intake::{self, Digests, FileTarget, Intake, Room, broken, content_length};
+use super::problem::{Problem, Result};
 use super::response::Response;
 use super::resumable;
-use crate::fs::part::Part;
-use crate::http::body::BodyLength;
 use crate::http::resumable::{UPLOAD_COMPLETE, UploadFields, boolean};
 use crate::trust::Service;
 
@@ -24,7 +22,7 @@ pub(super) fn put(exchange: &mut Exchange<'_>) -> Result<Response> {
     exchange.need(Service::Write)?;
     let headers = &exchange.head.headers;
     intake::check_content(headers)?;
-    let path = exchange.path()?;
+    let path = exchange.new_path(&exchange.head.target.path)?;
     if exchange.names_directory() {
         let message = "the URL names a directory; put a file's name behind it";
         return Err(Problem::new(StatusCode::CONFLICT, message).into());
@@ -54,34 +52,4 @@ pub(super) fn put(exchange: &mut Exchange<'_>) -> Result<Response> {
     let response = intake::stored(exchange, &target, &published);
     // One that would have been resumed, had its client spoken our version of the draft.
     Ok(if fields.complete.is_some() { response.with(UPLOAD_COMPLETE, boolean(true)) } else { response })
-}
-
-/// Length of the content in bytes; `None`: it comes in chunks.
-///
-/// # Errors
-/// Nothing says where it ends (411). An upload that only begins may have none.
-pub(super) fn content_length(exchange: &Exchange<'_>, fields: &UploadFields) -> Result<Option<u64>> {
-    match exchange.body.length() {
-        BodyLength::Known(len) => Ok(Some(len)),
-        BodyLength::Chunked => Ok(None),
-        BodyLength::None if fields.complete == Some(false) => Ok(Some(0)),
-        BodyLength::None | BodyLength::ToEnd => {
-            let message = "say how long the body is: Content-Length, or chunks";
-            Err(Problem::new(StatusCode::LENGTH_REQUIRED, message).into())
-        }
-    }
-}
-
-/// What has come of a file is kept if its sender was cut off, and of no use if it was refused; but an upload may find
-/// room later.
-pub(super) fn broken(part: Part, error: HttpError) -> HttpError {
-    let is_kept = match &error {
-        HttpError::Lost(_) => true,
-        HttpError::Problem(problem) if problem.status == StatusCode::INSUFFICIENT_STORAGE => part.is_upload(),
-        HttpError::Problem(problem) => problem.status == StatusCode::REQUEST_TIMEOUT,
-    };
-    if !is_kept {
-        part.discard();
-    }
-    error
 }

@@ -19,9 +19,8 @@ use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::exchange::Exchange;
-use super::intake::{self, Digests, FileTarget, Intake, Room};
+use super::intake::{self, Digests, FileTarget, Intake, Room, broken, content_length};
 use super::problem::{HttpError, Problem, Result};
-use super::put::{broken, content_length};
 use super::response::Response;
 use crate::fs::part::Part;
 use crate::fs::part::quota::is_guest;
@@ -56,6 +55,8 @@ pub struct UploadsInUse {
 
 #[derive(Debug)]
 struct Writer {
+    /// Whose upload it is.
+    owner: String,
     /// Ends its connection; `None`: it is over soon.
     control: Option<WeakControl>,
 }
@@ -72,14 +73,14 @@ struct Finished {
 
 /// The one request that may use an upload.
 #[derive(Debug)]
-struct Turn<'u> {
+struct UploadLease<'u> {
     uploads: &'u UploadsInUse,
     key: String,
 }
 
 impl UploadsInUse {
     /// Lets a request use an upload: the one that does so now is ended.
-    fn take_over(&self, key: &str, control: Option<WeakControl>) -> Result<Turn<'_>> {
+    fn take_over(&self, (key, owner): (&str, &str), control: Option<WeakControl>) -> Result<UploadLease<'_>> {
         let deadline = Instant::now() + TAKE_OVER_TIME_MAX;
         let mut writers = self.writers();
         while let Some(writer) = writers.get(key) {
@@ -94,8 +95,8 @@ impl UploadsInUse {
             }
             (writers, _) = self.one_left.wait_timeout(writers, left).unwrap_or_else(PoisonError::into_inner);
         }
-        writers.insert(key.to_owned(), Writer { control });
-        Ok(Turn { uploads: self, key: key.to_owned() })
+        writers.insert(key.to_owned(), Writer { owner: owner.to_owned(), control });
+        Ok(UploadLease { uploads: self, key: key.to_owned() })
     }
 
     fn writers(&self) -> MutexGuard<'_, HashMap<String, Writer>> {
@@ -107,6 +108,13 @@ impl UploadsInUse {
         finished.iter().find(|one| one.key == key).cloned()
     }
 
+    /// Whose upload this is; `None`: no request uses it, and it did not become its file a short time ago.
+    fn owner(&self, key: &str) -> Option<String> {
+        let writer = self.writers().get(key).map(|writer| writer.owner.clone());
+        // In this order: a request notes what it has finished, and then it ends.
+        writer.or_else(|| Some(self.finished(key)?.owner))
+    }
+
     fn note_finished(&self, one: Finished) {
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
         if finished.len() >= FINISHED_UPLOADS_MAX {
@@ -116,7 +124,7 @@ impl UploadsInUse {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for UploadLease<'_> {
     fn drop(&mut self) {
         self.uploads.writers().remove(&self.key);
         self.uploads.one_left.notify_all();
@@ -125,14 +133,14 @@ impl Drop for Turn<'_> {
 
 /// What an upload's record has for the request that finishes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Terms {
+struct FinishConditions {
     /// The conditions of the request that began it, by name.
     conditions: Vec<(String, String)>,
     /// Its Repr-Digest; empty: it had none.
     digest: String,
 }
 
-impl Terms {
+impl FinishConditions {
     fn of(headers: &HeaderMap) -> Self {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let conditions = intake::conditions_of(headers);
@@ -190,19 +198,26 @@ pub(super) fn create(
     target: &FileTarget,
     (fields, len, digests): (&UploadFields, Option<u64>, Digests),
 ) -> Result<Response> {
-    let Ok(length) = fields.whole_length(None, 0, len) else { return Ok(problem(UploadProblem::InconsistentLength)) };
+    let Ok(length) = fields.whole_length(None, 0, len) else { return Ok(inconsistent_length()) };
     let room = Room::find(exchange, &target.dir, length, None)?;
-    let terms = serde_json::to_string(&Terms::of(&exchange.head.headers)).unwrap_or_default();
+    let conditions = serde_json::to_string(&FinishConditions::of(&exchange.head.headers)).unwrap_or_default();
     let (owner, _) = intake::owner_of(exchange.session);
-    let new = NewUpload { owner: &owner, length, terms: &terms };
+    let new = NewUpload { owner: &owner, length, finish_conditions: &conditions };
     let parts = exchange.session.parts.clone();
     let preserved = FileTarget::preserved(exchange);
     let (token, part) = parts.create_upload(target.dir.clone(), &target.name, preserved, &new)?;
     let key = part.upload().map(|upload| upload.key().to_owned()).unwrap_or_default();
-    let _turn = exchange.state.uploads.take_over(&key, exchange.body.control().map(|control| control.weak()))?;
+    let control = exchange.body.control().map(|control| control.weak());
+    let _lease = exchange.state.uploads.take_over((&key, &owner), control)?;
+    // Bound behind the lease: the part is closed before another request may use it.
+    let part = part;
     let url = format!("{}?{PARAMETER}={token}", encode_path(&target.path.to_absolute()));
-    if fields.is_same_version() {
-        announce(exchange, &url)?;
+    if fields.is_same_version()
+        && let Err(error) = announce(exchange, &url)
+    {
+        // Its client does not know the URL, and cannot go on with it.
+        part.discard();
+        return Err(error);
     }
     // The whole is in this request, if it gets through: it is hashed as it comes.
     let whole = if fields.complete == Some(true) { digests.whole } else { Vec::new() };
@@ -252,7 +267,7 @@ fn take(
         if intake.is_too_long() {
             // More came than its client has said: no part of it is certain (4.4.2).
             intake.part.discard();
-            return Ok(Taken::Refused(problem(UploadProblem::InconsistentLength)));
+            return Ok(Taken::Refused(inconsistent_length()));
         }
         return Err(broken(intake.part, error));
     }
@@ -269,8 +284,7 @@ fn take(
     }
     if length.is_some_and(|length| length != part.size()) {
         part.acknowledge()?;
-        let response = problem(UploadProblem::InconsistentLength);
-        return Ok(Taken::Refused(response.with(UPLOAD_OFFSET, integer(part.size()))));
+        return Ok(Taken::Refused(inconsistent_length().with(UPLOAD_OFFSET, integer(part.size()))));
     }
     Ok(Taken::Whole(part))
 }
@@ -279,7 +293,9 @@ fn take(
 fn finish(exchange: &mut Exchange<'_>, target: &FileTarget, part: Part, expected: Vec<Digest>) -> Result<Response> {
     let size = part.size();
     let (record, upload) = (part.record().cloned(), part.upload().cloned());
-    let terms: Terms = upload.as_ref().and_then(|upload| serde_json::from_str(&upload.terms).ok()).unwrap_or_default();
+    let conditions: Option<FinishConditions> =
+        upload.as_ref().and_then(|upload| serde_json::from_str(&upload.finish_conditions).ok());
+    let conditions = conditions.unwrap_or_default().conditions();
     let complete = |problem: Problem| problem.with_text(UPLOAD_COMPLETE, "?1");
     if let Err(error) = intake::check_whole(&part, expected) {
         part.discard();
@@ -288,7 +304,7 @@ fn finish(exchange: &mut Exchange<'_>, target: &FileTarget, part: Part, expected
             error @ HttpError::Lost(_) => error,
         });
     }
-    let published = match intake::publish(exchange, target, part, &terms.conditions()) {
+    let published = match intake::publish(exchange, target, part, &conditions) {
         Ok(published) => published,
         Err(error) => {
             // Nothing that its client sends could make it better.
@@ -325,11 +341,15 @@ fn incomplete(exchange: &Exchange<'_>, response: Response, part: &Part) -> Respo
     }
 }
 
-fn problem(problem: UploadProblem) -> Response {
+fn problem(problem: UploadProblem, is_complete: bool) -> Response {
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST);
     Response::bytes(status, PROBLEM_JSON, problem.to_json().into_bytes())
-        .with(UPLOAD_COMPLETE, boolean(false))
+        .with(UPLOAD_COMPLETE, boolean(is_complete))
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+fn inconsistent_length() -> Response {
+    problem(UploadProblem::InconsistentLength, false)
 }
 
 /// An upload that is there, for one request.
@@ -337,7 +357,7 @@ struct Found<'u> {
     target: FileTarget,
     part: Part,
     // Last: the part is closed before another request may use it.
-    turn: Turn<'u>,
+    lease: UploadLease<'u>,
 }
 
 /// An upload that a request names.
@@ -353,13 +373,19 @@ fn find<'u>(exchange: &Exchange<'u>, is_look: bool) -> Result<Named<'u>> {
     let gone = || HttpError::from(Problem::new(StatusCode::NOT_FOUND, "there is no such upload, or no more"));
     let token = exchange.head.target.parameter(PARAMETER).ok_or_else(gone)?;
     let key = fs::part::upload::key_of(&token);
-    let control = exchange.body.control().filter(|_| !is_look).map(|control| control.weak());
-    let turn = exchange.state.uploads.take_over(&key, control)?;
-    if let Some(finished) = exchange.state.uploads.finished(&key) {
-        return if may_use(exchange.session, &finished.owner) { Ok(Named::Finished(finished)) } else { Err(gone()) };
+    let (parts, uploads) = (&exchange.session.parts, &exchange.state.uploads);
+    // Before a request is ended for it. The record first: it goes when its request has not ended yet.
+    let owner = parts.upload(&token).map(|record| record.owner).or_else(|| uploads.owner(&key)).ok_or_else(gone)?;
+    if !may_use(exchange.session, &owner) {
+        return Err(gone());
     }
-    let parts = &exchange.session.parts;
-    let record = parts.upload(&token).filter(|record| may_use(exchange.session, &record.owner)).ok_or_else(gone)?;
+    let control = exchange.body.control().filter(|_| !is_look).map(|control| control.weak());
+    let lease = uploads.take_over((&key, &owner), control)?;
+    if let Some(finished) = uploads.finished(&key) {
+        return Ok(Named::Finished(finished));
+    }
+    // As the request that was ended has left it.
+    let record = parts.upload(&token).ok_or_else(gone)?;
     // Its file's name is in the URL: it is resolved once more, as what this client may reach may have changed.
     let path = exchange.path()?;
     let (dir, name) = exchange.session.root.open_parent(&path).map_err(|_missing| gone())?;
@@ -368,7 +394,7 @@ fn find<'u>(exchange: &Exchange<'u>, is_look: bool) -> Result<Named<'u>> {
     }
     let target = FileTarget { path, dir: dir.into(), name };
     let part = parts.resume_upload(target.dir.clone(), record)?.ok_or_else(gone)?;
-    Ok(Named::There(Box::new(Found { target, part, turn })))
+    Ok(Named::There(Box::new(Found { target, part, lease })))
 }
 
 fn may_use(session: &Session, owner: &str) -> bool {
@@ -378,7 +404,7 @@ fn may_use(session: &Session, owner: &str) -> bool {
 /// Answers HEAD and GET of an upload: how far it is (4.3).
 ///
 /// # Errors
-/// There is none.
+/// There is no such upload, or it is another peer's (404), or the disk failed.
 pub(super) fn retrieve(exchange: &Exchange<'_>) -> Result<Response> {
     let response = Response::empty(StatusCode::NO_CONTENT);
     match find(exchange, true)? {
@@ -429,23 +455,24 @@ pub(super) fn append(exchange: &mut Exchange<'_>) -> Result<Response> {
             let response = Response { headers: finished.headers, ..Response::empty(finished.status) };
             return Ok(response);
         }
-        Named::Finished(finished) => return Ok(mismatch(finished.len, &fields)),
+        Named::Finished(finished) => return Ok(mismatch(finished.len, &fields, true)),
     };
     // The part is closed before another request may use it.
-    let Found { target, part, turn: _turn } = found;
+    let Found { target, part, lease: _lease } = found;
     let mut part = part;
     if part.size() != offset {
-        return Ok(mismatch(part.size(), &fields));
+        return Ok(mismatch(part.size(), &fields, false));
     }
     let known = part.upload().and_then(|upload| upload.length);
     let Ok(length) = fields.whole_length(known, offset, len) else {
-        return Ok(problem(UploadProblem::InconsistentLength));
+        return Ok(inconsistent_length());
     };
     part.set_upload_length(length);
     let whole = length.or_else(|| len.map(|len| offset.saturating_add(len)));
     let room = Room::find(exchange, &target.dir, whole, part.record())?;
-    let expected = part.upload().and_then(|upload| serde_json::from_str::<Terms>(&upload.terms).ok());
-    let expected = expected.map_or_else(Vec::new, |terms| terms.digests());
+    let expected =
+        part.upload().and_then(|upload| serde_json::from_str::<FinishConditions>(&upload.finish_conditions).ok());
+    let expected = expected.map_or_else(Vec::new, |conditions| conditions.digests());
     // The representation that a PATCH sends is the part that it adds (RFC 9530, appendix B.8).
     let intake = Intake::new(part, room, digests.content.into_iter().chain(digests.whole).collect());
     match take(exchange, intake, (&fields, len, offset))? {
@@ -458,23 +485,113 @@ pub(super) fn append(exchange: &mut Exchange<'_>) -> Result<Response> {
     }
 }
 
-fn mismatch(expected: u64, fields: &UploadFields) -> Response {
+fn mismatch(expected: u64, fields: &UploadFields, is_complete: bool) -> Response {
     let mismatch = UploadProblem::MismatchingOffset { expected, provided: fields.offset };
-    problem(mismatch).with(UPLOAD_OFFSET, integer(expected))
+    problem(mismatch, is_complete).with(UPLOAD_OFFSET, integer(expected))
 }
 
 /// Answers DELETE of an upload: nothing of it stays (4.5).
 ///
 /// # Errors
-/// There is none.
+/// There is no such upload, or it is another peer's (404).
 pub(super) fn cancel(exchange: &Exchange<'_>) -> Result<Response> {
     match find(exchange, false)? {
         Named::There(found) => {
-            let Found { part, turn: _turn, .. } = *found;
+            let Found { part, lease: _lease, .. } = *found;
             part.discard();
         }
         // It is a file by now, and stays one.
         Named::Finished(_) => {}
     }
     Ok(Response::empty(StatusCode::NO_CONTENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::fs::part::Parts;
+    use crate::fs::part::records::{PARTS_DIR, Records};
+    use crate::fs::root::{Root, RootPath};
+    use crate::http::body::BodyLength;
+    use crate::http::head::RequestHead;
+    use crate::http::server::HttpOptions;
+    use crate::http::server::exchange::RequestBody;
+    use crate::http::server::put::put;
+    use crate::http::server::state::HttpState;
+    use crate::http::site::Site;
+    use crate::memory::Pools;
+    use crate::net::gate::{Caps, Gate};
+    use crate::net::origin::Origin;
+    use crate::net::stream::Control;
+    use crate::session::RequestReport;
+    use crate::slots::{CommandCaps, CommandSlots};
+    use crate::trust::commands::Commands;
+    use crate::trust::{Peer, Services};
+
+    /// The body of a client that is gone when it is to be told something.
+    struct Gone;
+
+    impl Read for Gone {
+        fn read(&mut self, _dest: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    impl RequestBody for Gone {
+        fn length(&self) -> BodyLength {
+            BodyLength::Known(0)
+        }
+
+        fn send_interim(&mut self, _status: StatusCode, _headers: &HeaderMap) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn control(&self) -> Option<Control> {
+            None
+        }
+    }
+
+    #[test]
+    fn an_upload_whose_url_could_not_be_sent_is_not_kept() {
+        let (home, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let records = Arc::new(Records::open(home.path().join(PARTS_DIR)).unwrap());
+        let mut session = Session {
+            connection: 1,
+            peer: Peer::Guest { address: "192.0.2.1".into(), fingerprint: None },
+            address: "192.0.2.1:1".into(),
+            services: Services::of(&[Service::Read, Service::Write]),
+            commands: Commands::Any,
+            withheld: Services::NONE,
+            root: Arc::new(Root::open(dir.path()).unwrap()),
+            is_narrowed: false,
+            cwd: RootPath::default(),
+            origin: Origin::Local,
+            gate: Gate::new(Caps::of_this_machine(1)),
+            slots: CommandSlots::new(CommandCaps::default()),
+            memory: Pools::<u8>::default().guests(),
+            is_cut: Arc::new(AtomicBool::new(false)),
+            parts: Parts::new(Some(records), None),
+            audit: None,
+            report: RequestReport::default(),
+        };
+        let text = "PUT /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nUpload-Complete: ?1\r\n\
+                    Upload-Draft-Interop-Version: 8\r\n\r\n";
+        let head = RequestHead::parse(text.as_bytes()).unwrap();
+        let state = HttpState::new(HttpOptions { uploads: true, ..HttpOptions::default() }, &[0; 32]);
+        let mut exchange = Exchange {
+            state: &state,
+            head: &head,
+            session: &mut session,
+            site: Site::Unsaid,
+            scheme: ::http::uri::Scheme::HTTP,
+            body: &mut Gone,
+        };
+        assert!(matches!(put(&mut exchange), Err(HttpError::Lost(_))));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(state.uploads.writers().is_empty());
+    }
 }

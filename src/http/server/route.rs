@@ -15,23 +15,27 @@ use crate::http::resumable::UPLOAD_LIMIT;
 /// What the client is told instead, or that the connection is gone.
 pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
     let method = &exchange.head.method;
+    let (decided, is_upload) = (&exchange.state.options, is_upload(&exchange));
     if exchange.head.target.is_asterisk() {
         return Ok(options(&exchange));
     }
     match *method {
-        Method::GET | Method::HEAD if is_upload(&exchange) => resumable::retrieve(&exchange),
+        Method::GET | Method::HEAD if is_upload => resumable::retrieve(&exchange),
         Method::GET | Method::HEAD => files::get(&mut exchange),
         Method::OPTIONS => Ok(options(&exchange)),
-        Method::PATCH if is_upload(&exchange) => resumable::append(&mut exchange),
-        Method::DELETE if is_upload(&exchange) => resumable::cancel(&exchange),
-        Method::PUT if exchange.state.options.uploads => put::put(&mut exchange),
-        Method::POST if exchange.state.options.uploads => form::post(&mut exchange),
-        Method::DELETE if exchange.state.options.modifies => change::delete(&mut exchange),
+        Method::PATCH if is_upload => resumable::append(&mut exchange),
+        Method::DELETE if is_upload => resumable::cancel(&exchange),
+        Method::PUT if decided.uploads && !is_upload => put::put(&mut exchange),
+        Method::POST if decided.uploads && !is_upload => form::post(&mut exchange),
+        Method::DELETE if decided.modifies => change::delete(&mut exchange),
         Method::PUT | Method::POST | Method::DELETE | Method::PATCH | Method::TRACE | Method::CONNECT => {
             Err(Problem::not_allowed(method, &allowed(&exchange)).into())
         }
-        _ if exchange.state.options.modifies && method.as_str() == "MKCOL" => change::make(&mut exchange),
-        _ if exchange.state.options.modifies && method.as_str() == "MOVE" => change::rename(&mut exchange),
+        _ if decided.modifies && is_upload && matches!(method.as_str(), "MKCOL" | "MOVE") => {
+            Err(Problem::not_allowed(method, &allowed(&exchange)).into())
+        }
+        _ if decided.modifies && method.as_str() == "MKCOL" => change::make(&mut exchange),
+        _ if decided.modifies && method.as_str() == "MOVE" => change::rename(&mut exchange),
         _ => {
             let message = format!("{method} is not understood here");
             Err(Problem::new(StatusCode::NOT_IMPLEMENTED, message).into())
@@ -40,7 +44,7 @@ pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
 }
 
 /// The methods that this client may use, for `Allow` (RFC 9110, 10.2.1).
-fn allowed(exchange: &Exchange<'_>) -> String {
+pub(super) fn allowed(exchange: &Exchange<'_>) -> String {
     if is_upload(exchange) {
         return "GET, HEAD, OPTIONS, PATCH, DELETE".into();
     }

@@ -189,6 +189,9 @@ fn put_answers_as_the_standard_says() {
         ("the root", "PUT /", 409),
         ("a name that is kept", "PUT /.x.1a2b3c4d.part", 400),
         ("up", "PUT /../x", 404),
+        ("a hidden name", "PUT /.hid", 403),
+        ("below a hidden name", "PUT /.hid/x", 403),
+        ("a form below a hidden name", "POST /.hid", 403),
         ("RFC 9530, 2", "PUT /x\r\nContent-Digest: sha-256=hello", 400),
         ("RFC 9110, 15.5.6", "DELETE /a%20b.txt", 405),
     ] {
@@ -289,10 +292,24 @@ fn conditions_guard_what_is_there() {
         wait_until("the upload has begun", || names(server.root()).len() == 2 + usize::from(before.is_some()));
         std::fs::write(&path, after).unwrap();
         http.send(b"cde");
-        assert_eq!(http.answer(true).unwrap().status, 412, "{condition}");
+        let answer = http.answer(true).unwrap();
+        assert_eq!(answer.status, 412, "{condition}");
+        assert!(answer.text().starts_with("/a: was changed while"), "{answer:?}");
         assert_eq!(server.read("a"), after.as_bytes());
         assert_eq!(names(server.root()), ["a", "b"]);
     }
+    // Another directory has the path meanwhile: the condition is about what is replaced.
+    server.write("dir/a", "old");
+    let tag = strong_tag(&server, "/dir/a");
+    let mut http = Scheme::Plain.connect(&server);
+    let head = format!("PUT /dir/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nIf-Match: {tag}\r\n\r\nab");
+    http.send(head.as_bytes());
+    wait_until("the upload has begun", || server.names("dir").len() == 2);
+    std::fs::rename(server.root().join("dir"), server.root().join("moved")).unwrap();
+    server.write("dir/a", "other");
+    http.send(b"cde");
+    assert_eq!(http.answer(true).unwrap().status, 204);
+    assert_eq!((server.read("moved/a"), server.read("dir/a")), (b"abcde".to_vec(), b"other".to_vec()));
 }
 
 #[test]
@@ -392,6 +409,14 @@ fn resumable_uploads_are_those_of_the_draft() {
     let head = ask(&server, &format!("HEAD {url}"), b"");
     assert_eq!((head.status, head.header("upload-complete"), head.header("upload-offset")), (204, "?1", "10"));
     assert_eq!(append(&server, Scheme::Plain, (&url, 10, true), b"").status, 201);
+    let answer = append(&server, Scheme::Plain, (&url, 5, true), b"x");
+    assert_eq!((answer.status, answer.header("upload-offset"), answer.header("upload-complete")), (409, "10", "?1"));
+    // An upload is no file.
+    for method in ["PUT", "POST", "TRACE"] {
+        let answer = ask(&server, &format!("{method} {url}"), b"");
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PATCH, DELETE"), "{method}");
+    }
+    assert_eq!(server.read("a"), b"helloworld");
     // More than was announced: nothing of it is certain (4.4.2).
     let url = create("\r\nUpload-Length: 3", b"").header("location").to_owned();
     let answer = append(&server, Scheme::Plain, (&url, 0, false), b"hello");
@@ -484,6 +509,21 @@ fn what_a_known_peer_has_sent_is_its_own() {
     let url = Scheme::TlsOwn.connect(&server).ask(create, b"hello").header("location").to_owned();
     assert_eq!(Scheme::Tls.connect(&server).ask(&format!("HEAD {url}"), b"").status, 404);
     assert_eq!(offset(&server, Scheme::TlsOwn, &url), 5);
+    // What another one asks for ends no request of it.
+    let mut hanging = Scheme::TlsOwn.connect(&server);
+    let head = format!(
+        "PATCH {url} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nUpload-Offset: 5\r\nUpload-Complete: ?1\r\n\
+         Content-Type: application/partial-upload\r\nExpect: 100-continue\r\n\r\n"
+    );
+    hanging.send(head.as_bytes());
+    assert_eq!(hanging.any_answer(false).unwrap().status, 100);
+    assert_eq!(append(&server, Scheme::Tls, (&url, 5, true), b"x").status, 404);
+    for method in ["HEAD", "DELETE"] {
+        assert_eq!(Scheme::Tls.connect(&server).ask(&format!("{method} {url}"), b"").status, 404, "{method}");
+    }
+    hanging.send(b" world");
+    assert_eq!(hanging.answer(true).unwrap().status, 201);
+    assert_eq!(server.read("a"), b"hello world");
     // A guest's upload is that of whoever has its URL.
     let url = Scheme::Tls.connect(&server).ask(create, b"hello").header("location").to_owned();
     assert_eq!(offset(&server, Scheme::TlsOwn, &url), 5);
@@ -581,6 +621,9 @@ fn files_and_directories_are_removed_made_and_renamed() {
     ] {
         assert_eq!(status(head), want, "{clause}");
     }
+    let answer = ask(&server, "MKCOL /dir", b"");
+    assert_eq!(answer.text(), "/dir: already exists\n");
+    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PUT, POST, DELETE, MKCOL, MOVE");
     assert_eq!(ask(&server, "MKCOL /x", b"<body/>").status, 415);
     server.write("a", "a");
     server.write("b", "b");
@@ -591,6 +634,9 @@ fn files_and_directories_are_removed_made_and_renamed() {
         ("RFC 4918, 9.9.4, itself", "MOVE /a\r\nDestination: /a", 403),
         ("no destination", "MOVE /a", 400),
         ("up", "MOVE /a\r\nDestination: /../b", 404),
+        ("to a hidden name", "MOVE /a\r\nDestination: /.hid", 403),
+        ("a hidden name", "MKCOL /.hid", 403),
+        ("to an upload", "MKCOL /x?upload=00000000000000000000000000000000", 405),
         ("nothing there", "MOVE /none\r\nDestination: /c", 404),
         ("a directory is not replaced", "MOVE /a\r\nDestination: /dir", 409),
         ("into itself", "MOVE /dir\r\nDestination: /dir/x", 400),
