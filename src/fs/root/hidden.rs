@@ -1,5 +1,6 @@
 //! What a root never shows: a directory by device and inode, and names in a home directory.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,8 +34,28 @@ impl Hidden {
     /// Whether this is the directory, or anything in it. Looked up every time, since what is in it is
     /// replaced; and whatever the device, since an overlay's files may have another than their directory.
     pub(super) fn holds(&self, found: (u64, u64)) -> std::io::Result<bool> {
-        if found == self.directory {
-            return Ok(true);
+        let mut is_found = false;
+        self.look(|identity| {
+            is_found = identity == found;
+            !is_found
+        })?;
+        Ok(is_found)
+    }
+
+    /// All of it as it is now, for those who have many to compare.
+    pub(super) fn now(&self) -> std::io::Result<HashSet<(u64, u64)>> {
+        let mut all = HashSet::new();
+        self.look(|identity| {
+            all.insert(identity);
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Calls `wants_more` with the identity of the directory and of each thing in it, until it does not.
+    fn look(&self, mut wants_more: impl FnMut((u64, u64)) -> bool) -> std::io::Result<()> {
+        if !wants_more(self.directory) {
+            return Ok(());
         }
         let mut inside = vec![self.dir.try_clone()?];
         while let Some(dir) = inside.pop() {
@@ -42,15 +63,15 @@ impl Hidden {
                 let entry = entry?;
                 // What is gone by now was replaced, and is not what was found.
                 let Ok(metadata) = entry.metadata() else { continue };
-                if (metadata.dev(), metadata.ino()) == found {
-                    return Ok(true);
+                if !wants_more((metadata.dev(), metadata.ino())) {
+                    return Ok(());
                 }
                 if metadata.is_dir() {
                     inside.push(entry.open_dir()?);
                 }
             }
         }
-        Ok(false)
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ mod remove;
 mod resolve;
 mod shown;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -208,6 +209,15 @@ impl Root {
             Some(hidden) if hidden.holds(found()?)? => Err(keys_are_here()),
             _ => Ok(()),
         }
+    }
+
+    /// The identities of all that is hidden now, for those who look at many files before they open one. What is opened
+    /// is checked again.
+    ///
+    /// # Errors
+    /// It could not be looked at.
+    pub fn hidden_now(&self) -> io::Result<HashSet<(u64, u64)>> {
+        self.hidden.as_ref().map_or_else(|| Ok(HashSet::new()), Hidden::now)
     }
 
     /// Where `path` is when all symlinks on the way are followed, inside this root.

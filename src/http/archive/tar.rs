@@ -15,8 +15,8 @@ const BLOCK_LEN: u64 = 512;
 const END_LEN: u64 = 2 * BLOCK_LEN;
 /// What pads data to a whole block.
 const ZEROS: [u8; 1024] = [0; 1024];
-/// A symlink's target of at most this length stands in the header, in bytes.
-const LINK_LEN: usize = 100;
+/// A name or a symlink's target of at most this length stands in the header, in bytes.
+const NAME_LEN: usize = 100;
 /// Permission bits.
 const MODE_MASK: u32 = 0o777;
 
@@ -84,7 +84,13 @@ impl TarLength {
     /// A tar cannot have it.
     pub fn add(&mut self, member: &Member<'_>) -> io::Result<()> {
         let len = data_len(member);
-        let header = header(member)?.len() as u64;
+        // Only a long name has more than one block in front of it.
+        let is_long = match member.kind {
+            MemberKind::Link { target } => member.path.len().max(target.len()) > NAME_LEN,
+            MemberKind::Dir => member.path.len() >= NAME_LEN,
+            MemberKind::File { .. } => member.path.len() > NAME_LEN,
+        };
+        let header = if is_long { header(member)?.len() as u64 } else { BLOCK_LEN };
         self.0 = self.0.saturating_add(header).saturating_add(len).saturating_add(padding(len));
         Ok(())
     }
@@ -130,7 +136,7 @@ fn header(member: &Member<'_>) -> io::Result<Vec<u8>> {
         }
         MemberKind::Link { target } => {
             header.set_entry_type(EntryType::Symlink);
-            if target.len() <= LINK_LEN {
+            if target.len() <= NAME_LEN {
                 header.set_link_name_literal(target)?;
                 blocks.append_data(&mut header, path(member.path), io::empty())?;
             } else {
@@ -148,6 +154,7 @@ mod tests {
     #[test]
     fn a_tar_holds_what_was_put_in_and_is_as_long_as_was_said() {
         let (long, deep) = (vec![b'n'; 255], vec![b"d\xff".as_slice(); 300].join(&b'/'));
+        let edges: Vec<Vec<u8>> = [98, 99, 100, 101].map(|len| vec![b'e'; len]).into();
         let targets = [b"../x".to_vec(), vec![b't'; 100], vec![b't'; 101], b"./a/".to_vec(), b"\xfe".to_vec()];
         let file = |path, len| Member {
             path,
@@ -166,6 +173,9 @@ mod tests {
             file(&deep, 5),
             Member { mtime_ns: -5, ..file(b"top/old", 0) },
         ];
+        for edge in &edges {
+            members.extend([file(edge, 1), Member { kind: MemberKind::Dir, ..file(edge, 0) }]);
+        }
         let link = |target| Member { kind: MemberKind::Link { target }, ..file(b"top/link", 0) };
         members.extend(targets.iter().map(|target| link(target.as_slice())));
         let (mut bytes, mut length) = (Vec::new(), TarLength::default());

@@ -15,7 +15,7 @@ use super::directory::cache_control;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
 use super::response::{Response, ResponseBody};
-use super::tree::{Found, Tree, shown};
+use super::tree::{Found, Tree, is_none, shown};
 use crate::fs;
 use crate::fs::root::{FileKind, Look, RootPath};
 use crate::http::archive::{
@@ -89,6 +89,8 @@ struct Measured {
     len: Option<u64>,
     /// The files in the order of the walk, where the length is known: each has to have its share of it.
     files: Vec<Counted>,
+    /// Whether the walk came to its end, so that what the archive takes was taken.
+    is_complete: bool,
     taken: Taken,
 }
 
@@ -114,6 +116,7 @@ impl Archive {
                 let error = fs::Error::new(fs::ErrorKind::Permission, "permission denied: the archive would lack it");
                 return Err(error.about(&shown(found.path)).into());
             }
+            taken.take(self.memory(found)).map_err(io::Error::other)?;
             if is_file && length.is_some() {
                 taken.take(size_of::<Counted>()).map_err(io::Error::other)?;
                 files.push(Counted { inode: found.look.identity.1, len: found.look.size });
@@ -124,16 +127,27 @@ impl Archive {
                 length.as_mut().map_or(Ok(()), |counted| counted.add(member))
             })
         });
+        let is_complete = walked.is_ok();
         match walked {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => length = None,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                (length, taken) = (None, Taken::of(self.tree.budget()));
+            }
             Err(error) => return Err(refused(&error).into()),
         }
         let len = length.as_ref().and_then(ArchiveLength::total);
         if len.is_none() {
-            (files, taken) = (Vec::new(), Taken::of(self.tree.budget()));
+            files = Vec::new();
         }
-        Ok(Measured { len, files, taken })
+        Ok(Measured { len, files, is_complete, taken })
+    }
+
+    /// Memory in bytes that something takes until the archive is finished.
+    fn memory(&self, found: &Found<'_>) -> usize {
+        match self.form {
+            ArchiveForm::Tar => 0,
+            ArchiveForm::Zip { .. } => ZIP_MEMBER_COST + self.name.len() + found.path.len(),
+        }
     }
 
     /// Calls `then` with what stands for `found` in the archive, if something does.
@@ -172,15 +186,14 @@ impl Archive {
 
     /// Writes it.
     fn send(&self, to: &mut dyn Write, measured: Measured) -> io::Result<()> {
-        let Measured { len, files, taken: _taken } = measured;
+        let Measured { len, files, is_complete, mut taken } = measured;
         let mut files = len.map(|_| files.into_iter());
-        let mut directory = Taken::of(self.tree.budget());
         let mut to = Limited { to, left: len.unwrap_or(u64::MAX) };
         let mut archive = self.form.writer(&mut to);
         let mut buffer = Buffer::of(BUFFER_OFFSET + STEP_LEN)?;
         self.tree.visit(&mut |found| {
-            if matches!(self.form, ArchiveForm::Zip { .. }) {
-                directory.take(ZIP_MEMBER_COST + 2 * found.path.len()).map_err(io::Error::other)?;
+            if !is_complete {
+                taken.take(self.memory(found)).map_err(io::Error::other)?;
             }
             if found.look.kind != FileKind::File {
                 return self.with_member(found, 0, |member| {
@@ -188,10 +201,15 @@ impl Archive {
                     archive.end()
                 });
             }
-            let (file, look) = found.dir.open_file(found.name).map_err(|error| error.about(&shown(found.path)))?;
+            let (file, look) = match found.dir.open_file(found.name) {
+                Ok(opened) => opened,
+                // Where nothing was announced it is left out, as if it had gone before.
+                Err(error) if is_none(&error) && files.is_none() => return Ok(()),
+                Err(error) => return Err(error.about(&shown(found.path)).into()),
+            };
             let len = match &mut files {
                 None => look.size,
-                // What it had grows meanwhile is not in it, as with a file that is fetched by itself.
+                // What is appended meanwhile is not in it, as with a file that is fetched by itself.
                 Some(files) => match files.next() {
                     Some(Counted { inode, len }) if inode == look.identity.1 && len <= look.size => len,
                     _ => return Err(changed(found)),

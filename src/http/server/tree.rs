@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::fs::below::{Below, DEPTH_MAX, OpenDir};
 use crate::fs::root::{FileKind, Look, Root, RootPath, ShownDir};
+use crate::fs::{self, ErrorKind};
 use crate::http::listing::{ListKind, NAME_COST, Names, SORT_COST};
 use crate::memory::{Budget, Taken};
 
@@ -49,12 +50,7 @@ struct Level {
 
 impl Tree {
     /// The directory `path` of a root, and all below it.
-    pub(super) fn open(
-        root: &Arc<Root>,
-        path: &RootPath,
-        shows_hidden: bool,
-        budget: Budget,
-    ) -> crate::fs::Result<Self> {
+    pub(super) fn open(root: &Arc<Root>, path: &RootPath, shows_hidden: bool, budget: Budget) -> fs::Result<Self> {
         Ok(Self { root: Arc::clone(root), base: ShownDir::open(root, path)?, shows_hidden, budget })
     }
 
@@ -71,12 +67,15 @@ impl Tree {
     pub(super) fn visit(&self, found: &mut dyn FnMut(&Found<'_>) -> io::Result<()>) -> io::Result<()> {
         let itself = Found { path: b"", dir: &self.base, name: OsStr::new("."), look: self.base.itself()? };
         found(&itself)?;
+        let hidden = self.root.hidden_now()?;
         let mut dirs = Below::holding(DIRS_OPEN);
         let mut path: Vec<u8> = Vec::new();
         let mut levels = vec![self.level(&self.base, 0)?];
         // Opened again only if something in it is left on the way back up.
         let mut here = Some(self.base.clone());
-        while let Some(level) = levels.last_mut() {
+        loop {
+            let depth = levels.len();
+            let Some(level) = levels.last_mut() else { return Ok(()) };
             path.truncate(level.path_len);
             let Some((name, _)) = level.names.get(level.next) else {
                 levels.pop();
@@ -94,25 +93,33 @@ impl Tree {
             path.extend_from_slice(name);
             let name = OsStr::from_bytes(name);
             let look = dir.look(name).map_err(|error| error.about(&shown(&path)))?;
-            if let Some(look) = look.filter(|look| look.kind != FileKind::Other) {
+            let is_left_out = |look: &Look| look.kind == FileKind::Other || hidden.contains(&look.identity);
+            let Some(look) = look.filter(|look| !is_left_out(look)) else {
+                here = Some(dir);
+                continue;
+            };
+            if look.kind != FileKind::Dir {
                 found(&Found { path: &path, dir: &dir, name, look })?;
-                if look.kind == FileKind::Dir {
-                    if levels.len() >= DEPTH_MAX {
-                        let why = format!("{}: over {DEPTH_MAX} directories deep; name one further down", shown(&path));
-                        return Err(io::Error::other(why));
-                    }
-                    let below = self.dir_at(&mut dirs, &path)?;
+                here = Some(dir);
+                continue;
+            }
+            if depth >= DEPTH_MAX {
+                let why = format!("{}: over {DEPTH_MAX} directories deep; name one further down", shown(&path));
+                return Err(io::Error::other(why));
+            }
+            match self.dir_at(&mut dirs, &path) {
+                Ok(below) => {
+                    found(&Found { path: &path, dir: &dir, name, look })?;
                     levels.push(self.level(&below, path.len())?);
                     here = Some(below);
-                    continue;
                 }
+                Err(error) if is_none(&error) => here = Some(dir),
+                Err(error) => return Err(error.into()),
             }
-            here = Some(dir);
         }
-        Ok(())
     }
 
-    fn dir_at(&self, dirs: &mut Below, path: &[u8]) -> io::Result<ShownDir> {
+    fn dir_at(&self, dirs: &mut Below, path: &[u8]) -> fs::Result<ShownDir> {
         let OpenDir { dir: base, .. } = self.base.opened();
         let open = dirs.at(&base, path, |dir, name| self.root.open_dir_in(dir, name));
         Ok(ShownDir::of(&self.root, open.map_err(|error| error.about(&shown(path)))?))
@@ -132,6 +139,11 @@ impl Tree {
         })?;
         Ok(Level { names: names.sorted(), next: 0, path_len, _taken: taken })
     }
+}
+
+/// Whether there is nothing for a visitor: it is gone, or hidden.
+pub(super) fn is_none(error: &fs::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::NotAFile | ErrorKind::Hidden)
 }
 
 /// A path below the directory, for messages.
