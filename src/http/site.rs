@@ -114,6 +114,9 @@ impl Site {
 fn is_same_origin(origin: &str, own: &Authority, scheme: &Scheme) -> bool {
     let Some((said, authority)) = origin.split_once("://") else { return false };
     let Ok(authority) = Authority::try_from(authority) else { return false };
+    if authority.as_str().contains('@') {
+        return false;
+    }
     let default = if *scheme == Scheme::HTTPS { 443 } else { 80 };
     let port = |authority: &Authority| authority.port_u16().unwrap_or(default);
     said == scheme.as_str() && authority.host().eq_ignore_ascii_case(own.host()) && port(&authority) == port(own)
@@ -176,6 +179,7 @@ mod tests {
             (&[("origin", "http://host:5264")], Site::Foreign),
             (&[("origin", "http://host:5263.evil.example")], Site::Foreign),
             (&[("origin", "null")], Site::Foreign),
+            (&[("origin", "http://evil@host:5263")], Site::Foreign),
             (&[("origin", "")], Site::Foreign),
             (&[("sec-fetch-site", "none")], Site::Own),
             (&[("sec-fetch-site", "same-origin")], Site::Own),

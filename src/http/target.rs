@@ -67,6 +67,17 @@ impl Target {
         })
     }
 
+    /// Path and query as they were sent, without the token of an upload, which is a secret.
+    pub fn shown(&self) -> String {
+        match &self.query {
+            None => self.raw_path.clone(),
+            Some(query) => {
+                let pairs = query.split('&').map(|pair| if pair.starts_with("upload=") { "upload=..." } else { pair });
+                format!("{}?{}", self.raw_path, pairs.collect::<Vec<_>>().join("&"))
+            }
+        }
+    }
+
     /// Whether the target is `*`, the server as a whole.
     pub fn is_asterisk(&self) -> bool {
         self.path.is_empty()

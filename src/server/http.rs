@@ -1,6 +1,7 @@
 //! HTTP on this server: whose session a request has, and what connections of HTTP share.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,7 +123,7 @@ impl Server {
         accepted: &mut Accepted,
         proof: Proof,
     ) -> Result<()> {
-        let mut access = HttpAccess { server: self, http, accepted, proof };
+        let mut access = HttpAccess { server: self, http, accepted, proof, remote: stream.peer_ip() };
         let idle = self.service.idle_timeout();
         serve(Caller { stream, first, idle, access: &mut access, state: &http.state })
     }
@@ -135,6 +136,8 @@ struct HttpAccess<'a> {
     accepted: &'a mut Accepted,
     /// What the connection has proved.
     proof: Proof,
+    /// The other end's address; `None`: a Unix socket.
+    remote: Option<IpAddr>,
 }
 
 impl Access for HttpAccess<'_> {
@@ -192,6 +195,10 @@ impl Access for HttpAccess<'_> {
     }
 
     fn note_malformed(&mut self) {
+        // What a trusted proxy passes on is another's.
+        if self.remote.is_some_and(|remote| self.http.state.options.trusted_proxies.contains(&remote)) {
+            return;
+        }
         self.server.service.gate().note_failure(self.accepted.ticket.origin(), 1);
     }
 }

@@ -89,7 +89,9 @@ impl<W: Write> ZipWriter<W> {
 impl<W: Write> ArchiveWriter for ZipWriter<W> {
     fn begin(&mut self, member: &Member<'_>) -> io::Result<()> {
         let is_dir = member.kind == MemberKind::Dir;
-        let name = if is_dir { [member.path, b"/"].concat() } else { member.path.to_vec() };
+        let mut name = if is_dir { [member.path, b"/"].concat() } else { member.path.to_vec() };
+        // Some programs take it for a separator, and a name in front of it for a directory.
+        name.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'_');
         let options = options(member)?;
         match std::str::from_utf8(&name) {
             Ok(name) if is_dir => self.zip.add_directory(name, options),

@@ -102,7 +102,8 @@ impl Entrance {
         Seen { site, scheme, forwarded, cors: origin.filter(is_listed).cloned() }
     }
 
-    /// The address that the nearest proxy that is not trusted gives; `None`: the connection is not a trusted proxy's.
+    /// The address that the nearest proxy that is not trusted gives; `None`: the connection is not a trusted proxy's, or
+    /// it says of no one else.
     fn forwarded(&self, head: &RequestHead, options: &HttpOptions) -> Option<IpAddr> {
         let is_trusted = |address: &IpAddr| options.trusted_proxies.contains(&address.to_canonical());
         self.remote.filter(is_trusted)?;
@@ -116,7 +117,7 @@ impl Entrance {
                 break;
             }
         }
-        nearest.or(self.remote)
+        nearest
     }
 
     /// Refuses what is not meant for this server, and what a page elsewhere may not let a browser send.

@@ -15,6 +15,7 @@ use super::directory::cache_control;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
 use super::response::{Response, ResponseBody};
+use super::state::ARCHIVES_MAX;
 use super::tree::{Found, Tree, is_none, shown};
 use crate::fs;
 use crate::fs::root::{FileKind, Look, RootPath};
@@ -56,6 +57,10 @@ pub(super) fn form_of(exchange: &Exchange<'_>) -> Result<Option<ArchiveForm>> {
 /// What the client is told instead.
 pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, form: ArchiveForm) -> Result<Response> {
     let session = &exchange.session;
+    let permit = exchange.state.archives.take().ok_or_else(|| {
+        let message = format!("{ARCHIVES_MAX} archives are being sent, which is the limit; try again later");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_text(header::RETRY_AFTER, "30")
+    })?;
     let budget = session.memory.budget();
     let tree = Tree::open(&session.root, path, exchange.state.options.shows_hidden, budget)?;
     let name = path.split_last().map_or_else(|| b"files".to_vec(), |(_, name)| name.into_encoded_bytes());
@@ -64,7 +69,10 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, form: ArchiveForm) -
     let measured = archive.measure()?;
     let file_name = [archive.name.as_slice(), b".", form.extension().as_bytes()].concat();
     let len = measured.len;
-    let write = move |to: &mut dyn Write| archive.send(to, measured);
+    let write = move |to: &mut dyn Write| {
+        let _permit = permit;
+        archive.send(to, measured)
+    };
     let body = ResponseBody::Stream { len, write: Box::new(write) };
     let response = Response { body, ..Response::empty(StatusCode::OK) };
     Ok(response

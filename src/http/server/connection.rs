@@ -13,7 +13,7 @@ use super::problem::{HttpError, Problem, Result as HttpResult, is_timeout};
 use super::request_body::ConnectionBody;
 use super::response::Response;
 use super::route;
-use super::send::{Answered, Sent, send};
+use super::send::{Answered, SEND_STALL, Sent, send};
 use super::state::HttpState;
 use crate::error::{ConnectionLost, Error, Result};
 use crate::http::body::BodyReader;
@@ -22,6 +22,7 @@ use crate::http::head::{HeadError, RequestHead, Version, head_len};
 use crate::http::incoming::Incoming;
 use crate::net::stream::{ReadHalf, Stream, WriteHalf};
 use crate::session::{RequestRecord, RequestReport, Session};
+use crate::trust::Peer;
 
 /// A whole head, however slowly it trickles in.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
@@ -29,6 +30,9 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(75);
 /// What is left of a body that no handler has read is dropped up to this length, in bytes, to keep the connection.
 const DROPPED_LEN_MAX: u64 = 64 * 1024;
+
+/// Refused requests of a guest, one after the other, behind which its connection ends, as with frames.
+const REFUSED_MAX: u32 = 100;
 
 /// A connection, and what it needs of the server that it belongs to.
 #[expect(missing_debug_implementations, reason = "it holds a trait of the server")]
@@ -58,9 +62,10 @@ pub fn serve(caller: Caller<'_>) -> Result<()> {
         remote: stream.peer_ip(),
     };
     let (read, out) = stream.split();
+    read.set_stall(Some(SEND_STALL))?;
     let idle = idle.map_or(KEEP_ALIVE_TIME, |idle| idle.min(KEEP_ALIVE_TIME));
     let incoming = Incoming::new(read, first);
-    let mut connection = Connection { incoming, out, access, state, idle, entrance, known: None };
+    let mut connection = Connection { incoming, out, access, state, idle, entrance, known: None, refused: 0 };
     let ended = connection.run();
     connection.out.close();
     ended
@@ -75,6 +80,8 @@ struct Connection<'c> {
     entrance: Entrance,
     /// The session of the last request, for the next one of the same client.
     known: Option<Known>,
+    /// Requests of a guest that were refused, one after the other.
+    refused: u32,
 }
 
 /// A session, and what it was given for.
@@ -163,7 +170,7 @@ impl Connection<'_> {
         let (mut session, result) = match checked {
             Err(error) => (None, Err(error)),
             Ok(mut session) => {
-                session.report = RequestReport { about: head.target.raw_path.clone(), ..RequestReport::default() };
+                session.report = RequestReport { about: head.target.shown(), ..RequestReport::default() };
                 let (state, site, scheme) = (self.state, seen.site, seen.scheme.clone());
                 let exchange = Exchange { state, head, session: &mut session, site, scheme, body: &mut body };
                 let result = route::respond(exchange);
@@ -175,15 +182,22 @@ impl Connection<'_> {
         let answered = Answered {
             method: head.method.clone(),
             version: head.version,
-            is_persistent: head.is_persistent && is_droppable && !awaits && !self.access.open().stopping(),
+            is_persistent: head.is_persistent
+                && is_droppable
+                && !awaits
+                && !self.access.open().stopping()
+                && self.refused < REFUSED_MAX,
         };
         let (outcome, sent) = answer(self.state, body.out, (&answered, &seen), result);
         let is_in_step = sent.as_ref().is_ok_and(|sent| sent.is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
         let received = body.reader.received();
+        let is_guests = session.as_ref().is_none_or(|session| matches!(session.peer, Peer::Guest { .. }));
+        self.refused = if is_guests && outcome.is_refused() { self.refused + 1 } else { 0 };
         let request = Logged { head, outcome, elapsed: started.elapsed(), received };
         match session.take() {
             Some(mut session) => {
                 request.log(&mut session, &sent);
+                session.memory.settle();
                 self.remember(head, seen, session);
             }
             None => self.access.log_refused(head, request.outcome.as_str()),
@@ -193,9 +207,11 @@ impl Connection<'_> {
 
     /// The session of the client that sends this.
     fn session(&mut self, head: &RequestHead, seen: &Seen) -> HttpResult<Session> {
-        let authorization = head.headers.get(header::AUTHORIZATION);
+        let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
+        let (authorization, is_one) = (values.next(), values.next().is_none());
         let is_same = |known: &Known| {
-            known.authorization.as_ref() == authorization
+            is_one
+                && known.authorization.as_ref() == authorization
                 && known.is_foreign == seen.site.is_foreign()
                 && known.scheme == seen.scheme
                 && known.forwarded == seen.forwarded
@@ -255,6 +271,10 @@ enum Outcome {
 }
 
 impl Outcome {
+    const fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
     fn as_str(&self) -> &str {
         let (Self::Served(text) | Self::Refused(text) | Self::Failed(text)) = self;
         text

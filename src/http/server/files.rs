@@ -105,7 +105,8 @@ fn send_file(exchange: &mut Exchange<'_>, path: &RootPath, (file, metadata): (Fi
 }
 
 fn get_directory(exchange: &mut Exchange<'_>, path: &RootPath) -> Result<Response> {
-    if exchange.state.options.shows_index && exchange.names_directory() {
+    // What the query asks for is no page.
+    if exchange.state.options.shows_index && exchange.names_directory() && exchange.head.target.query.is_none() {
         match get_file(exchange, &index(path, false)?) {
             Err(error) if error.is_not_found() => {}
             answer => return answer,

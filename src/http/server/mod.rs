@@ -42,5 +42,5 @@ pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};
 pub use self::representation::COMPRESSED_LEN_MAX;
 pub use self::request_body::BODY_RATE_MIN;
-pub use self::send::OWN_HEADERS;
-pub use self::state::HttpState;
+pub use self::send::{OWN_HEADERS, SEND_RATE_MIN};
+pub use self::state::{ARCHIVES_MAX, HttpState};

@@ -72,7 +72,9 @@ impl Representation {
         if codings(headers, &all).is_none_or(|coding| coding == Coding::Identity) {
             return;
         }
-        let siblings = all.map(|coding| sibling(exchange, path, metadata, coding));
+        // Where files come from others, one beside this one could be anything.
+        let is_trusted = !exchange.state.options.distrusts_files();
+        let siblings = all.map(|coding| sibling(exchange, path, metadata, coding).filter(|_| is_trusted));
         let there: Vec<Coding> =
             all.iter().zip(&siblings).filter_map(|(coding, there)| there.is_some().then_some(*coding)).collect();
         if let Some(coding) = codings(headers, &there).filter(|coding| *coding != Coding::Identity) {

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::http::header::{self, HeaderMap, HeaderName};
 use ::http::{Method, StatusCode};
 
+use super::problem::is_timeout;
 use super::response::{FileSlice, Piece, Response, ResponseBody};
 use super::state::{HttpState, SEND_BUFFER_LEN};
 use crate::http::body::ChunkWriter;
@@ -20,6 +21,12 @@ const HEAD_ROOM: usize = 2 * 1024;
 const FILE_STEP_LEN: usize = 512 * 1024;
 /// A file is read in pieces of this size where its bytes are to be encrypted.
 const ENCRYPTED_STEP_LEN: usize = 256 * 1024;
+
+/// How long a client may take nothing of an answer before it is looked at again.
+pub(super) const SEND_STALL: Duration = Duration::from_mins(2);
+/// The least rate at which a client takes an answer that holds memory or files while it is made, in bytes a second, on
+/// the whole and after [`SEND_STALL`].
+pub const SEND_RATE_MIN: u64 = 512;
 
 /// What an answer is for.
 #[derive(Debug, Clone)]
@@ -93,7 +100,7 @@ fn send_with(buffer: &mut Vec<u8>, out: &mut WriteHalf, answered: &Answered, res
         ResponseBody::File(slice) => send_file(buffer, out, &slice)?,
         ResponseBody::Pieces { file, pieces, end } => send_pieces(buffer, out, &file, (&pieces, &end))?,
         ResponseBody::Stream { len, write } => {
-            let counted = &mut Counted { to: out, head: buffer, len: 0 };
+            let counted = &mut Counted { to: out, head: buffer, len: 0, began: Instant::now(), taken: 0 };
             if len.is_some() || ends_with_connection {
                 let mut buffered = io::BufWriter::with_capacity(SEND_BUFFER_LEN, &mut *counted);
                 write(&mut buffered)?;
@@ -228,7 +235,8 @@ fn send_rest(out: &mut WriteHalf, file: &File, mut offset: u64, mut left: u64) -
     while left > 0 {
         let sent = if out.is_plain() {
             match out.send_file(file, &mut offset, steps(left, FILE_STEP_LEN)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // One that takes nothing for long is given up by the connection's own limit.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted || is_timeout(&error) => continue,
                 sent => sent? as u64,
             }
         } else {
@@ -264,16 +272,50 @@ struct Counted<'c> {
     to: &'c mut WriteHalf,
     head: &'c mut Vec<u8>,
     len: u64,
+    began: Instant,
+    /// Bytes that the socket has taken, the head included.
+    taken: u64,
+}
+
+impl Counted<'_> {
+    /// Writes all of it, if the client does not take too long.
+    fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.to.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    self.taken += len as u64;
+                    bytes = bytes.get(len..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A plain socket has taken none of it; of an encrypted one that is not known.
+                Err(error) if is_timeout(&error) && self.to.is_plain() => {}
+                Err(error) => return Err(error),
+            }
+            let elapsed = self.began.elapsed();
+            if elapsed > SEND_STALL && self.taken < elapsed.as_secs().saturating_mul(SEND_RATE_MIN) {
+                let message = format!("the client took {} bytes in {} s", self.taken, elapsed.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.head.is_empty() {
-            self.to.write_all(bytes)?;
-        } else {
-            write_both(self.to, self.head, bytes)?;
-            self.head.clear();
+        if !self.head.is_empty() {
+            // The first bytes go out with the head: they are copied once, and never again.
+            let mut head = std::mem::take(self.head);
+            head.extend_from_slice(bytes);
+            let put = self.put(&head);
+            head.clear();
+            *self.head = head;
+            put?;
+            self.len += bytes.len() as u64;
+            return Ok(bytes.len());
         }
+        self.put(bytes)?;
         self.len += bytes.len() as u64;
         Ok(bytes.len())
     }

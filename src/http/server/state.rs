@@ -1,6 +1,7 @@
 //! What all HTTP connections of a server share.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::digests::DigestCache;
 use super::kept::KeptLists;
@@ -13,6 +14,32 @@ pub const SEND_BUFFER_LEN: usize = 64 * 1024;
 /// Buffers that are kept for the next answer, at most: more are not in use at the same moment on few processors.
 const BUFFERS_KEPT_MAX: usize = 64;
 
+/// Archives that are sent at the same time, at most: each holds some open directories and the work of a thread.
+pub const ARCHIVES_MAX: usize = 64;
+
+/// The places for archives that are being sent.
+#[derive(Debug, Default)]
+pub(super) struct Permits(Arc<AtomicUsize>);
+
+/// One of [`ARCHIVES_MAX`] places; dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicUsize>);
+
+impl Permits {
+    /// A place; `None`: all are taken.
+    pub(super) fn take(&self) -> Option<Permit> {
+        let more = |taken: usize| (taken < ARCHIVES_MAX).then_some(taken + 1);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.ok().map(|_| Permit(Arc::clone(&self.0)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The state of HTTP.
 #[derive(Debug)]
 pub struct HttpState {
@@ -24,6 +51,8 @@ pub struct HttpState {
     /// restarted.
     pub etag_key: [u8; 32],
     pub(super) digests: DigestCache,
+    /// The archives that are being sent.
+    pub(super) archives: Permits,
     /// Resumable uploads in whose requests something happens now.
     pub uploads: UploadsInUse,
     /// Lists of directories that were sorted already.
@@ -38,7 +67,8 @@ impl HttpState {
         let names = HostNames::new(&machine.nodename().to_string_lossy(), &options.hosts);
         let etag_key = blake3::derive_key("landline 2026-11 entity tags of HTTP", secret);
         let (digests, uploads, lists) = (DigestCache::default(), UploadsInUse::default(), KeptLists::default());
-        Self { options, names, etag_key, digests, uploads, lists, buffers: Mutex::default() }
+        let archives = Permits::default();
+        Self { options, names, etag_key, digests, archives, uploads, lists, buffers: Mutex::default() }
     }
 
     /// A buffer of [`SEND_BUFFER_LEN`], lent for one answer: a connection that waits holds none.

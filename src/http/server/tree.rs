@@ -13,7 +13,7 @@ use crate::http::listing::{ListKind, NAME_COST, Names, SORT_COST};
 use crate::memory::{Budget, Taken};
 
 /// Directories that one archive keeps open: strangers may request many archives.
-const DIRS_OPEN: usize = 32;
+const DIRS_OPEN: usize = 8;
 
 /// A directory and all below it.
 #[derive(Debug)]

@@ -196,3 +196,15 @@ fn digests_are_sent_to_those_who_want_them() {
     server.write("a.txt", "HELLO WORLD");
     assert_ne!(get(&server, "a.txt", "Want-Repr-Digest: sha-256=1").header("repr-digest"), whole);
 }
+
+#[test]
+fn a_file_beside_another_one_speaks_for_it_only_where_nobody_else_writes() {
+    let server = Server::http_files(&["--upload", "--on-exists", "refuse"]);
+    let text = "all work and no play\n".repeat(1_000);
+    server.write("a.txt", &text);
+    assert_eq!(ask(&server, "PUT /a.txt.gz", b"forged").status, 201);
+    let gzip = get(&server, "a.txt", "Accept-Encoding: gzip");
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(&gzip.body[..]).take(1 << 20).read_to_string(&mut unpacked).unwrap();
+    assert!(unpacked == text);
+}
