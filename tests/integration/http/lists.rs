@@ -299,7 +299,12 @@ fn a_zip_unpacks_to_the_same_tree() {
         }
         found.retain(|(path, ..)| !path.is_empty());
         found.sort();
-        assert_eq!(found, archived(&server));
+        // A backslash is a separator to some programs.
+        let mut expected = archived(&server);
+        let all = expected.iter_mut().flat_map(|(path, ..)| path.iter_mut());
+        all.filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'_');
+        expected.sort();
+        assert!(found == expected, "what is unpacked is not what was packed");
     }
     if is_installed("unzip", "-v") {
         let dir = unpacked(&stored, "unzip", &["-q"]);
