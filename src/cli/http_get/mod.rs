@@ -272,7 +272,7 @@ impl Run<'_> {
         let mut request = Request::new(job.method.clone(), job.url.clone());
         (request.headers, request.secrets) = (job.headers.clone(), job.secrets.clone());
         let limits = (job.redirects_max, job.deadline);
-        let last = self.client.follow(&request, limits, self.screen, &mut |_| {})?;
+        let last = self.client.follow(&request, limits, self.screen, &mut |_, _| {})?;
         let head = last.response.head.clone();
         let text: Vec<u8> = head.lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
         if !self.args.json {

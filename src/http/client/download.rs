@@ -7,7 +7,8 @@
 use std::io::{self, Read};
 
 use ::http::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
+    LAST_MODIFIED, RANGE,
 };
 use ::http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -173,6 +174,9 @@ impl Client {
             let before = store.size();
             match fetch.attempt(store) {
                 Ok(Attempt::Whole(fetched)) => return Ok(*fetched),
+                Ok(Attempt::More) if store.size() == before => {
+                    return Err(Error::Unexpected("the server sends a part without a byte".into()));
+                }
                 Ok(Attempt::More) => {}
                 Err(error) => {
                     if store.size() > before {
@@ -223,7 +227,7 @@ impl Fetch<'_> {
         let last = if self.job.is_upload {
             self.client.upload(&request, &mut self.upload, limits, self.observer)?
         } else {
-            self.client.follow(&request, limits, self.observer, &mut |_| {})?
+            self.client.follow(&request, limits, self.observer, &mut |_, _| {})?
         };
         let is_part = at > 0 && last.response.head.status == StatusCode::PARTIAL_CONTENT;
         if at > 0 && last.response.head.status == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -243,7 +247,7 @@ impl Fetch<'_> {
     fn check_part(&self, response: &Response, at: u64) -> Result<Option<u64>> {
         let head = &response.head;
         let unexpected = |why: String| Err(Error::Unexpected(why));
-        let Some((first, _, size)) = content_range(head) else {
+        let Some((first, end, size)) = content_range(head) else {
             return unexpected(format!(
                 "the server sends a part and does not say which ({:?})",
                 head.text(&CONTENT_RANGE)
@@ -251,6 +255,10 @@ impl Fetch<'_> {
         };
         if first != at {
             return unexpected(format!("the server sends what begins at byte {first}, where {at} was requested"));
+        }
+        let len = head.text(&CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok());
+        if let Some(len) = len.filter(|len| *len != end - first + 1) {
+            return unexpected(format!("the server sends {len} bytes as the part from byte {first} to {end}"));
         }
         let Some(source) = &self.source else { return unexpected("the server sends a part".into()) };
         let tag = head.text(&ETAG).filter(|_| source.validator.starts_with('"'));

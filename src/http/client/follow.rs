@@ -12,9 +12,11 @@ use super::coding::{self, Decoder};
 use super::connection::Deadline;
 use super::content::Content;
 use super::error::{Error, Result};
-use super::exchange::{OnInterim, Response};
+use super::exchange::Response;
 use super::redirect::{Redirects, leads_elsewhere};
 use super::request::Request;
+use super::response::ResponseHead;
+use super::url::Url;
 use super::{Client, Observer};
 use crate::http::date;
 use crate::http::negotiate::Coding;
@@ -32,7 +34,8 @@ pub struct Final {
 }
 
 impl Client {
-    /// Sends `request` and follows at most `limit` redirects; with 0 the first response is the last.
+    /// Sends `request` and follows at most `limit` redirects; with 0 the first response is the last. `on_interim` gets
+    /// each interim response, and the URL of the request that it belongs to.
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange), or a redirect cannot be followed.
@@ -41,13 +44,13 @@ impl Client {
         request: &Request,
         (limit, deadline): (usize, Deadline),
         observer: &dyn Observer,
-        on_interim: OnInterim<'_>,
+        on_interim: &mut dyn FnMut(&ResponseHead, &Url),
     ) -> Result<Final> {
         let mut redirects = Redirects::new(limit);
         let first = request.url.origin();
         let mut current = request.clone();
         loop {
-            let response = self.exchange(&current, deadline, observer, on_interim)?;
+            let response = self.exchange(&current, deadline, observer, &mut |head| on_interim(head, &current.url))?;
             let status = response.head.status;
             if limit == 0 || !leads_elsewhere(status) {
                 return Ok(Final { response, request: current });

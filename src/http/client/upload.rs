@@ -27,14 +27,17 @@ pub struct Upload {
 
 impl Upload {
     /// Takes an interim response to a request for `url` (section 5 of the draft).
-    fn heed(&mut self, head: &ResponseHead, url: &Url, observer: &dyn Observer) {
+    ///
+    /// `first` is where the upload was to go. A redirect may have led elsewhere since, and what is sent there has other
+    /// credentials.
+    fn heed(&mut self, head: &ResponseHead, (first, url): (&Url, &Url), observer: &dyn Observer) {
         if !Response::is_resumption_offer(head) || !UploadFields::of(&head.headers).is_same_version() {
             return;
         }
         let Some(location) = head.text(&LOCATION) else { return };
         match url.join(location) {
             // The same credentials are sent there.
-            Ok(resource) if resource.origin() == url.origin() => {
+            Ok(resource) if resource.origin() == url.origin() && url.origin() == first.origin() => {
                 observer.remark(&format!("the server can go on with this upload at {resource}"));
                 self.resource = Some(resource);
             }
@@ -77,7 +80,9 @@ impl Client {
             first.headers.insert(UPLOAD_DRAFT_INTEROP_VERSION, HeaderValue::from(INTEROP_VERSION));
         }
         let url = request.url.clone();
-        self.follow(&first, (redirects_max, deadline), observer, &mut |head| upload.heed(head, &url, observer))
+        self.follow(&first, (redirects_max, deadline), observer, &mut |head, at| {
+            upload.heed(head, (&url, at), observer);
+        })
     }
 
     /// Asks where the upload is (section 4.3 of the draft: offset retrieval).

@@ -31,6 +31,7 @@ pub(super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> {
     exchange.need(Service::Write)?;
     check_depth(exchange)?;
     let path = existing(exchange)?;
+    let _held = exchange.state.hold(&path);
     check_conditions(exchange, &exchange.head.headers, &path)?;
     let session = &exchange.session;
     session.root.remove(&path, true, &|dir, name| session.parts.is_idle(dir, name))?;
@@ -74,6 +75,7 @@ pub(super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> {
         let message = "source and destination are the same";
         return Err(Problem::new(StatusCode::FORBIDDEN, message).into());
     }
+    let _held = exchange.state.hold(&from);
     check_conditions(exchange, &exchange.head.headers, &from)?;
     let replaces = match exchange.head.headers.get(OVERWRITE).map(HeaderValue::as_bytes) {
         None | Some(b"T" | b"t") => true,

@@ -395,6 +395,7 @@ pub(super) fn publish(
         may_replace: is_conditional(conditions).then_some(&may_replace),
         is_unique: options.is_drop_box,
     };
+    let _held = is_conditional(conditions).then(|| exchange.state.hold(&target.path));
     let sum = fs::part::Checksum { size: part.size(), blake3: None };
     part.publish_as(sum, FileTarget::preserved(exchange), &naming).map_err(|error| error.about(&target.path))
 }

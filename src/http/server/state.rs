@@ -1,18 +1,23 @@
 //! What all HTTP connections of a server share.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::digests::DigestCache;
 use super::kept::KeptLists;
 use super::options::HttpOptions;
 use super::resumable::UploadsInUse;
+use crate::fs::root::RootPath;
 use crate::http::site::HostNames;
 
 /// Length of a buffer in which the head of an answer and the beginning of its body are put together, in bytes.
 pub const SEND_BUFFER_LEN: usize = 64 * 1024;
 /// Buffers that are kept for the next answer, at most: more are not in use at the same moment on few processors.
 const BUFFERS_KEPT_MAX: usize = 64;
+
+/// Locks for names whose state a request depends on.
+const NAME_LOCKS: usize = 64;
 
 /// Archives that are sent at the same time, at most: each holds some open directories and the work of a thread.
 pub const ARCHIVES_MAX: usize = 64;
@@ -57,6 +62,8 @@ pub struct HttpState {
     pub uploads: UploadsInUse,
     /// Lists of directories that were sorted already.
     pub(super) lists: KeptLists,
+    /// Held from looking at a name to changing it; several names share one.
+    names_held: [Mutex<()>; NAME_LOCKS],
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -68,7 +75,26 @@ impl HttpState {
         let etag_key = blake3::derive_key("landline 2026-11 entity tags of HTTP", secret);
         let (digests, uploads, lists) = (DigestCache::default(), UploadsInUse::default(), KeptLists::default());
         let archives = Permits::default();
-        Self { options, names, etag_key, digests, archives, uploads, lists, buffers: Mutex::default() }
+        Self {
+            options,
+            names,
+            etag_key,
+            digests,
+            archives,
+            uploads,
+            lists,
+            names_held: [const { Mutex::new(()) }; NAME_LOCKS],
+            buffers: Mutex::default(),
+        }
+    }
+
+    /// Keeps other requests with conditions from changing `path` until the result is dropped: without this two of them
+    /// could find the same tag, and the second would undo what the first has done.
+    pub(super) fn hold(&self, path: &RootPath) -> Option<MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        path.to_absolute().hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % NAME_LOCKS as u64).unwrap_or(0);
+        self.names_held.get(at).map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A buffer of [`SEND_BUFFER_LEN`], lent for one answer: a connection that waits holds none.

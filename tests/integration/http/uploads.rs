@@ -723,3 +723,26 @@ fn curl_uploads_files_and_forms() {
     assert_eq!(told, "stored /form.bin\nstored /other.bin\n");
     assert!(server.read("form.bin") == bytes && server.read("other.bin") == bytes);
 }
+
+#[test]
+fn of_requests_with_one_tag_one_alone_succeeds() {
+    let server = Server::http_files(&["--upload"]);
+    for round in 0..5 {
+        let name = format!("{round}.txt");
+        server.write(&name, "old");
+        let mut etag = String::new();
+        wait_until("the tag is a strong one", || {
+            ask(&server, &format!("HEAD /{name}"), b"").header("etag").clone_into(&mut etag);
+            etag.starts_with('"')
+        });
+        let head = format!("PUT /{name}\r\nIf-Match: {etag}");
+        let all: Vec<_> = (0..16)
+            .map(|at| {
+                let (mut http, head) = (Scheme::Plain.connect(&server), head.clone());
+                thread::spawn(move || http.ask(&head, &vec![b'a'; 100 + at]).status)
+            })
+            .collect();
+        let statuses: Vec<u16> = all.into_iter().map(|one| one.join().unwrap()).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 204).count(), 1, "{statuses:?}");
+    }
+}
