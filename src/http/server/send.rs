@@ -25,7 +25,7 @@ const ENCRYPTED_STEP_LEN: usize = 256 * 1024;
 /// How long a client may take nothing of an answer before it is looked at again.
 pub(super) const SEND_STALL: Duration = Duration::from_mins(2);
 /// The least rate at which a client takes an answer that holds memory or files while it is made, in bytes a second, on
-/// the whole and after [`SEND_STALL`].
+/// the whole and after two minutes.
 pub const SEND_RATE_MIN: u64 = 512;
 
 /// What an answer is for.
