@@ -6,7 +6,7 @@
 mod tar;
 mod zip;
 
-use std::io::{self, Write};
+use std::io;
 
 pub use self::tar::{TarLength, TarWriter};
 pub use self::zip::{ZIP_MEMBER_COST, ZipLength, ZipWriter};
@@ -96,14 +96,6 @@ impl ArchiveForm {
         match self {
             Self::Tar => "application/x-tar",
             Self::Zip { .. } => "application/zip",
-        }
-    }
-
-    /// One that is written to `to`.
-    pub fn writer<'w>(self, to: &'w mut dyn Write) -> Box<dyn ArchiveWriter + 'w> {
-        match self {
-            Self::Tar => Box::new(TarWriter::new(to)),
-            Self::Zip { .. } => Box::new(ZipWriter::new(to)),
         }
     }
 

@@ -36,6 +36,20 @@ impl<W: Write> TarWriter<W> {
         Self { to, left: 0, padding: 0 }
     }
 
+    /// What it is written to, for data that does not go through it: see [`passed`](Self::passed).
+    pub const fn to(&mut self) -> &mut W {
+        &mut self.to
+    }
+
+    /// Counts data of the member that was begun, which was written past it.
+    ///
+    /// # Errors
+    /// It is more than was announced.
+    pub fn passed(&mut self, len: u64) -> io::Result<()> {
+        self.left = self.left.checked_sub(len).ok_or_else(|| wrong_length(false))?;
+        Ok(())
+    }
+
     fn zeros(&mut self, count: u64) -> io::Result<()> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         self.to.write_all(ZEROS.get(..count).unwrap_or(&ZEROS))
@@ -50,7 +64,7 @@ impl<W: Write> ArchiveWriter for TarWriter<W> {
     }
 
     fn data(&mut self, data: &[u8]) -> io::Result<()> {
-        self.left = self.left.checked_sub(data.len() as u64).ok_or_else(|| wrong_length(false))?;
+        self.passed(data.len() as u64)?;
         self.to.write_all(data)
     }
 

@@ -24,6 +24,9 @@ const NO_32_BITS: u64 = 0xffff_ffff;
 /// From this number on the count of members does not.
 const NO_16_BITS: u64 = 0xffff;
 
+/// What stands for a backslash in a name; each if the one in front of it makes the name of another member.
+const OTHER_BACKSLASHES: &[u8] = b"_-~+=^";
+
 /// The types of files in Unix' modes.
 const DIR_TYPE: u32 = 0o040_000;
 const FILE_TYPE: u32 = 0o100_000;
@@ -89,14 +92,8 @@ impl<W: Write> ZipWriter<W> {
 impl<W: Write> ArchiveWriter for ZipWriter<W> {
     fn begin(&mut self, member: &Member<'_>) -> io::Result<()> {
         let is_dir = member.kind == MemberKind::Dir;
-        let mut name = if is_dir { [member.path, b"/"].concat() } else { member.path.to_vec() };
-        // Some programs take it for a separator, and a name in front of it for a directory.
-        name.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'_');
-        let options = options(member)?;
-        match std::str::from_utf8(&name) {
-            Ok(name) if is_dir => self.zip.add_directory(name, options),
-            _ => self.zip.start_file_with_options(options.name(&name)),
-        }?;
+        let name = if is_dir { [member.path, b"/"].concat() } else { member.path.to_vec() };
+        self.begin_as(&name, member)?;
         self.left = match member.kind {
             MemberKind::File { len, .. } => len,
             MemberKind::Dir | MemberKind::Link { .. } => 0,
@@ -119,6 +116,31 @@ impl<W: Write> ArchiveWriter for ZipWriter<W> {
         drop(closer);
         let Gate { mut to, .. } = finished?.into_inner();
         to.flush()
+    }
+}
+
+impl<W: Write> ZipWriter<W> {
+    /// Begins a member of this name. Some programs take a backslash for a separator, and a name in front of it for a
+    /// directory: another character stands for it. Where that makes a name that is there already, the next one does, in
+    /// either name.
+    fn begin_as(&mut self, name: &[u8], member: &Member<'_>) -> io::Result<()> {
+        let is_dir = member.kind == MemberKind::Dir;
+        let mut others = OTHER_BACKSLASHES.iter();
+        let mut is_first = true;
+        loop {
+            let other = others.next().copied().unwrap_or(b'_');
+            let is_changed = |byte: &u8| *byte == b'\\' || !is_first && OTHER_BACKSLASHES.contains(byte);
+            let name: Vec<u8> = name.iter().map(|byte| if is_changed(byte) { other } else { *byte }).collect();
+            is_first = false;
+            let begun = match std::str::from_utf8(&name) {
+                Ok(name) if is_dir => self.zip.add_directory(name, options(member)?),
+                _ => self.zip.start_file_with_options(options(member)?.name(&name)),
+            };
+            match begun {
+                Err(::zip::result::ZipError::InvalidArchive(_)) if !others.as_slice().is_empty() => {}
+                begun => return Ok(begun?),
+            }
+        }
     }
 }
 
@@ -271,6 +293,7 @@ mod tests {
                 let mut entry = archive.by_index(at).unwrap();
                 let is_dir = member.kind == MemberKind::Dir;
                 let want = if is_dir { [member.path, b"/"].concat() } else { member.path.to_vec() };
+                let want: Vec<u8> = want.into_iter().map(|byte| if byte == b'\\' { b'_' } else { byte }).collect();
                 assert_eq!(entry.name_raw(), want);
                 assert_eq!((entry.is_dir(), entry.unix_mode().unwrap() & 0o7777), (is_dir, member.mode & 0o777));
                 let want = match member.kind {
@@ -286,6 +309,19 @@ mod tests {
                     assert!(entry.compressed_size() < 1_000);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn no_name_has_a_backslash_and_each_is_another() {
+        let names = [&b"a\\b"[..], b"a_b", b"a-b", b"a~b"];
+        for names in [names, [names[1], names[0], names[3], names[2]]] {
+            let (bytes, length) = zipped(&names.map(|name| file(name, 1, false)));
+            assert_eq!(length, Some(bytes.len() as u64));
+            let mut archive = ::zip::ZipArchive::new(Cursor::new(&bytes)).unwrap();
+            let found: std::collections::BTreeSet<Vec<u8>> =
+                (0..4).map(|at| archive.by_index(at).unwrap().name_raw().to_vec()).collect();
+            assert!(found.len() == 4 && !found.iter().any(|name| name.contains(&b'\\')), "{found:?}");
         }
     }
 

@@ -14,13 +14,13 @@ use ::http::header::{self, HeaderValue};
 use super::directory::cache_control;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
-use super::response::{Response, ResponseBody};
+use super::response::{BodyWriter, Response, ResponseBody};
 use super::state::ARCHIVES_MAX;
 use super::tree::{Found, Tree, is_none, shown};
 use crate::fs;
 use crate::fs::root::{FileKind, Look, RootPath};
 use crate::http::archive::{
-    ArchiveForm, ArchiveLength, ArchiveWriter, Member, MemberKind, ZIP_MEMBER_COST, stays_inside,
+    ArchiveForm, ArchiveLength, ArchiveWriter, Member, MemberKind, TarWriter, ZIP_MEMBER_COST, ZipWriter, stays_inside,
 };
 use crate::http::media::{Disposition, MediaType, content_disposition};
 use crate::memory::{Buffer, Taken};
@@ -29,6 +29,9 @@ use crate::memory::{Buffer, Taken};
 const MEASURE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A file is read in pieces of this size, in bytes.
 const STEP_LEN: usize = 256 * 1024;
+/// A file of this length in bytes goes into a tar without a copy, where the connection is plain. A shorter one is put
+/// together with what stands around it.
+const LARGE_LEN: u64 = 128 * 1024;
 /// Where a file is read to within a buffer, in bytes: copies are slow where both ends have nearly the same place in
 /// their pages.
 const BUFFER_OFFSET: usize = 64;
@@ -69,7 +72,7 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, form: ArchiveForm) -
     let measured = archive.measure()?;
     let file_name = [archive.name.as_slice(), b".", form.extension().as_bytes()].concat();
     let len = measured.len;
-    let write = move |to: &mut dyn Write| {
+    let write = move |to: &mut dyn BodyWriter| {
         let _permit = permit;
         archive.send(to, measured)
     };
@@ -193,11 +196,14 @@ impl Archive {
     }
 
     /// Writes it.
-    fn send(&self, to: &mut dyn Write, measured: Measured) -> io::Result<()> {
+    fn send(&self, to: &mut dyn BodyWriter, measured: Measured) -> io::Result<()> {
         let Measured { len, files, is_complete, mut taken } = measured;
         let mut files = len.map(|_| files.into_iter());
-        let mut to = Limited { to, left: len.unwrap_or(u64::MAX) };
-        let mut archive = self.form.writer(&mut to);
+        let to = Limited { to, left: len.unwrap_or(u64::MAX) };
+        let mut out = match self.form {
+            ArchiveForm::Tar => Out::Tar(TarWriter::new(to)),
+            ArchiveForm::Zip { .. } => Out::Zip(Box::new(ZipWriter::new(to))),
+        };
         let mut buffer = Buffer::of(BUFFER_OFFSET + STEP_LEN)?;
         self.tree.visit(&mut |found| {
             if !is_complete {
@@ -205,8 +211,8 @@ impl Archive {
             }
             if found.look.kind != FileKind::File {
                 return self.with_member(found, 0, |member| {
-                    archive.begin(member)?;
-                    archive.end()
+                    out.archive().begin(member)?;
+                    out.archive().end()
                 });
             }
             let (file, look) = match found.dir.open_file(found.name) {
@@ -223,16 +229,37 @@ impl Archive {
                     _ => return Err(changed(found)),
                 },
             };
-            self.with_member(&Found { look, ..*found }, len, |member| archive.begin(member))?;
-            let opened = Opened { file, look, len };
+            self.with_member(&Found { look, ..*found }, len, |member| out.archive().begin(member))?;
             let buffer = buffer.get_mut(BUFFER_OFFSET..).unwrap_or_default();
-            opened.copy(archive.as_mut(), buffer).map_err(|error| match error {
+            Opened { file, look, len }.copy(&mut out, buffer).map_err(|error| match error {
                 Failed::Changed => changed(found),
                 Failed::Io(error) => error,
             })?;
-            archive.end()
+            out.archive().end()
         })?;
-        archive.finish()
+        out.finish()
+    }
+}
+
+/// An archive on its way out.
+enum Out<'o> {
+    Tar(TarWriter<Limited<'o>>),
+    Zip(Box<ZipWriter<Limited<'o>>>),
+}
+
+impl<'o> Out<'o> {
+    fn archive(&mut self) -> &mut (dyn ArchiveWriter + 'o) {
+        match self {
+            Self::Tar(tar) => tar,
+            Self::Zip(zip) => zip.as_mut(),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Tar(tar) => Box::new(tar).finish(),
+            Self::Zip(zip) => zip.finish(),
+        }
     }
 }
 
@@ -262,7 +289,27 @@ struct Opened {
 }
 
 impl Opened {
-    fn copy(mut self, archive: &mut dyn ArchiveWriter, buffer: &mut [u8]) -> Result<(), Failed> {
+    fn copy(mut self, out: &mut Out<'_>, buffer: &mut [u8]) -> Result<(), Failed> {
+        match out {
+            Out::Tar(tar) if self.len >= LARGE_LEN => {
+                let sent = tar.to().send_file(&self.file, self.len);
+                // Its words do not say which file it was.
+                sent.map_err(|error| if self.is_shorter() { Failed::Changed } else { error.into() })?;
+                tar.passed(self.len)?;
+            }
+            _ => self.read(out.archive(), buffer)?,
+        }
+        // What is written over another content while it is read is neither. What is appended is no such change.
+        let now = Look::of(&self.file)?;
+        let is_same = now.mtime_ns == self.look.mtime_ns || now.size > self.look.size;
+        if is_same { Ok(()) } else { Err(Failed::Changed) }
+    }
+
+    fn is_shorter(&self) -> bool {
+        Look::of(&self.file).is_ok_and(|now| now.size < self.len)
+    }
+
+    fn read(&mut self, archive: &mut dyn ArchiveWriter, buffer: &mut [u8]) -> Result<(), Failed> {
         let mut left = self.len;
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -275,27 +322,34 @@ impl Opened {
             archive.data(buffer.get(..read).unwrap_or_default())?;
             left -= read as u64;
         }
-        // What is written over another content while it is read is neither. What is appended is no such change.
-        let now = Look::of(&self.file)?;
-        let is_same = now.mtime_ns == self.look.mtime_ns || now.size > self.look.size;
-        if is_same { Ok(()) } else { Err(Failed::Changed) }
+        Ok(())
     }
 }
 
 /// Takes what was announced and no more: more would look like the next answer.
 struct Limited<'l> {
-    to: &'l mut dyn Write,
+    to: &'l mut dyn BodyWriter,
     left: u64,
+}
+
+impl Limited<'_> {
+    fn take(&mut self, len: u64) -> io::Result<()> {
+        let left = self.left.checked_sub(len);
+        self.left = left.ok_or_else(|| io::Error::other("the directory changed while it was sent"))?;
+        Ok(())
+    }
+
+    fn send_file(&mut self, file: &File, len: u64) -> io::Result<()> {
+        self.take(len)?;
+        self.to.send_file(file, len)
+    }
 }
 
 impl Write for Limited<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.left {
-            return Err(io::Error::other("the directory changed while it was sent"));
-        }
-        let written = self.to.write(bytes)?;
-        self.left -= written as u64;
-        Ok(written)
+        self.take(bytes.len() as u64)?;
+        self.to.write_all(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

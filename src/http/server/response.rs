@@ -45,7 +45,16 @@ pub enum ResponseBody {
 }
 
 /// Makes a body while it is sent.
-pub type StreamWriter = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+pub type StreamWriter = Box<dyn FnOnce(&mut dyn BodyWriter) -> io::Result<()> + Send>;
+
+/// Where such a body goes.
+pub trait BodyWriter: Write {
+    /// Sends the first `len` bytes of a file: by the kernel alone, where nothing is to be encrypted or cut into chunks.
+    ///
+    /// # Errors
+    /// It could not be sent, or the file is shorter.
+    fn send_file(&mut self, file: &File, len: u64) -> io::Result<()>;
+}
 
 /// A part of a file.
 #[derive(Debug)]

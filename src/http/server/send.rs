@@ -8,7 +8,7 @@ use ::http::header::{self, HeaderMap, HeaderName};
 use ::http::{Method, StatusCode};
 
 use super::problem::is_timeout;
-use super::response::{FileSlice, Piece, Response, ResponseBody};
+use super::response::{BodyWriter, FileSlice, Piece, Response, ResponseBody};
 use super::state::{HttpState, SEND_BUFFER_LEN};
 use crate::http::body::ChunkWriter;
 use crate::http::date;
@@ -102,9 +102,9 @@ fn send_with(buffer: &mut Vec<u8>, out: &mut WriteHalf, answered: &Answered, res
         ResponseBody::Stream { len, write } => {
             let counted = &mut Counted { to: out, head: buffer, len: 0, began: Instant::now(), taken: 0 };
             if len.is_some() || ends_with_connection {
-                let mut buffered = io::BufWriter::with_capacity(SEND_BUFFER_LEN, &mut *counted);
-                write(&mut buffered)?;
-                buffered.flush()?;
+                let mut whole = Whole(io::BufWriter::with_capacity(SEND_BUFFER_LEN, &mut *counted));
+                write(&mut whole)?;
+                whole.flush()?;
             } else {
                 let mut chunks = ChunkWriter::new(&mut *counted);
                 write(&mut chunks)?;
@@ -292,11 +292,41 @@ impl Counted<'_> {
                 Err(error) if is_timeout(&error) && self.to.is_plain() => {}
                 Err(error) => return Err(error),
             }
-            let elapsed = self.began.elapsed();
-            if elapsed > SEND_STALL && self.taken < elapsed.as_secs().saturating_mul(SEND_RATE_MIN) {
-                let message = format!("the client took {} bytes in {} s", self.taken, elapsed.as_secs());
-                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            self.check_rate()?;
+        }
+        Ok(())
+    }
+
+    /// Sends the first `len` bytes of a file: by the kernel alone where nothing is to be encrypted.
+    fn send_file(&mut self, file: &File, len: u64) -> io::Result<()> {
+        let (mut offset, mut piece) = (0, Vec::new());
+        self.flush()?;
+        while offset < len {
+            let left = usize::try_from(len - offset).unwrap_or(usize::MAX);
+            if self.to.is_plain() {
+                match self.to.send_file(file, &mut offset, left.min(FILE_STEP_LEN)) {
+                    Ok(0) => return Err(became_shorter()),
+                    Ok(sent) => self.taken += sent as u64,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted || is_timeout(&error) => {}
+                    Err(error) => return Err(error),
+                }
+                self.check_rate()?;
+            } else {
+                piece.resize(left.min(ENCRYPTED_STEP_LEN), 0);
+                read_exact_at(file, &mut piece, offset)?;
+                self.put(&piece)?;
+                offset += piece.len() as u64;
             }
+        }
+        self.len += len;
+        Ok(())
+    }
+
+    fn check_rate(&self) -> io::Result<()> {
+        let elapsed = self.began.elapsed();
+        if elapsed > SEND_STALL && self.taken < elapsed.as_secs().saturating_mul(SEND_RATE_MIN) {
+            let message = format!("the client took {} bytes in {} s", self.taken, elapsed.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         Ok(())
     }
@@ -323,6 +353,39 @@ impl Write for Counted<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.to.write_all(self.head)?;
         self.head.clear();
+        Ok(())
+    }
+}
+
+/// A body that is not in chunks: small pieces of it are put together.
+struct Whole<'w, 'c>(io::BufWriter<&'w mut Counted<'c>>);
+
+impl Write for Whole<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl BodyWriter for Whole<'_, '_> {
+    fn send_file(&mut self, file: &File, len: u64) -> io::Result<()> {
+        self.0.flush()?;
+        self.0.get_mut().send_file(file, len)
+    }
+}
+
+impl<W: Write> BodyWriter for ChunkWriter<W> {
+    fn send_file(&mut self, file: &File, len: u64) -> io::Result<()> {
+        let (mut piece, mut offset) = (Vec::new(), 0);
+        while offset < len {
+            piece.resize(usize::try_from(len - offset).unwrap_or(usize::MAX).min(ENCRYPTED_STEP_LEN), 0);
+            read_exact_at(file, &mut piece, offset)?;
+            self.write_all(&piece)?;
+            offset += piece.len() as u64;
+        }
         Ok(())
     }
 }
