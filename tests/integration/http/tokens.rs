@@ -208,7 +208,7 @@ fn a_token_is_not_taken_unencrypted_from_another_machine() {
 }
 
 #[test]
-fn a_proxys_client_sends_its_token_through_tls_too() {
+fn a_client_of_a_proxy_sends_its_token_through_tls_too() {
     let (desk, secret) = with_token(&["--allow", "read"]);
     let server = desk.server(&["--http", "--guest", "none", "--trusted-proxy", "127.0.0.1"]);
     server.write("a", "hello");
