@@ -42,7 +42,7 @@ pub struct WebArgs {
     /// Add a header to every answer; repeatable
     #[arg(long, value_name = "K: V", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
-    /// Largest upload [default: what the disk takes]
+    /// Largest upload [default: what the disk and the limit on unfinished uploads take]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_upload: Option<u64>,
     /// Space that uploads leave free on the disk [default: 64MiB]

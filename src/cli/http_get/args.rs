@@ -63,8 +63,8 @@ pub struct Args {
     /// Send a field of a form by POST, NAME=VALUE, or a file, NAME=@FILE
     #[arg(short = 'F', long, value_name = "NAME=VALUE", conflicts_with = "data", help_heading = "The request")]
     pub form: Vec<String>,
-    /// Upload FILE by PUT, to a URL with or without its name; - is standard input. Goes on after a break where the
-    /// server can
+    /// Upload FILE by PUT, to a URL with or without its name; - is standard input. With --retry, goes on with a file
+    /// after a break where the server can
     #[arg(short = 'T', long, value_name = "FILE", conflicts_with_all = ["data", "form", "head"],
           help_heading = "The request")]
     pub upload_file: Option<PathBuf>,

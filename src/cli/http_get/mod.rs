@@ -202,7 +202,9 @@ impl Run<'_> {
     }
 
     fn left(&self) -> String {
-        if self.args.goes_on {
+        if self.args.upload_file.is_some() {
+            "interrupted; the next run sends it from the beginning".to_owned()
+        } else if self.args.goes_on {
             "interrupted; the same command goes on, if the server can".to_owned()
         } else {
             "interrupted; with -C the next run goes on, if the server can".to_owned()

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 
-use super::directory::cache_control;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
 use super::response::{BodyWriter, Response, ResponseBody};
@@ -80,7 +79,7 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, form: ArchiveForm) -
     let response = Response { body, ..Response::empty(StatusCode::OK) };
     Ok(response
         .with(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()))
-        .with(header::CACHE_CONTROL, cache_control(exchange))
+        .with(header::CACHE_CONTROL, exchange.cache_control())
         .with_text(header::CONTENT_DISPOSITION, &content_disposition(Disposition::Attachment, &file_name)))
 }
 

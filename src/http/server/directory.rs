@@ -405,9 +405,3 @@ fn with_headers(response: Response, media_type: &'static str) -> Response {
         .with(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))
         .with(header::VARY, HeaderValue::from_static("Accept"))
 }
-
-/// A list may be different the next time. What is seen after signing in is not for a cache that others use.
-pub(super) fn cache_control(exchange: &Exchange<'_>) -> HeaderValue {
-    let has_sign_in = exchange.state.options.has_sign_in;
-    HeaderValue::from_static(if has_sign_in { "private, no-cache" } else { "no-cache" })
-}

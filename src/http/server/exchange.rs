@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use ::http::StatusCode;
-use ::http::header::HeaderMap;
+use ::http::header::{HeaderMap, HeaderValue};
 use ::http::uri::Scheme;
 
 use super::problem::{Problem, Result};
@@ -82,6 +82,13 @@ impl Exchange<'_> {
             return Err(Problem::new(StatusCode::FORBIDDEN, message).into());
         }
         Ok(path)
+    }
+
+    /// The `Cache-Control` of what may be different the next time. What is seen after signing in is not for a cache that
+    /// others use.
+    pub fn cache_control(&self) -> HeaderValue {
+        let has_sign_in = self.state.options.has_sign_in;
+        HeaderValue::from_static(if has_sign_in { "private, no-cache" } else { "no-cache" })
     }
 
     /// Whether the target names a directory: it ends with a slash.

@@ -123,9 +123,7 @@ fn describe(exchange: &Exchange<'_>, mut response: Response, chosen: &Representa
     if let Some(modified) = chosen.validators.modified {
         response = response.with_text(header::LAST_MODIFIED, &date::format(modified));
     }
-    // What is seen after signing in is not for a cache that others use.
-    let cache = if exchange.state.options.has_sign_in { "private, no-cache" } else { "no-cache" };
-    response = response.with(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    response = response.with(header::CACHE_CONTROL, exchange.cache_control());
     if chosen.has_others {
         response.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
