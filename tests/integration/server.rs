@@ -169,7 +169,7 @@ fn readiness_is_also_told_on_a_descriptor() {
     BufReader::new(&mut read).read_line(&mut ready).unwrap();
     let mut printed = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut printed).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(wait(&mut child).code(), Some(0));
     assert!(ready.starts_with("tcp-server: ready on 127.0.0.1:"), "{ready:?}");
     assert_eq!(ready, printed);
