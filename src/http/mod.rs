@@ -25,6 +25,7 @@ pub mod listing;
 pub mod media;
 pub mod multipart;
 pub mod negotiate;
+pub mod page;
 pub mod range;
 pub mod resumable;
 pub mod server;

@@ -5,13 +5,13 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
 /// The time in UTC.
-pub(super) fn utc(ns: i64) -> DateTime {
+pub(in crate::http) fn utc(ns: i64) -> DateTime {
     // All of them are years of four digits.
     Offset::UTC.to_datetime(Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default())
 }
 
 /// Text that can be appended to.
-pub(super) trait Text {
+pub(in crate::http) trait Text {
     fn push_digit(&mut self, digit: u8);
 }
 
@@ -28,7 +28,7 @@ impl Text for Vec<u8> {
 }
 
 /// Appends a number.
-pub(super) fn push_number(number: u64, to: &mut impl Text) {
+pub(in crate::http) fn push_number(number: u64, to: &mut impl Text) {
     let (mut digits, mut rest, mut first) = ([0; 20], number, 20);
     loop {
         first -= 1;
@@ -44,7 +44,7 @@ pub(super) fn push_number(number: u64, to: &mut impl Text) {
 }
 
 /// Appends date and time of day to the minute: `2026-11-27 19:46`, with `between` in the middle.
-pub(super) fn push_minute(time: DateTime, between: u8, to: &mut impl Text) {
+pub(in crate::http) fn push_minute(time: DateTime, between: u8, to: &mut impl Text) {
     let mut push = |number: i16, digits: [i16; 4], before: u8| {
         if before != 0 {
             to.push_digit(before);

@@ -1,7 +1,6 @@
-//! A directory's list: names in order, and the page, JSON or text that shows them.
+//! A directory's list: names in order, and the JSON or text that shows them.
 
 mod digits;
-mod html;
 mod json;
 mod order;
 mod query;
@@ -11,7 +10,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-pub use self::html::{Crumb, ListPage, ListTable, page_policy};
+pub(in crate::http) use self::digits::{push_minute, push_number, utc};
 pub use self::json::{JsonEnd, json_end, json_entry, json_start};
 pub use self::order::{NAME_COST, Names, SORT_COST, natural_key};
 pub use self::query::{BadQuery, ListForm, ListQuery, Order, PAGE_LEN, PAGE_LEN_MAX, Page, Sort, parameters};

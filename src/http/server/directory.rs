@@ -16,10 +16,11 @@ use super::response::{Response, ResponseBody};
 use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
 use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::listing::{
-    JsonEnd, ListEntry, ListForm, ListKind, ListPage, ListQuery, ListTable, NAME_COST, Names, Order, Page, SORT_COST,
-    Sort, json_end, json_entry, json_start, page_policy, reference, text_entry,
+    JsonEnd, ListEntry, ListForm, ListKind, ListQuery, NAME_COST, Names, Order, Page, SORT_COST, Sort, json_end,
+    json_entry, json_start, reference, text_entry,
 };
 use crate::http::negotiate;
+use crate::http::page::{Language, ListPage, ListTable, Strings, page_policy};
 use crate::memory::{Budget, Over, Taken};
 use crate::trust::Service;
 
@@ -61,6 +62,7 @@ pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Respo
     page_response(
         exchange,
         &ListPage {
+            strings: Strings::of(Language::En),
             title: exchange.state.options.title.as_deref(),
             crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
             may_upload: true,
@@ -259,6 +261,7 @@ impl List {
         page_response(
             exchange,
             &ListPage {
+                strings: Strings::of(Language::En),
                 title,
                 crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
                 may_upload: options.uploads && exchange.session.services.has(Service::Write),

@@ -1,34 +1,15 @@
-//! A list as a page for people: HTML without scripts, from a template whose escaping is the default.
+//! A directory as a page.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::LazyLock;
 
 use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use sha2::{Digest as _, Sha256};
 
-use super::digits::{push_minute, push_number, utc};
-use super::{ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort};
+use super::{SCRIPT, STYLE, Strings};
+use crate::http::listing::{
+    ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort, push_minute, push_number, utc,
+};
 use crate::printable::printable_name;
-
-/// The style sheet, which is in each page: no path of the tree that is served has to be kept for it.
-const STYLE: &str = include_str!("../../../templates/style.css");
-
-/// What a page may do (Content-Security-Policy): show itself with our style sheet and nothing else, and send its form
-/// to us.
-static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let style = BASE64.encode(Sha256::digest(STYLE));
-    format!(
-        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
-});
-
-/// The `Content-Security-Policy` of a page.
-pub fn page_policy() -> &'static str {
-    &PAGE_POLICY
-}
 
 /// About what a page takes without its rows, in bytes.
 const FRAME_LEN: usize = 4 * 1024;
@@ -37,8 +18,10 @@ const ROW_LEN: usize = 128;
 
 /// The page of a directory.
 #[derive(Debug, Template)]
-#[template(path = "list.html")]
+#[template(path = "page/list.html")]
 pub struct ListPage<'a> {
+    /// What it says.
+    pub strings: &'static Strings,
     /// The name of the whole tree; `None`: it has none.
     pub title: Option<&'a str>,
     /// The directories from the root to this one.
@@ -230,15 +213,20 @@ impl fmt::Display for Time<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Language, page_policy};
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use sha2::{Digest as _, Sha256};
 
     const DAY: i64 = 86_400_000_000_000;
 
     fn page_of(entries: &[ListEntry<'_>], query: &str, total: u64, may_upload: bool) -> String {
         let query = ListQuery::parse(query.as_bytes()).unwrap();
-        let page = query.page_of(super::super::ListForm::Html, total);
+        let page = query.page_of(crate::http::listing::ListForm::Html, total);
         let crumbs = ListPage::crumbs_of(b"/a b/<i>", None);
-        ListPage { title: None, crumbs, may_upload, list: Some(ListTable { entries, total, page, query }) }
+        let strings = Strings::of(Language::En);
+        ListPage { strings, title: None, crumbs, may_upload, list: Some(ListTable { entries, total, page, query }) }
             .render()
             .unwrap()
     }
@@ -262,10 +250,10 @@ mod tests {
         ];
         for (name, href) in names {
             let page = page_of(&[file(name)], "", 1, false);
-            let (_, row) = page.split_once("<tbody>").unwrap();
+            let row = page.split("<tbody>").nth(1).unwrap().split("</table>").next().unwrap();
             assert!(row.contains(&format!("<a href=\"{href}\">")), "{row}");
-            // Row, cells, link, their ends: nothing else is a tag, and no character acts.
-            assert_eq!(row.matches('<').count(), 1 + 3 + 2 + 4, "{row}");
+            // Row, cells, link and its end: nothing else is a tag, and no character acts.
+            assert_eq!(row.matches('<').count(), 1 + 3 + 2, "{row}");
             assert_eq!(row.matches('"').count(), 2, "{row}");
             assert!(!row.chars().any(|c| c != '\n' && c.is_control() || c == '\u{202e}'), "{row}");
         }
@@ -276,7 +264,9 @@ mod tests {
         let page = page_of(&[], "", 0, true);
         let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
         assert!(page_policy().contains(&format!("'sha256-{}'", BASE64.encode(Sha256::digest(style)))));
-        assert!(!page.contains("style=") && !page.contains("<script") && !page.contains(" on"), "{page}");
+        let script = page.split("<script type=\"module\">").nth(1).unwrap().split("</script>").next().unwrap();
+        assert!(page_policy().contains(&format!("'sha256-{}'", BASE64.encode(Sha256::digest(script)))));
+        assert!(!page.contains("style=") && !page.contains(" on") && page.matches("<script").count() == 2, "{page}");
         assert!(!style.contains("url(") && !style.contains('<'), "nothing else is fetched");
     }
 
