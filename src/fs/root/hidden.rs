@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
@@ -11,19 +12,78 @@ use rustix::fs::OFlags;
 use crate::fs::unix::identity_of;
 use crate::fs::{Error, ErrorKind};
 
+/// Directories whose contents are remembered, at most: each costs an open descriptor.
+const DIRS_KEPT_MAX: usize = 32;
+/// What was changed this short a time ago may change again and look the same: file systems have coarse clocks.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+
 /// A directory whose contents are never shown, by device and inode.
 #[derive(Debug, Clone)]
 pub(super) struct Hidden {
     pub(super) directory: (u64, u64),
     /// Opened once: a directory that is put in its place is another one.
     dir: Arc<Dir>,
+    /// What was last found in it, if that can be told from what is there now.
+    kept: Arc<Mutex<Option<Arc<Contents>>>>,
+}
+
+/// All that is in a directory, however deep.
+#[derive(Debug)]
+struct Contents {
+    identities: HashSet<(u64, u64)>,
+    /// Its directories, each with the time of its last change before it was read.
+    dirs: Vec<(Dir, (i64, i64))>,
+}
+
+impl Contents {
+    /// Reads all of it.
+    fn of(dir: &Dir, directory: (u64, u64)) -> std::io::Result<Self> {
+        let mut found = Self { identities: HashSet::from([directory]), dirs: Vec::new() };
+        let mut unread = vec![dir.try_clone()?];
+        while let Some(dir) = unread.pop() {
+            let changed = changed(&dir)?;
+            for entry in dir.entries()? {
+                let entry = entry?;
+                // What is gone by now was replaced, and is not what was found.
+                let Ok(metadata) = entry.metadata() else { continue };
+                found.identities.insert((metadata.dev(), metadata.ino()));
+                if metadata.is_dir() {
+                    unread.push(entry.open_dir()?);
+                }
+            }
+            if found.dirs.len() <= DIRS_KEPT_MAX {
+                found.dirs.push((dir, changed));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether the next change will be seen.
+    fn can_be_kept(&self, read_at: SystemTime) -> bool {
+        let is_settled = |(seconds, _): (i64, i64)| {
+            let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+            read_at.duration_since(changed).is_ok_and(|since| since > SETTLED_AFTER)
+        };
+        self.dirs.len() <= DIRS_KEPT_MAX && self.dirs.iter().all(|(_, changed)| is_settled(*changed))
+    }
+
+    /// Whether nothing has come or gone since: that would have changed the directory that it is in.
+    fn is_current(&self) -> bool {
+        self.dirs.iter().all(|(dir, before)| changed(dir).is_ok_and(|now| now == *before))
+    }
+}
+
+/// When a directory last changed, in seconds and nanoseconds since 1970 UTC.
+fn changed(dir: &Dir) -> std::io::Result<(i64, i64)> {
+    let metadata = dir.dir_metadata()?;
+    Ok((metadata.ctime(), metadata.ctime_nsec()))
 }
 
 impl Hidden {
     /// The directory `path` of this machine.
     pub(super) fn of(path: &Path) -> std::io::Result<Self> {
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        Ok(Self { directory: identity_of(&dir)?, dir: Arc::new(dir) })
+        Ok(Self { directory: identity_of(&dir)?, dir: Arc::new(dir), kept: Arc::default() })
     }
 
     /// Whether the directory lies in `found`, however deep.
@@ -31,47 +91,29 @@ impl Hidden {
         lies_in(&self.dir, found)
     }
 
-    /// Whether this is the directory, or anything in it. Looked up every time, since what is in it is
-    /// replaced; and whatever the device, since an overlay's files may have another than their directory.
+    /// Whether this is the directory, or anything in it. Whatever the device, since an overlay's files may have another
+    /// than their directory.
     pub(super) fn holds(&self, found: (u64, u64)) -> std::io::Result<bool> {
-        let mut is_found = false;
-        self.look(|identity| {
-            is_found = identity == found;
-            !is_found
-        })?;
-        Ok(is_found)
+        Ok(self.contents()?.identities.contains(&found))
     }
 
     /// All of it as it is now, for those who have many to compare.
     pub(super) fn now(&self) -> std::io::Result<HashSet<(u64, u64)>> {
-        let mut all = HashSet::new();
-        self.look(|identity| {
-            all.insert(identity);
-            true
-        })?;
-        Ok(all)
+        Ok(self.contents()?.identities.clone())
     }
 
-    /// Calls `wants_more` with the identity of the directory and of each thing in it, until it does not.
-    fn look(&self, mut wants_more: impl FnMut((u64, u64)) -> bool) -> std::io::Result<()> {
-        if !wants_more(self.directory) {
-            return Ok(());
+    /// What is in it now. It is read again when something has changed: what is in it is replaced. To read it for each
+    /// file that is opened would take more system calls than all else that is done with a small file.
+    fn contents(&self) -> std::io::Result<Arc<Contents>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kept) = kept.filter(|kept| kept.is_current()) {
+            return Ok(kept);
         }
-        let mut inside = vec![self.dir.try_clone()?];
-        while let Some(dir) = inside.pop() {
-            for entry in dir.entries()? {
-                let entry = entry?;
-                // What is gone by now was replaced, and is not what was found.
-                let Ok(metadata) = entry.metadata() else { continue };
-                if !wants_more((metadata.dev(), metadata.ino())) {
-                    return Ok(());
-                }
-                if metadata.is_dir() {
-                    inside.push(entry.open_dir()?);
-                }
-            }
-        }
-        Ok(())
+        let read_at = SystemTime::now();
+        let read = Arc::new(Contents::of(&self.dir, self.directory)?);
+        let to_keep = read.can_be_kept(read_at).then(|| Arc::clone(&read));
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = to_keep;
+        Ok(read)
     }
 }
 
@@ -114,11 +156,39 @@ pub(super) fn guarded_name() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::fs::root::{Root, RootPath};
-    use crate::fs::{Error, ErrorKind};
 
     fn at(path: &str) -> RootPath {
         RootPath::default().join(path.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_comes_into_the_directory_later_is_hidden_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - Duration::from_mins(1);
+        let inside = dir.path().join("in");
+        std::fs::create_dir(&inside).unwrap();
+        let hidden = Hidden::of(dir.path()).unwrap();
+        let identity = |path: &Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata))
+        };
+        for (round, place) in [dir.path(), &inside, dir.path(), &inside].into_iter().enumerate() {
+            let path = place.join(format!("key-{round}"));
+            std::fs::write(&path, "x").unwrap();
+            assert!(hidden.holds(identity(&path)).unwrap(), "{round}");
+            assert!(hidden.holds(identity(&inside)).unwrap() && hidden.holds(hidden.directory).unwrap());
+            std::fs::rename(&path, place.join("key")).unwrap();
+            assert!(hidden.holds(identity(&place.join("key"))).unwrap(), "{round}");
+        }
+        let contents = Contents::of(&hidden.dir, hidden.directory).unwrap();
+        let newest = contents.dirs.iter().map(|(_, changed)| changed.0).max().unwrap();
+        let newest = UNIX_EPOCH + Duration::from_secs(u64::try_from(newest).unwrap());
+        assert!(contents.is_current() && !contents.can_be_kept(newest) && !contents.can_be_kept(old));
+        assert!(contents.can_be_kept(newest + Duration::from_mins(1)));
+        std::fs::write(inside.join("one more"), "x").unwrap();
+        assert!(Contents::of(&hidden.dir, hidden.directory).unwrap().identities.len() > contents.identities.len());
     }
 
     #[test]
