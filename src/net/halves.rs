@@ -196,6 +196,23 @@ impl WriteHalf {
         Ok(sent)
     }
 
+    /// Writes all of `front`, behind which a [file](Self::send_file) is sent: they leave together. Only a
+    /// [plain](Self::is_plain) stream can.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub fn send_front(&self, mut front: &[u8]) -> io::Result<()> {
+        while !front.is_empty() {
+            match self.socket.write_with_more(front) {
+                Ok(len) => front = front.get(len..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.written.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Says farewell without waiting, for a connection that ends in the middle of things.
     pub fn abandon(&self) {
         if let Some(tls) = &self.tls {

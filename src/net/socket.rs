@@ -97,6 +97,15 @@ impl Socket {
         Ok(sendmsg(self.as_fd(), slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
+    /// Writes some bytes, behind which more come at once: the kernel may wait for those, so that small bytes leave with
+    /// them (`MSG_MORE`).
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub fn write_with_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self.as_fd(), bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+    }
+
     /// This end's address (getsockname).
     pub fn local_address(&self) -> String {
         match self {

@@ -17,6 +17,9 @@ use crate::net::stream::WriteHalf;
 
 /// Of the head in a buffer, so that a file's beginning fits beside it.
 const HEAD_ROOM: usize = 2 * 1024;
+/// A part of a file that is not longer goes through our memory, in the same write as the head: that costs less than to
+/// have the kernel send it. In bytes.
+const COPIED_LEN_MAX: u64 = 4 * 1024;
 /// A file is sent by the kernel in steps of this size, in bytes.
 const FILE_STEP_LEN: usize = 512 * 1024;
 /// A file is read in pieces of this size where its bytes are to be encrypted.
@@ -191,6 +194,11 @@ fn write_both(out: &mut WriteHalf, head: &[u8], body: &[u8]) -> io::Result<()> {
 /// Sends a part of a file behind what is in `buffer`.
 fn send_file(buffer: &mut Vec<u8>, out: &mut WriteHalf, slice: &FileSlice) -> io::Result<u64> {
     let FileSlice { file, offset, len } = slice;
+    if out.is_plain() && *len > COPIED_LEN_MAX {
+        out.send_front(buffer)?;
+        send_rest(out, file, *offset, *len)?;
+        return Ok(*len);
+    }
     let front = buffer.len();
     let room = SEND_BUFFER_LEN.saturating_sub(front.max(HEAD_ROOM));
     let first = usize::try_from(*len).unwrap_or(usize::MAX).min(room);
