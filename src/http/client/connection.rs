@@ -246,6 +246,13 @@ impl Connection {
     }
 }
 
+/// Says farewell, so that the server can tell an end from a cut (RFC 8446, 6.1).
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.write.abandon();
+    }
+}
+
 impl dyn Observer + '_ {
     /// Something that a person may want to know.
     pub fn remark(&self, text: &str) {

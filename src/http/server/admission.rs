@@ -184,7 +184,11 @@ pub(super) fn protect(response: &mut Response, seen: &Seen, options: &HttpOption
         response.headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
         response.headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Range"));
     }
+    // Those of the operator take the place of ours; several of one name are all sent.
+    for (name, _) in &options.headers {
+        response.headers.remove(name);
+    }
     for (name, value) in &options.headers {
-        response.headers.insert(name.clone(), value.clone());
+        response.headers.append(name.clone(), value.clone());
     }
 }

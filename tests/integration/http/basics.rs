@@ -35,6 +35,15 @@ fn guests_of_a_server_for_peers_are_told_to_sign_in() {
 }
 
 #[test]
+fn headers_of_the_operator_take_the_place_of_ours_and_all_are_sent() {
+    let server =
+        Server::http_files(&["--header", "Referrer-Policy: origin", "--header", "X-A: 1", "--header", "X-A: 2"]);
+    server.write("a", "x");
+    let answer = ask(&server, "GET /a", b"");
+    assert_eq!((answer.header("referrer-policy"), answer.header("x-a")), ("origin", "1, 2"));
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let server = Server::http_files(&[]);
     (0..20).for_each(|number| drop(server.write(&format!("{number}"), format!("body {number}"))));

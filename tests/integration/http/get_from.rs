@@ -52,6 +52,11 @@ fn our_own_server_is_fetched_from_plain_and_by_its_key() {
     let args = ["--pin", &key, "--cert", cert.to_str().unwrap(), &url];
     assert!(get(dir.path()).args(args).output().stdout == whole, "a certificate that was asked for is shown");
     assert!(Root::open(secure.root()).is_ok());
+    // An end is none that looks like a cut.
+    assert!(get(dir.path()).args(["--pin", &key, &url]).output().stdout == whole);
+    let (_, log) = secure.stop();
+    let ends: Vec<&str> = log.lines().filter(|line| line.contains("disconnected")).collect();
+    assert!(ends.last().is_some_and(|end| end.contains("closed by the client")), "{ends:?}");
 }
 
 /// A server that somebody else wrote, on a free port; killed at the end.
