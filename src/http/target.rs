@@ -67,15 +67,24 @@ impl Target {
         })
     }
 
-    /// Path and query as they were sent, without the token of an upload, which is a secret.
+    /// Path and query as they were sent, for logs: without what is a secret, the token of an upload or of a link.
     pub fn shown(&self) -> String {
         match &self.query {
             None => self.raw_path.clone(),
             Some(query) => {
-                let pairs = query.split('&').map(|pair| if pair.starts_with("upload=") { "upload=..." } else { pair });
-                format!("{}?{}", self.raw_path, pairs.collect::<Vec<_>>().join("&"))
+                let pairs: Vec<String> = query.split('&').map(shown_pair).collect();
+                format!("{}?{}", self.raw_path, pairs.join("&"))
             }
         }
+    }
+
+    /// The query as it was sent, for a redirect: without the token of a link, which is to be in no answer. `None`: there
+    /// is nothing left of it.
+    pub fn query_for_redirect(&self) -> Option<String> {
+        let is_share = |pair: &&str| SecretName::of(pair) == Some(SecretName::Share);
+        let kept: Vec<&str> = self.query.as_ref()?.split('&').filter(|pair| !is_share(pair)).collect();
+        let has_lost = self.query.as_ref().is_some_and(|query| query.split('&').count() > kept.len());
+        if kept.is_empty() && has_lost { None } else { Some(kept.join("&")) }
     }
 
     /// Whether the target is `*`, the server as a whole.
@@ -89,6 +98,45 @@ impl Target {
         let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
         let value = value.replace('+', " ");
         Some(percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned())
+    }
+}
+
+/// A name in a query whose value is a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SecretName {
+    Upload,
+    Share,
+}
+
+impl SecretName {
+    /// The one that a pair of a query has, however it is escaped or written; also that of a pair in which a token made
+    /// here stands elsewhere.
+    fn of(pair: &str) -> Option<Self> {
+        let decoded = percent_decode(pair.as_bytes()).decode_utf8_lossy();
+        match decoded.split('=').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "upload" => Some(Self::Upload),
+            "share" | "token" => Some(Self::Share),
+            _ => has_token(&decoded).then_some(Self::Share),
+        }
+    }
+}
+
+/// What the tokens that are made here begin with, and about how many characters follow at least.
+const TOKEN_SHAPE: (&str, usize) = ("landline_", 20);
+
+fn has_token(text: &str) -> bool {
+    let (prefix, len) = TOKEN_SHAPE;
+    let is_digit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    text.split(prefix).skip(1).any(|rest| rest.chars().take_while(is_digit).count() >= len)
+}
+
+fn shown_pair(pair: &str) -> String {
+    if SecretName::of(pair).is_none() {
+        return pair.to_owned();
+    }
+    match pair.split_once('=') {
+        Some((name, _)) if !has_token(&percent_decode(name.as_bytes()).decode_utf8_lossy()) => format!("{name}=..."),
+        _ => "...".to_owned(),
     }
 }
 
@@ -156,6 +204,36 @@ mod tests {
         assert_eq!(parse(Method::CONNECT, "host:80"), Err(TargetError::Method));
         assert_eq!(parse(Method::GET, "http://host:8/x").unwrap().authority.unwrap(), "host:8");
         assert_eq!(Target::parse(&Method::GET, b"/%ff\xfe").unwrap().path, b"/\xff\xfe");
+    }
+
+    #[test]
+    fn no_secret_is_shown_or_sent_on() {
+        let token = "landline_abcdefghij-_0123456789";
+        let escaped = "%6candline_abcdefghij-_0123456789";
+        for (query, shown, sent_on) in [
+            ("a=b&sort=name", "a=b&sort=name", Some("a=b&sort=name")),
+            ("search=landline_design", "search=landline_design", Some("search=landline_design")),
+            (&format!("share={token}"), "share=...", None),
+            ("share", "...", None),
+            ("a&share=x&b", "a&share=...&b", Some("a&b")),
+            ("%73hare=x", "%73hare=...", None),
+            (&format!("%2573hare={token}"), "%2573hare=...", None),
+            ("Share=x&SHARE=y", "Share=...&SHARE=...", None),
+            ("share%3Dx", "...", None),
+            (token, "...", None),
+            (&format!("{token}=share"), "...", None),
+            (&format!("{escaped}=y"), "...", None),
+            (&format!("q={escaped}"), "q=...", None),
+            ("share=a=b", "share=...", None),
+            ("token=x", "token=...", None),
+            ("upload=x", "upload=...", Some("upload=x")),
+            ("", "", Some("")),
+        ] {
+            let target = Target::parse(&Method::GET, format!("/d?{query}").as_bytes()).unwrap();
+            assert_eq!(target.shown(), format!("/d?{shown}"), "{query}");
+            assert_eq!(target.query_for_redirect().as_deref(), sent_on, "{query}");
+        }
+        assert_eq!(Target::parse(&Method::GET, b"/d").unwrap().query_for_redirect(), None);
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Server;
 use crate::error::{Refusal, Result};
 use crate::fs::part::Parts;
 use crate::fs::root::RootPath;
+use crate::http::server::SignedIn;
 use crate::memory::Pool;
-use crate::net::origin::origin_of;
+use crate::net::origin::{Origin, origin_of};
 use crate::net::service::Accepted;
 use crate::session::{RequestReport, Session};
 use crate::trust::commands::Commands;
@@ -17,7 +18,8 @@ use crate::trust::grants::{GrantInUse, ListsForOpen, ListsWatch};
 use crate::trust::peers::PeersState;
 use crate::trust::policy::{Channel, Denied, Entrance, Grant, Proof, Rules, TokenRules};
 use crate::trust::time::Moment;
-use crate::trust::tokens::{TokenId, TokensState};
+use crate::trust::tokens::shares::{NotExchanged, Offered, end_session, exchange};
+use crate::trust::tokens::{Secret, Token, TokenId, TokensState};
 use crate::trust::{Owner, Peer, Service, Services};
 
 /// Where a connection came in, as the policy sees it.
@@ -28,6 +30,9 @@ const fn entrance(accepted: &Accepted) -> Entrance {
         (false, false) => Entrance::Network(Channel::Plain),
     }
 }
+
+/// The name under which guesses at cookies count: none that a client can claim, since a name of Basic has no colon.
+const COOKIES: &str = ":cookie";
 
 /// A token as a request presents it.
 #[derive(Debug, Clone, Copy)]
@@ -58,9 +63,11 @@ impl Server {
         proof: Proof,
         from: (&str, Entrance),
     ) -> Result<Grant, Denied> {
+        let own = self.own_tokens.now().all;
         let tokens = TokenRules {
             listed,
-            own: &self.own_tokens,
+            own: &own,
+            directory: self.directory.as_deref(),
             may_come_plain: self.may_tokens_come_plain,
             now: Moment::now(),
         };
@@ -81,7 +88,7 @@ impl Server {
     /// It may not come in.
     pub(super) fn authorize(&self, proof: Proof, accepted: &Accepted) -> Result<Grant, Denied> {
         let tokens = match proof {
-            Proof::Token(_) => self.tokens.now().0,
+            Proof::Token(_) | Proof::Session(_) => self.tokens.now().0,
             // Not read for every connection that proves something else.
             Proof::Nothing | Proof::SameUser | Proof::Key(_) => Ok(Arc::default()),
         };
@@ -95,7 +102,7 @@ impl Server {
     pub(super) fn authorize_and_note(&self, proof: Proof, accepted: &Accepted) -> Result<Grant, Denied> {
         let mut granted = self.authorize(proof, accepted)?;
         // No list takes anything from a connection that proves nothing, nor from the own identity.
-        if !matches!(proof, Proof::Key(_) | Proof::Token(_)) || granted.peer == Peer::Own {
+        if !matches!(proof, Proof::Key(_) | Proof::Token(_) | Proof::Session(_)) || granted.peer == Peer::Own {
             return Ok(granted);
         }
         loop {
@@ -129,24 +136,142 @@ impl Server {
                 self.guesses.right(origin, name, Instant::now());
                 self.note_seen(&grant.peer, &accepted.address);
             }
-            Err(Denied::NoSuchToken) => {
-                let is_trusted = self.guesses.wrong(origin, name, Instant::now());
-                // Whose address it shares with the owner must not have it turned away at the gate; nor is a proxy's
-                // address its clients'.
-                if !is_trusted && forwarded.is_none() {
-                    self.service.gate().note_failure(origin, 1);
-                }
-            }
+            Err(Denied::NoSuchToken) => self.count_wrong(origin, name, forwarded),
             Err(Denied::TokenInPlain) => self.tell_exposed(id, &accepted.address),
-            Err(Denied::PeersUnreadable | Denied::TokensUnreadable | Denied::TooManyWrong(_)) => {}
+            Err(
+                Denied::PeersUnreadable
+                | Denied::TokensUnreadable
+                | Denied::TooManyWrong(_)
+                | Denied::NoSuchSession
+                | Denied::NoSuchLink
+                | Denied::NoRoom,
+            ) => {}
         }
         granted
+    }
+
+    /// What a request may do that has this cookie: as [`authorize_and_note`](Self::authorize_and_note). One that is
+    /// right is always looked at: it is of 128 random bits, which no one guesses, so that strangers behind the same
+    /// address cannot lock its owner out. Of the others each counts once.
+    ///
+    /// # Errors
+    /// [`Denied`]: the session has ended, or too many wrong ones came.
+    pub(super) fn authorize_session(&self, session: PresentedToken<'_>, accepted: &Accepted) -> Result<Grant, Denied> {
+        let PresentedToken { id, forwarded, .. } = session;
+        let origin = forwarded.map_or(accepted.ticket.origin(), origin_of);
+        let listed = self.tokens.inside().list;
+        let entry = listed.by_digest(id.as_bytes());
+        let may_come_plain = self.may_tokens_come_plain || entry.is_some_and(|entry| entry.may_come_plain);
+        let granted = if session.came_plain() && !may_come_plain {
+            Err(Denied::NoSuchSession)
+        } else {
+            self.authorize_and_note(Proof::Session(id), accepted)
+        };
+        match &granted {
+            Ok(grant) => {
+                self.guesses.right(origin, Some(COOKIES), Instant::now());
+                self.note_seen(&grant.peer, &accepted.address);
+            }
+            // It was one once: nobody has guessed that.
+            Err(Denied::NoSuchSession) if entry.is_some() => {}
+            Err(Denied::NoSuchSession) if self.guesses.is_new(origin, id.as_bytes(), Instant::now()) => {
+                self.guesses.check(origin, Some(COOKIES), Instant::now())?;
+                self.count_wrong(origin, Some(COOKIES), forwarded);
+            }
+            Err(_) => {}
+        }
+        granted
+    }
+
+    /// Exchanges the secret of a link or a token for a session. That of a link is of 128 random bits and always looked
+    /// at; a token may be what a person has chosen, and waits after too many wrong ones.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub(super) fn sign_in(&self, secret: PresentedToken<'_>, accepted: &Accepted) -> Result<SignedIn, Denied> {
+        let PresentedToken { id, forwarded, .. } = secret;
+        let origin = forwarded.map_or(accepted.ticket.origin(), origin_of);
+        let comes_plain = entrance(accepted) == Entrance::Network(Channel::Plain) || secret.came_plain();
+        let is_exposed = comes_plain && !self.may_tokens_come_plain;
+        let directory = self.directory.as_deref().unwrap_or_default();
+        let offered = Offered { id, directory, is_exposed, now: Moment::now() };
+        let is_link = self.tokens.inside().list.by_digest(id.as_bytes()).is_some_and(|entry| !entry.is_token());
+        if !is_link {
+            self.guesses.check(origin, None, Instant::now())?;
+        }
+        let new = Secret::random().map_err(|error| {
+            tracing::error!(%error, "no session could be made");
+            Denied::NoRoom
+        })?;
+        let exchanged = self.exchange(&offered, &new);
+        match &exchanged {
+            Ok(_) if is_link => {}
+            Ok(_) => self.guesses.right(origin, None, Instant::now()),
+            Err(Denied::NoSuchLink) => self.count_wrong(origin, None, forwarded),
+            Err(Denied::TokenInPlain) => self.tell_exposed(id, &accepted.address),
+            Err(_) => {}
+        }
+        let session = exchanged?;
+        tracing::info!(connection = accepted.id(), session = session.name, from = %accepted.address, "signed in");
+        let left = session.expires.map_or(Duration::ZERO, |expires| expires.since(offered.now));
+        Ok(SignedIn { secret: new, lasts: left })
+    }
+
+    fn exchange(&self, offered: &Offered<'_>, new: &Secret) -> Result<Token, Denied> {
+        if self.own_tokens.has_token(offered.id) {
+            if offered.is_exposed {
+                return Err(Denied::TokenInPlain);
+            }
+            return self.own_tokens.exchange(offered.id, new, offered.now).ok_or(Denied::NoSuchLink);
+        }
+        let (listed, _) = self.tokens.now();
+        let listed = listed.map_err(|_unreadable| Denied::TokensUnreadable)?;
+        // The lock of the home is not taken for each guess of a stranger.
+        let found = offered.find(&listed).map(drop);
+        let exchanged = found.and_then(|()| match self.directory {
+            Some(_) => exchange(self.tokens.home(), offered, new),
+            None => Err(NotExchanged::NoSuch),
+        });
+        exchanged.map_err(|why| match why {
+            NotExchanged::NoSuch => Denied::NoSuchLink,
+            NotExchanged::Exposed => Denied::TokenInPlain,
+            NotExchanged::Full | NotExchanged::List(_) => {
+                tracing::error!(error = %why, "no session could be recorded");
+                Denied::NoRoom
+            }
+        })
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(super) fn sign_out(&self, session: TokenId, accepted: &Accepted) -> Result<(), Denied> {
+        // Or the answer to this very request could be cut off.
+        self.grants.forget(accepted.id());
+        let is_listed = || self.tokens.inside().list.by_digest(session.as_bytes()).is_some();
+        if self.own_tokens.end_session(session) || !is_listed() {
+            return Ok(());
+        }
+        end_session(self.tokens.home(), session).map(drop).map_err(|error| {
+            tracing::error!(%error, "the end of a session could not be recorded");
+            Denied::NoRoom
+        })
+    }
+
+    fn count_wrong(&self, origin: Origin, name: Option<&str>, forwarded: Option<IpAddr>) {
+        let is_trusted = self.guesses.wrong(origin, name, Instant::now());
+        // Whose address it shares with the owner must not have it turned away at the gate; nor is a proxy's address its
+        // clients'.
+        if !is_trusted && forwarded.is_none() {
+            self.service.gate().note_failure(origin, 1);
+        }
     }
 
     /// Records that the holder of a listed token was here. That of a token of this process is on no list.
     fn note_seen(&self, peer: &Peer, address: &str) {
         if let Peer::Token { id, .. } = peer
-            && !self.own_tokens.iter().any(|token| token.id == *id)
+            && !self.own_tokens.has_token(*id)
             && let Err(error) = self.last_seen.note(self.known_peers.home(), Owner::Token(*id), address)
         {
             tracing::warn!(%error, "when a token was used could not be noted");
@@ -157,8 +282,8 @@ impl Server {
     /// every token.
     fn tell_exposed(&self, id: TokenId, address: &str) {
         let listed = self.tokens.inside().list;
-        let Some(token) = self.own_tokens.iter().chain(listed.by_digest(id.as_bytes())).find(|token| token.id == id)
-        else {
+        let own = self.own_tokens.now().all;
+        let Some(token) = own.iter().chain(listed.by_digest(id.as_bytes())).find(|token| token.id == id) else {
             return;
         };
         if self.exposed.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
@@ -224,7 +349,7 @@ impl Server {
     /// Ends what peers may not do any more: connections whose peer may do less than they were granted, and detached
     /// commands.
     pub(super) fn end_narrowed(&self, watch: &mut ListsWatch) {
-        let lists = watch.look(&self.known_peers, &self.tokens, &self.own_tokens);
+        let lists = watch.look(&self.known_peers, &self.tokens, &self.own_tokens.now());
         let Some(ListsForOpen { peers, tokens, is_news }) = lists else { return };
         let guest = self.guest;
         let may_run = |owner: &Owner| match owner {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::credentials::Presented;
 use crate::http::head::RequestHead;
 use crate::http::server::problem::Result as HttpResult;
-use crate::http::server::{Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, serve};
+use crate::http::server::{Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, SignedIn, serve};
 use crate::net::Stream;
 use crate::net::budget::Whose;
 use crate::net::gate::{Rank, TurnedAway};
@@ -151,12 +151,12 @@ impl Access for HttpAccess<'_> {
         let is_static = options.shows_index || options.is_spa;
         let grant = match client.claim {
             Claim::Token(Presented { name, secret }) if !is_static => {
-                let Client { forwarded, is_encrypted, .. } = *client;
-                let (id, name) = (TokenId::of(secret), name.as_deref());
-                self.server.authorize_token(PresentedToken { id, name, forwarded, is_encrypted }, self.accepted)?
+                let token = PresentedToken { name: name.as_deref(), ..presented(TokenId::of(secret), client) };
+                self.server.authorize_token(token, self.accepted)?
             }
+            Claim::Session(id) if !is_static => self.server.authorize_session(presented(id, client), self.accepted)?,
             Claim::Connection if !is_static => self.server.authorize_and_note(self.proof, self.accepted)?,
-            Claim::Nothing | Claim::Connection | Claim::Token(_) => {
+            Claim::Nothing | Claim::Connection | Claim::Token(_) | Claim::Session(_) => {
                 self.server.authorize_and_note(Proof::Nothing, self.accepted)?
             }
         };
@@ -176,6 +176,14 @@ impl Access for HttpAccess<'_> {
             }
         }
         Ok(session)
+    }
+
+    fn sign_in(&mut self, secret: &[u8], client: &Client<'_>) -> HttpResult<SignedIn> {
+        Ok(self.server.sign_in(presented(TokenId::of(secret), client), self.accepted)?)
+    }
+
+    fn sign_out(&mut self, session: TokenId) -> HttpResult<()> {
+        Ok(self.server.sign_out(session, self.accepted)?)
     }
 
     fn log_refused(&self, head: &RequestHead, outcome: &str) {
@@ -201,6 +209,11 @@ impl Access for HttpAccess<'_> {
         }
         self.server.service.gate().note_failure(self.accepted.ticket.origin(), 1);
     }
+}
+
+/// A secret as this client has presented it, under no name.
+const fn presented(id: TokenId, client: &Client<'_>) -> PresentedToken<'static> {
+    PresentedToken { id, name: None, forwarded: client.forwarded, is_encrypted: client.is_encrypted }
 }
 
 /// What a connection beyond a limit is told where only HTTP is served.

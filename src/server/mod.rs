@@ -46,7 +46,7 @@ use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::last_seen::LastSeen;
 use crate::trust::peers::KnownPeers;
 use crate::trust::policy::Power;
-use crate::trust::tokens::{KnownTokens, Token, TokenId};
+use crate::trust::tokens::{KnownTokens, OwnTokens, TokenId};
 use crate::trust::{Owner, Services};
 use crate::tutorial::Tutorial;
 use http::Http;
@@ -72,8 +72,10 @@ pub struct Server {
     is_for_pairing_only: bool,
     known_peers: KnownPeers,
     tokens: KnownTokens,
-    /// Tokens of this process only.
-    own_tokens: Vec<Token>,
+    /// Tokens of this process only, and their sessions.
+    own_tokens: OwnTokens,
+    /// The root, as links and sessions have it; `None`: its path is not UTF-8, and it takes none of them.
+    directory: Option<String>,
     /// Whether a token may come unencrypted from another machine.
     may_tokens_come_plain: bool,
     guesses: Guesses,
@@ -123,6 +125,7 @@ impl Server {
             None => ServerTls::ours(identity.credentials()),
             Some(http) => http.tls(&identity, options.serves_frames),
         };
+        let directory = options.root.own_path().map_err(ours())?.into_os_string().into_string().ok();
         let ServerOptions { caps, idle_timeout, stall_timeout, .. } = options;
         let server = Arc::new(Self {
             service: Service::new(ServiceOptions { caps, idle_timeout, stall_timeout }),
@@ -135,7 +138,8 @@ impl Server {
             is_for_pairing_only: options.is_for_pairing_only,
             tokens: KnownTokens::of(options.home.clone()),
             known_peers: KnownPeers::of(options.home),
-            own_tokens: options.tokens,
+            own_tokens: OwnTokens::new(options.tokens),
+            directory,
             may_tokens_come_plain: options.is_insecure,
             guesses: Guesses::default(),
             exposed: Mutex::default(),

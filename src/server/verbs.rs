@@ -180,14 +180,11 @@ mod tests {
         let names = ["echo", "chat", "read", "write", "exec", "none", "all"];
         let text: String = names.iter().map(|name| entry(name, name)).collect();
         let known: PeersState = Ok(std::sync::Arc::new(Peers::parse(&text).unwrap()));
-        let token = |services: &str| {
-            let (name, services) = (services.to_owned(), services.parse().unwrap());
-            let id = TokenId::of(name.as_bytes());
-            Token { name, id, services, root: None, expires: None, added: String::new() }
-        };
+        let token =
+            |services: &str| Token::of_id(services, TokenId::of(services.as_bytes()), services.parse().unwrap());
         let (listed, own) = (Ok(std::sync::Arc::default()), names.map(token));
         let now = crate::trust::time::Moment::now();
-        let tokens = TokenRules { listed: &listed, own: &own, may_come_plain: false, now };
+        let tokens = TokenRules { listed: &listed, own: &own, directory: None, may_come_plain: false, now };
         let rules = Rules { own: key("own"), known: &known, tokens, guest: "chat".parse().unwrap() };
         let token = |name: &str| Proof::Token(TokenId::of(name.as_bytes()));
         let may = |proof: Proof| -> Vec<&str> {

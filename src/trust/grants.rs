@@ -8,7 +8,7 @@ use super::list::{Entry, ListForOpen, Watched};
 use super::peers::{KnownPeers, Peers};
 use super::policy::{Entrance, Grant, Proof};
 use super::time::Moment;
-use super::tokens::{KnownTokens, Token, Tokens};
+use super::tokens::{KnownTokens, OwnList, Tokens};
 
 /// How long to wait when the list cannot be read: an editor that is saving it may leave half of it, or none, for a
 /// moment.
@@ -67,6 +67,8 @@ pub struct ListsWatch {
 struct Seen {
     peers: (u64, bool),
     tokens: (u64, bool),
+    /// The number of the process's own list.
+    own: u64,
     /// Tokens that have expired: time passes without a change of the list.
     expired: usize,
 }
@@ -104,7 +106,7 @@ impl Settling {
 impl ListsWatch {
     /// The lists now; `None`: one of them cannot be read, perhaps only for a moment. `own` are the tokens that are not on
     /// the list, which expire too.
-    pub fn look(&mut self, peers: &KnownPeers, tokens: &KnownTokens, own: &[Token]) -> Option<ListsForOpen> {
+    pub fn look(&mut self, peers: &KnownPeers, tokens: &KnownTokens, own: &OwnList) -> Option<ListsForOpen> {
         // Both, or the second one's time would begin when the first one's is over.
         let (peers, tokens) = (self.peers.look(peers), self.tokens.look(tokens));
         let (peers, tokens) = (peers?, tokens?);
@@ -112,7 +114,8 @@ impl ListsWatch {
         let seen = Seen {
             peers: (peers.number, peers.is_whole),
             tokens: (tokens.number, tokens.is_whole),
-            expired: tokens.list.iter().chain(own).filter(|token| token.is_expired(now)).count(),
+            own: own.number,
+            expired: tokens.list.iter().chain(own.all.iter()).filter(|token| token.is_expired(now)).count(),
         };
         let is_news = self.acted_on.replace(seen) != Some(seen);
         Some(ListsForOpen { peers: peers.list, tokens: tokens.list, is_news })
@@ -156,14 +159,17 @@ mod tests {
         use std::time::Duration;
 
         use crate::trust::home::Home;
-        use crate::trust::tokens::TokenId;
+        use crate::trust::tokens::{Token, TokenId};
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(Some(&dir.path().join("home"))).unwrap();
         home.replace("peers.toml", b"# none\n").unwrap();
         home.replace("tokens.toml", b"# none\n").unwrap();
         let (peers, tokens) = (KnownPeers::of(home.clone()), KnownTokens::of(home.clone()));
         let mut watch = ListsWatch::default();
-        let mut is_news = |own: &[Token]| watch.look(&peers, &tokens, own).map(|lists| lists.is_news);
+        let mut is_news = |own: &[Token]| {
+            let own = OwnList { all: Arc::new(own.to_vec()), number: 0 };
+            watch.look(&peers, &tokens, &own).map(|lists| lists.is_news)
+        };
         assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);
         let id = TokenId::of(b"abc");
         let section = format!("[ci]\nsha256 = \"{id}\"\nservices = \"read\"\nadded = \"\"\n");
@@ -171,9 +177,7 @@ mod tests {
         assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);
         home.replace("peers.toml", b"# still none\n").unwrap();
         assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);
-        let own = |expires| {
-            [Token { name: "a".into(), id, services: Services::NONE, root: None, expires, added: String::new() }]
-        };
+        let own = |expires| [Token { expires, ..Token::of_id("a", id, Services::NONE) }];
         let later = Moment::now().after(Duration::from_hours(1));
         assert_eq!([is_news(&own(later)), is_news(&own(Some(Moment::now())))], [Some(false), Some(true)]);
         // A list that is torn may only be on its way to the disk.

@@ -30,6 +30,10 @@ pub const GUESSERS_MAX: usize = 4_096;
 /// have a right token get here.
 pub const TRUSTED_MAX: usize = 1_024;
 
+/// Cookies of no session that are remembered, so that a browser that reloads a page makes one guess and not a hundred.
+/// Beyond, the oldest is forgotten.
+pub const STALE_MAX: usize = 1_024;
+
 /// Too many wrong tokens have come: nothing is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many wrong tokens came; try again in {seconds} s")]
@@ -57,6 +61,8 @@ struct Counts {
     of_trusted: Counters<(Origin, NameHash)>,
     /// When the last right token came.
     right: HashMap<(Origin, NameHash), Instant>,
+    /// When the last cookie came that is none, by its hash.
+    stale: HashMap<(Origin, NameHash), Instant>,
 }
 
 /// Counts by `K`, of which there are [`GUESSERS_MAX`] at most.
@@ -152,6 +158,19 @@ impl Guesses {
             oldest.map(|oldest| right.remove(&oldest));
         }
         right.insert((origin, name), now);
+    }
+
+    /// Whether a cookie that is none has not come from `origin` before, and so is a guess. One that comes again and again
+    /// is a session that has ended, in a browser that does not know it yet.
+    pub fn is_new(&self, origin: Origin, cookie: &[u8], now: Instant) -> bool {
+        let key = (origin, NameHash(self.hasher.hash_one(cookie)));
+        let mut counts = self.counts();
+        let stale = &mut counts.stale;
+        if stale.len() >= STALE_MAX && !stale.contains_key(&key) {
+            let oldest = stale.iter().min_by_key(|(_, at)| **at).map(|(who, _)| *who);
+            oldest.map(|oldest| stale.remove(&oldest));
+        }
+        stale.insert(key, now).is_none()
     }
 
     fn hash(&self, name: Option<&str>) -> NameHash {
@@ -250,6 +269,18 @@ mod tests {
         let later = now + TRUSTED_TIME;
         wrong(&guesses, other, Some("y"), WRONG_PER_ORIGIN_MAX, later);
         assert!(guesses.check(other, Some("y"), later).is_err());
+    }
+
+    #[test]
+    fn a_cookie_that_comes_again_is_no_new_guess() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        assert!(guesses.is_new(origin(1), b"a", now) && !guesses.is_new(origin(1), b"a", now));
+        assert!(guesses.is_new(origin(2), b"a", now) && guesses.is_new(origin(1), b"b", now));
+        for n in 0..2_000 {
+            guesses.is_new(origin(n), b"c", now + Duration::from_secs(1));
+        }
+        assert_eq!(guesses.counts().stale.len(), STALE_MAX);
+        assert!(guesses.is_new(origin(1), b"a", now), "it was forgotten, and counts once more");
     }
 
     #[test]

@@ -36,6 +36,26 @@ pub fn load(home: &Home) -> Result<AllSeen, HomeError> {
     Ok(home.read(FILE)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
 
+/// Forgets when these were seen: they are taken here no more.
+///
+/// # Errors
+/// The disk refused.
+pub fn forget(home: &Home, gone: &[Owner]) -> Result<(), HomeError> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let _lock = home.lock()?;
+    let mut all = load(home)?;
+    let before = all.len();
+    for owner in gone {
+        all.remove(&owner.to_string());
+    }
+    if all.len() == before {
+        return Ok(());
+    }
+    home.replace(FILE, &serde_json::to_vec_pretty(&all).unwrap_or_default())
+}
+
 /// Records when peers connect to one server.
 #[derive(Debug, Default)]
 pub struct LastSeen {

@@ -45,12 +45,14 @@ pub enum Peer {
         /// Its key.
         fingerprint: Fingerprint,
     },
-    /// A program that presented a token that is taken here.
+    /// A program that presented a token that is taken here, or a browser that has a session.
     Token {
         /// The token's name here.
         name: String,
         /// Which token it is.
         id: TokenId,
+        /// Whether it is the session of a browser.
+        is_session: bool,
     },
     /// Any other peer.
     Guest {
@@ -107,7 +109,8 @@ impl fmt::Display for Peer {
         match self {
             Self::Own => f.write_str("own identity"),
             Self::Known { name, .. } => f.write_str(name),
-            Self::Token { name, .. } => write!(f, "token {name}"),
+            Self::Token { name, is_session: false, .. } => write!(f, "token {name}"),
+            Self::Token { name, is_session: true, .. } => write!(f, "session {name}"),
             Self::Guest { address, fingerprint: None } => write!(f, "guest {address}"),
             Self::Guest { address, fingerprint: Some(key) } => write!(f, "guest {address} with {key}"),
         }

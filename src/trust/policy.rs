@@ -5,7 +5,7 @@ use super::guesses::Wait;
 use super::identity::Fingerprint;
 use super::peers::PeersState;
 use super::time::Moment;
-use super::tokens::{Token, TokenId, TokensState, token_services};
+use super::tokens::{Token, TokenId, TokenKind, TokensState, token_services};
 use super::{Peer, Service, Services};
 use crate::error::{ErrorCode, Refusal};
 
@@ -20,6 +20,9 @@ pub enum Proof {
     Key(Fingerprint),
     /// In a request, that it has a secret with this hash. It is not known yet whether there is such a token.
     Token(TokenId),
+    /// In the cookie of a request, that it has a secret with this hash. It is not known yet whether there is such a
+    /// session.
+    Session(TokenId),
 }
 
 /// Why a peer is not let in at all, as others are with less.
@@ -43,6 +46,18 @@ pub enum Denied {
         "this token is not taken here; it is mistyped, removed or expired, and the server's operator makes a new one"
     )]
     NoSuchToken,
+    /// The session is unknown or has ended.
+    #[error("your access has ended; open a new link, which the server's operator makes")]
+    NoSuchSession,
+    /// The secret that a browser would exchange for a session is none: it is unknown, used up, or over.
+    #[error(
+        "this link or token is not taken here: it was used already, has expired or is mistyped; \
+         the server's operator makes a new one"
+    )]
+    NoSuchLink,
+    /// There are as many sessions as there may be, or no other can be recorded.
+    #[error("this server cannot record another session; its operator finds why in the log")]
+    NoRoom,
     /// The token came over a network in plain text. It was not looked at, whatever it is.
     #[error(
         "a token is not taken unencrypted from another machine, since others can read it on its way: use TLS, \
@@ -159,8 +174,11 @@ pub struct Rules<'r> {
 pub struct TokenRules<'r> {
     /// The tokens on record, or why they cannot be read.
     pub listed: &'r TokensState,
-    /// Tokens of this process only.
+    /// Tokens of this process only, and their sessions.
     pub own: &'r [Token],
+    /// The server's root, as an absolute path; `None`: it has none that can be written down. A session of another is
+    /// none here.
+    pub directory: Option<&'r str>,
     /// Whether a token may come from another machine in plain text.
     pub may_come_plain: bool,
     /// The present time.
@@ -168,28 +186,56 @@ pub struct TokenRules<'r> {
 }
 
 impl TokenRules<'_> {
-    fn find(&self, id: TokenId) -> Result<&Token, Denied> {
+    fn find(&self, id: TokenId) -> Result<Option<&Token>, Denied> {
         let own = self.own.iter().find(|token| token.id == id);
         let token = match own {
             Some(own) => Some(own),
             None => self.listed.as_ref().map_err(|_unreadable| Denied::TokensUnreadable)?.by_digest(id.as_bytes()),
         };
-        token.filter(|token| !token.is_expired(self.now)).ok_or(Denied::NoSuchToken)
+        Ok(token.filter(|token| !token.is_expired(self.now)))
     }
 
-    /// Decides about a token. A wrong one is never a guest: its holder would wonder why so little is allowed.
+    /// Decides about a token. A wrong one is never a guest: its holder would wonder why so little is allowed. The
+    /// secret of a link or of a session is no token.
     fn authorize(&self, id: TokenId, entrance: Entrance) -> Result<Grant, Denied> {
         if entrance == Entrance::Network(Channel::Plain) && !self.may_come_plain {
             return Err(Denied::TokenInPlain);
         }
-        let token = self.find(id)?;
-        Ok(Grant {
-            peer: Peer::Token { name: token.name.clone(), id },
-            services: token.services.without(Services::of(&Service::ALL).without(token_services())),
-            commands: Commands::Any,
-            root: token.root.clone(),
-            withheld: Services::NONE,
-        })
+        let token = self.find(id)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchToken)?;
+        Ok(grant(token))
+    }
+
+    /// Decides about a session. That of a token has what the token has, and goes by its name.
+    fn authorize_session(&self, id: TokenId, entrance: Entrance) -> Result<Grant, Denied> {
+        let session = self.find(id)?.ok_or(Denied::NoSuchSession)?;
+        let is_exposed = entrance == Entrance::Network(Channel::Plain);
+        let is_here = session.directory.is_some() && session.directory.as_deref() == self.directory;
+        match &session.kind {
+            _ if is_exposed && !self.may_come_plain && !session.may_come_plain => Err(Denied::NoSuchSession),
+            TokenKind::Session { of: None, .. } if is_here => Ok(grant(session)),
+            TokenKind::Session { of: Some(of), .. } if is_here || self.is_own(of) => {
+                let token = self.find(*of)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchSession)?;
+                Ok(grant(token))
+            }
+            TokenKind::Token | TokenKind::Link { .. } | TokenKind::Session { .. } => Err(Denied::NoSuchSession),
+        }
+    }
+
+    /// Whether it is a token of this process.
+    fn is_own(&self, id: &TokenId) -> bool {
+        self.own.iter().any(|token| token.id == *id)
+    }
+}
+
+/// What is on record for a token or a session.
+fn grant(token: &Token) -> Grant {
+    let is_session = token.session_of().is_some();
+    Grant {
+        peer: Peer::Token { name: token.name.clone(), id: token.id, is_session },
+        services: token.services.without(Services::of(&Service::ALL).without(token_services())),
+        commands: Commands::Any,
+        root: token.root.clone(),
+        withheld: Services::NONE,
     }
 }
 
@@ -201,6 +247,7 @@ impl Rules<'_> {
     pub fn authorize(&self, proof: Proof, (address, entrance): (&str, Entrance)) -> Result<Grant, Denied> {
         let is_own = match proof {
             Proof::Token(id) => return self.tokens.authorize(id, entrance),
+            Proof::Session(id) => return self.tokens.authorize_session(id, entrance),
             Proof::Nothing => false,
             Proof::SameUser => true,
             Proof::Key(key) => key == self.own,
@@ -217,7 +264,7 @@ impl Rules<'_> {
         let Ok(known) = self.known else { return Err(Denied::PeersUnreadable) };
         let key = match proof {
             Proof::Key(key) => Some(key),
-            Proof::Nothing | Proof::SameUser | Proof::Token(_) => None,
+            Proof::Nothing | Proof::SameUser | Proof::Token(_) | Proof::Session(_) => None,
         };
         // A server that was only dialled has an entry too; as a client it is a guest.
         match key.and_then(|key| known.by_key(&key)).filter(|peer| peer.services != Services::NONE) {
@@ -297,7 +344,7 @@ mod tests {
 
     fn rules<'r>(known: &'r PeersState, listed: &'r TokensState, guest: &str) -> Rules<'r> {
         let now = "2026-11-27T12:00:00Z".parse().unwrap();
-        let tokens = TokenRules { listed, own: &[], may_come_plain: false, now };
+        let tokens = TokenRules { listed, own: &[], directory: Some("/srv"), may_come_plain: false, now };
         Rules { own: key("own"), known, tokens, guest: guest.parse().unwrap() }
     }
 
@@ -417,9 +464,7 @@ mod tests {
     }
 
     fn token(name: &str, services: &str) -> Token {
-        let services = services.parse().unwrap();
-        let (id, added) = (TokenId::of(name.as_bytes()), String::new());
-        Token { name: name.into(), id, services, root: None, expires: None, added }
+        Token::of_id(name, TokenId::of(name.as_bytes()), services.parse().unwrap())
     }
 
     #[test]
@@ -461,7 +506,70 @@ mod tests {
     }
 
     fn token_peer(name: &str, secret: &str) -> Peer {
-        Peer::Token { name: name.into(), id: TokenId::of(secret.as_bytes()) }
+        Peer::Token { name: name.into(), id: TokenId::of(secret.as_bytes()), is_session: false }
+    }
+
+    fn session(name: &str, of: Option<&str>, directory: &str) -> Token {
+        let kind = TokenKind::Session { from: "share".into(), of: of.map(|of| TokenId::of(of.as_bytes())) };
+        let services = if of.is_some() { "none" } else { "read,write" };
+        Token { kind, directory: Some(directory.into()), ..token(name, services) }
+    }
+
+    #[test]
+    fn a_session_is_for_one_directory_and_each_secret_for_its_own_way_in() {
+        let known = Ok(Arc::new(known()));
+        let over = "2026-11-27T12:00:00Z".parse().ok();
+        let uses = TokenKind::Link { uses: 3, used: 0 };
+        let listed = List(vec![
+            Token { root: Some("dist".into()), ..token("ci", "read") },
+            Token { kind: uses, directory: Some("/srv".into()), ..token("share", "read") },
+            Token { root: Some("in".into()), ..session("share-1", None, "/srv") },
+            session("elsewhere", None, "/srv/in"),
+            Token { expires: over, ..session("over", None, "/srv") },
+            Token { may_come_plain: true, ..session("plain", None, "/srv") },
+            session("ci-1", Some("ci"), "/srv"),
+            session("ci-2", Some("ci"), "/other"),
+            session("orphan", Some("gone"), "/srv"),
+            // No secret stands for more than it was made for, whatever the file says.
+            session("climber", Some("share"), "/srv"),
+            session("twice", Some("share-1"), "/srv"),
+        ]);
+        let own = [token("shown", "write"), session("shown-1", Some("shown"), "/any")];
+        let listed = Ok(Arc::new(listed));
+        let mut rules = rules(&known, &listed, "echo");
+        rules.tokens.own = &own;
+        let id = |secret: &str| TokenId::of(secret.as_bytes());
+        let shown = |grant: Grant| format!("{} {} {}", grant.peer, grant.services, grant.root.unwrap_or_default());
+        let by = |proof, entrance| rules.authorize(proof, ("", entrance)).map(shown);
+        for (secret, want) in [
+            ("share-1", Some("session share-1 read,write in")),
+            ("plain", Some("session plain read,write ")),
+            ("ci-1", Some("token ci read dist")),
+            ("shown-1", Some("token shown write ")),
+            ("elsewhere", None),
+            ("over", None),
+            ("ci-2", None),
+            ("orphan", None),
+            ("climber", None),
+            ("twice", None),
+            // Neither a token nor a link is a cookie.
+            ("ci", None),
+            ("share", None),
+            ("nothing", None),
+        ] {
+            let want = want.map(str::to_owned).ok_or(Denied::NoSuchSession);
+            assert_eq!(by(Proof::Session(id(secret)), Entrance::Loopback), want, "{secret}");
+            let in_plain = by(Proof::Session(id(secret)), Entrance::Network(Channel::Plain));
+            let want = if secret == "plain" { want } else { Err(Denied::NoSuchSession) };
+            assert_eq!(in_plain, want, "{secret} in plain");
+            // Nor is a cookie, or a link, a token.
+            if !["ci", "shown"].contains(&secret) {
+                assert_eq!(by(Proof::Token(id(secret)), Entrance::Loopback), Err(Denied::NoSuchToken), "{secret}");
+            }
+        }
+        rules.tokens.directory = None;
+        let nowhere = rules.authorize(Proof::Session(id("share-1")), HERE);
+        assert_eq!(nowhere.err(), Some(Denied::NoSuchSession));
     }
 
     #[test]

@@ -22,6 +22,11 @@ impl Moment {
         Self(Timestamp::from_second(now.as_second()).unwrap_or(now))
     }
 
+    /// How much later it is than `earlier`; 0 if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.duration_since(earlier.0).try_into().unwrap_or(Duration::ZERO)
+    }
+
     /// The time that is this much later; `None`: in no year that can be written.
     pub fn after(self, time: Duration) -> Option<Self> {
         self.0.checked_add(time).ok().map(Self)
@@ -63,6 +68,7 @@ mod tests {
             assert!(error.starts_with(&format!("{text:?} is not a time; write it like 20")), "{error}");
         }
         let day = Duration::from_hours(24);
+        assert_eq!((now.after(day).unwrap().since(now), now.since(now.after(day).unwrap())), (day, Duration::ZERO));
         assert!(now < now.after(day).unwrap() && now.after(Duration::MAX).is_none());
     }
 }

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `strings` | the words of all pages, in each language |
 //! | `list` | a directory |
+//! | `sign_in` | a link's button, a field for a token, and why neither has worked |
 //!
 //! The style sheet and the script are in each document, and the policy names their hashes: no path of the tree that is
 //! served has to be kept for them, and no file of that tree can take their place.
 
 mod list;
+mod sign_in;
 mod strings;
 
 use std::sync::LazyLock;
@@ -18,6 +20,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
 pub use self::list::{Crumb, ListPage, ListTable};
+pub use self::sign_in::{Reason, SignInPage, SignInStrings};
 pub use self::strings::{Language, Strings};
 
 /// The style sheet of all pages.

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::sign_in::SignInStrings;
+
 /// A language that pages speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
@@ -20,6 +22,8 @@ pub enum Language {
 pub struct Strings {
     /// Its tag (RFC 5646).
     pub lang: String,
+    /// The pages of signing in.
+    pub sign_in: SignInStrings,
     /// What the script of the pages says, by names of its own.
     pub script: serde_json::Map<String, serde_json::Value>,
 }

@@ -2,6 +2,7 @@
 //! client is, the server decides with what it [claims](Claim).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ::http::header::{self, HeaderName, HeaderValue};
 use ::http::uri::Scheme;
@@ -17,6 +18,7 @@ use crate::http::site::Site;
 use crate::net::open::OpenConnection;
 use crate::session::Session;
 use crate::trust::identity::OWN_CERTIFICATE_NAME;
+use crate::trust::tokens::{Secret, TokenId};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -33,6 +35,19 @@ pub trait Access {
     /// It may not come in, or has presented a token that is none.
     fn session(&mut self, client: &Client<'_>) -> Result<Session>;
 
+    /// Exchanges the secret of a link or a token for a session. What its client has presented beside it counts for
+    /// nothing.
+    ///
+    /// # Errors
+    /// It is none, or has come too late, or too many wrong ones came.
+    fn sign_in(&mut self, secret: &[u8], client: &Client<'_>) -> Result<SignedIn>;
+
+    /// Ends a session; one that has ended already is none.
+    ///
+    /// # Errors
+    /// That could not be recorded.
+    fn sign_out(&mut self, session: TokenId) -> Result<()>;
+
     /// Logs a request without a session: it was refused before its client was known, or its client was.
     fn log_refused(&self, head: &RequestHead, outcome: &str);
 
@@ -41,7 +56,7 @@ pub trait Access {
 }
 
 /// Who sends a request.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Client<'c> {
     /// What it has presented.
     pub claim: Claim<'c>,
@@ -60,6 +75,17 @@ pub enum Claim<'c> {
     Connection,
     /// A token.
     Token(&'c Presented),
+    /// The session of a cookie.
+    Session(TokenId),
+}
+
+/// What a browser gets for a link or a token.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The secret of its session, for the cookie.
+    pub secret: Secret,
+    /// How long it lasts.
+    pub lasts: Duration,
 }
 
 /// Where a connection came in.
@@ -160,7 +186,7 @@ impl Entrance {
 fn to_tls(head: &RequestHead) -> Problem {
     let message = "this server is to be reached over TLS: https, on the same port";
     let Some(authority) = &head.authority else { return Problem::new(StatusCode::UPGRADE_REQUIRED, message) };
-    let query = head.target.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
+    let query = head.target.query_for_redirect().map_or(String::new(), |query| format!("?{query}"));
     let location = format!("https://{authority}{}{query}", head.target.raw_path);
     Problem::new(StatusCode::PERMANENT_REDIRECT, message).with_text(header::LOCATION, &location)
 }

@@ -14,6 +14,7 @@ use super::request_body::ConnectionBody;
 use super::response::Response;
 use super::route;
 use super::send::{Answered, SEND_STALL, Sent, send};
+use super::sign_in::{self, SignIn};
 use super::state::HttpState;
 use crate::error::{ConnectionLost, Error, Result};
 use crate::http::body::BodyReader;
@@ -23,6 +24,7 @@ use crate::http::incoming::Incoming;
 use crate::net::stream::{ReadHalf, Stream, WriteHalf};
 use crate::session::{RequestRecord, RequestReport, Session};
 use crate::trust::Peer;
+use crate::trust::tokens::TokenId;
 
 /// A whole head, however slowly it trickles in.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
@@ -87,6 +89,8 @@ struct Connection<'c> {
 /// A session, and what it was given for.
 struct Known {
     authorization: Option<HeaderValue>,
+    /// The session of its cookie.
+    cookie: Option<TokenId>,
     is_foreign: bool,
     scheme: Scheme,
     forwarded: Option<std::net::IpAddr>,
@@ -157,7 +161,12 @@ impl Connection<'_> {
     fn exchange(&mut self, head: &RequestHead) -> Result<bool> {
         let started = Instant::now();
         let seen = self.entrance.look(head, &self.state.options);
-        let checked = self.entrance.check(head, &seen, self.state).and_then(|()| self.session(head, &seen));
+        let sign_in = SignIn::of(head, self.state);
+        let checked = self.entrance.check(head, &seen, self.state).and_then(|()| match sign_in {
+            None => self.session(head, &seen),
+            // Whatever its client has presented, since that may be over.
+            Some(_) => self.access.session(&Client { claim: Claim::Nothing, ..client_of(&seen) }),
+        });
         let mut body = ConnectionBody {
             incoming: &mut self.incoming,
             out: &mut self.out,
@@ -172,8 +181,11 @@ impl Connection<'_> {
             Ok(mut session) => {
                 session.report = RequestReport { about: head.target.shown(), ..RequestReport::default() };
                 let (state, site, scheme) = (self.state, seen.site, seen.scheme.clone());
-                let exchange = Exchange { state, head, session: &mut session, site, scheme, body: &mut body };
-                let result = route::respond(exchange);
+                let mut exchange = Exchange { state, head, session: &mut session, site, scheme, body: &mut body };
+                let result = match sign_in {
+                    None => route::respond(exchange),
+                    Some(wanted) => wanted.respond(&mut exchange, self.access, &client_of(&seen)),
+                };
                 (Some(session), result)
             }
         };
@@ -188,7 +200,7 @@ impl Connection<'_> {
                 && !self.access.open().stopping()
                 && self.refused < REFUSED_MAX,
         };
-        let (outcome, sent) = answer(self.state, body.out, (&answered, &seen), result);
+        let (outcome, sent) = answer(self.state, body.out, (head, &answered, &seen), result);
         let is_in_step = sent.as_ref().is_ok_and(|sent| sent.is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
         let received = body.reader.received();
         let is_guests = session.as_ref().is_none_or(|session| matches!(session.peer, Peer::Guest { .. }));
@@ -198,7 +210,11 @@ impl Connection<'_> {
             Some(mut session) => {
                 request.log(&mut session, &sent);
                 session.memory.settle();
-                self.remember(head, seen, session);
+                match sign_in {
+                    None => self.remember(head, seen, session),
+                    // Who it was until now has perhaps signed out.
+                    Some(_) => self.known = None,
+                }
             }
             None => self.access.log_refused(head, request.outcome.as_str()),
         }
@@ -209,8 +225,10 @@ impl Connection<'_> {
     fn session(&mut self, head: &RequestHead, seen: &Seen) -> HttpResult<Session> {
         let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
         let (authorization, is_one) = (values.next(), values.next().is_none());
+        let cookie = sign_in::presented(head, &seen.scheme);
         let is_same = |known: &Known| {
             is_one
+                && known.cookie == cookie
                 && known.authorization.as_ref() == authorization
                 && known.is_foreign == seen.site.is_foreign()
                 && known.scheme == seen.scheme
@@ -221,32 +239,43 @@ impl Connection<'_> {
         }
         let presented = Presented::of(&head.headers).map_err(|bad| Problem::unauthorized(bad.to_string()))?;
         // A browser adds what it knows to what a page elsewhere lets it send.
-        let claim = match &presented {
+        let claim = match (&presented, cookie) {
             _ if seen.site.is_foreign() => Claim::Nothing,
-            Some(presented) => Claim::Token(presented),
-            None => Claim::Connection,
+            (Some(presented), _) => Claim::Token(presented),
+            (None, Some(cookie)) => Claim::Session(cookie),
+            (None, None) => Claim::Connection,
         };
-        let is_encrypted = seen.scheme == Scheme::HTTPS;
-        self.access.session(&Client { claim, forwarded: seen.forwarded, is_encrypted })
+        self.access.session(&Client { claim, ..client_of(seen) })
     }
 
     fn remember(&mut self, head: &RequestHead, seen: Seen, session: Session) {
+        let cookie = sign_in::presented(head, &seen.scheme);
         let Seen { site, scheme, forwarded, .. } = seen;
         let authorization = head.headers.get(header::AUTHORIZATION).cloned();
-        self.known = Some(Known { authorization, is_foreign: site.is_foreign(), scheme, forwarded, session });
+        self.known = Some(Known { authorization, cookie, is_foreign: site.is_foreign(), scheme, forwarded, session });
     }
+}
+
+/// Who sends a request that presents nothing.
+fn client_of(seen: &Seen) -> Client<'static> {
+    let is_encrypted = seen.scheme == Scheme::HTTPS;
+    Client { claim: Claim::Nothing, forwarded: seen.forwarded, is_encrypted }
 }
 
 /// Sends what a handler has returned; how the request ended, for the log, and what was sent.
 fn answer(
     state: &HttpState,
     out: &mut WriteHalf,
-    (answered, seen): (&Answered, &Seen),
+    (head, answered, seen): (&RequestHead, &Answered, &Seen),
     result: HttpResult<Response>,
 ) -> (Outcome, Result<Sent>) {
     let (mut response, refused) = match result {
         Ok(response) => (response, None),
-        Err(HttpError::Problem(problem)) => (problem.response(), Some(problem.message)),
+        Err(HttpError::Problem(problem)) => {
+            let mut response = sign_in::page_for(&problem, head, state).unwrap_or_else(|| problem.response());
+            sign_in::settle(&mut response, &problem, (head, seen));
+            (response, Some(problem.message))
+        }
         Err(HttpError::Lost(error)) => {
             return (Outcome::Failed(format!("broken off: {}", error.with_cause())), Err(error));
         }

@@ -75,7 +75,7 @@ pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Respo
 fn with_slash(exchange: &Exchange<'_>, path: &RootPath) -> Response {
     let target = &exchange.head.target;
     let last = target.raw_path.rsplit('/').next().unwrap_or_default();
-    let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = target.query_for_redirect().map(|query| format!("?{query}")).unwrap_or_default();
     // Relative, so that it holds behind a proxy that adds a prefix, and leads to no other host.
     let location = if last.is_ascii() {
         format!("./{last}/{query}")

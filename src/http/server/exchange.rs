@@ -87,8 +87,8 @@ impl Exchange<'_> {
     /// The `Cache-Control` of what may be different the next time. What is seen after signing in is not for a cache that
     /// others use.
     pub fn cache_control(&self) -> HeaderValue {
-        let has_sign_in = self.state.options.has_sign_in;
-        HeaderValue::from_static(if has_sign_in { "private, no-cache" } else { "no-cache" })
+        let is_for_some = self.state.options.has_sign_in || self.session.peer.is_known();
+        HeaderValue::from_static(if is_for_some { "private, no-cache" } else { "no-cache" })
     }
 
     /// Whether the target names a directory: it ends with a slash.

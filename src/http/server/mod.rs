@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`connection`] | request after request on one connection |
 //! | [`admission`] | which requests may come in: the host that is meant, the page that sends it, what its client claims |
+//! | `sign_in` | links, cookies, and the page for those who are not in |
 //! | [`exchange`], `route` | one request, as its handler sees it; which handler it is for |
 //! | `files`, `representation`, `digests` | GET of a file: conditions and ranges; its bytes in one coding; its digests |
 //! | `directory`, `kept` | GET of a directory: its list; names that were sorted already |
@@ -33,14 +34,16 @@ pub mod response;
 pub mod resumable;
 mod route;
 mod send;
+mod sign_in;
 pub mod state;
 mod tree;
 
-pub use self::admission::{Access, Claim, Client};
+pub use self::admission::{Access, Claim, Client, SignedIn};
 pub use self::connection::{Caller, serve};
 pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_MAX};
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};
 pub use self::representation::COMPRESSED_LEN_MAX;
 pub use self::request_body::BODY_RATE_MIN;
 pub use self::send::{OWN_HEADERS, SEND_RATE_MIN};
+pub use self::sign_in::SIGN_IN_LEN_MAX;
 pub use self::state::{ARCHIVES_MAX, HttpState};

@@ -9,6 +9,7 @@ use super::response::Response;
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal};
 use crate::fs;
 use crate::http::body::BodyError;
+use crate::http::page::Reason;
 use crate::trust::guesses::Wait;
 use crate::trust::policy::Denied;
 
@@ -53,12 +54,14 @@ pub struct Problem {
     pub message: String,
     /// Headers of the answer.
     pub headers: Box<HeaderMap>,
+    /// What a person can do about it by signing in; `None`: nothing.
+    pub sign_in: Option<Reason>,
 }
 
 impl Problem {
     /// A problem that says `message`.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Box::default() }
+        Self { status, message: message.into(), headers: Box::default(), sign_in: None }
     }
 
     /// Nothing of this name, or nothing that this client may know of.
@@ -68,7 +71,7 @@ impl Problem {
 
     /// A sign-in is needed; how, the answer says in words that browsers and curl understand.
     pub fn unauthorized(message: impl Into<String>) -> Self {
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, message);
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, message).with_sign_in(Reason::Needed);
         for challenge in ["Basic realm=\"landline\", charset=\"UTF-8\"", "Bearer realm=\"landline\""] {
             problem.headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -87,6 +90,13 @@ impl Problem {
         if let Ok(value) = HeaderValue::from_str(text) {
             self.headers.insert(name, value);
         }
+        self
+    }
+
+    /// The same, for which a person can sign in.
+    #[must_use]
+    pub const fn with_sign_in(mut self, reason: Reason) -> Self {
+        self.sign_in = Some(reason);
         self
     }
 
@@ -141,11 +151,14 @@ impl From<Denied> for HttpError {
         let message = denied.to_string();
         let problem = match denied {
             Denied::NoSuchToken => Problem::unauthorized(message),
-            Denied::TokenInPlain => Problem::new(StatusCode::FORBIDDEN, message),
+            Denied::NoSuchSession => Problem::unauthorized(message).with_sign_in(Reason::Ended),
+            Denied::NoSuchLink => Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Wrong),
+            Denied::TokenInPlain => Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Plain),
             Denied::TooManyWrong(Wait { seconds }) => Problem::new(StatusCode::TOO_MANY_REQUESTS, message)
-                .with_text(header::RETRY_AFTER, &seconds.to_string()),
-            Denied::PeersUnreadable | Denied::TokensUnreadable => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, message)
+                .with_text(header::RETRY_AFTER, &seconds.to_string())
+                .with_sign_in(Reason::Wait { seconds }),
+            Denied::PeersUnreadable | Denied::TokensUnreadable | Denied::NoRoom => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_sign_in(Reason::Unavailable)
             }
         };
         Self::Problem(problem)

@@ -7,30 +7,40 @@
 //! root = "dist"                       # below the server's root, if not all of it
 //! expires = "2026-12-27T19:46:00Z"    # if it ever does
 //! added = "2026-11-27T19:46:00Z"
+//!
+//! [share-1]
+//! kind = "link"                       # or "session"; a token without it
+//! sha256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+//! uses = "2"                          # sessions that it still gives
+//! used = "1"                          # and those that it has given
+//! directory = "/home/anna/photos"     # the root of the server that takes it
+//! plain = "allowed"                   # unencrypted, from another machine, if its maker wanted that
+//! services = "read,write"
+//! expires = "2026-11-28T19:46:00Z"
+//! added = "2026-11-27T19:46:00Z"
 //! ```
+//!
+//! A link's secret is worth nothing by itself: it is exchanged, once or a few times, for that of a session, which a
+//! browser keeps in a cookie. [`shares`] makes and exchanges them.
 //!
 //! The file has the hash of a token, never the token: a copy of the file lets no one in. A plain SHA-256 is enough,
 //! since a token is 128 random bits: no dictionary has it, and a slow hash would only slow the server down.
 
+mod entry;
+mod own;
 mod secret;
+pub mod shares;
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
-use toml_edit::{Table, Value};
 
+pub use self::own::{OwnList, OwnTokens};
 pub use self::secret::{Secret, SecretFileError, TOKEN_PREFIX, TYPED_SECRET_LEN_MAX, TYPED_SECRET_LEN_MIN};
-use super::list::{
-    Entry, List, ListError, ListForOpen, ListState, SpannedWhy, Watched, Words, check_name, checked_root, set,
-};
+use super::list::{List, ListForOpen, ListState, Watched};
 use super::time::Moment;
 use super::{Service, Services};
-
-const HEADER: &str = "\
-# The tokens that are taken here, one a section, each by its hash. tcp-server token shows and changes them;
-# so may you: a change holds within a second, for what is open too.
-";
 
 /// The SHA-256 of a token. To look it up takes no constant time, which gives nothing away: what an attacker can choose
 /// is a token, and how the hash of one differs from a hash here says nothing about the next one to try.
@@ -84,9 +94,33 @@ impl FromStr for TokenId {
     }
 }
 
-/// A token that is taken here.
+/// What the secret of an entry is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A program presents it with each request.
+    Token,
+    /// A browser exchanges it for a session.
+    Link {
+        /// How many sessions it still gives.
+        uses: u32,
+        /// How many it has given.
+        used: u32,
+    },
+    /// A browser has it in a cookie.
+    Session {
+        /// The name of the link or token that it was exchanged for.
+        from: String,
+        /// That token: the session gives what the token gives, for as long as there is the token. `None`: it came from a
+        /// link, and gives what is on record for itself.
+        of: Option<TokenId>,
+    },
+}
+
+/// A token that is taken here, a link, or a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
+    /// What its secret is good for.
+    pub kind: TokenKind,
     /// Its name here.
     pub name: String,
     /// Its hash.
@@ -95,6 +129,11 @@ pub struct Token {
     pub services: Services,
     /// The directory below the server's root that it shows; `None`: all of it.
     pub root: Option<String>,
+    /// The root of the server that takes it, as an absolute path: two servers of one user may show different
+    /// directories. `None`: every server of this home takes it, as it does tokens.
+    pub directory: Option<String>,
+    /// Whether it may come unencrypted from another machine, since who made it wanted that.
+    pub may_come_plain: bool,
     /// From when on it is not taken any more; `None`: it does not expire.
     pub expires: Option<Moment>,
     /// When it was added (RFC 3339).
@@ -104,13 +143,39 @@ pub struct Token {
 impl Token {
     /// A token of this secret that does not expire and shows the whole root.
     pub fn new(name: &str, secret: &Secret, services: Services) -> Self {
+        Self::of_id(name, secret.id(), services)
+    }
+
+    /// As [`new`](Self::new), for a token whose secret is elsewhere.
+    pub fn of_id(name: &str, id: TokenId, services: Services) -> Self {
         Self {
+            kind: TokenKind::Token,
             name: name.to_owned(),
-            id: secret.id(),
+            id,
             services,
             root: None,
+            directory: None,
+            may_come_plain: false,
             expires: None,
             added: Moment::now().to_string(),
+        }
+    }
+
+    /// Whether it can be good for nothing any more: it is over, or it is a link that has no use left.
+    pub fn is_dead(&self, now: Moment) -> bool {
+        self.is_expired(now) || matches!(self.kind, TokenKind::Link { uses: 0, .. })
+    }
+
+    /// Whether a program presents it with each request.
+    pub const fn is_token(&self) -> bool {
+        matches!(self.kind, TokenKind::Token)
+    }
+
+    /// The link or token that this session was exchanged for; `None`: it is no session.
+    pub fn session_of(&self) -> Option<&str> {
+        match &self.kind {
+            TokenKind::Session { from, .. } => Some(from),
+            TokenKind::Token | TokenKind::Link { .. } => None,
         }
     }
 
@@ -163,81 +228,6 @@ pub type TokensState = ListState<Token>;
 /// The list for connections that are already open.
 pub type TokensForOpen = ListForOpen<Token>;
 
-impl Entry for Token {
-    const FILE: &'static str = "tokens.toml";
-    const HEADER: &'static str = HEADER;
-    const WORDS: Words = Words {
-        one: "token",
-        noun: "token",
-        all: "tokens",
-        taken: "the hash of an earlier token",
-        unreadable: "none of them is taken",
-    };
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn rename(&mut self, name: &str) {
-        name.clone_into(&mut self.name);
-    }
-
-    fn digest(&self) -> &[u8; 32] {
-        self.id.as_bytes()
-    }
-
-    fn of_table(name: &str, table: &Table) -> Result<Self, SpannedWhy> {
-        token_of(name, table)
-    }
-
-    fn put_into(&self, table: &mut Table) {
-        set(table, "sha256", Some(self.id.to_string().into()));
-        set(table, "services", Some(self.services.to_string().into()));
-        set(table, "root", self.root.as_deref().map(Value::from));
-        set(table, "expires", self.expires.map(|expires| expires.to_string().into()));
-        set(table, "added", Some(self.added.as_str().into()));
-    }
-
-    fn check(&self) -> Result<(), ListError> {
-        check_services(self.services).map_err(|why| ListError::Refused(format!("{} {why}", self.name)))
-    }
-}
-
-fn token_of(name: &str, table: &Table) -> Result<Token, SpannedWhy> {
-    check_name(name, "token").map_err(|why| (None, why))?;
-    let (mut id, mut services, mut root, mut expires, mut added) = (None, None, None, None, None);
-    for (key, item) in table {
-        let wrong = |why: String| (item.span(), format!("{}: {why}", key.escape_debug()));
-        let text = item.as_str().ok_or_else(|| wrong("wants a text in quotes".into()))?;
-        match key {
-            "sha256" => id = Some(text.parse::<TokenId>().map_err(|error| wrong(error.to_string()))?),
-            "services" => {
-                let wanted = text.parse::<Services>().map_err(|error| wrong(error.to_string()))?;
-                check_services(wanted).map_err(|why| (item.span(), format!("[{name}] {why}")))?;
-                services = Some(wanted);
-            }
-            "root" => root = Some(checked_root(text).map_err(wrong)?),
-            "expires" => expires = Some(text.parse::<Moment>().map_err(|error| wrong(error.to_string()))?),
-            "added" => added = Some(text.to_owned()),
-            _ => {
-                return Err((
-                    table.key(key).and_then(toml_edit::Key::span),
-                    format!("{} is not known; there are sha256, services, root, expires and added", key.escape_debug()),
-                ));
-            }
-        }
-    }
-    let missing = |what: &str| (None, format!("[{name}] has no {what}"));
-    Ok(Token {
-        name: name.to_owned(),
-        id: id.ok_or_else(|| missing("sha256"))?,
-        services: services.ok_or_else(|| missing("services"))?,
-        root: root.filter(|root: &String| !root.is_empty()),
-        expires,
-        added: added.ok_or_else(|| missing("added"))?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,47 +254,5 @@ mod tests {
         for expires in ["2026-12-27T19:45:59Z", "2026-12-27T19:46:00Z", "2026-12-27T19:46:01Z"] {
             assert_eq!(token.is_expired(expires.parse().unwrap()), !expires.ends_with("59Z"), "{expires}");
         }
-    }
-
-    #[test]
-    fn a_flaw_is_told_with_its_line() {
-        for (from, to, line, why) in [
-            ("[ci]", "[ci", 2, "unclosed table"),
-            ("[ci]", "[\"c i\"]", 2, "cannot be a token's name"),
-            (HASH, "abc", 3, "sha256: is no SHA-256: it takes 64"),
-            (HASH, &HASH.replace('b', "é"), 3, "sha256: is no SHA-256"),
-            ("\"read\"", "\"reed\"", 4, "\"reed\" is not a service"),
-            ("\"read\"", "\"read,exec,chat\"", 4, "[ci] may have read and write at most, not chat,exec"),
-            ("\"read\"", "7", 4, "services: wants a text in quotes"),
-            ("root", "rooot", 5, "rooot is not known; there are sha256"),
-            ("\"dist\"", "\"../up\"", 5, "leads above the root"),
-            ("2026-12-27T19:46:00Z", "in May", 6, "expires: \"in May\" is not a time"),
-            ("\"2026-12-27T19:46:00Z\"", "2026-12-27T19:46:00Z", 6, "expires: wants a text in quotes"),
-            ("added = \"2026-11-27T19:46:00Z\"\n", "", 2, "[ci] has no added"),
-            ("services = \"read\"\n", "", 2, "[ci] has no services"),
-        ] {
-            let text = good().replace(from, to);
-            assert_ne!(text, good());
-            let flaw = Tokens::parse(&text).unwrap_err();
-            assert_eq!(flaw.line, line, "{flaw:?}");
-            assert!(flaw.why.contains(why), "{flaw:?} does not say {why}");
-        }
-        let twice = format!("{}{}", good(), good().replace("[ci]", "[cd]"));
-        assert_eq!(Tokens::parse(&twice).unwrap_err().why, "[cd] has the hash of an earlier token");
-        assert!(Tokens::parse("").unwrap_err().why.contains("remove it if no token is to be known"));
-    }
-
-    #[test]
-    fn what_is_written_is_read_again_and_a_torn_section_gives_nothing() {
-        let token = Tokens::parse(&good()).unwrap().by_name("ci").unwrap().clone();
-        let mut table = Table::new();
-        token.put_into(&mut table);
-        assert_eq!(Token::of_table("ci", &table), Ok(token.clone()));
-        let text = good();
-        for len in 0..text.len() {
-            let cut = Tokens::parse(text.get(..len).unwrap()).unwrap_or_default();
-            assert!(cut.iter().all(|cut| *cut == token), "{len}: a token without its limits: {cut:?}");
-        }
-        assert_eq!(Tokens::rest_of(&format!("{text}[")).by_name("ci"), Some(&token));
     }
 }

@@ -6,6 +6,7 @@ mod get_from;
 mod get_tls;
 mod lists;
 mod representations;
+mod shares;
 mod sign_in;
 mod smuggling;
 mod strangers;

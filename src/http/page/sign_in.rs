@@ -1,0 +1,137 @@
+//! Signing in, as a page: the button of a link, a field for a token, and why neither has worked.
+
+use std::fmt;
+
+use askama::Template;
+use serde::Deserialize;
+
+use super::{SCRIPT, STYLE, Strings};
+
+/// What these pages say in one language.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignInStrings {
+    share_title: String,
+    share_text: String,
+    share_button: String,
+    needed_title: String,
+    needed_text: String,
+    ended_title: String,
+    ended_text: String,
+    wrong_title: String,
+    wrong_text: String,
+    plain_title: String,
+    plain_text: String,
+    wait_title: String,
+    wait_text: String,
+    unavailable_title: String,
+    unavailable_text: String,
+    token_label: String,
+    token_button: String,
+}
+
+/// Why a person sees such a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A link was opened.
+    Share,
+    /// What was wanted is for those who have signed in.
+    Needed,
+    /// The session is none, or is one no more.
+    Ended,
+    /// The link or token is none.
+    Wrong,
+    /// It came unencrypted, and is not taken so.
+    Plain,
+    /// Too many wrong ones came.
+    Wait {
+        /// Seconds to wait.
+        seconds: u64,
+    },
+    /// The server cannot look, or cannot record it.
+    Unavailable,
+}
+
+/// A page of signing in.
+#[derive(Debug, Template)]
+#[template(path = "page/sign_in.html")]
+pub struct SignInPage<'p> {
+    /// What it says.
+    pub strings: &'static Strings,
+    /// The name of the whole tree; `None`: it has none.
+    pub title: Option<&'p str>,
+    /// Why.
+    pub reason: Reason,
+    /// The secret of the link that was opened, whatever it is; `None`: a person types one.
+    pub token: Option<&'p str>,
+    /// Where the form is sent to: a relative reference.
+    pub action: &'p str,
+}
+
+impl SignInPage<'_> {
+    /// The page.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn html(&self) -> Result<Vec<u8>, fmt::Error> {
+        self.render().map(String::into_bytes).map_err(|_no_more_is_known| fmt::Error)
+    }
+
+    /// The heading, and what to do.
+    fn words(&self) -> (&str, &str) {
+        let words = &self.strings.sign_in;
+        match self.reason {
+            Reason::Share => (&words.share_title, &words.share_text),
+            Reason::Needed => (&words.needed_title, &words.needed_text),
+            Reason::Ended => (&words.ended_title, &words.ended_text),
+            Reason::Wrong => (&words.wrong_title, &words.wrong_text),
+            Reason::Plain => (&words.plain_title, &words.plain_text),
+            Reason::Wait { .. } => (&words.wait_title, &words.wait_text),
+            Reason::Unavailable => (&words.unavailable_title, &words.unavailable_text),
+        }
+    }
+
+    /// Whether a person could type a token now.
+    const fn has_field(&self) -> bool {
+        matches!(self.reason, Reason::Needed | Reason::Ended | Reason::Wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::page::Language;
+
+    fn page(reason: Reason, token: Option<&str>) -> String {
+        let strings = Strings::of(Language::En);
+        let page = SignInPage { strings, title: Some("a<b>"), reason, token, action: "../?sign-in" };
+        String::from_utf8(page.html().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_link_is_a_button_and_no_text_of_a_stranger_is_markup() {
+        let html = page(Reason::Share, Some("x\"><script>alert(1)</script>"));
+        assert!(html.contains(r#"<form method="post" action="../?sign-in""#), "{html}");
+        assert_eq!(html.matches("<script>").count(), 0, "{html}");
+        assert!(html.contains(r#"type="hidden" name="token" value="x&#34;&#62;&#60;script&#62;"#), "{html}");
+        assert!(html.contains("<title>Files for you - a&#60;b&#62;</title>"), "{html}");
+        assert!(!html.contains("type=\"password\""));
+    }
+
+    #[test]
+    fn each_reason_has_its_words_and_a_field_where_that_helps() {
+        for (reason, heading, has_field) in [
+            (Reason::Needed, "Sign in", true),
+            (Reason::Ended, "Your access has ended", true),
+            (Reason::Wrong, "This link does not work", true),
+            (Reason::Plain, "This needs an encrypted connection", false),
+            (Reason::Wait { seconds: 61 }, "Too many attempts", false),
+            (Reason::Unavailable, "Signing in does not work at the moment", false),
+        ] {
+            let html = page(reason, None);
+            assert!(html.contains(&format!("<h1>{heading}</h1>")), "{html}");
+            assert_eq!(html.contains("type=\"password\""), has_field, "{html}");
+            assert_eq!(html.contains("61"), reason == Reason::Wait { seconds: 61 });
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Sign-in without an account: a link shows a button, the button's form exchanges its token for a cookie.
+//!
+//! A GET burns nothing, since messengers look at links before people do; the same page comes back whatever the token
+//! is, so that it tells no one which tokens are good. Only POST looks, and Origin has let it pass by then.
+
+use std::io::{self, Read as _};
+
+use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ::http::uri::Scheme;
+use ::http::{Method, StatusCode};
+use zeroize::Zeroizing;
+
+use super::admission::{Access, Claim, Client, Seen};
+use super::exchange::Exchange;
+use super::problem::{HttpError, Problem, Result};
+use super::response::Response;
+use super::state::HttpState;
+use crate::http::body::BodyLength;
+use crate::http::cookie::SessionCookie;
+use crate::http::head::RequestHead;
+use crate::http::negotiate::media as preferred;
+use crate::http::page::{Language, Reason, SignInPage, Strings, page_policy};
+use crate::http::urlencoded::{fields, is_form};
+use crate::trust::tokens::TokenId;
+
+/// The form that signs in, in bytes: a token, or a link around it, each byte of it escaped.
+pub const SIGN_IN_LEN_MAX: u64 = 8 * 1024;
+
+/// The names in the query of the root.
+const SHARE: &str = "share";
+const SIGN_IN: &str = "sign-in";
+const SIGN_OUT: &str = "sign-out";
+/// The field of the form.
+const TOKEN: &[u8] = b"token";
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+
+/// What a request about signing in wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignIn {
+    /// The page of a link, or the one with a field.
+    Page,
+    /// A session.
+    Begin,
+    /// The end of one.
+    End,
+}
+
+impl SignIn {
+    /// What a request wants, if it is about that. On a server that shows pages of its operator, no request is: those
+    /// are served as a guest's to all.
+    pub(super) fn of(head: &RequestHead, state: &HttpState) -> Option<Self> {
+        let is_static = state.options.shows_index || state.options.is_spa;
+        if head.target.path != b"/" || is_static {
+            return None;
+        }
+        let has = |name: &str| head.target.parameter(name).is_some();
+        match head.method {
+            Method::GET | Method::HEAD if has(SHARE) || has(SIGN_IN) => Some(Self::Page),
+            Method::POST if has(SIGN_IN) => Some(Self::Begin),
+            Method::POST if has(SIGN_OUT) => Some(Self::End),
+            _ => None,
+        }
+    }
+
+    /// Answers it. The session of the exchange is a guest's, until a sign-in has made it another.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    pub(super) fn respond(
+        self,
+        exchange: &mut Exchange<'_>,
+        access: &mut dyn Access,
+        client: &Client<'_>,
+    ) -> Result<Response> {
+        let head = exchange.head;
+        match self {
+            Self::Page => {
+                let token = head.target.parameter(SHARE);
+                let reason = if token.is_some() { Reason::Share } else { Reason::Needed };
+                page(head, exchange.state, StatusCode::OK, (reason, token.as_deref()))
+            }
+            Self::Begin => begin(exchange, access, client),
+            Self::End => {
+                let cookie = SessionCookie::of(&exchange.scheme, head.authority.as_ref());
+                exchange.session.report.is_rare = true;
+                if let Some(id) = presented(head, &exchange.scheme).filter(|_| !exchange.site.is_foreign()) {
+                    // For the log: who it was.
+                    if let Ok(session) = access.session(&Client { claim: Claim::Session(id), ..*client }) {
+                        let report = std::mem::take(&mut exchange.session.report);
+                        *exchange.session = session;
+                        exchange.session.report = report;
+                    }
+                    access.sign_out(id)?;
+                    exchange.session.report.outcome = Some("signed out".into());
+                }
+                Ok(to_root().with_text(header::SET_COOKIE, &cookie.delete()))
+            }
+        }
+    }
+}
+
+/// The session whose secret is in the cookie of a request.
+pub(super) fn presented(head: &RequestHead, scheme: &Scheme) -> Option<TokenId> {
+    SessionCookie::of(scheme, head.authority.as_ref()).value(&head.headers).map(TokenId::of)
+}
+
+fn begin(exchange: &mut Exchange<'_>, access: &mut dyn Access, client: &Client<'_>) -> Result<Response> {
+    exchange.session.report.is_rare = true;
+    let token = read_token(exchange)?;
+    let (head, scheme) = (exchange.head, &exchange.scheme);
+    let signed_in = match access.sign_in(&token, client) {
+        Ok(signed_in) => signed_in,
+        Err(error) => {
+            // Who is in already, and has opened the used link once more, is in.
+            let claim = presented(head, scheme).map(Claim::Session);
+            return match claim.map(|claim| access.session(&Client { claim, ..*client })) {
+                Some(Ok(session)) if is_refused(&error) => {
+                    let report = std::mem::take(&mut exchange.session.report);
+                    *exchange.session = session;
+                    exchange.session.report = report;
+                    Ok(to_root())
+                }
+                _ => Err(error),
+            };
+        }
+    };
+    let cookie = SessionCookie::of(scheme, head.authority.as_ref());
+    let set = Zeroizing::new(cookie.set(signed_in.secret.as_str(), signed_in.lasts.as_secs()));
+    let report = std::mem::take(&mut exchange.session.report);
+    *exchange.session = access.session(&Client { claim: Claim::Session(signed_in.secret.id()), ..*client })?;
+    exchange.session.report = report;
+    exchange.session.report.outcome = Some("signed in".into());
+    Ok(to_root().with_text(header::SET_COOKIE, &set))
+}
+
+const fn is_refused(error: &HttpError) -> bool {
+    matches!(error, HttpError::Problem(problem) if matches!(problem.sign_in, Some(Reason::Wrong)))
+}
+
+/// The token in the form: as it was made, or in its link, as a person may have pasted it.
+fn read_token(exchange: &mut Exchange<'_>) -> Result<Zeroizing<Vec<u8>>> {
+    if !is_form(&exchange.head.headers) {
+        let message = "a sign-in is a form: application/x-www-form-urlencoded, with the field token";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into());
+    }
+    let too_long = || {
+        let message = format!("the form has more than {SIGN_IN_LEN_MAX} bytes, and no token is as long");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    if matches!(exchange.body.length(), BodyLength::Known(len) if len > SIGN_IN_LEN_MAX) {
+        return Err(too_long().into());
+    }
+    let mut form = Zeroizing::new(Vec::new());
+    io::copy(&mut (&mut *exchange.body).take(SIGN_IN_LEN_MAX + 1), &mut *form).map_err(HttpError::of_body)?;
+    if form.len() as u64 > SIGN_IN_LEN_MAX {
+        return Err(too_long().into());
+    }
+    let typed = fields(&form).find(|(name, _)| name == TOKEN).map(|(_, value)| Zeroizing::new(value));
+    let token = typed.map(|typed| Zeroizing::new(within_link(&typed).trim_ascii().to_vec())).unwrap_or_default();
+    if token.is_empty() {
+        let message = "the field token is empty; it takes the token, or the link with it";
+        return Err(Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Needed).into());
+    }
+    Ok(token)
+}
+
+fn within_link(typed: &[u8]) -> &[u8] {
+    const MARK: &[u8] = b"/?share=";
+    let at = typed.windows(MARK.len()).position(|window| window == MARK);
+    at.and_then(|at| typed.get(at + MARK.len()..)).unwrap_or(typed)
+}
+
+/// To the root, as the client sees it: relative, so that it holds behind a proxy that adds a prefix.
+fn to_root() -> Response {
+    Response::empty(StatusCode::SEE_OTHER)
+        .with(header::LOCATION, HeaderValue::from_static("./"))
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+/// What a person is told of a problem that a sign-in can solve. `None`: its client is no browser that shows what comes
+/// back, and is told in plain text.
+pub(super) fn page_for(problem: &Problem, head: &RequestHead, state: &HttpState) -> Option<Response> {
+    let reason = problem.sign_in.filter(|_| is_navigation(&head.headers))?;
+    let response = page(head, state, problem.status, (reason, None)).ok()?;
+    let mut headers = HeaderMap::clone(&problem.headers);
+    headers.remove(header::CONTENT_TYPE);
+    headers.extend(response.headers);
+    Some(Response { headers, ..response })
+}
+
+/// Whether a browser shows what comes back to a person (Fetch Metadata, 2.2). Those to which it does not say so, since
+/// they are plain, are known by what they like best.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let mode = headers.get(SEC_FETCH_MODE).map(HeaderValue::as_bytes);
+    headers.contains_key(header::ACCEPT)
+        && mode.is_none_or(|mode| mode == b"navigate")
+        && preferred(headers, &["text/plain", "application/json", "text/html"]) == Some(2)
+}
+
+/// Leaves out the challenge that makes a browser ask for a name and a password, where a page or its script would do
+/// better; and ends the cookie of a session that has ended. Every other client is told what it can do, as before.
+pub(super) fn settle(response: &mut Response, problem: &Problem, (head, seen): (&RequestHead, &Seen)) {
+    let has_cookie = presented(head, &seen.scheme).is_some();
+    let is_browser = has_cookie || is_navigation(&head.headers) || head.headers.contains_key(SEC_FETCH_MODE);
+    if is_browser && response.headers.contains_key(header::WWW_AUTHENTICATE) {
+        let bearer = HeaderValue::from_static("Bearer realm=\"landline\"");
+        response.headers.insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    if problem.sign_in == Some(Reason::Ended)
+        && let Ok(value) = HeaderValue::from_str(&SessionCookie::of(&seen.scheme, head.authority.as_ref()).delete())
+    {
+        response.headers.append(header::SET_COOKIE, value);
+    }
+}
+
+fn page(
+    head: &RequestHead,
+    state: &HttpState,
+    status: StatusCode,
+    (reason, token): (Reason, Option<&str>),
+) -> Result<Response> {
+    let strings = Strings::of(Language::En);
+    let title = state.options.title.as_deref();
+    let action = action(&head.target.raw_path);
+    let page = SignInPage { strings, title, reason, token, action: &action };
+    let html = page.html().map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {error}"))
+    })?;
+    let response = Response::bytes(status, "text/html; charset=utf-8", html)
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        // The address of the page may be a secret; with no-referrer its form would send no Origin that is ours.
+        .with(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin"))
+        .with(ROBOTS, HeaderValue::from_static("noindex"));
+    Ok(response.with_text(header::CONTENT_SECURITY_POLICY, page_policy()))
+}
+
+/// A reference to the sign-in from a page with this path.
+fn action(raw_path: &str) -> String {
+    let above = raw_path.bytes().filter(|byte| *byte == b'/').count().saturating_sub(1);
+    format!("{}?{SIGN_IN}", if above == 0 { "./".to_owned() } else { "../".repeat(above) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_a_person_looks_at_is_told_from_all_else() {
+        let chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+        for (client, accept, mode, want) in [
+            ("a browser, over TLS", Some(chrome), Some("navigate"), true),
+            ("a browser, plain", Some(chrome), None, true),
+            ("fetch() of a page", Some("*/*"), Some("cors"), false),
+            ("fetch() of a page, plain", Some("*/*"), None, false),
+            ("a picture of a page", Some("image/avif,image/webp,*/*;q=0.8"), Some("no-cors"), false),
+            ("fetch() that accepts pages", Some(chrome), Some("cors"), false),
+            ("curl, wget, rclone", Some("*/*"), None, false),
+            ("GVfs, Explorer", None, None, false),
+            ("a program that reads JSON", Some("application/json"), None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(header::ACCEPT, accept.parse().unwrap());
+            }
+            if let Some(mode) = mode {
+                headers.insert(SEC_FETCH_MODE, mode.parse().unwrap());
+            }
+            assert_eq!(is_navigation(&headers), want, "{client}");
+        }
+    }
+
+    #[test]
+    fn the_form_goes_to_the_root_from_everywhere() {
+        for (path, want) in
+            [("/", "./?sign-in"), ("/a", "./?sign-in"), ("/a/", "../?sign-in"), ("/a/b/c", "../../?sign-in")]
+        {
+            assert_eq!(action(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_in_the_link_around_it() {
+        for (typed, want) in [
+            ("landline_x", "landline_x"),
+            ("http://10.0.0.1:8000/?share=landline_x", "landline_x"),
+            ("https://a/?share=", ""),
+            ("share=landline_x", "share=landline_x"),
+        ] {
+            assert_eq!(within_link(typed.as_bytes()), want.as_bytes(), "{typed}");
+        }
+    }
+}
