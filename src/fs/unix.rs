@@ -65,6 +65,15 @@ pub fn free_len(open: &impl AsFd) -> io::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
+/// Bytes that the file system holds on which an open file or directory is.
+///
+/// # Errors
+/// The system refuses.
+pub fn used_len(open: &impl AsFd) -> io::Result<u64> {
+    let found = rustix::fs::fstatvfs(open)?;
+    Ok(found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize))
+}
+
 /// Reads what is there from `offset` on, and leaves the position of the descriptor alone; 0 bytes are the end. A
 /// signal is no reason to stop.
 ///

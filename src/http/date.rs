@@ -21,6 +21,12 @@ pub fn parse(text: &str) -> Option<u64> {
     Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
+/// Writes a date and time as RFC 3339 has it: `1994-11-06T08:49:37Z`. What is behind the year 9999 is written as its end.
+pub fn internet(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds.min(LAST_SECOND)).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_beyond| String::new(), |time| time.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -70,6 +76,17 @@ mod tests {
             ("RFC 9110, 5.6.7: no fifth digit", u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             assert_eq!(format(seconds), want, "{clause}");
+        }
+    }
+
+    #[test]
+    fn an_internet_date_is_written() {
+        for (clause, seconds, want) in [
+            ("RFC 3339, 5.6: date-time", 784_111_777, "1994-11-06T08:49:37Z"),
+            ("RFC 3339, 5.6: the first second", 0, "1970-01-01T00:00:00Z"),
+            ("RFC 3339, 5.6: four digits of a year", u64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(internet(seconds), want, "{clause}");
         }
     }
 

@@ -18,6 +18,7 @@ pub mod conditions;
 pub mod cookie;
 pub mod credentials;
 pub mod date;
+pub mod dav;
 pub mod digest_fields;
 pub mod field;
 pub mod head;

@@ -35,7 +35,7 @@ pub use self::entries::{Entries, Entry, FileKind};
 pub use self::path::{PATH_LEN_MAX, RootPath};
 pub use self::remove::IsIdle;
 pub use self::resolve::{LINKS_MAX, STEPS_MAX};
-pub use self::shown::{DirState, Look, ShownDir};
+pub use self::shown::{Details, DirState, Look, ShownDir};
 
 /// The directory that a server shows.
 #[derive(Debug)]

@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::Errno;
 
 use super::{FileKind, Root, RootPath};
 use crate::fs::below::OpenDir;
 use crate::fs::part::is_part_name;
-use crate::fs::unix::{stat_ctime_ns, stat_mtime_ns};
+use crate::fs::unix::{identity_of, nanoseconds, stat_ctime_ns, stat_mtime_ns};
 use crate::fs::{Error, ErrorKind, Result};
 
 /// Bytes of a directory that are read at a time: some 1,500 names, for one system call.
@@ -76,6 +76,46 @@ impl Look {
     /// The system refuses.
     pub fn of(open: &impl AsFd) -> std::io::Result<Self> {
         Ok(Self::from(&rustix::fs::fstat(open)?))
+    }
+}
+
+/// What is known of a file or directory, times that only a few want included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Details {
+    /// What it is.
+    pub look: Look,
+    /// Time of the last change of content or attributes, in nanoseconds since 1970 UTC.
+    pub ctime_ns: i64,
+    /// When it was made, in nanoseconds since 1970 UTC; `None`: the file system does not say.
+    pub born_ns: Option<i64>,
+}
+
+impl Details {
+    /// What is open.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn of(open: &impl AsFd) -> Result<Self> {
+        Self::at(open, OsStr::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    fn at(dir: &impl AsFd, name: &OsStr, flags: AtFlags) -> Result<Self> {
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let found = rustix::fs::statx(dir, name, flags, wanted)?;
+        let ns = |time: &StatxTimestamp| nanoseconds(time.tv_sec, i64::from(time.tv_nsec));
+        let is_born = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        Ok(Self {
+            look: Look {
+                kind: FileKind::from(FileType::from_raw_mode(found.stx_mode.into())),
+                size: found.stx_size,
+                mtime_ns: ns(&found.stx_mtime),
+                mode: u32::from(found.stx_mode) & 0o7777,
+                identity: (makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
+                links: found.stx_nlink.into(),
+            },
+            ctime_ns: ns(&found.stx_ctime),
+            born_ns: is_born.then(|| ns(&found.stx_btime)),
+        })
     }
 }
 
@@ -179,14 +219,50 @@ impl ShownDir {
         }
     }
 
+    /// The same with all that is known; `None`: it is gone.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn details(&self, name: &OsStr) -> Result<Option<Details>> {
+        match Details::at(&*self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(details) => Ok(Some(details)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Device and inode of another directory of the same root; `None`: it is not there, or not shown.
+    pub fn identity_of(&self, path: &RootPath) -> Option<(u64, u64)> {
+        identity_of(&self.root.open_dir(path).ok()?).ok()
+    }
+
+    /// All that is known of the directory itself.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn own_details(&self) -> Result<Details> {
+        Details::of(&self.dir)
+    }
+
     /// What is at the end of the symlink `name` in it, which is `path` in the root; `None`: nothing that is shown.
     pub fn follow(&self, path: &RootPath, name: &OsStr) -> Option<Look> {
+        self.follow_to(path, name, |open| Ok(Look::of(open)?)).filter(|look| self.shows(look))
+    }
+
+    /// The same with all that is known.
+    pub fn follow_to_details(&self, path: &RootPath, name: &OsStr) -> Option<Details> {
+        self.follow_to(path, name, Details::of).filter(|details| self.shows(&details.look))
+    }
+
+    fn follow_to<T>(&self, path: &RootPath, name: &OsStr, look: impl Fn(&cap_std::fs::File) -> Result<T>) -> Option<T> {
         let path = path.join(name.as_bytes()).ok()?;
         // With O_PATH nothing is opened that could make us wait.
         let open = self.root.open_in(&self.root.dir, path.as_path(), OFlags::PATH).ok()?;
-        let look = Look::of(&open).ok()?;
-        self.root.check_shows(|| Ok(look.identity)).ok()?;
-        Some(look)
+        look(&open).ok()
+    }
+
+    fn shows(&self, look: &Look) -> bool {
+        self.root.check_shows(|| Ok(look.identity)).is_ok()
     }
 
     /// Where the symlink `name` in it points, of any bytes.

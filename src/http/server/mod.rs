@@ -10,14 +10,14 @@
 //! | `directory`, `kept` | GET of a directory: its list; names that were sorted already |
 //! | `archive`, `tree` | all that is below a directory, as one file |
 //! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
-//! | `change` | DELETE, MKCOL, MOVE |
+//! | `dav` | what WebDAV adds: properties, DELETE, MKCOL, MOVE |
 //! | [`response`], [`problem`], `send` | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
 pub mod admission;
 mod archive;
-mod change;
 pub mod connection;
+mod dav;
 mod digests;
 mod directory;
 pub mod exchange;

@@ -9,6 +9,7 @@ use super::response::Response;
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal};
 use crate::fs;
 use crate::http::body::BodyError;
+use crate::http::dav::XML_TYPE;
 use crate::http::page::Reason;
 use crate::trust::guesses::Wait;
 use crate::trust::policy::Denied;
@@ -56,12 +57,14 @@ pub struct Problem {
     pub headers: Box<HeaderMap>,
     /// What a person can do about it by signing in; `None`: nothing.
     pub sign_in: Option<Reason>,
+    /// The body of the answer, for programs that read XML (RFC 4918, 16); `None`: it is the message.
+    pub xml: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem that says `message`.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Box::default(), sign_in: None }
+        Self { status, message: message.into(), headers: Box::default(), sign_in: None, xml: None }
     }
 
     /// Nothing of this name, or nothing that this client may know of.
@@ -100,10 +103,18 @@ impl Problem {
         self
     }
 
-    /// The answer, in plain text.
+    /// The same for a program that reads XML.
+    #[must_use]
+    pub fn with_xml(mut self, xml: String) -> Self {
+        self.xml = Some(xml.into());
+        self
+    }
+
+    /// The answer: plain text, or XML.
     pub fn response(&self) -> Response {
-        let text = format!("{}\n", self.message);
-        let mut response = Response::bytes(self.status, "text/plain; charset=utf-8", text.into_bytes());
+        let text = || ("text/plain; charset=utf-8", format!("{}\n", self.message).into_bytes());
+        let (media_type, body) = self.xml.as_ref().map_or_else(text, |xml| (XML_TYPE, xml.as_bytes().to_vec()));
+        let mut response = Response::bytes(self.status, media_type, body);
         response.headers.extend(HeaderMap::clone(&self.headers));
         response.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
     }

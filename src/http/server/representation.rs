@@ -145,20 +145,46 @@ fn sibling(exchange: &Exchange<'_>, path: &RootPath, of: &Metadata, coding: Codi
 /// The validators of a file in a coding: a keyed hash of what changes when its bytes do, since inode and times are no
 /// business of strangers.
 pub(super) fn validators(exchange: &Exchange<'_>, metadata: &Metadata, coding: Coding) -> Validators {
-    let mut hash = blake3::Hasher::new_keyed(&exchange.state.etag_key);
-    let ctime_ns = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
-    hash.update(&metadata.dev().to_le_bytes()).update(&metadata.ino().to_le_bytes());
-    hash.update(&metadata.len().to_le_bytes())
-        .update(&mtime_ns(metadata).to_le_bytes())
-        .update(&ctime_ns.to_le_bytes());
-    let mut opaque = hash.finalize().to_hex().get(..32).unwrap_or_default().to_owned();
-    if coding != Coding::Identity {
-        opaque.push('-');
-        opaque.push_str(coding.name());
+    let stamp = FileStamp {
+        identity: (metadata.dev(), metadata.ino()),
+        len: metadata.len(),
+        mtime_ns: mtime_ns(metadata),
+        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    };
+    stamp.validators(&exchange.state.etag_key, coding)
+}
+
+/// What of a file changes when its bytes do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileStamp {
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+    /// Length in bytes.
+    pub(super) len: u64,
+    /// Modification time in nanoseconds since 1970 UTC.
+    pub(super) mtime_ns: i64,
+    /// Time of the last change of content or attributes, in nanoseconds since 1970 UTC.
+    pub(super) ctime_ns: i64,
+}
+
+impl FileStamp {
+    /// The validators of the file in a coding.
+    pub(super) fn validators(&self, key: &[u8; 32], coding: Coding) -> Validators {
+        let Self { identity: (device, inode), len, mtime_ns, ctime_ns } = self;
+        let mut stamp = [0; 40];
+        let numbers = [*device, *inode, *len, mtime_ns.cast_unsigned(), ctime_ns.cast_unsigned()];
+        stamp.chunks_exact_mut(8).zip(numbers).for_each(|(to, number)| to.copy_from_slice(&number.to_le_bytes()));
+        let hash = blake3::keyed_hash(key, &stamp).to_hex();
+        let mut opaque = hash.get(..32).unwrap_or_default().to_owned();
+        if coding != Coding::Identity {
+            opaque.push('-');
+            opaque.push_str(coding.name());
+        }
+        let seconds = |ns: i64| u64::try_from(ns.div_euclid(1_000_000_000)).ok();
+        let age = seconds_since_1970(SystemTime::now()).checked_sub(seconds(*ctime_ns).unwrap_or(0));
+        let is_weak = age.is_none_or(|age| age < UNSETTLED_TIME);
+        Validators { etag: EntityTag::new(is_weak, opaque), modified: seconds(*mtime_ns) }
     }
-    let age = seconds_since_1970(SystemTime::now()).checked_sub(u64::try_from(metadata.ctime()).unwrap_or(0));
-    let is_weak = age.is_none_or(|age| age < UNSETTLED_TIME);
-    Validators { etag: EntityTag::new(is_weak, opaque), modified: u64::try_from(metadata.mtime()).ok() }
 }
 
 /// Sends a file compressed.

@@ -3,10 +3,11 @@
 use ::http::header::{self, HeaderValue};
 use ::http::{Method, StatusCode};
 
+use super::dav::{change, propfind};
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
 use super::response::Response;
-use super::{change, files, form, put, resumable};
+use super::{files, form, put, resumable};
 use crate::http::resumable::UPLOAD_LIMIT;
 
 /// Answers a request.
@@ -31,11 +32,20 @@ pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
         Method::PUT | Method::POST | Method::DELETE | Method::PATCH | Method::TRACE | Method::CONNECT => {
             Err(Problem::not_allowed(method, &allowed(&exchange)).into())
         }
-        _ if decided.modifies && is_upload && matches!(method.as_str(), "MKCOL" | "MOVE") => {
-            Err(Problem::not_allowed(method, &allowed(&exchange)).into())
-        }
-        _ if decided.modifies && method.as_str() == "MKCOL" => change::make(&mut exchange),
-        _ if decided.modifies && method.as_str() == "MOVE" => change::rename(&mut exchange),
+        _ => respond_dav(exchange, is_upload),
+    }
+}
+
+/// Answers the methods of RFC 4918; others are not understood (RFC 9110, 9.1).
+fn respond_dav(mut exchange: Exchange<'_>, is_upload: bool) -> Result<Response> {
+    let method = &exchange.head.method;
+    let decided = &exchange.state.options;
+    let is_shown = !is_upload && !decided.is_drop_box;
+    match method.as_str() {
+        "PROPFIND" if is_shown => propfind::propfind(&mut exchange),
+        "MKCOL" if is_shown && decided.modifies => change::make(&mut exchange),
+        "MOVE" if is_shown && decided.modifies => change::rename(&mut exchange),
+        "PROPFIND" | "MKCOL" | "MOVE" => Err(Problem::not_allowed(method, &allowed(&exchange)).into()),
         _ => {
             let message = format!("{method} is not understood here");
             Err(Problem::new(StatusCode::NOT_IMPLEMENTED, message).into())
@@ -50,8 +60,9 @@ pub(super) fn allowed(exchange: &Exchange<'_>) -> String {
     }
     let options = &exchange.state.options;
     let uploads = if options.uploads { ", PUT, POST" } else { "" };
+    let shown = if options.is_drop_box { "" } else { ", PROPFIND" };
     let changes = if options.modifies { ", DELETE, MKCOL, MOVE" } else { "" };
-    format!("GET, HEAD, OPTIONS{uploads}{changes}")
+    format!("GET, HEAD, OPTIONS{shown}{uploads}{changes}")
 }
 
 /// Whether the target is a resumable upload, and not a file.

@@ -199,7 +199,7 @@ fn put_answers_as_the_standard_says() {
         assert_eq!(answer.status, status, "{clause}: {answer:?}");
     }
     let answer = ask(&server, "DELETE /dir/a", b"");
-    assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PUT, POST"));
+    assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PROPFIND, PUT, POST"));
     let mut http = Scheme::Plain.connect(&server);
     http.send(b"PUT /x HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(http.answer(true).unwrap().status, 411);
@@ -212,7 +212,7 @@ fn put_answers_as_the_standard_says() {
     assert_eq!(shown(server.root()).len(), 5);
     let read_only = Server::http_files(&[]);
     let answer = ask(&read_only, "PUT /x", b"x");
-    assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS"));
+    assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PROPFIND"));
 }
 
 #[test]
@@ -623,7 +623,7 @@ fn files_and_directories_are_removed_made_and_renamed() {
     }
     let answer = ask(&server, "MKCOL /dir", b"");
     assert_eq!(answer.text(), "/dir: already exists\n");
-    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PUT, POST, DELETE, MKCOL, MOVE");
+    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PROPFIND, PUT, POST, DELETE, MKCOL, MOVE");
     assert_eq!(ask(&server, "MKCOL /x", b"<body/>").status, 415);
     server.write("a", "a");
     server.write("b", "b");
@@ -658,7 +658,7 @@ fn files_and_directories_are_removed_made_and_renamed() {
     assert_eq!(status("DELETE /moved"), 404);
     assert!(names(server.root()).is_empty());
     let answer = ask(&server, "OPTIONS /", b"");
-    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PUT, POST, DELETE, MKCOL, MOVE");
+    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PROPFIND, PUT, POST, DELETE, MKCOL, MOVE");
     // A page elsewhere writes nothing.
     let answer = ask(&server, "PUT /x\r\nOrigin: http://example.org", b"x");
     assert_eq!(answer.status, 403);

@@ -2,32 +2,27 @@
 //! 4918, 9 says, so that a client that speaks it need not be told anything else.
 
 use ::http::StatusCode;
-use ::http::header::{self, HeaderName, HeaderValue};
+use ::http::header;
 use ::http::uri::Authority;
 
-use super::exchange::Exchange;
-use super::intake::{check_conditions, precondition_failed};
-use super::problem::{HttpError, Problem, Result};
-use super::response::Response;
-use super::route;
+use super::super::exchange::Exchange;
+use super::super::intake::{check_conditions, precondition_failed};
+use super::super::problem::{HttpError, Problem, Result};
+use super::super::response::Response;
+use super::super::route;
+use super::bad_request;
 use crate::fs::ErrorKind;
 use crate::fs::root::RootPath;
 use crate::http::body::BodyLength;
+use crate::http::dav::fields::{DESTINATION, Depth, overwrites};
 use crate::http::target::{Target, encode_path};
 use crate::trust::Service;
-
-/// Where a MOVE goes to (RFC 4918, 10.3).
-const DESTINATION: HeaderName = HeaderName::from_static("destination");
-/// Whether a MOVE may replace what is there (RFC 4918, 10.6).
-const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
-/// How deep a request goes (RFC 4918, 10.2).
-const DEPTH: HeaderName = HeaderName::from_static("depth");
 
 /// Answers DELETE: of a file, or of a directory with all that is in it (RFC 4918, 9.6.1).
 ///
 /// # Errors
 /// What the client is told instead.
-pub(super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> {
+pub(in super::super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> {
     exchange.need(Service::Write)?;
     check_depth(exchange)?;
     let path = existing(exchange)?;
@@ -42,7 +37,7 @@ pub(super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> {
 ///
 /// # Errors
 /// What the client is told instead.
-pub(super) fn make(exchange: &mut Exchange<'_>) -> Result<Response> {
+pub(in super::super) fn make(exchange: &mut Exchange<'_>) -> Result<Response> {
     exchange.need(Service::Write)?;
     if !matches!(exchange.body.length(), BodyLength::None | BodyLength::Known(0)) {
         let message = "a directory is made without a body";
@@ -66,7 +61,7 @@ pub(super) fn make(exchange: &mut Exchange<'_>) -> Result<Response> {
 ///
 /// # Errors
 /// What the client is told instead.
-pub(super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> {
+pub(in super::super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> {
     exchange.need(Service::Write)?;
     check_depth(exchange)?;
     let from = existing(exchange)?;
@@ -77,11 +72,7 @@ pub(super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> {
     }
     let _held = exchange.state.hold(&from);
     check_conditions(exchange, &exchange.head.headers, &from)?;
-    let replaces = match exchange.head.headers.get(OVERWRITE).map(HeaderValue::as_bytes) {
-        None | Some(b"T" | b"t") => true,
-        Some(b"F" | b"f") => false,
-        Some(_) => return Err(Problem::new(StatusCode::BAD_REQUEST, "Overwrite is T or F").into()),
-    };
+    let replaces = overwrites(&exchange.head.headers).map_err(bad_request)?;
     let is_new = exchange.session.root.rename_exactly(&from, &to, replaces).map_err(|error| match error.kind() {
         ErrorKind::Exists if !replaces => HttpError::from(precondition_failed()),
         ErrorKind::NotFound | ErrorKind::NotADirectory => no_parent(&to).into(),
@@ -120,8 +111,8 @@ fn no_parent(path: &RootPath) -> Problem {
 
 /// DELETE and MOVE are about all that is in a directory, and about no less (RFC 4918, 9.6.1 and 9.9.2).
 fn check_depth(exchange: &Exchange<'_>) -> Result<()> {
-    match exchange.head.headers.get(DEPTH) {
-        Some(depth) if !depth.as_bytes().eq_ignore_ascii_case(b"infinity") => {
+    match Depth::of(&exchange.head.headers).map_err(bad_request)? {
+        Some(Depth::Zero | Depth::One) => {
             let message = "Depth is infinity here: all that is in a directory goes with it";
             Err(Problem::new(StatusCode::BAD_REQUEST, message).into())
         }
