@@ -1,6 +1,6 @@
-//! What a client can read (RFC 9110, 12.5): content codings and media types.
+//! What a client can read (RFC 9110, 12.5): content codings, media types and languages.
 
-use ::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap};
+use ::http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap};
 
 use super::field::{WEIGHT_MAX, elements, parameter, split, weight};
 
@@ -96,6 +96,16 @@ pub fn media(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
     let weights = offered.iter().map(|name| weight_of(name)).enumerate().filter(|(_, weight)| *weight > 0);
     // `max_by_key` takes the last of equals.
     weights.rev().max_by_key(|(_, weight)| *weight).map(|(at, _)| at)
+}
+
+/// The language ranges of a client (RFC 9110, 12.5.4; RFC 4647, 2.1) in lower case, the one wanted most first, without
+/// those that it does not want. An element that cannot be read is ignored.
+pub fn languages(headers: &HeaderMap) -> Vec<String> {
+    let mut ranges: Vec<(&[u8], u16)> = elements(headers, &ACCEPT_LANGUAGE).filter_map(weighted).collect();
+    ranges.retain(|(_, weight)| *weight > 0);
+    // A stable sort: among equals the first is wanted most.
+    ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    ranges.into_iter().map(|(range, _)| String::from_utf8_lossy(range).to_ascii_lowercase()).collect()
 }
 
 /// A media range of `Accept` and its weight.
@@ -229,6 +239,21 @@ mod tests {
             ("12.5.1: nothing is offered", &["*/*"], &[], None),
         ] {
             assert_eq!(media(&headers(&ACCEPT, lines), offered), want, "RFC 9110, {clause}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn languages_are_in_the_order_of_their_weights() {
+        for (clause, lines, want) in [
+            ("RFC 9110, 12.5.4: no field", &[][..], ""),
+            ("RFC 9110, 12.5.4: the RFC's example", &["da, en-gb;q=0.8, en;q=0.7"], "da en-gb en"),
+            ("RFC 9110, 12.4.2: the weight decides", &["en;q=0.5, zh-CN"], "zh-cn en"),
+            ("RFC 9110, 12.4.2: not wanted", &["en;q=0, zh"], "zh"),
+            ("RFC 9110, 5.3: several lines are one list", &["en;q=0.1", "zh"], "zh en"),
+            ("RFC 4647, 2.1: any", &["*"], "*"),
+            ("RFC 9110, 12.4.2: a weight that is none", &["zh;q=x, en"], "en"),
+        ] {
+            assert_eq!(languages(&headers(&ACCEPT_LANGUAGE, lines)).join(" "), want, "{clause}: {lines:?}");
         }
     }
 

@@ -60,22 +60,24 @@ pub(in crate::http) fn push_minute(time: DateTime, between: u8, to: &mut impl Te
 }
 
 /// Appends a time as RFC 3339 has it, with as many digits behind the second as it needs.
-pub(super) fn push_rfc_3339(ns: i64, to: &mut Vec<u8>) {
+pub(in crate::http) fn push_rfc_3339(ns: i64, to: &mut impl Text) {
     let time = utc(ns);
     push_minute(time, b'T', to);
     let second = u8::try_from(time.second()).unwrap_or(0);
-    to.extend_from_slice(&[b':', b'0' + second / 10, b'0' + second % 10]);
+    for digit in [b':', b'0' + second / 10, b'0' + second % 10] {
+        to.push_digit(digit);
+    }
     let mut fraction = u32::try_from(time.subsec_nanosecond()).unwrap_or(0);
     if fraction > 0 {
-        to.push(b'.');
+        to.push_digit(b'.');
         let mut place = 100_000_000;
         while fraction > 0 {
-            to.push(b'0' + u8::try_from(fraction / place).unwrap_or(0));
+            to.push_digit(b'0' + u8::try_from(fraction / place).unwrap_or(0));
             fraction %= place;
             place /= 10;
         }
     }
-    to.push(b'Z');
+    to.push_digit(b'Z');
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-pub(in crate::http) use self::digits::{push_minute, push_number, utc};
+pub(in crate::http) use self::digits::{push_minute, push_number, push_rfc_3339, utc};
 pub use self::json::{JsonEnd, json_end, json_entry, json_start};
 pub use self::order::{NAME_COST, Names, SORT_COST, natural_key};
 pub use self::query::{BadQuery, ListForm, ListQuery, Order, PAGE_LEN, PAGE_LEN_MAX, Page, Sort, parameters};
@@ -53,6 +53,9 @@ impl ListKind {
 
 /// What stays as it is in a link: RFC 3986, 2.3 (unreserved).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The same for a path.
+pub(in crate::http) const ESCAPED_PATH: &AsciiSet = &ESCAPED.remove(b'/');
 
 /// A relative reference to an entry (RFC 3986, 4.2), with a slash behind a directory's. It holds nothing that means
 /// anything in HTML, and no colon that would make its beginning a scheme.

@@ -5,40 +5,40 @@ use std::fmt;
 
 use askama::Template;
 
-use super::{SCRIPT, STYLE, Strings};
+use super::frame::Frame;
+use super::strings::{ListStrings, filled};
+use super::{SCRIPT, STYLE};
 use crate::http::listing::{
-    ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort, push_minute, push_number, utc,
+    ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort, push_minute, push_number, push_rfc_3339, utc,
 };
 use crate::printable::printable_name;
 
 /// About what a page takes without its rows, in bytes.
-const FRAME_LEN: usize = 4 * 1024;
+const FRAME_LEN: usize = 64 * 1024;
 /// About what a row takes, in bytes.
-const ROW_LEN: usize = 128;
+pub const ROW_LEN: usize = 512;
 
 /// The page of a directory.
 #[derive(Debug, Template)]
 #[template(path = "page/list.html")]
 pub struct ListPage<'a> {
-    /// What it says.
-    pub strings: &'static Strings,
-    /// The name of the whole tree; `None`: it has none.
-    pub title: Option<&'a str>,
-    /// The directories from the root to this one.
-    pub crumbs: Vec<Crumb>,
-    /// Whether the visitor may upload into this directory.
-    pub may_upload: bool,
+    /// What is around it.
+    pub frame: Frame<'a>,
     /// What is in it; `None`: that is not shown.
     pub list: Option<ListTable<'a>>,
+    /// What its author says of it; `None`: nothing.
+    pub readme: Option<Readme>,
 }
 
-/// A part of the path above the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Crumb {
+/// A file that says what is in its directory.
+#[derive(Debug)]
+pub struct Readme {
     /// Its name for people.
     pub name: String,
-    /// A reference to it; `None`: it is this page.
-    pub href: Option<String>,
+    /// Its content as HTML that is safe to show; `None`: it is plain text.
+    pub html: Option<String>,
+    /// Its content as text.
+    pub text: String,
 }
 
 /// The entries on a page.
@@ -52,40 +52,31 @@ pub struct ListTable<'a> {
     pub page: Page,
     /// What was requested.
     pub query: ListQuery,
+    /// Whether links lead to the pages of files that have one, or to all files themselves, for a program that follows
+    /// links.
+    pub has_previews: bool,
 }
 
 /// A column's heading.
 #[derive(Debug)]
-struct Column {
-    name: &'static str,
+struct Column<'w> {
+    name: &'w str,
     href: String,
     /// In which direction the list is sorted by it now; `None`: by another.
     direction: Option<&'static str>,
+    is_time: bool,
 }
 
 /// A link to another page.
 #[derive(Debug)]
-struct PageLink {
-    name: Cow<'static, str>,
+struct PageLink<'w> {
+    name: &'w str,
     /// `None`: there is none in this direction.
     href: Option<String>,
     rel: &'static str,
 }
 
 impl ListPage<'_> {
-    /// The directories from the root to `path`, which is absolute, each with a relative reference.
-    pub fn crumbs_of(path: &[u8], title: Option<&str>) -> Vec<Crumb> {
-        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
-        let above = |count: usize| match count {
-            0 => None,
-            count => Some("../".repeat(count)),
-        };
-        let root = Crumb { name: title.unwrap_or("Files").to_owned(), href: above(parts.len()) };
-        let below = parts.iter().zip((0..parts.len()).rev());
-        let below = below.map(|(part, count)| Crumb { name: printable_name(part), href: above(count) });
-        std::iter::once(root).chain(below).collect()
-    }
-
     /// The page.
     ///
     /// # Errors
@@ -96,48 +87,42 @@ impl ListPage<'_> {
         self.render_into(&mut html).map_err(|_no_more_is_known| fmt::Error)?;
         Ok(html.into_bytes())
     }
-
-    /// What a tab of a browser is called.
-    fn heading(&self) -> String {
-        let path: Vec<&str> = self.crumbs.iter().skip(1).map(|crumb| crumb.name.as_str()).collect();
-        let title = self.title.unwrap_or("Files");
-        if path.is_empty() { title.to_owned() } else { format!("{}/ - {title}", path.join("/")) }
-    }
 }
 
 impl ListTable<'_> {
     /// How many entries there are.
-    fn counted(&self) -> String {
-        let total = match self.total {
-            1 => "1 entry".to_owned(),
-            total => format!("{total} entries"),
-        };
+    fn counted(&self, words: &ListStrings) -> String {
+        let total = words.counted(self.total);
         match self.page.pages {
             1 => total,
-            pages => format!("{total}, page {} of {pages}", self.query.page),
+            pages => {
+                let values = [("page", &*self.query.page.to_string()), ("pages", &*pages.to_string())];
+                format!("{total}, {}", filled(&words.page_of, &values))
+            }
         }
     }
 
-    fn columns(&self) -> [Column; 3] {
-        [(Sort::Name, "Name"), (Sort::Size, "Size"), (Sort::Modified, "Modified (UTC)")].map(|(sort, name)| {
+    fn columns<'w>(&self, words: &'w ListStrings) -> [Column<'w>; 3] {
+        let all = [(Sort::Name, &words.name), (Sort::Size, &words.size), (Sort::Modified, &words.modified)];
+        all.map(|(sort, name)| {
             let is_sorted = self.query.sort == sort;
             let (order, direction) = match self.query.order {
                 Order::Ascending if is_sorted => (Order::Descending, Some("ascending")),
                 Order::Descending if is_sorted => (Order::Ascending, Some("descending")),
                 _ => (Order::Ascending, None),
             };
-            Column { name, href: self.reference(sort, order, 1), direction }
+            Column { name, href: self.reference(sort, order, 1), direction, is_time: sort == Sort::Modified }
         })
     }
 
-    fn page_links(&self) -> [PageLink; 4] {
+    fn page_links<'w>(&self, words: &'w ListStrings) -> [PageLink<'w>; 4] {
         let (page, pages) = (self.query.page, self.page.pages);
         let to = |to: u64| (to != page).then(|| self.reference(self.query.sort, self.query.order, to));
         [
-            PageLink { name: "First".into(), href: to(1), rel: "first" },
-            PageLink { name: "Previous".into(), href: to(page.saturating_sub(1).clamp(1, pages)), rel: "prev" },
-            PageLink { name: "Next".into(), href: to(page.saturating_add(1).min(pages)), rel: "next" },
-            PageLink { name: "Last".into(), href: to(pages), rel: "last" },
+            PageLink { name: &words.first, href: to(1), rel: "first" },
+            PageLink { name: &words.previous, href: to(page.saturating_sub(1).clamp(1, pages)), rel: "prev" },
+            PageLink { name: &words.next, href: to(page.saturating_add(1).min(pages)), rel: "next" },
+            PageLink { name: &words.last, href: to(pages), rel: "last" },
         ]
     }
 
@@ -156,7 +141,8 @@ impl ListTable<'_> {
     }
 }
 
-fn name<'a>(entry: &ListEntry<'a>) -> Cow<'a, str> {
+/// An entry's name for people.
+pub(super) fn shown_name<'a>(entry: &ListEntry<'a>) -> Cow<'a, str> {
     let name = entry.name;
     match std::str::from_utf8(name) {
         Ok(plain) if name.iter().all(|byte| matches!(byte, b' '..=b'~')) => Cow::Borrowed(plain),
@@ -164,16 +150,9 @@ fn name<'a>(entry: &ListEntry<'a>) -> Cow<'a, str> {
     }
 }
 
-fn why_unserved(entry: &ListEntry<'_>) -> &'static str {
-    match entry.kind {
-        ListKind::Link => "(a link that leads to nothing here)",
-        _ => "(no file)",
-    }
-}
-
 /// A size for people.
 #[derive(Debug)]
-struct Size<'v>(&'v u64);
+pub(super) struct Size<'v>(pub(super) &'v u64);
 
 impl fmt::Display for Size<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,21 +178,29 @@ impl fmt::Display for Size<'_> {
     }
 }
 
-/// A time for people, in UTC.
+/// A time for people, in UTC, with the exact one for the script and the pointer.
 #[derive(Debug)]
-struct Time<'v>(&'v i64);
+pub(super) struct Time<'v>(pub(super) &'v i64);
 
 impl fmt::Display for Time<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(16);
+        const NS: i64 = 1_000_000_000;
+        let mut exact = String::with_capacity(24);
+        push_rfc_3339(self.0.div_euclid(NS).saturating_mul(NS), &mut exact);
+        let mut text = String::with_capacity(96);
+        for piece in ["<time datetime=\"", &exact, "\" title=\"", &exact, "\">"] {
+            text.push_str(piece);
+        }
         push_minute(utc(*self.0), b' ', &mut text);
+        text.push_str("</time>");
         f.write_str(&text)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Language, page_policy};
+    use super::super::frame::tests::frame;
+    use super::super::{May, PageKind, page_policy};
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
@@ -224,11 +211,10 @@ mod tests {
     fn page_of(entries: &[ListEntry<'_>], query: &str, total: u64, may_upload: bool) -> String {
         let query = ListQuery::parse(query.as_bytes()).unwrap();
         let page = query.page_of(crate::http::listing::ListForm::Html, total);
-        let crumbs = ListPage::crumbs_of(b"/a b/<i>", None);
-        let strings = Strings::of(Language::En);
-        ListPage { strings, title: None, crumbs, may_upload, list: Some(ListTable { entries, total, page, query }) }
-            .render()
-            .unwrap()
+        let may = May { upload: may_upload, modify: false };
+        let frame = Frame { may, ..frame(PageKind::List, "/a b/<i>", true) };
+        let list = Some(ListTable { entries, total, page, query, has_previews: true });
+        ListPage { frame, list, readme: None }.render().unwrap()
     }
 
     fn file(name: &[u8]) -> ListEntry<'_> {
@@ -250,11 +236,12 @@ mod tests {
         ];
         for (name, href) in names {
             let page = page_of(&[file(name)], "", 1, false);
-            let row = page.split("<tbody>").nth(1).unwrap().split("</table>").next().unwrap();
+            let row = page.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
             assert!(row.contains(&format!("<a href=\"{href}\">")), "{row}");
-            // Row, cells, link and its end: nothing else is a tag, and no character acts.
-            assert_eq!(row.matches('<').count(), 1 + 3 + 2, "{row}");
-            assert_eq!(row.matches('"').count(), 2, "{row}");
+            assert!(row.contains(&format!("value=\"{href}\"")), "{row}");
+            // Row, cells, box, link, time and their ends: nothing else is a tag, and no character acts.
+            assert_eq!(row.matches('<').count(), 2 + 2 * 4 + 1 + 2 + 2, "{row}");
+            assert_eq!(row.matches('"').count(), 2 * (1 + 4 + 1 + 1 + 2), "{row}");
             assert!(!row.chars().any(|c| c != '\n' && c.is_control() || c == '\u{202e}'), "{row}");
         }
     }
@@ -266,7 +253,8 @@ mod tests {
         assert!(page_policy().contains(&format!("'sha256-{}'", BASE64.encode(Sha256::digest(style)))));
         let script = page.split("<script type=\"module\">").nth(1).unwrap().split("</script>").next().unwrap();
         assert!(page_policy().contains(&format!("'sha256-{}'", BASE64.encode(Sha256::digest(script)))));
-        assert!(!page.contains("style=") && !page.contains(" on") && page.matches("<script").count() == 2, "{page}");
+        let body = page.split("<body").nth(1).unwrap().split("<script").next().unwrap();
+        assert!(!body.contains("style=") && !body.contains(" on") && page.matches("<script").count() == 2, "{body}");
         assert!(!style.contains("url(") && !style.contains('<'), "nothing else is fetched");
     }
 
@@ -276,41 +264,32 @@ mod tests {
             ListEntry { kind: ListKind::Dir, size: None, ..file(b"d") },
             ListEntry { kind: ListKind::Link, size: None, target: Some(b"/x"), ..file(b"l") },
             ListEntry { kind: ListKind::Other, size: None, ..file(b"o") },
-            ListEntry { size: Some(1536), mtime_ns: 11_017 * DAY + DAY / 2, ..file(b"f") },
+            ListEntry { size: Some(1536), mtime_ns: 11_017 * DAY + DAY / 2 + 5, ..file(b"f") },
+            file(b"i.png"),
         ];
-        let page = page_of(&entries, "", 4, false);
+        let page = page_of(&entries, "", 5, false);
         for want in [
-            "<tr><td><a href=\"d/\">d/</a><td><td>1970-01-01 00:00\n",
-            "<tr><td>l <small>(a link that leads to nothing here)</small><td><td>",
-            "<tr><td>o <small>(no file)</small><td><td>",
-            "<tr><td><a href=\"f\">f</a><td>1.5 KiB<td>2000-03-01 12:00\n",
+            "<tr data-kind=\"dir\"><td><input type=\"checkbox\" name=\"name\" value=\"d/\" aria-label=\"d\"></td>\
+             <td><a href=\"d/\">d/</a></td><td></td><td><time datetime=\"1970-01-01T00:00:00Z\"",
+            "<td></td><td>l <small>(a link that leads to nothing here)</small></td><td></td>",
+            "<td></td><td>o <small>(no file)</small></td><td></td>",
+            "<td><a href=\"f\">f</a></td><td title=\"1536 B\">1.5 KiB</td><td>\
+             <time datetime=\"2000-03-01T12:00:00Z\" title=\"2000-03-01T12:00:00Z\">2000-03-01 12:00</time></td></tr>",
+            "<tr data-kind=\"image\">",
+            "<td><a href=\"i.png?view\">i.png</a> <a href=\"i.png\" download aria-label=\"Download: i.png\"></a></td>",
         ] {
             assert!(page.contains(want), "{want} in {page}");
         }
-        assert!(!page.contains("<form") && page_of(&[], "", 0, true).contains("<form method=\"post\""));
-    }
-
-    #[test]
-    fn the_way_up_is_relative_and_the_last_part_is_here() {
-        let crumbs = |path: &str| -> Vec<_> {
-            let crumbs = ListPage::crumbs_of(path.as_bytes(), Some("T")).into_iter();
-            crumbs.map(|crumb| (crumb.name, crumb.href.unwrap_or_default())).collect()
-        };
-        let want = |parts: &[(&str, &str)]| -> Vec<_> {
-            parts.iter().map(|(name, href)| ((*name).to_owned(), (*href).to_owned())).collect()
-        };
-        assert_eq!(crumbs("/"), want(&[("T", "")]));
-        assert_eq!(crumbs("/a/b/c"), want(&[("T", "../../../"), ("a", "../../"), ("b", "../"), ("c", "")]));
-        assert!(page_of(&[], "", 0, false).contains("<title>a b/&#60;i&#62;/ - Files</title>"));
+        assert!(!page.contains("multipart") && page_of(&[], "", 0, true).contains("enctype=\"multipart/form-data\""));
     }
 
     #[test]
     fn a_column_sorts_and_turns_round_and_pages_lead_on() {
         let page = page_of(&[], "sort=size&order=desc&page=3&per_page=10", 95, false);
         for want in [
-            "<a href=\"?sort=size&amp;order=asc&amp;per_page=10\">Size</a>",
+            "<a href=\"?sort=size&amp;order=asc&amp;per_page=10\" rel=\"nofollow\">Size</a>",
             "<th scope=\"col\" aria-sort=\"descending\">",
-            "<a href=\"?sort=name&amp;order=asc&amp;per_page=10\">Name</a>",
+            "<a href=\"?sort=name&amp;order=asc&amp;per_page=10\" rel=\"nofollow\">Name</a>",
             "95 entries, page 3 of 10",
             "<a href=\"?sort=size&amp;order=desc&amp;per_page=10\" rel=\"first\">",
             "<a href=\"?sort=size&amp;order=desc&amp;page=2&amp;per_page=10\" rel=\"prev\">",
@@ -320,7 +299,7 @@ mod tests {
             assert!(page.contains(want), "{want} in {page}");
         }
         let last = page_of(&[], "page=2", 1_001, false);
-        assert!(last.contains("<span>Next</span>") && !page_of(&[], "", 1_000, false).contains("aria-label=\"Pages\""));
+        assert!(last.contains("<span>Next</span>") && !page_of(&[], "", 1_000, false).contains("id=\"pages\""));
         // A page beyond the last is empty, and has a way back.
         assert!(page_of(&[], "page=18446744073709551615", 1_001, false).contains("page=2\" rel=\"prev\""));
     }
@@ -339,7 +318,8 @@ mod tests {
         ] {
             assert_eq!(Size(&size).to_string(), want);
         }
-        assert_eq!(Time(&(-DAY)).to_string(), "1969-12-31 00:00");
-        assert_eq!(Time(&i64::MAX).to_string(), "2262-04-11 23:47");
+        assert!(Time(&(-DAY)).to_string().ends_with(">1969-12-31 00:00</time>"));
+        assert!(Time(&i64::MAX).to_string().ends_with("title=\"2262-04-11T23:47:16Z\">2262-04-11 23:47</time>"));
+        assert!(Time(&i64::MIN).to_string().starts_with("<time datetime=\"1677-09-21T00:12:4"));
     }
 }

@@ -3,15 +3,47 @@
 //! | file | what |
 //! |---|---|
 //! | `strings` | the words of all pages, in each language |
-//! | `list` | a directory |
+//! | `frame` | what all pages have around their content |
+//! | `list`, `view`, `search`, `problem` | a directory, a file, what a search finds, why there is nothing |
 //! | `sign_in` | a link's button, a field for a token, and why neither has worked |
+//! | `kind` | what kind of file a name promises |
 //!
 //! The style sheet and the script are in each document, and the policy names their hashes: no path of the tree that is
 //! served has to be kept for them, and no file of that tree can take their place.
+//!
+//! # What the script and the style sheet find in the documents
+//!
+//! - `<body data-page data-may data-path>`: which page it is (`list`, `view`, `search`, `sign-in`, `problem`); what the
+//!   visitor may do here, as words (`upload`, `modify`); the absolute path, percent-encoded, a directory's with a slash
+//!   at its end.
+//! - `a.skip`; `header` with `nav#path` (an ordered list whose last item is the `h1`), and `#tools`: `#visitor`, the
+//!   form `#sign-out` if a cookie has signed the visitor in, `button#theme` (hidden until the script shows it),
+//!   `nav#languages` (links `?lang=`, the choice is kept in a cookie).
+//! - `main#content` with `#status` (a live region, empty) and the page's own content.
+//! - list: `form#search` (field `search`), `form#upload` (field `file`), `section#queue` (hidden, empty), `div#empty` if
+//!   nothing is there, and `form#selection`, which POSTs the boxes to `?zip` (its button is in `#actions`) and holds
+//!   `table#list`. A row is `<tr data-kind>` (`dir`, `image`, `audio`, `video`, `pdf`, `text`, `archive`, `file`) with
+//!   four cells: the box, whose value is the percent-encoded reference of the entry (a slash behind a directory's);
+//!   the name, whose link leads to the page of a file that has a preview (`NAME?view`, then a second, empty link with
+//!   `download` leads to the file itself) and otherwise to the entry; the size, exact in `title`; the time
+//!   (`<time datetime title>`, UTC, as the heading says in `#zone`). What cannot be fetched has neither box nor link.
+//!   Behind it `nav#pages` (links with `rel`), `#archives`, `section#readme`.
+//! - view: `nav#neighbours` (links with `rel`: `up`, `prev`, `next`), `#file` with `#open` and `#download`, `#preview`
+//!   with `data-kind` (`image`, `audio`, `video`, `pdf`, `markdown`, `text`, `none`), `form#encoding` of a text,
+//!   `#forms` with the way between Markdown and its source, `p.note` for what is to be known of it.
+//! - search: `form#search`, `table#results` (name, folder, size, time), which grows while the search runs, and `#found`,
+//!   which says at the end how much was found and whether a limit ended it.
+//! - sign-in: `section.sign-in` with an `h1`, what to do, and a form with the field `token` where that helps.
+//! - problem: `section#problem` with `data-status`, an `h1`, what it means, what the server says, where to go.
 
+mod frame;
+mod kind;
 mod list;
+mod problem;
+mod search;
 mod sign_in;
 mod strings;
+mod view;
 
 use std::sync::LazyLock;
 
@@ -19,9 +51,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
-pub use self::list::{Crumb, ListPage, ListTable};
+pub use self::frame::{Frame, May, PageKind, PagePlace, Visitor};
+pub use self::kind::PreviewKind;
+pub use self::list::{ListPage, ListTable, ROW_LEN, Readme};
+pub use self::problem::ProblemPage;
+pub use self::search::{SearchEnd, SearchPage, SearchSum, search_href};
 pub use self::sign_in::{Reason, SignInPage, SignInStrings};
-pub use self::strings::{Language, Strings};
+pub use self::strings::{Language, ListStrings, PageStrings, ProblemStrings, SearchStrings, Strings, ViewStrings};
+pub use self::view::{Preview, TextPreview, ViewPage};
 
 /// The style sheet of all pages.
 const STYLE: &str = include_str!("../../../templates/page/style.css");

@@ -5,7 +5,8 @@ use std::fmt;
 use askama::Template;
 use serde::Deserialize;
 
-use super::{SCRIPT, STYLE, Strings};
+use super::frame::Frame;
+use super::{SCRIPT, STYLE};
 
 /// What these pages say in one language.
 #[derive(Debug, Deserialize)]
@@ -56,10 +57,8 @@ pub enum Reason {
 #[derive(Debug, Template)]
 #[template(path = "page/sign_in.html")]
 pub struct SignInPage<'p> {
-    /// What it says.
-    pub strings: &'static Strings,
-    /// The name of the whole tree; `None`: it has none.
-    pub title: Option<&'p str>,
+    /// What is around it.
+    pub frame: Frame<'p>,
     /// Why.
     pub reason: Reason,
     /// The secret of the link that was opened, whatever it is; `None`: a person types one.
@@ -68,7 +67,14 @@ pub struct SignInPage<'p> {
     pub action: &'p str,
 }
 
-impl SignInPage<'_> {
+impl<'p> SignInPage<'p> {
+    /// A page for this reason, whose form is sent to `action`.
+    pub fn new(frame: Frame<'p>, reason: Reason, token: Option<&'p str>, action: &'p str) -> Self {
+        let mut page = Self { frame, reason, token, action };
+        page.frame.tab = Some(page.words().0.to_owned());
+        page
+    }
+
     /// The page.
     ///
     /// # Errors
@@ -78,8 +84,8 @@ impl SignInPage<'_> {
     }
 
     /// The heading, and what to do.
-    fn words(&self) -> (&str, &str) {
-        let words = &self.strings.sign_in;
+    fn words(&self) -> (&'static str, &'static str) {
+        let words = &self.frame.strings.sign_in;
         match self.reason {
             Reason::Share => (&words.share_title, &words.share_text),
             Reason::Needed => (&words.needed_title, &words.needed_text),
@@ -100,11 +106,12 @@ impl SignInPage<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::page::Language;
+    use crate::http::page::PageKind;
+    use crate::http::page::frame::tests::frame;
 
     fn page(reason: Reason, token: Option<&str>) -> String {
-        let strings = Strings::of(Language::En);
-        let page = SignInPage { strings, title: Some("a<b>"), reason, token, action: "../?sign-in" };
+        let frame = Frame { title: Some("a<b>"), ..frame(PageKind::SignIn, "/", true) };
+        let page = SignInPage::new(frame, reason, token, "../?sign-in");
         String::from_utf8(page.html().unwrap()).unwrap()
     }
 

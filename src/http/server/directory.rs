@@ -11,6 +11,7 @@ use ::http::header::{self, HeaderValue};
 use super::archive;
 use super::exchange::Exchange;
 use super::kept::KeptLists;
+use super::page;
 use super::problem::{HttpError, Problem, Result};
 use super::response::{Response, ResponseBody};
 use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
@@ -20,7 +21,7 @@ use crate::http::listing::{
     json_entry, json_start, reference, text_entry,
 };
 use crate::http::negotiate;
-use crate::http::page::{Language, ListPage, ListTable, Strings, page_policy};
+use crate::http::page::{ListPage, ListTable, PageKind, PagePlace};
 use crate::memory::{Budget, Over, Taken};
 use crate::trust::Service;
 
@@ -59,16 +60,8 @@ pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Respo
     if !path.is_root() {
         return Err(Problem::not_found().into());
     }
-    page_response(
-        exchange,
-        &ListPage {
-            strings: Strings::of(Language::En),
-            title: exchange.state.options.title.as_deref(),
-            crumbs: ListPage::crumbs_of(b"/", exchange.state.options.title.as_deref()),
-            may_upload: true,
-            list: None,
-        },
-    )
+    let frame = page::frame(exchange, PageKind::List, PagePlace::of(b"/", true));
+    page::response(exchange, ListPage { frame, list: None, readme: None }.html())
 }
 
 /// The same path with the slash that makes relative references work.
@@ -91,9 +84,7 @@ fn with_slash(exchange: &Exchange<'_>, path: &RootPath) -> Response {
 /// The form that the client accepts: a page for those that say so, or say nothing, lines for those that take anything.
 fn accepted(exchange: &Exchange<'_>) -> ListForm {
     let headers = &exchange.head.headers;
-    // wget takes anything too, and follows the links of a page.
-    let agent = headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
-    if !headers.contains_key(header::ACCEPT) || agent.starts_with(b"Wget") {
+    if !headers.contains_key(header::ACCEPT) || follows_links(exchange) {
         return ListForm::Html;
     }
     match negotiate::media(headers, &["text/plain", "text/html", "application/json"]) {
@@ -101,6 +92,12 @@ fn accepted(exchange: &Exchange<'_>) -> ListForm {
         Some(2) => ListForm::Json,
         Some(_) => ListForm::Text,
     }
+}
+
+/// Whether the client takes anything, and follows the links of a page.
+fn follows_links(exchange: &Exchange<'_>) -> bool {
+    let agent = exchange.head.headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+    agent.starts_with(b"Wget")
 }
 
 /// A directory's names, in order, or its handle, to read them as they come.
@@ -248,8 +245,6 @@ impl List {
 
     /// The page for people.
     fn page(&self, exchange: &Exchange<'_>) -> Result<Response> {
-        let options = &exchange.state.options;
-        let title = options.title.as_deref();
         let names = self.names.iter();
         let total = names.clone().map(|sorted| sorted.names.len() as u64).sum();
         let page = self.query.page_of(ListForm::Html, total);
@@ -258,15 +253,20 @@ impl List {
             .filter_map(|(name, kind)| self.shown(name, kind).map(|shown| (name, shown)))
             .collect();
         let entries: Vec<ListEntry<'_>> = shown.iter().map(|(name, shown)| shown.entry(name)).collect();
-        page_response(
+        page::response(
             exchange,
-            &ListPage {
-                strings: Strings::of(Language::En),
-                title,
-                crumbs: ListPage::crumbs_of(&self.path.to_absolute(), title),
-                may_upload: options.uploads && exchange.session.services.has(Service::Write),
-                list: Some(ListTable { entries: &entries, total, page, query: self.query }),
-            },
+            ListPage {
+                frame: page::frame(exchange, PageKind::List, PagePlace::of(&self.path.to_absolute(), true)),
+                list: Some(ListTable {
+                    entries: &entries,
+                    total,
+                    page,
+                    query: self.query,
+                    has_previews: !follows_links(exchange),
+                }),
+                readme: None,
+            }
+            .html(),
         )
     }
 
@@ -376,18 +376,9 @@ fn places(page: &Page) -> impl Iterator<Item = usize> + use<> {
     place(page.first)..place(page.end)
 }
 
-fn page_response(exchange: &Exchange<'_>, page: &ListPage<'_>) -> Result<Response> {
-    let html = page.html().map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {error}"))
-    })?;
-    let response = Response { body: ResponseBody::Bytes(html), ..Response::empty(StatusCode::OK) };
-    let response = with_headers(response, "text/html; charset=utf-8");
-    Ok(unless_known(exchange, response.with_text(header::CONTENT_SECURITY_POLICY, page_policy())))
-}
-
 /// The list with its tag; without its body where the client has the same one (RFC 9110, 13.1.2). The tag is made of
 /// the list itself, and weak since it says nothing of what is in the files. One that is made while it is sent has none.
-fn unless_known(exchange: &Exchange<'_>, response: Response) -> Response {
+pub(super) fn unless_known(exchange: &Exchange<'_>, response: Response) -> Response {
     let ResponseBody::Bytes(bytes) = &response.body else { return response };
     let hash = blake3::keyed_hash(&exchange.state.etag_key, bytes).to_hex();
     let etag = EntityTag::new(true, hash.get(..32).unwrap_or_default());

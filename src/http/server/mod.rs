@@ -8,6 +8,7 @@
 //! | [`exchange`], `route` | one request, as its handler sees it; which handler it is for |
 //! | `files`, `representation`, `digests` | GET of a file: conditions and ranges; its bytes in one coding; its digests |
 //! | `directory`, `kept` | GET of a directory: its list; names that were sorted already |
+//! | `page` | what all pages need of a request: its language, what its visitor may do |
 //! | `archive`, `tree` | all that is below a directory, as one file |
 //! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
 //! | `dav` | what WebDAV adds: properties, DELETE, MKCOL, MOVE |
@@ -26,6 +27,7 @@ mod form;
 mod intake;
 mod kept;
 pub mod options;
+mod page;
 pub mod problem;
 mod put;
 mod representation;

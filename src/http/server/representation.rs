@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::SystemTime;
 
+use ::http::header::HeaderMap;
 use cap_std::fs::{Metadata, MetadataExt as _};
 
 use super::exchange::Exchange;
@@ -185,6 +186,26 @@ impl FileStamp {
         let is_weak = age.is_none_or(|age| age < UNSETTLED_TIME);
         Validators { etag: EntityTag::new(is_weak, opaque), modified: seconds(*mtime_ns) }
     }
+}
+
+/// A body that was made in memory, in the coding that the client prefers, with the coding's name; `None`: as it is.
+pub(super) fn compressed_body(headers: &HeaderMap, body: &[u8]) -> Option<(Vec<u8>, &'static str)> {
+    if (body.len() as u64) < COMPRESSED_LEN_MIN {
+        return None;
+    }
+    let coding = codings(headers, &[Coding::Zstd, Coding::Gzip])?;
+    let compressed = match coding {
+        // The first of a reader's wait: the quickest level.
+        Coding::Zstd => zstd::bulk::compress(body, 1).ok()?,
+        Coding::Gzip => {
+            let room = Vec::with_capacity(body.len() / 4);
+            let mut encoder = flate2::write::GzEncoder::new(room, flate2::Compression::fast());
+            encoder.write_all(body).ok()?;
+            encoder.finish().ok()?
+        }
+        Coding::Brotli | Coding::Identity => return None,
+    };
+    Some((compressed, coding.name()))
 }
 
 /// Sends a file compressed.

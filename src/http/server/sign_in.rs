@@ -12,14 +12,15 @@ use zeroize::Zeroizing;
 
 use super::admission::{Access, Claim, Client, Seen};
 use super::exchange::Exchange;
+use super::page;
 use super::problem::{HttpError, Problem, Result};
-use super::response::Response;
+use super::response::{Response, ResponseBody};
 use super::state::HttpState;
 use crate::http::body::BodyLength;
 use crate::http::cookie::SessionCookie;
 use crate::http::head::RequestHead;
 use crate::http::negotiate::media as preferred;
-use crate::http::page::{Language, Reason, SignInPage, Strings, page_policy};
+use crate::http::page::{PageKind, Reason, SignInPage};
 use crate::http::urlencoded::{fields, is_form};
 use crate::trust::tokens::TokenId;
 
@@ -79,7 +80,7 @@ impl SignIn {
             Self::Page => {
                 let token = head.target.parameter(SHARE);
                 let reason = if token.is_some() { Reason::Share } else { Reason::Needed };
-                page(head, exchange.state, StatusCode::OK, (reason, token.as_deref()))
+                page_of(head, exchange.state, StatusCode::OK, (reason, token.as_deref()))
             }
             Self::Begin => begin(exchange, access, client),
             Self::End => {
@@ -183,7 +184,7 @@ fn to_root() -> Response {
 /// back, and is told in plain text.
 pub(super) fn page_for(problem: &Problem, head: &RequestHead, state: &HttpState) -> Option<Response> {
     let reason = problem.sign_in.filter(|_| is_navigation(&head.headers))?;
-    let response = page(head, state, problem.status, (reason, None)).ok()?;
+    let response = page_of(head, state, problem.status, (reason, None)).ok()?;
     let mut headers = HeaderMap::clone(&problem.headers);
     headers.remove(header::CONTENT_TYPE);
     headers.extend(response.headers);
@@ -192,7 +193,7 @@ pub(super) fn page_for(problem: &Problem, head: &RequestHead, state: &HttpState)
 
 /// Whether a browser shows what comes back to a person (Fetch Metadata, 2.2). Those to which it does not say so, since
 /// they are plain, are known by what they like best.
-fn is_navigation(headers: &HeaderMap) -> bool {
+pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
     let mode = headers.get(SEC_FETCH_MODE).map(HeaderValue::as_bytes);
     headers.contains_key(header::ACCEPT)
         && mode.is_none_or(|mode| mode == b"navigate")
@@ -215,25 +216,22 @@ pub(super) fn settle(response: &mut Response, problem: &Problem, (head, seen): (
     }
 }
 
-fn page(
+fn page_of(
     head: &RequestHead,
     state: &HttpState,
     status: StatusCode,
     (reason, token): (Reason, Option<&str>),
 ) -> Result<Response> {
-    let strings = Strings::of(Language::En);
-    let title = state.options.title.as_deref();
     let action = action(&head.target.raw_path);
-    let page = SignInPage { strings, title, reason, token, action: &action };
-    let html = page.html().map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {error}"))
-    })?;
-    let response = Response::bytes(status, "text/html; charset=utf-8", html)
+    let frame = page::frame_of(head, state, PageKind::SignIn);
+    let html = SignInPage::new(frame, reason, token, &action).html().map_err(page::unmade)?;
+    let body = ResponseBody::Bytes(html);
+    let response = page::with_headers(head, Response { body, ..Response::empty(status) })
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         // The address of the page may be a secret; with no-referrer its form would send no Origin that is ours.
         .with(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin"))
         .with(ROBOTS, HeaderValue::from_static("noindex"));
-    Ok(response.with_text(header::CONTENT_SECURITY_POLICY, page_policy()))
+    Ok(response)
 }
 
 /// A reference to the sign-in from a page with this path.
