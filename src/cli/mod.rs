@@ -24,6 +24,7 @@ pub mod prompt;
 pub mod reconnect;
 pub mod rexec;
 pub mod serving;
+pub mod share;
 pub mod signals;
 pub mod standard;
 pub mod tcp_client;

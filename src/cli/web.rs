@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use super::args::size;
 use super::usage::usage;
 use crate::http::server::{CertificateFiles, HttpOptions, OWN_HEADERS, OnExists};
+use crate::trust::servers::ServerHttp;
 
 /// Space that uploads leave free on the disk, in bytes.
 const FREE_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -108,6 +109,23 @@ impl WebArgs {
     /// Whether there is a certificate for browsers.
     pub const fn has_certificate(&self) -> bool {
         self.cert.is_some()
+    }
+
+    /// The names that the operator has given this server.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// What a server that runs with these says of itself.
+    pub fn entry(&self) -> ServerHttp {
+        ServerHttp {
+            uploads: self.upload || self.drop_box,
+            modifies: self.modify,
+            is_drop_box: self.drop_box,
+            requires_tls: self.tls,
+            has_certificate: self.has_certificate(),
+            hosts: self.hosts.clone(),
+        }
     }
 
     /// What the server does with these. `has_sign_in`: whether a sign-in gives more than guests get.

@@ -3,7 +3,8 @@
 //! [`address`] is what people write, [`dial`] the client's way in. [`service`] accepts and stops for any protocol,
 //! over what [`listen`] binds: [`gate`] is its limits, [`door`] where connections beyond them are told why, [`budget`]
 //! what strangers may write to the log, [`open`] which connections are open. [`stream`] is the duplex stream over a
-//! [`socket`], under [`tls`] or plain, [`halves`] what it is split into, [`control`] what stops it from outside.
+//! [`socket`], under [`tls`] or plain, [`halves`] what it is split into, [`control`] what stops it from outside. [`route`] tells by which
+//! address others reach this machine.
 
 pub mod address;
 pub mod budget;
@@ -15,6 +16,7 @@ pub mod halves;
 pub mod listen;
 pub mod open;
 pub mod origin;
+pub mod route;
 pub mod service;
 pub mod socket;
 pub mod stream;

@@ -127,6 +127,12 @@ impl Identity {
         &self.credentials
     }
 
+    /// The SHA-256 of the certificate, as browsers show it: hexadecimal digits with colons.
+    pub fn certificate_fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.credentials.certificate());
+        digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+    }
+
     /// A secret that only this identity has and that does not change: what other keys are derived from.
     pub fn derived_secret(&self) -> zeroize::Zeroizing<[u8; 32]> {
         self.derived.clone()

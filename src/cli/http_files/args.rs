@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::cli::args::duration;
 use crate::cli::serving::ServingArgs;
+use crate::cli::share::ShareArgs;
 use crate::cli::web::WebArgs;
 use crate::net::Address;
 
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(value_name = "DIR", default_value = ".")]
     pub(super) dir: PathBuf,
     /// Address to listen on, repeatable: HOST:PORT, `[::1]:0`, unix:/path; port 0 takes any free one
-    /// [default: 127.0.0.1 and ::1]
+    /// [default: 127.0.0.1 and ::1; all addresses with --share]
     #[arg(short, long, env = "LANDLINE_HTTP_BIND", value_name = "ADDRESS", value_delimiter = ',')]
     pub(super) bind: Vec<Address>,
     /// Port where --bind names none
@@ -36,6 +37,12 @@ pub struct Args {
     /// Show the directory only to clients that sign in with the first line of FILE: at least 16 characters
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
+    /// Print a link, and its QR code, that lets a browser in; nobody else gets in. Listens on all addresses of this
+    /// machine, unless --bind says otherwise
+    #[arg(long)]
+    pub(super) share: bool,
+    #[command(flatten)]
+    pub(super) link: ShareArgs,
     /// Allow uploads by everyone, or tokens without TLS, on an address that other machines can reach
     #[arg(long)]
     pub(super) insecure: bool,
@@ -63,6 +70,9 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   http-files                                    this directory, for this machine
+  http-files --share photos                     a link and its QR code, for one phone, for a day
+  http-files --share --upload --uses 5 --expires 2h
+                                                for five, to look and to upload, for two hours
   http-files dist --bind 0.0.0.0                read-only, for everyone on the network
   http-files --upload --auth phone --tls --bind 0.0.0.0
                                                 uploads too, for those who have the token that it prints

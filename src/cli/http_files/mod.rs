@@ -13,12 +13,14 @@ use crate::audit::Audit;
 use crate::cli::exit::Exit;
 use crate::cli::home;
 use crate::cli::output::{say, tell};
-use crate::cli::serving::{StopSignals, bind_all};
+use crate::cli::serving::{StopSignals, addresses, bind_all};
+use crate::cli::share::{Link, LinkWish, Reach, warn};
 use crate::cli::usage::usage;
 use crate::fs::root::Root;
 use crate::net::gate::Caps;
 use crate::net::listen::Listener;
 use crate::server::Server;
+use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::list::check_name;
 use crate::trust::tokens::{Secret, Token};
@@ -36,7 +38,11 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     if args.max_connections == Some(0) || args.max_per_address == 0 {
         return Err(usage("--max-connections and --max-per-address begin at 1"));
     }
-    let has_sign_in = args.auth.is_some() || args.auth_file.is_some();
+    if args.link.is_given() && !args.share {
+        return Err(usage("--uses, --expires, --name and --qr are about a link: add --share"));
+    }
+    let has_token = args.auth.is_some() || args.auth_file.is_some();
+    let has_sign_in = has_token || args.share;
     let web = args.web.options(has_sign_in)?;
     let home = home::open()?;
     let root = Root::open(&args.dir).with_context(|| format!("the directory {}", args.dir.display()))?;
@@ -44,14 +50,17 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let granted = services(args);
     let guest = if has_sign_in { Services::NONE } else { granted };
     let sign_in = SignIn::of(args, granted)?;
-    let listeners = bind_all(&args.bind, args.port, ["127.0.0.1", "::1"])?;
+    let share = Share::of(args, &root, granted)?;
+    let defaults = if args.share { ["0.0.0.0", "::"] } else { ["127.0.0.1", "::1"] };
+    let listeners = bind_all(&args.bind, args.port, defaults)?;
     refuse_open_uploads(args, guest, &listeners)?;
-    refuse_plain_tokens(args, has_sign_in, &listeners)?;
+    refuse_plain_tokens(args, has_token, &listeners)?;
     let mut caps = Caps::of_this_machine(args.max_per_address);
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
     let set = |time: &Duration| Some(*time).filter(|time| !time.is_zero());
-    let key = Identity::of(&home)?.fingerprint();
-    let server = Server::new(home, root).guest(guest).with(|options| {
+    let identity = Identity::of(&home)?;
+    let key = identity.fingerprint();
+    let server = Server::new(home.clone(), root).guest(guest).with(|options| {
         options.tokens.extend(sign_in.as_ref().map(|sign_in| sign_in.token.clone()));
         options.caps = caps;
         options.http = Some(web);
@@ -63,22 +72,74 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     });
     let server = server.build()?;
     let stops = StopSignals::catch()?;
-    let urls = urls(args, &listeners);
+    let shared = share.map(|share| share.make(args, &home, &listeners)).transpose()?;
     args.serving.say_ready(PROGRAM, &listeners)?;
-    for url in urls {
-        tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
+    match &shared {
+        Some(shared) => shared.show(args, &identity)?,
+        None => {
+            for url in urls(args, &listeners) {
+                tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
+            }
+        }
     }
     if let Some(SignIn { token, shown: Some(secret) }) = &sign_in {
         let (name, secret) = (&token.name, secret.as_str());
         tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
     }
-    if args.web.tls && !args.web.has_certificate() {
+    if args.web.tls && !args.web.has_certificate() && !args.share {
         say(
             PROGRAM,
             &format!("the key for TLS is this user's own, {key}: a browser warns, since no authority signed it"),
         );
     }
     args.serving.serve(&server, &listeners, stops)
+}
+
+/// A link that is to be made when it is known where the server listens.
+struct Share {
+    services: Services,
+    /// The directory that is served, as an absolute path.
+    directory: String,
+}
+
+/// A link that was made.
+struct Shared {
+    link: Link,
+    reach: Reach,
+}
+
+impl Share {
+    /// # Errors
+    /// The directory's path cannot be written down.
+    fn of(args: &Args, root: &Root, services: Services) -> anyhow::Result<Option<Self>> {
+        if !args.share {
+            return Ok(None);
+        }
+        let directory = root.own_path()?.into_os_string().into_string();
+        let directory = directory.map_err(|path| {
+            usage(format!("--share: the path {} is not UTF-8, and a link is for a path: rename it", path.display()))
+        })?;
+        Ok(Some(Self { services, directory }))
+    }
+
+    fn make(&self, args: &Args, home: &Home, listeners: &[Listener]) -> anyhow::Result<Shared> {
+        let reach = Reach::of(&addresses(listeners), args.web.hosts().first().map(String::as_str))?;
+        let Self { services, directory } = self;
+        let wish = LinkWish { services: *services, root: None, directory, may_come_plain: !args.web.tls };
+        Ok(Shared { link: args.link.make(home, &wish)?, reach })
+    }
+}
+
+impl Shared {
+    fn show(&self, args: &Args, identity: &Identity) -> anyhow::Result<()> {
+        args.link.show(PROGRAM, &self.link, &self.reach.base(args.web.tls))?;
+        if args.bind.is_empty() {
+            say(PROGRAM, "it listens on all addresses of this machine, so that other devices can open the link");
+        }
+        let own = (!args.web.has_certificate()).then(|| identity.certificate_fingerprint());
+        warn(PROGRAM, &self.reach, args.web.tls, own.as_deref());
+        Ok(())
+    }
 }
 
 /// What clients sign in with.

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use super::bind::{Bind, PROGRAM};
 use super::pair::OfferArgs;
 use super::peers::PeersCommand;
+use super::share::ShareCommand;
 use super::token::TokenCommand;
 use super::tutorial::TutorialArgs;
 use crate::cli::args::{at_least_one, duration, rate};
@@ -31,16 +32,18 @@ pub struct Args {
 pub(super) enum Command {
     /// Pair with another machine: show a code to type there once
     Pair(OfferArgs),
-    /// Show, rename, restrict and remove the machines that are known here
+    /// Show, rename, restrict and remove who is known here: machines, links, the browsers that they let in, and tokens
     Peers {
         #[command(subcommand)]
         what: Option<PeersCommand>,
     },
-    /// Make, show, restrict and remove tokens: secrets for curl, browsers and other programs that speak HTTP
+    /// Make, show, restrict and remove tokens alone: secrets for curl, browsers and other programs that speak HTTP
     Token {
         #[command(subcommand)]
         what: Option<TokenCommand>,
     },
+    /// Print a link, and its QR code, that lets a browser in to a server that runs and serves HTTP
+    Share(ShareCommand),
     /// Print this user's fingerprint, to compare it on another machine
     Identity,
 }
@@ -146,6 +149,7 @@ Examples:
   tcp-server --bind 0.0.0.0 --root ~/share      reachable from other machines, for those that are known
   tcp-server pair --allow read,write            pair: type the code there at tcp-client pair
   tcp-server peers                              who is known, and what they may do
+  tcp-server share photos --expires 2h          a link for a browser, to a server that runs with --http
   tcp-server token add ci --allow read          a token for a program that speaks HTTP
   tcp-server --guest echo,read                  echo and downloads for all clients
   tcp-server --bind unix:/run/user/1000/ll      a Unix socket

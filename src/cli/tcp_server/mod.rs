@@ -4,13 +4,14 @@ mod args;
 mod bind;
 mod pair;
 mod peers;
+mod share;
 mod token;
 mod tutorial;
 
 pub use args::Args;
 pub use bind::PROGRAM;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -31,7 +32,7 @@ use crate::trust::Service;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::policy::Power;
-use crate::trust::servers::{RunningServer, running};
+use crate::trust::servers::{RunningServer, ServerEntry, running};
 use crate::tutorial::codec::Wire;
 use args::{Command, ServeArgs};
 use bind::Bind;
@@ -46,6 +47,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         Some(Command::Pair(offer)) => pair::offer(offer),
         Some(Command::Peers { what }) => peers::main(what.as_ref()),
         Some(Command::Token { what }) => token::main(what.as_ref()),
+        Some(Command::Share(share)) => share::main(share),
         Some(Command::Identity) => {
             let identity = Identity::of(&home::open()?)?;
             tell(&format!("{}\n", identity.fingerprint()))?;
@@ -79,6 +81,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let http = args.http.then(|| args.web.options(true)).transpose()?;
     let home = home::open()?;
     let root = open_root(args)?;
+    let shown = root.own_path()?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
     let listeners = bind_all(&args.bind.bind, args.bind.port, ["127.0.0.1", "::1"])
         .map_err(|error| by_own_server(&home, &args.bind, error))?;
@@ -103,11 +106,17 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     });
     let server = server.build()?;
     let stops = StopSignals::catch()?;
-    let _running = RunningServer::announce(&home, &addresses(&listeners))?;
+    let _running = RunningServer::announce(&home, &entry(args, &listeners, shown))?;
     args.serving.say_ready(PROGRAM, &listeners)?;
     tracing::info!(%key, root = %args.root().display(), home = %home.path().display(), "this server's identity");
     tracing::info!("{}", nets());
     args.serving.serve(&server, &listeners, stops)
+}
+
+/// What other programs of this user are told of this server.
+fn entry(args: &ServeArgs, listeners: &[Listener], root: PathBuf) -> ServerEntry {
+    let root = root.into_os_string().into_string().ok();
+    ServerEntry { addresses: addresses(listeners), root, http: args.http.then(|| args.web.entry()) }
 }
 
 /// What a server that was started where a shell begins shows to others by accident.

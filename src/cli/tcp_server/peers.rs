@@ -1,12 +1,12 @@
-//! `tcp-server peers`: who is known here, and what they may do. Tokens are listed with them, since people look for
-//! them here; [`token`](super::token) changes them.
+//! `tcp-server peers`: who is known here, and what they may do: machines, links, the sessions that came from them, and
+//! tokens. All of them are listed and changed here; [`token`](super::token) is about tokens alone.
 
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::token::{self, TokenRow};
+use super::token::{self, RowKind, TokenRow};
 use crate::cli::exit::Exit;
 use crate::cli::home;
 use crate::cli::output::{put_json, tell};
@@ -14,10 +14,12 @@ use crate::cli::usage::usage;
 use crate::printable::printable;
 use crate::trust::Services;
 use crate::trust::commands::{Commands, split};
+use crate::trust::home::Home;
 use crate::trust::last_seen;
-use crate::trust::list::ListError;
+use crate::trust::list::{Edit, ListError, edit as edit_tokens};
 use crate::trust::peers::{Peers, checked_root, edit};
-use crate::trust::tokens::Tokens;
+use crate::trust::tokens::shares::{forget, rename, revoke};
+use crate::trust::tokens::{Token, TokenKind, Tokens};
 
 /// What to do with the list; nothing: show it.
 #[derive(Debug, Subcommand)]
@@ -28,31 +30,32 @@ pub(super) enum PeersCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Give a peer another name
+    /// Give a peer, a link, a session or a token another name
     Rename {
         /// Its name now
         old: String,
         /// Its name from now on
         new: String,
     },
-    /// Set what a peer may do here; connections that have more are ended
+    /// Set what one of them may do here; connections that have more are ended
     Allow {
         /// Its name
         name: String,
-        /// echo, chat, read, write, exec, or all, none
+        /// echo, chat, read, write, exec, or all, none; read and write at most, if it is no machine
         services: Services,
         /// What of exec
         #[command(flatten)]
         rule: Rule,
     },
-    /// Set the directory below the server's root that a peer is shown; connections that have more are ended
+    /// Set the directory below the server's root that one of them is shown; connections that have more are ended
     Root {
         /// Its name
         name: String,
         /// The directory; / is all of it
         dir: String,
     },
-    /// Remove a peer and end its connections at once
+    /// Remove one of them and end its connections at once; with a link or a token, also the sessions that came from it
+    #[command(visible_alias = "remove")]
     Revoke {
         /// Its name
         name: String,
@@ -121,6 +124,18 @@ struct Row {
 enum Listed {
     Peer(Row),
     Token(TokenRow),
+    Link(TokenRow),
+    Session(TokenRow),
+}
+
+impl Listed {
+    fn of(row: TokenRow) -> Self {
+        match row.kind() {
+            RowKind::Token => Self::Token(row),
+            RowKind::Link => Self::Link(row),
+            RowKind::Session => Self::Session(row),
+        }
+    }
 }
 
 /// Does what `what` says.
@@ -133,8 +148,18 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
         None => list(false)?,
         Some(PeersCommand::List { json }) => list(*json)?,
         Some(PeersCommand::Rename { old, new }) => {
-            edit(&home, |edit| edit.rename(old, new))?;
+            if is_share(&home, old)? {
+                edit_tokens(&home, |edit: &mut Edit<Token>| rename(edit, old, new))?;
+            } else {
+                edit(&home, |edit| edit.rename(old, new))?;
+            }
             tell(&format!("{old} is called {new} now\n"))?;
+        }
+        Some(PeersCommand::Allow { name, services, rule }) if is_share(&home, name)? => {
+            if rule.wanted()?.is_some() {
+                return Err(usage(format!("{name} is no machine, and runs no commands: leave the rule out")));
+            }
+            change_share(&home, name, |share| share.services = *services)?;
         }
         Some(PeersCommand::Allow { name, services, rule }) => {
             let rule = rule.wanted()?;
@@ -147,6 +172,10 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
             })?;
             tell(&format!("{name} may {}\n", printable(&peer.scope())))?;
         }
+        Some(PeersCommand::Root { name, dir }) if is_share(&home, name)? => {
+            let root = token::root_of(dir)?;
+            change_share(&home, name, |share| share.root = root)?;
+        }
         Some(PeersCommand::Root { name, dir }) => {
             let root = checked_root(dir).map_err(ListError::Refused)?;
             let root = Some(root).filter(|root| !root.is_empty());
@@ -158,12 +187,44 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
             })?;
             tell(&format!("{name} is shown /{}\n", peer.root.unwrap_or_default()))?;
         }
+        Some(PeersCommand::Revoke { name }) if is_share(&home, name)? => {
+            let gone = edit_tokens(&home, |edit: &mut Edit<Token>| revoke(edit, name))?;
+            forget(&home, &gone);
+            let names: Vec<&str> = gone.iter().map(|gone| gone.name.as_str()).collect();
+            let are = if names.len() == 1 { "is" } else { "are" };
+            tell(&format!("{} {are} not taken here any more\n", names.join(", ")))?;
+        }
         Some(PeersCommand::Revoke { name }) => {
             let peer = edit(&home, |edit| edit.remove(name))?;
             tell(&format!("{name} is not known here any more ({})\n", peer.fingerprint))?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// Whether the name is that of a token, a link or a session, or of a link that is used up and has sessions; and not that
+/// of a machine, which comes first.
+fn is_share(home: &Home, name: &str) -> anyhow::Result<bool> {
+    if Peers::load(home)?.by_name(name).is_some() {
+        return Ok(false);
+    }
+    let tokens = Tokens::load(home)?;
+    let is_named = tokens.iter().any(|entry| entry.name == name || entry.session_of() == Some(name));
+    Ok(is_named)
+}
+
+fn change_share(home: &Home, name: &str, change: impl FnOnce(&mut Token)) -> anyhow::Result<()> {
+    let share = edit_tokens(home, |edit: &mut Edit<Token>| {
+        edit.change(name, |share| {
+            if let TokenKind::Session { from, of: Some(_) } = &share.kind {
+                let why = format!("{name}: is a session of the token {from}, and has what that has; change {from}");
+                return Err(ListError::Refused(why));
+            }
+            change(share);
+            Ok(())
+        })
+    })?;
+    Ok(tell(&format!("{name} may {}\n", printable(&share.scope())))?)
 }
 
 fn list(json: bool) -> anyhow::Result<()> {
@@ -199,7 +260,7 @@ fn list(json: bool) -> anyhow::Result<()> {
     let tokens = token::rows(&Tokens::load(&home)?, &seen);
     if json {
         let peers = rows.into_iter().map(Listed::Peer);
-        return Ok(put_json(&peers.chain(tokens.into_iter().map(Listed::Token)).collect::<Vec<_>>())?);
+        return Ok(put_json(&peers.chain(tokens.into_iter().map(Listed::of)).collect::<Vec<_>>())?);
     }
     Ok(tell(&table(&rows, &tokens)?)?)
 }
@@ -214,7 +275,7 @@ fn table(rows: &[Row], tokens: &[TokenRow]) -> anyhow::Result<String> {
         writeln!(text, "{:names$}  {:services$}  {:50}  {}", row.name, row.services, row.fingerprint, row.rest())?;
     }
     for row in tokens {
-        let key = format!("token, {}", row.expiry());
+        let key = row.key();
         writeln!(text, "{:names$}  {:services$}  {key:50}  {}", row.name, row.services, row.rest())?;
     }
     Ok(text)

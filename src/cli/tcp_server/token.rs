@@ -1,4 +1,5 @@
-//! `tcp-server token`: the secrets with which programs that speak HTTP come in.
+//! `tcp-server token`: the secrets with which programs that speak HTTP come in. Links and sessions, which are in the same
+//! file, are the affair of [`share`](super::share) and [`peers`](super::peers).
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,8 @@ use crate::trust::home::Home;
 use crate::trust::last_seen::{self, AllSeen};
 use crate::trust::list::{Edit, ListError, checked_root, edit};
 use crate::trust::time::Moment;
-use crate::trust::tokens::{Secret, Token, Tokens};
+use crate::trust::tokens::shares::{forget, rename, revoke};
+use crate::trust::tokens::{Secret, Token, TokenKind, Tokens};
 use crate::trust::{Owner, Services};
 
 /// What to do with the list; nothing: show it.
@@ -107,7 +109,10 @@ pub(super) fn main(what: Option<&TokenCommand>) -> anyhow::Result<Exit> {
             add(&home, name, *allow, (root.as_deref(), *expires))?;
         }
         Some(TokenCommand::Rename { old, new }) => {
-            edit(&home, |edit: &mut Edit<Token>| edit.rename(old, new))?;
+            edit(&home, |edit: &mut Edit<Token>| {
+                only_token(edit, old)?;
+                rename(edit, old, new)
+            })?;
             tell(&format!("{old} is called {new} now\n"))?;
         }
         Some(TokenCommand::Allow { name, services }) => change(&home, name, |token| token.services = *services)?,
@@ -117,7 +122,11 @@ pub(super) fn main(what: Option<&TokenCommand>) -> anyhow::Result<Exit> {
         }
         Some(TokenCommand::Expires { name, when }) => change(&home, name, |token| token.expires = *when)?,
         Some(TokenCommand::Remove { name }) => {
-            edit(&home, |edit: &mut Edit<Token>| edit.remove(name))?;
+            let gone = edit(&home, |edit: &mut Edit<Token>| {
+                only_token(edit, name)?;
+                revoke(edit, name)
+            })?;
+            forget(&home, &gone);
             tell(&format!("{name} is not taken here any more\n"))?;
         }
     }
@@ -147,13 +156,22 @@ fn add(home: &Home, name: &str, services: Services, (root, expires): (Option<&st
     Ok(())
 }
 
-fn root_of(dir: &str) -> Result<Option<String>, ListError> {
+/// Refuses what is no token.
+fn only_token(edit: &Edit<Token>, name: &str) -> Result<(), ListError> {
+    match edit.list().by_name(name).filter(|entry| !entry.is_token()) {
+        None => Ok(()),
+        Some(_) => Err(ListError::Refused(format!("{name}: is no token; tcp-server peers changes links and sessions"))),
+    }
+}
+
+pub(super) fn root_of(dir: &str) -> Result<Option<String>, ListError> {
     let root = checked_root(dir).map_err(ListError::Refused)?;
     Ok(Some(root).filter(|root| !root.is_empty()))
 }
 
 fn change(home: &Home, name: &str, change: impl FnOnce(&mut Token)) -> anyhow::Result<()> {
     let token = edit(home, |edit: &mut Edit<Token>| {
+        only_token(edit, name)?;
         edit.change(name, |token| {
             change(token);
             Ok(())
@@ -163,7 +181,15 @@ fn change(home: &Home, name: &str, change: impl FnOnce(&mut Token)) -> anyhow::R
     Ok(tell(&format!("{name} may {}{ended}\n", printable(&token.scope())))?)
 }
 
-/// A token in a list.
+/// What a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowKind {
+    Token,
+    Link,
+    Session,
+}
+
+/// A token, link or session in a list.
 #[derive(Debug, Serialize)]
 pub(super) struct TokenRow {
     /// Its name.
@@ -171,6 +197,18 @@ pub(super) struct TokenRow {
     /// What it may do here.
     pub(super) services: String,
     root: Option<String>,
+    /// Of a link: how many sessions it still gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uses: Option<u32>,
+    /// And how many it has given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<u32>,
+    /// Of a session: the link or token that it was exchanged for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    /// Of both: the root of the server that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
     expires: Option<String>,
     /// Whether that is over.
     is_expired: bool,
@@ -179,15 +217,28 @@ pub(super) struct TokenRow {
     last_from: Option<String>,
 }
 
-/// The tokens, as lists show them.
+/// The tokens, links and sessions, as lists show them.
 pub(super) fn rows(tokens: &Tokens, seen: &AllSeen) -> Vec<TokenRow> {
     let now = Moment::now();
     let row = |token: &Token| {
         let last = seen.get(&Owner::Token(token.id).to_string());
+        // The session of a token has what that has.
+        let of = match token.kind {
+            TokenKind::Session { of: Some(of), .. } => tokens.by_digest(of.as_bytes()),
+            TokenKind::Session { of: None, .. } | TokenKind::Link { .. } | TokenKind::Token => None,
+        };
+        let (uses, used) = match token.kind {
+            TokenKind::Link { uses, used } => (Some(uses), Some(used)),
+            TokenKind::Session { .. } | TokenKind::Token => (None, None),
+        };
         TokenRow {
             name: token.name.clone(),
-            services: token.services.to_string(),
-            root: token.root.clone(),
+            services: of.unwrap_or(token).services.to_string(),
+            root: of.unwrap_or(token).root.clone(),
+            uses,
+            used,
+            from: token.session_of().map(str::to_owned),
+            directory: token.directory.clone(),
             expires: token.expires.map(|expires| expires.to_string()),
             is_expired: token.is_expired(now),
             added: token.added.clone(),
@@ -208,10 +259,30 @@ impl TokenRow {
         }
     }
 
+    /// What it is.
+    pub(super) fn kind(&self) -> RowKind {
+        match (&self.from, self.uses) {
+            (Some(_), _) => RowKind::Session,
+            (None, Some(_)) => RowKind::Link,
+            (None, None) => RowKind::Token,
+        }
+    }
+
+    /// What it is, in words, and when it expires.
+    pub(super) fn key(&self) -> String {
+        let what = match (&self.from, self.uses, self.used) {
+            (Some(from), ..) => format!("session of {from}"),
+            (None, Some(1), Some(0)) => "link for one browser".to_owned(),
+            (None, Some(uses), used) => format!("link for {uses} of {}", uses.saturating_add(used.unwrap_or(0))),
+            (None, None, _) => "token".to_owned(),
+        };
+        format!("{what}, {}", self.expiry())
+    }
+
     /// When it was last used, and what it is shown.
     pub(super) fn rest(&self) -> String {
         let mut rest = self.last_used.as_deref().unwrap_or("never").to_owned();
-        for (note, word) in [(&self.last_from, " from "), (&self.root, ", shown /")] {
+        for (note, word) in [(&self.last_from, " from "), (&self.root, ", shown /"), (&self.directory, ", in ")] {
             if let Some(note) = note {
                 rest += word;
                 rest += &printable(note);
@@ -222,7 +293,8 @@ impl TokenRow {
 }
 
 fn list(home: &Home, json: bool) -> anyhow::Result<()> {
-    let rows = rows(&Tokens::load(home)?, &last_seen::load(home)?);
+    let mut rows = rows(&Tokens::load(home)?, &last_seen::load(home)?);
+    rows.retain(|row| row.kind() == RowKind::Token);
     if json {
         return Ok(put_json(&rows)?);
     }

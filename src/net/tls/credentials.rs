@@ -61,6 +61,11 @@ impl Credentials {
         &self.spki
     }
 
+    /// The certificate in DER.
+    pub fn certificate(&self) -> &[u8] {
+        self.key.cert.first().map_or(&[], |certificate| certificate.as_ref())
+    }
+
     /// Key and certificate.
     pub(super) const fn key(&self) -> &Arc<CertifiedKey> {
         &self.key

@@ -223,3 +223,338 @@ fn a_form_that_is_none_or_too_long_is_refused() {
         assert_eq!(ask(&server, &format!("POST {path}\r\n{FORM}"), b"token=x").status, 405, "{path}");
     }
 }
+
+/// What `--share` or `tcp-server share` has printed, taken apart: the server's URL and the token.
+fn printed(line: &str) -> (String, String) {
+    let (base, token) = line.trim_end().split_once("/?share=").unwrap_or_else(|| panic!("no link: {line:?}"));
+    assert_eq!(token.len(), "landline_".len() + 22, "{line}");
+    (base.to_owned(), token.to_owned())
+}
+
+fn peers(desk: &Machine, args: &[&str], says: &str) {
+    desk.run("tcp-server").args(["peers"]).args(args).prints(says);
+}
+
+#[test]
+fn http_files_prints_a_link_that_lets_in_whom_it_says() {
+    let desk = Machine::new();
+    let share = ["--share", "--upload", "--uses", "2", "--expires", "2h", "--name", "party", "--qr", "always"];
+    let server = Server::http_files_at(&share, Some(&desk.home_path()));
+    server.write("a.txt", "hello");
+    let (base, token) = printed(&server.next_output());
+    assert_eq!(base, format!("http://localhost:{}", server.address().rsplit(':').next().unwrap()));
+    let qr: Vec<String> = (0..10).map(|_| server.next_output()).collect();
+    assert!(qr.iter().all(|line| line.chars().all(|c| "█▀▄ \n".contains(c))), "{qr:?}");
+    let log = server.wait_for_log("no other can open the link");
+    assert!(log.contains("party lets 2 browsers in, which may read,write here, until "), "{log}");
+    assert!(log.contains("(120 min)") || log.contains("(2.0 h)"), "{log}");
+    assert_eq!(get(&server, "/a.txt", "Accept: */*").status, 401, "guests get nothing");
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    assert_eq!(ask(&server, &format!("PUT /b.txt\r\n{cookie}"), b"mine").status, 201);
+    let row = |at: usize| desk.run("tcp-server").args(["peers", "list", "--json"]).output().json()[at].clone();
+    let directory = server.root().canonicalize().unwrap();
+    let (link, session) = (row(0), row(1));
+    for (row, kind, name) in [(&link, "link", "party"), (&session, "session", "party-1")] {
+        assert_eq!((&row["kind"], &row["name"]), (&kind.into(), &name.into()), "{row}");
+        assert_eq!(row["directory"], directory.to_str().unwrap());
+        assert_eq!((&row["services"], &row["expires"]), (&"read,write".into(), &link["expires"]));
+    }
+    assert_eq!((&link["uses"], &link["used"], &session["from"]), (&1.into(), &1.into(), &"party".into()));
+    assert!(session["last_used"].is_string() && session["last_from"].is_string(), "{session}");
+    let table = desk.run("tcp-server").args(["peers"]).output();
+    assert!(table.text().contains("link for 1 of 2, expires 20"), "{}", table.text());
+    assert!(table.text().contains("session of party, expires 20"), "{}", table.text());
+    // They are no tokens.
+    assert_eq!(desk.run("tcp-server").args(["token"]).output().text().lines().count(), 1);
+    let refused = desk.run("tcp-server").args(["token", "allow", "party-1", "read"]).code(1);
+    refused.stderr("party-1: is no token; tcp-server peers changes").prints("");
+    peers(&desk, &["rename", "party", "guests"], "party is called guests now\n");
+    assert_eq!(row(1)["from"], "guests");
+    peers(&desk, &["revoke", "guests"], "guests, party-1 are not taken here any more\n");
+    assert_eq!(get(&server, "/a.txt", &cookie).status, 401);
+    assert_eq!(sign_in(&server, &token, "").status, 403);
+}
+
+#[test]
+fn what_makes_no_sense_of_a_link_is_refused() {
+    let desk = Machine::new();
+    let socket = format!("unix:{}", desk.dir.path().join("socket").display());
+    for (args, why) in [
+        (&["--uses", "2"][..], "add --share"),
+        (&["--share", "--uses", "0"], "0 is not in 1..=500"),
+        (&["--share", "--expires", "0"], "would be over before it is opened"),
+        (&["--share", "--name", "a b"], "--name: \"a b\" cannot be a link's name"),
+        (&["--share", "--index"], "--index and --spa"),
+        (&["--share", "--auth", "x", "--bind", "0.0.0.0:0"], "unencrypted"),
+        (&["--share", "--bind", &socket], "a link leads to a TCP address"),
+    ] {
+        desk.run("http-files").args([desk.dir.path()]).args(args).args(["--port", "0"]).code(2).stderr(why).prints("");
+    }
+    let share = |args: &[&str]| desk.run("tcp-server").args(["share"]).args(args).code(2);
+    share(&[]).stderr("no tcp-server of yours runs on this machine").prints("");
+    let server = desk.server(&[]);
+    share(&[]).stderr("has no HTTP").prints("");
+    drop(server);
+    let server = desk.server(&["--http", "--guest", "none"]);
+    server.write("in/a.txt", "hello");
+    let address = server.address().to_owned();
+    share(&["--allow", "write"]).stderr(&format!("the server at {address} takes no uploads")).prints("");
+    share(&["--allow", "exec"]).stderr("a link may have read and write at most").prints("");
+    share(&["/usr"]).stderr("/usr: is no directory in the root of a server").prints("");
+    share(&["in/a.txt"]).stderr("is no directory in the root").prints("");
+    share(&["--host", "evil.example"]).stderr("does not know that name of its own").prints("");
+    share(&["--at", "10.0.0.1:1"]).stderr("no tcp-server of yours listens there").prints("");
+    let other = desk.server(&["--http", "--guest", "none"]);
+    share(&[]).stderr("several servers could take the link").prints("");
+    printed(desk.run("tcp-server").args(["share", "in"]).any_stderr().output().text());
+    let at = desk.run("tcp-server").args(["share", "--at", other.address()]).any_stderr().output();
+    printed(at.text());
+}
+
+#[test]
+fn a_running_server_is_shared_narrowed_and_revoked() {
+    let desk = Machine::new();
+    let server = desk.server(&["--http", "--upload", "--guest", "none"]);
+    server.write("in/a.txt", "hello");
+    server.write("secret.txt", "x");
+    let args = ["share", "in", "--allow", "read,write", "--expires", "1d"];
+    let shared =
+        desk.run("tcp-server").args(args).stderr("share-1 lets one browser in, which may read,write here").output();
+    let (_, token) = printed(shared.text());
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    assert_eq!(get(&server, "/a.txt", &cookie).text(), "hello");
+    for path in ["/secret.txt", "/../secret.txt", "/in/a.txt"] {
+        assert_eq!(get(&server, path, &cookie).status, 404, "{path}");
+    }
+    peers(&desk, &["allow", "share-1-1", "write"], &narrowed(&desk, "share-1-1 may write here, and is shown /in"));
+    assert_eq!(get(&server, "/a.txt", &cookie).status, 403);
+    let refused = desk.run("tcp-server").args(["peers", "allow", "share-1-1", "exec"]).code(1);
+    refused.stderr("share-1-1 may have read and write at most").prints("");
+    peers(&desk, &["root", "share-1-1", "/"], &narrowed(&desk, "share-1-1 may write here"));
+    assert_eq!(ask(&server, &format!("PUT /new.txt\r\n{cookie}"), b"x").status, 201);
+    // The link is used up and no entry any more; its name still stands for what came from it.
+    peers(&desk, &["remove", "share-1"], "share-1-1 is not taken here any more\n");
+    assert_eq!(get(&server, "/new.txt", &cookie).status, 401);
+}
+
+/// What `peers` says of a change, with the time at its end that is on record.
+fn narrowed(desk: &Machine, says: &str) -> String {
+    let json = desk.run("tcp-server").args(["peers", "list", "--json"]).output().json();
+    let expires = json.as_array().unwrap().iter().find(|row| row["kind"] == "session").unwrap()["expires"].clone();
+    format!("{says}, until {}\n", expires.as_str().unwrap())
+}
+
+const BIG: u64 = 64 * 1024 * 1024;
+
+#[test]
+fn what_is_under_way_ends_when_its_session_is_narrowed_revoked_or_signed_out() {
+    for end in [
+        &["peers", "revoke", "share-1-1"][..],
+        &["peers", "revoke", "share-1"],
+        &["peers", "allow", "share-1-1", "none"],
+        &["peers", "root", "share-1-1", "elsewhere"],
+        &[],
+    ] {
+        let desk = Machine::new();
+        let server = files(&desk, &["--upload"]);
+        std::fs::File::create(server.root().join("big")).unwrap().set_len(BIG).unwrap();
+        let token = link(&desk, &LinkOptions { uses: 2, ..options(&server, "read,write", 2) });
+        let (one, other) = (cookie(&sign_in(&server, &token, "")), cookie(&sign_in(&server, &token, "")));
+        let mut download = Scheme::Plain.connect(&server);
+        download.send(format!("GET /big HTTP/1.1\r\nHost: localhost\r\n{one}\r\n\r\n").as_bytes());
+        assert_eq!(download.any_answer(false).unwrap().status, 200);
+        let mut upload = Scheme::Plain.connect(&server);
+        upload
+            .send(format!("PUT /x HTTP/1.1\r\nHost: localhost\r\n{one}\r\nContent-Length: {BIG}\r\n\r\nx").as_bytes());
+        crate::harness::wait_until("the upload has begun", || server.names("").len() > 1);
+        if end.is_empty() {
+            assert_eq!(ask(&server, &format!("POST /?sign-out\r\n{one}"), b"").status, 303);
+        } else {
+            desk.run("tcp-server").args(end).output();
+        }
+        crate::harness::wait_until("both are cut", || server.log().matches("ended: its peer was revoked").count() > 1);
+        assert!((download.rest().len() as u64) < BIG, "{end:?}: all of it came");
+        upload.rest();
+        let is_alone = end != ["peers", "revoke", "share-1"];
+        assert_eq!(get(&server, "/", &other).status == 200, is_alone, "{end:?}: the other browser's is its own");
+        assert!(!server.root().join("x").exists());
+    }
+}
+
+#[test]
+fn each_combination_of_site_and_cookie_gets_what_it_should() {
+    let desk = Machine::new();
+    let server = files(&desk, &["--upload"]);
+    server.write("a.txt", "hello");
+    let token = link(&desk, &options(&server, "read,write", 2));
+    let cookies = [Scheme::Plain, Scheme::Tls].map(|scheme| {
+        let answer = sign_in_over(&mut scheme.connect(&server), &token, "");
+        assert_eq!(answer.header("set-cookie").contains("; Secure"), scheme == Scheme::Tls, "{answer:?}");
+        cookie(&answer)
+    });
+    let [plain, secure] = &cookies;
+    assert!(secure.starts_with("Cookie: __Host-landline-443=") && plain.starts_with("Cookie: landline-80="));
+    let navigation = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document";
+    for scheme in [Scheme::Plain, Scheme::Tls] {
+        let is_plain = scheme == Scheme::Plain;
+        let (own, foreign) = if is_plain { (plain, secure) } else { (secure, plain) };
+        let origin = if is_plain { "Origin: http://localhost" } else { "Origin: https://localhost" };
+        let other_scheme = if is_plain { "Origin: https://localhost" } else { "Origin: http://localhost" };
+        let other_port = if is_plain { "Origin: http://localhost:81" } else { "Origin: https://localhost:444" };
+        for (lines, reads, writes) in [
+            ("", 200, 201),
+            (origin, 200, 201),
+            ("Sec-Fetch-Site: same-origin", 200, 201),
+            ("Sec-Fetch-Site: none", 200, 201),
+            (navigation, 200, 403),
+            ("Sec-Fetch-Site: same-site", 403, 403),
+            ("Sec-Fetch-Site: cross-site", 403, 403),
+            (other_port, 403, 403),
+            (other_scheme, 403, 403),
+            ("Origin: null", 403, 403),
+            ("Origin: https://evil.example", 403, 403),
+        ] {
+            let status = |line: &str, body: &[u8]| scheme.connect(&server).ask(line, body).status;
+            let get = status(&format!("GET /a.txt\r\n{own}\r\n{lines}"), b"");
+            let put = status(&format!("PUT /new\r\n{own}\r\n{lines}"), b"x");
+            let put = if put == 204 { 201 } else { put };
+            assert_eq!((get, put), (reads, writes), "{scheme:?} {lines}");
+            // A sign-in too is no affair of a page elsewhere, nor a sign-out.
+            let begin = status(&format!("POST /?sign-in\r\n{FORM}\r\n{lines}"), b"token=");
+            let end = status(&format!("POST /?sign-out\r\n{lines}"), b"");
+            assert_eq!((begin, end == 303), (403, writes == 201), "{scheme:?} {lines}");
+        }
+        let status = |line: &str| scheme.connect(&server).ask(line, b"").status;
+        // The cookie of the other scheme is none here; of two of one name none is; a token counts more.
+        let value = own.split_once('=').unwrap().1;
+        assert_eq!(status(&format!("GET /a.txt\r\n{foreign}")), 401);
+        assert_eq!(status(&format!("GET /a.txt\r\n{own}; {}", own.trim_start_matches("Cookie: "))), 401);
+        assert_eq!(status(&format!("GET /a.txt\r\n{own}\r\n{own}")), 401);
+        assert_eq!(status(&format!("GET /a.txt\r\n{own}\r\nAuthorization: Bearer wrong{value}")), 401);
+        assert_eq!(status(&format!("GET /a.txt\r\nAuthorization: Bearer {value}")), 401);
+    }
+}
+
+#[test]
+fn a_link_over_plain_http_from_another_machine_wants_its_makers_word() {
+    let Some(outer) = crate::harness::skip::outer_address() else { return };
+    let desk = Machine::new();
+    let server = desk.server(&["--http", "--guest", "none", "--bind", "0.0.0.0:0"]);
+    server.write("a.txt", "hello");
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
+    let ask_at = |scheme: Scheme, head: &str, body: &[u8]| {
+        let socket = std::net::TcpStream::connect(format!("{outer}:{port}")).unwrap();
+        socket.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+        scheme.over(socket).ask(head, body)
+    };
+    let post = |scheme, token: &str| {
+        ask_at(scheme, &format!("POST /?sign-in\r\n{CHROME}\r\n{FORM}"), format!("token={token}").as_bytes())
+    };
+    let token = link(&desk, &options(&server, "read", 1));
+    let refused = post(Scheme::Plain, &token);
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("<h1>This needs an encrypted connection</h1>"), "{}", refused.text());
+    server.wait_for_log("this token came unencrypted from another machine");
+    let secure = cookie(&post(Scheme::Tls, &token));
+    assert_eq!(ask_at(Scheme::Tls, &format!("GET /a.txt\r\n{secure}"), b"").text(), "hello");
+    // Its value as the cookie of a plain page is nothing that its maker has allowed.
+    let plain = secure.replace("__Host-landline-443", "landline-80");
+    assert_eq!(ask_at(Scheme::Plain, &format!("GET /a.txt\r\n{plain}"), b"").status, 401);
+    // The operator's word is that it is shared like this: said, and recorded with the link.
+    let shared =
+        desk.run("tcp-server").args(["share"]).stderr("over plain HTTP, everyone on the way can read").output();
+    let (base, token) = printed(shared.text());
+    assert!(base.starts_with("http://") && !base.contains("0.0.0.0") && base.ends_with(&format!(":{port}")), "{base}");
+    let cookie = cookie(&post(Scheme::Plain, &token));
+    assert_eq!(ask_at(Scheme::Plain, &format!("GET /a.txt\r\n{cookie}"), b"").text(), "hello");
+    let tls = desk.run("tcp-server").args(["share", "--tls"]).stderr("its SHA-256 fingerprint is ").output();
+    let (base, token) = printed(tls.text());
+    assert!(base.starts_with("https://"), "{base}");
+    assert_eq!(post(Scheme::Plain, &token).status, 403);
+}
+
+#[test]
+fn guesses_are_counted_and_lock_out_neither_links_nor_sessions() {
+    let desk = Machine::new();
+    let added = desk.run("tcp-server").args(["token", "add", "ci", "--allow", "read"]).any_stderr().output();
+    let server = files(&desk, &[]);
+    server.write("a.txt", "hello");
+    let token = link(&desk, &options(&server, "read", 2));
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    let wrong = |n: usize| format!("landline_{n:022}");
+    // A browser that reloads makes one guess.
+    let stale = format!("Cookie: landline-80={}", wrong(0));
+    for _ in 0..30 {
+        assert_eq!(get(&server, "/a.txt", &stale).status, 401);
+    }
+    for n in 0..10 {
+        assert_eq!(sign_in(&server, &wrong(n), "").status, 403, "{n}");
+    }
+    let slowed = sign_in(&server, &wrong(99), "");
+    let wait: u64 = slowed.header("retry-after").parse().unwrap();
+    assert_eq!((slowed.status, (1..=61).contains(&wait)), (429, true));
+    assert!(slowed.text().contains("<h1>Too many attempts</h1>") && slowed.text().contains(&wait.to_string()));
+    assert_eq!(sign_in(&server, added.text().trim_end(), "").status, 429, "a right token is not told from a wrong one");
+    assert_eq!(get(&server, "/a.txt", &cookie).status, 200, "who is in stays in");
+    assert_eq!(sign_in(&server, &token, "").status, 303, "and no one guesses a link");
+    // New cookies that are none are guesses as well.
+    let server = files(&desk, &[]);
+    let tries = |n: usize| get(&server, "/a.txt", &format!("Cookie: landline-80={}", wrong(n))).status;
+    assert_eq!((0..11).map(tries).collect::<Vec<_>>(), [vec![401; 10], vec![429]].concat());
+    assert_eq!(tries(3), 401, "one that came before is no new guess");
+}
+
+#[test]
+fn no_secret_is_in_any_place_that_stays() {
+    let desk = Machine::new();
+    let audit = desk.dir.path().join("audit");
+    let args = ["--share", "--upload", "--uses", "9", "--audit", audit.to_str().unwrap(), "--verbose", "--auth", "me"];
+    let server = Server::http_files_at(&args, Some(&desk.home_path()));
+    server.write("d/a.txt", "hello");
+    let (_, token) = printed(&server.next_output());
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    let secret = cookie.split_once('=').unwrap().1.to_owned();
+    let escaped = token.replace('_', "%5F").replace('l', "%6c");
+    let mut answers = Vec::new();
+    for path in [
+        format!("/?share={token}"),
+        format!("/?share={escaped}"),
+        format!("/?%73hare={token}"),
+        format!("/?a&share={token}&b"),
+        format!("/d?share={token}"),
+        format!("/d/?share={token}"),
+        format!("/nothing?share={token}&x"),
+        format!("/?sign-in&token={token}"),
+        format!("/?{token}"),
+        format!("/?x={escaped}"),
+        format!("//?share={token}"),
+        format!("/?share=%0d%0aSet-Cookie:%20x={token}"),
+    ] {
+        for lines in [cookie.as_str(), CHROME, "Accept: */*", "Sec-Fetch-Site: cross-site", "Host-Not: x"] {
+            for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "MOVE"] {
+                answers.push(ask(&server, &format!("{method} {path}\r\n{lines}"), b""));
+            }
+        }
+    }
+    for answer in &answers {
+        for (name, value) in &answer.headers {
+            assert!(!value.contains(&token) && !value.contains(&secret), "{name}: {value}");
+        }
+    }
+    drop(sign_in(&server, &token, &cookie));
+    drop(ask(&server, &format!("POST /?sign-out\r\n{cookie}"), b""));
+    let tls = Server::http_files_at(&["--share", "--tls"], Some(&desk.home_path()));
+    let (_, other) = printed(&tls.next_output());
+    let moved = get(&tls, &format!("/?share={other}&x=1"), CHROME);
+    assert_eq!((moved.status, moved.header("location")), (308, "https://localhost/?x=1"));
+    let (status, log) = server.stop();
+    assert!(status.success());
+    let records = std::fs::read_to_string(&audit).unwrap();
+    let list = std::fs::read_to_string(desk.home_path().join("tokens.toml")).unwrap();
+    for (place, text) in [("log", &log), ("audit", &records), ("list", &list), ("log of the other", &tls.stop().1)] {
+        for secret in [&token, &escaped, &secret, &other] {
+            assert!(!text.contains(secret.as_str()), "{place}: {text}");
+        }
+    }
+    assert!(records.contains("/?share=...") && records.contains("signed in") && records.contains("signed out"));
+}
