@@ -7,7 +7,7 @@ use askama::Template;
 
 use super::frame::Frame;
 use super::strings::{ListStrings, filled};
-use super::{SCRIPT, STYLE};
+use super::{EARLY, SCRIPT, STYLE};
 use crate::http::listing::{
     ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort, push_minute, push_number, push_rfc_3339, utc,
 };
@@ -254,7 +254,7 @@ mod tests {
         let script = page.split("<script type=\"module\">").nth(1).unwrap().split("</script>").next().unwrap();
         assert!(page_policy().contains(&format!("'sha256-{}'", BASE64.encode(Sha256::digest(script)))));
         let body = page.split("<body").nth(1).unwrap().split("<script").next().unwrap();
-        assert!(!body.contains("style=") && !body.contains(" on") && page.matches("<script").count() == 2, "{body}");
+        assert!(!body.contains("style=") && !body.contains(" on") && page.matches("<script").count() == 3, "{body}");
         assert!(!style.contains("url(") && !style.contains('<'), "nothing else is fetched");
     }
 

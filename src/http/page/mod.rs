@@ -7,6 +7,7 @@
 //! | `list`, `view`, `search`, `problem` | a directory, a file, what a search finds, why there is nothing |
 //! | `sign_in` | a link's button, a field for a token, and why neither has worked |
 //! | `kind` | what kind of file a name promises |
+//! | `squeeze` | style and script as they are sent |
 //!
 //! The style sheet and the script are in each document, and the policy names their hashes: no path of the tree that is
 //! served has to be kept for them, and no file of that tree can take their place.
@@ -42,6 +43,7 @@ mod list;
 mod problem;
 mod search;
 mod sign_in;
+mod squeeze;
 mod strings;
 mod view;
 
@@ -61,22 +63,59 @@ pub use self::strings::{Language, ListStrings, PageStrings, ProblemStrings, Sear
 pub use self::view::{Preview, TextPreview, ViewPage};
 
 /// The style sheet of all pages.
-const STYLE: &str = include_str!("../../../templates/page/style.css");
+static STYLE: LazyLock<String> = LazyLock::new(|| squeeze::style(include_str!("../../../templates/page/style.css")));
+/// What runs before a page is shown.
+static EARLY: LazyLock<String> = LazyLock::new(|| squeeze::script(include_str!("../../../templates/page/early.js")));
 /// The script of all pages: its files, one behind the other.
-const SCRIPT: &str = concat!(include_str!("../../../templates/page/script/start.js"));
+static SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    squeeze::script(concat!(
+        include_str!("../../../templates/page/script/start.js"),
+        include_str!("../../../templates/page/script/format.js"),
+        include_str!("../../../templates/page/script/theme.js"),
+        include_str!("../../../templates/page/script/tell.js"),
+        include_str!("../../../templates/page/script/request.js"),
+        include_str!("../../../templates/page/script/upload_store.js"),
+        include_str!("../../../templates/page/script/upload.js"),
+        include_str!("../../../templates/page/script/conflict.js"),
+        include_str!("../../../templates/page/script/queue.js"),
+        include_str!("../../../templates/page/script/list.js"),
+        include_str!("../../../templates/page/script/selection.js"),
+        include_str!("../../../templates/page/script/change.js"),
+        include_str!("../../../templates/page/script/drop.js"),
+        include_str!("../../../templates/page/script/search.js"),
+        include_str!("../../../templates/page/script/keys.js"),
+        include_str!("../../../templates/page/script/preview.js"),
+        include_str!("../../../templates/page/script/end.js"),
+    ))
+});
 
 /// What a page may do (Content-Security-Policy): show itself and files of this server with our style sheet, run our
-/// script, and send to us.
+/// scripts, and send to us. Its own symbol, which a browser would otherwise look for in the tree, is in its text
+/// (`data:`).
 static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let [style, script] = [STYLE, SCRIPT].map(|text| BASE64.encode(Sha256::digest(text)));
+    let [style, early, script] = [&STYLE, &EARLY, &SCRIPT].map(|text| BASE64.encode(Sha256::digest(text.as_bytes())));
     format!(
-        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src 'self' blob:; \
-         media-src 'self' blob:; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; \
-         frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{early}' 'sha256-{script}'; \
+         img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; frame-src 'self'; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
 });
 
 /// The `Content-Security-Policy` of a page.
 pub fn page_policy() -> &'static str {
     &PAGE_POLICY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Style and scripts together, as they are in each document, in bytes.
+    const INLINE_LEN_MAX: usize = 60 * 1024;
+
+    #[test]
+    fn style_and_scripts_stay_small() {
+        let len = [&STYLE, &EARLY, &SCRIPT].map(|text| text.len()).iter().sum::<usize>();
+        assert!(len <= INLINE_LEN_MAX, "{len} bytes are more than {INLINE_LEN_MAX}");
+    }
 }

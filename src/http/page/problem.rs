@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::frame::Frame;
 use super::strings::ProblemStrings;
-use super::{SCRIPT, STYLE};
+use super::{EARLY, SCRIPT, STYLE};
 
 /// The page of a problem.
 #[derive(Debug, Template)]

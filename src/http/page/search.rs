@@ -7,7 +7,7 @@ use askama::Template;
 use super::frame::Frame;
 use super::list::{Size, Time, shown_name};
 use super::strings::{SearchStrings, filled};
-use super::{SCRIPT, STYLE};
+use super::{EARLY, SCRIPT, STYLE};
 use crate::http::listing::{ESCAPED_PATH, ListEntry, ListKind};
 use crate::printable::printable_name;
 use percent_encoding::percent_encode;

@@ -7,7 +7,7 @@ use askama::Template;
 use super::frame::Frame;
 use super::list::{Size, Time};
 use super::strings::{ViewStrings, filled};
-use super::{SCRIPT, STYLE};
+use super::{EARLY, SCRIPT, STYLE};
 
 /// The page of a file.
 #[derive(Debug, Template)]

@@ -59,7 +59,7 @@ fn a_directory_is_a_page_lines_or_json_as_the_client_accepts() {
     assert!(page.text().contains("<a href=\"../\">My &#60;files&#62;</a>") && !page.text().contains("id=\"upload\""));
     // What follows links finds the files, and each once.
     let plain = ask(&server, "GET /docs/\r\nAccept: */*\r\nUser-Agent: Wget/1.21", b"");
-    assert!(plain.text().contains("<a href=\"a%20b.txt\">a b.txt</a></td>") && !plain.text().contains("?view"));
+    assert!(plain.text().contains("<a href=\"a%20b.txt\">a b.txt</a></td>") && !plain.text().contains("?view\""));
     for bad in ["?sort=date", "?page=0", "?order=x", "?zip=lzma", "?tar&zip"] {
         assert_eq!(ask(&server, &format!("GET /docs/{bad}"), b"").status, 400, "{bad}");
     }

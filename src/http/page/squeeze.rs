@@ -1,0 +1,116 @@
+//! Style and script as they are sent: without comments, and without the space that only a reader needs. Lines stay
+//! lines in the script, so that where a statement ends is decided by the same rules as in its files.
+
+/// A script as it is sent. Strings, templates and regular expressions stay as they are.
+pub(super) fn script(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let len = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if first.is_whitespace() {
+            let len = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
+            let (space, behind) = rest.split_at(len);
+            push_space(space, behind, &mut out);
+            len
+        } else {
+            let is_quoted = matches!(first, '"' | '\'' | '`') || first == '/' && may_be_regex(&out);
+            let len = if is_quoted { quoted_len(rest, first) } else { first.len_utf8() };
+            out.push_str(rest.get(..len).unwrap_or(rest));
+            len
+        };
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    out
+}
+
+/// A style sheet as it is sent. A comment is a line of its own.
+pub(super) fn style(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !(line.starts_with("/*") && line.ends_with("*/")));
+    let mut out = String::with_capacity(text.len());
+    for line in lines {
+        out.push_str(
+            &line.replace(": ", ":").replace(", ", ",").replace("; ", ";").replace(" {", "{").replace("{ ", "{"),
+        );
+        // A line that breaks a selector ends with a comma.
+        if line.ends_with(|c: char| !matches!(c, '{' | '}' | ';' | ',')) && !line.is_empty() {
+            out.push(' ');
+        }
+    }
+    out.replace(" }", "}").replace(";}", "}")
+}
+
+/// Appends what is left of the space between two tokens.
+fn push_space(space: &str, behind: &str, out: &mut String) {
+    let (Some(before), Some(next)) = (out.chars().next_back(), behind.chars().next()) else { return };
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+    if space.contains('\n') {
+        // Where no statement can end, or ends in any case.
+        let goes_on = matches!(before, '\n' | '{' | '(' | '[' | ';' | ',' | '=' | '&' | '|' | '?' | ':');
+        if !goes_on && !matches!(next, '}' | ')' | ']' | ';' | ',' | '.' | '?' | ':' | '&' | '|' | '=') {
+            out.push('\n');
+        }
+    } else if is_word(before) && is_word(next) || before == next && matches!(next, '+' | '-') {
+        out.push(' ');
+    }
+}
+
+/// Whether a slash behind this begins a regular expression, and divides nothing.
+fn may_be_regex(before: &str) -> bool {
+    let last = before.trim_end().chars().next_back().unwrap_or('\n');
+    matches!(last, '\n' | '(' | ',' | '=' | ':' | '[' | '!' | '&' | '|' | '?' | '{' | '}' | ';' | '>')
+}
+
+/// How long a text in quotes is, in bytes, with its quotes.
+fn quoted_len(text: &str, quote: char) -> usize {
+    let (mut is_escaped, mut is_class) = (false, false);
+    for (at, c) in text.char_indices().skip(1) {
+        if is_escaped {
+            is_escaped = false;
+        } else if c == '\\' {
+            is_escaped = true;
+        } else if quote == '/' && matches!(c, '[' | ']') {
+            is_class = c == '[';
+        } else if c == quote && !is_class {
+            return at + c.len_utf8();
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_keeps_what_it_means() {
+        for (text, want) in [
+            ("const a = 1;\n\n  // why\n  let b = a + +a;\n", "const a=1;let b=a+ +a;"),
+            ("/** What. */\nfunction f(a, b = {}) {\n  return a in b;\n}\n", "function f(a,b={}){return a in b;}"),
+            ("say(\"a  // b\", 'c  \\'  d', `e  ${f}  /* g */`);", "say(\"a  // b\",'c  \\'  d',`e  ${f}  /* g */`);"),
+            ("x.replace(/ \\(\\d+\\)  [/\"] /g, \"\") / 2", "x.replace(/ \\(\\d+\\)  [/\"] /g,\"\")/2"),
+            ("if (a)\n  b()\nelse c()", "if(a)\nb()\nelse c()"),
+            ("a\n  .b()\n}\n+c", "a.b()}\n+c"),
+            ("unclosed \"", "unclosed\""),
+            ("", ""),
+        ] {
+            assert_eq!(script(text).trim(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_style_keeps_what_it_means() {
+        for (text, want) in [
+            (
+                "/* Why */\na, b > c {\n  color: red;\n  margin: 0 calc(1px + 2px);\n}\n",
+                "a,b > c{color:red;margin:0 calc(1px + 2px)}",
+            ),
+            ("@media (min-width: 1px) {\n  a :focus { top: 0; }\n}", "@media (min-width:1px){a :focus{top:0}}"),
+            ("a,\nb {\n  content: \"x\" / \"\";\n}", "a,b{content:\"x\" / \"\"}"),
+        ] {
+            assert_eq!(style(text), want, "{text}");
+        }
+    }
+}
