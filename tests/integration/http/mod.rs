@@ -1,6 +1,7 @@
 //! HTTP: the real server, asked by hand, by our own client and by programs that others wrote.
 
 mod basics;
+mod browser;
 mod dav;
 mod get;
 mod get_from;

@@ -1,0 +1,34 @@
+// A reload in the middle of an upload: the page goes on by itself, from what the browser and the server have kept.
+
+import fs from "node:fs";
+import path from "node:path";
+import { check, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory, texts, until } from "../lib.mjs";
+
+const progress = (page) => page.$eval("#queue .uploads progress", (bar) => bar.value).catch(() => 0);
+
+scenario(async () => {
+  const server = await serve();
+  const from = temporaryDirectory();
+  const files = ["first.bin", "second.bin"].map((name) => path.join(from, name));
+  files.forEach((file, at) => fs.writeFileSync(file, patterned(20_000_000, at)));
+  server.delay = 20;
+  const page = await openPage();
+  let warned = false;
+  page.on("dialog", (dialog) => { warned ||= dialog.type() === "beforeunload"; });
+  await page.goto(`${server.url}/`);
+  // A warning about leaving needs a person who has touched the page.
+  await page.click("h1");
+  await (await page.$("#upload input[type=file]")).uploadFile(...files);
+  await until("a part of it is there", async () => await progress(page) > 0.2);
+  await page.reload();
+  check(warned, "the page warns before it is left");
+  await until("it goes on", async () => /continued at [1-9]\d* %/.test((await texts(page, "#queue .text")).join()));
+  check(true, "after a reload the upload goes on where it was, and says so");
+  server.delay = 0;
+  await until("both are there", () => files.every((file) => server.has(path.basename(file))));
+  check(files.every((file) => sameBytes(file, path.join(server.directory, path.basename(file)))),
+    "the files are the same, byte for byte");
+  await page.reload();
+  await until("the list shows them", () => page.$("#list"));
+  check(await page.$eval("#queue", (queue) => queue.hidden), "what is done is forgotten");
+});
