@@ -87,6 +87,13 @@ impl Target {
         if kept.is_empty() && has_lost { None } else { Some(kept.join("&")) }
     }
 
+    /// Whether the query has the token of a link.
+    pub fn has_share(&self) -> bool {
+        self.query
+            .as_ref()
+            .is_some_and(|query| query.split('&').any(|pair| SecretName::of(pair) == Some(SecretName::Share)))
+    }
+
     /// Whether the target is `*`, the server as a whole.
     pub fn is_asterisk(&self) -> bool {
         self.path.is_empty()

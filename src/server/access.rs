@@ -48,6 +48,17 @@ pub(super) struct PresentedToken<'t> {
     pub(super) is_encrypted: bool,
 }
 
+/// What a browser sends to sign in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SignInForm<'t> {
+    /// The secret of a link or a token.
+    pub(super) secret: PresentedToken<'t>,
+    /// Under what the sign-in is remembered; `None`: the form has no number.
+    pub(super) key: Option<TokenId>,
+    /// The session of the cookie that came with it.
+    pub(super) session: Option<TokenId>,
+}
+
 impl PresentedToken<'_> {
     /// Whether others could read it on its way to the trusted proxy. For the way from there, the connection counts.
     fn came_plain(&self) -> bool {
@@ -184,18 +195,33 @@ impl Server {
     }
 
     /// Exchanges the secret of a link or a token for a session. That of a link is of 128 random bits and always looked
-    /// at; a token may be what a person has chosen, and waits after too many wrong ones.
+    /// at; a token may be what a person has chosen, and waits after too many wrong ones. `None`: the client has a
+    /// session already that came from it.
     ///
     /// # Errors
     /// [`Denied`].
-    pub(super) fn sign_in(&self, secret: PresentedToken<'_>, accepted: &Accepted) -> Result<SignedIn, Denied> {
-        let PresentedToken { id, forwarded, .. } = secret;
+    pub(super) fn sign_in(&self, form: &SignInForm<'_>, accepted: &Accepted) -> Result<Option<SignedIn>, Denied> {
+        let PresentedToken { id, forwarded, .. } = form.secret;
         let origin = forwarded.map_or(accepted.ticket.origin(), origin_of);
-        let comes_plain = entrance(accepted) == Entrance::Network(Channel::Plain) || secret.came_plain();
+        let comes_plain = entrance(accepted) == Entrance::Network(Channel::Plain) || form.secret.came_plain();
         let is_exposed = comes_plain && !self.may_tokens_come_plain;
         let directory = self.directory.as_deref().unwrap_or_default();
         let offered = Offered { id, directory, is_exposed, now: Moment::now() };
-        let is_link = self.tokens.inside().list.by_digest(id.as_bytes()).is_some_and(|entry| !entry.is_token());
+        let listed = self.tokens.inside().list;
+        let entry = listed.by_digest(id.as_bytes());
+        if self.has_come_from(entry, form.session, accepted) {
+            return Ok(None);
+        }
+        let signed_in = |secret: Secret, expires: Option<Moment>| {
+            let lasts = expires.map_or(Duration::ZERO, |expires| expires.since(offered.now));
+            Ok(Some(SignedIn { secret, lasts }))
+        };
+        let _alone = form.key.map(|_| self.retries.one_by_one());
+        let again = form.key.and_then(|key| self.retries.find(key, Instant::now()));
+        if let Some(again) = again.filter(|again| self.authorize(Proof::Session(again.secret.id()), accepted).is_ok()) {
+            return signed_in(again.secret, again.expires);
+        }
+        let is_link = entry.is_some_and(|entry| !entry.is_token());
         if !is_link {
             self.guesses.check(origin, None, Instant::now())?;
         }
@@ -212,9 +238,19 @@ impl Server {
             Err(_) => {}
         }
         let session = exchanged?;
+        if let Some(key) = form.key {
+            self.retries.note(key, &new, (session.expires, Instant::now()));
+        }
         tracing::info!(connection = accepted.id(), session = session.name, from = %accepted.address, "signed in");
-        let left = session.expires.map_or(Duration::ZERO, |expires| expires.since(offered.now));
-        Ok(SignedIn { secret: new, lasts: left })
+        signed_in(new, session.expires)
+    }
+
+    /// Whether a session that is good came from this link or token.
+    fn has_come_from(&self, entry: Option<&Token>, session: Option<TokenId>, accepted: &Accepted) -> bool {
+        let (Some(entry), Some(session)) = (entry, session) else { return false };
+        let listed = self.tokens.inside().list;
+        let from = listed.by_digest(session.as_bytes()).and_then(Token::session_of);
+        from == Some(entry.name.as_str()) && self.authorize(Proof::Session(session), accepted).is_ok()
     }
 
     fn exchange(&self, offered: &Offered<'_>, new: &Secret) -> Result<Token, Denied> {

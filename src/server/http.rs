@@ -7,13 +7,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Server;
-use super::access::PresentedToken;
+use super::access::{PresentedToken, SignInForm};
 use super::connection::admit;
 use crate::error::{Error, Result};
 use crate::http::credentials::Presented;
 use crate::http::head::RequestHead;
 use crate::http::server::problem::Result as HttpResult;
-use crate::http::server::{Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, SignedIn, serve};
+use crate::http::server::{
+    Access, Caller, CertificateFiles, Claim, Client, Form, HttpOptions, HttpState, SignedIn, serve,
+};
 use crate::net::Stream;
 use crate::net::budget::Whose;
 use crate::net::gate::{Rank, TurnedAway};
@@ -25,6 +27,7 @@ use crate::session::Session;
 use crate::trust::identity::Identity;
 use crate::trust::policy::Proof;
 use crate::trust::tokens::TokenId;
+use crate::trust::tokens::retries::Retries;
 use crate::trust::{Peer, Services};
 
 /// HTTP, as this server has it.
@@ -178,8 +181,10 @@ impl Access for HttpAccess<'_> {
         Ok(session)
     }
 
-    fn sign_in(&mut self, secret: &[u8], client: &Client<'_>) -> HttpResult<SignedIn> {
-        Ok(self.server.sign_in(presented(TokenId::of(secret), client), self.accepted)?)
+    fn sign_in(&mut self, form: &Form<'_>, client: &Client<'_>) -> HttpResult<Option<SignedIn>> {
+        let Form { secret, number, session } = *form;
+        let (key, secret) = (Retries::key(secret, number), presented(TokenId::of(secret), client));
+        Ok(self.server.sign_in(&SignInForm { secret, key, session }, self.accepted)?)
     }
 
     fn sign_out(&mut self, session: TokenId) -> HttpResult<()> {

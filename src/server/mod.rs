@@ -46,6 +46,7 @@ use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::last_seen::LastSeen;
 use crate::trust::peers::KnownPeers;
 use crate::trust::policy::Power;
+use crate::trust::tokens::retries::Retries;
 use crate::trust::tokens::{KnownTokens, OwnTokens, TokenId};
 use crate::trust::{Owner, Services};
 use crate::tutorial::Tutorial;
@@ -79,6 +80,8 @@ pub struct Server {
     /// Whether a token may come unencrypted from another machine.
     may_tokens_come_plain: bool,
     guesses: Guesses,
+    /// Sign-ins that a browser may send twice.
+    retries: Retries,
     /// Tokens that came unencrypted from another machine, which the log was told once.
     exposed: Mutex<HashSet<TokenId>>,
     last_seen: LastSeen,
@@ -142,6 +145,7 @@ impl Server {
             directory,
             may_tokens_come_plain: options.is_insecure,
             guesses: Guesses::default(),
+            retries: Retries::default(),
             exposed: Mutex::default(),
             last_seen: LastSeen::default(),
             audit: options.audit.map(Arc::new),

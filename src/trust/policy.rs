@@ -202,7 +202,7 @@ impl TokenRules<'_> {
             return Err(Denied::TokenInPlain);
         }
         let token = self.find(id)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchToken)?;
-        Ok(grant(token))
+        Ok(grant(token, false))
     }
 
     /// Decides about a session. That of a token has what the token has, and goes by its name.
@@ -212,10 +212,10 @@ impl TokenRules<'_> {
         let is_here = session.directory.is_some() && session.directory.as_deref() == self.directory;
         match &session.kind {
             _ if is_exposed && !self.may_come_plain && !session.may_come_plain => Err(Denied::NoSuchSession),
-            TokenKind::Session { of: None, .. } if is_here => Ok(grant(session)),
+            TokenKind::Session { of: None, .. } if is_here => Ok(grant(session, true)),
             TokenKind::Session { of: Some(of), .. } if is_here || self.is_own(of) => {
                 let token = self.find(*of)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchSession)?;
-                Ok(grant(token))
+                Ok(grant(token, true))
             }
             TokenKind::Token | TokenKind::Link { .. } | TokenKind::Session { .. } => Err(Denied::NoSuchSession),
         }
@@ -227,9 +227,8 @@ impl TokenRules<'_> {
     }
 }
 
-/// What is on record for a token or a session.
-fn grant(token: &Token) -> Grant {
-    let is_session = token.session_of().is_some();
+/// What is on record for a token or a session, to a program or to a browser's session.
+fn grant(token: &Token, is_session: bool) -> Grant {
     Grant {
         peer: Peer::Token { name: token.name.clone(), id: token.id, is_session },
         services: token.services.without(Services::of(&Service::ALL).without(token_services())),
@@ -544,8 +543,8 @@ mod tests {
         for (secret, want) in [
             ("share-1", Some("session share-1 read,write in")),
             ("plain", Some("session plain read,write ")),
-            ("ci-1", Some("token ci read dist")),
-            ("shown-1", Some("token shown write ")),
+            ("ci-1", Some("session ci read dist")),
+            ("shown-1", Some("session shown write ")),
             ("elsewhere", None),
             ("over", None),
             ("ci-2", None),

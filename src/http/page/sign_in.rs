@@ -63,6 +63,8 @@ pub struct SignInPage<'p> {
     pub reason: Reason,
     /// The secret of the link that was opened, whatever it is; `None`: a person types one.
     pub token: Option<&'p str>,
+    /// What makes two sendings of this very page one sign-in; empty: nothing.
+    pub number: &'p str,
     /// Where the form is sent to: a relative reference.
     pub action: &'p str,
 }
@@ -70,7 +72,7 @@ pub struct SignInPage<'p> {
 impl<'p> SignInPage<'p> {
     /// A page for this reason, whose form is sent to `action`.
     pub fn new(frame: Frame<'p>, reason: Reason, token: Option<&'p str>, action: &'p str) -> Self {
-        let mut page = Self { frame, reason, token, action };
+        let mut page = Self { frame, reason, token, number: "", action };
         page.frame.tab = Some(page.words().0.to_owned());
         page
     }

@@ -35,12 +35,12 @@ pub trait Access {
     /// It may not come in, or has presented a token that is none.
     fn session(&mut self, client: &Client<'_>) -> Result<Session>;
 
-    /// Exchanges the secret of a link or a token for a session. What its client has presented beside it counts for
-    /// nothing.
+    /// Exchanges the secret of a link or a token for a session; `None`: the session that came with it is one of that
+    /// link or token already.
     ///
     /// # Errors
     /// It is none, or has come too late, or too many wrong ones came.
-    fn sign_in(&mut self, secret: &[u8], client: &Client<'_>) -> Result<SignedIn>;
+    fn sign_in(&mut self, form: &Form<'_>, client: &Client<'_>) -> Result<Option<SignedIn>>;
 
     /// Ends a session; one that has ended already is none.
     ///
@@ -77,6 +77,18 @@ pub enum Claim<'c> {
     Token(&'c Presented),
     /// The session of a cookie.
     Session(TokenId),
+}
+
+/// What a browser sends to sign in.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it holds a secret")]
+pub struct Form<'f> {
+    /// The secret of a link or a token.
+    pub secret: &'f [u8],
+    /// The random number of the page; the same form sent again gets the same session. Empty: it has none.
+    pub number: &'f [u8],
+    /// The session of the cookie that came with it.
+    pub session: Option<TokenId>,
 }
 
 /// What a browser gets for a link or a token.

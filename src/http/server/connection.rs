@@ -280,6 +280,10 @@ fn answer(
             return (Outcome::Failed(format!("broken off: {}", error.with_cause())), Err(error));
         }
     };
+    if head.target.has_share() {
+        // The address itself is a secret, wherever it leads.
+        response.headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin"));
+    }
     protect(&mut response, seen, &state.options);
     let status = response.status.as_u16();
     match (send(state, out, answered, response), refused) {

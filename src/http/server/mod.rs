@@ -40,7 +40,7 @@ mod sign_in;
 pub mod state;
 mod tree;
 
-pub use self::admission::{Access, Claim, Client, SignedIn};
+pub use self::admission::{Access, Claim, Client, Form, SignedIn};
 pub use self::connection::{Caller, serve};
 pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_MAX};
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};

@@ -10,7 +10,7 @@ use ::http::uri::Scheme;
 use ::http::{Method, StatusCode};
 use zeroize::Zeroizing;
 
-use super::admission::{Access, Claim, Client, Seen};
+use super::admission::{Access, Claim, Client, Form, Seen};
 use super::exchange::Exchange;
 use super::page;
 use super::problem::{HttpError, Problem, Result};
@@ -22,7 +22,8 @@ use crate::http::head::RequestHead;
 use crate::http::negotiate::media as preferred;
 use crate::http::page::{PageKind, Reason, SignInPage};
 use crate::http::urlencoded::{fields, is_form};
-use crate::trust::tokens::TokenId;
+use crate::session::Session;
+use crate::trust::tokens::{Secret, TokenId};
 
 /// The form that signs in, in bytes: a token, or a link around it, each byte of it escaped.
 pub const SIGN_IN_LEN_MAX: u64 = 8 * 1024;
@@ -33,6 +34,8 @@ const SIGN_IN: &str = "sign-in";
 const SIGN_OUT: &str = "sign-out";
 /// The field of the form.
 const TOKEN: &[u8] = b"token";
+/// The one that makes two sendings of one form one sign-in.
+const NUMBER: &[u8] = b"number";
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
@@ -89,9 +92,7 @@ impl SignIn {
                 if let Some(id) = presented(head, &exchange.scheme).filter(|_| !exchange.site.is_foreign()) {
                     // For the log: who it was.
                     if let Ok(session) = access.session(&Client { claim: Claim::Session(id), ..*client }) {
-                        let report = std::mem::take(&mut exchange.session.report);
-                        *exchange.session = session;
-                        exchange.session.report = report;
+                        log_as(exchange, session);
                     }
                     access.sign_out(id)?;
                     exchange.session.report.outcome = Some("signed out".into());
@@ -109,39 +110,43 @@ pub(super) fn presented(head: &RequestHead, scheme: &Scheme) -> Option<TokenId> 
 
 fn begin(exchange: &mut Exchange<'_>, access: &mut dyn Access, client: &Client<'_>) -> Result<Response> {
     exchange.session.report.is_rare = true;
-    let token = read_token(exchange)?;
+    let (token, number) = read_form(exchange)?;
     let (head, scheme) = (exchange.head, &exchange.scheme);
-    let signed_in = match access.sign_in(&token, client) {
-        Ok(signed_in) => signed_in,
-        Err(error) => {
-            // Who is in already, and has opened the used link once more, is in.
-            let claim = presented(head, scheme).map(Claim::Session);
-            return match claim.map(|claim| access.session(&Client { claim, ..*client })) {
-                Some(Ok(session)) if is_refused(&error) => {
-                    let report = std::mem::take(&mut exchange.session.report);
-                    *exchange.session = session;
-                    exchange.session.report = report;
-                    Ok(to_root())
-                }
-                _ => Err(error),
-            };
-        }
+    let session = presented(head, scheme);
+    let signed_in = access.sign_in(&Form { secret: &token, number: &number, session }, client);
+    let id = match (&signed_in, session) {
+        (Ok(Some(signed_in)), _) => signed_in.secret.id(),
+        // Who is in already, and has opened the used link once more, is in.
+        (Ok(None), Some(session)) => session,
+        (Err(error), Some(session)) if is_refused(error) => session,
+        (Ok(None), None) | (Err(_), _) => return signed_in.map(|_| to_root()),
     };
-    let cookie = SessionCookie::of(scheme, head.authority.as_ref());
+    match (access.session(&Client { claim: Claim::Session(id), ..*client }), &signed_in) {
+        (Ok(session), _) => log_as(exchange, session),
+        // The session of the cookie is none either.
+        (Err(_), Err(_)) => return signed_in.map(|_| to_root()),
+        (Err(error), Ok(_)) => return Err(error),
+    }
+    let Ok(Some(signed_in)) = signed_in else { return Ok(to_root()) };
+    let cookie = SessionCookie::of(&exchange.scheme, head.authority.as_ref());
     let set = Zeroizing::new(cookie.set(signed_in.secret.as_str(), signed_in.lasts.as_secs()));
-    let report = std::mem::take(&mut exchange.session.report);
-    *exchange.session = access.session(&Client { claim: Claim::Session(signed_in.secret.id()), ..*client })?;
-    exchange.session.report = report;
     exchange.session.report.outcome = Some("signed in".into());
     Ok(to_root().with_text(header::SET_COOKIE, &set))
+}
+
+/// From here on the exchange is that of this session, for the log.
+fn log_as(exchange: &mut Exchange<'_>, session: Session) {
+    let report = std::mem::take(&mut exchange.session.report);
+    *exchange.session = session;
+    exchange.session.report = report;
 }
 
 const fn is_refused(error: &HttpError) -> bool {
     matches!(error, HttpError::Problem(problem) if matches!(problem.sign_in, Some(Reason::Wrong)))
 }
 
-/// The token in the form: as it was made, or in its link, as a person may have pasted it.
-fn read_token(exchange: &mut Exchange<'_>) -> Result<Zeroizing<Vec<u8>>> {
+/// The token in the form, as it was made, or in its link, as a person may have pasted it; and the number of the page.
+fn read_form(exchange: &mut Exchange<'_>) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
     if !is_form(&exchange.head.headers) {
         let message = "a sign-in is a form: application/x-www-form-urlencoded, with the field token";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into());
@@ -158,13 +163,16 @@ fn read_token(exchange: &mut Exchange<'_>) -> Result<Zeroizing<Vec<u8>>> {
     if form.len() as u64 > SIGN_IN_LEN_MAX {
         return Err(too_long().into());
     }
-    let typed = fields(&form).find(|(name, _)| name == TOKEN).map(|(_, value)| Zeroizing::new(value));
-    let token = typed.map(|typed| Zeroizing::new(within_link(&typed).trim_ascii().to_vec())).unwrap_or_default();
+    let field = |wanted: &[u8]| fields(&form).find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let token = field(TOKEN)
+        .map(Zeroizing::new)
+        .map(|typed| Zeroizing::new(within_link(&typed).trim_ascii().to_vec()))
+        .unwrap_or_default();
     if token.is_empty() {
         let message = "the field token is empty; it takes the token, or the link with it";
         return Err(Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Needed).into());
     }
-    Ok(token)
+    Ok((token, field(NUMBER).unwrap_or_default()))
 }
 
 fn within_link(typed: &[u8]) -> &[u8] {
@@ -224,7 +232,11 @@ fn page_of(
 ) -> Result<Response> {
     let action = action(&head.target.raw_path);
     let frame = page::frame_of(head, state, PageKind::SignIn);
-    let html = SignInPage::new(frame, reason, token, &action).html().map_err(page::unmade)?;
+    // Without one, a form that is sent twice is two.
+    let number = Secret::random().ok().filter(|_| token.is_some());
+    let mut page = SignInPage::new(frame, reason, token, &action);
+    page.number = number.as_ref().map_or("", Secret::as_str);
+    let html = page.html().map_err(page::unmade)?;
     let body = ResponseBody::Bytes(html);
     let response = page::with_headers(head, Response { body, ..Response::empty(status) })
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))

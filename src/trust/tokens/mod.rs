@@ -28,6 +28,7 @@
 
 mod entry;
 mod own;
+pub mod retries;
 mod secret;
 pub mod shares;
 

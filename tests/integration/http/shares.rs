@@ -50,6 +50,12 @@ fn cookie(answer: &Answer) -> String {
     format!("Cookie: {pair}")
 }
 
+/// The number of a link's page.
+fn number_of(page: &Answer) -> String {
+    let (_, number) = page.text().split_once(r#"name="number" value=""#).expect("a number");
+    number.split('"').next().unwrap().to_owned()
+}
+
 fn get(server: &Server, path: &str, lines: &str) -> Answer {
     ask(server, &format!("GET {path}\r\n{lines}"), b"")
 }
@@ -75,7 +81,10 @@ fn a_link_shows_a_button_and_its_form_gives_a_cookie() {
         }
     }
     let other = get(&server, "/?share=landline_AAAAAAAAAAAAAAAAAAAAAA", CHROME);
-    assert_eq!(looked.text().replace(&token, "landline_AAAAAAAAAAAAAAAAAAAAAA"), other.text());
+    // But for the number of each page, which is another each time.
+    let same = |page: &Answer, token: &str| page.text().replace(&number_of(page), "").replace(token, "");
+    assert_eq!(same(&looked, &token), same(&other, "landline_AAAAAAAAAAAAAAAAAAAAAA"));
+    assert_ne!(number_of(&looked), number_of(&other));
     assert_eq!(looked.headers, other.headers);
     assert!(looked.text().contains(r#"<form method="post" action="./?sign-in">"#), "{}", looked.text());
     // The token alone opens nothing.
@@ -557,4 +566,96 @@ fn no_secret_is_in_any_place_that_stays() {
         }
     }
     assert!(records.contains("/?share=...") && records.contains("signed in") && records.contains("signed out"));
+}
+
+#[test]
+fn a_button_that_is_pressed_twice_or_an_answer_that_is_lost_uses_a_link_once() {
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    server.write("a.txt", "hello");
+    let token = link(&desk, &options(&server, "read", 1));
+    let page = get(&server, &format!("/?share={token}"), CHROME);
+    let form = format!("{token}&number={}", number_of(&page));
+    let answers = std::thread::scope(|scope| {
+        let tries = [0; 8].map(|_| {
+            let (mut http, form) = (Scheme::Plain.connect(&server), &form);
+            scope.spawn(move || sign_in_over(&mut http, form, ""))
+        });
+        tries.map(|one| cookie(&one.join().unwrap()))
+    });
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(get(&server, "/a.txt", &answers[0]).text(), "hello");
+    // Another page of the same link is another browser's.
+    let other = get(&server, &format!("/?share={token}"), CHROME);
+    assert_eq!(sign_in(&server, &format!("{token}&number={}", number_of(&other)), "").status, 403);
+    assert_eq!(sign_in(&server, &token, "").status, 403);
+    // What has been signed out of is not given again.
+    assert_eq!(ask(&server, &format!("POST /?sign-out\r\n{}", answers[0]), b"").status, 303);
+    assert_eq!(sign_in(&server, &form, "").status, 403);
+}
+
+#[test]
+fn who_opens_a_link_again_takes_no_one_elses_turn() {
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    let token = link(&desk, &options(&server, "read", 2));
+    let one = cookie(&sign_in(&server, &token, ""));
+    for _ in 0..3 {
+        let again = sign_in(&server, &token, &one);
+        assert_eq!((again.status, again.header("set-cookie")), (303, ""));
+    }
+    assert_eq!(sign_in(&server, &token, "").status, 303, "the second turn is still there");
+    // Another link is another right, for which the first session is no hindrance.
+    let wider = link(&desk, &options(&server, "read,write", 1));
+    assert_ne!(cookie(&sign_in(&server, &wider, &one)), one);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_lets_no_one_in_and_uses_no_link_up() {
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    let token = link(&desk, &options(&server, "read", 1));
+    let good = desk.home().read("tokens.toml").unwrap().unwrap();
+    desk.home().replace("tokens.toml", &[&good[..], b"[torn"].concat()).unwrap();
+    let refused = sign_in(&server, &token, "");
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("<h1>Signing in does not work at the moment</h1>"), "{}", refused.text());
+    desk.home().replace("tokens.toml", &good).unwrap();
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    // A session that is there stays, and one that cannot be looked at is not let in anew.
+    let good = desk.home().read("tokens.toml").unwrap().unwrap();
+    desk.home().replace("tokens.toml", &[&good[..], b"[torn"].concat()).unwrap();
+    assert_eq!(get(&server, "/", &cookie).status, 503);
+    desk.home().replace("tokens.toml", &good).unwrap();
+    assert_eq!(get(&server, "/", &cookie).status, 200);
+}
+
+#[test]
+fn curl_keeps_the_cookie_as_a_browser_would() {
+    if !crate::harness::skip::is_installed("curl", "--version") {
+        return;
+    }
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    server.write("a.txt", "hello");
+    let port = server.address().rsplit(':').next().unwrap();
+    for (base, flags) in [(format!("http://localhost:{port}"), "-s"), (format!("https://localhost:{port}"), "-sk")] {
+        let token = link(&desk, &options(&server, "read", 1));
+        let jar = desk.dir.path().join("jar");
+        let curl = |args: &[&str]| {
+            let jar = jar.to_str().unwrap();
+            let run = crate::harness::Run::of(std::path::Path::new("curl")).args([flags, "--noproxy", "*", "-b", jar]);
+            run.args(["-c", jar]).args(args).output().text().to_owned()
+        };
+        let sign_in = format!("{base}/?sign-in");
+        let shown = curl(&["-L", "-d", &format!("token={token}"), &sign_in]);
+        assert!(shown.contains("a.txt"), "{shown}");
+        assert_eq!(curl(&[&format!("{base}/a.txt")]), "hello");
+        let kept = std::fs::read_to_string(&jar).unwrap();
+        let name = if base.starts_with("https") { "__Host-landline-" } else { "landline-" };
+        assert!(kept.contains("#HttpOnly_localhost\tFALSE\t/") && kept.contains(&format!("\t{name}{port}\t")));
+        curl(&["-X", "POST", &format!("{base}/?sign-out")]);
+        assert!(!std::fs::read_to_string(&jar).unwrap().contains("landline_"));
+        std::fs::remove_file(&jar).unwrap();
+    }
 }
