@@ -1,13 +1,14 @@
 //! What Unix says about files, in the units of this library: times in nanoseconds since 1970, identities, reads at an
 //! offset.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use cap_std::fs::{Metadata, MetadataExt as _};
-use rustix::fs::{Stat, Timespec, Timestamps};
+use rustix::fs::{OFlags, Stat, Timespec, Timestamps};
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
@@ -72,6 +73,25 @@ pub fn free_len(open: &impl AsFd) -> io::Result<u64> {
 pub fn used_len(open: &impl AsFd) -> io::Result<u64> {
     let found = rustix::fs::fstatvfs(open)?;
     Ok(found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize))
+}
+
+/// Waits until everything that was written to the file system of an open directory is on the disk.
+///
+/// # Errors
+/// The disk failed.
+pub fn sync_file_system(open: &impl AsFd) -> io::Result<()> {
+    // A directory that was opened as a mere path has no file system to sync.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(open, ".", flags, rustix::fs::Mode::empty())?;
+    Ok(rustix::fs::syncfs(&opened)?)
+}
+
+/// Makes a symlink in `dir` that is called `name` and points to `target`.
+///
+/// # Errors
+/// The name is taken, or the system refuses.
+pub fn make_link(dir: &impl AsFd, name: &OsStr, target: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::symlinkat(target, dir, name)?)
 }
 
 /// Reads what is there from `offset` on, and leaves the position of the descriptor alone; 0 bytes are the end. A

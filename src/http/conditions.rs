@@ -34,6 +34,12 @@ impl EntityTag {
         self.is_weak
     }
 
+    /// The same without the weakness.
+    #[must_use]
+    pub fn into_strong(self) -> Self {
+        Self { is_weak: false, ..self }
+    }
+
     /// What is between the quotes.
     pub fn opaque(&self) -> &[u8] {
         &self.opaque

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode};
+use rustix::io::Errno;
 
 use self::attributes::mode_of;
 use self::naming::{Naming, Published};
@@ -108,6 +109,30 @@ impl Part {
         self.digest.update_zeros(zeros);
         self.note();
         Ok(())
+    }
+
+    /// Takes up to `len` bytes of `source` from where this part ends, by the kernel alone: some file systems share the
+    /// blocks of both then. How many there were; 0: no more. Only for a part of which no digest is made.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub fn copy_from(&mut self, source: &File, len: usize) -> io::Result<u64> {
+        debug_assert!(self.digest.is_length_only(), "its bytes are not seen");
+        let mut offset = self.size();
+        let taken = match rustix::fs::copy_file_range(source, Some(&mut offset), &self.file, None, len) {
+            Ok(taken) => taken as u64,
+            // Between two file systems, or on one that has no such call.
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let mut piece = vec![0; len.min(PIECE_LEN)];
+                let read = read_at(source, &mut piece, self.size())?;
+                self.file.write_all(piece.get(..read).unwrap_or_default())?;
+                read as u64
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // They are counted.
+        self.digest.update_zeros(taken);
+        Ok(taken)
     }
 
     /// What has come is kept for the next attempt, if its owner can have one.
@@ -311,6 +336,11 @@ impl Drop for Part {
     }
 }
 
+/// A temporary name beside `name`, for what is no part but is not to be seen either.
+pub(in crate::fs) fn temporary_name_of(name: &OsStr) -> OsString {
+    names::temporary_name(name, &names::random_token())
+}
+
 /// Whether `name` is this file's.
 fn is_named(dir: impl AsFd, name: &OsStr, file: &impl AsFd) -> io::Result<bool> {
     let (opened, named) = (rustix::fs::fstat(file)?, rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
@@ -329,12 +359,12 @@ fn is_own(file: &impl AsFd) -> io::Result<bool> {
 /// disturb each other, and the digest notices.
 fn lock(file: &impl AsFd) -> bool {
     let locked = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
-    !matches!(locked, Err(rustix::io::Errno::WOULDBLOCK))
+    !matches!(locked, Err(Errno::WOULDBLOCK))
 }
 
 fn remove(dir: &Dir, name: &OsStr) {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => tracing::warn!(?name, %error, "a temporary file could not be removed"),
     }
 }

@@ -7,6 +7,7 @@ use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::{Root, RootPath, failed};
 use crate::fs::part::naming::rename_to_free;
+use crate::fs::unix::timestamps;
 use crate::fs::{Error, ErrorKind, Result};
 
 impl Root {
@@ -87,8 +88,22 @@ impl Root {
         Ok(true)
     }
 
+    /// Sets the modification time of a file or directory, in nanoseconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the system refuses.
+    pub fn set_modified(&self, path: &RootPath, mtime_ns: i64) -> Result<()> {
+        let set = |open: &dyn std::os::fd::AsFd| rustix::fs::futimens(open.as_fd(), &timestamps(mtime_ns));
+        let set = match self.open_file(path) {
+            Ok((file, _)) => set(&file),
+            Err(error) if error.kind() == ErrorKind::IsADirectory => set(&self.open_dir(path)?),
+            Err(error) => return Err(error),
+        };
+        set.map_err(|error| failed(path)(error.into()))
+    }
+
     /// The directory and the name of something that may be given another.
-    fn open_movable(&self, from: &RootPath) -> Result<(Dir, OsString)> {
+    pub(super) fn open_movable(&self, from: &RootPath) -> Result<(Dir, OsString)> {
         let (from_dir, from_name) = self.open_parent(from)?;
         if let Ok(moved) = from_dir.symlink_metadata(&from_name) {
             let found = (moved.dev(), moved.ino());

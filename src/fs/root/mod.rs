@@ -10,6 +10,7 @@ mod entries;
 mod hidden;
 mod path;
 mod remove;
+mod replace;
 mod resolve;
 mod shown;
 
@@ -34,6 +35,7 @@ use crate::fs::{Error, ErrorKind, Result};
 pub use self::entries::{Entries, Entry, FileKind};
 pub use self::path::{PATH_LEN_MAX, RootPath};
 pub use self::remove::IsIdle;
+pub use self::replace::Aside;
 pub use self::resolve::{LINKS_MAX, STEPS_MAX};
 pub use self::shown::{Details, DirState, Look, ShownDir};
 

@@ -39,12 +39,16 @@ impl Root {
             let why = "is a directory; use -r to remove it";
             return Err(Error::new(ErrorKind::IsADirectory, why).about(path));
         }
-        if is_dir {
-            let (dirs, eased) = (Below::default(), Eased::default());
-            let removal = Removal { root: self, parent: Arc::new(dir), is_idle, dirs, eased };
-            return removal.run(name).map_err(|error| error.about(path));
+        self.remove_in(dir, &name, is_idle).map_err(|error| error.about(path))
+    }
+
+    /// Removes the name `name` in `dir`, with all that is in it.
+    pub(super) fn remove_in(&self, dir: Dir, name: &OsStr, is_idle: IsIdle<'_>) -> Result<()> {
+        if !dir.symlink_metadata(name)?.is_dir() {
+            return Ok(dir.remove_file(name)?);
         }
-        dir.remove_file(&name).map_err(failed(path))
+        let (dirs, eased) = (Below::default(), Eased::default());
+        Removal { root: self, parent: Arc::new(dir), is_idle, dirs, eased }.run(name.to_owned())
     }
 }
 

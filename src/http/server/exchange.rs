@@ -64,10 +64,26 @@ impl Exchange<'_> {
     /// As [`path`](Self::path).
     pub fn resolve(&self, path: &[u8]) -> Result<RootPath> {
         let path = RootPath::default().join(path)?;
-        if !self.state.options.shows_hidden && path.has_hidden_name() {
+        if self.is_hidden(&path) {
             return Err(Problem::not_found().into());
         }
         Ok(path)
+    }
+
+    /// Whether a name in the path begins with a dot, where those are neither shown nor accepted.
+    ///
+    /// Finder stores what a file has besides its bytes in a second one, `._NAME`, and gives up the first where it cannot:
+    /// so those who may write may use such a name. No list has it.
+    fn is_hidden(&self, path: &RootPath) -> bool {
+        if self.state.options.shows_hidden || !path.has_hidden_name() {
+            return false;
+        }
+        let may_write = self.state.options.uploads && self.session.services.has(Service::Write);
+        let is_companion = path.split_last().is_some_and(|(above, name)| {
+            let name = name.as_encoded_bytes();
+            name.len() > 2 && name.starts_with(b"._") && !above.has_hidden_name()
+        });
+        !(may_write && is_companion)
     }
 
     /// The path of what the client wants to store or make. A name that it may not use is refused with the reason, which
@@ -77,7 +93,7 @@ impl Exchange<'_> {
     /// As [`path`](Self::path).
     pub fn new_path(&self, path: &[u8]) -> Result<RootPath> {
         let path = RootPath::default().join(path)?;
-        if !self.state.options.shows_hidden && path.has_hidden_name() {
+        if self.is_hidden(&path) {
             let message = "a name that begins with a dot is not accepted here";
             return Err(Problem::new(StatusCode::FORBIDDEN, message).into());
         }

@@ -9,6 +9,7 @@ use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 use serde_json::json;
 
+use super::dav::guard;
 use super::exchange::{Exchange, RequestBody};
 use super::intake::{self, FileTarget, Intake, Room, broken, content_length};
 use super::options::OnExists;
@@ -149,6 +150,7 @@ fn store_one<R: Read>(
     let size = part.size();
     let published = if is_second && exchange.state.options.on_exists == OnExists::Replace {
         let naming = Naming { on_exists: OnExists::Rename, ..Naming::default() };
+        let _changing = guard::begin_put(exchange, &target, &exchange.head.headers)?;
         let published = part.publish_as(Checksum { size, blake3: None }, preserved, &naming);
         published.map_err(|error| error.about(&target.path))?
     } else {

@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use ::http::StatusCode;
-use ::http::header::{self, HeaderMap, HeaderName};
+use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use cap_std::fs::Dir;
 
+use super::dav::guard;
+use super::dav::place::Spot;
 use super::exchange::{Exchange, RequestBody};
 use super::options::OnExists;
 use super::problem::{HttpError, Problem, Result};
@@ -22,6 +24,7 @@ use crate::fs::unix::free_len;
 use crate::fs::{self, ErrorKind};
 use crate::http::body::BodyLength;
 use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
+use crate::http::dav::fields::IF;
 use crate::http::digest_fields::{CONTENT_DIGEST, Digest, DigestCheck, REPR_DIGEST, parse as digests};
 use crate::http::negotiate::Coding;
 use crate::http::resumable::UploadFields;
@@ -39,7 +42,9 @@ const COUNTED_LEN_MIN: u64 = 4 * 1024 * 1024;
 const SHORT_PIECE_LEN: usize = 64 * 1024;
 
 /// The headers that make a request conditional.
-const CONDITIONS: [HeaderName; 3] = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE];
+const CONDITIONS: [HeaderName; 4] = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE, IF];
+/// The modification time that a file is to have, in seconds since 1970.
+const OC_MTIME: HeaderName = HeaderName::from_static("x-oc-mtime");
 
 /// Where a file is to go.
 #[derive(Debug)]
@@ -84,6 +89,7 @@ impl FileTarget {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fs::Error::from(error).into()),
             found => {
                 check_conditions(exchange, &exchange.head.headers, &target.path)?;
+                guard::check_put(exchange, &target)?;
                 if found.is_ok() && exchange.state.options.on_exists == OnExists::Refuse {
                     return Err(conflict(format!("{}: already exists, and is not replaced", target.path)));
                 }
@@ -94,8 +100,17 @@ impl FileTarget {
 
     /// What the file is to have besides its bytes.
     pub(super) fn preserved(exchange: &Exchange<'_>) -> Preserved {
-        Preserved { mtime_ns: None, mode: exchange.state.options.upload_mode }
+        Preserved { mtime_ns: wanted_mtime_ns(exchange), mode: exchange.state.options.upload_mode }
     }
+}
+
+/// The modification time that a request gives its file, in nanoseconds since 1970: clients of ownCloud and Nextcloud
+/// send it, rclone among them, which has no other way to set one over WebDAV.
+fn wanted_mtime_ns(exchange: &Exchange<'_>) -> Option<i64> {
+    let text = exchange.head.text(&OC_MTIME)?.trim();
+    // Some send a fraction.
+    let (whole, _) = text.split_once('.').unwrap_or((text, ""));
+    whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)
 }
 
 /// The validators of what is there now; `None`: nothing, or nothing that the client may know of.
@@ -122,10 +137,25 @@ fn current_in(exchange: &Exchange<'_>, target: &FileTarget) -> Option<Validators
 /// # Errors
 /// 412.
 pub(super) fn check_conditions(exchange: &Exchange<'_>, headers: &HeaderMap, path: &RootPath) -> Result<()> {
-    if !is_conditional(headers) || evaluate(headers, false, current(exchange, path).as_ref()) == Verdict::Proceed {
+    if !is_conditional(headers) {
         return Ok(());
     }
-    Err(precondition_failed().into())
+    let mut current = current(exchange, path);
+    if guard::has_lock(exchange, headers, || Spot::of(&exchange.session.root, path)) {
+        current = current.map(strengthened);
+    }
+    let is_met = evaluate(headers, false, current.as_ref()) == Verdict::Proceed;
+    let holds = guard::if_holds(exchange, headers, path, || tag_of(exchange, path))?;
+    if is_met && holds { Ok(()) } else { Err(precondition_failed().into()) }
+}
+
+fn strengthened(current: Validators) -> Validators {
+    Validators { etag: current.etag.map(EntityTag::into_strong), ..current }
+}
+
+/// The entity tag of what is there now; `None`: there is none.
+pub(super) fn tag_of(exchange: &Exchange<'_>, path: &RootPath) -> Option<EntityTag> {
+    current(exchange, path)?.etag
 }
 
 /// The file is not what the request takes it for.
@@ -168,18 +198,23 @@ impl Digests {
 
 /// What an upload must not exceed.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+pub(super) struct Bounds {
     len_max: Option<u64>,
     free_min: u64,
 }
 
 impl Bounds {
-    fn of(exchange: &Exchange<'_>) -> Self {
+    /// As the operator has set them.
+    pub(super) fn of(exchange: &Exchange<'_>) -> Self {
         let options = &exchange.state.options;
         Self { len_max: options.upload_len_max, free_min: options.free_min }
     }
 
-    fn check_len(&self, len: u64) -> Result<()> {
+    /// Whether a file may be of this length.
+    ///
+    /// # Errors
+    /// It may not (413).
+    pub(super) fn check_len(&self, len: u64) -> Result<()> {
         match self.len_max {
             Some(most) if len > most => {
                 let message = format!("{len} bytes and more are over the limit of {most} bytes for one upload");
@@ -190,7 +225,10 @@ impl Bounds {
     }
 
     /// Whether `len` bytes more fit on the disk.
-    fn check_room(&self, dir: &Dir, len: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// They do not (507).
+    pub(super) fn check_room(&self, dir: &Dir, len: u64) -> Result<()> {
         let free = free_len(dir).map_err(fs::Error::from)?;
         if len.saturating_add(self.free_min) <= free {
             return Ok(());
@@ -381,23 +419,33 @@ pub(super) fn broken(part: Part, error: HttpError) -> HttpError {
 /// Gives a file that is whole its name, under the conditions that its request had.
 ///
 /// # Errors
-/// They do not hold any more (412), the name is taken (409), or the disk failed.
+/// They do not hold any more (412), the name is taken (409) or locked (423), or the disk failed.
 pub(super) fn publish(
     exchange: &Exchange<'_>,
     target: &FileTarget,
     part: Part,
     conditions: &HeaderMap,
-) -> fs::Result<Published> {
+) -> Result<Published> {
     let options = &exchange.state.options;
-    let may_replace = || evaluate(conditions, false, current_in(exchange, target).as_ref()) == Verdict::Proceed;
+    let may_replace = || {
+        let mut current = current_in(exchange, target);
+        if guard::has_lock(exchange, conditions, || Spot::in_dir(&target.dir, &target.name)) {
+            current = current.map(strengthened);
+        }
+        let tag = || current.as_ref().and_then(|current| current.etag.clone());
+        evaluate(conditions, false, current.as_ref()) == Verdict::Proceed
+            && guard::if_holds(exchange, conditions, &target.path, tag).unwrap_or(false)
+    };
     let naming = Naming {
         on_exists: options.on_exists,
         may_replace: is_conditional(conditions).then_some(&may_replace),
         is_unique: options.is_drop_box,
     };
     let _held = is_conditional(conditions).then(|| exchange.state.hold(&target.path));
+    let _changing = guard::begin_put(exchange, target, conditions)?;
     let sum = fs::part::Checksum { size: part.size(), blake3: None };
-    part.publish_as(sum, FileTarget::preserved(exchange), &naming).map_err(|error| error.about(&target.path))
+    let published = part.publish_as(sum, FileTarget::preserved(exchange), &naming);
+    Ok(published.map_err(|error| error.about(&target.path))?)
 }
 
 /// The path under which a file that was stored can be reached, as in a URL.
@@ -424,6 +472,9 @@ pub(super) fn stored(exchange: &Exchange<'_>, target: &FileTarget, published: &P
     };
     if published.is_new {
         response = response.with_text(header::LOCATION, &url);
+    }
+    if wanted_mtime_ns(exchange).is_some() {
+        response = response.with(OC_MTIME, HeaderValue::from_static("accepted"));
     }
     let tag = validators(exchange, &published.metadata, Coding::Identity).etag;
     match tag.as_ref().and_then(EntityTag::to_header_value) {

@@ -11,7 +11,7 @@
 //! | `page` | what all pages need of a request: its language, what its visitor may do |
 //! | `archive`, `tree` | all that is below a directory, as one file |
 //! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
-//! | `dav` | what WebDAV adds: properties, DELETE, MKCOL, MOVE |
+//! | `dav` | what WebDAV adds: properties, locks, DELETE, MKCOL, COPY, MOVE |
 //! | [`response`], [`problem`], `send` | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
@@ -42,6 +42,10 @@ mod tree;
 
 pub use self::admission::{Access, Claim, Client, Form, SignedIn};
 pub use self::connection::{Caller, serve};
+pub use self::dav::{
+    LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX,
+    PROPERTIES_OF_ONE_LEN_MAX,
+};
 pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_MAX};
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};
 pub use self::representation::COMPRESSED_LEN_MAX;

@@ -5,14 +5,23 @@
 //! program; what a guest has sent is kept only for a resumable upload, whose URL is then all that it has of it.
 
 use ::http::StatusCode;
+use ::http::header::HeaderName;
 
 use super::exchange::Exchange;
 use super::intake::{self, Digests, FileTarget, Intake, Room, broken, content_length};
 use super::problem::{Problem, Result};
 use super::response::Response;
 use super::resumable;
+use crate::http::head::digits;
 use crate::http::resumable::{UPLOAD_COMPLETE, UploadFields, boolean};
 use crate::trust::Service;
+
+/// The length of a file that comes in chunks: Finder sends it so, with the length in a field of its own.
+const EXPECTED_LEN: HeaderName = HeaderName::from_static("x-expected-entity-length");
+
+fn expected_len(exchange: &Exchange<'_>) -> Option<u64> {
+    digits(exchange.head.text(&EXPECTED_LEN)?.as_bytes())
+}
 
 /// Answers PUT.
 ///
@@ -34,7 +43,8 @@ pub(super) fn put(exchange: &mut Exchange<'_>) -> Result<Response> {
     if resumable::is_wanted(&fields) {
         return resumable::create(exchange, &target, (&fields, len, digests));
     }
-    let room = Room::find(exchange, &target.dir, len, None)?;
+    let announced = len.or_else(|| expected_len(exchange));
+    let room = Room::find(exchange, &target.dir, announced, None)?;
     let part =
         exchange.session.parts.create_counted(target.dir.clone(), &target.name, FileTarget::preserved(exchange))?;
     let expected = digests.content.into_iter().chain(digests.whole).collect();
@@ -46,6 +56,10 @@ pub(super) fn put(exchange: &mut Exchange<'_>) -> Result<Response> {
         return Err(broken(intake.part, error));
     }
     let size = intake.part.size();
+    if let Some(announced) = announced.filter(|announced| *announced != size) {
+        let message = format!("{size} bytes came where X-Expected-Entity-Length says {announced}; nothing was stored");
+        return Err(broken(intake.part, Problem::new(StatusCode::BAD_REQUEST, message).into()));
+    }
     let conditions = intake::conditions_of(&exchange.head.headers);
     let published = intake::publish(exchange, &target, intake.part, &conditions)?;
     exchange.session.report.outcome = Some(format!("{size} bytes"));

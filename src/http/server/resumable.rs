@@ -22,11 +22,11 @@ use super::exchange::Exchange;
 use super::intake::{self, Digests, FileTarget, Intake, Room, broken, content_length};
 use super::problem::{HttpError, Problem, Result};
 use super::response::Response;
+use crate::fs;
 use crate::fs::part::Part;
 use crate::fs::part::quota::is_guest;
 use crate::fs::part::records::PartRecord;
 use crate::fs::part::upload::NewUpload;
-use crate::fs::{self, ErrorKind};
 use crate::http::digest_fields::{Digest, REPR_DIGEST, parse as digests};
 use crate::http::resumable::{
     INTEROP_VERSION, PARTIAL_UPLOAD, PROBLEM_JSON, UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION, UPLOAD_LENGTH,
@@ -308,12 +308,12 @@ fn finish(exchange: &mut Exchange<'_>, target: &FileTarget, part: Part, expected
         Ok(published) => published,
         Err(error) => {
             // Nothing that its client sends could make it better.
-            if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Exists | ErrorKind::IsADirectory)
-                && let Some(record) = &record
-            {
+            let HttpError::Problem(problem) = error else { return Err(error) };
+            let is_final = matches!(problem.status, StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT);
+            if let Some(record) = record.as_ref().filter(|_| is_final) {
                 exchange.session.parts.cancel_upload(record);
             }
-            return Err(complete(error.into()).into());
+            return Err(complete(problem).into());
         }
     };
     exchange.session.report.outcome = Some(format!("{size} bytes"));

@@ -1,14 +1,19 @@
 //! Which handler a request is for.
 
-use ::http::header::{self, HeaderValue};
+use ::http::header::{self, HeaderName, HeaderValue};
 use ::http::{Method, StatusCode};
 
-use super::dav::{change, propfind};
+use super::dav::{change, lock, propfind, proppatch, relocate};
 use super::exchange::Exchange;
+use super::options::HttpOptions;
 use super::problem::{Problem, Result};
 use super::response::Response;
 use super::{files, form, put, resumable};
 use crate::http::resumable::UPLOAD_LIMIT;
+
+/// Which parts of WebDAV are spoken (RFC 4918, 10.1).
+const DAV: HeaderName = HeaderName::from_static("dav");
+const MS_AUTHOR_VIA: HeaderName = HeaderName::from_static("ms-author-via");
 
 /// Answers a request.
 ///
@@ -43,14 +48,25 @@ fn respond_dav(mut exchange: Exchange<'_>, is_upload: bool) -> Result<Response> 
     let is_shown = !is_upload && !decided.is_drop_box;
     match method.as_str() {
         "PROPFIND" if is_shown => propfind::propfind(&mut exchange),
+        "PROPPATCH" if is_shown && changes(decided) => proppatch::proppatch(&mut exchange),
+        "LOCK" if is_shown && changes(decided) => lock::lock(&mut exchange),
+        "UNLOCK" if is_shown && changes(decided) => lock::unlock(&exchange),
         "MKCOL" if is_shown && decided.modifies => change::make(&mut exchange),
-        "MOVE" if is_shown && decided.modifies => change::rename(&mut exchange),
-        "PROPFIND" | "MKCOL" | "MOVE" => Err(Problem::not_allowed(method, &allowed(&exchange)).into()),
+        "COPY" if is_shown && decided.modifies => relocate::copy(&mut exchange),
+        "MOVE" if is_shown && decided.modifies => relocate::rename(&mut exchange),
+        "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK" | "UNLOCK" => {
+            Err(Problem::not_allowed(method, &allowed(&exchange)).into())
+        }
         _ => {
             let message = format!("{method} is not understood here");
             Err(Problem::new(StatusCode::NOT_IMPLEMENTED, message).into())
         }
     }
+}
+
+/// Whether anything can be changed here.
+const fn changes(options: &HttpOptions) -> bool {
+    options.uploads || options.modifies
 }
 
 /// The methods that this client may use, for `Allow` (RFC 9110, 10.2.1).
@@ -60,9 +76,13 @@ pub(super) fn allowed(exchange: &Exchange<'_>) -> String {
     }
     let options = &exchange.state.options;
     let uploads = if options.uploads { ", PUT, POST" } else { "" };
-    let shown = if options.is_drop_box { "" } else { ", PROPFIND" };
-    let changes = if options.modifies { ", DELETE, MKCOL, MOVE" } else { "" };
-    format!("GET, HEAD, OPTIONS{shown}{uploads}{changes}")
+    let modifies = if options.modifies { ", DELETE, MKCOL, COPY, MOVE" } else { "" };
+    let shown = match (options.is_drop_box, changes(options)) {
+        (true, _) => "",
+        (false, true) => ", PROPFIND, PROPPATCH, LOCK, UNLOCK",
+        (false, false) => ", PROPFIND",
+    };
+    format!("GET, HEAD, OPTIONS{uploads}{modifies}{shown}")
 }
 
 /// Whether the target is a resumable upload, and not a file.
@@ -70,12 +90,22 @@ fn is_upload(exchange: &Exchange<'_>) -> bool {
     exchange.state.options.uploads && exchange.head.target.parameter(resumable::PARAMETER).is_some()
 }
 
-/// RFC 9110, 9.3.7.
+/// RFC 9110, 9.3.7; RFC 4918, 10.1.
 fn options(exchange: &Exchange<'_>) -> Response {
     let allowed = allowed(exchange);
-    let response = Response::empty(StatusCode::NO_CONTENT)
+    let options = &exchange.state.options;
+    // The redirector of Windows takes no other status than 200.
+    let mut response = Response::empty(StatusCode::OK)
         .with_text(header::ALLOW, &allowed)
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !options.is_drop_box {
+        // Class 2 has locks, for what can be changed. Finder mounts a share of class 1 as one that can be read only.
+        let class = if changes(options) { "1, 2" } else { "1" };
+        response = response
+            .with(DAV, HeaderValue::from_static(class))
+            // Explorer and Office look for this before they take a server for one of WebDAV.
+            .with(MS_AUTHOR_VIA, HeaderValue::from_static("DAV"));
+    }
     // That there is such a field says that uploads can be resumed.
     if exchange.state.options.uploads { response.with(UPLOAD_LIMIT, resumable::limits(exchange)) } else { response }
 }

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::dav::{DeadProperties, Locks};
 use super::digests::DigestCache;
 use super::kept::KeptLists;
 use super::options::HttpOptions;
@@ -62,6 +63,10 @@ pub struct HttpState {
     pub uploads: UploadsInUse,
     /// Lists of directories that were sorted already.
     pub(super) lists: KeptLists,
+    /// The locks of WebDAV.
+    pub(super) locks: Arc<Locks>,
+    /// The properties that clients have set.
+    pub(super) properties: Arc<DeadProperties>,
     /// Held from looking at a name to changing it; several names share one.
     names_held: [Mutex<()>; NAME_LOCKS],
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -83,6 +88,8 @@ impl HttpState {
             archives,
             uploads,
             lists,
+            locks: Arc::default(),
+            properties: Arc::default(),
             names_held: [const { Mutex::new(()) }; NAME_LOCKS],
             buffers: Mutex::default(),
         }

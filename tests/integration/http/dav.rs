@@ -109,3 +109,252 @@ fn what_may_not_be_seen_has_no_properties() {
         assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PUT, POST"), "{method}");
     }
 }
+
+const EXCLUSIVE: &str = "<D:lockinfo xmlns:D='DAV:'><D:lockscope><D:exclusive/></D:lockscope>\
+    <D:locktype><D:write/></D:locktype><D:owner>me</D:owner></D:lockinfo>";
+
+/// Locks something; the token, without brackets.
+fn lock(server: &Server, path: &str, depth: &str) -> String {
+    let answer = ask(server, &format!("LOCK {path}\r\nDepth: {depth}\r\nTimeout: Second-60"), EXCLUSIVE.as_bytes());
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    answer.header("lock-token").trim_matches(['<', '>']).to_owned()
+}
+
+#[test]
+fn a_lock_keeps_every_change_away() {
+    let server = Server::http_files(&["--upload", "--modify"]);
+    server.write("dir/a", "old");
+    server.write("b", "b");
+    // Begun before there was a lock.
+    let begun = ask(&server, "PUT /dir/slow\r\nUpload-Complete: ?0", b"sl");
+    assert_eq!(begun.status, 201, "{begun:?}");
+    let upload = begun.header("location").to_owned();
+    let token = lock(&server, "/dir/", "infinity");
+    let form = "Content-Type: multipart/form-data; boundary=x\r\n";
+    let body = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"new\"\r\n\r\nx\r\n--x--\r\n";
+    let patch = format!(
+        "PATCH {upload}\r\nContent-Type: application/partial-upload\r\nUpload-Offset: 2\r\nUpload-Complete: ?1"
+    );
+    let set = "<D:propertyupdate xmlns:D='DAV:'><D:set><D:prop><a/></D:prop></D:set></D:propertyupdate>";
+    let changes = [
+        ("PUT of a file", "PUT /dir/a".to_owned(), "x"),
+        ("PUT of a new one", "PUT /dir/new".to_owned(), "x"),
+        ("a form", format!("POST /dir/\r\n{form}"), body),
+        ("an upload that begins", "PUT /dir/up\r\nUpload-Complete: ?0".to_owned(), "x"),
+        ("an upload that ends", patch.clone(), "ow"),
+        ("PROPPATCH", "PROPPATCH /dir/a".to_owned(), set),
+        ("MKCOL", "MKCOL /dir/sub".to_owned(), ""),
+        ("COPY into it", "COPY /b\r\nDestination: /dir/b".to_owned(), ""),
+        ("COPY over it", "COPY /b\r\nDestination: /dir".to_owned(), ""),
+        ("MOVE into it", "MOVE /b\r\nDestination: /dir/b".to_owned(), ""),
+        ("MOVE out of it", "MOVE /dir/a\r\nDestination: /a".to_owned(), ""),
+        ("MOVE of it", "MOVE /dir\r\nDestination: /other".to_owned(), ""),
+        ("DELETE", "DELETE /dir/a".to_owned(), ""),
+        ("DELETE of what holds it", "DELETE /dir".to_owned(), ""),
+        ("LOCK", "LOCK /dir/a".to_owned(), EXCLUSIVE),
+        ("LOCK of a new name", "LOCK /dir/none".to_owned(), EXCLUSIVE),
+    ];
+    for (what, head, body) in &changes {
+        let answer = ask(&server, head, body.as_bytes());
+        assert_eq!(answer.status, 423, "{what}: {answer:?}");
+        assert!(answer.text().contains("<D:href>/dir</D:href>"), "RFC 4918, 16, {what}: {answer:?}");
+    }
+    assert_eq!((server.read("dir/a"), server.root().join("b").exists()), (b"old".to_vec(), true));
+    // What does not change it goes on; the token is not told to those who may not write.
+    assert_eq!(ask(&server, "COPY /dir/a\r\nDestination: /copied", b"").status, 201);
+    assert!(find(&server, "/dir/a", "0", "<D:lockdiscovery/>").text().contains(&token));
+    // With the token all of it is done.
+    for head in ["PUT /dir/a", "PUT /dir/new", "PUT /dir/more\r\nUpload-Complete: ?0"] {
+        let answer = ask(&server, &format!("{head}\r\nIf: (<{token}>)"), b"new");
+        assert!(matches!(answer.status, 201 | 204), "{head}: {answer:?}");
+    }
+    // What came of the upload that was refused is there, and wants nothing but its name.
+    let answer = ask(&server, &format!("{}\r\nIf: </dir/> (<{token}>)", patch.replace("Offset: 2", "Offset: 4")), b"");
+    assert_eq!((answer.status, server.read("dir/slow")), (201, b"slow".to_vec()), "{answer:?}");
+    for (clause, head, status) in [
+        ("RFC 4918, 10.4.3: another token", "PUT /dir/a\r\nIf: (<urn:uuid:1>)".to_owned(), 412),
+        ("RFC 4918, 10.4.3: about another", format!("PUT /dir/a\r\nIf: </b> (<{token}>)"), 412),
+        ("RFC 4918, 10.4.8", "PUT /dir/a\r\nIf: (Not <DAV:no-lock>)".to_owned(), 423),
+        ("RFC 4918, 10.4: malformed", "PUT /dir/a\r\nIf: ()".to_owned(), 400),
+        ("RFC 4918, 9.10.2: refreshed", format!("LOCK /dir/a\r\nIf: (<{token}>)\r\nTimeout: Second-5"), 200),
+        ("RFC 4918, 9.10.2: not without a token", "LOCK /dir/a".to_owned(), 412),
+        ("RFC 4918, 9.11: another token", "UNLOCK /dir/\r\nLock-Token: <urn:uuid:1>".to_owned(), 409),
+        ("RFC 4918, 9.11: another resource", format!("UNLOCK /b\r\nLock-Token: <{token}>"), 409),
+        ("RFC 4918, 9.11: no token", "UNLOCK /dir/".to_owned(), 400),
+        ("RFC 4918, 9.11: by a member", format!("UNLOCK /dir/a\r\nLock-Token: <{token}>"), 204),
+        ("it is gone", "DELETE /dir".to_owned(), 204),
+    ] {
+        let answer = ask(&server, &head, b"");
+        assert_eq!(answer.status, status, "{clause}: {answer:?}");
+    }
+    // A lock of a name makes a file, and goes with it.
+    let token = lock(&server, "/made", "0");
+    assert_eq!(server.read("made"), b"");
+    // davfs2 takes the tag of a young file for a strong one, and has its lock.
+    let tag = ask(&server, "HEAD /made", b"").header("etag").trim_start_matches("W/").to_owned();
+    for (condition, status) in [("\"other\"", 412), (tag.as_str(), 204)] {
+        let head = format!("PUT /made\r\nIf-Match: {condition}\r\nIf: </made> (<{token}>)");
+        assert_eq!(ask(&server, &head, b"x").status, status, "{condition}");
+    }
+    assert_eq!(ask(&server, "DELETE /made", b"").status, 423);
+    assert_eq!(find(&server, "/made", "0", "<D:lockdiscovery/>").text().matches("<D:activelock>").count(), 1);
+}
+
+#[test]
+fn anothers_lock_is_no_key() {
+    let server = Server::with(&["--http", "--upload", "--guest", "read,write"]);
+    server.write("a", "a");
+    // A guest of this address, and the server's own user over a socket that proves it.
+    let token = lock(&server, "/a", "0");
+    let mut own = crate::harness::http::Scheme::TlsOwn.connect(&server);
+    let answer = own.ask(&format!("PUT /a\r\nIf: (<{token}>)"), b"x");
+    assert_eq!(answer.status, 423, "RFC 4918, 6.4: {answer:?}");
+    let told = own.ask("PROPFIND /a\r\nDepth: 0", b"");
+    assert!(told.text().contains("<D:activelock>") && !told.text().contains(&token), "RFC 4918, 6.8: {told:?}");
+    assert_eq!(own.ask(&format!("UNLOCK /a\r\nLock-Token: <{token}>"), b"").status, 403, "RFC 4918, 9.11.1");
+    assert_eq!(server.read("a"), b"a");
+}
+
+#[test]
+fn copies_and_moves_lose_nothing() {
+    let server = Server::http_files(&["--upload", "--modify"]);
+    server.write("dir/a", "a");
+    server.write("dir/sub/b", "b");
+    server.write("dir/.hidden", "x");
+    server.write("old/c", "c");
+    server.write("file", "file");
+    std::os::unix::fs::symlink("a", server.root().join("dir/link")).unwrap();
+    std::os::unix::fs::symlink("/etc", server.root().join("dir/out")).unwrap();
+    let status = |head: &str| ask(&server, head, b"").status;
+    for (clause, head, want) in [
+        ("RFC 4918, 9.8.5: it is there", "COPY /dir\r\nDestination: /old\r\nOverwrite: F", 412),
+        ("RFC 4918, 9.8.5: no directory", "COPY /dir\r\nDestination: /no/such", 409),
+        ("RFC 4918, 9.8.5: itself", "COPY /dir\r\nDestination: /dir/", 403),
+        ("into itself", "COPY /dir\r\nDestination: /dir/new", 403),
+        ("over what it lies in", "COPY /dir/sub\r\nDestination: /dir", 403),
+        ("by dots", "COPY /dir\r\nDestination: /x/../dir/sub/new", 403),
+        ("the root", "COPY /\r\nDestination: /new", 403),
+        ("onto the root", "MOVE /file\r\nDestination: /", 403),
+        ("up", "COPY /file\r\nDestination: /..%2f..%2fetc%2fx", 404),
+        ("to a hidden name", "COPY /file\r\nDestination: /.x", 403),
+        ("to another port", "COPY /file\r\nDestination: http://localhost:1/x", 502),
+        ("to another scheme", "COPY /file\r\nDestination: ftp://localhost/x", 400),
+        ("twice", "COPY /file\r\nDestination: /x\r\nDestination: /y", 400),
+        ("RFC 4918, 9.8.3", "COPY /dir\r\nDestination: /new\r\nDepth: 1", 400),
+        ("RFC 4918, 10.6", "COPY /dir\r\nDestination: /new\r\nOverwrite: X", 400),
+        ("RFC 4918, 9.8.3: the directory alone", "COPY /dir\r\nDestination: /empty\r\nDepth: 0", 201),
+        ("RFC 4918, 9.8.4: in place of a directory", "COPY /dir\r\nDestination: /old", 204),
+        ("a file in place of a directory", "COPY /file\r\nDestination: /empty", 204),
+        ("a directory in place of a file", "COPY /dir/sub\r\nDestination: /empty", 204),
+        ("a file in place of one", "COPY /file\r\nDestination: /empty/b", 204),
+        ("RFC 4918, 9.9.3: a tree in place of another", "MOVE /dir\r\nDestination: /empty", 204),
+    ] {
+        let answer = ask(&server, head, b"");
+        assert_eq!(answer.status, want, "{clause}: {answer:?}");
+    }
+    assert!(!server.root().join("dir").exists() && !server.root().join("old/c").exists());
+    assert!(!server.root().join("old/.hidden").exists(), "what is hidden is not copied");
+    for path in ["old", "empty"] {
+        assert_eq!(
+            (server.read(&format!("{path}/a")), server.read(&format!("{path}/sub/b"))),
+            (b"a".to_vec(), b"b".to_vec())
+        );
+        assert_eq!(std::fs::read_link(server.root().join(path).join("out")).unwrap(), std::path::Path::new("/etc"));
+    }
+    assert_eq!(status("GET /old/out/passwd"), 404);
+    let left = std::fs::read_dir(server.root()).unwrap().count();
+    assert_eq!(left, 3, "nothing stays aside");
+    let reader = Server::with(&["--http", "--upload", "--modify", "--guest", "write"]);
+    reader.write("a", "a");
+    assert_eq!(ask(&reader, "COPY /a\r\nDestination: /b", b"").status, 401);
+    let blind = ask(&reader, "LOCK /a", EXCLUSIVE.as_bytes());
+    assert_eq!(blind.status, 200);
+    let answer = ask(&reader, "DELETE /a", b"");
+    assert!(answer.status == 423 && !answer.text().contains("href"), "a name is for those who may look: {answer:?}");
+}
+
+#[test]
+fn properties_are_kept_and_go_along() {
+    let server = Server::http_files(&["--upload", "--modify"]);
+    server.write("a", "a");
+    let patch = |path: &str, inner: &str| {
+        let body = format!(
+            "<D:propertyupdate xmlns:D='DAV:' xmlns:x='urn:x' xmlns:w='urn:schemas-microsoft-com:'>{inner}</D:propertyupdate>"
+        );
+        ask(&server, &format!("PROPPATCH {path}"), body.as_bytes())
+    };
+    let set = |path: &str, property: &str| patch(path, &format!("<D:set><D:prop>{property}</D:prop></D:set>"));
+    let value = |path: &str| find(&server, path, "0", "<x:note/>").text().to_owned();
+    let answer = set("/a", "<x:note xml:lang='en'>\u{1f600} &lt;<y xmlns='urn:y' z='&quot;'/></x:note>");
+    assert!(answer.status == 207 && answer.text().contains("200 OK"), "{answer:?}");
+    let want = "<note xmlns=\"urn:x\" xml:lang=\"en\">\u{1f600} &lt;<y xmlns=\"urn:y\" z=\"&quot;\"/></note>";
+    assert!(value("/a").contains(want), "{}", value("/a"));
+    assert_eq!(ask(&server, "PUT /a", b"new").status, 204);
+    assert_eq!(ask(&server, "COPY /a\r\nDestination: /b", b"").status, 201);
+    assert_eq!(ask(&server, "MOVE /a\r\nDestination: /c", b"").status, 201);
+    assert!(value("/b").contains(want) && value("/c").contains(want));
+    assert!(ask(&server, "PROPFIND /\r\nDepth: 1", b"").text().matches(want).count() == 2);
+    assert_eq!(ask(&server, "DELETE /c", b"").status, 204);
+    server.write("c", "c");
+    assert!(value("/c").contains("404 Not Found"));
+    // All or nothing.
+    let answer = patch(
+        "/b",
+        "<D:remove><D:prop><x:note/></D:prop></D:remove><D:set><D:prop><D:getetag>1</D:getetag></D:prop></D:set>",
+    );
+    assert!(answer.text().contains("403 Forbidden") && answer.text().contains("424 Failed Dependency"), "{answer:?}");
+    assert!(value("/b").contains(want), "RFC 4918, 9.2");
+    // Explorer's times: the last one is the file's.
+    let answer = set(
+        "/b",
+        "<w:Win32CreationTime>Sun, 06 Nov 1994 08:49:37 GMT</w:Win32CreationTime>\
+        <w:Win32LastModifiedTime>Sun, 06 Nov 1994 08:49:37 GMT</w:Win32LastModifiedTime><w:Win32FileAttributes>00000020</w:Win32FileAttributes>",
+    );
+    assert!(answer.text().contains("200 OK") && !answer.text().contains("424"), "{answer:?}");
+    assert_eq!(ask(&server, "HEAD /b", b"").header("last-modified"), "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert!(set("/b", "<w:Win32LastModifiedTime>then</w:Win32LastModifiedTime>").text().contains("409 Conflict"));
+    // rclone's.
+    let answer = ask(&server, "PUT /d\r\nX-OC-Mtime: 784111777", b"d");
+    assert_eq!((answer.status, answer.header("x-oc-mtime")), (201, "accepted"));
+    assert_eq!(ask(&server, "HEAD /d", b"").header("last-modified"), "Sun, 06 Nov 1994 08:49:37 GMT");
+    let long = set("/b", &format!("<x:long>{}</x:long>", "x".repeat(65_000)));
+    assert!(long.text().contains("507 Insufficient Storage"), "{long:?}");
+    assert_eq!(patch("/none", "<D:set><D:prop><x:a/></D:prop></D:set>").status, 404);
+}
+
+#[test]
+fn what_finder_and_explorer_need_is_there() {
+    let server = Server::http_files(&["--upload", "--modify"]);
+    let answer = ask(&server, "OPTIONS /", b"");
+    assert_eq!((answer.status, answer.header("dav"), answer.header("ms-author-via")), (200, "1, 2", "DAV"));
+    let all = "GET, HEAD, OPTIONS, PUT, POST, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
+    assert_eq!(answer.header("allow"), all);
+    let read_only = Server::http_files(&[]);
+    assert_eq!(ask(&read_only, "OPTIONS /", b"").header("dav"), "1");
+    for method in ["PROPPATCH", "LOCK", "UNLOCK", "MKCOL", "COPY", "MOVE", "DELETE", "PUT"] {
+        let answer = ask(&read_only, &format!("{method} /"), b"");
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PROPFIND"), "{method}");
+    }
+    // Finder: a second file for what has no place in the first, and the length of chunks in a field of its own.
+    assert_eq!(ask(&server, "PUT /._a", b"resource").status, 201);
+    assert_eq!(ask(&server, "GET /._a", b"").body, b"resource");
+    assert_eq!(hrefs(&find(&server, "/._a", "0", "")), ["/._a"]);
+    assert_eq!(hrefs(&find(&server, "/", "1", "")), ["/"], "no list has it");
+    for name in [".DS_Store", ".hidden", "._", ".x/._a"] {
+        assert_eq!(ask(&server, &format!("PUT /{name}"), b"x").status, 403, "{name}");
+    }
+    read_only_has_none(&read_only);
+    for (length, status) in [(3, 201), (4, 400)] {
+        let mut http = crate::harness::http::Scheme::Plain.connect(&server);
+        http.send(format!("PUT /{length} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: Chunked\r\nX-Expected-Entity-Length: {length}\r\n\r\n3\r\nabc\r\n0\r\n\r\n").as_bytes());
+        assert_eq!(http.answer(true).unwrap().status, status, "{length}");
+    }
+    assert!(server.root().join("3").exists() && !server.root().join("4").exists());
+}
+
+fn read_only_has_none(server: &Server) {
+    server.write("._a", "x");
+    for head in ["GET /._a", "PROPFIND /._a\r\nDepth: 0"] {
+        assert_eq!(ask(server, head, b"").status, 404, "{head}");
+    }
+}

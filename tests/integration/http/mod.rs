@@ -3,6 +3,7 @@
 mod basics;
 mod browser;
 mod dav;
+mod dav_strangers;
 mod get;
 mod get_from;
 mod get_tls;

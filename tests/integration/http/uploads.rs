@@ -199,7 +199,10 @@ fn put_answers_as_the_standard_says() {
         assert_eq!(answer.status, status, "{clause}: {answer:?}");
     }
     let answer = ask(&server, "DELETE /dir/a", b"");
-    assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD, OPTIONS, PROPFIND, PUT, POST"));
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (405, "GET, HEAD, OPTIONS, PUT, POST, PROPFIND, PROPPATCH, LOCK, UNLOCK")
+    );
     let mut http = Scheme::Plain.connect(&server);
     http.send(b"PUT /x HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(http.answer(true).unwrap().status, 411);
@@ -609,6 +612,8 @@ fn a_drop_box_takes_all_and_tells_nothing() {
     assert_eq!(stored.iter().filter(|name| name.starts_with("there-")).count(), 3, "{stored:?}");
 }
 
+const ALL_METHODS: &str = "GET, HEAD, OPTIONS, PUT, POST, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
+
 #[test]
 fn files_and_directories_are_removed_made_and_renamed() {
     let server = Server::http_files(&["--upload", "--modify"]);
@@ -623,7 +628,7 @@ fn files_and_directories_are_removed_made_and_renamed() {
     }
     let answer = ask(&server, "MKCOL /dir", b"");
     assert_eq!(answer.text(), "/dir: already exists\n");
-    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PROPFIND, PUT, POST, DELETE, MKCOL, MOVE");
+    assert_eq!(answer.header("allow"), ALL_METHODS);
     assert_eq!(ask(&server, "MKCOL /x", b"<body/>").status, 415);
     server.write("a", "a");
     server.write("b", "b");
@@ -638,8 +643,7 @@ fn files_and_directories_are_removed_made_and_renamed() {
         ("a hidden name", "MKCOL /.hid", 403),
         ("to an upload", "MKCOL /x?upload=00000000000000000000000000000000", 405),
         ("nothing there", "MOVE /none\r\nDestination: /c", 404),
-        ("a directory is not replaced", "MOVE /a\r\nDestination: /dir", 409),
-        ("into itself", "MOVE /dir\r\nDestination: /dir/x", 400),
+        ("into itself", "MOVE /dir\r\nDestination: /dir/x", 403),
         ("RFC 4918, 9.9.2", "MOVE /dir\r\nDestination: /x\r\nDepth: 0", 400),
         ("RFC 4918, 9.6.1", "DELETE /dir\r\nDepth: 0", 400),
         ("the root", "DELETE /", 403),
@@ -658,7 +662,7 @@ fn files_and_directories_are_removed_made_and_renamed() {
     assert_eq!(status("DELETE /moved"), 404);
     assert!(names(server.root()).is_empty());
     let answer = ask(&server, "OPTIONS /", b"");
-    assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, PROPFIND, PUT, POST, DELETE, MKCOL, MOVE");
+    assert_eq!(answer.header("allow"), ALL_METHODS);
     // A page elsewhere writes nothing.
     let answer = ask(&server, "PUT /x\r\nOrigin: http://example.org", b"x");
     assert_eq!(answer.status, 403);

@@ -2,11 +2,24 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `propfind` | PROPFIND: the properties of a resource and its members |
-//! | `change` | DELETE, MKCOL, MOVE |
+//! | `propfind`, `proppatch` | the properties of a resource and its members; those that clients set |
+//! | `change`, `relocate` | DELETE and MKCOL; COPY and MOVE |
+//! | `copy` | files and trees, copied |
+//! | `lock` | LOCK and UNLOCK |
+//! | `locks`, `props` | the locks and the properties that there are, in memory |
+//! | `guard` | what changes must respect: locks, and the state that `If` names |
+//! | `place` | where a resource is, whatever its URL |
 
 pub(super) mod change;
+mod copy;
+pub(super) mod guard;
+pub(super) mod lock;
+mod locks;
+pub(super) mod place;
 pub(super) mod propfind;
+pub(super) mod proppatch;
+mod props;
+pub(super) mod relocate;
 
 use std::io::Read as _;
 
@@ -15,6 +28,11 @@ use ::http::StatusCode;
 use super::exchange::Exchange;
 use super::problem::{HttpError, Problem, Result};
 use crate::http::dav::xml::XML_LEN_MAX;
+
+pub(super) use self::locks::Locks;
+pub use self::locks::{LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX};
+pub(super) use self::props::DeadProperties;
+pub use self::props::{PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX, PROPERTIES_OF_ONE_LEN_MAX};
 
 /// The body of a request, which is XML.
 ///

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
@@ -13,7 +14,9 @@ use super::super::exchange::Exchange;
 use super::super::problem::{Problem, Result};
 use super::super::representation::FileStamp;
 use super::super::response::{BodyWriter, Response, ResponseBody};
-use super::{bad_request, xml_body};
+use super::lock::active;
+use super::place::{Place, Spot};
+use super::{DeadProperties, Locks, bad_request, guard, xml_body};
 use crate::fs::ErrorKind;
 use crate::fs::root::{Details, FileKind, RootPath, ShownDir};
 use crate::fs::unix::free_len;
@@ -50,7 +53,9 @@ pub(in super::super) fn propfind(exchange: &mut Exchange<'_>) -> Result<Response
             let (_, name) = path.split_last().unwrap_or_default();
             let mut text = String::new();
             teller.answer.start(&mut text);
-            teller.tell(&path.to_absolute(), Some(name.as_bytes()), &Details::of(&file)?, &mut text);
+            let place = teller.is_anything_set().then(|| Spot::of(root, &path)).transpose()?.map(|spot| spot.own);
+            let told = Told { url: &path.to_absolute(), name: Some(name.as_bytes()), place: place.as_ref() };
+            teller.tell(&told, &Details::of(&file)?, &mut text);
             Multistatus::end(&mut text);
             return Ok(answer(ResponseBody::Bytes(text.into_bytes())));
         }
@@ -60,10 +65,11 @@ pub(in super::super) fn propfind(exchange: &mut Exchange<'_>) -> Result<Response
         let problem = Problem::new(StatusCode::FORBIDDEN, "Depth is 0 or 1 here: go down directory by directory");
         return Err(problem.with_xml(condition("propfind-finite-depth", &[])).into());
     }
-    let teller = teller.of_directory(exchange, &dir);
+    let teller = teller.of_directory(&dir);
     let members = Members {
         shows_hidden: exchange.state.options.shows_hidden,
         url: directory_url(&path),
+        place: teller.is_anything_set().then(|| Place::of_dir(&dir.opened().dir)).transpose()?,
         path,
         dir,
         teller,
@@ -106,26 +112,49 @@ struct Teller {
     free_min: u64,
     quota: Option<(u64, u64)>,
     title: Option<String>,
+    locks: Option<Arc<Locks>>,
+    properties: Arc<DeadProperties>,
+    holder: Arc<str>,
+    /// The root of the session.
+    own: Option<Place>,
+}
+
+/// What is told of: its path, its name, and where it is if anything may be known of it there.
+struct Told<'t> {
+    url: &'t [u8],
+    name: Option<&'t [u8]>,
+    place: Option<&'t Place>,
 }
 
 impl Teller {
     fn new(exchange: &Exchange<'_>, wanted: Wanted) -> Self {
         let (options, services) = (&exchange.state.options, exchange.session.services);
         let answer = Multistatus::new(wanted);
+        let is_writable = services.has(Service::Write) && (options.uploads || options.modifies);
         let is_quota_named = answer.tells(Live::QuotaAvailable) || answer.tells(Live::QuotaUsed);
         Self {
             etag_key: exchange.state.etag_key,
             // How full the disk is concerns those who may fill it.
-            tells_quota: is_quota_named && services.has(Service::Write) && (options.uploads || options.modifies),
+            tells_quota: is_quota_named && is_writable,
             free_min: options.free_min,
             quota: None,
             title: options.title.clone(),
+            // Who works on a file concerns those who may work on it too.
+            locks: is_writable.then(|| Arc::clone(&exchange.state.locks)),
+            properties: Arc::clone(&exchange.state.properties),
+            holder: guard::holder(exchange),
+            own: Spot::of(&exchange.session.root, &RootPath::default()).ok().map(|spot| spot.own),
             answer,
         }
     }
 
+    /// Whether there are locks or properties that may be told.
+    fn is_anything_set(&self) -> bool {
+        self.locks.as_ref().is_some_and(|locks| !locks.is_empty()) || !self.properties.is_empty()
+    }
+
     /// The same for what is in a directory.
-    fn of_directory(mut self, _exchange: &Exchange<'_>, dir: &ShownDir) -> Self {
+    fn of_directory(mut self, dir: &ShownDir) -> Self {
         if self.tells_quota {
             let opened = dir.opened().dir;
             let sizes = free_len(&opened).ok().zip(crate::fs::unix::used_len(&opened).ok());
@@ -134,8 +163,8 @@ impl Teller {
         self
     }
 
-    /// Writes what has this path, name and details.
-    fn tell(&self, url: &[u8], name: Option<&[u8]>, details: &Details, to: &mut String) {
+    /// Writes what has these details.
+    fn tell(&self, Told { url, name, place }: &Told<'_>, details: &Details, to: &mut String) {
         let seconds = |ns: i64| u64::try_from(ns.div_euclid(1_000_000_000)).ok();
         let Details { look, ctime_ns, born_ns } = details;
         let stamp = FileStamp { identity: look.identity, len: look.size, mtime_ns: look.mtime_ns, ctime_ns: *ctime_ns };
@@ -151,16 +180,19 @@ impl Teller {
         } else {
             String::new()
         };
+        let dead = place.map(|place| self.properties.of(place)).unwrap_or_default();
+        let locks = place.zip(self.locks.as_ref()).zip(self.own.as_ref());
+        let locks = locks.map(|((place, locks), own)| active(&locks.of(place), own, &self.holder));
         let resource = Resource {
             path: url,
             name: name.or(self.title.as_deref().map(str::as_bytes)),
             file: is_file.then_some(FileProperties { len: look.size, media: &media, tag: &tag }),
             modified: seconds(look.mtime_ns),
             created: born_ns.and_then(seconds),
-            is_lockable: false,
-            locks: &[],
+            is_lockable: self.locks.is_some(),
+            locks: locks.as_deref().unwrap_or_default(),
             quota: self.quota.filter(|_| !is_file),
-            dead: &[],
+            dead: &dead,
         };
         self.answer.resource(&resource, to);
     }
@@ -172,6 +204,8 @@ struct Members {
     dir: ShownDir,
     path: RootPath,
     url: Vec<u8>,
+    /// Where it is; `None`: nothing is known of anything there.
+    place: Option<Place>,
     shows_hidden: bool,
     /// The directories on the way here, once a symlink leads to one.
     way: Option<HashSet<(u64, u64)>>,
@@ -181,7 +215,9 @@ impl Members {
     fn start(&self, to: &mut String) -> Result<()> {
         let name = self.path.split_last().map(|(_, name)| name);
         self.teller.answer.start(to);
-        self.teller.tell(&self.url, name.as_deref().map(OsStr::as_bytes), &self.dir.own_details()?, to);
+        let name = name.as_deref().map(OsStr::as_bytes);
+        let told = Told { url: &self.url, name, place: self.place.as_ref() };
+        self.teller.tell(&told, &self.dir.own_details()?, to);
         Ok(())
     }
 
@@ -201,7 +237,8 @@ impl Members {
             if details.look.kind == FileKind::Dir {
                 self.url.push(b'/');
             }
-            self.teller.tell(&self.url, Some(name), &details, &mut text);
+            let place = self.place.as_ref().map(|place| place.child(name));
+            self.teller.tell(&Told { url: &self.url, name: Some(name), place: place.as_ref() }, &details, &mut text);
             if text.len() < PIECE_LEN {
                 return Ok(());
             }

@@ -1,0 +1,232 @@
+//! Properties that clients have set (RFC 4918, 4), in memory: they are gone when the server ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::place::Place;
+use crate::http::dav::multistatus::Dead;
+use crate::http::dav::xml::Name;
+
+/// Properties of one resource, in bytes.
+pub const PROPERTIES_LEN_MAX: usize = 64 * 1024;
+/// Properties that one peer or, of guests, one address has set, in bytes.
+pub const PROPERTIES_OF_ONE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// All properties, in bytes.
+pub const PROPERTIES_OF_ALL_LEN_MAX: usize = 32 * 1024 * 1024;
+/// What a property takes besides its texts.
+const PROPERTY_COST: usize = 256;
+
+/// The properties of all resources.
+#[derive(Debug, Default)]
+pub(in super::super) struct DeadProperties(Mutex<Store>);
+
+#[derive(Debug, Default)]
+struct Store {
+    resources: BTreeMap<Place, Vec<Owned>>,
+    /// Bytes of each who has set some.
+    of: HashMap<Arc<str>, usize>,
+    len: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Owned {
+    dead: Dead,
+    holder: Arc<str>,
+    /// Bytes that it counts for.
+    cost: usize,
+}
+
+/// One change of a resource's properties.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Set(Dead),
+    Remove(Name),
+}
+
+/// There is no room for more properties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl DeadProperties {
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.store().resources.is_empty()
+    }
+
+    /// The properties of a resource.
+    pub(super) fn of(&self, place: &Place) -> Vec<Dead> {
+        let store = self.store();
+        store.resources.get(place).into_iter().flatten().map(|owned| owned.dead.clone()).collect()
+    }
+
+    /// Changes the properties of a resource: all of them, or none.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn change(&self, place: &Place, holder: &Arc<str>, changes: &[Change]) -> Result<(), Full> {
+        let mut store = self.store();
+        let mut properties = store.resources.get(place).cloned().unwrap_or_default();
+        for change in changes {
+            let (Change::Set(Dead { name, .. }) | Change::Remove(name)) = change;
+            properties.retain(|owned| owned.dead.name != *name);
+            if let Change::Set(dead) = change {
+                let cost = cost_of(place, dead);
+                properties.push(Owned { dead: dead.clone(), holder: Arc::clone(holder), cost });
+            }
+        }
+        let before = store.take(place);
+        let is_put = store.put(place, properties, holder);
+        if is_put.is_err() {
+            store.put_back(place, before);
+        }
+        is_put
+    }
+
+    /// Gives a copy the properties of what it is a copy of, in place of those that were there, as far as there is room.
+    pub(super) fn copy(&self, from: &Place, to: &Place, holder: &Arc<str>) {
+        let mut store = self.store();
+        store.take(to);
+        let copied = store.resources.get(from).cloned().unwrap_or_default();
+        let copied = copied.into_iter().map(|owned| {
+            let cost = cost_of(to, &owned.dead);
+            Owned { holder: Arc::clone(holder), cost, ..owned }
+        });
+        let copied = copied.collect();
+        if store.put(to, copied, holder).is_err() {
+            tracing::debug!("the properties of a copy have no room");
+        }
+    }
+
+    /// Moves the properties of what was moved, with all that is below it.
+    pub(super) fn rename(&self, from: &Place, to: &Place) {
+        let mut store = self.store();
+        for place in store.within(from) {
+            let properties = store.take(&place);
+            store.put_back(&place.moved(from, to), properties);
+        }
+    }
+
+    /// Drops the properties of what is gone, with all that is below it.
+    pub(super) fn forget(&self, place: &Place) {
+        let mut store = self.store();
+        for place in store.within(place) {
+            store.take(&place);
+        }
+    }
+}
+
+fn cost_of(place: &Place, Dead { name, text }: &Dead) -> usize {
+    place.len() + name.namespace.len() + name.local.len() + text.len() + PROPERTY_COST
+}
+
+impl Store {
+    /// The resources that have properties, from `place` down.
+    fn within(&self, place: &Place) -> Vec<Place> {
+        let own = self.resources.contains_key(place).then_some(place);
+        own.into_iter().chain(self.resources.range(place.members()).map(|(place, _)| place)).cloned().collect()
+    }
+
+    fn take(&mut self, place: &Place) -> Vec<Owned> {
+        let properties = self.resources.remove(place).unwrap_or_default();
+        for Owned { holder, cost, .. } in &properties {
+            self.len -= cost;
+            if let Some(len) = self.of.get_mut(holder) {
+                *len -= cost;
+                if *len == 0 {
+                    self.of.remove(holder);
+                }
+            }
+        }
+        properties
+    }
+
+    fn put(&mut self, place: &Place, properties: Vec<Owned>, holder: &Arc<str>) -> Result<(), Full> {
+        let len = |of: &dyn Fn(&Owned) -> bool| -> usize {
+            properties.iter().filter(|owned| of(owned)).map(|owned| owned.cost).sum()
+        };
+        let (all, own) = (len(&|_| true), len(&|owned| owned.holder == *holder));
+        let is_full = all > PROPERTIES_LEN_MAX
+            || self.len + all > PROPERTIES_OF_ALL_LEN_MAX
+            || self.of.get(holder).copied().unwrap_or(0) + own > PROPERTIES_OF_ONE_LEN_MAX;
+        if is_full {
+            return Err(Full);
+        }
+        self.put_back(place, properties);
+        Ok(())
+    }
+
+    /// Puts properties that count already, or have room.
+    fn put_back(&mut self, place: &Place, properties: Vec<Owned>) {
+        for Owned { holder, cost, .. } in &properties {
+            self.len += cost;
+            *self.of.entry(Arc::clone(holder)).or_default() += cost;
+        }
+        if !properties.is_empty() {
+            self.resources.insert(place.clone(), properties);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str) -> Place {
+        Place::of_test(path)
+    }
+
+    fn set(name: &str, len: usize) -> Change {
+        Change::Set(Dead { name: Name::new("urn:x", name), text: "x".repeat(len).into() })
+    }
+
+    fn names(properties: &DeadProperties, path: &str) -> Vec<String> {
+        properties.of(&at(path)).iter().map(|dead| dead.name.local.to_string()).collect()
+    }
+
+    #[test]
+    fn properties_go_where_their_resource_goes() {
+        let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
+        let change = |path: &str, changes: &[Change]| properties.change(&at(path), &me, changes).unwrap();
+        change("/a", &[set("one", 1), set("two", 2), set("one", 3)]);
+        change("/a/b", &[set("below", 1)]);
+        change("/ab", &[set("beside", 1)]);
+        assert_eq!(names(&properties, "/a"), ["two", "one"], "in the order of the request");
+        change("/a", &[Change::Remove(Name::new("urn:x", "two")), Change::Remove(Name::new("urn:x", "none"))]);
+        properties.rename(&at("/a"), &at("/c"));
+        assert_eq!([names(&properties, "/a").len(), names(&properties, "/a/b").len()], [0, 0]);
+        assert_eq!((names(&properties, "/c"), names(&properties, "/c/b")), (vec!["one".into()], vec!["below".into()]));
+        properties.copy(&at("/c"), &at("/ab"), &"you".into());
+        assert_eq!((names(&properties, "/c"), names(&properties, "/ab")), (vec!["one".into()], vec!["one".into()]));
+        properties.copy(&at("/none"), &at("/ab"), &"you".into());
+        assert!(names(&properties, "/ab").is_empty(), "a copy of what has none has none");
+        properties.forget(&at("/c"));
+        let store = properties.store();
+        assert!(store.resources.is_empty() && store.of.is_empty() && store.len == 0, "{store:?}");
+    }
+
+    #[test]
+    fn there_is_only_so_much_room() {
+        let properties = DeadProperties::default();
+        let change = |path: &str, holder: &str, len: usize| {
+            properties.change(&at(path), &holder.into(), &[set("a", len), set("b", 1)])
+        };
+        change("/a", "me", 5).unwrap();
+        assert_eq!(change("/a", "me", PROPERTIES_LEN_MAX), Err(Full));
+        assert_eq!(names(&properties, "/a"), ["a", "b"], "all or nothing");
+        let large = PROPERTIES_LEN_MAX - 2 * PROPERTY_COST - 100;
+        let fits = |holder: &str| {
+            (0..10_000).take_while(|number| change(&format!("/{holder}/{number}"), holder, large).is_ok()).count()
+        };
+        let mine = fits("me");
+        assert!((60..=64).contains(&mine), "{mine}");
+        let all: usize = mine + (0..20).map(|other| fits(&other.to_string())).sum::<usize>();
+        assert!((500..=512).contains(&all), "{all}");
+        assert!(properties.store().len <= PROPERTIES_OF_ALL_LEN_MAX);
+        properties.copy(&at("/me/0"), &at("/copy"), &"new".into());
+        assert!(names(&properties, "/copy").is_empty(), "a copy has them as far as there is room");
+    }
+}
