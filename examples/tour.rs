@@ -26,6 +26,7 @@ fn main() -> Result<()> {
     tour.run_commands()?;
     tour.move_files()?;
     tour.web()?;
+    tour.share()?;
     tour.chat()?;
     tour.two_machines()?;
     tour.tutorial_wire()?;
@@ -261,7 +262,29 @@ impl Tour {
         self.run("http-get", &[&url("?json")], "")?.has(0, "note.txt")?;
         self.run("http-get", &["-q", "-o", "all.tar", &url("?tar")], "")?.is(0, "")?;
         ensure!(std::fs::read(self.here.join("all.tar"))?.len() > bytes.len(), "the archive has it all");
-        self.run("http-get", &["-q", &url("nothing")], "")?.is(1, "")
+        self.run("http-get", &["-q", &url("nothing")], "")?.is(1, "")?;
+        println!("# the same directory is a network drive (WebDAV): this is how one looks around");
+        self.run("http-get", &["-X", "PROPFIND", "-H", "Depth: 0", &url("note.txt")], "")?.has(0, "note.txt</D:href>")
+    }
+
+    fn share(&self) -> Result<()> {
+        println!("# a link lets a browser in; to look at it uses nothing up, since messengers do that before people");
+        let shown = self.here.join("shown").to_string_lossy().into_owned();
+        let (mut server, address) = serve("tcp-server", &self.home, &["--http", "--root", &shown])?;
+        let shared = self.share_with(&address);
+        drop((server.kill(), server.wait()));
+        shared
+    }
+
+    fn share_with(&self, address: &str) -> Result<()> {
+        let args = ["share", "--at", address, "--host", "127.0.0.1", "--allow", "read", "--name", "phone"];
+        let link = self.run("tcp-server", &args, "")?;
+        link.has(0, "/?share=")?;
+        self.run("http-get", &["-q", "-o", "page.html", link.out.trim()], "")?.is(0, "")?;
+        let page = std::fs::read_to_string(self.here.join("page.html"))?;
+        ensure!(page.contains("<button") && !page.contains("note.txt"), "the page of a link has a button, and no list");
+        self.run("tcp-server", &["peers"], "")?.has(0, "link for one browser")?;
+        self.run("tcp-server", &["peers", "revoke", "phone"], "")?.has(0, "phone is not taken here any more")
     }
 
     fn chat(&self) -> Result<()> {
