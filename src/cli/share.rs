@@ -55,11 +55,6 @@ impl ShareArgs {
         self.uses.is_some() || self.expires.is_some() || self.name.is_some() || self.qr.is_some()
     }
 
-    /// The name that the link is to have.
-    pub fn wanted_name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
     /// Makes a link that gives these services in this part of that directory.
     ///
     /// # Errors
@@ -159,6 +154,8 @@ pub struct Reach {
     port: u16,
     /// Whether only this machine can.
     pub is_loopback: bool,
+    /// Whether its name stands for an address that could not be found out.
+    is_guessed: bool,
 }
 
 impl Reach {
@@ -176,15 +173,20 @@ impl Reach {
         };
         let is_loopback = is_here(host);
         let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let mut is_guessed = false;
+        let mut guess = || {
+            is_guessed = true;
+            machine()
+        };
         let host = match (name, host) {
             (Some(name), _) => bracketed(name),
             (None, "0.0.0.0" | "[::]") => own_address(host == "[::]")
                 .or_else(|| own_address(false))
-                .map_or_else(machine, |address| bracketed(&address.to_string())),
+                .map_or_else(&mut guess, |address| bracketed(&address.to_string())),
             (None, _) if is_loopback => "localhost".to_owned(),
             (None, _) => host.to_owned(),
         };
-        Ok(Self { host, port, is_loopback })
+        Ok(Self { host, port, is_loopback, is_guessed })
     }
 
     /// The server's URL, without a slash at the end.
@@ -214,6 +216,13 @@ pub fn warn(program: &str, reach: &Reach, is_encrypted: bool, own_certificate: O
     if reach.is_loopback {
         say(program, "the server listens on this machine only, so that no other can open the link");
         return;
+    }
+    if reach.is_guessed {
+        let host = &reach.host;
+        say(
+            program,
+            &format!("this machine has no default route, so that the link has its name, {host}; --host names another"),
+        );
     }
     if let Some(fingerprint) = own_certificate.filter(|_| is_encrypted) {
         say(

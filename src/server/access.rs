@@ -10,6 +10,7 @@ use crate::fs::part::Parts;
 use crate::fs::root::RootPath;
 use crate::http::server::SignedIn;
 use crate::memory::Pool;
+use crate::net::budget::Whose;
 use crate::net::origin::{Origin, origin_of};
 use crate::net::service::Accepted;
 use crate::session::{RequestReport, Session};
@@ -226,10 +227,10 @@ impl Server {
             self.guesses.check(origin, None, Instant::now())?;
         }
         let new = Secret::random().map_err(|error| {
-            tracing::error!(%error, "no session could be made");
+            self.tell_unrecorded(&error, accepted);
             Denied::NoRoom
         })?;
-        let exchanged = self.exchange(&offered, &new);
+        let exchanged = self.exchange(&offered, &new).map_err(|why| self.denied(&why, accepted));
         match &exchanged {
             Ok(_) if is_link => {}
             Ok(_) => self.guesses.right(origin, None, Instant::now()),
@@ -253,29 +254,40 @@ impl Server {
         from == Some(entry.name.as_str()) && self.authorize(Proof::Session(session), accepted).is_ok()
     }
 
-    fn exchange(&self, offered: &Offered<'_>, new: &Secret) -> Result<Token, Denied> {
+    fn exchange(&self, offered: &Offered<'_>, new: &Secret) -> Result<Token, NotExchanged> {
         if self.own_tokens.has_token(offered.id) {
             if offered.is_exposed {
-                return Err(Denied::TokenInPlain);
+                return Err(NotExchanged::Exposed);
             }
-            return self.own_tokens.exchange(offered.id, new, offered.now).ok_or(Denied::NoSuchLink);
+            return self.own_tokens.exchange(offered.id, new, offered.now).ok_or(NotExchanged::NoSuch);
         }
-        let (listed, _) = self.tokens.now();
-        let listed = listed.map_err(|_unreadable| Denied::TokensUnreadable)?;
         // The lock of the home is not taken for each guess of a stranger.
-        let found = offered.find(&listed).map(drop);
-        let exchanged = found.and_then(|()| match self.directory {
+        let (listed, _) = self.tokens.now();
+        offered.find(&*listed.map_err(|_unreadable| NotExchanged::Unreadable)?)?;
+        match self.directory {
             Some(_) => exchange(self.tokens.home(), offered, new),
             None => Err(NotExchanged::NoSuch),
-        });
-        exchanged.map_err(|why| match why {
+        }
+    }
+
+    fn denied(&self, why: &NotExchanged, accepted: &Accepted) -> Denied {
+        match why {
             NotExchanged::NoSuch => Denied::NoSuchLink,
             NotExchanged::Exposed => Denied::TokenInPlain,
+            NotExchanged::Unreadable => Denied::TokensUnreadable,
             NotExchanged::Full | NotExchanged::List(_) => {
-                tracing::error!(error = %why, "no session could be recorded");
+                self.tell_unrecorded(why, accepted);
                 Denied::NoRoom
             }
-        })
+        }
+    }
+
+    /// Says why the list of tokens was not changed, as often as the strangers' share of the log permits.
+    fn tell_unrecorded(&self, why: &dyn std::error::Error, accepted: &Accepted) {
+        let origin = accepted.ticket.origin();
+        if self.service.gate().log_budget().allows(Whose::Address(origin), || origin.to_string()) {
+            tracing::error!(error = %why, "a session could be neither begun nor ended");
+        }
     }
 
     /// Ends a session.
@@ -290,7 +302,7 @@ impl Server {
             return Ok(());
         }
         end_session(self.tokens.home(), session).map(drop).map_err(|error| {
-            tracing::error!(%error, "the end of a session could not be recorded");
+            self.tell_unrecorded(&error, accepted);
             Denied::NoRoom
         })
     }

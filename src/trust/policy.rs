@@ -55,8 +55,8 @@ pub enum Denied {
          the server's operator makes a new one"
     )]
     NoSuchLink,
-    /// There are as many sessions as there may be, or no other can be recorded.
-    #[error("this server cannot record another session; its operator finds why in the log")]
+    /// There are as many sessions as there may be, or the list cannot be written.
+    #[error("this server cannot record that at the moment; its operator finds why in the log")]
     NoRoom,
     /// The token came over a network in plain text. It was not looked at, whatever it is.
     #[error(

@@ -15,7 +15,6 @@ use crate::http::site::HostNames;
 use crate::trust::home::Home;
 use crate::trust::identity::Identity;
 use crate::trust::list::checked_root;
-use crate::trust::peers::Peers;
 use crate::trust::servers::{ServerEntry, ServerHttp, entries};
 use crate::trust::tokens::check_services;
 use crate::trust::{Service, Services};
@@ -61,11 +60,6 @@ pub(super) fn main(args: &ShareCommand) -> anyhow::Result<Exit> {
     check_services(args.allow).map_err(|why| usage(format!("--allow: a link {why}")))?;
     let found = find(args, &home)?;
     check_allowed(args.allow, &found)?;
-    if let Some(name) = args.link.wanted_name()
-        && Peers::load(&home)?.by_name(name).is_some()
-    {
-        return Err(usage(format!("--name {name}: a machine is called that already; choose another name")));
-    }
     let name = args.host.as_deref().or_else(|| found.http.hosts.first().map(String::as_str));
     if let Some(name) = &args.host {
         check_host(name, &found)?;

@@ -88,13 +88,13 @@ impl SignIn {
             Self::Begin => begin(exchange, access, client),
             Self::End => {
                 let cookie = SessionCookie::of(&exchange.scheme, head.authority.as_ref());
-                exchange.session.report.is_rare = true;
                 if let Some(id) = presented(head, &exchange.scheme).filter(|_| !exchange.site.is_foreign()) {
                     // For the log: who it was.
                     if let Ok(session) = access.session(&Client { claim: Claim::Session(id), ..*client }) {
                         log_as(exchange, session);
                     }
-                    access.sign_out(id)?;
+                    // What cannot be recorded here, the browser forgets all the same.
+                    access.sign_out(id).map_err(|error| with_cookie(error, &cookie.delete()))?;
                     exchange.session.report.outcome = Some("signed out".into());
                 }
                 Ok(to_root().with_text(header::SET_COOKIE, &cookie.delete()))
@@ -109,7 +109,6 @@ pub(super) fn presented(head: &RequestHead, scheme: &Scheme) -> Option<TokenId> 
 }
 
 fn begin(exchange: &mut Exchange<'_>, access: &mut dyn Access, client: &Client<'_>) -> Result<Response> {
-    exchange.session.report.is_rare = true;
     let (token, number) = read_form(exchange)?;
     let (head, scheme) = (exchange.head, &exchange.scheme);
     let session = presented(head, scheme);
@@ -132,6 +131,14 @@ fn begin(exchange: &mut Exchange<'_>, access: &mut dyn Access, client: &Client<'
     let set = Zeroizing::new(cookie.set(signed_in.secret.as_str(), signed_in.lasts.as_secs()));
     exchange.session.report.outcome = Some("signed in".into());
     Ok(to_root().with_text(header::SET_COOKIE, &set))
+}
+
+/// The same problem, with a cookie.
+fn with_cookie(error: HttpError, cookie: &str) -> HttpError {
+    match error {
+        HttpError::Problem(problem) => problem.with_text(header::SET_COOKIE, cookie).into(),
+        lost @ HttpError::Lost(_) => lost,
+    }
 }
 
 /// From here on the exchange is that of this session, for the log.

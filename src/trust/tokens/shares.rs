@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::{Secret, Token, TokenId, TokenKind, Tokens, check_services};
 use crate::trust::home::Home;
 use crate::trust::last_seen;
-use crate::trust::list::{Edit, ListError, NAME_LEN_MAX, check_name, edit};
+use crate::trust::list::{Edit, ListError, NAME_LEN_MAX, edit};
+use crate::trust::peers::Peers;
 use crate::trust::time::Moment;
 use crate::trust::{Owner, Services};
 
@@ -68,12 +69,17 @@ pub fn make_link(home: &Home, options: &LinkOptions) -> Result<(Token, Secret), 
     }
     let secret = Secret::random()?;
     let now = Moment::now();
+    // One name stands for one of all who are known here.
+    let machines = Peers::load(home)?;
+    if let Some(name) = options.name.as_deref().filter(|name| machines.by_name(name).is_some()) {
+        return Err(refused(format!("{name}: a machine is called that already; choose another name")));
+    }
     let (link, swept) = edit(home, |edit: &mut Edit<Token>| {
         let swept = sweep(edit, now);
         check_room(edit.list())?;
         let name = match &options.name {
             Some(name) => name.clone(),
-            None => free_name(edit.list(), "share"),
+            None => free_name("share", |name| is_free(edit.list(), name) && machines.by_name(name).is_none()),
         };
         let link = Token {
             kind: TokenKind::Link { uses: options.uses, used: 0 },
@@ -115,7 +121,10 @@ pub enum NotExchanged {
     /// The list has no room.
     #[error("there are {SHARES_MAX} links and sessions already")]
     Full,
-    /// The list cannot be read or written.
+    /// The list cannot be read.
+    #[error("the list of tokens cannot be read")]
+    Unreadable,
+    /// The list cannot be written.
     #[error(transparent)]
     List(#[from] ListError),
 }
@@ -183,10 +192,12 @@ fn session_of(list: &Tokens, found: &Token, (new, offered): (&Secret, &Offered<'
     let (name, of, services) = match found.kind {
         TokenKind::Link { used, .. } => {
             let name = numbered(&found.name, used.saturating_add(1));
-            let is_free = check_name(&name, "token").is_ok() && list.by_name(&name).is_none();
-            (if is_free { name } else { free_name(list, &found.name) }, None, found.services)
+            let name = if is_free(list, &name) { name } else { free_name(&found.name, |name| is_free(list, name)) };
+            (name, None, found.services)
         }
-        TokenKind::Token | TokenKind::Session { .. } => (free_name(list, &found.name), Some(found.id), Services::NONE),
+        TokenKind::Token | TokenKind::Session { .. } => {
+            (free_name(&found.name, |name| is_free(list, name)), Some(found.id), Services::NONE)
+        }
     };
     Token {
         kind: TokenKind::Session { from: found.name.clone(), of },
@@ -207,13 +218,14 @@ pub fn token_session_end(token: &Token, now: Moment) -> Option<Moment> {
     }
 }
 
-/// The first of `stem-1`, `stem-2` and so on that no entry is called, and that no session has come from: a name says
-/// in the log who did what.
-fn free_name(list: &Tokens, stem: &str) -> String {
-    let is_free = |name: &String| {
-        list.by_name(name).is_none() && !list.iter().any(|entry| entry.session_of() == Some(name.as_str()))
-    };
-    (1..=u32::MAX).map(|number| numbered(stem, number)).find(is_free).unwrap_or_default()
+/// The first of `stem-1`, `stem-2` and so on that is free.
+fn free_name(stem: &str, is_free: impl Fn(&str) -> bool) -> String {
+    (1..=u32::MAX).map(|number| numbered(stem, number)).find(|name| is_free(name)).unwrap_or_default()
+}
+
+/// Whether no entry is called so, and no session has come from one that was: a name says in the log who did what.
+fn is_free(list: &Tokens, name: &str) -> bool {
+    list.by_name(name).is_none() && !list.iter().any(|entry| entry.session_of() == Some(name))
 }
 
 /// `stem-number`; a stem that is too long for that is cut.
@@ -318,6 +330,8 @@ pub fn forget(home: &Home, gone: &[Token]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::identity::Fingerprint;
+    use crate::trust::peers::KnownPeer;
 
     fn home() -> (tempfile::TempDir, Home) {
         let dir = tempfile::tempdir().unwrap();
@@ -402,6 +416,11 @@ mod tests {
         let plain = LinkOptions { may_come_plain: true, ..options(1) };
         let (_, secret) = make_link(&home, &plain).unwrap();
         assert!(exchange(&home, &Offered { is_exposed: true, ..offered(&secret) }, &new).unwrap().may_come_plain);
+        let machine = |name: &str| KnownPeer::new(name, Fingerprint::of_spki(name.as_bytes()));
+        for name in ["laptop", "share-2"] {
+            crate::trust::peers::edit(&home, |edit| edit.add(&machine(name))).unwrap();
+        }
+        assert_eq!(make_link(&home, &options(1)).unwrap().0.name, "share-3", "a machine is called share-2");
         for (wrong, why) in [
             (LinkOptions { uses: 0, ..options(1) }, "1 to 500 sessions, not 0"),
             (LinkOptions { uses: LINK_USES_MAX + 1, ..options(1) }, "not 501"),
@@ -409,6 +428,7 @@ mod tests {
             (LinkOptions { services: Services::NONE, ..options(1) }, "gives nothing"),
             (LinkOptions { name: Some("a b".into()), ..options(1) }, "cannot be a token's name"),
             (LinkOptions { name: Some("share-1".into()), ..options(1) }, "another token is called that already"),
+            (LinkOptions { name: Some("laptop".into()), ..options(1) }, "laptop: a machine is called that already"),
         ] {
             let said = make_link(&home, &wrong).unwrap_err().to_string();
             assert!(said.contains(why), "{said}");
@@ -441,7 +461,7 @@ mod tests {
     fn long_names_have_room_for_a_number() {
         let name = "x".repeat(NAME_LEN_MAX);
         assert_eq!(numbered(&name, 12).len(), NAME_LEN_MAX);
-        assert!(check_name(&numbered(&name, u32::MAX), "token").is_ok());
+        assert!(crate::trust::list::check_name(&numbered(&name, u32::MAX), "token").is_ok());
     }
 
     #[test]

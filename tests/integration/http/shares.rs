@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use landline::trust::list::{Edit, edit};
 use landline::trust::time::Moment;
+use landline::trust::tokens::Token;
 use landline::trust::tokens::shares::{LinkOptions, make_link};
 
 use crate::harness::Server;
@@ -658,4 +660,46 @@ fn curl_keeps_the_cookie_as_a_browser_would() {
         assert!(!std::fs::read_to_string(&jar).unwrap().contains("landline_"));
         std::fs::remove_file(&jar).unwrap();
     }
+}
+
+#[test]
+fn what_is_under_way_ends_with_the_time_of_its_link() {
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    std::fs::File::create(server.root().join("big")).unwrap().set_len(BIG).unwrap();
+    let token = link(&desk, &options(&server, "read", 2));
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    let mut download = Scheme::Plain.connect(&server);
+    download.send(format!("GET /big HTTP/1.1\r\nHost: localhost\r\n{cookie}\r\n\r\n").as_bytes());
+    assert_eq!(download.any_answer(false).unwrap().status, 200);
+    // The time comes without a change of the file.
+    edit(&desk.home(), |edit: &mut Edit<Token>| {
+        for name in ["share-1", "share-1-1"] {
+            edit.change(name, |entry| {
+                entry.expires = Moment::now().after(Duration::from_secs(1));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    server.wait_for_log("ended: its peer was revoked");
+    assert!((download.rest().len() as u64) < BIG);
+    assert_eq!((get(&server, "/", &cookie).status, sign_in(&server, &token, "").status), (401, 403));
+}
+
+#[test]
+fn sign_ins_that_fail_do_not_fill_the_log() {
+    let desk = Machine::new();
+    let audit = desk.dir.path().join("audit");
+    let server = files(&desk, &["--audit", audit.to_str().unwrap()]);
+    for _ in 0..100 {
+        assert_eq!(sign_in(&server, "", "").status, 403);
+        assert_eq!(ask(&server, "POST /?sign-out", b"").status, 303);
+    }
+    let log = server.stop().1;
+    // Twenty in ten seconds; a slow machine may begin the ten seconds anew, again and again.
+    assert!(log.matches("about=\"/?sign-in\"").count() < 80, "{log}");
+    let records = std::fs::read_to_string(&audit).unwrap();
+    assert!(!records.contains("/?sign-in"), "{records}");
 }
