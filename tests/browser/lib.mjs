@@ -110,7 +110,8 @@ export async function serve(args = ["--upload", "--modify"], { program = "http-f
   const start = () => running(program, [...command, "--bind", "127.0.0.1:0"], home);
   let server = await start();
   const sockets = new Set();
-  const self = { directory, home, delay: 0, get log() { return server.log; } };
+  const self = { directory, home, delay: 0, get output() { return server.output; },
+    get direct() { return `http://${server.address}`; } };
   const proxy = net.createServer((client) => {
     const [host, port] = server.address.split(":");
     const upstream = net.connect(Number(port), host);
@@ -197,6 +198,12 @@ export async function openPage(viewport = DESKTOP, { language = "en", javascript
   page.on("pageerror", (error) => note(error.stack ?? error.message));
   page.on("dialog", (dialog) => dialog.accept());
   return page;
+}
+
+/** Where the link that `http-files --share` has printed leads, through the proxy. */
+export async function linkOf(server) {
+  const found = () => server.output.map((line) => /https?:\/\/\S+?(\/\?share=\S+)/.exec(line)?.[1]).find(Boolean);
+  return server.url + await until("a link is printed", found);
 }
 
 /** The texts of elements. */

@@ -72,6 +72,8 @@ scenarios! {
     keyboard
     languages
     reload
+    revoked
     server_restart
+    sign_in
     upload
 }
