@@ -45,6 +45,7 @@ struct AuditFile {
 const GUEST: &str = "guest";
 /// A token's `kind`.
 const TOKEN: &str = "token";
+const SESSION: &str = "session";
 /// Shortest time between two such reports.
 const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -56,7 +57,7 @@ pub struct AuditRecord<'r> {
     pub event: &'r str,
     /// The connection's number in the server's log.
     pub connection: u64,
-    /// `own`, `known`, `token` or `guest`.
+    /// `own`, `known`, `token`, `session` or `guest`.
     pub kind: &'r str,
     /// The name of a known peer or of a token; `None` for others.
     pub name: Option<&'r str>,
@@ -206,7 +207,8 @@ pub fn now() -> String {
 pub fn parts_of(peer: &Peer) -> (&'static str, Option<&str>, Option<String>) {
     match peer {
         Peer::Own => ("own", None, None),
-        Peer::Token { name, .. } => (TOKEN, Some(name), None),
+        Peer::Token { name, is_session: false, .. } => (TOKEN, Some(name), None),
+        Peer::Token { name, is_session: true, .. } => (SESSION, Some(name), None),
         Peer::Known { name, fingerprint } => ("known", Some(name), Some(fingerprint.to_string())),
         Peer::Guest { fingerprint, .. } => (GUEST, None, fingerprint.as_ref().map(ToString::to_string)),
     }

@@ -184,7 +184,7 @@ impl Server {
                 self.guesses.right(origin, Some(COOKIES), Instant::now());
                 self.note_seen(&grant.peer, &accepted.address);
             }
-            // It was one once: nobody has guessed that.
+            // It was one once, and no guess.
             Err(Denied::NoSuchSession) if entry.is_some() => {}
             Err(Denied::NoSuchSession) if self.guesses.is_new(origin, id.as_bytes(), Instant::now()) => {
                 self.guesses.check(origin, Some(COOKIES), Instant::now())?;

@@ -37,7 +37,7 @@ pub struct Args {
     /// Show the directory only to clients that sign in with the first line of FILE: at least 16 characters
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
-    /// Print a link, and its QR code, that lets a browser in; nobody else gets in. Listens on all addresses of this
+    /// Print a link, and its QR code, that lets a browser in; guests get nothing. Listens on all addresses of this
     /// machine, unless --bind says otherwise
     #[arg(long)]
     pub(super) share: bool,

@@ -136,6 +136,8 @@ impl Offered<'_> {
     /// As [`exchange`].
     pub fn find<'l>(&self, list: &'l Tokens) -> Result<&'l Token, NotExchanged> {
         let found = list.by_digest(self.id.as_bytes()).filter(|found| !found.is_dead(self.now));
+        // One that was narrowed to nothing is as good as removed.
+        let found = found.filter(|found| found.services != Services::NONE);
         let found = found.filter(|found| match found.kind {
             TokenKind::Token => true,
             TokenKind::Link { .. } => found.directory.as_deref() == Some(self.directory),
@@ -413,6 +415,14 @@ mod tests {
             let why = exchange(&home, &offered, &new).unwrap_err();
             assert_eq!(matches!(why, NotExchanged::Exposed), exposed, "{offered:?}: {why}");
         }
+        let narrowed = edit(&home, |edit: &mut Edit<Token>| {
+            edit.change("share-1", |link| {
+                link.services = Services::NONE;
+                Ok(())
+            })
+        });
+        assert_eq!(narrowed.unwrap().services, Services::NONE);
+        assert!(matches!(exchange(&home, &good, &new), Err(NotExchanged::NoSuch)));
         let plain = LinkOptions { may_come_plain: true, ..options(1) };
         let (_, secret) = make_link(&home, &plain).unwrap();
         assert!(exchange(&home, &Offered { is_exposed: true, ..offered(&secret) }, &new).unwrap().may_come_plain);

@@ -1,4 +1,4 @@
-//! Links and sessions: what a browser gets for a link, for how long, and what nobody else gets.
+//! Links and sessions: what a browser gets for a link, for how long, and what no other client gets.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn a_link_shows_a_button_and_its_form_gives_a_cookie() {
     let server = files(&desk, &["--upload"]);
     server.write("a.txt", "hello");
     let token = link(&desk, &options(&server, "read,write", 1));
-    // Whoever looks at the link before a person does burns nothing, and learns nothing of it.
+    // What looks at the link before a person does burns nothing, and learns nothing of it.
     let looked = get(&server, &format!("/?share={token}"), CHROME);
     for method in ["GET", "HEAD"] {
         for (path, lines) in [(format!("/?share={token}"), CHROME), (format!("/?share={token}"), "Accept: */*")] {
@@ -567,6 +567,7 @@ fn no_secret_is_in_any_place_that_stays() {
             assert!(!text.contains(secret.as_str()), "{place}: {text}");
         }
     }
+    assert!(records.contains(r#""kind":"session","name":"share-1-1""#), "{records}");
     assert!(records.contains("/?share=...") && records.contains("signed in") && records.contains("signed out"));
 }
 
