@@ -97,7 +97,7 @@ impl Client {
     ) -> Result<Response> {
         let stall = self.connect.stall_timeout;
         connection.limit(stall, deadline)?;
-        let mut exchange = Exchange { connection, deadline, stall, observer };
+        let mut exchange = Exchange { connection, deadline, stall, observer, interims: 0 };
         let is_sent = exchange.send(request, on_interim)?;
         let head = exchange.await_final(stall.map(|stall| (Instant::now() + stall, stall)), on_interim)?;
         let length = head.body_length(&request.method)?;
@@ -133,6 +133,8 @@ struct Exchange<'e> {
     deadline: Deadline,
     stall: Option<Duration>,
     observer: &'e dyn Observer,
+    /// Interim responses that have come.
+    interims: usize,
 }
 
 impl Exchange<'_> {
@@ -158,18 +160,16 @@ impl Exchange<'_> {
         if more.iter().any(|(name, _)| *name == EXPECT) && !self.may_continue(on_interim)? {
             return Ok(false);
         }
-        let from = request.content_from;
-        let connection = &mut self.connection;
-        let (deadline, observer) = (self.deadline, self.observer);
+        self.limit(None)?;
         let mut broken = None;
-        let is_whole = content.send(from, &mut |piece| {
-            deadline.check()?;
-            if connection.has_news() {
+        let is_whole = content.send(request.content_from, &mut |piece| {
+            self.deadline.check()?;
+            if !self.may_go_on(on_interim)? {
                 return Ok(false);
             }
-            match send_piece(connection, piece, is_chunked) {
+            match send_piece(&mut self.connection, piece, is_chunked) {
                 Ok(()) => {
-                    observer.event(super::Event::Moved(piece.len() as u64));
+                    self.observer.event(super::Event::Moved(piece.len() as u64));
                     Ok(true)
                 }
                 Err(error) => {
@@ -220,7 +220,7 @@ impl Exchange<'_> {
                 Some((head, _)) if !head.status.is_informational() => return Ok(false),
                 Some((head, len)) => {
                     self.connection.incoming.consume(len);
-                    self.interim(&head, on_interim);
+                    self.interim(&head, on_interim)?;
                     if head.status == StatusCode::CONTINUE {
                         return Ok(true);
                     }
@@ -241,15 +241,41 @@ impl Exchange<'_> {
         }
     }
 
-    fn interim(&self, head: &ResponseHead, on_interim: OnInterim<'_>) {
+    /// Whether more of the content is wanted. An interim response may come at any time, and says nothing against it; a
+    /// final one, or the end, stays to be read.
+    fn may_go_on(&mut self, on_interim: OnInterim<'_>) -> Result<bool> {
+        loop {
+            while let Some((head, len)) = ResponseHead::parse(self.connection.incoming.buffered())? {
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Ok(false);
+                }
+                self.connection.incoming.consume(len);
+                self.interim(&head, on_interim)?;
+            }
+            if !self.connection.incoming.source().ready().unwrap_or(true) {
+                return Ok(true);
+            }
+            // What is wrong with the connection is told where the final response is awaited.
+            if !self.connection.fill().is_ok_and(|len| len > 0) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn interim(&mut self, head: &ResponseHead, on_interim: OnInterim<'_>) -> Result<()> {
+        self.interims += 1;
+        if self.interims > INTERIM_RESPONSES_MAX {
+            let why = format!("over {INTERIM_RESPONSES_MAX} interim responses, and none that is final");
+            return Err(Error::Unexpected(why));
+        }
         self.observer.received(head);
         on_interim(head);
+        Ok(())
     }
 
     /// Waits for the head of the final response.
     fn await_final(&mut self, until: Option<(Instant, Duration)>, on_interim: OnInterim<'_>) -> Result<ResponseHead> {
         self.limit(until)?;
-        let mut interim = 0;
         loop {
             match ResponseHead::parse(self.connection.incoming.buffered())? {
                 Some((head, len)) => {
@@ -263,12 +289,7 @@ impl Exchange<'_> {
                         self.observer.received(&head);
                         return Ok(head);
                     }
-                    self.interim(&head, on_interim);
-                    interim += 1;
-                    if interim > INTERIM_RESPONSES_MAX {
-                        let why = format!("over {INTERIM_RESPONSES_MAX} interim responses, and none that is final");
-                        return Err(Error::Unexpected(why));
-                    }
+                    self.interim(&head, on_interim)?;
                 }
                 None => match self.connection.fill() {
                     Ok(0) => {

@@ -892,6 +892,38 @@ fn an_upload_that_breaks_goes_on_where_the_server_can() {
 }
 
 #[test]
+fn an_interim_response_in_the_middle_of_an_upload_does_not_end_it() {
+    let dir = dir();
+    let whole = bytes(3_000_000);
+    std::fs::write(dir.path().join("big"), &whole).unwrap();
+    let received: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let got = Arc::clone(&received);
+    let address = serve_all(move |mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        // The client has waited for a word, and sends without one.
+        let mut body = vec![0; 3_000_000];
+        let mut read = 0;
+        for step in [1, 1_000_000, 2_000_000, 3_000_000] {
+            stream.read_exact(&mut body[read..step]).unwrap();
+            read = step;
+            if step < 3_000_000 {
+                write!(stream, "HTTP/1.1 104 x\r\nLocation: /uploads/1\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n").unwrap();
+            }
+        }
+        *got.lock().unwrap() = body;
+        write!(stream, "HTTP/1.1 201 x\r\nContent-Length: 4\r\n\r\nkept").unwrap();
+        end(stream);
+    });
+    get(dir.path()).args(["-q", "-T", "big", &format!("http://{address}/a/")]).prints("kept");
+    assert!(*received.lock().unwrap() == whole);
+}
+
+#[test]
 fn a_signal_leaves_what_has_come_for_the_next_run() {
     let dir = dir();
     let whole = bytes(6_000_000);
