@@ -244,6 +244,19 @@ impl ShownDir {
         Details::of(&self.dir)
     }
 
+    /// As [`look`](Self::look), of a name that a stranger may have chosen; `None` also if it is not shown.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn look_shown(&self, name: &OsStr) -> Result<Option<Look>> {
+        let is_plain = !name.is_empty() && !matches!(name.as_bytes(), b"." | b"..") && !name.as_bytes().contains(&b'/');
+        if !is_plain || is_part_name(name.as_bytes()) || self.root.check_name(&*self.dir, name).is_err() {
+            return Ok(None);
+        }
+        let Some(look) = self.look(name)? else { return Ok(None) };
+        Ok(self.root.check_shows(|| Ok(look.identity)).is_ok().then_some(look))
+    }
+
     /// What is at the end of the symlink `name` in it, which is `path` in the root; `None`: nothing that is shown.
     pub fn follow(&self, path: &RootPath, name: &OsStr) -> Option<Look> {
         self.follow_to(path, name, |open| Ok(Look::of(open)?)).filter(|look| self.shows(look))
@@ -345,6 +358,14 @@ mod tests {
         assert_eq!(dir.link_target(OsStr::new("kept-back")).unwrap(), b".profile");
         assert_eq!(dir.look(OsStr::new("to-a")).unwrap().unwrap().kind, FileKind::Link);
         assert_eq!(dir.look(OsStr::new("none")).unwrap(), None);
+        for (name, is_shown) in
+            [("a", true), ("sub", true), ("out", true), (".profile", false), (".a.1a2b3c4d.part", false), ("..", false)]
+        {
+            assert_eq!(dir.look_shown(OsStr::new(name)).unwrap().is_some(), is_shown, "{name}");
+        }
+        for name in ["", ".", "sub/.deep", "none", "/etc"] {
+            assert_eq!(dir.look_shown(OsStr::new(name)).unwrap(), None, "{name}");
+        }
         assert!(dir.open_file(OsStr::new("a")).is_ok() && dir.may_read(OsStr::new("a")));
         for (name, kind) in [(".profile", ErrorKind::Hidden), ("sub", ErrorKind::NotAFile)] {
             assert_eq!(dir.open_file(OsStr::new(name)).unwrap_err().kind(), kind, "{name}");

@@ -59,14 +59,19 @@ pub(in crate::http) fn push_minute(time: DateTime, between: u8, to: &mut impl Te
     }
 }
 
-/// Appends a time as RFC 3339 has it, with as many digits behind the second as it needs.
-pub(in crate::http) fn push_rfc_3339(ns: i64, to: &mut impl Text) {
-    let time = utc(ns);
-    push_minute(time, b'T', to);
+/// The same to the second.
+pub(in crate::http) fn push_second(time: DateTime, between: u8, to: &mut impl Text) {
+    push_minute(time, between, to);
     let second = u8::try_from(time.second()).unwrap_or(0);
     for digit in [b':', b'0' + second / 10, b'0' + second % 10] {
         to.push_digit(digit);
     }
+}
+
+/// Appends a time as RFC 3339 has it, with as many digits behind the second as it needs.
+pub(super) fn push_rfc_3339(ns: i64, to: &mut Vec<u8>) {
+    let time = utc(ns);
+    push_second(time, b'T', to);
     let mut fraction = u32::try_from(time.subsec_nanosecond()).unwrap_or(0);
     if fraction > 0 {
         to.push_digit(b'.');

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::percent_encode;
 use serde::Serialize;
 
 use super::digits::{push_number, push_rfc_3339};
-use super::{ListEntry, ListKind, Order, Reference, Sort};
+use super::{ESCAPED_PATH, ListEntry, ListKind, Order, Reference, Sort};
 use crate::printable::json_line;
 
 /// Bytes that a person or a path is named by: a string if they are UTF-8, else `{"b64":"..."}`.
@@ -80,6 +81,11 @@ pub fn json_start(path: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
 /// As [`json_start`].
 pub fn json_entry(entry: &ListEntry<'_>, is_first: bool, to: &mut Vec<u8>) -> io::Result<()> {
     to.extend_from_slice(if is_first { b"\n{\"name\":" } else { b",\n{\"name\":" });
+    push_fields(b"", entry, to)
+}
+
+/// Appends the fields of an entry in the directory `folder` from its name on, and the brace behind them.
+fn push_fields(folder: &[u8], entry: &ListEntry<'_>, to: &mut Vec<u8>) -> io::Result<()> {
     push_name(entry.name, to)?;
     to.extend_from_slice(b",\"kind\":\"");
     to.extend_from_slice(kind_name(entry.kind).as_bytes());
@@ -93,7 +99,8 @@ pub fn json_entry(entry: &ListEntry<'_>, is_first: bool, to: &mut Vec<u8>) -> io
     to.push(b'"');
     if entry.kind.is_served() {
         // Nothing in a reference has to be escaped.
-        write!(to, ",\"href\":\"{}\"", Reference(entry))?;
+        let slash = if folder.is_empty() { "" } else { "/" };
+        write!(to, ",\"href\":\"{}{slash}{}\"", percent_encode(folder, ESCAPED_PATH), Reference(entry))?;
     }
     if let Some(target) = entry.target {
         to.extend_from_slice(b",\"link\":");
@@ -101,6 +108,52 @@ pub fn json_entry(entry: &ListEntry<'_>, is_first: bool, to: &mut Vec<u8>) -> io
     }
     to.push(b'}');
     Ok(())
+}
+
+/// What a search tells at its end.
+#[derive(Debug, Serialize)]
+pub struct FoundEnd {
+    /// How many names were found.
+    pub found: u64,
+    /// How many entries were looked at.
+    pub looked: u64,
+    /// Directories that could not be read.
+    pub unreadable: u64,
+    /// The limit that ended it; `None`: all was looked at.
+    pub ended_by: Option<&'static str>,
+}
+
+/// Appends a line for an entry that was found in the directory `folder`, a path from where the search began.
+///
+/// # Errors
+/// As [`json_start`].
+pub fn json_found(folder: &[u8], entry: &ListEntry<'_>, to: &mut Vec<u8>) -> io::Result<()> {
+    to.extend_from_slice(b"{\"folder\":");
+    push_name(folder, to)?;
+    to.extend_from_slice(b",\"name\":");
+    push_fields(folder, entry, to)?;
+    to.push(b'\n');
+    Ok(())
+}
+
+/// A line that tells how many entries were looked at so far.
+///
+/// # Errors
+/// As [`json_start`].
+pub fn json_looked(looked: u64) -> io::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Looked {
+        looked: u64,
+    }
+    json_line(&Looked { looked })
+}
+
+/// The last line of a search.
+///
+/// # Errors
+/// As [`json_start`].
+pub fn json_found_end(end: &FoundEnd) -> io::Result<Vec<u8>> {
+    json_line(end)
 }
 
 /// Appends the JSON of a name.
@@ -160,6 +213,22 @@ mod tests {
 ],"total":3,"page":1,"pages":1,"per_page":null,"sort":"name","order":"asc"}
 "#;
         assert_eq!(list(b"/p", &entries), want);
+    }
+
+    #[test]
+    fn what_is_found_is_a_line_of_its_own() {
+        let file = ListEntry { name: b"a b", kind: ListKind::File, size: Some(5), mtime_ns: 0, target: None };
+        let mut lines = Vec::new();
+        json_found(b"x/y:z", &file, &mut lines).unwrap();
+        json_found(b"", &ListEntry { name: b"d", kind: ListKind::Dir, size: None, ..file }, &mut lines).unwrap();
+        lines.extend(json_looked(7).unwrap());
+        lines.extend(json_found_end(&FoundEnd { found: 2, looked: 9, unreadable: 0, ended_by: None }).unwrap());
+        let want = r#"{"folder":"x/y:z","name":"a b","kind":"file","size":5,"modified":"1970-01-01T00:00:00Z","href":"x/y%3Az/a%20b"}
+{"folder":"","name":"d","kind":"dir","size":null,"modified":"1970-01-01T00:00:00Z","href":"d/"}
+{"looked":7}
+{"found":2,"looked":9,"unreadable":0,"ended_by":null}
+"#;
+        assert_eq!(String::from_utf8(lines).unwrap(), want);
     }
 
     #[test]

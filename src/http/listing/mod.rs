@@ -5,16 +5,18 @@ mod json;
 mod order;
 mod query;
 mod text;
+mod words;
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-pub(in crate::http) use self::digits::{push_minute, push_number, push_rfc_3339, utc};
-pub use self::json::{JsonEnd, json_end, json_entry, json_start};
+pub(in crate::http) use self::digits::{push_number, push_second, utc};
+pub use self::json::{FoundEnd, JsonEnd, json_end, json_entry, json_found, json_found_end, json_looked, json_start};
 pub use self::order::{NAME_COST, Names, SORT_COST, natural_key};
 pub use self::query::{BadQuery, ListForm, ListQuery, Order, PAGE_LEN, PAGE_LEN_MAX, Page, Sort, parameters};
 pub use self::text::text_entry;
+pub use self::words::{SEARCH_WORDS_MAX, TooManyWords, Words};
 
 /// What a list shows of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::frame::Frame;
 use super::strings::{ListStrings, filled};
 use super::{EARLY, SCRIPT, STYLE};
 use crate::http::listing::{
-    ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort, push_minute, push_number, push_rfc_3339, utc,
+    ListEntry, ListKind, ListQuery, Order, Page, Reference, Sort, push_number, push_second, utc,
 };
 use crate::printable::printable_name;
 
@@ -35,6 +35,10 @@ pub struct ListPage<'a> {
 pub struct Readme {
     /// Its name for people.
     pub name: String,
+    /// A relative reference to it.
+    pub href: String,
+    /// Whether it has more than is shown.
+    pub is_cut: bool,
     /// Its content as HTML that is safe to show; `None`: it is plain text.
     pub html: Option<String>,
     /// Its content as text.
@@ -52,9 +56,6 @@ pub struct ListTable<'a> {
     pub page: Page,
     /// What was requested.
     pub query: ListQuery,
-    /// Whether links lead to the pages of files that have one, or to all files themselves, for a program that follows
-    /// links.
-    pub has_previews: bool,
 }
 
 /// A column's heading.
@@ -178,21 +179,16 @@ impl fmt::Display for Size<'_> {
     }
 }
 
-/// A time for people, in UTC, with the exact one for the script and the pointer.
+/// A time to the second in UTC, which is a global date and time of HTML as it stands: the script reads it there.
 #[derive(Debug)]
 pub(super) struct Time<'v>(pub(super) &'v i64);
 
 impl fmt::Display for Time<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NS: i64 = 1_000_000_000;
-        let mut exact = String::with_capacity(24);
-        push_rfc_3339(self.0.div_euclid(NS).saturating_mul(NS), &mut exact);
-        let mut text = String::with_capacity(96);
-        for piece in ["<time datetime=\"", &exact, "\" title=\"", &exact, "\">"] {
-            text.push_str(piece);
-        }
-        push_minute(utc(*self.0), b' ', &mut text);
-        text.push_str("</time>");
+        let mut text = String::with_capacity(40);
+        text.push_str("<time>");
+        push_second(utc(*self.0), b' ', &mut text);
+        text.push_str("Z</time>");
         f.write_str(&text)
     }
 }
@@ -213,7 +209,7 @@ mod tests {
         let page = query.page_of(crate::http::listing::ListForm::Html, total);
         let may = May { upload: may_upload, modify: false };
         let frame = Frame { may, ..frame(PageKind::List, "/a b/<i>", true) };
-        let list = Some(ListTable { entries, total, page, query, has_previews: true });
+        let list = Some(ListTable { entries, total, page, query });
         ListPage { frame, list, readme: None }.render().unwrap()
     }
 
@@ -241,7 +237,7 @@ mod tests {
             assert!(row.contains(&format!("value=\"{href}\"")), "{row}");
             // Row, cells, box, link, time and their ends: nothing else is a tag, and no character acts.
             assert_eq!(row.matches('<').count(), 2 + 2 * 4 + 1 + 2 + 2, "{row}");
-            assert_eq!(row.matches('"').count(), 2 * (1 + 4 + 1 + 1 + 2), "{row}");
+            assert_eq!(row.matches('"').count(), 2 * (1 + 4 + 1 + 1), "{row}");
             assert!(!row.chars().any(|c| c != '\n' && c.is_control() || c == '\u{202e}'), "{row}");
         }
     }
@@ -269,14 +265,14 @@ mod tests {
         ];
         let page = page_of(&entries, "", 5, false);
         for want in [
-            "<tr data-kind=\"dir\"><td><input type=\"checkbox\" name=\"name\" value=\"d/\" aria-label=\"d\"></td>\
-             <td><a href=\"d/\">d/</a></td><td></td><td><time datetime=\"1970-01-01T00:00:00Z\"",
+            "<tr data-kind=\"dir\"><td><input type=\"checkbox\" name=\"name\" value=\"d/\" aria-label=\"Select\"></td>\
+             <td><a href=\"d/\">d/</a></td><td></td><td><time>1970-01-01 00:00:00Z</time>",
             "<td></td><td>l <small>(a link that leads to nothing here)</small></td><td></td>",
             "<td></td><td>o <small>(no file)</small></td><td></td>",
             "<td><a href=\"f\">f</a></td><td title=\"1536 B\">1.5 KiB</td><td>\
-             <time datetime=\"2000-03-01T12:00:00Z\" title=\"2000-03-01T12:00:00Z\">2000-03-01 12:00</time></td></tr>",
+             <time>2000-03-01 12:00:00Z</time></td></tr>",
             "<tr data-kind=\"image\">",
-            "<td><a href=\"i.png?view\">i.png</a> <a href=\"i.png\" download aria-label=\"Download: i.png\"></a></td>",
+            "<td><a href=\"i.png\" data-view>i.png</a></td>",
         ] {
             assert!(page.contains(want), "{want} in {page}");
         }
@@ -318,8 +314,8 @@ mod tests {
         ] {
             assert_eq!(Size(&size).to_string(), want);
         }
-        assert!(Time(&(-DAY)).to_string().ends_with(">1969-12-31 00:00</time>"));
-        assert!(Time(&i64::MAX).to_string().ends_with("title=\"2262-04-11T23:47:16Z\">2262-04-11 23:47</time>"));
-        assert!(Time(&i64::MIN).to_string().starts_with("<time datetime=\"1677-09-21T00:12:4"));
+        assert!(Time(&(-DAY)).to_string().ends_with(">1969-12-31 00:00:00Z</time>"));
+        assert!(Time(&i64::MAX).to_string().ends_with(">2262-04-11 23:47:16Z</time>"));
+        assert!(Time(&i64::MIN).to_string().starts_with("<time>1677-09-21 00:12:4"));
     }
 }

@@ -6,6 +6,7 @@
 //! | `frame` | what all pages have around their content |
 //! | `list`, `view`, `search`, `problem` | a directory, a file, what a search finds, why there is nothing |
 //! | `sign_in` | a link's button, a field for a token, and why neither has worked |
+//! | `markdown`, `text` | what is in a file, as it is safe to show |
 //! | `kind` | what kind of file a name promises |
 //! | `squeeze` | style and script as they are sent |
 //!
@@ -24,10 +25,11 @@
 //! - list: `form#search` (field `search`), `form#upload` (field `file`), `section#queue` (hidden, empty), `div#empty` if
 //!   nothing is there, and `form#selection`, which POSTs the boxes to `?zip` (its button is in `#actions`) and holds
 //!   `table#list`. A row is `<tr data-kind>` (`dir`, `image`, `audio`, `video`, `pdf`, `text`, `archive`, `file`) with
-//!   four cells: the box, whose value is the percent-encoded reference of the entry (a slash behind a directory's);
-//!   the name, whose link leads to the page of a file that has a preview (`NAME?view`, then a second, empty link with
-//!   `download` leads to the file itself) and otherwise to the entry; the size, exact in `title`; the time
-//!   (`<time datetime title>`, UTC, as the heading says in `#zone`). What cannot be fetched has neither box nor link.
+//!   four cells: the box, whose value is the percent-encoded reference of the entry (a slash behind a directory's); the
+//!   name, whose link leads to the entry itself, and has `data-view` where the file has a page (`NAME?view`); the size,
+//!   exact in `title`; the time (`<time>` to the second, UTC, as the heading says in `#zone`). What cannot be fetched
+//!   has neither box nor link. Rows are short, since there may be thousands: the script adds what it can find out, such
+//!   as the name of a box, the way to the page of a file, and the ways to change it.
 //!   Behind it `nav#pages` (links with `rel`), `#archives`, `section#readme`.
 //! - view: `nav#neighbours` (links with `rel`: `up`, `prev`, `next`), `#file` with `#open` and `#download`, `#preview`
 //!   with `data-kind` (`image`, `audio`, `video`, `pdf`, `markdown`, `text`, `none`), `form#encoding` of a text,
@@ -40,11 +42,13 @@
 mod frame;
 mod kind;
 mod list;
+mod markdown;
 mod problem;
 mod search;
 mod sign_in;
 mod squeeze;
 mod strings;
+mod text;
 mod view;
 
 use std::sync::LazyLock;
@@ -56,10 +60,12 @@ use sha2::{Digest as _, Sha256};
 pub use self::frame::{Frame, May, PageKind, PagePlace, Visitor};
 pub use self::kind::PreviewKind;
 pub use self::list::{ListPage, ListTable, ROW_LEN, Readme};
+pub use self::markdown::{MARKDOWN_DEPTH_MAX, MARKDOWN_EVENTS_MAX, MARKDOWN_TAGS_MAX, Rendered, render};
 pub use self::problem::ProblemPage;
 pub use self::search::{SearchEnd, SearchPage, SearchSum, search_href};
 pub use self::sign_in::{Reason, SignInPage, SignInStrings};
 pub use self::strings::{Language, ListStrings, PageStrings, ProblemStrings, SearchStrings, Strings, ViewStrings};
+pub use self::text::{Decoded, TextEncoding, decode, looks_like_text, visible};
 pub use self::view::{Preview, TextPreview, ViewPage};
 
 /// The style sheet of all pages.

@@ -89,7 +89,8 @@ impl SearchPage<'_> {
 }
 
 impl SearchStrings {
-    fn title(&self, term: &str) -> String {
+    /// The title of a search for this term.
+    pub fn of_term(&self, term: &str) -> String {
         filled(&self.title, &[("term", term)])
     }
 

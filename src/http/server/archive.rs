@@ -4,6 +4,7 @@
 //! send it. What cannot be sent as it was announced breaks the connection off: an archive with a hole never looks
 //! whole.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 
 use super::exchange::Exchange;
-use super::problem::{Problem, Result};
+use super::problem::{HttpError, Problem, Result};
 use super::response::{BodyWriter, Response, ResponseBody};
 use super::state::ARCHIVES_MAX;
 use super::tree::{Found, Tree, is_none, shown};
@@ -21,9 +22,17 @@ use crate::fs::root::{FileKind, Look, RootPath};
 use crate::http::archive::{
     ArchiveForm, ArchiveLength, ArchiveWriter, Member, MemberKind, TarWriter, ZIP_MEMBER_COST, ZipWriter, stays_inside,
 };
+use crate::http::body::BodyLength;
 use crate::http::media::{Disposition, MediaType, content_disposition};
+use crate::http::target::decode;
+use crate::http::urlencoded::{fields, is_form};
 use crate::memory::{Buffer, Taken};
+use crate::trust::Service;
 
+/// A form that names entries for an archive, in bytes: some 10,000 names.
+pub const SELECTION_LEN_MAX: u64 = 1024 * 1024;
+/// Memory that each byte of it takes: as it came, as names, and in order.
+const SELECTION_COST: usize = 16;
 /// How long an archive is measured before it is sent. What takes longer is sent without its length.
 const MEASURE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A file is read in pieces of this size, in bytes.
@@ -53,18 +62,96 @@ pub(super) fn form_of(exchange: &Exchange<'_>) -> Result<Option<ArchiveForm>> {
     }
 }
 
-/// The directory `path` as an archive.
+/// The directory `path` as an archive: all of it, or those of its entries that the query names.
 ///
 /// # Errors
 /// What the client is told instead.
 pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, form: ArchiveForm) -> Result<Response> {
+    let selection = selected(exchange.head.target.query.as_deref().unwrap_or_default().as_bytes())?;
+    pack(exchange, path, form, &selection)
+}
+
+/// Whether a POST wants an archive of what its form names.
+pub(super) fn is_wanted(exchange: &Exchange<'_>) -> bool {
+    ["zip", "tar"].iter().any(|form| exchange.head.target.parameter(form).is_some())
+}
+
+/// The same with a form that names the entries, since an address has less room.
+///
+/// # Errors
+/// What the client is told instead.
+pub(super) fn post(exchange: &mut Exchange<'_>) -> Result<Response> {
+    exchange.need(Service::Read)?;
+    let path = exchange.path()?;
+    let form = form_of(exchange)?.filter(|_| exchange.names_directory() && !exchange.state.options.is_drop_box);
+    let form = form.ok_or_else(Problem::not_found)?;
+    if !is_form(&exchange.head.headers) {
+        let message = "an archive of some entries takes a form: application/x-www-form-urlencoded, with fields name";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into());
+    }
+    let too_long = || {
+        let message = format!("the form has more than {SELECTION_LEN_MAX} bytes; select a directory as a whole");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    if matches!(exchange.body.length(), BodyLength::Known(len) if len > SELECTION_LEN_MAX) {
+        return Err(too_long().into());
+    }
+    let mut taken = Taken::of(&exchange.session.memory.budget());
+    let mut text = Vec::new();
+    let mut piece = [0; 8 * 1024];
+    let mut body = (&mut *exchange.body).take(SELECTION_LEN_MAX + 1);
+    loop {
+        let read = body.read(&mut piece).map_err(HttpError::of_body)?;
+        if read == 0 {
+            break;
+        }
+        taken.take(read * SELECTION_COST).map_err(|over| over.refusal("the form"))?;
+        text.extend_from_slice(piece.get(..read).unwrap_or_default());
+    }
+    if text.len() as u64 > SELECTION_LEN_MAX {
+        return Err(too_long().into());
+    }
+    let selection = selected(&text)?;
+    if selection.is_empty() {
+        let message = "nothing is selected; the form takes fields name, each with the reference of an entry";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, message).into());
+    }
+    pack(exchange, &path, form, &selection)
+}
+
+/// The entries that a form or a query names: by their references, as a list has them.
+fn selected(text: &[u8]) -> Result<BTreeSet<Vec<u8>>> {
+    let names = fields(text).filter(|(field, _)| field == b"name").map(|(_, value)| {
+        let name = decode(&value).unwrap_or(value);
+        let name = name.strip_suffix(b"/").map(<[u8]>::to_vec).unwrap_or(name);
+        let is_one = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0) && name != b"." && name != b"..";
+        is_one.then_some(name).ok_or_else(|| {
+            let message = "a name is that of an entry of this directory: one part of a path";
+            Problem::new(StatusCode::BAD_REQUEST, message).into()
+        })
+    });
+    names.collect()
+}
+
+fn pack(
+    exchange: &Exchange<'_>,
+    path: &RootPath,
+    form: ArchiveForm,
+    selection: &BTreeSet<Vec<u8>>,
+) -> Result<Response> {
     let session = &exchange.session;
     let permit = exchange.state.archives.take().ok_or_else(|| {
         let message = format!("{ARCHIVES_MAX} archives are being sent, which is the limit; try again later");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_text(header::RETRY_AFTER, "30")
     })?;
     let budget = session.memory.budget();
-    let tree = Tree::open(&session.root, path, exchange.state.options.shows_hidden, budget)?;
+    let mut tree = Tree::open(&session.root, path, exchange.state.options.shows_hidden, budget)?;
+    if !selection.is_empty() {
+        tree.select(selection).map_err(|error| match error.kind() {
+            fs::ErrorKind::NotFound => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
+            _ => error.into(),
+        })?;
+    }
     let name = path.split_last().map_or_else(|| b"files".to_vec(), |(_, name)| name.into_encoded_bytes());
     let above = path.to_absolute();
     let archive = Archive { tree, name, above, form };

@@ -9,6 +9,7 @@ use ::http::{Method, StatusCode};
 
 use super::admission::{Access, Claim, Client, Entrance, Seen, protect};
 use super::exchange::Exchange;
+use super::page;
 use super::problem::{HttpError, Problem, Result as HttpResult, is_timeout};
 use super::request_body::ConnectionBody;
 use super::response::Response;
@@ -272,7 +273,9 @@ fn answer(
     let (mut response, refused) = match result {
         Ok(response) => (response, None),
         Err(HttpError::Problem(problem)) => {
-            let mut response = sign_in::page_for(&problem, head, state).unwrap_or_else(|| problem.response());
+            let mut response = sign_in::page_for(&problem, head, state)
+                .or_else(|| page::problem(&problem, head, state))
+                .unwrap_or_else(|| problem.response());
             sign_in::settle(&mut response, &problem, (head, seen));
             (response, Some(problem.message))
         }

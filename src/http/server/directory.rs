@@ -11,9 +11,9 @@ use ::http::header::{self, HeaderValue};
 use super::archive;
 use super::exchange::Exchange;
 use super::kept::KeptLists;
-use super::page;
 use super::problem::{HttpError, Problem, Result};
 use super::response::{Response, ResponseBody};
+use super::{page, search, view};
 use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
 use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::listing::{
@@ -21,10 +21,21 @@ use crate::http::listing::{
     json_entry, json_start, reference, text_entry,
 };
 use crate::http::negotiate;
-use crate::http::page::{ListPage, ListTable, PageKind, PagePlace};
+use crate::http::page::{
+    Language, ListPage, ListTable, PageKind, PagePlace, PreviewKind, ROW_LEN, Readme, decode, render, visible,
+};
 use crate::memory::{Budget, Over, Taken};
+use crate::printable::printable_name;
 use crate::trust::Service;
 
+/// Names that a list shows below itself, the first of them that is there.
+const READMES: [&str; 5] = ["readme.md", "readme.markdown", "readme.txt", "readme", "readme.rst"];
+/// Of such a file so much is shown, in bytes.
+const README_LEN_MAX: u64 = 64 * 1024;
+/// Headings of such a file stand below its name.
+const README_LEVEL: u8 = 3;
+/// Names that are looked at in each direction for a file that has a page.
+const NEIGHBOURS_LOOKED_MAX: usize = 1_000;
 /// A list of at most this many entries is made before it is sent, so that its length is known.
 const AT_ONCE: u64 = 1_000;
 /// A longer one is sent in pieces of this length, in bytes.
@@ -40,6 +51,11 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath) -> Result<Response> 
     }
     if let Some(form) = archive::form_of(exchange)? {
         return archive::get(exchange, path, form);
+    }
+    if let Some(term) = exchange.head.target.parameter("search")
+        && let Some(found) = search::get(exchange, path, &term)?
+    {
+        return Ok(found);
     }
     let query = ListQuery::parse(exchange.head.target.query.as_deref().unwrap_or_default().as_bytes())
         .map_err(|bad| Problem::new(StatusCode::BAD_REQUEST, bad.to_string()))?;
@@ -84,7 +100,9 @@ fn with_slash(exchange: &Exchange<'_>, path: &RootPath) -> Response {
 /// The form that the client accepts: a page for those that say so, or say nothing, lines for those that take anything.
 fn accepted(exchange: &Exchange<'_>) -> ListForm {
     let headers = &exchange.head.headers;
-    if !headers.contains_key(header::ACCEPT) || follows_links(exchange) {
+    // wget takes anything too, and follows the links of a page.
+    let agent = headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+    if !headers.contains_key(header::ACCEPT) || agent.starts_with(b"Wget") {
         return ListForm::Html;
     }
     match negotiate::media(headers, &["text/plain", "text/html", "application/json"]) {
@@ -92,12 +110,6 @@ fn accepted(exchange: &Exchange<'_>) -> ListForm {
         Some(2) => ListForm::Json,
         Some(_) => ListForm::Text,
     }
-}
-
-/// Whether the client takes anything, and follows the links of a page.
-fn follows_links(exchange: &Exchange<'_>) -> bool {
-    let agent = exchange.head.headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
-    agent.starts_with(b"Wget")
 }
 
 /// A directory's names, in order, or its handle, to read them as they come.
@@ -137,6 +149,29 @@ impl Sorted {
         };
         self.names.get(at)
     }
+}
+
+/// The files before and behind `path` in the list of its directory that have a page too, as references; `None`: there
+/// is none, or the list cannot be made.
+pub(super) fn neighbours(exchange: &Exchange<'_>, path: &RootPath) -> (Option<String>, Option<String>) {
+    let Some((above, name)) = path.split_last() else { return (None, None) };
+    let query = ListQuery { page: 1, ..ListQuery::default() };
+    let Ok(list) = List::open(exchange, &above, query, ListForm::Html) else { return (None, None) };
+    let Some(sorted) = &list.names else { return (None, None) };
+    let names = &sorted.names;
+    let own = name.as_bytes();
+    let Some(at) = (0..names.len()).find(|at| names.get(*at).is_some_and(|(name, _)| name == own)) else {
+        return (None, None);
+    };
+    let has_page = |at: usize| {
+        let (name, kind) = names.get(at)?;
+        let is_file = kind == ListKind::File
+            || kind == ListKind::Link && list.shown(name, kind).is_some_and(|shown| shown.kind == ListKind::File);
+        (PreviewKind::of_name(name) != PreviewKind::None && is_file).then(|| reference(name, false))
+    };
+    let before = (0..at).rev().take(NEIGHBOURS_LOOKED_MAX).find_map(has_page);
+    let behind = (at + 1..names.len()).take(NEIGHBOURS_LOOKED_MAX).find_map(has_page);
+    (before, behind)
 }
 
 /// Why there is no list: the budget of the request has no room for all names at once.
@@ -248,6 +283,9 @@ impl List {
         let names = self.names.iter();
         let total = names.clone().map(|sorted| sorted.names.len() as u64).sum();
         let page = self.query.page_of(ListForm::Html, total);
+        let rows = usize::try_from(page.end - page.first).unwrap_or(usize::MAX);
+        let mut taken = Taken::of(&exchange.session.memory.budget());
+        taken.take(rows.saturating_mul(2 * ROW_LEN)).map_err(|over| over.refusal("the page"))?;
         let shown: Vec<(&[u8], Shown)> = names
             .flat_map(|sorted| places(&page).filter_map(|place| sorted.get(place)))
             .filter_map(|(name, kind)| self.shown(name, kind).map(|shown| (name, shown)))
@@ -257,17 +295,30 @@ impl List {
             exchange,
             ListPage {
                 frame: page::frame(exchange, PageKind::List, PagePlace::of(&self.path.to_absolute(), true)),
-                list: Some(ListTable {
-                    entries: &entries,
-                    total,
-                    page,
-                    query: self.query,
-                    has_previews: !follows_links(exchange),
-                }),
-                readme: None,
+                list: Some(ListTable { entries: &entries, total, page, query: self.query }),
+                readme: self.readme(exchange),
             }
             .html(),
         )
+    }
+
+    /// What its author says of the directory, on the first page.
+    fn readme(&self, exchange: &Exchange<'_>) -> Option<Readme> {
+        let sorted = self.names.as_ref().filter(|_| self.query.page == 1)?;
+        let names = (0..sorted.names.len()).filter_map(|at| sorted.names.get(at));
+        let rank = |name: &[u8]| READMES.iter().position(|readme| name.eq_ignore_ascii_case(readme.as_bytes()));
+        let (_, name) = names.filter_map(|(name, _)| Some((rank(name)?, name))).min_by_key(|(rank, _)| *rank)?;
+        let (file, look) = self.dir.open_file(OsStr::from_bytes(name)).ok()?;
+        let mut taken = Taken::of(&exchange.session.memory.budget());
+        let bytes = view::read_beginning(file, README_LEN_MAX, view::MARKDOWN_COST, &mut taken).ok()?;
+        let is_whole = bytes.len() as u64 >= look.size;
+        let decoded = decode(&bytes, is_whole, None, page::language(exchange.head) == Language::Zh);
+        let is_markdown = PreviewKind::of_name(name) == PreviewKind::Markdown;
+        let rendered = is_markdown.then(|| render(&decoded.text, README_LEVEL));
+        let is_cut = !is_whole || rendered.as_ref().is_some_and(|rendered| rendered.shown.is_some());
+        let text = if is_markdown { String::new() } else { visible(&decoded.text) };
+        let html = rendered.map(|rendered| rendered.html);
+        Some(Readme { name: printable_name(name), href: reference(name, false), html, text, is_cut })
     }
 
     /// JSON or text: made at once if it is short, else while it is sent.
@@ -361,7 +412,7 @@ impl Lines<'_> {
     }
 }
 
-const fn list_kind(kind: FileKind) -> ListKind {
+pub(super) const fn list_kind(kind: FileKind) -> ListKind {
     match kind {
         FileKind::File => ListKind::File,
         FileKind::Dir => ListKind::Dir,

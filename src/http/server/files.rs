@@ -13,6 +13,7 @@ use super::exchange::Exchange;
 use super::problem::{Problem, Result};
 use super::representation::Representation;
 use super::response::{Piece, Response, ResponseBody};
+use super::view;
 use crate::fs::ErrorKind;
 use crate::fs::root::RootPath;
 use crate::http::conditions::{EntityTag, Verdict, evaluate, range_applies};
@@ -53,6 +54,9 @@ fn index(path: &RootPath, is_of_root: bool) -> Result<RootPath> {
 
 fn get_path(exchange: &mut Exchange<'_>, path: &RootPath) -> Result<Response> {
     match exchange.session.root.open_file(path) {
+        Ok((file, metadata)) if !exchange.names_directory() && view::is_wanted(exchange) => {
+            view::get(exchange, path, (file.into_std(), &metadata))
+        }
         Ok((file, metadata)) if !exchange.names_directory() => send_file(exchange, path, (file.into_std(), &metadata)),
         // A file's name has no slash behind it.
         Ok(_) => Err(Problem::not_found().into()),

@@ -9,7 +9,8 @@
 //! | `files`, `representation`, `digests` | GET of a file: conditions and ranges; its bytes in one coding; its digests |
 //! | `directory`, `kept` | GET of a directory: its list; names that were sorted already |
 //! | `page` | what all pages need of a request: its language, what its visitor may do |
-//! | `archive`, `tree` | all that is below a directory, as one file |
+//! | `view`, `search` | a file as a page; names in a directory and below it |
+//! | `archive`, `tree` | all that is below a directory, or some of it, as one file |
 //! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
 //! | `dav` | what WebDAV adds: properties, locks, DELETE, MKCOL, COPY, MOVE |
 //! | [`response`], [`problem`], `send` | the answer: a value, a refusal, its way to the socket |
@@ -35,12 +36,15 @@ mod request_body;
 pub mod response;
 pub mod resumable;
 mod route;
+mod search;
 mod send;
 mod sign_in;
 pub mod state;
 mod tree;
+mod view;
 
 pub use self::admission::{Access, Claim, Client, Form, SignedIn};
+pub use self::archive::SELECTION_LEN_MAX;
 pub use self::connection::{Caller, serve};
 pub use self::dav::{
     LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX,
@@ -50,6 +54,8 @@ pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};
 pub use self::representation::COMPRESSED_LEN_MAX;
 pub use self::request_body::BODY_RATE_MIN;
+pub use self::search::{SEARCH_RESULTS_MAX, SEARCH_TIME_MAX, SEARCHES_MAX};
 pub use self::send::{OWN_HEADERS, SEND_RATE_MIN};
 pub use self::sign_in::SIGN_IN_LEN_MAX;
 pub use self::state::{ARCHIVES_MAX, HttpState};
+pub use self::view::TEXT_SHOWN_LEN_MAX;

@@ -3,17 +3,18 @@
 use std::fmt;
 
 use ::http::StatusCode;
-use ::http::header::{self, HeaderValue};
+use ::http::header::{self, HeaderMap, HeaderValue};
 
 use super::directory::unless_known;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
 use super::representation::compressed_body;
 use super::response::{Response, ResponseBody};
+use super::sign_in::is_navigation;
 use super::state::HttpState;
 use crate::http::head::RequestHead;
 use crate::http::negotiate;
-use crate::http::page::{Frame, Language, May, PageKind, PagePlace, Strings, Visitor, page_policy};
+use crate::http::page::{Frame, Language, May, PageKind, PagePlace, ProblemPage, Strings, Visitor, page_policy};
 use crate::session::Session;
 use crate::trust::{Peer, Service};
 
@@ -48,6 +49,19 @@ pub(super) fn frame_of<'h>(head: &'h RequestHead, state: &'h HttpState, kind: Pa
         visitor: None,
         query: head.target.query.as_deref().unwrap_or_default(),
     }
+}
+
+/// What a person is told of a request that is not served. `None`: its client is no browser that shows what comes back.
+pub(super) fn problem(problem: &Problem, head: &RequestHead, state: &HttpState) -> Option<Response> {
+    if problem.status.as_u16() < 400 || !is_navigation(&head.headers) {
+        return None;
+    }
+    let frame = frame_of(head, state, PageKind::Problem);
+    let html = ProblemPage::new(frame, problem.status.as_u16(), &problem.message).html().ok()?;
+    let response = Response { body: ResponseBody::Bytes(html), ..Response::empty(problem.status) };
+    let mut response = with_headers(head, response);
+    response.headers.extend(HeaderMap::clone(&problem.headers));
+    Some(compressed(head, response.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))))
 }
 
 /// Who has this session.

@@ -8,7 +8,7 @@ use super::exchange::Exchange;
 use super::options::HttpOptions;
 use super::problem::{Problem, Result};
 use super::response::Response;
-use super::{files, form, put, resumable};
+use super::{archive, files, form, put, resumable};
 use crate::http::resumable::UPLOAD_LIMIT;
 
 /// Which parts of WebDAV are spoken (RFC 4918, 10.1).
@@ -32,6 +32,7 @@ pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
         Method::PATCH if is_upload => resumable::append(&mut exchange),
         Method::DELETE if is_upload => resumable::cancel(&exchange),
         Method::PUT if decided.uploads && !is_upload => put::put(&mut exchange),
+        Method::POST if !is_upload && archive::is_wanted(&exchange) => archive::post(&mut exchange),
         Method::POST if decided.uploads && !is_upload => form::post(&mut exchange),
         Method::DELETE if decided.modifies => change::delete(&mut exchange),
         Method::PUT | Method::POST | Method::DELETE | Method::PATCH | Method::TRACE | Method::CONNECT => {

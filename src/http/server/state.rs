@@ -9,6 +9,7 @@ use super::digests::DigestCache;
 use super::kept::KeptLists;
 use super::options::HttpOptions;
 use super::resumable::UploadsInUse;
+use super::search::SEARCHES_MAX;
 use crate::fs::root::RootPath;
 use crate::http::site::HostNames;
 
@@ -23,20 +24,27 @@ const NAME_LOCKS: usize = 64;
 /// Archives that are sent at the same time, at most: each holds some open directories and the work of a thread.
 pub const ARCHIVES_MAX: usize = 64;
 
-/// The places for archives that are being sent.
-#[derive(Debug, Default)]
-pub(super) struct Permits(Arc<AtomicUsize>);
+/// Places for what may happen so many times at once.
+#[derive(Debug)]
+pub(super) struct Permits {
+    taken: Arc<AtomicUsize>,
+    max: usize,
+}
 
-/// One of [`ARCHIVES_MAX`] places; dropping it makes room.
+/// A place; dropping it makes room.
 #[derive(Debug)]
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permits {
+    fn up_to(max: usize) -> Self {
+        Self { taken: Arc::default(), max }
+    }
+
     /// A place; `None`: all are taken.
     pub(super) fn take(&self) -> Option<Permit> {
-        let more = |taken: usize| (taken < ARCHIVES_MAX).then_some(taken + 1);
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.ok().map(|_| Permit(Arc::clone(&self.0)))
+        let more = |taken: usize| (taken < self.max).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.ok().map(|_| Permit(Arc::clone(&self.taken)))
     }
 }
 
@@ -59,6 +67,8 @@ pub struct HttpState {
     pub(super) digests: DigestCache,
     /// The archives that are being sent.
     pub(super) archives: Permits,
+    /// The searches that run.
+    pub(super) searches: Permits,
     /// Resumable uploads in whose requests something happens now.
     pub uploads: UploadsInUse,
     /// Lists of directories that were sorted already.
@@ -79,13 +89,14 @@ impl HttpState {
         let names = HostNames::new(&machine.nodename().to_string_lossy(), &options.hosts);
         let etag_key = blake3::derive_key("landline 2026-11 entity tags of HTTP", secret);
         let (digests, uploads, lists) = (DigestCache::default(), UploadsInUse::default(), KeptLists::default());
-        let archives = Permits::default();
+        let (archives, searches) = (Permits::up_to(ARCHIVES_MAX), Permits::up_to(SEARCHES_MAX));
         Self {
             options,
             names,
             etag_key,
             digests,
             archives,
+            searches,
             uploads,
             lists,
             locks: Arc::default(),

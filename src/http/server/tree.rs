@@ -1,6 +1,7 @@
 //! What is below a directory, for an archive of it: each directory before its entries, by handles, without a symlink
 //! ever followed.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,6 +23,8 @@ pub(super) struct Tree {
     base: ShownDir,
     /// Whether names that begin with a dot are in it.
     shows_hidden: bool,
+    /// What of the directory itself is in it; `None`: all.
+    selection: Option<Arc<Names>>,
     budget: Budget,
 }
 
@@ -40,7 +43,7 @@ pub(super) struct Found<'f> {
 
 /// A directory that is being walked through.
 struct Level {
-    names: Names,
+    names: Arc<Names>,
     next: usize,
     /// Length of its path.
     path_len: usize,
@@ -51,7 +54,24 @@ struct Level {
 impl Tree {
     /// The directory `path` of a root, and all below it.
     pub(super) fn open(root: &Arc<Root>, path: &RootPath, shows_hidden: bool, budget: Budget) -> fs::Result<Self> {
-        Ok(Self { root: Arc::clone(root), base: ShownDir::open(root, path)?, shows_hidden, budget })
+        let base = ShownDir::open(root, path)?;
+        Ok(Self { root: Arc::clone(root), base, shows_hidden, selection: None, budget })
+    }
+
+    /// Only these of the directory's entries, with all below them.
+    ///
+    /// # Errors
+    /// One of them is not there for a visitor.
+    pub(super) fn select(&mut self, names: &BTreeSet<Vec<u8>>) -> fs::Result<()> {
+        let mut selected = Names::default();
+        for name in names {
+            let is_shown = self.shows_hidden || !name.starts_with(b".");
+            let look = self.base.look_shown(OsStr::from_bytes(name))?.filter(|_| is_shown);
+            let look = look.ok_or_else(|| fs::Error::new(ErrorKind::NotFound, "not found").about(&shown(name)))?;
+            selected.push(name, if look.kind == FileKind::Dir { ListKind::Dir } else { ListKind::File });
+        }
+        self.selection = Some(Arc::new(selected.sorted()));
+        Ok(())
     }
 
     /// What a request may still take.
@@ -70,7 +90,10 @@ impl Tree {
         let hidden = self.root.hidden_now()?;
         let mut dirs = Below::holding(DIRS_OPEN);
         let mut path: Vec<u8> = Vec::new();
-        let mut levels = vec![self.level(&self.base, 0)?];
+        let mut levels = vec![match &self.selection {
+            None => self.level(&self.base, 0)?,
+            Some(names) => Level { names: Arc::clone(names), next: 0, path_len: 0, _taken: Taken::of(&self.budget) },
+        }];
         // Opened again only if something in it is left on the way back up.
         let mut here = Some(self.base.clone());
         loop {
@@ -137,7 +160,7 @@ impl Tree {
             }
             Ok::<(), io::Error>(())
         })?;
-        Ok(Level { names: names.sorted(), next: 0, path_len, _taken: taken })
+        Ok(Level { names: Arc::new(names.sorted()), next: 0, path_len, _taken: taken })
     }
 }
 

@@ -76,7 +76,7 @@ function renameRow(row) {
   const slash = value.endsWith("/") ? "/" : "";
   const old = decoded(slash ? value.slice(0, -1) : value);
   const label = say("new_name", { name });
-  const field = make("input", { type: "text", value: old, className: "renaming", "aria-label": label });
+  const field = make("input", { type: "text", value: old, className: "renaming", ariaLabel: label });
   let isOver = false;
   const end = async (isTaken) => {
     if (isOver) return;

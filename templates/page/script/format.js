@@ -27,10 +27,9 @@ const dateText = (date) => (date.getFullYear() === thisYear ? recent : older).fo
 
 /** Shows the times of a list in the reader's zone. */
 function localTimes(within = document) {
-  for (const time of findAll("time[datetime]", within)) {
-    const date = new Date(time.dateTime);
-    if (Number.isNaN(date.getTime())) continue;
-    time.textContent = dateText(date);
+  for (const time of findAll("time", within)) {
+    if (!time.dateTime) time.dateTime = time.textContent.replace(" ", "T");
+    time.textContent = dateText(new Date(time.dateTime));
   }
 }
 // To write out a long time takes a while: only for the one that is looked at.

@@ -10,7 +10,7 @@ const boxOf = (row) => find("input[name=name]", row);
 const linkOf = (row) => find("td:nth-child(2) a", row);
 /** The URL of what a row shows; a directory's ends with a slash. */
 const urlOf = (row) => page.path + boxOf(row).value;
-const nameOf = (row) => boxOf(row).getAttribute("aria-label");
+const nameOf = (row) => boxOf(row).ariaLabel;
 /** A browser and the server may encode a character differently. */
 const isValue = (row, value) => row && boxOf(row) && decoded(boxOf(row).value) === decoded(value);
 const rowOf = (value) => rowsOf().find((row) => isValue(row, value));
@@ -75,10 +75,21 @@ async function listChanged(base = page.path) {
   isRefreshing = false;
 }
 
+/** What the document leaves out, to be short: what a box is for; and of a file that has a page, the way to that. */
+function dressRow(row) {
+  const [box, link] = [boxOf(row), linkOf(row)];
+  if (!box) return;
+  box.ariaLabel = link.textContent.replace(/\/$/, "");
+  if (!link.matches("[data-view]")) return;
+  link.after(make("a", { href: link.href, download: "", ariaLabel: say("download") }));
+  link.href += "?view";
+}
+
 /** What the script adds to a list. */
 function dressList() {
+  rowsOf().forEach(dressRow);
   const head = find("#list thead th");
-  const all = make("input", { type: "checkbox", "aria-label": say("select_all") });
+  const all = make("input", { type: "checkbox", ariaLabel: say("select_all") });
   on(all, "change", () => selectAll(all.checked));
   head.replaceChildren(all);
   // A long touch is the browser's own.

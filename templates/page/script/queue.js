@@ -7,7 +7,7 @@ const uploads = [];
 const { title } = document;
 const panel = find("#queue");
 const rows = make("ul", { className: "uploads" });
-const total = make("progress", { max: 1, "aria-label": say("all_uploads") });
+const total = make("progress", { max: 1, ariaLabel: say("all_uploads") });
 const totalText = make("strong", {});
 const more = make("p", { className: "more" });
 const pauseAll = button(say("pause_all"), () => setAll("sending", "waiting", "paused"));
@@ -141,7 +141,7 @@ function makeRow(upload) {
 function showRow(upload) {
   const { row, state } = upload;
   row.name.textContent = upload.path;
-  row.bar.setAttribute("aria-label", upload.path);
+  row.bar.ariaLabel = upload.path;
   row.text.textContent = describe(upload);
   row.bar.value = upload.size > 0 ? upload.sent / upload.size : Number(state === "done");
   row.bar.hidden = !isOpen(upload);

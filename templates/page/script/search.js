@@ -17,13 +17,14 @@ function filterList() {
   showSelection();
 }
 
-function resultRow({ path, name, href, kind, size, modified }) {
-  const shown = String(name);
-  const folder = path.slice(0, path.length - shown.length) || "./";
+function resultRow({ folder, name, href, kind, size, modified }) {
+  // A name that is no text is known by its reference only.
+  const shown = name.b64 ? href : name;
   const link = make("a", { href: kind === "file" ? `${href}?view` : href }, shown, kind === "dir" ? "/" : "");
-  const time = make("time", { dateTime: modified });
-  return make("tr", { "data-kind": kind }, make("td", {}, link), make("td", {}, make("bdi", {}, folder)),
-    make("td", { title: size ?? undefined }, size === null ? "" : sizeText(size)), make("td", {}, time));
+  return make("tr", { "data-kind": kind }, make("td", {}, link),
+    make("td", {}, make("bdi", {}, `./${folder.b64 ?? folder}`)),
+    make("td", { title: size ?? "" }, size === null ? "" : sizeText(size)),
+    make("td", {}, make("time", { dateTime: modified })));
 }
 
 /** The lines of an answer, as they come. */
@@ -49,7 +50,7 @@ async function searchBelow() {
   const body = make("tbody");
   const said = make("p", { className: "more", role: "status" }, say("searching"));
   const labels = ["name", "folder", "size", "modified"].map((key) => make("th", { scope: "col" }, say(key)));
-  find("#archives").before(make("section", { id: "below", "aria-label": say("below", { term: wanted }) },
+  find("#archives").before(make("section", { id: "below", ariaLabel: say("below", { term: wanted }) },
     make("h2", {}, say("below", { term: wanted })),
     make("table", { className: "results" }, make("thead", {}, make("tr", {}, labels)), body), said));
   try {

@@ -4,7 +4,7 @@ const root = document.documentElement;
 const words = JSON.parse(document.getElementById("strings").textContent);
 const page = document.body.dataset;
 const isTouch = matchMedia("(pointer: coarse)").matches;
-const may = new Set((page.may ?? "").split(" "));
+const may = new Set(page.may.split(" "));
 
 const find = (selector, within = document) => within.querySelector(selector);
 const findAll = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -36,5 +36,5 @@ function button(label, onclick, properties = {}) {
 /** A button that shows a symbol of the style sheet only. */
 function iconButton(symbol, label, onclick) {
   const icon = make("span", { className: `icon i-${symbol}` });
-  return button(icon, onclick, { title: label, "aria-label": label, className: `plain ${symbol}` });
+  return button(icon, onclick, { title: label, ariaLabel: label, className: `plain ${symbol}` });
 }

@@ -1,6 +1,6 @@
 // What the page tells: a line that goes by itself, a bar that stays until its cause is gone, a question.
 
-const status = find("#status") ?? document.body.appendChild(make("div", { id: "status", role: "status" }));
+const status = find("#status");
 const TOLD_TIME = 6_000;
 
 /** A short message, with one thing to do about it. It returns what takes it away. */
@@ -54,7 +54,7 @@ function ask(title, answers, fill = () => {}) {
   form.append(make("div", { className: "answers" }, answers.map(({ value, label, kind }, at) =>
     make("button", { value, className: kind ?? "", autofocus: at === 0 && !find("[type=text]", form) }, label))));
   document.body.append(dialog);
-  dialog.setAttribute("aria-label", title);
+  dialog.ariaLabel = title;
   on(dialog, "click", (event) => event.target === dialog && dialog.close(""));
   return new Promise((resolve) => {
     on(dialog, "close", () => { dialog.remove(); resolve(dialog.returnValue); });
@@ -67,7 +67,7 @@ async function askName(title, label) {
   let field;
   const answers = [{ value: "yes", label, kind: "main" }, { value: "", label: say("cancel") }];
   const chosen = await ask(title, answers, (form) => {
-    field = make("input", { type: "text", autocomplete: "off", required: true, "aria-label": say("name") });
+    field = make("input", { type: "text", autocomplete: "off", required: true, ariaLabel: say("name") });
     form.append(field);
   });
   return chosen === "yes" && field.value.trim() !== "" ? field.value : undefined;

@@ -51,15 +51,8 @@ fn a_directory_is_a_page_lines_or_json_as_the_client_accepts() {
     assert_eq!(ask(&server, "GET /docs/?text", b"").text(), "sub/\na b.txt\n");
     let page = ask(&server, "GET /docs/", b"");
     assert!(page.header("content-security-policy").starts_with("default-src 'none'; style-src 'sha256-"));
-    assert!(
-        page.text().contains("<a href=\"a%20b.txt?view\">a b.txt</a> <a href=\"a%20b.txt\" download"),
-        "{}",
-        page.text()
-    );
+    assert!(page.text().contains("<a href=\"a%20b.txt\" data-view>a b.txt</a>"), "{}", page.text());
     assert!(page.text().contains("<a href=\"../\">My &#60;files&#62;</a>") && !page.text().contains("id=\"upload\""));
-    // What follows links finds the files, and each once.
-    let plain = ask(&server, "GET /docs/\r\nAccept: */*\r\nUser-Agent: Wget/1.21", b"");
-    assert!(plain.text().contains("<a href=\"a%20b.txt\">a b.txt</a></td>") && !plain.text().contains("?view\""));
     for bad in ["?sort=date", "?page=0", "?order=x", "?zip=lzma", "?tar&zip"] {
         assert_eq!(ask(&server, &format!("GET /docs/{bad}"), b"").status, 400, "{bad}");
     }
@@ -460,4 +453,60 @@ fn a_list_that_is_the_same_is_not_sent_again() {
         server.write(&format!("{}.txt", accept.replace('/', "-")), "x");
         assert_eq!(again(&etag).status, 200, "{accept}");
     }
+}
+
+/// The paths in a zip.
+fn zipped(answer: &Answer) -> Vec<String> {
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/zip"), "{answer:?}");
+    let mut zip = ::zip::ZipArchive::new(std::io::Cursor::new(&answer.body)).unwrap();
+    (0..zip.len()).map(|at| String::from_utf8_lossy(zip.by_index(at).unwrap().name_raw()).into_owned()).collect()
+}
+
+#[test]
+fn some_entries_of_a_directory_are_one_zip() {
+    let server = Server::http_files(&[]);
+    for path in ["t/a.txt", "t/b b%41.txt", "t/d/in/deep", "t/e/x", "t/.dot", "t/.a.1a2b3c4d.part"] {
+        server.write(path, "text");
+    }
+    fs::write(server.root().join(OsStr::from_bytes(b"t/\xff")), "x").unwrap();
+    let post = |target: &str, form: &str| {
+        let head = format!("POST {target}\r\nContent-Type: application/x-www-form-urlencoded");
+        ask(&server, &head, form.as_bytes())
+    };
+    let get = |query: &str| ask(&server, &format!("GET /t/?zip&{query}"), b"");
+    assert_eq!(zipped(&get("name=a.txt")), ["t/", "t/a.txt"]);
+    assert_eq!(zipped(&get("name=d/&name=a.txt&name=a.txt")), ["t/", "t/d/", "t/d/in/", "t/d/in/deep", "t/a.txt"]);
+    // As a browser sends the boxes: references, escaped once more.
+    let form = "name=b%2520b%252541.txt&name=%25FF&name=e%2F";
+    let want = ["t/", "t/e/", "t/e/x", "t/b b%41.txt", "t/\u{fffd}"];
+    assert_eq!(zipped(&post("/t/?zip", form)), want);
+    assert_eq!(zipped(&post("/t/?zip=store", form)), want);
+    let tar = post("/t/?tar", "name=a.txt");
+    assert_eq!((tar.status, tar.header("content-type")), (200, "application/x-tar"));
+    for (query, status) in [
+        ("name=none", 404),
+        ("name=a.txt&name=none", 404),
+        ("name=.dot", 404),
+        ("name=.a.1a2b3c4d.part", 404),
+        ("name=..", 400),
+        ("name=.", 400),
+        ("name=d/in", 400),
+        ("name=d%252Fin", 400),
+        ("name=%2Fetc", 400),
+        ("name=", 400),
+        ("name=a%00", 400),
+    ] {
+        assert_eq!((get(query).status, post("/t/?zip", query).status), (status, status), "{query}");
+    }
+    assert!(get("name=n%3Cb%3E").text().contains("n<b>: not found"), "{:?}", get("name=n%3Cb%3E"));
+    assert_eq!(post("/t/?zip", "").status, 400);
+    assert_eq!(post("/t/?zip", &"name=a&".repeat(200_000)).status, 413);
+    assert_eq!(post("/none/?zip", "name=a").status, 404);
+    assert_eq!(ask(&server, "POST /t/?zip\r\nContent-Type: text/plain", b"name=a.txt").status, 415);
+    let foreign = "POST /t/?zip\r\nContent-Type: application/x-www-form-urlencoded\r\nOrigin: https://evil.example";
+    assert_eq!(ask(&server, foreign, b"name=a.txt").status, 403);
+    let dropped = Server::http_files(&["--drop-box"]);
+    dropped.write("a.txt", "x");
+    let head = "POST /?zip\r\nContent-Type: application/x-www-form-urlencoded";
+    assert!(matches!(ask(&dropped, head, b"name=a.txt").status, 401 | 403 | 404));
 }
