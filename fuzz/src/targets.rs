@@ -22,13 +22,13 @@ use landline::wire::frame::{
 use landline::wire::header::Header;
 use landline::wire::message::Message;
 
-pub use self::web::{chunks, heads, multipart, ranges};
+pub use self::web::{chunks, dav, heads, multipart, ranges};
 
 /// A target: it panics on a finding.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name in `Cargo.toml`, in `fuzz_targets/` and in `corpus/`.
-pub const ALL: [(&str, Target); 9] = [
+pub const ALL: [(&str, Target); 10] = [
     ("frame", frame),
     ("messages", messages),
     ("detect", detect),
@@ -37,6 +37,7 @@ pub const ALL: [(&str, Target); 9] = [
     ("heads", heads),
     ("chunks", chunks),
     ("multipart", multipart),
+    ("dav", dav),
     ("ranges", ranges),
 ];
 

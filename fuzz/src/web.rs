@@ -1,4 +1,4 @@
-//! The targets of HTTP: heads, chunks, forms and ranges.
+//! The targets of HTTP: heads, chunks, forms, ranges and what WebDAV adds.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write as _};
@@ -9,6 +9,11 @@ use ::http::uri::Scheme;
 use landline::http::body::{BodyError, BodyLength, BodyReader, ChunkWriter};
 use landline::http::conditions::{EntityTag, Validators, evaluate, range_applies};
 use landline::http::credentials::Presented;
+use landline::http::dav::body::{LockInfo, PROPERTIES_NAMED_MAX, Update, Wanted};
+use landline::http::dav::fields::{Depth, lock_token, overwrites, timeout};
+use landline::http::dav::if_header::{IF_CONDITIONS_MAX, IfHeader};
+use landline::http::dav::multistatus::{Dead, FileProperties, Multistatus, Resource};
+use landline::http::dav::xml::{Element, Name, XML_LEN_MAX};
 use landline::http::digest_fields::{CONTENT_DIGEST, WANT_CONTENT_DIGEST, parse, wanted};
 use landline::http::head::{HEAD_LEN_MAX, HEADER_LINES_MAX, RequestHead, Version, head_len};
 use landline::http::incoming::Incoming;
@@ -229,6 +234,61 @@ fn read_form(boundary: &Boundary, body: &[u8], manner: Manner) -> Form {
     };
     let end = read().map_err(|error| error.to_string());
     (entries, end)
+}
+
+/// What is read of XML and of `If` is written and read as the same, every body is a request or an error, and an answer
+/// is XML, whatever its names are made of.
+pub fn dav(data: &[u8]) {
+    if let Ok(element) = Element::parse(data) {
+        let text = element.to_text(usize::MAX).expect("no limit");
+        assert_eq!(Element::parse(text.as_bytes()).ok().as_ref(), Some(&element).filter(|_| fits(&text)), "{text}");
+    }
+    if let Ok(header) = IfHeader::parse(data) {
+        assert!(header.tokens().count() <= IF_CONDITIONS_MAX);
+        assert_eq!(IfHeader::parse(header.to_string().as_bytes()), Ok(header));
+    }
+    if let Ok(updates) = Update::parse(data) {
+        assert!((1..=PROPERTIES_NAMED_MAX).contains(&updates.len()));
+    }
+    drop(LockInfo::parse(data));
+    if let Ok(value) = HeaderValue::from_bytes(data) {
+        for name in ["depth", "lock-token", "overwrite", "timeout"] {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.clone())]);
+            assert!(
+                lock_token(&headers).is_ok_and(|token| token.is_none_or(|token| !token.contains('>')))
+                    || name == "lock-token"
+            );
+            assert!(Depth::of(&headers).is_ok() || name == "depth");
+            assert!(overwrites(&headers).is_ok() || name == "overwrite");
+            assert!(timeout(&headers).is_none() || name == "timeout");
+        }
+    }
+    for wanted in [Wanted::parse(data).unwrap_or(Wanted::Names), Wanted::All(Vec::new())] {
+        let name = Name::new("urn:x", "a");
+        let dead = [Dead { name, text: "<a xmlns=\"urn:x\"/>".into() }];
+        let resource = Resource {
+            path: data,
+            name: Some(data),
+            file: Some(FileProperties { len: 1, media: "text/plain", tag: "\"a\"" }),
+            modified: Some(1),
+            created: None,
+            is_lockable: true,
+            locks: &[],
+            quota: None,
+            dead: &dead,
+        };
+        let answer = Multistatus::new(wanted);
+        let mut text = String::new();
+        answer.start(&mut text);
+        answer.resource(&resource, &mut text);
+        Multistatus::end(&mut text);
+        assert!(!fits(&text) || Element::parse(text.as_bytes()).is_ok(), "{text}");
+    }
+}
+
+/// Whether a document may be read again: one that was short may be written longer.
+fn fits(text: &str) -> bool {
+    text.len() <= XML_LEN_MAX
 }
 
 /// The parts of a file are the union of the ranges of a field, as a reader finds it who looks at each byte by itself.

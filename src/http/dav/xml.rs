@@ -347,9 +347,9 @@ impl Tree {
             ResolveResult::Bound(namespace) => namespace.into_inner(),
             ResolveResult::Unknown(_) => return Err(malformed("a prefix without a namespace")),
         };
-        // Such as it stands in the document: a reference in it would have to be resolved first.
-        if namespace.contains(['&', '<']) {
-            return Err(malformed("a namespace with a reference or a bracket"));
+        // It is as it stands in the document: references in it, and blanks of other kinds, would mean something else.
+        if namespace.contains(['&', '<', '>', '"', '\n', '\r', '\t']) {
+            return Err(malformed("a namespace with a reference, a bracket, a quote or a line end"));
         }
         if namespace.len() > NAMESPACE_LEN_MAX {
             return Err(XmlError::TooMuch { most: NAMESPACE_LEN_MAX, what: "bytes in a namespace" });
@@ -449,6 +449,7 @@ mod tests {
             ("Namespaces, 6.3: twice by two prefixes", "<a xmlns:x='n' xmlns:y='n' x:b='' y:b=''/>", malformed()),
             ("Namespaces, 5: undeclared", "<D:a/>", malformed()),
             ("Namespaces, 2: a prefix for nothing", "<x:a xmlns:x=''/>", malformed()),
+            ("XML, 3.3.3: a line end in a namespace", "<a xmlns='u\n:x'/>", malformed()),
             ("XML, 2.3: no name", "<1a/>", malformed()),
             ("RFC 4918, 20.6: no entities", "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", Err(DocumentType)),
             ("RFC 4918, 20.6: no document type", "<!DOCTYPE a SYSTEM 'http://x/'><a/>", Err(DocumentType)),

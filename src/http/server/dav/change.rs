@@ -27,11 +27,13 @@ pub(in super::super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> 
     exchange.need(Service::Write)?;
     check_depth(exchange)?;
     let (path, _) = existing(exchange)?;
-    let _held = exchange.state.hold(&path);
-    check_conditions(exchange, &exchange.head.headers, &path)?;
     let session = &exchange.session;
     let spot = Spot::of(&session.root, &path)?;
+    check_conditions(exchange, &exchange.head.headers, &path)?;
     let _changing = guard::begin(exchange, vec![Touch::Tree(spot.clone())], &guard::keys(exchange, None)?)?;
+    let _held = exchange.state.hold(&path);
+    // It may be another one by now.
+    check_conditions(exchange, &exchange.head.headers, &path)?;
     session.root.remove(&path, true, &|dir, name| session.parts.is_idle(dir, name))?;
     exchange.state.locks.forget(&spot.own, true);
     exchange.state.properties.forget(&spot.own);

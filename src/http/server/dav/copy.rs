@@ -71,7 +71,7 @@ pub(super) fn file(exchange: &mut Exchange<'_>, from: &RootPath, to: &RootPath, 
     Ok(copy.copied)
 }
 
-/// Copies the directory `from` to where nothing is, with all that is shown in it if `is_deep`.
+/// Copies the directory `from` to one that is new and empty, with all that is shown in it if `is_deep`.
 ///
 /// # Errors
 /// It could not be begun, or not go on.
@@ -86,7 +86,8 @@ pub(super) fn tree(exchange: &mut Exchange<'_>, from: &RootPath, to: &RootPath, 
         budget.give_back(len(&next));
         let (from, to) = next;
         let mut below = Vec::new();
-        if let Err(error) = copy.directory(&from, &to, true, &mut below) {
+        let made = copy.exchange.session.root.make_dir(&to, false).map_err(HttpError::from);
+        if let Err(error) = made.and_then(|()| copy.directory(&from, &to, true, &mut below)) {
             copy.note(&to, error)?;
         }
         budget.take(below.iter().map(len).sum()).map_err(|over| over.refusal("copy"))?;
@@ -119,7 +120,6 @@ impl<'c, 'e> Copy<'c, 'e> {
     ) -> Result<()> {
         let root = Arc::clone(&self.exchange.session.root);
         let source = ShownDir::open(&root, from)?;
-        root.make_dir(to, false)?;
         let target = Arc::new(root.open_dir(to)?);
         let places = [Place::of_dir(&source.opened().dir)?, Place::of_dir(&target)?];
         self.properties(&places, None);
@@ -215,7 +215,8 @@ impl<'c, 'e> Copy<'c, 'e> {
         }
         if self.told.elapsed() >= TELL_AFTER {
             self.told = Instant::now();
-            let sent = self.exchange.body.send_interim(StatusCode::PROCESSING, &HeaderMap::new());
+            // 102 would say it better, but there are clients that take every interim answer but 100 for the answer.
+            let sent = self.exchange.body.send_interim(StatusCode::CONTINUE, &HeaderMap::new());
             sent.map_err(HttpError::of_body)?;
         }
         Ok(())

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use ::http::Method;
 use ::http::StatusCode;
-use ::http::header::{HeaderMap, IF_MATCH};
+use ::http::header::{HeaderMap, IF_MATCH, RETRY_AFTER};
 use ::http::uri::Authority;
 
 use super::super::exchange::Exchange;
 use super::super::intake::{self, FileTarget};
 use super::super::problem::{HttpError, Problem, Result};
 use super::bad_request;
-use super::locks::{Changing, Keys, Locked, Touch};
+use super::locks::{Changing, Keys, Locked, NoChange, Touch};
 use super::place::{Place, Spot};
 use crate::fs::root::RootPath;
 use crate::http::conditions::EntityTag;
@@ -102,7 +102,16 @@ pub(super) fn check(exchange: &Exchange<'_>, touches: &[Touch], keys: &Keys) -> 
 /// # Errors
 /// There is a lock of which the request has no token (423).
 pub(super) fn begin<'e>(exchange: &Exchange<'e>, touches: Vec<Touch>, keys: &Keys) -> Result<Changing<'e>> {
-    exchange.state.locks.change(touches, keys).map_err(|locked| refused(exchange, &locked))
+    exchange.state.locks.change(touches, keys).map_err(|why| match why {
+        NoChange::Locked(locked) => refused(exchange, &locked),
+        NoChange::Changing => changing(),
+    })
+}
+
+/// Something else goes on there, and takes long.
+pub(super) fn changing() -> HttpError {
+    let message = "something is being changed there; try again";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_text(RETRY_AFTER, "5").into()
 }
 
 fn refused(exchange: &Exchange<'_>, Locked(roots): &Locked) -> HttpError {

@@ -131,10 +131,7 @@ fn no_lock(exchange: &Exchange<'_>, why: NoLock) -> HttpError {
             let message = "there are too many locks; unlock some, or wait until they end";
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, message).into()
         }
-        NoLock::Changing => {
-            let message = "something is being changed there; try again";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_text(header::RETRY_AFTER, "5").into()
-        }
+        NoLock::Changing => guard::changing(),
     }
 }
 

@@ -2,7 +2,8 @@
 //! server does.
 //!
 //! A change is told here before it begins and when it is over, and a lock is given only where nothing is being changed:
-//! so no change that began without a lock goes on under it.
+//! so no change that began without a lock goes on under it. Nor do two changes go on in one tree, if one of them is of
+//! the whole tree.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,9 +15,11 @@ use super::place::{Place, Spot};
 pub const LOCKS_MAX: usize = 4_096;
 /// Locks of one peer or, of guests, of one address.
 pub const LOCKS_OF_ONE_MAX: usize = 256;
+/// Shared locks of one resource: each is told with all that is below it.
+pub const SHARED_LOCKS_MAX: usize = 16;
 /// How long a lock holds before it is to be refreshed, at most.
 pub const LOCK_TIME_MAX: Duration = Duration::from_hours(1);
-/// How long a request for a lock waits for changes that are under way.
+/// How long a request waits for changes that are under way.
 const CHANGE_WAIT: Duration = Duration::from_secs(5);
 
 /// All locks.
@@ -76,6 +79,12 @@ impl Touch {
         }
     }
 
+    /// Whether one of both is of a whole tree in which the other is.
+    fn excludes(&self, other: &Self) -> bool {
+        let has = |one: &Self, other: &Self| matches!(one, Self::Tree(_)) && other.place().is_within(one.place());
+        has(self, other) || has(other, self)
+    }
+
     /// Whether a lock at `place` would guard what is touched.
     fn concerns(&self, place: &Place, is_deep: bool) -> bool {
         let above = match self {
@@ -101,6 +110,15 @@ impl Keys {
     pub(super) fn opens(&self, lock: &Lock) -> bool {
         lock.holder == self.holder && self.tokens.iter().any(|token| **token == *lock.token)
     }
+}
+
+/// Why a change may not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoChange {
+    /// There are locks.
+    Locked(Locked),
+    /// Something else is being changed there.
+    Changing,
 }
 
 /// Locks for which a request has no token: their roots.
@@ -160,10 +178,12 @@ impl Locks {
     /// The same, and no lock is given there until the change is over.
     ///
     /// # Errors
-    /// As [`check`](Self::check).
-    pub(super) fn change(&self, touches: Vec<Touch>, keys: &Keys) -> Result<Changing<'_>, Locked> {
-        let mut table = self.table();
-        table.check(&touches, keys)?;
+    /// [`NoChange`].
+    pub(super) fn change(&self, touches: Vec<Touch>, keys: &Keys) -> Result<Changing<'_>, NoChange> {
+        let is_in_the_way =
+            |table: &Table| table.changing.iter().any(|(_, other)| touches.iter().any(|touch| touch.excludes(other)));
+        let mut table = self.wait_until_not(is_in_the_way).ok_or(NoChange::Changing)?;
+        table.check(&touches, keys).map_err(NoChange::Locked)?;
         table.last_change += 1;
         let number = table.last_change;
         table.changing.extend(touches.into_iter().map(|touch| (number, touch)));
@@ -175,8 +195,6 @@ impl Locks {
     /// # Errors
     /// [`NoLock`].
     pub(super) fn take(&self, lock: Lock) -> Result<(), NoLock> {
-        let deadline = Instant::now() + CHANGE_WAIT;
-        let mut table = self.table();
         let is_changing = |table: &Table| {
             let concerns = |touch: &Touch| {
                 touch.concerns(&lock.root, lock.is_deep)
@@ -184,14 +202,21 @@ impl Locks {
             };
             table.changing.iter().any(|(_, touch)| concerns(touch))
         };
-        while is_changing(&table) {
+        self.wait_until_not(is_changing).ok_or(NoLock::Changing)?.take(lock)
+    }
+
+    /// The table, once changes that are in the way are over; `None`: they take too long.
+    fn wait_until_not(&self, is_in_the_way: impl Fn(&Table) -> bool) -> Option<MutexGuard<'_, Table>> {
+        let deadline = Instant::now() + CHANGE_WAIT;
+        let mut table = self.table();
+        while is_in_the_way(&table) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(NoLock::Changing);
+                return None;
             }
             (table, _) = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner);
         }
-        table.take(lock)
+        Some(table)
     }
 
     /// Refreshes the locks of a holder that guard `place` and have one of these tokens (9.10.2); whether there was one.
@@ -286,7 +311,8 @@ impl Table {
             return Err(NoLock::Conflict(conflicts));
         }
         let held = self.held.get(&lock.holder).copied().unwrap_or(0);
-        if self.places.len() >= LOCKS_MAX || held >= LOCKS_OF_ONE_MAX {
+        let shared = self.guarding(&lock.root).len();
+        if self.places.len() >= LOCKS_MAX || held >= LOCKS_OF_ONE_MAX || shared >= SHARED_LOCKS_MAX {
             return Err(NoLock::TooMany);
         }
         self.held.insert(Arc::clone(&lock.holder), held + 1);
@@ -457,9 +483,28 @@ mod tests {
     }
 
     #[test]
+    fn one_resource_has_only_so_many() {
+        let locks = Locks::default();
+        for number in 0..SHARED_LOCKS_MAX {
+            locks.take(lock("/a", &number.to_string(), (false, true))).unwrap();
+        }
+        for path in ["/a", "/a/b"] {
+            assert_eq!(locks.take(lock(path, "more", (false, true))), Err(NoLock::TooMany), "{path}");
+        }
+    }
+
+    #[test]
     fn a_lock_waits_for_changes_that_are_under_way() {
         let locks = Locks::default();
         for (path, touched) in [("/a", "/a"), ("/a", "/a/b"), ("/a/b", "/a")] {
+            let changing = locks.change(vec![Touch::Tree(at(touched))], &keys("you", &[])).unwrap();
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| locks.change(vec![Touch::Tree(at(path))], &keys("me", &[])).map(drop));
+                locks.change(vec![Touch::Content(at("/b").own)], &keys("you", &[])).unwrap();
+                let changing = changing;
+                drop(changing);
+                other.join().unwrap().unwrap();
+            });
             let changing = locks.change(vec![Touch::Tree(at(touched))], &keys("you", &[])).unwrap();
             std::thread::scope(|scope| {
                 let taken = scope.spawn(|| locks.take(lock(path, "me", (true, true))));

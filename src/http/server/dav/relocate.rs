@@ -13,7 +13,7 @@ use super::super::problem::{HttpError, Problem, Result};
 use super::super::response::Response;
 use super::change::{check_depth, existing, no_parent};
 use super::copy::{self, Copied};
-use super::locks::Touch;
+use super::locks::{Changing, Touch};
 use super::place::Spot;
 use super::propfind::directory_url;
 use super::{bad_request, guard};
@@ -59,11 +59,7 @@ impl Relocation {
         if to_spot.own.is_below(&from_spot.own) || from_spot.own.is_below(&to_spot.own) {
             return refuse("one of source and destination lies in the other");
         }
-        let there = match root.symlink_metadata(&to) {
-            Ok(found) => Some(found.is_dir()),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
+        let there = there(exchange, &to)?;
         if there.is_some() && !overwrites {
             return Err(precondition_failed().into());
         }
@@ -76,10 +72,19 @@ impl Relocation {
 
     fn touch_of_destination(&self) -> Touch {
         match self.there {
+            _ if self.is_dir => Touch::Tree(self.to_spot.clone()),
             Some(true) => Touch::Tree(self.to_spot.clone()),
-            Some(false) if !self.is_dir => Touch::Content(self.to_spot.own.clone()),
-            _ => Touch::Member(self.to_spot.clone()),
+            Some(false) => Touch::Content(self.to_spot.own.clone()),
+            None => Touch::Member(self.to_spot.clone()),
         }
+    }
+
+    /// Begins the change of the destination, and with `from` of the source too.
+    fn begin<'e>(&self, exchange: &Exchange<'e>, from: Option<Touch>) -> Result<Changing<'e>> {
+        let touches = from.into_iter().chain([self.touch_of_destination()]).collect();
+        let changing = guard::begin(exchange, touches, &guard::keys(exchange, None)?)?;
+        // It was waited for others, perhaps.
+        if there(exchange, &self.to)? == self.there { Ok(changing) } else { Err(guard::changing()) }
     }
 
     fn answer(&self) -> Response {
@@ -88,6 +93,15 @@ impl Relocation {
         }
         let url = if self.is_dir { directory_url(&self.to) } else { self.to.to_absolute() };
         Response::empty(StatusCode::CREATED).with_text(header::LOCATION, &encode_path(&url))
+    }
+}
+
+/// Whether something is there; `Some(true)`: a directory.
+fn there(exchange: &Exchange<'_>, path: &RootPath) -> Result<Option<bool>> {
+    match exchange.session.root.symlink_metadata(path) {
+        Ok(found) => Ok(Some(found.is_dir())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -100,9 +114,10 @@ pub(in super::super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> 
     check_depth(exchange)?;
     let relocation = Relocation::of(exchange)?;
     let Relocation { from, to, from_spot, to_spot, .. } = &relocation;
+    let _changing = relocation.begin(exchange, Some(Touch::Tree(from_spot.clone())))?;
     let _held = exchange.state.hold(from);
-    let touches = vec![Touch::Tree(from_spot.clone()), relocation.touch_of_destination()];
-    let _changing = guard::begin(exchange, touches, &guard::keys(exchange, None)?)?;
+    // It may be another one by now.
+    check_conditions(exchange, &exchange.head.headers, from)?;
     let (root, parts) = (&exchange.session.root, &exchange.session.parts);
     let failed = |error: crate::fs::Error| match error.kind() {
         // It was not there a moment ago.
@@ -147,14 +162,16 @@ pub(in super::super) fn copy(exchange: &mut Exchange<'_>) -> Result<Response> {
     };
     let relocation = Relocation::of(exchange)?;
     let Relocation { from, to, to_spot, .. } = &relocation;
-    let touches = vec![relocation.touch_of_destination()];
-    let _changing = guard::begin(exchange, touches, &guard::keys(exchange, None)?)?;
+    let _changing = relocation.begin(exchange, None)?;
     let (root, parts) = (Arc::clone(&exchange.session.root), Arc::clone(&exchange.session.parts));
     let replaced = if relocation.replaces_tree() { Some(root.set_aside(to)?) } else { None };
     if relocation.is_dir || replaced.is_some() {
         exchange.state.properties.forget(&to_spot.own);
     }
-    let copied = if relocation.is_dir {
+    let is_made = !relocation.is_dir || root.make_dir(to, false).is_ok();
+    let copied = if !is_made {
+        Err(guard::changing())
+    } else if relocation.is_dir {
         copy::tree(exchange, from, to, is_deep)
     } else {
         copy::file(exchange, from, to, relocation.there.is_some() && replaced.is_none())
@@ -164,7 +181,7 @@ pub(in super::super) fn copy(exchange: &mut Exchange<'_>) -> Result<Response> {
         Ok(copied) => copied,
         Err(error) => {
             // What was there comes back; a new tree that is not whole is of no use.
-            if relocation.is_dir && (relocation.there.is_none() || replaced.is_some()) {
+            if relocation.is_dir && is_made {
                 drop(root.remove(to, true, &is_idle));
             }
             if let Some(aside) = replaced {
