@@ -145,7 +145,7 @@ async function moveRows(list) {
         const names = entries.filter(({ kind, href }) => kind === "dir" && href);
         const open = (href, label) => make("li", {}, button(label, () => walk(href), { className: "folder" }));
         folders.replaceChildren(...(to === "/" ? [] : [open(to.replace(/[^/]+\/$/, ""), `↑ ${say("up")}`)]),
-          ...names.map(({ href, name }) => open(to + href, String(name))));
+          ...names.map(({ href }) => open(to + href, decoded(href.slice(0, -1)))));
       } catch (error) {
         tellFailure(say("not_opened", { name: decoded(to) }), error);
       }

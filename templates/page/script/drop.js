@@ -1,6 +1,8 @@
 // Where files come from: dropped, pasted, chosen. And entries that are dragged to a directory.
 
 const ENTRIES = "application/x-landline-entries";
+/** Where files are chosen; null: none are taken here. */
+const uploadForm = find("#upload");
 
 /** The files of a drop, with their paths; directories are read to the bottom. */
 async function filesOf(transfer) {
@@ -56,12 +58,12 @@ function mark(place) {
   place?.classList.add("target");
 }
 
-if (canUpload || canModify) {
+if (uploadForm || isList) {
   let depth = 0;
   const kindOf = ({ dataTransfer }) => {
     const types = dataTransfer?.types ?? [];
     if (types.includes(ENTRIES)) return canModify && "entries";
-    return types.includes("Files") && canUpload && "files";
+    return types.includes("Files") && uploadForm && "files";
   };
   const end = () => {
     depth = 0;
@@ -110,31 +112,30 @@ function pastedName(file) {
   return `${say("pasted")} ${date} ${two(now.getHours())}.${two(now.getMinutes())}.${two(now.getSeconds())}.png`;
 }
 
-if (canUpload) {
+if (uploadForm) {
   on(window, "paste", (event) => {
     const files = [...event.clipboardData?.files ?? []];
     if (files.length === 0 || event.target.matches?.("input, textarea")) return;
     event.preventDefault();
     enqueue(page.path, files.map((file) => ({ file, path: pastedName(file) })));
   });
-  const form = find("#upload");
   const choose = (input) => on(input, "change", () => {
     enqueue(page.path, [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
     input.value = "";
   });
-  const files = find("input[type=file]", form);
+  const files = find("input[type=file]", uploadForm);
   choose(files);
-  on(form, "submit", (event) => event.preventDefault());
+  on(uploadForm, "submit", (event) => event.preventDefault());
   // Telephones have no folders to choose.
   if (canModify && "webkitdirectory" in files && !isTouch) {
     const folder = make("input", { type: "file", webkitdirectory: true, hidden: true });
     choose(folder);
-    form.append(button(say("upload_folder"), () => folder.click()), folder);
+    uploadForm.append(button(say("upload_folder"), () => folder.click()), folder);
   }
-  form.append(make("span", { className: "hint" }, say("drop_hint")));
+  uploadForm.append(make("span", { className: "hint" }, say("drop_hint")));
 }
 if (canModify && isList) {
-  const place = find("#upload") ?? find("#search");
+  const place = uploadForm ?? find("#search");
   const before = find(".hint", place);
   place.insertBefore(button(say("new_folder"), newFolder), before);
 }

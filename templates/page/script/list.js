@@ -1,7 +1,6 @@
 // The list of a directory: what a row is, and how the list is made anew in place after a change.
 
 const isList = page.page === "list" && Boolean(find("#list"));
-const canUpload = may.has("upload");
 const canModify = may.has("modify");
 
 const rowsOf = () => findAll("#list tbody tr");

@@ -74,7 +74,7 @@ if (isList && term) {
   on(term, "input", () => {
     filterList();
     clearTimeout(timer);
-    timer = setTimeout(searchBelow, SEARCH_PAUSE);
+    timer = setTimeout(searchBelow, term.value === "" ? 0 : SEARCH_PAUSE);
   });
   on(find("#search"), "submit", (event) => {
     event.preventDefault();

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::harness::files::names;
 use crate::harness::skip::{is_installed, skip};
-use crate::harness::{DEADLINE, program};
+use crate::harness::{DEADLINE, program, rounds};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
@@ -59,6 +59,8 @@ macro_rules! scenarios {
         #[test]
         fn each_scenario_is_run() {
             let mut listed = vec![$(concat!(stringify!($name), ".mjs")),*];
+            // It takes a minute.
+            listed.push("lighthouse.mjs");
             listed.sort_unstable();
             assert_eq!(names(&directory().join("scenarios")), listed);
         }
@@ -69,11 +71,26 @@ scenarios! {
     broken_network
     changes
     conflict
+    drop
     keyboard
     languages
+    no_script
+    preview
+    queue
     reload
     revoked
+    search
     server_restart
     sign_in
+    states
     upload
+}
+
+#[test]
+fn lighthouse_is_content() {
+    if rounds(1) == 1 {
+        skip("lighthouse takes a minute: ./test --all runs it");
+        return;
+    }
+    scenario("lighthouse");
 }
