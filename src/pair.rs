@@ -178,12 +178,15 @@ fn record(
         let name = match (&wish.name, &known) {
             (Some(name), _) => name.clone(),
             (None, Some(known)) => known.name.clone(),
-            (None, None) => edit.free_name(said),
+            (None, None) => edit.free_name(said)?,
         };
         if edit.list().by_name(&name).is_some_and(|other| other.fingerprint != key) {
             let text =
                 format!("{name} is another machine here already; revoke it first: tcp-server peers revoke {name}");
             return Err(ListError::Refused(text));
+        }
+        if known.is_none() {
+            edit.check_free(&name)?;
         }
         let mut peer = wish.applied_to(known.clone().unwrap_or_else(|| KnownPeer::new(&name, key)));
         peer.check()?;
@@ -293,9 +296,14 @@ pub fn record_server(
             (Some(name), None) if edit.list().by_name(name).is_some() => {
                 return Err(ListError::Refused(format!("{name}: another machine is called that; choose another name")));
             }
-            (Some(name), _) => name.to_owned(),
+            (Some(name), known) => {
+                if known.is_none() {
+                    edit.check_free(name)?;
+                }
+                name.to_owned()
+            }
             (None, Some(known)) => known.name.clone(),
-            (None, None) => edit.free_name(dialled),
+            (None, None) => edit.free_name(dialled)?,
         };
         let known = before.clone().unwrap_or_else(|| KnownPeer::new(&name, key));
         let peer = KnownPeer {

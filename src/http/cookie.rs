@@ -12,6 +12,17 @@ const STEM: &str = "landline-";
 /// What a browser takes from an encrypted page only, for its host alone (rfc6265bis, 4.1.3.2).
 const PREFIX: &str = "__Host-";
 
+/// The cookies of a request with this name (RFC 6265, 5.4): their values.
+pub fn values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = pair.split_at(at);
+        Some((name.trim_ascii(), value.split_at(1).1.trim_ascii()))
+    });
+    pairs.filter(move |(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+}
+
 /// The cookie of one server, as one client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionCookie {
@@ -29,17 +40,11 @@ impl SessionCookie {
         Self { name: format!("{prefix}{STEM}{port}"), is_secure }
     }
 
-    /// Its value in a request. `None`: it is not there, or more than once: then another page of this host has set one
-    /// of that name too, and which of them is meant, nothing says.
-    pub fn value<'h>(&self, headers: &'h HeaderMap) -> Option<&'h [u8]> {
-        let lines = headers.get_all(header::COOKIE).iter();
-        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(|pair| {
-            let at = pair.iter().position(|byte| *byte == b'=')?;
-            let (name, value) = pair.split_at(at);
-            Some((name.trim_ascii(), value.split_at(1).1.trim_ascii()))
-        });
-        let mut ours = pairs.filter(|(name, _)| *name == self.name.as_bytes());
-        let (_, value) = ours.next()?;
+    /// Its value in a request. `None`: it is not there, or it is there twice, of which another page of this host has set
+    /// one: a request does not say which.
+    pub fn value<'h>(&'h self, headers: &'h HeaderMap) -> Option<&'h [u8]> {
+        let mut ours = values(headers, &self.name);
+        let value = ours.next()?;
         (ours.next().is_none() && !value.is_empty()).then_some(value)
     }
 

@@ -4,6 +4,8 @@ use ::http::Method;
 use ::http::uri::Authority;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
+use crate::trust::tokens::TOKEN_PREFIX;
+
 /// What is escaped in a path: all but the unreserved bytes (RFC 3986, 2.3) and the slash.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
@@ -128,13 +130,13 @@ impl SecretName {
     }
 }
 
-/// What the tokens that are made here begin with, and about how many characters follow at least.
-const TOKEN_SHAPE: (&str, usize) = ("landline_", 20);
+/// How many characters follow [`TOKEN_PREFIX`] at least in what is taken for a token: a few fewer than in one, of which
+/// some may have got lost.
+const TOKEN_DIGITS_MIN: usize = 20;
 
 fn has_token(text: &str) -> bool {
-    let (prefix, len) = TOKEN_SHAPE;
     let is_digit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    text.split(prefix).skip(1).any(|rest| rest.chars().take_while(is_digit).count() >= len)
+    text.split(TOKEN_PREFIX).skip(1).any(|rest| rest.chars().take_while(is_digit).count() >= TOKEN_DIGITS_MIN)
 }
 
 fn shown_pair(pair: &str) -> String {

@@ -7,14 +7,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Server;
-use super::access::{PresentedToken, SignInForm};
+use super::access::PresentedToken;
 use super::connection::admit;
+use super::sign_in::SignInForm;
 use crate::error::{Error, Result};
 use crate::http::credentials::Presented;
 use crate::http::head::RequestHead;
 use crate::http::server::problem::Result as HttpResult;
 use crate::http::server::{
-    Access, Caller, CertificateFiles, Claim, Client, Form, HttpOptions, HttpState, SignedIn, serve,
+    Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, SignInRequest, SignedIn, serve,
 };
 use crate::net::Stream;
 use crate::net::budget::Whose;
@@ -181,9 +182,9 @@ impl Access for HttpAccess<'_> {
         Ok(session)
     }
 
-    fn sign_in(&mut self, form: &Form<'_>, client: &Client<'_>) -> HttpResult<Option<SignedIn>> {
-        let Form { secret, number, session } = *form;
-        let (key, secret) = (Retries::key(secret, number), presented(TokenId::of(secret), client));
+    fn sign_in(&mut self, request: &SignInRequest<'_>, client: &Client<'_>) -> HttpResult<SignedIn> {
+        let SignInRequest { secret, nonce, session } = *request;
+        let (key, secret) = (Retries::key(secret, nonce), presented(TokenId::of(secret), client));
         Ok(self.server.sign_in(&SignInForm { secret, key, session }, self.accepted)?)
     }
 

@@ -14,6 +14,7 @@ mod builder;
 mod connection;
 mod http;
 pub mod requests;
+mod sign_in;
 pub mod verbs;
 
 use std::collections::HashSet;

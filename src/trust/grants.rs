@@ -62,12 +62,12 @@ pub struct ListsWatch {
     tokens: Settling,
 }
 
-/// What was seen at one look; another value is news. Each list: its number, and whether it is whole.
+/// What was seen at one look; another value is news. Each list: its version, and whether it is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     peers: (u64, bool),
     tokens: (u64, bool),
-    /// The number of the process's own list.
+    /// The version of the process's own list.
     own: u64,
     /// Tokens that have expired: time passes without a change of the list.
     expired: usize,
@@ -112,9 +112,9 @@ impl ListsWatch {
         let (peers, tokens) = (peers?, tokens?);
         let now = Moment::now();
         let seen = Seen {
-            peers: (peers.number, peers.is_whole),
-            tokens: (tokens.number, tokens.is_whole),
-            own: own.number,
+            peers: (peers.version, peers.is_whole),
+            tokens: (tokens.version, tokens.is_whole),
+            own: own.version,
             expired: tokens.list.iter().chain(own.all.iter()).filter(|token| token.is_expired(now)).count(),
         };
         let is_news = self.acted_on.replace(seen) != Some(seen);
@@ -167,7 +167,7 @@ mod tests {
         let (peers, tokens) = (KnownPeers::of(home.clone()), KnownTokens::of(home.clone()));
         let mut watch = ListsWatch::default();
         let mut is_news = |own: &[Token]| {
-            let own = OwnList { all: Arc::new(own.to_vec()), number: 0 };
+            let own = OwnList { all: Arc::new(own.to_vec()), version: 0 };
             watch.look(&peers, &tokens, &own).map(|lists| lists.is_news)
         };
         assert_eq!([is_news(&[]), is_news(&[])], [Some(true), Some(false)]);

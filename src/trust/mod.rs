@@ -47,10 +47,12 @@ pub enum Peer {
     },
     /// A program that presented a token that is taken here, or a browser that has a session.
     Token {
-        /// The token's name here.
+        /// The name of the token, or of the session.
         name: String,
-        /// Which token it is.
+        /// Which token or session it is.
         id: TokenId,
+        /// Whose things it has: its own, or those of the token that the session was exchanged for.
+        owner: TokenId,
         /// Whether it is the session of a browser.
         is_session: bool,
     },
@@ -97,7 +99,7 @@ impl Peer {
         match self {
             Self::Own => Some(Owner::Own),
             Self::Known { fingerprint, .. } => Some(Owner::Key(*fingerprint)),
-            Self::Token { id, .. } => Some(Owner::Token(*id)),
+            Self::Token { owner, .. } => Some(Owner::Token(*owner)),
             Self::Guest { fingerprint: Some(key), .. } => Some(Owner::Key(*key)),
             Self::Guest { fingerprint: None, .. } => None,
         }

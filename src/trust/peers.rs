@@ -22,6 +22,7 @@ use super::home::Home;
 use super::identity::Fingerprint;
 use super::list::{self, Edit, Entry, List, ListError, ListForOpen, ListState, SpannedWhy, Watched, Words, set};
 use super::time::Moment;
+use super::tokens::Tokens;
 use super::{Service, Services};
 
 pub use super::list::{NAME_LEN_MAX, checked_root};
@@ -168,6 +169,15 @@ impl Entry for KnownPeer {
         let checked =
             check_scope(self.services, self.root.as_deref()).and_then(|()| self.commands.check(self.services));
         checked.map_err(|why| ListError::Refused(format!("{} {why}", self.name)))
+    }
+
+    fn names_elsewhere(home: &Home) -> Result<Vec<(String, &'static str)>, ListError> {
+        let tokens = Tokens::load(home)?;
+        let names = tokens.iter().flat_map(|entry| {
+            let from = entry.session_of().map(|from| (from.to_owned(), "link or token"));
+            std::iter::once((entry.name.clone(), entry.word())).chain(from)
+        });
+        Ok(names.collect())
     }
 }
 

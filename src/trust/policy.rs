@@ -5,7 +5,7 @@ use super::guesses::Wait;
 use super::identity::Fingerprint;
 use super::peers::PeersState;
 use super::time::Moment;
-use super::tokens::{Token, TokenId, TokenKind, TokensState, token_services};
+use super::tokens::{SessionSource, Token, TokenId, TokensState, token_services};
 use super::{Peer, Service, Services};
 use crate::error::{ErrorCode, Refusal};
 
@@ -55,16 +55,24 @@ pub enum Denied {
          the server's operator makes a new one"
     )]
     NoSuchLink,
-    /// There are as many sessions as there may be, or the list cannot be written.
+    /// As [`NoSuchLink`](Self::NoSuchLink), over a network in plain text; or it is not taken so. Which of the two is not
+    /// told, since a stranger would learn which secrets are good elsewhere.
+    #[error(
+        "this link or token is not taken here: it was used already, has expired, is mistyped, or is taken through TLS \
+         only; try it with https, or have a new one made by the server's operator"
+    )]
+    NoSuchLinkInPlain,
+    /// A session could be neither begun nor ended: there are as many as there may be, the list cannot be written, or the
+    /// kernel has no random numbers.
     #[error("this server cannot record that at the moment; its operator finds why in the log")]
-    NoRoom,
-    /// The token came over a network in plain text. It was not looked at, whatever it is.
+    CannotRecord,
+    /// The token came with a request over a network in plain text. It was not looked up: each token gets this answer.
     #[error(
         "a token is not taken unencrypted from another machine, since others can read it on its way: use TLS, \
          and have this one replaced"
     )]
     TokenInPlain,
-    /// Too many wrong tokens came. This one was not looked at.
+    /// Too many wrong tokens came. A right one gets this answer too.
     #[error(transparent)]
     TooManyWrong(#[from] Wait),
 }
@@ -202,38 +210,38 @@ impl TokenRules<'_> {
             return Err(Denied::TokenInPlain);
         }
         let token = self.find(id)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchToken)?;
-        Ok(grant(token, false))
+        Ok(grant(token, token, false))
     }
 
-    /// Decides about a session. That of a token has what the token has, and goes by its name.
+    /// Decides about a session. That of a token has what the token has.
     fn authorize_session(&self, id: TokenId, entrance: Entrance) -> Result<Grant, Denied> {
         let session = self.find(id)?.ok_or(Denied::NoSuchSession)?;
         let is_exposed = entrance == Entrance::Network(Channel::Plain);
         let is_here = session.directory.is_some() && session.directory.as_deref() == self.directory;
-        match &session.kind {
+        match session.source() {
             _ if is_exposed && !self.may_come_plain && !session.may_come_plain => Err(Denied::NoSuchSession),
-            TokenKind::Session { of: None, .. } if is_here => Ok(grant(session, true)),
-            TokenKind::Session { of: Some(of), .. } if is_here || self.is_own(of) => {
-                let token = self.find(*of)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchSession)?;
-                Ok(grant(token, true))
+            Some(SessionSource::Link(_)) if is_here => Ok(grant(session, session, true)),
+            Some(SessionSource::Token(of)) if is_here || self.is_own(of) => {
+                let token = self.find(of)?.filter(|token| token.is_token()).ok_or(Denied::NoSuchSession)?;
+                Ok(grant(session, token, true))
             }
-            TokenKind::Token | TokenKind::Link { .. } | TokenKind::Session { .. } => Err(Denied::NoSuchSession),
+            None | Some(_) => Err(Denied::NoSuchSession),
         }
     }
 
     /// Whether it is a token of this process.
-    fn is_own(&self, id: &TokenId) -> bool {
-        self.own.iter().any(|token| token.id == *id)
+    fn is_own(&self, id: TokenId) -> bool {
+        self.own.iter().any(|token| token.id == id)
     }
 }
 
-/// What is on record for a token or a session, to a program or to a browser's session.
-fn grant(token: &Token, is_session: bool) -> Grant {
+/// What `entry`, a token or a session, is granted: what is on record for its `owner`.
+fn grant(entry: &Token, owner: &Token, is_session: bool) -> Grant {
     Grant {
-        peer: Peer::Token { name: token.name.clone(), id: token.id, is_session },
-        services: token.services.without(Services::of(&Service::ALL).without(token_services())),
+        peer: Peer::Token { name: entry.name.clone(), id: entry.id, owner: owner.id, is_session },
+        services: owner.services.without(Services::of(&Service::ALL).without(token_services())),
         commands: Commands::Any,
-        root: token.root.clone(),
+        root: owner.root.clone(),
         withheld: Services::NONE,
     }
 }
@@ -336,6 +344,7 @@ mod tests {
     use super::*;
     use crate::trust::list::List;
     use crate::trust::peers::Peers;
+    use crate::trust::tokens::TokenKind;
     use std::sync::Arc;
 
     const HERE: (&str, Entrance) = ("", Entrance::Loopback);
@@ -505,11 +514,14 @@ mod tests {
     }
 
     fn token_peer(name: &str, secret: &str) -> Peer {
-        Peer::Token { name: name.into(), id: TokenId::of(secret.as_bytes()), is_session: false }
+        let id = TokenId::of(secret.as_bytes());
+        Peer::Token { name: name.into(), id, owner: id, is_session: false }
     }
 
     fn session(name: &str, of: Option<&str>, directory: &str) -> Token {
-        let kind = TokenKind::Session { from: "share".into(), of: of.map(|of| TokenId::of(of.as_bytes())) };
+        let id = |secret: &str| TokenId::of(secret.as_bytes());
+        let source = of.map_or(SessionSource::Link(id("used up")), |of| SessionSource::Token(id(of)));
+        let kind = TokenKind::Session { from: "share".into(), source };
         let services = if of.is_some() { "none" } else { "read,write" };
         Token { kind, directory: Some(directory.into()), ..token(name, services) }
     }
@@ -543,8 +555,8 @@ mod tests {
         for (secret, want) in [
             ("share-1", Some("session share-1 read,write in")),
             ("plain", Some("session plain read,write ")),
-            ("ci-1", Some("session ci read dist")),
-            ("shown-1", Some("session shown write ")),
+            ("ci-1", Some("session ci-1 read dist")),
+            ("shown-1", Some("session shown-1 write ")),
             ("elsewhere", None),
             ("over", None),
             ("ci-2", None),

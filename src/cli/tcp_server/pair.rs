@@ -22,7 +22,7 @@ use crate::server::Server;
 use crate::trust::Services;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
-use crate::trust::list::Entry as _;
+use crate::trust::list::{Entry as _, check_elsewhere};
 use crate::trust::offer::{OFFER_TIME_MAX, Offer, PairingOptions, PeerBefore, Standing};
 use crate::trust::peers::{KnownPeer, Peers, check_name, checked_root};
 use crate::trust::servers::running;
@@ -95,7 +95,10 @@ fn check_wish(home: &Home, wish: &PairingOptions) -> anyhow::Result<()> {
     };
     check_name(name).map_err(usage)?;
     let peers = Peers::load(home)?;
-    let Some(known) = peers.by_name(name) else { return checked(&wish.applied_to(unknown)) };
+    let Some(known) = peers.by_name(name) else {
+        check_elsewhere::<KnownPeer>(home, name).map_err(|why| usage(why.to_string()))?;
+        return checked(&wish.applied_to(unknown));
+    };
     let after = wish.applied_to(known.clone());
     checked(&after)?;
     let (before, after) = (known.scope(), after.scope());

@@ -19,7 +19,7 @@ use crate::trust::last_seen;
 use crate::trust::list::{Edit, ListError, edit as edit_tokens};
 use crate::trust::peers::{Peers, checked_root, edit};
 use crate::trust::tokens::shares::{forget, rename, revoke};
-use crate::trust::tokens::{Token, TokenKind, Tokens};
+use crate::trust::tokens::{SessionSource, Token, TokenKind, Tokens};
 
 /// What to do with the list; nothing: show it.
 #[derive(Debug, Subcommand)]
@@ -148,18 +148,20 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
         None => list(false)?,
         Some(PeersCommand::List { json }) => list(*json)?,
         Some(PeersCommand::Rename { old, new }) => {
-            if is_share(&home, old)? {
+            // Of two that have one name, the machine gets another: then the name means one of them again.
+            let is_machine = Peers::load(&home).is_ok_and(|peers| peers.by_name(old).is_some());
+            if !is_machine && is_in_tokens(&home, old)? {
                 edit_tokens(&home, |edit: &mut Edit<Token>| rename(edit, old, new))?;
             } else {
                 edit(&home, |edit| edit.rename(old, new))?;
             }
             tell(&format!("{old} is called {new} now\n"))?;
         }
-        Some(PeersCommand::Allow { name, services, rule }) if is_share(&home, name)? => {
+        Some(PeersCommand::Allow { name, services, rule }) if is_in_tokens(&home, name)? => {
             if rule.wanted()?.is_some() {
                 return Err(usage(format!("{name} is no machine, and runs no commands: leave the rule out")));
             }
-            change_share(&home, name, |share| share.services = *services)?;
+            change_token(&home, name, |share| share.services = *services)?;
         }
         Some(PeersCommand::Allow { name, services, rule }) => {
             let rule = rule.wanted()?;
@@ -172,9 +174,9 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
             })?;
             tell(&format!("{name} may {}\n", printable(&peer.scope())))?;
         }
-        Some(PeersCommand::Root { name, dir }) if is_share(&home, name)? => {
+        Some(PeersCommand::Root { name, dir }) if is_in_tokens(&home, name)? => {
             let root = token::root_of(dir)?;
-            change_share(&home, name, |share| share.root = root)?;
+            change_token(&home, name, |share| share.root = root)?;
         }
         Some(PeersCommand::Root { name, dir }) => {
             let root = checked_root(dir).map_err(ListError::Refused)?;
@@ -187,7 +189,7 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
             })?;
             tell(&format!("{name} is shown /{}\n", peer.root.unwrap_or_default()))?;
         }
-        Some(PeersCommand::Revoke { name }) if is_share(&home, name)? => {
+        Some(PeersCommand::Revoke { name }) if is_in_tokens(&home, name)? => {
             let gone = edit_tokens(&home, |edit: &mut Edit<Token>| revoke(edit, name))?;
             forget(&home, &gone);
             let names: Vec<&str> = gone.iter().map(|gone| gone.name.as_str()).collect();
@@ -202,21 +204,35 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether the name is that of a token, a link or a session, or of a link that is used up and has sessions; and not that
-/// of a machine, which comes first.
-fn is_share(home: &Home, name: &str) -> anyhow::Result<bool> {
-    if Peers::load(home)?.by_name(name).is_some() {
-        return Ok(false);
+/// Whether the name is that of a token, a link or a session, or of a link that is used up and has sessions; `false`: of a
+/// machine, or of nothing.
+///
+/// # Errors
+/// It is in both lists, which only a file that was edited can have; or a list cannot be read that may have it.
+fn is_in_tokens(home: &Home, name: &str) -> anyhow::Result<bool> {
+    let machines = Peers::load(home).map(|peers| peers.by_name(name).is_some());
+    let tokens = Tokens::load(home);
+    let tokens = tokens.map(|list| list.iter().any(|entry| entry.name == name || entry.session_of() == Some(name)));
+    match (machines, tokens) {
+        (Ok(true), Ok(true)) => Err(ListError::Refused(format!(
+            "{name}: is a machine, and also a token, link or session; give the machine another name first, with: \
+             tcp-server peers rename {name} NEW"
+        ))
+        .into()),
+        // The other list may be broken: what must be revoked does not wait until that is mended.
+        (Ok(true), _) => Ok(false),
+        (_, Ok(true)) => Ok(true),
+        (machines, tokens) => {
+            machines?;
+            Ok(tokens?)
+        }
     }
-    let tokens = Tokens::load(home)?;
-    let is_named = tokens.iter().any(|entry| entry.name == name || entry.session_of() == Some(name));
-    Ok(is_named)
 }
 
-fn change_share(home: &Home, name: &str, change: impl FnOnce(&mut Token)) -> anyhow::Result<()> {
+fn change_token(home: &Home, name: &str, change: impl FnOnce(&mut Token)) -> anyhow::Result<()> {
     let share = edit_tokens(home, |edit: &mut Edit<Token>| {
         edit.change(name, |share| {
-            if let TokenKind::Session { from, of: Some(_) } = &share.kind {
+            if let TokenKind::Session { from, source: SessionSource::Token(_) } = &share.kind {
                 let why = format!("{name}: is a session of the token {from}, and has what that has; change {from}");
                 return Err(ListError::Refused(why));
             }

@@ -106,10 +106,10 @@ fn check_allowed(allow: Services, found: &Found) -> anyhow::Result<()> {
 fn find(args: &ShareCommand, home: &Home) -> anyhow::Result<Found> {
     let mut running = entries(home)?;
     if running.is_empty() {
-        return Err(usage(
+        anyhow::bail!(
             "no tcp-server of yours runs on this machine: start one with --http, or share a directory by itself with: \
-             http-files --share DIR",
-        ));
+             http-files --share DIR"
+        );
     }
     let all = shown(&running);
     if let Some(at) = &args.at {
@@ -119,12 +119,23 @@ fn find(args: &ShareCommand, home: &Home) -> anyhow::Result<Found> {
         }
     }
     let mut with_http: Vec<Found> = Vec::new();
+    let mut nameless: Vec<String> = Vec::new();
     for ServerEntry { addresses, root, http } in running {
-        let (Some(root), Some(http)) = (root, http) else { continue };
-        with_http.push(Found { addresses, root, http, below: None });
+        match (root, http) {
+            (Some(root), Some(http)) => with_http.push(Found { addresses, root, http, below: None }),
+            (None, Some(_)) => nameless.extend(addresses),
+            (_, None) => {}
+        }
+    }
+    if with_http.is_empty() && !nameless.is_empty() {
+        anyhow::bail!(
+            "the path of the directory that the server at {} serves is not UTF-8, and a link cannot name it: rename that \
+             directory, and restart the server",
+            nameless.join(", ")
+        );
     }
     if with_http.is_empty() {
-        return Err(usage(format!("the server that runs here has no HTTP ({all}): restart it with --http")));
+        anyhow::bail!("the server that runs here has no HTTP ({all}): restart it with --http");
     }
     let mut fit = Vec::new();
     for mut found in with_http {
@@ -149,7 +160,7 @@ fn find(args: &ShareCommand, home: &Home) -> anyhow::Result<Found> {
 /// All servers, for people.
 fn shown(running: &[ServerEntry]) -> String {
     let one = |entry: &ServerEntry| {
-        let root = entry.root.as_deref().unwrap_or("another directory");
+        let root = entry.root.as_deref().unwrap_or("a directory whose path is not UTF-8");
         let http = if entry.http.is_some() { "" } else { " without HTTP" };
         format!("{}{http} with {root}", entry.addresses.join(" and "))
     };

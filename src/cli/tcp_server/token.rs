@@ -18,7 +18,7 @@ use crate::trust::last_seen::{self, AllSeen};
 use crate::trust::list::{Edit, ListError, checked_root, edit};
 use crate::trust::time::Moment;
 use crate::trust::tokens::shares::{forget, rename, revoke};
-use crate::trust::tokens::{Secret, Token, TokenKind, Tokens};
+use crate::trust::tokens::{Secret, SessionSource, Token, TokenKind, Tokens};
 use crate::trust::{Owner, Services};
 
 /// What to do with the list; nothing: show it.
@@ -223,9 +223,9 @@ pub(super) fn rows(tokens: &Tokens, seen: &AllSeen) -> Vec<TokenRow> {
     let row = |token: &Token| {
         let last = seen.get(&Owner::Token(token.id).to_string());
         // The session of a token has what that has.
-        let of = match token.kind {
-            TokenKind::Session { of: Some(of), .. } => tokens.by_digest(of.as_bytes()),
-            TokenKind::Session { of: None, .. } | TokenKind::Link { .. } | TokenKind::Token => None,
+        let of = match token.source() {
+            Some(SessionSource::Token(of)) => tokens.by_digest(of.as_bytes()),
+            Some(SessionSource::Link(_)) | None => None,
         };
         let (uses, used) = match token.kind {
             TokenKind::Link { uses, used } => (Some(uses), Some(used)),

@@ -63,7 +63,7 @@ pub use self::list::{ListPage, ListTable, ROW_LEN, Readme};
 pub use self::markdown::{MARKDOWN_DEPTH_MAX, MARKDOWN_EVENTS_MAX, MARKDOWN_TAGS_MAX, Rendered, render};
 pub use self::problem::ProblemPage;
 pub use self::search::{SearchEnd, SearchPage, SearchSum, search_href};
-pub use self::sign_in::{Reason, SignInPage, SignInStrings};
+pub use self::sign_in::{SignInPage, SignInReason, SignInStrings};
 pub use self::strings::{Language, ListStrings, PageStrings, ProblemStrings, SearchStrings, Strings, ViewStrings};
 pub use self::text::{Decoded, TextEncoding, decode, looks_like_text, visible};
 pub use self::view::{Preview, TextPreview, ViewPage};

@@ -21,6 +21,7 @@ pub struct SignInStrings {
     ended_text: String,
     wrong_title: String,
     wrong_text: String,
+    wrong_plain_text: String,
     plain_title: String,
     plain_text: String,
     wait_title: String,
@@ -29,20 +30,23 @@ pub struct SignInStrings {
     unavailable_text: String,
     token_label: String,
     token_button: String,
+    back: String,
 }
 
 /// Why a person sees such a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum SignInReason {
     /// A link was opened.
     Share,
     /// What was wanted is for those who have signed in.
     Needed,
     /// The session is none, or is one no more.
     Ended,
-    /// The link or token is none.
+    /// The link or token is not taken.
     Wrong,
-    /// It came unencrypted, and is not taken so.
+    /// It came unencrypted, and is not taken, perhaps for that.
+    WrongInPlain,
+    /// A token came unencrypted, and none is taken so.
     Plain,
     /// Too many wrong ones came.
     Wait {
@@ -60,19 +64,19 @@ pub struct SignInPage<'p> {
     /// What is around it.
     pub frame: Frame<'p>,
     /// Why.
-    pub reason: Reason,
+    pub reason: SignInReason,
     /// The secret of the link that was opened, whatever it is; `None`: a person types one.
     pub token: Option<&'p str>,
-    /// What makes two sendings of this very page one sign-in; empty: nothing.
-    pub number: &'p str,
-    /// Where the form is sent to: a relative reference.
-    pub action: &'p str,
+    /// The nonce that makes two sendings of the form of this page one sign-in; empty: it has none.
+    pub nonce: &'p str,
+    /// Whether the visitor is signed in all the same, and can go back to the files.
+    pub has_way_back: bool,
 }
 
 impl<'p> SignInPage<'p> {
-    /// A page for this reason, whose form is sent to `action`.
-    pub fn new(frame: Frame<'p>, reason: Reason, token: Option<&'p str>, action: &'p str) -> Self {
-        let mut page = Self { frame, reason, token, number: "", action };
+    /// A page for this reason.
+    pub fn new(frame: Frame<'p>, reason: SignInReason, token: Option<&'p str>) -> Self {
+        let mut page = Self { frame, reason, token, nonce: "", has_way_back: false };
         page.frame.tab = Some(page.words().0.to_owned());
         page
     }
@@ -89,37 +93,42 @@ impl<'p> SignInPage<'p> {
     fn words(&self) -> (&'static str, &'static str) {
         let words = &self.frame.strings.sign_in;
         match self.reason {
-            Reason::Share => (&words.share_title, &words.share_text),
-            Reason::Needed => (&words.needed_title, &words.needed_text),
-            Reason::Ended => (&words.ended_title, &words.ended_text),
-            Reason::Wrong => (&words.wrong_title, &words.wrong_text),
-            Reason::Plain => (&words.plain_title, &words.plain_text),
-            Reason::Wait { .. } => (&words.wait_title, &words.wait_text),
-            Reason::Unavailable => (&words.unavailable_title, &words.unavailable_text),
+            SignInReason::Share => (&words.share_title, &words.share_text),
+            SignInReason::Needed => (&words.needed_title, &words.needed_text),
+            SignInReason::Ended => (&words.ended_title, &words.ended_text),
+            SignInReason::Wrong => (&words.wrong_title, &words.wrong_text),
+            SignInReason::WrongInPlain => (&words.wrong_title, &words.wrong_plain_text),
+            SignInReason::Plain => (&words.plain_title, &words.plain_text),
+            SignInReason::Wait { .. } => (&words.wait_title, &words.wait_text),
+            SignInReason::Unavailable => (&words.unavailable_title, &words.unavailable_text),
         }
     }
 
     /// Whether a person could type a token now.
     const fn has_field(&self) -> bool {
-        matches!(self.reason, Reason::Needed | Reason::Ended | Reason::Wrong)
+        matches!(
+            self.reason,
+            SignInReason::Needed | SignInReason::Ended | SignInReason::Wrong | SignInReason::WrongInPlain
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::page::PageKind;
     use crate::http::page::frame::tests::frame;
+    use crate::http::page::{PageKind, PagePlace};
 
-    fn page(reason: Reason, token: Option<&str>) -> String {
-        let frame = Frame { title: Some("a<b>"), ..frame(PageKind::SignIn, "/", true) };
-        let page = SignInPage::new(frame, reason, token, "../?sign-in");
+    fn page(reason: SignInReason, token: Option<&str>) -> String {
+        let place = PagePlace::of_address("/docs/");
+        let frame = Frame { title: Some("a<b>"), place, ..frame(PageKind::SignIn, "/", true) };
+        let page = SignInPage { has_way_back: true, ..SignInPage::new(frame, reason, token) };
         String::from_utf8(page.html().unwrap()).unwrap()
     }
 
     #[test]
     fn a_link_is_a_button_and_no_text_of_a_stranger_is_markup() {
-        let html = page(Reason::Share, Some("x\"><script>alert(1)</script>"));
+        let html = page(SignInReason::Share, Some("x\"><script>alert(1)</script>"));
         assert!(html.contains(r#"<form method="post" action="../?sign-in""#), "{html}");
         assert_eq!(html.matches("<script>").count(), 1, "{html}");
         assert!(html.contains(r#"type="hidden" name="token" value="x&#34;&#62;&#60;script&#62;"#), "{html}");
@@ -130,17 +139,19 @@ mod tests {
     #[test]
     fn each_reason_has_its_words_and_a_field_where_that_helps() {
         for (reason, heading, has_field) in [
-            (Reason::Needed, "Sign in", true),
-            (Reason::Ended, "Your access has ended", true),
-            (Reason::Wrong, "This link does not work", true),
-            (Reason::Plain, "This needs an encrypted connection", false),
-            (Reason::Wait { seconds: 61 }, "Too many attempts", false),
-            (Reason::Unavailable, "Signing in does not work at the moment", false),
+            (SignInReason::Needed, "Sign in", true),
+            (SignInReason::Ended, "Your access has ended", true),
+            (SignInReason::Wrong, "This link does not work", true),
+            (SignInReason::WrongInPlain, "This link does not work", true),
+            (SignInReason::Plain, "This needs an encrypted connection", false),
+            (SignInReason::Wait { seconds: 61 }, "Too many attempts", false),
+            (SignInReason::Unavailable, "Signing in does not work at the moment", false),
         ] {
             let html = page(reason, None);
             assert!(html.contains(&format!("<h1>{heading}</h1>")), "{html}");
             assert_eq!(html.contains("type=\"password\""), has_field, "{html}");
-            assert_eq!(html.contains("61"), reason == Reason::Wait { seconds: 61 });
+            assert!(html.contains(r#"<a href="../">Back to the files</a>"#), "{html}");
+            assert_eq!(html.contains("61"), reason == SignInReason::Wait { seconds: 61 });
         }
     }
 }

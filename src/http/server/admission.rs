@@ -35,12 +35,11 @@ pub trait Access {
     /// It may not come in, or has presented a token that is none.
     fn session(&mut self, client: &Client<'_>) -> Result<Session>;
 
-    /// Exchanges the secret of a link or a token for a session; `None`: the session that came with it is one of that
-    /// link or token already.
+    /// Exchanges the secret of a link or a token for a session.
     ///
     /// # Errors
-    /// It is none, or has come too late, or too many wrong ones came.
-    fn sign_in(&mut self, form: &Form<'_>, client: &Client<'_>) -> Result<Option<SignedIn>>;
+    /// It is no such secret, the link is used up or has expired, or too many wrong secrets came.
+    fn sign_in(&mut self, request: &SignInRequest<'_>, client: &Client<'_>) -> Result<SignedIn>;
 
     /// Ends a session; one that has ended already is none.
     ///
@@ -82,18 +81,27 @@ pub enum Claim<'c> {
 /// What a browser sends to sign in.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "it holds a secret")]
-pub struct Form<'f> {
+pub struct SignInRequest<'f> {
     /// The secret of a link or a token.
     pub secret: &'f [u8],
-    /// The random number of the page; the same form sent again gets the same session. Empty: it has none.
-    pub number: &'f [u8],
+    /// The nonce of the page; the same form sent again gets the same session. Empty: it has none.
+    pub nonce: &'f [u8],
     /// The session of the cookie that came with it.
     pub session: Option<TokenId>,
 }
 
-/// What a browser gets for a link or a token.
+/// A browser is signed in.
 #[derive(Debug)]
-pub struct SignedIn {
+pub enum SignedIn {
+    /// It gets a session.
+    New(NewSession),
+    /// The session that came with its request is one of that link or token already.
+    Already,
+}
+
+/// A session that has just been made.
+#[derive(Debug)]
+pub struct NewSession {
     /// The secret of its session, for the cookie.
     pub secret: Secret,
     /// How long it lasts.

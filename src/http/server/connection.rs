@@ -276,7 +276,8 @@ fn answer(
             let mut response = sign_in::page_for(&problem, head, state)
                 .or_else(|| page::problem(&problem, head, state))
                 .unwrap_or_else(|| problem.response());
-            sign_in::settle(&mut response, &problem, (head, seen));
+            sign_in::drop_basic(&mut response, head, seen);
+            sign_in::end_cookie(&mut response, &problem, head, seen);
             (response, Some(problem.message))
         }
         Err(HttpError::Lost(error)) => {

@@ -43,7 +43,7 @@ pub mod state;
 mod tree;
 mod view;
 
-pub use self::admission::{Access, Claim, Client, Form, SignedIn};
+pub use self::admission::{Access, Claim, Client, NewSession, SignInRequest, SignedIn};
 pub use self::archive::SELECTION_LEN_MAX;
 pub use self::connection::{Caller, serve};
 pub use self::dav::{

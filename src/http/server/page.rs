@@ -12,6 +12,7 @@ use super::representation::compressed_body;
 use super::response::{Response, ResponseBody};
 use super::sign_in::is_navigation;
 use super::state::HttpState;
+use crate::http::cookie;
 use crate::http::head::RequestHead;
 use crate::http::negotiate;
 use crate::http::page::{Frame, Language, May, PageKind, PagePlace, ProblemPage, Strings, Visitor, page_policy};
@@ -77,9 +78,8 @@ pub(super) fn visitor(session: &Session) -> Visitor<'_> {
 /// The language of a request: the one that it names, that its visitor has chosen before, or that is wanted most.
 pub(super) fn language(head: &RequestHead) -> Language {
     let chosen = chosen_language(head).or_else(|| {
-        let cookies = head.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == LANGUAGE_COOKIE).and_then(|(_, value)| Language::by_subtag(value))
+        let value = cookie::values(&head.headers, LANGUAGE_COOKIE).next()?;
+        std::str::from_utf8(value).ok().and_then(Language::by_subtag)
     });
     chosen.unwrap_or_else(|| Language::wanted(&negotiate::languages(&head.headers)))
 }

@@ -10,7 +10,7 @@ use crate::error::{ConnectionLost, Error, ErrorCode, Refusal};
 use crate::fs;
 use crate::http::body::BodyError;
 use crate::http::dav::XML_TYPE;
-use crate::http::page::Reason;
+use crate::http::page::SignInReason;
 use crate::trust::guesses::Wait;
 use crate::trust::policy::Denied;
 
@@ -56,7 +56,9 @@ pub struct Problem {
     /// Headers of the answer.
     pub headers: Box<HeaderMap>,
     /// What a person can do about it by signing in; `None`: nothing.
-    pub sign_in: Option<Reason>,
+    pub sign_in: Option<SignInReason>,
+    /// Whether its client is signed in all the same.
+    pub is_signed_in: bool,
     /// The body of the answer, for programs that read XML (RFC 4918, 16); `None`: it is the message.
     pub xml: Option<Box<str>>,
 }
@@ -64,7 +66,7 @@ pub struct Problem {
 impl Problem {
     /// A problem that says `message`.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Box::default(), sign_in: None, xml: None }
+        Self { status, message: message.into(), headers: Box::default(), sign_in: None, is_signed_in: false, xml: None }
     }
 
     /// Nothing of this name, or nothing that this client may know of.
@@ -74,7 +76,7 @@ impl Problem {
 
     /// A sign-in is needed; how, the answer says in words that browsers and curl understand.
     pub fn unauthorized(message: impl Into<String>) -> Self {
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, message).with_sign_in(Reason::Needed);
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, message).with_sign_in(SignInReason::Needed);
         for challenge in ["Basic realm=\"landline\", charset=\"UTF-8\"", "Bearer realm=\"landline\""] {
             problem.headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -98,7 +100,7 @@ impl Problem {
 
     /// The same, for which a person can sign in.
     #[must_use]
-    pub const fn with_sign_in(mut self, reason: Reason) -> Self {
+    pub const fn with_sign_in(mut self, reason: SignInReason) -> Self {
         self.sign_in = Some(reason);
         self
     }
@@ -162,14 +164,17 @@ impl From<Denied> for HttpError {
         let message = denied.to_string();
         let problem = match denied {
             Denied::NoSuchToken => Problem::unauthorized(message),
-            Denied::NoSuchSession => Problem::unauthorized(message).with_sign_in(Reason::Ended),
-            Denied::NoSuchLink => Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Wrong),
-            Denied::TokenInPlain => Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Plain),
+            Denied::NoSuchSession => Problem::unauthorized(message).with_sign_in(SignInReason::Ended),
+            Denied::NoSuchLink => Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(SignInReason::Wrong),
+            Denied::NoSuchLinkInPlain => {
+                Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(SignInReason::WrongInPlain)
+            }
+            Denied::TokenInPlain => Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(SignInReason::Plain),
             Denied::TooManyWrong(Wait { seconds }) => Problem::new(StatusCode::TOO_MANY_REQUESTS, message)
                 .with_text(header::RETRY_AFTER, &seconds.to_string())
-                .with_sign_in(Reason::Wait { seconds }),
-            Denied::PeersUnreadable | Denied::TokensUnreadable | Denied::NoRoom => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_sign_in(Reason::Unavailable)
+                .with_sign_in(SignInReason::Wait { seconds }),
+            Denied::PeersUnreadable | Denied::TokensUnreadable | Denied::CannotRecord => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).with_sign_in(SignInReason::Unavailable)
             }
         };
         Self::Problem(problem)

@@ -3,6 +3,7 @@
 //! A GET burns nothing, since messengers look at links before people do; the same page comes back whatever the token
 //! is, so that it tells no one which tokens are good. Only POST looks, and Origin has let it pass by then.
 
+use std::fmt;
 use std::io::{self, Read as _};
 
 use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -10,7 +11,7 @@ use ::http::uri::Scheme;
 use ::http::{Method, StatusCode};
 use zeroize::Zeroizing;
 
-use super::admission::{Access, Claim, Client, Form, Seen};
+use super::admission::{Access, Claim, Client, Seen, SignInRequest, SignedIn};
 use super::exchange::Exchange;
 use super::page;
 use super::problem::{HttpError, Problem, Result};
@@ -20,7 +21,7 @@ use crate::http::body::BodyLength;
 use crate::http::cookie::SessionCookie;
 use crate::http::head::RequestHead;
 use crate::http::negotiate::media as preferred;
-use crate::http::page::{PageKind, Reason, SignInPage};
+use crate::http::page::{PageKind, SignInPage, SignInReason};
 use crate::http::urlencoded::{fields, is_form};
 use crate::session::Session;
 use crate::trust::tokens::{Secret, TokenId};
@@ -35,7 +36,7 @@ const SIGN_OUT: &str = "sign-out";
 /// The field of the form.
 const TOKEN: &[u8] = b"token";
 /// The one that makes two sendings of one form one sign-in.
-const NUMBER: &[u8] = b"number";
+const NONCE: &[u8] = b"nonce";
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
@@ -82,8 +83,9 @@ impl SignIn {
         match self {
             Self::Page => {
                 let token = head.target.parameter(SHARE);
-                let reason = if token.is_some() { Reason::Share } else { Reason::Needed };
-                page_of(head, exchange.state, StatusCode::OK, (reason, token.as_deref()))
+                let reason = if token.is_some() { SignInReason::Share } else { SignInReason::Needed };
+                let page = shown(head, exchange.state, reason, token.as_deref());
+                answer(head, StatusCode::OK, page)
             }
             Self::Begin => begin(exchange, access, client),
             Self::End => {
@@ -109,26 +111,29 @@ pub(super) fn presented(head: &RequestHead, scheme: &Scheme) -> Option<TokenId> 
 }
 
 fn begin(exchange: &mut Exchange<'_>, access: &mut dyn Access, client: &Client<'_>) -> Result<Response> {
-    let (token, number) = read_form(exchange)?;
+    let (token, nonce) = read_form(exchange)?;
     let (head, scheme) = (exchange.head, &exchange.scheme);
     let session = presented(head, scheme);
-    let signed_in = access.sign_in(&Form { secret: &token, number: &number, session }, client);
-    let id = match (&signed_in, session) {
-        (Ok(Some(signed_in)), _) => signed_in.secret.id(),
-        // Who is in already, and has opened the used link once more, is in.
-        (Ok(None), Some(session)) => session,
-        (Err(error), Some(session)) if is_refused(error) => session,
-        (Ok(None), None) | (Err(_), _) => return signed_in.map(|_| to_root()),
+    let with = |id: TokenId| Client { claim: Claim::Session(id), ..*client };
+    let signed_in = match access.sign_in(&SignInRequest { secret: &token, nonce: &nonce, session }, client) {
+        Ok(signed_in) => signed_in,
+        Err(HttpError::Problem(mut problem)) => {
+            problem.is_signed_in = session.is_some_and(|id| access.session(&with(id)).is_ok());
+            return Err(problem.into());
+        }
+        Err(lost @ HttpError::Lost(_)) => return Err(lost),
     };
-    match (access.session(&Client { claim: Claim::Session(id), ..*client }), &signed_in) {
-        (Ok(session), _) => log_as(exchange, session),
-        // The session of the cookie is none either.
-        (Err(_), Err(_)) => return signed_in.map(|_| to_root()),
-        (Err(error), Ok(_)) => return Err(error),
+    let id = match &signed_in {
+        SignedIn::New(new) => Some(new.secret.id()),
+        SignedIn::Already => session,
+    };
+    if let Some(id) = id {
+        let session = access.session(&with(id))?;
+        log_as(exchange, session);
     }
-    let Ok(Some(signed_in)) = signed_in else { return Ok(to_root()) };
+    let SignedIn::New(new) = signed_in else { return Ok(to_root()) };
     let cookie = SessionCookie::of(&exchange.scheme, head.authority.as_ref());
-    let set = Zeroizing::new(cookie.set(signed_in.secret.as_str(), signed_in.lasts.as_secs()));
+    let set = Zeroizing::new(cookie.set(new.secret.as_str(), new.lasts.as_secs()));
     exchange.session.report.outcome = Some("signed in".into());
     Ok(to_root().with_text(header::SET_COOKIE, &set))
 }
@@ -148,11 +153,7 @@ fn log_as(exchange: &mut Exchange<'_>, session: Session) {
     exchange.session.report = report;
 }
 
-const fn is_refused(error: &HttpError) -> bool {
-    matches!(error, HttpError::Problem(problem) if matches!(problem.sign_in, Some(Reason::Wrong)))
-}
-
-/// The token in the form, as it was made, or in its link, as a person may have pasted it; and the number of the page.
+/// The token in the form, as it was made, or in its link, as a person may have pasted it; and the nonce of the page.
 fn read_form(exchange: &mut Exchange<'_>) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
     if !is_form(&exchange.head.headers) {
         let message = "a sign-in is a form: application/x-www-form-urlencoded, with the field token";
@@ -177,9 +178,9 @@ fn read_form(exchange: &mut Exchange<'_>) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>
         .unwrap_or_default();
     if token.is_empty() {
         let message = "the field token is empty; it takes the token, or the link with it";
-        return Err(Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(Reason::Needed).into());
+        return Err(Problem::new(StatusCode::FORBIDDEN, message).with_sign_in(SignInReason::Needed).into());
     }
-    Ok((token, field(NUMBER).unwrap_or_default()))
+    Ok((token, field(NONCE).unwrap_or_default()))
 }
 
 fn within_link(typed: &[u8]) -> &[u8] {
@@ -199,7 +200,9 @@ fn to_root() -> Response {
 /// back, and is told in plain text.
 pub(super) fn page_for(problem: &Problem, head: &RequestHead, state: &HttpState) -> Option<Response> {
     let reason = problem.sign_in.filter(|_| is_navigation(&head.headers))?;
-    let response = page_of(head, state, problem.status, (reason, None)).ok()?;
+    let frame = page::frame_of(head, state, PageKind::SignIn);
+    let page = SignInPage { has_way_back: problem.is_signed_in, ..SignInPage::new(frame, reason, None) };
+    let response = answer(head, problem.status, page.html()).ok()?;
     let mut headers = HeaderMap::clone(&problem.headers);
     headers.remove(header::CONTENT_TYPE);
     headers.extend(response.headers);
@@ -216,47 +219,48 @@ pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 /// Leaves out the challenge that makes a browser ask for a name and a password, where a page or its script would do
-/// better; and ends the cookie of a session that has ended. Every other client is told what it can do, as before.
-pub(super) fn settle(response: &mut Response, problem: &Problem, (head, seen): (&RequestHead, &Seen)) {
+/// better. Every other client is told what it can do, as before.
+pub(super) fn drop_basic(response: &mut Response, head: &RequestHead, seen: &Seen) {
     let has_cookie = presented(head, &seen.scheme).is_some();
     let is_browser = has_cookie || is_navigation(&head.headers) || head.headers.contains_key(SEC_FETCH_MODE);
     if is_browser && response.headers.contains_key(header::WWW_AUTHENTICATE) {
         let bearer = HeaderValue::from_static("Bearer realm=\"landline\"");
         response.headers.insert(header::WWW_AUTHENTICATE, bearer);
     }
-    if problem.sign_in == Some(Reason::Ended)
+}
+
+/// Ends the cookie of a session that has ended.
+pub(super) fn end_cookie(response: &mut Response, problem: &Problem, head: &RequestHead, seen: &Seen) {
+    if problem.sign_in == Some(SignInReason::Ended)
         && let Ok(value) = HeaderValue::from_str(&SessionCookie::of(&seen.scheme, head.authority.as_ref()).delete())
     {
         response.headers.append(header::SET_COOKIE, value);
     }
 }
 
-fn page_of(
+/// The page of a link, or the one with a field.
+fn shown(
     head: &RequestHead,
     state: &HttpState,
-    status: StatusCode,
-    (reason, token): (Reason, Option<&str>),
-) -> Result<Response> {
-    let action = action(&head.target.raw_path);
+    reason: SignInReason,
+    token: Option<&str>,
+) -> Result<Vec<u8>, fmt::Error> {
     let frame = page::frame_of(head, state, PageKind::SignIn);
-    // Without one, a form that is sent twice is two.
-    let number = Secret::random().ok().filter(|_| token.is_some());
-    let mut page = SignInPage::new(frame, reason, token, &action);
-    page.number = number.as_ref().map_or("", Secret::as_str);
-    let html = page.html().map_err(page::unmade)?;
-    let body = ResponseBody::Bytes(html);
+    // Without a nonce, a form that is sent twice is two.
+    let nonce = Secret::random().ok().filter(|_| token.is_some());
+    let nonce = nonce.as_ref().map_or("", Secret::as_str);
+    SignInPage { nonce, ..SignInPage::new(frame, reason, token) }.html()
+}
+
+/// The answer with such a page.
+fn answer(head: &RequestHead, status: StatusCode, html: Result<Vec<u8>, fmt::Error>) -> Result<Response> {
+    let body = ResponseBody::Bytes(html.map_err(page::unmade)?);
     let response = page::with_headers(head, Response { body, ..Response::empty(status) })
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         // The address of the page may be a secret; with no-referrer its form would send no Origin that is ours.
         .with(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin"))
         .with(ROBOTS, HeaderValue::from_static("noindex"));
     Ok(response)
-}
-
-/// A reference to the sign-in from a page with this path.
-fn action(raw_path: &str) -> String {
-    let above = raw_path.bytes().filter(|byte| *byte == b'/').count().saturating_sub(1);
-    format!("{}?{SIGN_IN}", if above == 0 { "./".to_owned() } else { "../".repeat(above) })
 }
 
 #[cfg(test)]
@@ -285,15 +289,6 @@ mod tests {
                 headers.insert(SEC_FETCH_MODE, mode.parse().unwrap());
             }
             assert_eq!(is_navigation(&headers), want, "{client}");
-        }
-    }
-
-    #[test]
-    fn the_form_goes_to_the_root_from_everywhere() {
-        for (path, want) in
-            [("/", "./?sign-in"), ("/a", "./?sign-in"), ("/a/", "../?sign-in"), ("/a/b/c", "../../?sign-in")]
-        {
-            assert_eq!(action(path), want, "{path}");
         }
     }
 

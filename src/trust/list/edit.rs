@@ -20,7 +20,7 @@ pub fn edit<E: Entry, T>(
     let document = text
         .parse::<DocumentMut>()
         .map_err(|error| broken::<E>(home, Flaw { line: 1, why: error.message().to_owned() }))?;
-    let mut edit = Edit { document, list };
+    let mut edit = Edit { document, list, home: home.clone() };
     let result = change(&mut edit)?;
     let after = edit.document.to_string();
     // Only a text that can be read again is written.
@@ -36,6 +36,24 @@ pub fn edit<E: Entry, T>(
 pub struct Edit<E> {
     document: DocumentMut,
     list: List<E>,
+    home: Home,
+}
+
+fn has<E: Entry>(entry: &E, name: &str) -> bool {
+    entry.name() == name || entry.second_name() == Some(name)
+}
+
+/// Refuses a name that something in another list of this home has.
+///
+/// # Errors
+/// What has it; or such a list cannot be read.
+pub fn check_elsewhere<E: Entry>(home: &Home, name: &str) -> Result<(), ListError> {
+    match E::names_elsewhere(home)?.into_iter().find(|(other, _)| other == name) {
+        None => Ok(()),
+        Some((_, what)) => {
+            Err(ListError::Refused(format!("{name}: a {what} is called that already; choose another name")))
+        }
+    }
 }
 
 impl<E: Entry> Edit<E> {
@@ -44,11 +62,26 @@ impl<E: Entry> Edit<E> {
         &self.list
     }
 
-    /// A name like `wish` that no entry has yet.
-    pub fn free_name(&self, wish: &str) -> String {
+    /// A name like `wish` that is free.
+    ///
+    /// # Errors
+    /// As [`first_free`](Self::first_free).
+    pub fn free_name(&self, wish: &str) -> Result<String, ListError> {
         let wish = nearest_name(wish, E::WORDS.noun);
         let numbered = (2_u32..).map(|number| format!("{wish}-{number}"));
-        std::iter::once(wish.clone()).chain(numbered).find(|name| self.list.by_name(name).is_none()).unwrap_or(wish)
+        self.first_free(std::iter::once(wish.clone()).chain(numbered))
+    }
+
+    /// The first of these names that nothing has, in this list or another of the home.
+    ///
+    /// # Errors
+    /// Another list cannot be read.
+    pub fn first_free(&self, mut names: impl Iterator<Item = String>) -> Result<String, ListError> {
+        let elsewhere = E::names_elsewhere(&self.home)?;
+        let is_free = |name: &String| {
+            self.list.iter().all(|entry| !has(entry, name)) && elsewhere.iter().all(|(other, _)| other != name)
+        };
+        Ok(names.find(is_free).unwrap_or_default())
     }
 
     /// Adds an entry, or changes the entry of that name; comments are kept.
@@ -139,12 +172,23 @@ impl<E: Entry> Edit<E> {
         next.decor_mut().set_prefix(format!("{head}\n{own}"));
     }
 
-    fn check_free(&self, name: &str) -> Result<(), ListError> {
+    /// Refuses a name that is none, or that something has: in this list or another of the home.
+    ///
+    /// # Errors
+    /// Why.
+    pub fn check_free(&self, name: &str) -> Result<(), ListError> {
         check_name(name, E::WORDS.noun).map_err(ListError::Refused)?;
         if self.list.by_name(name).is_some() {
             return Err(ListError::Refused(format!("{name}: another {} is called that already", E::WORDS.one)));
         }
-        Ok(())
+        if let Some(entry) = self.list.iter().find(|entry| entry.second_name() == Some(name)) {
+            return Err(ListError::Refused(format!(
+                "{name}: {} came from one of that name and is still good; choose another name, or end it with: \
+                 tcp-server peers revoke {name}",
+                entry.name()
+            )));
+        }
+        check_elsewhere::<E>(&self.home, name)
     }
 
     fn unknown(&self, name: &str) -> ListError {

@@ -11,7 +11,7 @@ use std::fmt;
 
 use toml_edit::{Document, Table};
 
-pub use self::edit::{Edit, edit, set};
+pub use self::edit::{Edit, check_elsewhere, edit, set};
 pub use self::watched::{ListForOpen, ListState, Watched};
 use super::home::{Home, HomeError};
 use crate::fs::root::RootPath;
@@ -51,6 +51,18 @@ pub trait Entry: Clone + fmt::Debug + PartialEq {
     /// # Errors
     /// What, and the entry's name.
     fn check(&self) -> Result<(), ListError>;
+
+    /// A second name that means this entry, so that no other may get it; `None`: it has none.
+    fn second_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// The names in the other lists of this home, each with what has it: "machine". A command that takes a name must
+    /// find one entry only, whichever list that is in.
+    ///
+    /// # Errors
+    /// Such a list cannot be read.
+    fn names_elsewhere(home: &Home) -> Result<Vec<(String, &'static str)>, ListError>;
 }
 
 /// What messages call the entries of a list.

@@ -26,7 +26,7 @@ struct Reading<E> {
     state: ListState<E>,
     /// The valid sections of a malformed list.
     rest: Arc<List<E>>,
-    number: u64,
+    version: u64,
 }
 
 /// The list for connections that are already open.
@@ -34,8 +34,8 @@ struct Reading<E> {
 pub struct ListForOpen<E> {
     /// The entries whose connections may stay open.
     pub list: Arc<List<E>>,
-    /// The list's version number; it changes with the list.
-    pub number: u64,
+    /// The list's version; it changes with the list.
+    pub version: u64,
     /// Whether the file exists and is valid as a whole.
     pub is_whole: bool,
 }
@@ -51,9 +51,9 @@ impl<E: Entry> Watched<E> {
         &self.home
     }
 
-    /// The present list, and its version number, which changes with the list.
+    /// The present list, and its version, which changes with the list.
     pub fn now(&self) -> (ListState<E>, u64) {
-        self.with(|reading| (reading.state.clone(), reading.number))
+        self.with(|reading| (reading.state.clone(), reading.version))
     }
 
     /// The list for connections that are already open. If the list is malformed, the entries with a valid section may
@@ -61,7 +61,7 @@ impl<E: Entry> Watched<E> {
     pub fn inside(&self) -> ListForOpen<E> {
         self.with(|reading| ListForOpen {
             list: reading.state.as_ref().map_or_else(|_| Arc::clone(&reading.rest), Arc::clone),
-            number: reading.number,
+            version: reading.version,
             is_whole: reading.state.is_ok() && reading.stamp.is_some(),
         })
     }
@@ -70,9 +70,9 @@ impl<E: Entry> Watched<E> {
         let stamp = fs::symlink_metadata(self.home.join(E::FILE)).ok();
         let stamp = stamp.map(|file| (file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()));
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = match &*read {
+        let version = match &*read {
             Some(reading) if reading.stamp == stamp => return get(reading),
-            Some(reading) => reading.number + 1,
+            Some(reading) => reading.version + 1,
             None => 0,
         };
         let text = load_text::<E>(&self.home);
@@ -90,7 +90,7 @@ impl<E: Entry> Watched<E> {
                 E::WORDS.unreadable
             ),
         }
-        get(read.insert(Reading { stamp, state, rest, number }))
+        get(read.insert(Reading { stamp, state, rest, version }))
     }
 }
 

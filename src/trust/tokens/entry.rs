@@ -2,9 +2,11 @@
 
 use toml_edit::{Item, Table, Value};
 
-use super::{Token, TokenId, TokenKind, check_services};
+use super::{SessionSource, Token, TokenId, TokenKind, check_services};
 use crate::trust::Services;
+use crate::trust::home::Home;
 use crate::trust::list::{Entry, ListError, SpannedWhy, Words, check_name, checked_root, set};
+use crate::trust::peers::Peers;
 use crate::trust::time::Moment;
 
 const HEADER: &str = "\
@@ -44,21 +46,23 @@ impl Entry for Token {
 
     fn put_into(&self, table: &mut Table) {
         let text = |text: String| Some(Value::from(text));
-        let (kind, uses, used, from, of) = match &self.kind {
-            TokenKind::Token => (None, None, None, None, None),
-            TokenKind::Link { uses, used } => {
-                (text(LINK.into()), text(uses.to_string()), text(used.to_string()), None, None)
-            }
-            TokenKind::Session { from, of } => {
-                (text(SESSION.into()), None, None, text(from.clone()), of.and_then(|of| text(of.to_string())))
-            }
+        let (kind, uses, used, from) = match &self.kind {
+            TokenKind::Token => (None, None, None, None),
+            TokenKind::Link { uses, used } => (text(LINK.into()), text(uses.to_string()), text(used.to_string()), None),
+            TokenKind::Session { from, .. } => (text(SESSION.into()), None, None, text(from.clone())),
         };
-        let has_own_services = !matches!(self.kind, TokenKind::Session { of: Some(_), .. });
+        let (link, of) = match self.source() {
+            None => (None, None),
+            Some(SessionSource::Link(link)) => (text(link.to_string()), None),
+            Some(SessionSource::Token(of)) => (None, text(of.to_string())),
+        };
+        let has_own_services = of.is_none();
         set(table, "kind", kind);
         set(table, "sha256", text(self.id.to_string()));
         set(table, "uses", uses);
         set(table, "used", used);
         set(table, "from", from);
+        set(table, "link", link);
         set(table, "of", of);
         set(table, "directory", self.directory.as_deref().map(Value::from));
         set(table, "plain", self.may_come_plain.then(|| ALLOWED.into()));
@@ -70,6 +74,15 @@ impl Entry for Token {
 
     fn check(&self) -> Result<(), ListError> {
         check_services(self.services).map_err(|why| ListError::Refused(format!("{} {why}", self.name)))
+    }
+
+    /// A link that is used up is no entry any more, and its name still means its sessions.
+    fn second_name(&self) -> Option<&str> {
+        self.session_of()
+    }
+
+    fn names_elsewhere(home: &Home) -> Result<Vec<(String, &'static str)>, ListError> {
+        Ok(Peers::load(home)?.iter().map(|peer| (peer.name.clone(), "machine")).collect())
     }
 }
 
@@ -86,6 +99,7 @@ struct Fields {
     uses: Option<u32>,
     used: Option<u32>,
     from: Option<String>,
+    link: Option<TokenId>,
     of: Option<TokenId>,
     directory: Option<String>,
     may_come_plain: bool,
@@ -100,8 +114,8 @@ impl Fields {
         let mut fields = Self::default();
         for (key, item) in table {
             if !fields.take(name, (key, item))? {
-                let why = "is not known; there are kind, sha256, uses, used, from, of, directory, plain, services, root, \
-                           expires and added";
+                let why = "is not known; there are kind, sha256, uses, used, from, link, of, directory, plain, services, \
+                           root, expires and added";
                 let span = table.key(key).and_then(toml_edit::Key::span);
                 return Err((span, format!("{} {why}", key.escape_debug())));
             }
@@ -123,6 +137,7 @@ impl Fields {
             "uses" => self.uses = read(text).map_err(wrong)?,
             "used" => self.used = read(text).map_err(wrong)?,
             "from" => self.from = Some(text.to_owned()),
+            "link" => self.link = read(text).map_err(wrong)?,
             "of" => self.of = read(text).map_err(wrong)?,
             "directory" => self.directory = Some(text.to_owned()),
             "plain" if text == ALLOWED => self.may_come_plain = true,
@@ -143,18 +158,26 @@ impl Fields {
     /// What they are together. A section that has lost a key must not become an entry that is good for more.
     fn token(self, name: &str) -> Result<Token, String> {
         let missing = |key: &str| format!("has no {key}");
-        let kind = match (self.kind.as_deref(), self.uses, self.used, self.from, self.of) {
+        let source = match (self.link, self.of) {
+            (None, None) => None,
+            (Some(link), None) => Some(SessionSource::Link(link)),
+            (None, Some(of)) => Some(SessionSource::Token(of)),
+            (Some(_), Some(_)) => return Err("has both link and of: a session came from one of them".into()),
+        };
+        let kind = match (self.kind.as_deref(), self.uses, self.used, self.from, source) {
             (None, None, None, None, None) if self.directory.is_none() && !self.may_come_plain => TokenKind::Token,
             (Some(LINK), Some(uses), Some(used), None, None) => TokenKind::Link { uses, used },
-            (Some(SESSION), None, None, Some(from), of) => {
+            (Some(SESSION), None, None, Some(from), Some(source)) => {
                 check_name(&from, "token")?;
-                TokenKind::Session { from, of }
+                TokenKind::Session { from, source }
             }
             (None, ..) => return Err("has no kind, and keys that no token has".into()),
-            (Some(LINK), ..) => return Err("is a link, and takes uses and used, but neither from nor of".into()),
-            (Some(_), ..) => return Err("is a session, and takes from, but neither uses nor used".into()),
+            (Some(LINK), ..) => return Err("is a link, and takes uses and used, but none of from, link and of".into()),
+            (Some(_), ..) => {
+                return Err("is a session, and takes from, and link or of, but neither uses nor used".into());
+            }
         };
-        let is_of_token = matches!(kind, TokenKind::Session { of: Some(_), .. });
+        let is_of_token = matches!(kind, TokenKind::Session { source: SessionSource::Token(_), .. });
         if kind != TokenKind::Token {
             self.directory.as_ref().ok_or_else(|| missing("directory"))?;
             self.expires.ok_or_else(|| missing("expires"))?;
@@ -201,13 +224,13 @@ mod tests {
 
     fn session() -> String {
         format!(
-            "[a-1]\nkind = \"session\"\nsha256 = \"{OTHER}\"\nfrom = \"a\"\ndirectory = \"/srv\"\nservices = \"read\"\n\
-             root = \"in\"\nexpires = \"2026-12-27T19:46:00Z\"\nadded = \"x\"\n"
+            "[a-1]\nkind = \"session\"\nsha256 = \"{OTHER}\"\nfrom = \"a\"\nlink = \"{HASH}\"\ndirectory = \"/srv\"\n\
+             services = \"read\"\nroot = \"in\"\nexpires = \"2026-12-27T19:46:00Z\"\nadded = \"x\"\n"
         )
     }
 
     fn of_token() -> String {
-        session().replace("services = \"read\"\nroot = \"in\"\n", &format!("of = \"{HASH}\"\n"))
+        session().replace("services = \"read\"\nroot = \"in\"\n", "").replace("link", "of")
     }
 
     #[test]
@@ -275,6 +298,9 @@ mod tests {
             (link().replace("directory = \"/srv\"\n", ""), "[a] has no directory"),
             (session().replace("\"a\"", "\"a b\""), "cannot be a token's name"),
             (session().replace("from = \"a\"\n", ""), "[a-1] is a session, and takes from"),
+            (session().replace("link = ", "of = "), "has the services and the root of that"),
+            (session().replace("from", &format!("of = \"{HASH}\"\nfrom")), "[a-1] has both link and of"),
+            (session().replace(&format!("link = \"{HASH}\"\n"), ""), "takes from, and link or of"),
             (of_token().replace("from", "root = \"in\"\nfrom"), "has the services and the root of that"),
         ] {
             let flaw = Tokens::parse(&text).unwrap_err();

@@ -111,10 +111,27 @@ pub enum TokenKind {
     Session {
         /// The name of the link or token that it was exchanged for.
         from: String,
-        /// That token: the session gives what the token gives, for as long as there is the token. `None`: it came from a
-        /// link, and gives what is on record for itself.
-        of: Option<TokenId>,
+        /// Which link or token that was.
+        source: SessionSource,
     },
+}
+
+/// What a session was exchanged for, by its id: a name can come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionSource {
+    /// A link. The session gives what is on record for itself, also when the link is used up.
+    Link(TokenId),
+    /// A token. The session gives what the token gives, for as long as there is the token.
+    Token(TokenId),
+}
+
+impl SessionSource {
+    /// The id of the link or token.
+    pub const fn id(self) -> TokenId {
+        match self {
+            Self::Link(id) | Self::Token(id) => id,
+        }
+    }
 }
 
 /// A token that is taken here, a link, or a session.
@@ -177,6 +194,23 @@ impl Token {
         match &self.kind {
             TokenKind::Session { from, .. } => Some(from),
             TokenKind::Token | TokenKind::Link { .. } => None,
+        }
+    }
+
+    /// What this session was exchanged for; `None`: it is no session.
+    pub const fn source(&self) -> Option<SessionSource> {
+        match self.kind {
+            TokenKind::Session { source, .. } => Some(source),
+            TokenKind::Token | TokenKind::Link { .. } => None,
+        }
+    }
+
+    /// What it is, in a word.
+    pub const fn word(&self) -> &'static str {
+        match self.kind {
+            TokenKind::Token => "token",
+            TokenKind::Link { .. } => "link",
+            TokenKind::Session { .. } => "session",
         }
     }
 

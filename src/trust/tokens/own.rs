@@ -3,9 +3,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::shares::{SESSIONS_OF_TOKEN_MAX, numbered, token_session_end};
-use super::{Secret, Token, TokenId, TokenKind};
-use crate::trust::Services;
+use super::shares::{oldest_sessions, session_names, session_of};
+use super::{Secret, Token, TokenId};
 use crate::trust::time::Moment;
 
 /// The tokens of one process, and their sessions.
@@ -17,14 +16,14 @@ pub struct OwnTokens(Mutex<OwnList>);
 pub struct OwnList {
     /// Tokens and sessions.
     pub all: Arc<Vec<Token>>,
-    /// Changes with them.
-    pub number: u64,
+    /// Changes whenever they do.
+    pub version: u64,
 }
 
 impl OwnTokens {
     /// These tokens, without a session.
     pub fn new(tokens: Vec<Token>) -> Self {
-        Self(Mutex::new(OwnList { all: Arc::new(tokens), number: 0 }))
+        Self(Mutex::new(OwnList { all: Arc::new(tokens), version: 0 }))
     }
 
     /// What they are now.
@@ -42,22 +41,13 @@ impl OwnTokens {
     pub fn exchange(&self, id: TokenId, new: &Secret, now: Moment) -> Option<Token> {
         let mut list = self.lock();
         let token = list.all.iter().find(|token| token.is_token() && token.id == id && !token.is_expired(now))?.clone();
-        let is_its = |entry: &Token| matches!(entry.kind, TokenKind::Session { of: Some(of), .. } if of == id);
         let mut all: Vec<Token> = list.all.iter().filter(|entry| !entry.is_dead(now)).cloned().collect();
-        if all.iter().filter(|entry| is_its(entry)).count() >= SESSIONS_OF_TOKEN_MAX
-            && let Some(oldest) = all.iter().position(is_its)
-        {
-            all.remove(oldest);
-        }
-        let is_free = |name: &String| all.iter().all(|entry| entry.name != *name);
-        let name = (1..=u32::MAX).map(|number| numbered(&token.name, number)).find(is_free).unwrap_or_default();
-        let session = Token {
-            kind: TokenKind::Session { from: token.name.clone(), of: Some(id) },
-            expires: token_session_end(&token, now),
-            ..Token::new(&name, new, Services::NONE)
-        };
+        let oldest = oldest_sessions(all.iter(), id);
+        all.retain(|entry| !oldest.contains(&entry.name));
+        let name = session_names(&token).find(|name| all.iter().all(|entry| entry.name != *name))?;
+        let session = session_of(&token, &name, new, now);
         all.push(session.clone());
-        *list = OwnList { all: Arc::new(all), number: list.number.wrapping_add(1) };
+        *list = OwnList { all: Arc::new(all), version: list.version.wrapping_add(1) };
         Some(session)
     }
 
@@ -69,7 +59,7 @@ impl OwnTokens {
             return false;
         }
         let rest = list.all.iter().filter(|entry| !is_it(entry)).cloned().collect();
-        *list = OwnList { all: Arc::new(rest), number: list.number.wrapping_add(1) };
+        *list = OwnList { all: Arc::new(rest), version: list.version.wrapping_add(1) };
         true
     }
 
@@ -81,6 +71,7 @@ impl OwnTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::tokens::shares::SESSIONS_OF_TOKEN_MAX;
 
     #[test]
     fn a_session_of_an_own_token_is_in_memory_and_there_are_not_too_many() {
@@ -90,7 +81,7 @@ mod tests {
         let new = Secret::random().unwrap();
         let session = own.exchange(secret.id(), &new, now).unwrap();
         assert_eq!((session.name.as_str(), session.session_of(), session.id), ("phone-1", Some("phone"), new.id()));
-        let before = own.now().number;
+        let before = own.now().version;
         assert!(!own.end_session(secret.id()), "a token is no session");
         for _ in 0..SESSIONS_OF_TOKEN_MAX {
             own.exchange(secret.id(), &Secret::random().unwrap(), now).unwrap();
@@ -98,7 +89,7 @@ mod tests {
         assert_eq!(own.now().all.len(), 1 + SESSIONS_OF_TOKEN_MAX);
         assert!(!own.end_session(new.id()), "the oldest has made way");
         let last = own.now().all.last().unwrap().id;
-        assert!(own.end_session(last) && !own.end_session(last) && own.now().number > before);
+        assert!(own.end_session(last) && !own.end_session(last) && own.now().version > before);
         assert!(own.has_token(secret.id()) && !own.has_token(new.id()));
     }
 }

@@ -1,8 +1,8 @@
 //! Sign-ins that a browser sends twice: a button that was pressed twice, an answer that was lost on its way. Without
 //! this, the second one would find the link used up, and the first one's cookie would be nowhere.
 //!
-//! The page of a link has a random number, which its form sends along. Who sends the same number with the same secret
-//! soon after gets the same session. Another browser that opens the link gets another page, with another number.
+//! The page of a link has a nonce, which its form sends along. Who sends the same nonce with the same secret soon after
+//! gets the same session. Another browser that opens the link gets another page, with another nonce.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub const RETRY_TIME_MAX: Duration = Duration::from_mins(2);
 /// Sign-ins that can be repeated, at most; beyond, the oldest cannot any more.
 pub const RETRIES_MAX: usize = 256;
 
-/// What was exchanged lately, by a hash of secret and number.
+/// What was exchanged lately, by a hash of secret and nonce.
 #[derive(Debug, Default)]
 pub struct Retries {
     exchanged: Mutex<HashMap<TokenId, Exchanged>>,
@@ -34,11 +34,11 @@ pub struct Exchanged {
 }
 
 impl Retries {
-    /// Under what a sign-in with this secret is remembered, from a page with this number. `None`: it has none.
-    pub fn key(secret: &[u8], number: &[u8]) -> Option<TokenId> {
+    /// Under what a sign-in with this secret is remembered, from a page with this nonce. `None`: it has none.
+    pub fn key(secret: &[u8], nonce: &[u8]) -> Option<TokenId> {
         // The length keeps two pairs apart that look alike when they are put together.
         let len = u64::try_from(secret.len()).unwrap_or(u64::MAX).to_be_bytes();
-        (!number.is_empty()).then(|| TokenId::of(&[&len[..], secret, number].concat()))
+        (!nonce.is_empty()).then(|| TokenId::of(&[&len[..], secret, nonce].concat()))
     }
 
     /// Held from looking for what a sign-in has given to noting what it gives: two sendings may come at once.
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_same_form_gets_the_same_session_for_a_while() {
         let (retries, now) = (Retries::default(), Instant::now());
-        let key = |secret: &str, number: &str| Retries::key(secret.as_bytes(), number.as_bytes());
+        let key = |secret: &str, nonce: &str| Retries::key(secret.as_bytes(), nonce.as_bytes());
         assert_eq!(key("link", ""), None);
         assert_ne!(key("ab", "c"), key("a", "bc"));
         let (one, session) = (key("link", "1").unwrap(), Secret::random().unwrap());

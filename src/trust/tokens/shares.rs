@@ -7,11 +7,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Secret, Token, TokenId, TokenKind, Tokens, check_services};
+use super::{Secret, SessionSource, Token, TokenId, TokenKind, Tokens, check_services};
 use crate::trust::home::Home;
 use crate::trust::last_seen;
 use crate::trust::list::{Edit, ListError, NAME_LEN_MAX, edit};
-use crate::trust::peers::Peers;
 use crate::trust::time::Moment;
 use crate::trust::{Owner, Services};
 
@@ -69,17 +68,12 @@ pub fn make_link(home: &Home, options: &LinkOptions) -> Result<(Token, Secret), 
     }
     let secret = Secret::random()?;
     let now = Moment::now();
-    // One name stands for one of all who are known here.
-    let machines = Peers::load(home)?;
-    if let Some(name) = options.name.as_deref().filter(|name| machines.by_name(name).is_some()) {
-        return Err(refused(format!("{name}: a machine is called that already; choose another name")));
-    }
     let (link, swept) = edit(home, |edit: &mut Edit<Token>| {
         let swept = sweep(edit, now);
         check_room(edit.list())?;
         let name = match &options.name {
             Some(name) => name.clone(),
-            None => free_name("share", |name| is_free(edit.list(), name) && machines.by_name(name).is_none()),
+            None => edit.first_free(numbered("share"))?,
         };
         let link = Token {
             kind: TokenKind::Link { uses: options.uses, used: 0 },
@@ -165,12 +159,15 @@ pub fn exchange(home: &Home, offered: &Offered<'_>, new: &Secret) -> Result<Toke
         };
         let mut gone = sweep(edit, offered.now);
         if found.is_token() {
-            gone.extend(make_way(edit, found.id)?);
+            let oldest = oldest_sessions(edit.list().iter(), found.id);
+            gone.extend(oldest.iter().map(|name| edit.remove(name)).collect::<Result<Vec<_>, _>>()?);
         }
         if check_room(edit.list()).is_err() {
             return Ok(Err(NotExchanged::Full));
         }
-        let session = session_of(edit.list(), &found, (new, offered));
+        let name = edit.first_free(session_names(&found))?;
+        let directory = Some(offered.directory.to_owned());
+        let session = Token { directory, ..session_of(&found, &name, new, offered.now) };
         match found.kind {
             TokenKind::Link { uses: 0 | 1, .. } => gone.push(edit.remove(&found.name)?),
             TokenKind::Link { uses, used } => {
@@ -186,33 +183,27 @@ pub fn exchange(home: &Home, offered: &Offered<'_>, new: &Secret) -> Result<Toke
     Ok(session)
 }
 
-fn session_of(list: &Tokens, found: &Token, (new, offered): (&Secret, &Offered<'_>)) -> Token {
-    let expires = match found.kind {
-        TokenKind::Link { .. } => found.expires,
-        TokenKind::Token | TokenKind::Session { .. } => token_session_end(found, offered.now),
-    };
-    let (name, of, services) = match found.kind {
-        TokenKind::Link { used, .. } => {
-            let name = numbered(&found.name, used.saturating_add(1));
-            let name = if is_free(list, &name) { name } else { free_name(&found.name, |name| is_free(list, name)) };
-            (name, None, found.services)
-        }
+/// What a session of this link or token is, whose secret is `new`. It is for the directory of the link; the
+/// caller gives it one where there is none.
+pub(super) fn session_of(found: &Token, name: &str, new: &Secret, now: Moment) -> Token {
+    let (source, services, root, expires) = match found.kind {
+        TokenKind::Link { .. } => (SessionSource::Link(found.id), found.services, found.root.clone(), found.expires),
         TokenKind::Token | TokenKind::Session { .. } => {
-            (free_name(&found.name, |name| is_free(list, name)), Some(found.id), Services::NONE)
+            (SessionSource::Token(found.id), Services::NONE, None, token_session_end(found, now))
         }
     };
     Token {
-        kind: TokenKind::Session { from: found.name.clone(), of },
-        root: found.root.clone().filter(|_| of.is_none()),
-        directory: Some(offered.directory.to_owned()),
+        kind: TokenKind::Session { from: found.name.clone(), source },
+        root,
+        directory: found.directory.clone(),
         may_come_plain: found.may_come_plain,
         expires,
-        ..Token::new(&name, new, services)
+        ..Token::new(name, new, services)
     }
 }
 
 /// When the session of a token ends.
-pub fn token_session_end(token: &Token, now: Moment) -> Option<Moment> {
+fn token_session_end(token: &Token, now: Moment) -> Option<Moment> {
     let latest = now.after(TOKEN_SESSION_TIME_MAX);
     match (token.expires, latest) {
         (Some(expires), Some(latest)) => Some(expires.min(latest)),
@@ -220,21 +211,35 @@ pub fn token_session_end(token: &Token, now: Moment) -> Option<Moment> {
     }
 }
 
-/// The first of `stem-1`, `stem-2` and so on that is free.
-fn free_name(stem: &str, is_free: impl Fn(&str) -> bool) -> String {
-    (1..=u32::MAX).map(|number| numbered(stem, number)).find(|name| is_free(name)).unwrap_or_default()
+/// What a session of this link or token can be called: by how many there were before, or else by the first number that
+/// is free.
+pub(super) fn session_names(found: &Token) -> impl Iterator<Item = String> {
+    let next = match found.kind {
+        TokenKind::Link { used, .. } => Some(with_suffix(&found.name, used.saturating_add(1))),
+        TokenKind::Token | TokenKind::Session { .. } => None,
+    };
+    next.into_iter().chain(numbered(&found.name))
 }
 
-/// Whether no entry is called so, and no session has come from one that was: a name says in the log who did what.
-fn is_free(list: &Tokens, name: &str) -> bool {
-    list.by_name(name).is_none() && !list.iter().any(|entry| entry.session_of() == Some(name))
+/// `stem-1`, `stem-2` and so on.
+fn numbered(stem: &str) -> impl Iterator<Item = String> {
+    let stem = stem.to_owned();
+    (1..=u32::MAX).map(move |suffix| with_suffix(&stem, suffix))
 }
 
-/// `stem-number`; a stem that is too long for that is cut.
-pub(super) fn numbered(stem: &str, number: u32) -> String {
-    let number = number.to_string();
-    let stem: String = stem.chars().take(NAME_LEN_MAX.saturating_sub(number.len() + 1)).collect();
-    format!("{stem}-{number}")
+/// `stem-suffix`; a stem that is too long for that is cut.
+fn with_suffix(stem: &str, suffix: u32) -> String {
+    let suffix = suffix.to_string();
+    let stem: String = stem.chars().take(NAME_LEN_MAX.saturating_sub(suffix.len() + 1)).collect();
+    format!("{stem}-{suffix}")
+}
+
+/// The sessions of a token that make way for another one, by their names: the oldest of too many.
+pub(super) fn oldest_sessions<'e>(entries: impl Iterator<Item = &'e Token>, token: TokenId) -> Vec<String> {
+    let is_its = |entry: &&Token| entry.source() == Some(SessionSource::Token(token));
+    let its: Vec<String> = entries.filter(is_its).map(|entry| entry.name.clone()).collect();
+    let too_many = (its.len() + 1).saturating_sub(SESSIONS_OF_TOKEN_MAX);
+    its.into_iter().take(too_many).collect()
 }
 
 fn shares(list: &Tokens) -> usize {
@@ -249,19 +254,11 @@ fn check_room(list: &Tokens) -> Result<(), ListError> {
     Err(ListError::Refused(why))
 }
 
-/// Removes the oldest sessions of a token that has too many.
-fn make_way(edit: &mut Edit<Token>, token: TokenId) -> Result<Vec<Token>, ListError> {
-    let is_its = |entry: &&Token| matches!(entry.kind, TokenKind::Session { of: Some(of), .. } if of == token);
-    let its: Vec<String> = edit.list().iter().filter(is_its).map(|entry| entry.name.clone()).collect();
-    let too_many = (its.len() + 1).saturating_sub(SESSIONS_OF_TOKEN_MAX);
-    its.iter().take(too_many).map(|name| edit.remove(name)).collect()
-}
-
 /// Removes links and sessions that are good for nothing any more. Tokens stay: their names are a person's.
 pub fn sweep(edit: &mut Edit<Token>, now: Moment) -> Vec<Token> {
     let list = edit.list();
     let is_dead = |entry: &&Token| {
-        let has_lost_its_token = matches!(entry.kind, TokenKind::Session { of: Some(of), .. }
+        let has_lost_its_token = matches!(entry.source(), Some(SessionSource::Token(of))
             if list.by_digest(of.as_bytes()).is_none());
         !entry.is_token() && (entry.is_dead(now) || has_lost_its_token)
     };
@@ -275,7 +272,11 @@ pub fn sweep(edit: &mut Edit<Token>, now: Moment) -> Vec<Token> {
 /// # Errors
 /// Nothing is called so, and nothing came from what was.
 pub fn revoke(edit: &mut Edit<Token>, name: &str) -> Result<Vec<Token>, ListError> {
-    let from_it = |entry: &&Token| entry.session_of() == Some(name);
+    let id = edit.list().by_name(name).map(|entry| entry.id);
+    let from_it = |entry: &&Token| match id {
+        Some(id) => entry.source().is_some_and(|source| source.id() == id),
+        None => entry.session_of() == Some(name),
+    };
     let sessions: Vec<String> = edit.list().iter().filter(from_it).map(|entry| entry.name.clone()).collect();
     let mut gone = match edit.remove(name) {
         Ok(entry) => vec![entry],
@@ -293,8 +294,9 @@ pub fn revoke(edit: &mut Edit<Token>, name: &str) -> Result<Vec<Token>, ListErro
 /// # Errors
 /// As [`Edit::rename`].
 pub fn rename(edit: &mut Edit<Token>, old: &str, new: &str) -> Result<(), ListError> {
+    let id = edit.list().by_name(old).map(|entry| entry.id);
     edit.rename(old, new)?;
-    let from_it = |entry: &&Token| entry.session_of() == Some(old);
+    let from_it = |entry: &&Token| entry.source().map(SessionSource::id) == id && id.is_some();
     let sessions: Vec<Token> = edit.list().iter().filter(from_it).cloned().collect();
     for mut session in sessions {
         if let TokenKind::Session { from, .. } = &mut session.kind {
@@ -333,7 +335,7 @@ pub fn forget(home: &Home, gone: &[Token]) {
 mod tests {
     use super::*;
     use crate::trust::identity::Fingerprint;
-    use crate::trust::peers::KnownPeer;
+    use crate::trust::peers::{self, KnownPeer};
 
     fn home() -> (tempfile::TempDir, Home) {
         let dir = tempfile::tempdir().unwrap();
@@ -427,10 +429,10 @@ mod tests {
         let (_, secret) = make_link(&home, &plain).unwrap();
         assert!(exchange(&home, &Offered { is_exposed: true, ..offered(&secret) }, &new).unwrap().may_come_plain);
         let machine = |name: &str| KnownPeer::new(name, Fingerprint::of_spki(name.as_bytes()));
-        for name in ["laptop", "share-2"] {
-            crate::trust::peers::edit(&home, |edit| edit.add(&machine(name))).unwrap();
+        for name in ["laptop", "share-3"] {
+            peers::edit(&home, |edit| edit.add(&machine(name))).unwrap();
         }
-        assert_eq!(make_link(&home, &options(1)).unwrap().0.name, "share-3", "a machine is called share-2");
+        assert_eq!(make_link(&home, &options(1)).unwrap().0.name, "share-4", "a machine is called share-3");
         for (wrong, why) in [
             (LinkOptions { uses: 0, ..options(1) }, "1 to 500 sessions, not 0"),
             (LinkOptions { uses: LINK_USES_MAX + 1, ..options(1) }, "not 501"),
@@ -446,6 +448,77 @@ mod tests {
     }
 
     #[test]
+    fn one_name_means_one_of_all_in_both_lists() {
+        let (_dir, home) = home();
+        let machine = |name: &str| KnownPeer::new(name, Fingerprint::of_spki(name.as_bytes()));
+        let token = |name: &str| Token::new(name, &Secret::random().unwrap(), "read".parse().unwrap());
+        for name in ["laptop", "other"] {
+            peers::edit(&home, |edit| edit.add(&machine(name))).unwrap();
+        }
+        for name in ["ci", "tool"] {
+            edit(&home, |edit: &mut Edit<Token>| edit.add(&token(name))).unwrap();
+        }
+        for (name, uses) in [("open", 2), ("used", 1)] {
+            let (_, secret) = make_link(&home, &LinkOptions { name: Some(name.into()), ..options(uses) }).unwrap();
+            exchange(&home, &offered(&secret), &Secret::random().unwrap()).unwrap();
+        }
+        assert_eq!(names(&home), ["ci", "tool", "open", "open-1", "used-1"]);
+        for name in ["laptop", "ci", "open", "open-1", "used", "used-1"] {
+            for refused in [
+                make_link(&home, &LinkOptions { name: Some(name.into()), ..options(1) })
+                    .map(drop)
+                    .unwrap_err()
+                    .to_string(),
+                edit(&home, |edit: &mut Edit<Token>| edit.add(&token(name))).unwrap_err().to_string(),
+                edit(&home, |edit: &mut Edit<Token>| rename(edit, "tool", name)).unwrap_err().to_string(),
+                edit(&home, |edit: &mut Edit<Token>| rename(edit, "used-1", name)).unwrap_err().to_string(),
+                peers::edit(&home, |edit| edit.add(&machine(name))).unwrap_err().to_string(),
+                peers::edit(&home, |edit| edit.rename("other", name)).unwrap_err().to_string(),
+            ] {
+                let has_why =
+                    refused.contains("is called that already") || refused.contains("came from one of that name");
+                assert!(refused.starts_with(&format!("{name}: ")) && has_why, "{refused}");
+            }
+            let free = peers::edit(&home, |edit| edit.free_name(name)).unwrap();
+            assert!(free != name && free.starts_with(name), "{free}");
+            let free = edit(&home, |edit: &mut Edit<Token>| edit.free_name(name)).unwrap();
+            assert!(free != name && free.starts_with(name), "{free}");
+        }
+        // What a machine is called, no session of a link is called.
+        peers::edit(&home, |edit| edit.rename("other", "open-2")).unwrap();
+        let open = Tokens::load(&home).unwrap().by_name("open").unwrap().clone();
+        let name = edit(&home, |edit: &mut Edit<Token>| edit.first_free(session_names(&open))).unwrap();
+        assert_eq!(name, "open-3");
+        // When the last session is gone, the name of its link is free.
+        edit(&home, |edit: &mut Edit<Token>| revoke(edit, "used")).unwrap();
+        make_link(&home, &LinkOptions { name: Some("used".into()), ..options(1) }).unwrap();
+    }
+
+    #[test]
+    fn what_is_revoked_takes_its_own_sessions_along_whatever_they_are_called() {
+        let (_dir, home) = home();
+        let ids = [0; 2].map(|_| {
+            let (link, secret) = make_link(&home, &options(2)).unwrap();
+            exchange(&home, &offered(&secret), &Secret::random().unwrap()).unwrap();
+            link.id
+        });
+        // As a person could have edited it: the session of one says that it came from the other.
+        edit(&home, |edit: &mut Edit<Token>| {
+            let source = SessionSource::Link(ids[0]);
+            edit.change("share-1-1", |entry| {
+                entry.kind = TokenKind::Session { from: "share-2".into(), source };
+                Ok(())
+            })
+        })
+        .unwrap();
+        let gone = edit(&home, |edit: &mut Edit<Token>| revoke(edit, "share-2")).unwrap();
+        assert_eq!(gone.iter().map(|gone| gone.name.as_str()).collect::<Vec<_>>(), ["share-2", "share-2-1"]);
+        edit(&home, |edit: &mut Edit<Token>| rename(edit, "share-1", "party")).unwrap();
+        let list = Tokens::load(&home).unwrap();
+        assert_eq!(list.by_name("share-1-1").unwrap().session_of(), Some("party"));
+    }
+
+    #[test]
     fn a_token_gives_sessions_that_end_with_it_and_the_oldest_makes_way() {
         let (_dir, home) = home();
         let secret = Secret::random().unwrap();
@@ -455,7 +528,7 @@ mod tests {
             .map(|_| exchange(&home, &offered(&secret), &Secret::random().unwrap()).unwrap())
             .collect();
         let first = &sessions[0];
-        assert_eq!(first.kind, TokenKind::Session { from: "ci".into(), of: Some(secret.id()) });
+        assert_eq!(first.kind, TokenKind::Session { from: "ci".into(), source: SessionSource::Token(secret.id()) });
         assert_eq!((first.services, first.root.as_deref()), (Services::NONE, None), "it has what the token has");
         let list = Tokens::load(&home).unwrap();
         assert_eq!((shares(&list), list.by_digest(first.id.as_bytes())), (SESSIONS_OF_TOKEN_MAX, None));
@@ -470,8 +543,8 @@ mod tests {
     #[test]
     fn long_names_have_room_for_a_number() {
         let name = "x".repeat(NAME_LEN_MAX);
-        assert_eq!(numbered(&name, 12).len(), NAME_LEN_MAX);
-        assert!(crate::trust::list::check_name(&numbered(&name, u32::MAX), "token").is_ok());
+        assert_eq!(with_suffix(&name, 12).len(), NAME_LEN_MAX);
+        assert!(crate::trust::list::check_name(&with_suffix(&name, u32::MAX), "token").is_ok());
     }
 
     #[test]
@@ -480,7 +553,7 @@ mod tests {
         edit(&home, |edit: &mut Edit<Token>| {
             for number in 0..SHARES_MAX {
                 let name = format!("x{number}");
-                let kind = TokenKind::Session { from: "x".into(), of: None };
+                let kind = TokenKind::Session { from: "x".into(), source: SessionSource::Link(TokenId::of(b"x")) };
                 let id = TokenId::of(name.as_bytes());
                 let expires = Moment::now().after(Duration::from_hours(1));
                 let directory = Some("/srv".into());

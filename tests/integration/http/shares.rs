@@ -52,10 +52,28 @@ fn cookie(answer: &Answer) -> String {
     format!("Cookie: {pair}")
 }
 
-/// The number of a link's page.
-fn number_of(page: &Answer) -> String {
-    let (_, number) = page.text().split_once(r#"name="number" value=""#).expect("a number");
-    number.split('"').next().unwrap().to_owned()
+/// As [`cookie`], of a page that came through TLS to a proxy.
+fn cookie_over_tls(answer: &Answer) -> String {
+    let cookie = cookie(answer);
+    assert!(cookie.starts_with("Cookie: __Host-landline-443="), "{cookie}");
+    cookie
+}
+
+/// The token that a server has made for itself.
+fn own_token(server: &Server) -> String {
+    let line = loop {
+        let line = server.next_output();
+        if line.contains("with the token ") {
+            break line;
+        }
+    };
+    line.split("with the token ").nth(1).unwrap().split(',').next().unwrap().to_owned()
+}
+
+/// The nonce of a link's page.
+fn nonce_of(page: &Answer) -> String {
+    let (_, nonce) = page.text().split_once(r#"name="nonce" value=""#).expect("a nonce");
+    nonce.split('"').next().unwrap().to_owned()
 }
 
 fn get(server: &Server, path: &str, lines: &str) -> Answer {
@@ -83,10 +101,10 @@ fn a_link_shows_a_button_and_its_form_gives_a_cookie() {
         }
     }
     let other = get(&server, "/?share=landline_AAAAAAAAAAAAAAAAAAAAAA", CHROME);
-    // But for the number of each page, which is another each time.
-    let same = |page: &Answer, token: &str| page.text().replace(&number_of(page), "").replace(token, "");
+    // But for the nonce of each page, which is another each time.
+    let same = |page: &Answer, token: &str| page.text().replace(&nonce_of(page), "").replace(token, "");
     assert_eq!(same(&looked, &token), same(&other, "landline_AAAAAAAAAAAAAAAAAAAAAA"));
-    assert_ne!(number_of(&looked), number_of(&other));
+    assert_ne!(nonce_of(&looked), nonce_of(&other));
     assert_eq!(looked.headers, other.headers);
     assert!(looked.text().contains(r#"<form method="post" action="./?sign-in">"#), "{}", looked.text());
     // The token alone opens nothing.
@@ -181,13 +199,7 @@ fn a_token_that_a_person_types_gives_a_session_that_ends_with_it() {
     desk.run("tcp-server").args(["token", "remove", "ci"]).output();
     assert_eq!(get(&server, "/in/a.txt", &cookie).status, 401);
     // Also one that the server has made for itself, or its link around it.
-    let line = loop {
-        let line = server.next_output();
-        if line.contains("with the token ") {
-            break line;
-        }
-    };
-    let own = line.split("with the token ").nth(1).unwrap().split(',').next().unwrap();
+    let own = own_token(&server);
     let own = self::cookie(&sign_in(&server, &format!("+http%3A%2F%2Flocalhost%2F%3Fshare%3D{own}+"), ""));
     assert_eq!(get(&server, "/in/a.txt", &own).text(), "hello");
     let out = ask(&server, &format!("POST /?sign-out\r\n{own}"), b"");
@@ -302,10 +314,6 @@ fn what_makes_no_sense_of_a_link_is_refused() {
         desk.run("http-files").args([desk.dir.path()]).args(args).args(["--port", "0"]).code(2).stderr(why).prints("");
     }
     let share = |args: &[&str]| desk.run("tcp-server").args(["share"]).args(args).code(2);
-    share(&[]).stderr("no tcp-server of yours runs on this machine").prints("");
-    let server = desk.server(&[]);
-    share(&[]).stderr("has no HTTP").prints("");
-    drop(server);
     let server = desk.server(&["--http", "--guest", "none"]);
     server.write("in/a.txt", "hello");
     let address = server.address().to_owned();
@@ -464,7 +472,7 @@ fn a_link_over_plain_http_from_another_machine_wants_its_makers_word() {
     let token = link(&desk, &options(&server, "read", 1));
     let refused = post(Scheme::Plain, &token);
     assert_eq!(refused.status, 403);
-    assert!(refused.text().contains("<h1>This needs an encrypted connection</h1>"), "{}", refused.text());
+    assert!(refused.text().contains("or needs an encrypted connection"), "{}", refused.text());
     server.wait_for_log("this token came unencrypted from another machine");
     let secure = cookie(&post(Scheme::Tls, &token));
     assert_eq!(ask_at(Scheme::Tls, &format!("GET /a.txt\r\n{secure}"), b"").text(), "hello");
@@ -513,6 +521,168 @@ fn guesses_are_counted_and_lock_out_neither_links_nor_sessions() {
     let tries = |n: usize| get(&server, "/a.txt", &format!("Cookie: landline-80={}", wrong(n))).status;
     assert_eq!((0..11).map(tries).collect::<Vec<_>>(), [vec![401; 10], vec![429]].concat());
     assert_eq!(tries(3), 401, "one that came before is no new guess");
+}
+
+#[test]
+fn in_plain_text_no_secret_is_told_from_another() {
+    let desk = Machine::new();
+    let added = desk.run("tcp-server").args(["token", "add", "ci", "--allow", "read"]).any_stderr().output();
+    let server = files(&desk, &["--trusted-proxy", "127.0.0.1"]);
+    let own = own_token(&server);
+    let (link, used) = (link(&desk, &options(&server, "read", 9)), link(&desk, &options(&server, "read", 1)));
+    assert_eq!(sign_in(&server, &used, "").status, 303);
+    let secrets = [added.text().trim_end(), &own, &link, &used, "landline_AAAAAAAAAAAAAAAAAAAAAA", "a guess"];
+    let answers: Vec<_> = (0..)
+        .zip(secrets)
+        .map(|(at, secret)| {
+            // From an address of its own each: the count of wrong ones is the same too.
+            let lines = format!("X-Forwarded-For: 192.0.2.{at}\r\nX-Forwarded-Proto: http");
+            (0..11)
+                .map(|_| sign_in(&server, secret, &lines))
+                .map(|answer| (answer.status, answer.body))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    for (secret, answer) in secrets.iter().zip(&answers) {
+        let statuses: Vec<u16> = answer.iter().map(|(status, _)| *status).collect();
+        assert_eq!(statuses, [vec![403; 10], vec![429]].concat(), "{secret}");
+        assert_eq!(answer[..10], answers[0][..10], "{secret}");
+    }
+    let through_tls = "X-Forwarded-For: 192.0.2.200\r\nX-Forwarded-Proto: https";
+    assert_eq!(sign_in(&server, &link, through_tls).status, 303);
+}
+
+#[test]
+fn who_is_signed_in_guesses_no_more_than_others() {
+    let desk = Machine::new();
+    let added = desk.run("tcp-server").args(["token", "add", "ci", "--allow", "read"]).any_stderr().output();
+    let listed = added.text().trim_end().to_owned();
+    let server = files(&desk, &["--trusted-proxy", "127.0.0.1"]);
+    let (own, link) = (own_token(&server), link(&desk, &options(&server, "read", 1)));
+    // A session of each kind, at an address from which no right token came.
+    for (at, secret) in (0..).zip([&listed, &own, &link]) {
+        let from = |net: u8| format!("X-Forwarded-For: 198.51.{net}.{at}\r\nX-Forwarded-Proto: https");
+        let cookie = cookie_over_tls(&sign_in(&server, secret, &from(1)));
+        let lines = format!("{}\r\n{cookie}", from(2));
+        for n in 0..10 {
+            assert_eq!(sign_in(&server, &format!("guess-{n}"), &lines).status, 403, "{n}");
+        }
+        for guess in [listed.as_str(), &own, "guess"] {
+            assert_eq!(sign_in(&server, guess, &lines).status, 429, "a right token is not told from a wrong one");
+        }
+        assert_eq!(get(&server, "/", &lines).status, 200, "and who is in stays in");
+    }
+}
+
+#[test]
+fn a_wrong_secret_is_told_so_also_to_who_is_signed_in() {
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    let token = link(&desk, &options(&server, "read", 1));
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    let back = r#"<a href="./">Back to the files</a>"#;
+    let other = link(&desk, &options(&server, "read", 1));
+    assert_eq!(sign_in(&server, &other, "").status, 303);
+    for wrong in ["mistyped", &other] {
+        let answer = sign_in(&server, wrong, &cookie);
+        assert_eq!((answer.status, answer.header("set-cookie")), (403, ""), "{wrong}");
+        assert!(answer.text().contains("<h1>This link does not work</h1>"), "{}", answer.text());
+        assert!(answer.text().contains(back), "{}", answer.text());
+    }
+    assert_eq!(get(&server, "/", &cookie).status, 200, "the session is as it was");
+    assert_eq!(sign_in(&server, &token, &cookie).status, 303, "and its own link, used up, leads to it");
+    assert!(!sign_in(&server, "mistyped", "").text().contains(back), "no way back for who is not in");
+}
+
+#[test]
+fn a_new_link_is_a_new_right_whatever_it_is_called() {
+    let desk = Machine::new();
+    let server = files(&desk, &["--upload"]);
+    let named = |services: &str| LinkOptions { name: Some("phone".into()), ..options(&server, services, 1) };
+    let old = cookie(&sign_in(&server, &link(&desk, &named("read")), ""));
+    // While something lives that came from one of that name, no other is called so.
+    let refused = make_link(&desk.home(), &named("read,write")).unwrap_err().to_string();
+    assert!(refused.starts_with("phone: phone-1 came from one of that name") && refused.contains("revoke phone"));
+    let added = desk.run("tcp-server").args(["token", "add", "phone", "--allow", "read"]).code(1);
+    added.stderr("phone: phone-1 came from").prints("");
+    // With its file edited all the same, the link counts and not its name.
+    let wider = LinkOptions { name: Some("tablet".into()), ..named("read,write") };
+    let wider = link(&desk, &wider);
+    let text = String::from_utf8(desk.home().read("tokens.toml").unwrap().unwrap()).unwrap();
+    desk.home().replace("tokens.toml", text.replace("[tablet]", "[phone]").as_bytes()).unwrap();
+    let new = cookie(&sign_in(&server, &wider, &old));
+    assert_ne!(new, old);
+    assert_eq!(ask(&server, &format!("PUT /a.txt\r\n{old}"), b"mine").status, 403);
+    assert_eq!(ask(&server, &format!("PUT /a.txt\r\n{new}"), b"mine").status, 201);
+    peers(&desk, &["revoke", "phone"], "phone-1, phone-2 are not taken here any more\n");
+}
+
+#[test]
+fn no_link_hides_behind_the_name_of_a_machine() {
+    let desk = Machine::new();
+    let server = files(&desk, &[]);
+    desk.knows(&[("laptop", Machine::new().fingerprint(), "read")]);
+    let token = link(&desk, &options(&server, "read", 2));
+    let cookie = cookie(&sign_in(&server, &token, ""));
+    for (args, why) in [
+        (["rename", "share-1", "laptop"], "laptop: a machine is called that already"),
+        (["rename", "share-1-1", "laptop"], "laptop: a machine is called that already"),
+        (["rename", "laptop", "share-1"], "share-1: a link is called that already"),
+        (["rename", "laptop", "share-1-1"], "share-1-1: a session is called that already"),
+    ] {
+        desk.run("tcp-server").args(["peers"]).args(args).code(1).stderr(why).prints("");
+    }
+    let offered = desk.run("tcp-server").args(["pair", "--name", "share-1"]).code(2);
+    offered.stderr("share-1: a link is called that already").prints("");
+    // As a person could have edited it.
+    let text = String::from_utf8(desk.home().read("tokens.toml").unwrap().unwrap()).unwrap();
+    desk.home().replace("tokens.toml", text.replace("[share-1]", "[laptop]").as_bytes()).unwrap();
+    for args in [&["revoke", "laptop"][..], &["allow", "laptop", "none"], &["root", "laptop", "in"]] {
+        let refused = desk.run("tcp-server").args(["peers"]).args(args).code(1);
+        refused.stderr("laptop: is a machine, and also a token, link or session").prints("");
+    }
+    peers(&desk, &["rename", "laptop", "machine"], "laptop is called machine now\n");
+    peers(&desk, &["revoke", "laptop"], "laptop, share-1-1 are not taken here any more\n");
+    assert_eq!(get(&server, "/", &cookie).status, 401);
+    // A list that is broken keeps no one from revoking what is in the other.
+    desk.home().replace("tokens.toml", b"[torn").unwrap();
+    let revoked = desk.run("tcp-server").args(["peers", "revoke", "machine"]).output();
+    assert!(revoked.text().starts_with("machine is not known here any more"), "{}", revoked.text());
+}
+
+#[test]
+fn each_browser_of_a_token_is_seen_under_its_own_name() {
+    let desk = Machine::new();
+    let added = desk.run("tcp-server").args(["token", "add", "ci", "--allow", "read"]).any_stderr().output();
+    let server = files(&desk, &[]);
+    for name in ["ci-1", "ci-2"] {
+        let cookie = cookie(&sign_in(&server, added.text().trim_end(), ""));
+        let page = get(&server, "/", &format!("{cookie}\r\n{CHROME}"));
+        assert!(page.text().contains(&format!("<strong>{name}</strong>")), "{}", page.text());
+        server.wait_for_log(&format!("session {name}"));
+    }
+    let rows = desk.run("tcp-server").args(["peers", "list", "--json"]).output().json();
+    for (at, name) in ["ci", "ci-1", "ci-2"].iter().enumerate() {
+        assert_eq!(rows[at]["name"], *name);
+        assert!(rows[at]["last_used"].is_string() && rows[at]["last_from"].is_string(), "{}", rows[at]);
+    }
+}
+
+#[test]
+fn a_server_that_can_take_no_link_says_why() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let desk = Machine::new();
+    let share = |why: &str| desk.run("tcp-server").args(["share"]).code(1).stderr(why).prints("");
+    share("no tcp-server of yours runs on this machine");
+    {
+        let _server = desk.server(&[]);
+        share("the server that runs here has no HTTP");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join(std::ffi::OsString::from_vec(b"caf\xe9".to_vec()));
+    std::fs::create_dir(&root).unwrap();
+    let _server = Server::with_args(&["--http"], &root, &desk.home_path());
+    share("serves is not UTF-8, and a link cannot name it");
 }
 
 #[test]
@@ -578,7 +748,7 @@ fn a_button_that_is_pressed_twice_or_an_answer_that_is_lost_uses_a_link_once() {
     server.write("a.txt", "hello");
     let token = link(&desk, &options(&server, "read", 1));
     let page = get(&server, &format!("/?share={token}"), CHROME);
-    let form = format!("{token}&number={}", number_of(&page));
+    let form = format!("{token}&nonce={}", nonce_of(&page));
     let answers = std::thread::scope(|scope| {
         let tries = [0; 8].map(|_| {
             let (mut http, form) = (Scheme::Plain.connect(&server), &form);
@@ -590,7 +760,7 @@ fn a_button_that_is_pressed_twice_or_an_answer_that_is_lost_uses_a_link_once() {
     assert_eq!(get(&server, "/a.txt", &answers[0]).text(), "hello");
     // Another page of the same link is another browser's.
     let other = get(&server, &format!("/?share={token}"), CHROME);
-    assert_eq!(sign_in(&server, &format!("{token}&number={}", number_of(&other)), "").status, 403);
+    assert_eq!(sign_in(&server, &format!("{token}&nonce={}", nonce_of(&other)), "").status, 403);
     assert_eq!(sign_in(&server, &token, "").status, 403);
     // What has been signed out of is not given again.
     assert_eq!(ask(&server, &format!("POST /?sign-out\r\n{}", answers[0]), b"").status, 303);
