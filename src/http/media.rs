@@ -1,5 +1,8 @@
 //! What a file is, by its name, and under which name it is saved.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 use super::field::{parameter, split, unquoted};
@@ -40,9 +43,22 @@ const PLAIN_FILES: &str = "\
     .bash_profile .bashrc .dockerignore .editorconfig .env .gitattributes .gitconfig .gitignore .gitmodules \
     .ignore .mailmap .npmrc .profile .vimrc .zshrc go.mod md5sums sha256sums sha512sums";
 
-fn is_among(word: &str, words: &str) -> bool {
-    words.split(' ').any(|known| known == word)
+/// The tables above, to be looked up: a long list has thousands of names.
+struct Known {
+    files: HashSet<&'static str>,
+    names: HashSet<&'static str>,
+    extensions: HashMap<&'static str, &'static str>,
 }
+
+static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
+    files: PLAIN_FILES.split(' ').collect(),
+    names: PLAIN_NAMES.split(' ').collect(),
+    extensions: EXTENSIONS
+        .iter()
+        .copied()
+        .chain(PLAIN_EXTENSIONS.split(' ').map(|extension| (extension, PLAIN)))
+        .collect(),
+});
 
 /// A media type (RFC 9110, 8.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,21 +71,18 @@ impl MediaType {
     /// The type of a file, by the last component of its path.
     pub fn of_name(name: &[u8]) -> Self {
         let name = String::from_utf8_lossy(name).to_lowercase();
-        if is_among(&name, PLAIN_FILES) {
+        if KNOWN.files.contains(name.as_str()) {
             return Self(PLAIN);
         }
         let extension = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension);
         let known = extension.and_then(Self::of_extension);
         let stem = name.split(['.', '-']).next().unwrap_or_default();
-        known.unwrap_or(if is_among(stem, PLAIN_NAMES) { Self(PLAIN) } else { Self::UNKNOWN })
+        known.unwrap_or(if KNOWN.names.contains(stem) { Self(PLAIN) } else { Self::UNKNOWN })
     }
 
     fn of_extension(extension: &str) -> Option<Self> {
-        if is_among(extension, PLAIN_EXTENSIONS) {
-            return Some(Self(PLAIN));
-        }
-        if let Some((_, own)) = EXTENSIONS.iter().find(|(known, _)| *known == extension) {
-            return Some(Self(own));
+        if let Some(known) = KNOWN.extensions.get(extension) {
+            return Some(Self(known));
         }
         let guessed = mime_guess::from_ext(extension).first_raw()?;
         // A name that is not registered tells a program nothing, and makes a browser save the text.

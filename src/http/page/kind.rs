@@ -69,28 +69,34 @@ impl PreviewKind {
     }
 }
 
-impl ListEntry<'_> {
-    /// The attribute `data-kind` of its row.
-    pub(super) fn kind_name(&self) -> &'static str {
-        if self.kind == ListKind::Dir {
-            return "dir";
+/// What a row says of a file by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RowKind {
+    /// The attribute `data-kind`.
+    pub(super) name: &'static str,
+    /// Whether it has a page of its own.
+    pub(super) is_previewed: bool,
+}
+
+impl RowKind {
+    /// That of an entry.
+    pub(super) fn of(entry: &ListEntry<'_>) -> Self {
+        if entry.kind == ListKind::Dir {
+            return Self { name: "dir", is_previewed: false };
         }
-        let media = MediaType::of_name(self.name);
+        let media = MediaType::of_name(entry.name);
+        let has_preview = PreviewKind::of(media) != PreviewKind::None;
         let (kind, subtype) = media.essence().split_once('/').unwrap_or_default();
-        match kind {
+        let name = match kind {
             "image" => "image",
             "audio" => "audio",
             "video" => "video",
             _ if subtype == "pdf" => "pdf",
             _ if ARCHIVES.contains(&subtype) => "archive",
-            _ if PreviewKind::of(media) != PreviewKind::None => "text",
+            _ if has_preview => "text",
             _ => "file",
-        }
-    }
-
-    /// Whether it has a page of its own.
-    pub(super) fn is_previewed(&self) -> bool {
-        self.kind == ListKind::File && PreviewKind::of_name(self.name) != PreviewKind::None
+        };
+        Self { name, is_previewed: has_preview && entry.kind == ListKind::File }
     }
 }
 
@@ -131,8 +137,8 @@ mod tests {
         ] {
             let entry =
                 ListEntry { name: name.as_bytes(), kind: ListKind::File, size: Some(1), mtime_ns: 0, target: None };
-            assert_eq!((entry.kind_name(), PreviewKind::of_name(name.as_bytes())), (kind, preview), "{name}");
-            assert_eq!(entry.is_previewed(), preview != PreviewKind::None, "{name}");
+            let want = RowKind { name: kind, is_previewed: preview != PreviewKind::None };
+            assert_eq!((RowKind::of(&entry), PreviewKind::of_name(name.as_bytes())), (want, preview), "{name}");
         }
     }
 }

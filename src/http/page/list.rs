@@ -6,6 +6,7 @@ use std::fmt;
 use askama::Template;
 
 use super::frame::Frame;
+use super::kind::RowKind;
 use super::strings::{ListStrings, filled};
 use super::{EARLY, SCRIPT, STYLE};
 use crate::http::listing::{

@@ -5,6 +5,7 @@ use std::fmt;
 use askama::Template;
 
 use super::frame::Frame;
+use super::kind::RowKind;
 use super::list::{Size, Time, shown_name};
 use super::strings::{SearchStrings, filled};
 use super::{EARLY, SCRIPT, STYLE};
@@ -26,8 +27,8 @@ pub struct SearchPage<'a> {
 #[derive(Debug, Template)]
 #[template(
     ext = "html",
-    source = "<tr data-kind=\"{{ entry.kind_name()|safe }}\"><td>\
-{% if entry.kind.is_served() %}<a href=\"{{ href|safe }}{% if entry.is_previewed() %}?view{% endif %}\">\
+    source = "{% let row = RowKind::of(entry) %}<tr data-kind=\"{{ row.name|safe }}\"><td>\
+{% if entry.kind.is_served() %}<a href=\"{{ href|safe }}{% if row.is_previewed %}?view{% endif %}\">\
 {{ self::shown_name(entry) }}{% if entry.kind == ListKind::Dir %}/{% endif %}</a>\
 {% else %}{{ self::shown_name(entry) }}{% endif %}</td>\
 <td>{% if folder.is_empty() %}<a href=\"./\">{{ here }}</a>{% else %}<a href=\"{{ folder_href|safe }}\">{{ folder }}</a>\

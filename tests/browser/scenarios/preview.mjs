@@ -82,9 +82,9 @@ scenario(async () => {
     await view(name);
     await until(`${kind} can be played`, () => page.$eval(`#preview ${kind}`, (media) => media.readyState >= 1));
     const at = await page.$eval(`#preview ${kind}`, async (media) => {
-      const seeked = new Promise((resolve) => { media.onseeked = resolve; });
+      const sought = new Promise((resolve) => { media.onseeked = resolve; });
       media.currentTime = 0.3;
-      await seeked;
+      await sought;
       return media.currentTime;
     });
     check(Math.abs(at - 0.3) < 0.2, `${kind} is played, and seeks`);
