@@ -2,6 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use jiff::SignedDuration;
+use jiff::civil::date;
+
 /// The last second of the year 9999: the format has four digits for a year.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -23,8 +26,10 @@ pub fn parse(text: &str) -> Option<u64> {
 
 /// Writes a date and time as RFC 3339 has it: `1994-11-06T08:49:37Z`. What is behind the year 9999 is written as its end.
 pub fn internet(seconds: u64) -> String {
-    let seconds = i64::try_from(seconds.min(LAST_SECOND)).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).map_or_else(|_beyond| String::new(), |time| time.to_string())
+    // A `Timestamp` ends some hours before the year 9999 does, so that each zone can show it.
+    let since = SignedDuration::from_secs(i64::try_from(seconds.min(LAST_SECOND)).unwrap_or(i64::MAX));
+    let time = date(1970, 1, 1).at(0, 0, 0, 0).saturating_add(since);
+    format!("{time}Z")
 }
 
 #[cfg(test)]
