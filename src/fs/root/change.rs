@@ -93,10 +93,13 @@ impl Root {
     /// # Errors
     /// It cannot be opened, or the system refuses.
     pub fn set_modified(&self, path: &RootPath, mtime_ns: i64) -> Result<()> {
-        let set = |open: &dyn std::os::fd::AsFd| rustix::fs::futimens(open.as_fd(), &timestamps(mtime_ns));
+        let times = timestamps(mtime_ns);
         let set = match self.open_file(path) {
-            Ok((file, _)) => set(&file),
-            Err(error) if error.kind() == ErrorKind::IsADirectory => set(&self.open_dir(path)?),
+            Ok((file, _)) => rustix::fs::futimens(&file, &times),
+            // It may be open as a mere path (`O_PATH`), which has no times of its own.
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                rustix::fs::utimensat(self.open_dir(path)?, ".", &times, rustix::fs::AtFlags::empty())
+            }
             Err(error) => return Err(error),
         };
         set.map_err(|error| failed(path)(error.into()))

@@ -10,7 +10,7 @@ use super::super::response::Response;
 use super::locks::Touch;
 use super::place::Spot;
 use super::propfind::directory_url;
-use super::props::{Change, PROPERTIES_LEN_MAX};
+use super::props::{Change, Full, PROPERTIES_LEN_MAX};
 use super::{bad_request, guard, xml_body};
 use crate::http::date;
 use crate::http::dav::XML_TYPE;
@@ -48,7 +48,7 @@ pub(in super::super) fn proppatch(exchange: &mut Exchange<'_>) -> Result<Respons
     let Spot { own: place, .. } = Spot::of(root, &path)?;
     let keys = guard::keys(exchange, None)?;
     let _changing = guard::begin(exchange, vec![Touch::Content(place.clone())], &keys)?;
-    let outcomes: Vec<_> = updates.iter().map(outcome).collect();
+    let outcomes: Vec<_> = updates.iter().map(|update| outcome(update, exchange.state.options.modifies)).collect();
     let mut statuses: Vec<StatusCode> = outcomes
         .iter()
         .map(|outcome| if let Outcome::Refused(status) = outcome { *status } else { StatusCode::OK })
@@ -62,15 +62,20 @@ pub(in super::super) fn proppatch(exchange: &mut Exchange<'_>) -> Result<Respons
             .iter()
             .rev()
             .find_map(|outcome| if let Outcome::Modified(ns) = outcome { Some(*ns) } else { None });
-        // What the disk may refuse comes first.
-        if let Some(ns) = modified {
-            root.set_modified(&path, ns)?;
+        match exchange.state.properties.change(&place, &keys.holder, &changes) {
+            Err(Full) => statuses.fill(StatusCode::INSUFFICIENT_STORAGE),
+            Ok(before) => {
+                if modified.is_some_and(|ns| root.set_modified(&path, ns).is_err()) {
+                    exchange.state.properties.restore(&place, before);
+                    let of_time = outcomes.iter().zip(&mut statuses);
+                    let of_time = of_time.filter(|(outcome, _)| matches!(outcome, Outcome::Modified(_)));
+                    of_time.for_each(|(_, status)| *status = StatusCode::FORBIDDEN);
+                }
+            }
         }
-        if exchange.state.properties.change(&place, &keys.holder, &changes).is_err() {
-            statuses.fill(StatusCode::INSUFFICIENT_STORAGE);
-        }
-    } else {
-        // 9.2: then nothing is done.
+    }
+    if !statuses.iter().all(StatusCode::is_success) {
+        // 9.2: then nothing was done.
         let dependent = |status: &mut StatusCode| {
             if status.is_success() {
                 *status = StatusCode::FAILED_DEPENDENCY;
@@ -85,7 +90,7 @@ pub(in super::super) fn proppatch(exchange: &mut Exchange<'_>) -> Result<Respons
     Ok(response.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }
 
-fn outcome(update: &Update) -> Outcome {
+fn outcome(update: &Update, modifies: bool) -> Outcome {
     let name = update.name();
     // RFC 4918, 15: what the server makes itself is protected.
     if Live::of(name).is_some() {
@@ -96,7 +101,8 @@ fn outcome(update: &Update) -> Outcome {
         // Explorer sets the time that the file has on its own disk. Without it each copy is as old as its upload. The
         // other times and the attributes that it sets are kept as it sends them.
         Update::Set(element) if &*name.namespace == WINDOWS && &*name.local == "Win32LastModifiedTime" => {
-            modified(element)
+            // It is one of the file, which may be another's upload.
+            if modifies { modified(element) } else { Outcome::Refused(StatusCode::FORBIDDEN) }
         }
         Update::Set(element) => match element.to_text(PROPERTIES_LEN_MAX) {
             Ok(text) => Outcome::Change(Change::Set(Dead { name: name.clone(), text: text.into() })),

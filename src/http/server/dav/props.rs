@@ -28,7 +28,7 @@ struct Store {
     len: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Owned {
     dead: Dead,
     holder: Arc<str>,
@@ -42,6 +42,10 @@ pub(super) enum Change {
     Set(Dead),
     Remove(Name),
 }
+
+/// The properties that a resource had before a change.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Before(Vec<Owned>);
 
 /// There is no room for more properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +67,12 @@ impl DeadProperties {
         store.resources.get(place).into_iter().flatten().map(|owned| owned.dead.clone()).collect()
     }
 
-    /// Changes the properties of a resource: all of them, or none.
+    /// Changes the properties of a resource: all of them, or none. Returns what it had, for
+    /// [`restore`](Self::restore).
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn change(&self, place: &Place, holder: &Arc<str>, changes: &[Change]) -> Result<(), Full> {
+    pub(super) fn change(&self, place: &Place, holder: &Arc<str>, changes: &[Change]) -> Result<Before, Full> {
         let mut store = self.store();
         let mut properties = store.resources.get(place).cloned().unwrap_or_default();
         for change in changes {
@@ -79,11 +84,20 @@ impl DeadProperties {
             }
         }
         let before = store.take(place);
-        let is_put = store.put(place, properties, holder);
-        if is_put.is_err() {
-            store.put_back(place, before);
+        match store.put(place, properties, holder) {
+            Ok(()) => Ok(Before(before)),
+            Err(full) => {
+                store.put_back(place, before);
+                Err(full)
+            }
         }
-        is_put
+    }
+
+    /// Gives a resource the properties that it had.
+    pub(super) fn restore(&self, place: &Place, before: Before) {
+        let mut store = self.store();
+        store.take(place);
+        store.put_back(place, before.0);
     }
 
     /// Gives a copy the properties of what it is a copy of, in place of those that were there, as far as there is room.
@@ -105,8 +119,20 @@ impl DeadProperties {
     pub(super) fn rename(&self, from: &Place, to: &Place) {
         let mut store = self.store();
         for place in store.within(from) {
-            let properties = store.take(&place);
-            store.put_back(&place.moved(from, to), properties);
+            let (properties, moved) = (store.take(&place), place.moved(from, to));
+            // A longer path takes more room. Where it is not there, the properties stay behind: they are forgotten.
+            let moved_to = |mut properties: Vec<Owned>| {
+                for owned in &mut properties {
+                    owned.cost = cost_of(&moved, &owned.dead);
+                }
+                properties
+            };
+            let holders: Vec<_> = properties.iter().map(|owned| Arc::clone(&owned.holder)).collect();
+            store.put_back(&moved, moved_to(properties));
+            if holders.iter().any(|holder| store.is_over(holder)) {
+                tracing::debug!("the properties of what was moved have no room there");
+                store.take(&moved);
+            }
         }
     }
 
@@ -159,6 +185,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether there is more than there may be, of all or of `holder`.
+    fn is_over(&self, holder: &Arc<str>) -> bool {
+        self.len > PROPERTIES_OF_ALL_LEN_MAX || self.of.get(holder).is_some_and(|len| *len > PROPERTIES_OF_ONE_LEN_MAX)
+    }
+
     /// Puts properties that count already, or have room.
     fn put_back(&mut self, place: &Place, properties: Vec<Owned>) {
         for Owned { holder, cost, .. } in &properties {
@@ -209,13 +240,39 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_path_counts_for_more() {
+        let properties = DeadProperties::default();
+        properties.change(&at("/a"), &"me".into(), &[set("one", 1)]).unwrap();
+        let before = properties.store().len;
+        properties.rename(&at("/a"), &at("/abcdefghij"));
+        assert_eq!(properties.store().len, before + 9);
+        let large = PROPERTIES_LEN_MAX - PROPERTY_COST - 100;
+        let fill = |number: usize| properties.change(&at(&format!("/{number}")), &"me".into(), &[set("a", large)]);
+        let count = (0..100).take_while(|number| fill(*number).is_ok()).count();
+        for number in 0..count {
+            properties.rename(&at(&format!("/{number}")), &at(&format!("/{}{number}", "x".repeat(3_000))));
+        }
+        assert!(properties.store().of.values().all(|len| *len <= PROPERTIES_OF_ONE_LEN_MAX));
+    }
+
+    #[test]
+    fn what_was_changed_is_restored() {
+        let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
+        properties.change(&at("/a"), &me, &[set("one", 1)]).unwrap();
+        let before = properties.change(&at("/a"), &me, &[set("two", 2)]).unwrap();
+        assert_eq!(names(&properties, "/a"), ["one", "two"]);
+        properties.restore(&at("/a"), before);
+        assert_eq!(names(&properties, "/a"), ["one"]);
+    }
+
+    #[test]
     fn there_is_only_so_much_room() {
         let properties = DeadProperties::default();
         let change = |path: &str, holder: &str, len: usize| {
             properties.change(&at(path), &holder.into(), &[set("a", len), set("b", 1)])
         };
         change("/a", "me", 5).unwrap();
-        assert_eq!(change("/a", "me", PROPERTIES_LEN_MAX), Err(Full));
+        assert_eq!(change("/a", "me", PROPERTIES_LEN_MAX).err(), Some(Full));
         assert_eq!(names(&properties, "/a"), ["a", "b"], "all or nothing");
         let large = PROPERTIES_LEN_MAX - 2 * PROPERTY_COST - 100;
         let fits = |holder: &str| {
