@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use cap_std::fs::{Dir, Metadata};
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::names::{NAME_LEN_MAX, random_token};
@@ -120,11 +120,17 @@ pub(in crate::fs) fn rename_to_free(
     match rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
         // Some file systems cannot do that, NFS among them; a link is never made in place of another.
         Err(refused @ (Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {
-            rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty()).map_err(|linking| match linking {
-                // A directory has no links: what was said before is the reason.
-                Errno::PERM => refused,
-                linking => linking,
-            })?;
+            let linked =
+                rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty()).map_err(|linking| match linking {
+                    // A directory has no links.
+                    Errno::PERM => refused,
+                    linking => linking,
+                });
+            if linked == Err(refused) {
+                return rename_onto_empty((from_dir, from), (to_dir, to))
+                    .map_err(|error| if error == Errno::EXIST { error } else { refused });
+            }
+            linked?;
             // It has its new name now.
             if let Err(error) = rustix::fs::unlinkat(from_dir, from, AtFlags::empty()) {
                 tracing::warn!(?from, %error, "the old name of a file could not be removed");
@@ -133,6 +139,19 @@ pub(in crate::fs) fn rename_to_free(
         }
         renamed => renamed,
     }
+}
+
+/// Renames a directory to a name that nothing has: an empty one is made there first, in whose place it comes. Once
+/// something is put into that, the rename fails.
+fn rename_onto_empty((from_dir, from): (&Dir, &OsStr), (to_dir, to): (&Dir, &OsStr)) -> Result<(), Errno> {
+    rustix::fs::mkdirat(to_dir, to, Mode::from_raw_mode(0o700))?;
+    let renamed = rustix::fs::renameat(from_dir, from, to_dir, to);
+    if renamed.is_err()
+        && let Err(error) = rustix::fs::unlinkat(to_dir, to, AtFlags::REMOVEDIR)
+    {
+        tracing::debug!(?to, %error, "the directory that held a name could not be removed");
+    }
+    renamed
 }
 
 /// `notes.txt` with a suffix: `notes (1).txt`. What is too long is cut, between two characters if it is UTF-8.

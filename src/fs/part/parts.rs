@@ -184,6 +184,14 @@ impl Parts {
         Ok(part)
     }
 
+    /// Makes a directory under a temporary name beside `target`, in which something is made whole. It counts as open
+    /// until [`close_one`](Self::close_one): what a crash leaves is swept, with all that is in it.
+    pub(in crate::fs) fn make_staging(&self, dir: &Dir, target: &OsStr) -> Result<OsString> {
+        let (name, ()) =
+            self.with_name(dir, target, |name| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)))?;
+        Ok(name)
+    }
+
     pub(super) fn make(self: &Arc<Self>, dir: Arc<Dir>, target: &OsStr, mode: u32) -> Result<Part> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, file) =
@@ -251,7 +259,7 @@ impl Parts {
     }
 
     /// One part less is open.
-    pub(super) fn close_one(&self) {
+    pub(in crate::fs) fn close_one(&self) {
         let mut session = self.session();
         session.open = session.open.saturating_sub(1);
         if session.open == 0
@@ -453,16 +461,19 @@ mod tests {
         let crashed = recorded(&home, "ann");
         let part = crashed.create(opened(&dir), OsStr::new("lost"), PLAIN).unwrap();
         let lost = dir.path().join(&part.name);
+        let staging = dir.path().join(crashed.make_staging(&opened(&dir), OsStr::new("tree")).unwrap());
+        std::fs::create_dir_all(staging.join("tree/deep")).unwrap();
         records().sweep(Some(std::time::Duration::from_mins(1)), None);
-        assert!(lost.exists(), "the session is still there");
+        assert!(lost.exists() && staging.exists(), "the session is still there");
         let note = notes().difference(&before).next().unwrap().clone();
         let text = std::fs::read(&note).unwrap();
         drop(part);
+        crashed.close_one();
         drop(crashed);
         std::fs::write(&lost, "lost").unwrap();
         std::fs::write(&note, text).unwrap();
         records().sweep(Some(std::time::Duration::from_mins(1)), None);
-        assert!(!lost.exists() && !note.exists() && foreign.exists());
+        assert!(!lost.exists() && !staging.exists() && !note.exists() && foreign.exists());
         assert!(found(&ann, &dir).is_some(), "it is not old");
         let held = found(&ann, &dir);
         let day = std::time::Duration::from_hours(24);

@@ -30,7 +30,7 @@ use super::quota::{Arriving, GUEST_UPLOADS_KEPT_MAX, GUESTS_UPLOADS_KEPT_MAX, is
 use super::upload::UploadRecord;
 use super::{is_named, is_own, lock};
 use crate::fs::below::read_dir;
-use crate::fs::root::path_of;
+use crate::fs::root::{path_of, remove_tree};
 use crate::fs::unix::{identity_of, nanoseconds, seconds_since_1970};
 
 /// Parts that are kept at the same time, of all peers; each has a record of some hundred bytes.
@@ -339,7 +339,7 @@ impl Records {
             let Some((token, dir)) = line.split_once(' ') else { continue };
             // One that is gone has nothing of it; one that cannot be read now is looked at again later.
             is_swept &= match open_dir(Path::new(&decoded(dir))) {
-                Ok(dir) => remove_all_left(&dir, token, &kept).is_ok(),
+                Ok(dir) => remove_all_left(self, &dir, token, &kept).is_ok(),
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
         }
@@ -384,27 +384,34 @@ impl PartRecord {
 }
 
 /// Removes what a session left in a directory.
-fn remove_all_left(dir: &OwnedFd, token: &str, kept: &HashSet<(u64, u64)>) -> io::Result<()> {
+fn remove_all_left(records: &Records, dir: &OwnedFd, token: &str, kept: &HashSet<(u64, u64)>) -> io::Result<()> {
     let end = format!(".{token}.part");
     for entry in read_dir(dir)? {
         let (name, _) = entry?;
         let name = name.to_bytes();
         if name.ends_with(end.as_bytes()) && is_part_name(name) {
-            remove_left(dir, OsStr::from_bytes(name), kept);
+            remove_left(records, dir, OsStr::from_bytes(name), kept);
         }
     }
     Ok(())
 }
 
-/// Removes a file or symlink of this user that is not kept. What made it is gone: its note was not locked.
-fn remove_left(dir: &OwnedFd, name: &OsStr, kept: &HashSet<(u64, u64)>) {
+/// Removes a file, symlink or directory of this user that is not kept. What made it is gone: its note was not locked.
+fn remove_left(records: &Records, dir: &OwnedFd, name: &OsStr, kept: &HashSet<(u64, u64)>) {
     let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw()
-        && matches!(kind, FileType::RegularFile | FileType::Symlink)
-        && !kept.contains(&(stat.st_dev, stat.st_ino));
-    if is_ours && let Err(error) = rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        tracing::debug!(%error, ?name, "a part that a crash left could not be removed");
+    if stat.st_uid != rustix::process::geteuid().as_raw() || kept.contains(&(stat.st_dev, stat.st_ino)) {
+        return;
+    }
+    let removed = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Symlink => {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(crate::fs::Error::from)
+        }
+        // A copy that was not whole, or what one has replaced.
+        FileType::Directory => remove_tree(dir, name, &|dir, name| records.has_idle(dir, name)),
+        _ => return,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(%error, ?name, "what a crash left could not be removed");
     }
 }
 

@@ -34,8 +34,9 @@ use crate::fs::{Error, ErrorKind, Result};
 
 pub use self::entries::{Entries, Entry, FileKind};
 pub use self::path::{PATH_LEN_MAX, RootPath};
-pub use self::remove::IsIdle;
-pub use self::replace::Aside;
+pub(in crate::fs) use self::remove::remove_tree;
+pub use self::remove::{GoesOn, IsIdle};
+pub use self::replace::Staging;
 pub use self::resolve::{LINKS_MAX, STEPS_MAX};
 pub use self::shown::{Details, DirState, Look, ShownDir};
 
@@ -150,6 +151,11 @@ impl Root {
     /// As [`open_dir`](Self::open_dir).
     pub fn below(&self, path: &RootPath) -> Result<Self> {
         Ok(Self { dir: self.open_dir(path)?, hidden: self.hidden.clone(), guarded: self.guarded.clone() })
+    }
+
+    /// An open directory of this root as a root of its own, with the same things hidden.
+    fn within(&self, dir: Dir) -> Self {
+        Self { dir, hidden: self.hidden.clone(), guarded: self.guarded.clone() }
     }
 
     /// Opens a regular file for reading.

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::sync::Arc;
 
@@ -17,9 +18,25 @@ use crate::fs::{Error, ErrorKind, Result};
 /// Says whether what has such a name is an unfinished copy that nothing writes to: only then it may be removed.
 pub type IsIdle<'i> = &'i dyn Fn(&Dir, &OsStr) -> bool;
 
+/// Says whether a removal is still wanted.
+pub type GoesOn<'g> = &'g dyn Fn() -> bool;
+
+/// What is done with a directory and all that is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// It is only looked at: whether anything stands against its removal.
+    Look {
+        /// Whether names that begin with a dot do.
+        hides_dots: bool,
+    },
+    Remove,
+}
+
 /// A directory that is removed with all that is in it.
 struct Removal<'r> {
     root: &'r Root,
+    pass: Pass,
+    goes_on: GoesOn<'r>,
     /// The directory in which it is.
     parent: Arc<Dir>,
     is_idle: IsIdle<'r>,
@@ -33,23 +50,69 @@ impl Root {
     /// # Errors
     /// It does not exist, is a directory and `recursive` is not set, is too deep, or is the root itself.
     pub fn remove(&self, path: &RootPath, recursive: bool, is_idle: IsIdle<'_>) -> Result<()> {
+        self.remove_while(path, recursive, (is_idle, &|| true))
+    }
+
+    /// The same, as long as it is wanted.
+    ///
+    /// # Errors
+    /// As there; it is not wanted any more, and what is left stays.
+    pub fn remove_while(
+        &self,
+        path: &RootPath,
+        recursive: bool,
+        (is_idle, goes_on): (IsIdle<'_>, GoesOn<'_>),
+    ) -> Result<()> {
         let (dir, name) = self.open_parent(path)?;
         let is_dir = dir.symlink_metadata(&name).map_err(failed(path))?.is_dir();
         if is_dir && !recursive {
             let why = "is a directory; use -r to remove it";
             return Err(Error::new(ErrorKind::IsADirectory, why).about(path));
         }
-        self.remove_in(dir, &name, is_idle).map_err(|error| error.about(path))
+        self.remove_in(dir, &name, (is_idle, goes_on)).map_err(|error| error.about(path))
     }
 
-    /// Removes the name `name` in `dir`, with all that is in it.
-    pub(super) fn remove_in(&self, dir: Dir, name: &OsStr, is_idle: IsIdle<'_>) -> Result<()> {
+    /// Whether nothing in the directory `path` stands against its removal: nothing that is hidden from all, nothing
+    /// that is being written, and with `hides_dots` nothing whose name begins with a dot. `._NAME`, which clients put
+    /// beside a file, may go with it.
+    ///
+    /// # Errors
+    /// Something does, or the directory cannot be read.
+    pub fn check_removable(&self, path: &RootPath, hides_dots: bool, is_idle: IsIdle<'_>) -> Result<()> {
+        let (dir, name) = self.open_parent(path)?;
+        let looked = self.go_through(Arc::new(dir), &name, (is_idle, &|| true), Pass::Look { hides_dots });
+        looked.map_err(|error| error.about(path))
+    }
+
+    /// Removes the name `name` in `dir`, with all that is in it: all of it is looked at first.
+    pub(super) fn remove_in(&self, dir: Dir, name: &OsStr, how: (IsIdle<'_>, GoesOn<'_>)) -> Result<()> {
         if !dir.symlink_metadata(name)?.is_dir() {
             return Ok(dir.remove_file(name)?);
         }
-        let (dirs, eased) = (Below::default(), Eased::default());
-        Removal { root: self, parent: Arc::new(dir), is_idle, dirs, eased }.run(name.to_owned())
+        let dir = Arc::new(dir);
+        self.go_through(Arc::clone(&dir), name, how, Pass::Look { hides_dots: false })?;
+        self.go_through(dir, name, how, Pass::Remove)
     }
+
+    fn go_through(
+        &self,
+        parent: Arc<Dir>,
+        name: &OsStr,
+        (is_idle, goes_on): (IsIdle<'_>, GoesOn<'_>),
+        pass: Pass,
+    ) -> Result<()> {
+        let (dirs, eased) = (Below::default(), Eased::default());
+        Removal { root: self, pass, goes_on, parent, is_idle, dirs, eased }.run(name.to_owned())
+    }
+}
+
+/// Removes the directory `name` in `dir`, a directory of this machine's own user, with all that is in it.
+///
+/// # Errors
+/// As [`Root::remove`].
+pub(in crate::fs) fn remove_tree(dir: &impl AsFd, name: &OsStr, is_idle: IsIdle<'_>) -> Result<()> {
+    let open = || Ok::<_, Error>(Dir::from_std_file(dir.as_fd().try_clone_to_owned()?.into()));
+    Root { dir: open()?, hidden: None, guarded: None }.remove_in(open()?, name, (is_idle, &|| true))
 }
 
 impl Removal<'_> {
@@ -64,16 +127,29 @@ impl Removal<'_> {
             let Some((name, is_dir)) = names.next() else {
                 let Some((here, _)) = levels.pop() else { break };
                 drop(dir);
+                if self.pass != Pass::Remove {
+                    continue;
+                }
                 let (above, name) = split(&here);
-                unlink(&*self.dir(above)?, name, AtFlags::REMOVEDIR)?;
+                unlink(&*self.dir(above)?, name, AtFlags::REMOVEDIR).map_err(came_in)?;
                 self.eased.forget(&here);
                 continue;
             };
+            if !(self.goes_on)() {
+                return Err(Error::new(ErrorKind::Busy, "its removal was ended; what is left of it stays"));
+            }
             if is_part_name(&name) && !(self.is_idle)(&dir, OsStr::from_bytes(&name)) {
                 return Err(holds_a_part(&name));
             }
+            if self.pass == (Pass::Look { hides_dots: true }) && name.starts_with(b".") && !name.starts_with(b"._") {
+                let why = "holds what is not shown here, and would go with it; look at it on the server's machine";
+                return Err(Error::new(ErrorKind::NotEmpty, why));
+            }
             if !is_dir {
                 self.root.check_name(&*dir, OsStr::from_bytes(&name))?;
+                if self.pass != Pass::Remove {
+                    continue;
+                }
                 unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty())?;
                 continue;
             }
@@ -114,6 +190,14 @@ fn unlink(dir: &Dir, name: &OsStr, flags: AtFlags) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// A directory whose names were all removed is not empty.
+fn came_in(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::DirectoryNotEmpty {
+        return Error::new(ErrorKind::NotEmpty, "something came into it while it was removed; remove it again");
+    }
+    error.into()
 }
 
 fn holds_a_part(name: &[u8]) -> Error {

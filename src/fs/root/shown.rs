@@ -267,6 +267,11 @@ impl ShownDir {
         self.follow_to(path, name, Details::of).filter(|details| self.shows(&details.look))
     }
 
+    /// The directory at the end of the symlink `name` in it; `None`: it is none, or not shown.
+    pub fn follow_to_dir(&self, path: &RootPath, name: &OsStr) -> Option<Dir> {
+        self.root.open_dir(&path.join(name.as_bytes()).ok()?).ok()
+    }
+
     fn follow_to<T>(&self, path: &RootPath, name: &OsStr, look: impl Fn(&cap_std::fs::File) -> Result<T>) -> Option<T> {
         let path = path.join(name.as_bytes()).ok()?;
         // With O_PATH nothing is opened that could make us wait.

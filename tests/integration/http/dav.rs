@@ -274,6 +274,95 @@ fn copies_and_moves_lose_nothing() {
 }
 
 #[test]
+fn what_a_symlink_leads_to_stays_as_it_is() {
+    let server = Server::http_files(&["--upload", "--modify"]);
+    server.write("dir/a", "a");
+    std::os::unix::fs::symlink("dir", server.root().join("link")).unwrap();
+    let set = "<D:propertyupdate xmlns:D='DAV:'><D:set><D:prop><x:note xmlns:x='urn:x'>n</x:note></D:prop></D:set></D:propertyupdate>";
+    assert_eq!(ask(&server, "PROPPATCH /dir/", set.as_bytes()).status, 207);
+    assert_eq!(ask(&server, "COPY /link\r\nDestination: /copy", b"").status, 201);
+    assert_eq!(server.read("copy/a"), b"a", "it is shown as a directory, and copied as one");
+    let token = lock(&server, "/dir/", "0");
+    let listed = find(&server, "/", "1", "<D:lockdiscovery/>");
+    assert_eq!(listed.text().matches("<D:activelock>").count(), 2, "by both names: {listed:?}");
+    assert_eq!(ask(&server, "DELETE /link", b"").status, 423);
+    assert_eq!(ask(&server, &format!("MOVE /link\r\nDestination: /moved\r\nIf: </dir/> (<{token}>)"), b"").status, 201);
+    assert_eq!(ask(&server, &format!("DELETE /moved\r\nIf: </dir/> (<{token}>)"), b"").status, 204);
+    let found = find(&server, "/dir/", "0", "<D:lockdiscovery/><x:note/>");
+    assert!(found.text().contains(&token) && found.text().contains(">n</"), "{found:?}");
+    assert_eq!(server.read("dir/a"), b"a");
+}
+
+#[test]
+fn what_cannot_go_stays_whole() {
+    let server = Server::http_files(&["--upload", "--modify"]);
+    for name in ["dir/a", "dir/sub/b", "hidden/.git/config", "new/x"] {
+        server.write(name, "x");
+    }
+    // A file comes into the tree at this moment.
+    let mut http = crate::harness::http::Scheme::Plain.connect(&server);
+    http.send(b"PUT /dir/sub/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nsl");
+    let slow = || std::fs::read_dir(server.root().join("dir/sub")).unwrap().count() == 2;
+    crate::harness::wait_until("the upload has begun", slow);
+    for head in ["DELETE /dir", "COPY /new\r\nDestination: /dir", "MOVE /new\r\nDestination: /dir"] {
+        let answer = ask(&server, head, b"");
+        assert!(answer.status == 409 && answer.text().contains("unfinished"), "{head}: {answer:?}");
+    }
+    assert!(server.root().join("dir/a").exists() && server.root().join("new/x").exists());
+    http.send(b"ow");
+    assert_eq!(http.answer(true).unwrap().status, 201);
+    assert_eq!(server.read("dir/sub/slow"), b"slow");
+    // What the client does not see it does not mean to replace.
+    for head in ["COPY /new\r\nDestination: /hidden", "MOVE /new\r\nDestination: /hidden"] {
+        let answer = ask(&server, head, b"");
+        assert!(answer.status == 409 && !answer.text().contains("git"), "{head}: {answer:?}");
+    }
+    assert_eq!(server.read("hidden/.git/config"), b"x");
+    assert_eq!(ask(&server, "MOVE /new\r\nDestination: /dir", b"").status, 204);
+    assert_eq!(crate::harness::files::names(server.root()), ["dir", "hidden"]);
+}
+
+#[test]
+fn limits_hold_for_what_webdav_makes() {
+    let server = Server::http_files(&["--upload", "--modify", "--min-free", "1000T"]);
+    server.write("a", "a");
+    server.write("dir/a", "a");
+    let fifo = server.root().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    std::os::unix::fs::symlink("/etc/passwd", server.root().join("out")).unwrap();
+    for (what, head, body, status) in [
+        ("COPY of a file", "COPY /a\r\nDestination: /b", "", 507),
+        ("COPY of a tree", "COPY /dir\r\nDestination: /new", "", 507),
+        ("LOCK of a new name", "LOCK /new", EXCLUSIVE, 507),
+        ("LOCK of a pipe", "LOCK /fifo", EXCLUSIVE, 404),
+        ("LOCK of what is outside", "LOCK /out", EXCLUSIVE, 404),
+    ] {
+        let answer = ask(&server, head, body.as_bytes());
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+    }
+    assert_eq!(crate::harness::files::names(server.root()), ["a", "dir", "fifo", "out"]);
+    assert!(find(&server, "/", "1", "<D:lockdiscovery/>").text().matches("activelock").count() == 0);
+}
+
+#[test]
+fn a_time_is_set_only_where_things_may_be_changed() {
+    let body = "<D:propertyupdate xmlns:D='DAV:' xmlns:w='urn:schemas-microsoft-com:'><D:set><D:prop><x/>\
+        <w:Win32LastModifiedTime>Sun, 06 Nov 1994 08:49:37 GMT</w:Win32LastModifiedTime></D:prop></D:set></D:propertyupdate>";
+    for (options, path, want) in [
+        (&["--upload"][..], "/a", ["424 Failed Dependency", "403 Forbidden"]),
+        (&["--upload", "--modify"], "/a", ["200 OK", "200 OK"]),
+        (&["--upload", "--modify"], "/", ["200 OK", "200 OK"]),
+    ] {
+        let server = Server::http_files(options);
+        server.write("a", "a");
+        let answer = ask(&server, &format!("PROPPATCH {path}"), body.as_bytes());
+        assert!(answer.status == 207 && want.iter().all(|want| answer.text().contains(want)), "{path}: {answer:?}");
+        let found = find(&server, path, "0", "<D:getlastmodified/>");
+        assert_eq!(found.text().contains("Sun, 06 Nov 1994"), want[0] == "200 OK", "{path}: {found:?}");
+    }
+}
+
+#[test]
 fn properties_are_kept_and_go_along() {
     let server = Server::http_files(&["--upload", "--modify"]);
     server.write("a", "a");

@@ -1,5 +1,7 @@
 //! DELETE and MKCOL: what is there is removed, directories are made (RFC 4918, 9.3 and 9.6).
 
+use std::sync::atomic::Ordering;
+
 use ::http::StatusCode;
 use ::http::header;
 use cap_std::fs::Metadata;
@@ -13,7 +15,7 @@ use super::locks::Touch;
 use super::place::Spot;
 use super::{bad_request, guard};
 use crate::fs::ErrorKind;
-use crate::fs::root::RootPath;
+use crate::fs::root::{IsIdle, RootPath};
 use crate::http::body::BodyLength;
 use crate::http::dav::fields::Depth;
 use crate::http::target::encode_path;
@@ -28,16 +30,38 @@ pub(in super::super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> 
     check_depth(exchange)?;
     let (path, _) = existing(exchange)?;
     let session = &exchange.session;
-    let spot = Spot::of(&session.root, &path)?;
+    let (spot, touches) = touches_of_removal(exchange, &path)?;
     check_conditions(exchange, &exchange.head.headers, &path)?;
-    let _changing = guard::begin(exchange, vec![Touch::Tree(spot.clone())], &guard::keys(exchange, None)?)?;
+    let _changing = guard::begin(exchange, touches, &guard::keys(exchange, None)?)?;
     let _held = exchange.state.hold(&path);
     // It may be another one by now.
     check_conditions(exchange, &exchange.head.headers, &path)?;
-    session.root.remove(&path, true, &|dir, name| session.parts.is_idle(dir, name))?;
+    let goes_on = || !session.is_cut.load(Ordering::Relaxed);
+    let is_idle: IsIdle<'_> = &|dir, name| session.parts.is_idle(dir, name);
+    session.root.remove_while(&path, true, (is_idle, &goes_on)).map_err(stays)?;
     exchange.state.locks.forget(&spot.own, true);
     exchange.state.properties.forget(&spot.own);
     Ok(Response::empty(StatusCode::NO_CONTENT))
+}
+
+/// What a removal, or a renaming, of the name `path` touches. What a symlink leads to stays, but who has a lock of it,
+/// by the symlink perhaps, is asked.
+pub(super) fn touches_of_removal(exchange: &Exchange<'_>, path: &RootPath) -> Result<(Spot, Vec<Touch>)> {
+    let root = &exchange.session.root;
+    let (spot, led) = (Spot::of_name(root, path)?, Spot::of(root, path)?.own);
+    let of_led = (led != spot.own).then_some(Touch::Content(led));
+    let touches = [Touch::Tree(spot.clone())].into_iter().chain(of_led).collect();
+    Ok((spot, touches))
+}
+
+/// What cannot be removed, or replaced, as something in it stands against that: the client knows that it is there.
+pub(super) fn stays(error: crate::fs::Error) -> HttpError {
+    let message = match error.kind() {
+        ErrorKind::Hidden => "the server keeps its keys in it, or files of its own user's; it stays where it is".into(),
+        ErrorKind::Busy | ErrorKind::NotEmpty => error.to_string(),
+        _ => return error.into(),
+    };
+    Problem::new(StatusCode::CONFLICT, message).into()
 }
 
 /// Answers MKCOL: makes a directory (RFC 4918, 9.3).

@@ -20,14 +20,14 @@ use super::{guard, place::Place};
 use crate::fs;
 use crate::fs::part::naming::Naming;
 use crate::fs::part::{Checksum, Preserved};
-use crate::fs::root::{FileKind, RootPath, ShownDir};
+use crate::fs::root::{FileKind, Root, RootPath, ShownDir};
 use crate::fs::unix::mtime_ns;
 
 /// Bytes that are copied before it is seen again whether anything stands against it.
 const STEP_LEN: usize = 16 * 1024 * 1024;
 /// How often the client is told that it goes on: so a client that is gone is noticed, and one that waits does not give
 /// up.
-const TELL_AFTER: Duration = Duration::from_secs(10);
+const TELL_AFTER: Duration = Duration::from_secs(2);
 /// Members that could not be copied, of which the client is told; behind the last the copy ends.
 const FAILURES_MAX: usize = 100;
 
@@ -48,6 +48,8 @@ struct Copy<'c, 'e> {
     exchange: &'c mut Exchange<'e>,
     bounds: Bounds,
     holder: Arc<str>,
+    /// The directory in which the client will see what is copied.
+    above: RootPath,
     told: Instant,
     copied: Copied,
 }
@@ -56,53 +58,63 @@ struct Copy<'c, 'e> {
 ///
 /// # Errors
 /// It could not be copied.
-pub(super) fn file(exchange: &mut Exchange<'_>, from: &RootPath, to: &RootPath, replaces: bool) -> Result<Copied> {
-    let mut copy = Copy::new(exchange);
+pub(super) fn file(
+    exchange: &mut Exchange<'_>,
+    from: &RootPath,
+    (into, to): (&Root, &RootPath),
+    replaces: bool,
+) -> Result<Copied> {
+    let mut copy = Copy::new(exchange, RootPath::default());
     let (source, metadata) = copy.exchange.session.root.open_file(from)?;
-    let (dir, name) = copy.exchange.session.root.open_parent(to)?;
+    let (dir, name) = into.open_parent(to)?;
     let preserved = copy.preserved(metadata.mode(), mtime_ns(&metadata));
     let on_exists = if replaces { OnExists::Replace } else { OnExists::Refuse };
     let dir = Arc::new(dir);
     copy.one(&source.into_std(), (&dir, &name), (preserved, on_exists), true)?;
-    let places = [from, to].map(|path| Spot::of(&copy.exchange.session.root, path));
-    if let [Ok(from), Ok(to)] = places {
+    if let (Ok(from), Ok(to)) = (Spot::of(&copy.exchange.session.root, from), Spot::of_name(into, to)) {
         copy.exchange.state.properties.copy(&from.own, &to.own, &copy.holder);
     }
     Ok(copy.copied)
 }
 
-/// Copies the directory `from` to one that is new and empty, with all that is shown in it if `is_deep`.
+/// Copies the directory `from` to `to` in the root `into`, with all that is shown in it if `is_deep`; `above` is the
+/// directory in which the client will see it.
 ///
 /// # Errors
 /// It could not be begun, or not go on.
-pub(super) fn tree(exchange: &mut Exchange<'_>, from: &RootPath, to: &RootPath, is_deep: bool) -> Result<Copied> {
-    let mut copy = Copy::new(exchange);
+pub(super) fn tree(
+    exchange: &mut Exchange<'_>,
+    from: &RootPath,
+    (into, to, above): (&Root, &RootPath, RootPath),
+    is_deep: bool,
+) -> Result<Copied> {
+    let mut copy = Copy::new(exchange, above);
     let budget = copy.exchange.session.memory.budget();
     let len = |(from, to): &(RootPath, RootPath)| from.byte_len() + to.byte_len() + WAITING_COST;
     let mut waiting = Vec::new();
-    copy.directory(from, to, is_deep, &mut waiting)?;
+    into.make_dir(to, false)?;
+    copy.directory(from, (into, to), is_deep, &mut waiting)?;
     budget.take(waiting.iter().map(len).sum()).map_err(|over| over.refusal("copy"))?;
     while let Some(next) = waiting.pop() {
         budget.give_back(len(&next));
         let (from, to) = next;
         let mut below = Vec::new();
-        let made = copy.exchange.session.root.make_dir(&to, false).map_err(HttpError::from);
-        if let Err(error) = made.and_then(|()| copy.directory(&from, &to, true, &mut below)) {
+        let made = into.make_dir(&to, false).map_err(HttpError::from);
+        if let Err(error) = made.and_then(|()| copy.directory(&from, (into, &to), true, &mut below)) {
             copy.note(&to, error)?;
         }
         budget.take(below.iter().map(len).sum()).map_err(|over| over.refusal("copy"))?;
         waiting.append(&mut below);
     }
-    let root = &copy.exchange.session.root;
     // The files were given their names before they were on the disk: what they are copies of is there still.
-    root.open_dir(to).and_then(|dir| fs::unix::sync_file_system(&dir).map_err(fs::Error::from))?;
+    into.open_dir(to).and_then(|dir| fs::unix::sync_file_system(&dir).map_err(fs::Error::from))?;
     Ok(copy.copied)
 }
 
 impl<'c, 'e> Copy<'c, 'e> {
-    fn new(exchange: &'c mut Exchange<'e>) -> Self {
+    fn new(exchange: &'c mut Exchange<'e>, above: RootPath) -> Self {
         let (bounds, holder) = (Bounds::of(exchange), guard::holder(exchange));
-        Self { exchange, bounds, holder, told: Instant::now(), copied: Copied::default() }
+        Self { exchange, bounds, holder, above, told: Instant::now(), copied: Copied::default() }
     }
 
     fn preserved(&self, mode: u32, mtime_ns: i64) -> Preserved {
@@ -114,13 +126,13 @@ impl<'c, 'e> Copy<'c, 'e> {
     fn directory(
         &mut self,
         from: &RootPath,
-        to: &RootPath,
+        (into, to): (&Root, &RootPath),
         is_deep: bool,
         below: &mut Vec<(RootPath, RootPath)>,
     ) -> Result<()> {
         let root = Arc::clone(&self.exchange.session.root);
         let source = ShownDir::open(&root, from)?;
-        let target = Arc::new(root.open_dir(to)?);
+        let target = Arc::new(into.open_dir(to)?);
         let places = [Place::of_dir(&source.opened().dir)?, Place::of_dir(&target)?];
         self.properties(&places, None);
         if !is_deep {
@@ -182,6 +194,9 @@ impl<'c, 'e> Copy<'c, 'e> {
         is_synced: bool,
     ) -> Result<()> {
         let parts = &self.exchange.session.parts;
+        let len = source.metadata().map_err(fs::Error::from)?.len();
+        self.bounds.check_len(len)?;
+        self.bounds.check_room(dir, len)?;
         let mut part = parts.create_unhashed(Arc::clone(dir), name, None)?;
         loop {
             let taken = part.copy_from(source, STEP_LEN).map_err(fs::Error::from)?;
@@ -206,7 +221,7 @@ impl<'c, 'e> Copy<'c, 'e> {
         Ok(())
     }
 
-    /// Whether anybody still wants it.
+    /// Refuses to go on for a client that is gone or was cut off.
     fn go_on(&mut self) -> Result<()> {
         let gone = || HttpError::of_body(std::io::ErrorKind::ConnectionAborted.into());
         let is_stopped = self.exchange.body.control().is_some_and(|control| control.is_stopped());
@@ -233,7 +248,8 @@ impl<'c, 'e> Copy<'c, 'e> {
             return Err(problem.into());
         }
         let Problem { status, message, .. } = problem;
-        self.copied.failed.push((to.to_absolute(), status.as_u16(), message));
+        let path = if self.above.is_root() { Vec::new() } else { self.above.to_absolute() };
+        self.copied.failed.push(([path, to.to_absolute()].concat(), status.as_u16(), message));
         Ok(())
     }
 }

@@ -22,6 +22,8 @@ use crate::http::dav::multistatus::condition;
 use crate::http::target::Target;
 use crate::trust::Service;
 
+/// Moves of a file's directory for which its name waits.
+const MOVES_MAX: usize = 3;
 /// Roots of locks that are told of one request.
 const ROOTS_TOLD_MAX: usize = 16;
 
@@ -86,7 +88,29 @@ pub(in super::super) fn begin_put<'e>(
     target: &FileTarget,
     begun_with: &HeaderMap,
 ) -> Result<Changing<'e>> {
-    begin(exchange, vec![put_touch(target)?], &keys(exchange, Some(begun_with))?)
+    begin_naming(exchange, target, &keys(exchange, Some(begun_with))?)
+}
+
+/// Begins to give a file its name, with these keys.
+///
+/// # Errors
+/// As [`check_put`]; its directory is gone (409).
+pub(super) fn begin_naming<'e>(exchange: &Exchange<'e>, target: &FileTarget, keys: &Keys) -> Result<Changing<'e>> {
+    for _ in 0..MOVES_MAX {
+        let touch = put_touch(target)?;
+        let place = touch.place().clone();
+        let changing = begin(exchange, vec![touch], keys)?;
+        // It was waited, perhaps for a change that has moved or removed the directory which is held here.
+        let now = Spot::in_dir(&target.dir, &target.name)?.own;
+        if now.is_aside() {
+            let message = format!("{}: its directory was removed meanwhile; make it again", target.path);
+            return Err(Problem::new(StatusCode::CONFLICT, message).into());
+        }
+        if now == place {
+            return Ok(changing);
+        }
+    }
+    Err(changing())
 }
 
 /// Whether a change may begin, as the locks are now.

@@ -7,10 +7,10 @@ use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 
 use super::super::exchange::Exchange;
-use super::super::intake::{FileTarget, check_conditions};
+use super::super::intake::{Bounds, FileTarget, check_conditions};
 use super::super::problem::{HttpError, Problem, Result};
 use super::super::response::Response;
-use super::locks::{LOCK_TIME_MAX, Lock, NoLock, Touch};
+use super::locks::{Keys, LOCK_TIME_MAX, Lock, NoLock, Touch};
 use super::place::{Place, Spot};
 use super::{bad_request, guard, xml_body};
 use crate::fs::ErrorKind;
@@ -68,6 +68,10 @@ fn take(exchange: &mut Exchange<'_>, body: &[u8], ends: Instant) -> Result<Respo
         return Err(Problem::not_found().into());
     }
     check_conditions(exchange, &exchange.head.headers, &path)?;
+    if found.is_some() && !is_dir {
+        // What GET would not give is locked neither: a pipe, and what a symlink leads to outside.
+        root.open_file(&path)?;
+    }
     let target = if found.is_none() { Some(new_file(exchange, path.clone())?) } else { None };
     let spot = Spot::of(root, &path)?;
     let keys = guard::keys(exchange, None)?;
@@ -89,7 +93,7 @@ fn take(exchange: &mut Exchange<'_>, body: &[u8], ends: Instant) -> Result<Respo
     exchange.state.locks.take(new.clone()).map_err(|why| no_lock(exchange, why))?;
     let status = match target {
         None => StatusCode::OK,
-        Some(target) => match make_empty(exchange, &target) {
+        Some(target) => match make_empty(exchange, &target, &keys.with(&token)) {
             Ok(true) => StatusCode::CREATED,
             Ok(false) => StatusCode::OK,
             Err(error) => {
@@ -107,11 +111,14 @@ fn new_file(exchange: &Exchange<'_>, path: RootPath) -> Result<FileTarget> {
     if !exchange.state.options.uploads {
         return Err(Problem::not_found().into());
     }
-    FileTarget::of(exchange, path)
+    let target = FileTarget::of(exchange, path)?;
+    Bounds::of(exchange).check_room(&target.dir, 0)?;
+    Ok(target)
 }
 
 /// Makes an empty file; whether nothing had the name meanwhile.
-fn make_empty(exchange: &Exchange<'_>, target: &FileTarget) -> Result<bool> {
+fn make_empty(exchange: &Exchange<'_>, target: &FileTarget, keys: &Keys) -> Result<bool> {
+    let _changing = guard::begin_naming(exchange, target, keys)?;
     let preserved = FileTarget::preserved(exchange);
     let part = exchange.session.parts.create(Arc::clone(&target.dir), &target.name, preserved)?;
     let naming = Naming { on_exists: OnExists::Refuse, ..Naming::default() };

@@ -73,7 +73,7 @@ pub(in super::super) enum Touch {
 }
 
 impl Touch {
-    const fn place(&self) -> &Place {
+    pub(super) const fn place(&self) -> &Place {
         match self {
             Self::Content(own) | Self::Member(Spot { own, .. }) | Self::Tree(Spot { own, .. }) => own,
         }
@@ -106,6 +106,12 @@ pub(in super::super) struct Keys {
 }
 
 impl Keys {
+    /// The same with one more.
+    pub(super) fn with(&self, token: &str) -> Self {
+        let tokens = self.tokens.iter().map(String::as_str).chain([token]).map(str::to_owned).collect();
+        Self { holder: Arc::clone(&self.holder), tokens }
+    }
+
     /// Whether the lock is its holder's, and among those that the request shows.
     pub(super) fn opens(&self, lock: &Lock) -> bool {
         lock.holder == self.holder && self.tokens.iter().any(|token| **token == *lock.token)

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::fs::Result;
+use crate::fs::part::is_part_name;
 use crate::fs::root::{Root, RootPath, path_of};
 
 /// The path of a resource on this machine, without a slash at its end.
@@ -80,6 +81,11 @@ impl Place {
         }
     }
 
+    /// Whether it lies in what was set aside to be removed, or has no place at all any more.
+    pub(super) fn is_aside(&self) -> bool {
+        self.0.split(|byte| *byte == b'/').any(is_part_name)
+    }
+
     /// Length in bytes.
     pub(super) const fn len(&self) -> usize {
         self.0.len()
@@ -104,6 +110,18 @@ impl Spot {
             None => above.child(name.as_bytes()),
         };
         Ok(Self { own, above: Some(above) })
+    }
+
+    /// The name `path` itself: of a symlink not what it leads to.
+    ///
+    /// # Errors
+    /// Its directory is not there.
+    pub(super) fn of_name(root: &Root, path: &RootPath) -> Result<Self> {
+        if path.is_root() {
+            return Self::of(root, path);
+        }
+        let (dir, name) = root.open_parent(path)?;
+        Self::in_dir(&dir, &name)
     }
 
     /// The name `name` in an open directory.
@@ -149,6 +167,7 @@ mod tests {
         let own = |root: &Root, path: &str| Spot::of(root, &at(path)).unwrap().own;
         assert_eq!(own(&root, "/link/b"), own(&root, "/a/b"));
         assert_eq!(own(&root, "/link"), own(&root, "/a"));
+        assert_eq!(Spot::of_name(&root, &at("/link")).unwrap().own.seen_from(&own(&root, "/")), b"/link");
         assert_eq!(own(&root, "/gone").seen_from(&own(&root, "/")), b"/gone");
         let narrow = root.below(&at("/a")).unwrap();
         assert_eq!(own(&narrow, "/b"), own(&root, "/a/b"));

@@ -237,7 +237,7 @@ impl Members {
             if details.look.kind == FileKind::Dir {
                 self.url.push(b'/');
             }
-            let place = self.place.as_ref().map(|place| place.child(name));
+            let place = self.place_of(name, kind == FileKind::Link && details.look.kind == FileKind::Dir);
             self.teller.tell(&Told { url: &self.url, name: Some(name), place: place.as_ref() }, &details, &mut text);
             if text.len() < PIECE_LEN {
                 return Ok(());
@@ -248,6 +248,13 @@ impl Members {
         })?;
         Multistatus::end(&mut text);
         to.write_all(text.as_bytes())
+    }
+
+    /// Where a member is. What is known of a directory that a symlink leads to is known of it there.
+    fn place_of(&self, name: &[u8], is_led: bool) -> Option<Place> {
+        let place = self.place.as_ref()?;
+        let led = if is_led { self.dir.follow_to_dir(&self.path, OsStr::from_bytes(name)) } else { None };
+        led.and_then(|dir| Place::of_dir(&dir).ok()).or_else(|| Some(place.child(name)))
     }
 
     fn details(&mut self, name: &OsStr, kind: FileKind) -> Option<Details> {

@@ -1,6 +1,6 @@
 //! COPY and MOVE: what is there is at another name too, or instead (RFC 4918, 9.8 and 9.9).
 //!
-//! What is replaced is first renamed aside, and removed when its successor is in place: until then nothing is lost.
+//! A tree is copied aside, and exchanged with what it replaces when it is whole: until then nothing is lost.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::super::exchange::Exchange;
 use super::super::intake::{check_conditions, precondition_failed};
 use super::super::problem::{HttpError, Problem, Result};
 use super::super::response::Response;
-use super::change::{check_depth, existing, no_parent};
+use super::change::{check_depth, existing, no_parent, stays, touches_of_removal};
 use super::copy::{self, Copied};
 use super::locks::{Changing, Touch};
-use super::place::Spot;
+use super::place::{Place, Spot};
 use super::propfind::directory_url;
 use super::{bad_request, guard};
 use crate::fs::ErrorKind;
@@ -29,8 +29,12 @@ use crate::trust::Service;
 struct Relocation {
     from: RootPath,
     to: RootPath,
+    /// The names, and not what symlinks lead to.
     from_spot: Spot,
     to_spot: Spot,
+    /// What has the destination's name leads there; `None`: it is no symlink.
+    to_led: Option<Place>,
+    /// Whether the source is a directory, or a symlink to one.
     is_dir: bool,
     /// Whether something is at the destination; `Some(true)`: a directory.
     there: Option<bool>,
@@ -43,7 +47,7 @@ impl Relocation {
         let root = &exchange.session.root;
         let refuse = |message: &str| Err(Problem::new(StatusCode::FORBIDDEN, message).into());
         if to.is_root() {
-            return refuse("/ stays where it is");
+            return refuse("/ cannot be replaced; name something in it");
         }
         check_conditions(exchange, &exchange.head.headers, &from)?;
         let overwrites = overwrites(&exchange.head.headers).map_err(bad_request)?;
@@ -51,19 +55,23 @@ impl Relocation {
             ErrorKind::NotFound | ErrorKind::NotADirectory => HttpError::from(no_parent(&to)),
             _ => error.into(),
         };
-        let (from_spot, to_spot) = (Spot::of(root, &from)?, Spot::of(root, &to).map_err(missing)?);
-        if from == to || from_spot.own == to_spot.own {
-            return refuse("source and destination are the same");
+        let (from_spot, to_spot) = (Spot::of_name(root, &from)?, Spot::of_name(root, &to).map_err(missing)?);
+        let (from_led, to_led) = (Spot::of(root, &from)?.own, Spot::of(root, &to).map_err(missing)?.own);
+        if from == to || from_led == to_led {
+            return refuse("source and destination are the same; name another destination");
         }
         // Neither can a directory be in itself, nor be replaced by a part of itself.
-        if to_spot.own.is_below(&from_spot.own) || from_spot.own.is_below(&to_spot.own) {
-            return refuse("one of source and destination lies in the other");
+        let is_below = |one: &Place, other: &Place| one.is_below(other) || other.is_below(one);
+        if is_below(&from_led, &to_led) || is_below(&from_spot.own, &to_spot.own) {
+            return refuse("one of source and destination lies in the other; name another destination");
         }
         let there = there(exchange, &to)?;
         if there.is_some() && !overwrites {
             return Err(precondition_failed().into());
         }
-        Ok(Self { from, to, from_spot, to_spot, is_dir: found.is_dir(), there })
+        let is_dir = found.is_dir() || found.is_symlink() && root.is_dir(&from);
+        let to_led = (to_led != to_spot.own).then_some(to_led);
+        Ok(Self { from, to, from_spot, to_spot, to_led, is_dir, there })
     }
 
     fn replaces_tree(&self) -> bool {
@@ -80,11 +88,41 @@ impl Relocation {
     }
 
     /// Begins the change of the destination, and with `from` of the source too.
-    fn begin<'e>(&self, exchange: &Exchange<'e>, from: Option<Touch>) -> Result<Changing<'e>> {
-        let touches = from.into_iter().chain([self.touch_of_destination()]).collect();
+    fn begin<'e>(&self, exchange: &Exchange<'e>, from: Vec<Touch>) -> Result<Changing<'e>> {
+        let of_led = self.to_led.clone().map(Touch::Content);
+        let touches = from.into_iter().chain([self.touch_of_destination()]).chain(of_led).collect();
         let changing = guard::begin(exchange, touches, &guard::keys(exchange, None)?)?;
         // It was waited for others, perhaps.
-        if there(exchange, &self.to)? == self.there { Ok(changing) } else { Err(guard::changing()) }
+        if there(exchange, &self.to)? != self.there {
+            return Err(guard::changing());
+        }
+        if self.there == Some(true) {
+            // What the client does not see it does not mean to replace.
+            let hides_dots = !exchange.state.options.shows_hidden;
+            let parts = &exchange.session.parts;
+            let removable =
+                exchange.session.root.check_removable(&self.to, hides_dots, &|dir, name| parts.is_idle(dir, name));
+            removable.map_err(stays)?;
+        }
+        Ok(changing)
+    }
+
+    /// What is told if the name was given to something else, or the source was taken away, in spite of all.
+    fn failed(&self, error: &crate::fs::Error) -> HttpError {
+        match error.kind() {
+            ErrorKind::Exists | ErrorKind::NotEmpty => precondition_failed().into(),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                let message = format!("{} or the directory of {} was removed meanwhile; try again", self.from, self.to);
+                Problem::new(StatusCode::CONFLICT, message).into()
+            }
+            _ => error.clone().into(),
+        }
+    }
+
+    /// What was there is replaced: its locks and properties have gone with it.
+    fn forget_replaced(&self, exchange: &Exchange<'_>) {
+        exchange.state.locks.forget(&self.to_spot.own, false);
+        exchange.state.properties.forget(&self.to_spot.own);
     }
 
     fn answer(&self) -> Response {
@@ -114,35 +152,23 @@ pub(in super::super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> 
     check_depth(exchange)?;
     let relocation = Relocation::of(exchange)?;
     let Relocation { from, to, from_spot, to_spot, .. } = &relocation;
-    let _changing = relocation.begin(exchange, Some(Touch::Tree(from_spot.clone())))?;
+    let (_, touches) = touches_of_removal(exchange, from)?;
+    let _changing = relocation.begin(exchange, touches)?;
     let _held = exchange.state.hold(from);
     // It may be another one by now.
     check_conditions(exchange, &exchange.head.headers, from)?;
     let (root, parts) = (&exchange.session.root, &exchange.session.parts);
-    let failed = |error: crate::fs::Error| match error.kind() {
-        // It was not there a moment ago.
-        ErrorKind::Exists => HttpError::from(precondition_failed()),
-        ErrorKind::NotFound | ErrorKind::NotADirectory => no_parent(to).into(),
-        _ => error.into(),
-    };
-    if relocation.replaces_tree() {
-        let aside = root.set_aside(to)?;
-        if let Err(error) = root.rename_exactly(from, to, false) {
-            aside.put_back()?;
-            return Err(failed(error));
-        }
-        aside.remove(&|dir, name| parts.is_idle(dir, name));
+    let renamed = if relocation.replaces_tree() {
+        root.stage(to, parts).and_then(|staging| staging.replace_by(from))
     } else {
-        root.rename_exactly(from, to, relocation.there.is_some()).map_err(failed)?;
-    }
-    let (locks, properties) = (&exchange.state.locks, &exchange.state.properties);
+        root.rename_exactly(from, to, relocation.there.is_some()).map(drop)
+    };
+    renamed.map_err(|error| relocation.failed(&error))?;
     // Locks do not move (7.5), and what was replaced is gone.
-    locks.forget(&from_spot.own, true);
-    locks.forget(&to_spot.own, false);
-    properties.forget(&to_spot.own);
-    properties.rename(&from_spot.own, &to_spot.own);
-    let outcome = format!("to {to}");
-    let answer = relocation.answer();
+    exchange.state.locks.forget(&from_spot.own, true);
+    relocation.forget_replaced(exchange);
+    exchange.state.properties.rename(&from_spot.own, &to_spot.own);
+    let (answer, outcome) = (relocation.answer(), format!("to {to}"));
     exchange.session.report.outcome = Some(outcome);
     Ok(answer)
 }
@@ -161,45 +187,56 @@ pub(in super::super) fn copy(exchange: &mut Exchange<'_>) -> Result<Response> {
         Some(Depth::One) => return Err(bad_request("Depth of a COPY is 0 or infinity")),
     };
     let relocation = Relocation::of(exchange)?;
-    let Relocation { from, to, to_spot, .. } = &relocation;
-    let _changing = relocation.begin(exchange, None)?;
-    let (root, parts) = (Arc::clone(&exchange.session.root), Arc::clone(&exchange.session.parts));
-    let replaced = if relocation.replaces_tree() { Some(root.set_aside(to)?) } else { None };
-    if relocation.is_dir || replaced.is_some() {
-        exchange.state.properties.forget(&to_spot.own);
-    }
-    let is_made = !relocation.is_dir || root.make_dir(to, false).is_ok();
-    let copied = if !is_made {
-        Err(guard::changing())
-    } else if relocation.is_dir {
-        copy::tree(exchange, from, to, is_deep)
+    let _changing = relocation.begin(exchange, Vec::new())?;
+    let Relocation { from, to, .. } = &relocation;
+    let Copied { files, bytes, failed } = if relocation.is_dir || relocation.replaces_tree() {
+        copy_aside(exchange, &relocation, is_deep)?
     } else {
-        copy::file(exchange, from, to, relocation.there.is_some() && replaced.is_none())
+        let root = Arc::clone(&exchange.session.root);
+        let copied = copy::file(exchange, from, (&root, to), relocation.there.is_some());
+        copied.map_err(taken)?
     };
-    let is_idle = |dir: &cap_std::fs::Dir, name: &std::ffi::OsStr| parts.is_idle(dir, name);
-    let Copied { files, bytes, failed } = match copied {
-        Ok(copied) => copied,
-        Err(error) => {
-            // What was there comes back; a new tree that is not whole is of no use.
-            if relocation.is_dir && is_made {
-                drop(root.remove(to, true, &is_idle));
-            }
-            if let Some(aside) = replaced {
-                aside.put_back()?;
-            }
-            return Err(error);
-        }
-    };
-    if let Some(aside) = replaced {
-        aside.remove(&is_idle);
-    }
-    exchange.state.locks.forget(&to_spot.own, false);
     exchange.session.report.outcome = Some(format!("to {to}, {files} files, {bytes} bytes"));
     if failed.is_empty() {
         return Ok(relocation.answer());
     }
     let text = members(&failed).into_bytes();
     Ok(Response::bytes(StatusCode::MULTI_STATUS, XML_TYPE, text))
+}
+
+/// Of two that take one name at the same time, one is told that it is taken.
+fn taken(error: HttpError) -> HttpError {
+    match error {
+        HttpError::Problem(problem) if problem.status == StatusCode::CONFLICT => precondition_failed().into(),
+        other => other,
+    }
+}
+
+/// Copies to a staging, whose content gets the name of the destination when all of it is there.
+fn copy_aside(exchange: &mut Exchange<'_>, relocation: &Relocation, is_deep: bool) -> Result<Copied> {
+    let Relocation { from, to, to_spot, .. } = relocation;
+    let (root, parts) = (Arc::clone(&exchange.session.root), Arc::clone(&exchange.session.parts));
+    let staging = root.stage(to, &parts).map_err(|error| relocation.failed(&error))?;
+    let (into, at) = (staging.inside(), staging.path()?);
+    let staged = Spot::of_name(into, &at)?.own;
+    let copied = if relocation.is_dir {
+        let above = to.split_last().map_or_else(RootPath::default, |(above, _)| above);
+        copy::tree(exchange, from, (into, &at, above), is_deep)
+    } else {
+        copy::file(exchange, from, (into, &at), false)
+    };
+    let copied = copied.and_then(|copied| {
+        let published = staging.publish(relocation.there.is_some());
+        published.map(|()| copied).map_err(|error| relocation.failed(&error.about(to)))
+    });
+    let properties = &exchange.state.properties;
+    if copied.is_ok() {
+        relocation.forget_replaced(exchange);
+        properties.rename(&staged, &to_spot.own);
+    } else {
+        properties.forget(&staged);
+    }
+    copied
 }
 
 /// A path, or a URL of this server, as the request has named it.
@@ -214,7 +251,7 @@ fn destination(exchange: &Exchange<'_>) -> Result<RootPath> {
         return Err(bad_request("Destination names a path and no query"));
     }
     if target.authority.as_ref().is_some_and(|authority| !guard::is_own(exchange, authority)) {
-        let message = "Destination is on another server";
+        let message = "Destination is on another server; name a path here";
         return Err(Problem::new(StatusCode::BAD_GATEWAY, message).into());
     }
     exchange.new_path(&target.path)
