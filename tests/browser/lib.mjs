@@ -19,6 +19,9 @@ const packages = createRequire(path.join(repository, "target/browser/x"));
 /** How long the browser may take for one step, in milliseconds. The machine may be busy. */
 export const DEADLINE = Number(env.LANDLINE_DEADLINE_MS ?? 60_000);
 
+/** A proxy's delay for each piece with which an upload of some megabytes does not end before its test goes on. */
+export const SLOW = 1_000;
+
 /** Where a file of a package is. */
 export const packageFile = (name) => packages.resolve(name);
 export const load = async (name) => import(pathToFileURL(packageFile(name)).href);
@@ -220,6 +223,20 @@ export async function waitForNames(page, wanted) {
   console.log(`  the list shows ${wanted.join(", ")}`);
 }
 
+/** Waits until all uploads of the queue are over, and their answers are here. */
+export async function uploadsAreOver(page) {
+  await until("all uploads are over", () => page.$$eval("#queue .uploads li", (rows) =>
+    rows.every((row) => ["done", "skipped", "failed"].includes(row.dataset.state))));
+}
+
+/** Where the middle of an element is now: a list is made anew after a change, and its elements with it. */
+export async function middleOf(page, selector) {
+  return until(`there is ${selector}`, () => page.$eval(selector, (element) => {
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return [x + width / 2, y + height / 2];
+  }).catch(() => undefined));
+}
+
 /** Clicks what has this text. */
 export async function clickText(page, selector, text) {
   await until(`there is ${selector} with ${text}`, () => page.$$eval(selector, (found, wanted) => {
@@ -244,7 +261,9 @@ export async function scenario(work) {
   const late = setTimeout(() => fail(new Error("the whole scenario takes too long")), 10 * DEADLINE);
   const end = async (code) => {
     clearTimeout(late);
-    for (const undo of closing.reverse()) await Promise.resolve(undo()).catch(() => {});
+    // A browser that does not end by itself must not keep the outcome.
+    setTimeout(() => process.exit(code), DEADLINE);
+    for (const undo of closing.reverse()) await Promise.resolve().then(undo).catch(() => {});
     process.exit(code);
   };
   const fail = async (error) => {

@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { check, clickText, equal, expectComplaints, openPage, scenario, serve, temporaryDirectory, texts, until,
-  waitForNames } from "../lib.mjs";
+  uploadsAreOver, waitForNames } from "../lib.mjs";
 
 scenario(async () => {
   expectComplaints(/412 \(Precondition Failed\)/);
@@ -21,6 +21,7 @@ scenario(async () => {
   equal(await texts(page, "dialog h2"), ["a.txt is here already"], "it asks about the file by its name");
   await clickText(page, "dialog button", "Keep both");
   await waitForNames(page, ["a.txt", "a (2).txt", "b.txt", "c.txt"]);
+  await uploadsAreOver(page);
   equal([server.read("a.txt"), server.read("a (2).txt")].map(String), ["old a", "new a.txt"], "both are there");
 
   await send(files[1]);
@@ -29,6 +30,8 @@ scenario(async () => {
   await until("it is replaced", () => String(server.read("b.txt")) === "new b.txt");
   check(true, "replaced after a yes");
 
+  // A file that is chosen again while it is on its way is the same upload.
+  await uploadsAreOver(page);
   await send(...files);
   await until("it asks", () => page.$("dialog[open] input[type=checkbox]"));
   await page.click("dialog input[type=checkbox]");
@@ -36,6 +39,7 @@ scenario(async () => {
   await waitForNames(page, ["a.txt", "a (2).txt", "a (3).txt", "b.txt", "b (2).txt", "c.txt", "c (2).txt"]);
   check(!await page.$("dialog"), "one answer is for all of them");
 
+  await uploadsAreOver(page);
   await send(files[2]);
   await until("it asks", () => page.$("dialog[open]"));
   await clickText(page, "dialog button", "Skip");

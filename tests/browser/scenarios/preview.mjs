@@ -61,7 +61,8 @@ scenario(async () => {
     "7 unknown.bin": Buffer.alloc(100),
     "8 utf8.txt": "plain ünïcode\n",
   };
-  const server = await serve([], { files });
+  // The page of a file has no place for uploads, also where they are allowed.
+  const server = await serve(["--upload", "--modify"], { files });
   const page = await openPage();
   await page.goto(`${server.url}/`);
   fs.writeFileSync(path.join(server.directory, "5 film.webm"), await video(page));

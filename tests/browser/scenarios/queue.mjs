@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { check, clickText, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory, texts,
+import { check, clickText, openPage, patterned, sameBytes, scenario, serve, SLOW, temporaryDirectory, texts,
   until } from "../lib.mjs";
 
 const states = (page) => page.$$eval("#queue .uploads li", (rows) => rows.map((row) => row.dataset.state));
@@ -20,6 +20,8 @@ scenario(async () => {
   await until("three are sent, two wait", async () =>
     (await states(page)).join() === "sending,sending,sending,waiting,waiting");
   await until("something is there", () => page.$eval("#queue .uploads progress", (bar) => bar.value > 0.2));
+  // It stays in its middle, however long the next steps take.
+  server.delay = SLOW;
   await page.click("#queue button[aria-label='Pause one.bin']");
   await until("one is paused, and the next one is sent", async () =>
     (await states(page)).sort().join() === "paused,sending,sending,sending,waiting");

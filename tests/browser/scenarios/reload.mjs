@@ -2,7 +2,8 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { check, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory, texts, until } from "../lib.mjs";
+import { check, openPage, patterned, sameBytes, scenario, serve, SLOW, temporaryDirectory, texts,
+  until } from "../lib.mjs";
 
 const progress = (page) => page.$eval("#queue .uploads progress", (bar) => bar.value).catch(() => 0);
 
@@ -20,6 +21,8 @@ scenario(async () => {
   await page.click("h1");
   await (await page.$("#upload input[type=file]")).uploadFile(...files);
   await until("a part of it is there", async () => await progress(page) > 0.2);
+  // It stays in its middle, however long the next steps take.
+  server.delay = SLOW;
   await page.reload();
   check(warned, "the page warns before it is left");
   await until("it goes on", async () => /continued at [1-9]\d* %/.test((await texts(page, "#queue .text")).join()));
@@ -28,6 +31,17 @@ scenario(async () => {
   await until("both are there", () => files.every((file) => server.has(path.basename(file))));
   check(files.every((file) => sameBytes(file, path.join(server.directory, path.basename(file)))),
     "the files are the same, byte for byte");
+  // The answers of the server, and then what the browser has kept.
+  await until("the browser has forgotten them", () => page.evaluate(() => new Promise((resolve) => {
+    const opening = indexedDB.open("uploads");
+    opening.onsuccess = () => {
+      const counting = opening.result.transaction("uploads").objectStore("uploads").count();
+      counting.onsuccess = () => {
+        opening.result.close();
+        resolve(counting.result === 0);
+      };
+    };
+  })));
   await page.reload();
   await until("the list shows them", () => page.$("#list"));
   check(await page.$eval("#queue", (queue) => queue.hidden), "what is done is forgotten");

@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { accessible, check, equal, expectComplaints, linkOf, openPage, patterned, run, scenario, serve,
+import { accessible, check, equal, expectComplaints, linkOf, openPage, patterned, run, scenario, serve, SLOW,
   temporaryDirectory, texts, until, waitForNames } from "../lib.mjs";
 
 scenario(async () => {
@@ -18,6 +18,8 @@ scenario(async () => {
   await (await page.$("#upload input[type=file]")).uploadFile(file);
   await until("a part of it is there", () =>
     page.$eval("#queue .uploads progress", (bar) => bar.value > 0.1).catch(() => false));
+  // It stays in its middle, however long the next steps take.
+  server.delay = SLOW;
   await run("tcp-server", ["peers", "revoke", "share-1"], server.home);
   await until("the page says that access has ended", () => page.$(".bar.ended"));
   check(true, "the page says that access has ended, at once");

@@ -4,7 +4,7 @@ import { equal, openPage, scenario, serve, texts, until, waitForNames } from "..
 
 scenario(async () => {
   const files = { "report.txt": "x", "photo.jpg": "x", "deep/er/annual report.txt": "x", "deep/other.txt": "x" };
-  const server = await serve([], { files });
+  const server = await serve(["--upload", "--modify"], { files });
   const page = await openPage();
   await page.goto(`${server.url}/`);
   await page.keyboard.press("/");

@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { check, expectComplaints, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory, texts,
+import { check, expectComplaints, openPage, patterned, sameBytes, scenario, serve, SLOW, temporaryDirectory, texts,
   until } from "../lib.mjs";
 
 const progress = (page) => page.$eval("#queue .uploads progress", (bar) => bar.value).catch(() => 0);
@@ -17,6 +17,8 @@ scenario(async () => {
   await page.goto(`${server.url}/`);
   await (await page.$("#upload input[type=file]")).uploadFile(file);
   await until("a part of it is there", async () => await progress(page) > 0.2);
+  // It stays in its middle, however long the next steps take.
+  server.delay = SLOW;
   await server.stop();
   const row = async () => (await texts(page, "#queue .text")).join();
   await until("the row says that there is no connection", async () => /No connection/.test(await row()));
