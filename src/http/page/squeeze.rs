@@ -6,6 +6,11 @@ pub(super) fn script(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
+        let is_comment = rest.starts_with("//") || rest.starts_with("/*");
+        if is_comment && out.ends_with('\n') {
+            // The space behind it decides.
+            out.pop();
+        }
         let len = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
@@ -16,6 +21,10 @@ pub(super) fn script(text: &str) -> String {
             push_space(space, behind, &mut out);
             len
         } else {
+            // The last statement of a block ends with it; an empty one as a body, which needs its semicolon, we have not.
+            if first == '}' && out.ends_with(';') {
+                out.pop();
+            }
             let is_quoted = matches!(first, '"' | '\'' | '`') || first == '/' && may_be_regex(&out);
             let len = if is_quoted { quoted_len(rest, first) } else { first.len_utf8() };
             out.push_str(rest.get(..len).unwrap_or(rest));
@@ -38,14 +47,37 @@ pub(super) fn style(text: &str) -> String {
                 .replace("; ", ";")
                 .replace(" {", "{")
                 .replace("{ ", "{")
-                .replace(" > ", ">"),
+                .replace(" > ", ">")
+                // A property that is empty: older browsers take no less than a space for it.
+                .replace(":;", ": ;"),
         );
         // A line that breaks a selector ends with a comma.
         if line.ends_with(|c: char| !matches!(c, '{' | '}' | ';' | ',')) && !line.is_empty() {
             out.push(' ');
         }
     }
-    out.replace(" }", "}").replace(";}", "}")
+    short_names(&out.replace(" }", "}").replace(";}", "}"))
+}
+
+/// Gives each property of our own a name of a letter or two: no document and no script names one.
+fn short_names(style: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    let mut pieces = style.split("--");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let len = piece.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(piece.len());
+        let (name, behind) = piece.split_at(len);
+        let at = names.iter().position(|known| *known == name).unwrap_or(names.len());
+        if at == names.len() {
+            names.push(name);
+        }
+        let letter = |at: usize| char::from(b'a' + u8::try_from(at % 26).unwrap_or_default());
+        out.push_str("--");
+        out.extend((at >= 26).then(|| letter(at / 26 - 1)));
+        out.push(letter(at));
+        out.push_str(behind);
+    }
+    out
 }
 
 /// Appends what is left of the space between two tokens.
@@ -95,13 +127,14 @@ mod tests {
     #[test]
     fn a_script_keeps_what_it_means() {
         for (text, want) in [
+            ("{ f(\";\"); }\n{ g(`;}`); };", "{f(\";\")}\n{g(`;}`)};"),
             ("const a = 1;\n\n  // why\n  let b = a + +a;\n", "const a=1;let b=a+ +a;"),
-            ("/** What. */\nfunction f(a, b = {}) {\n  return a in b;\n}\n", "function f(a,b={}){return a in b;}"),
+            ("/** What. */\nfunction f(a, b = {}) {\n  return a in b;\n}\n", "function f(a,b={}){return a in b}"),
             ("say(\"a  // b\", 'c  \\'  d', `e  ${f}  /* g */`);", "say(\"a  // b\",'c  \\'  d',`e  ${f}  /* g */`);"),
             ("x.replace(/ \\(\\d+\\)  [/\"] /g, \"\") / 2", "x.replace(/ \\(\\d+\\)  [/\"] /g,\"\")/2"),
             ("if (a)\n  b()\nelse c()", "if(a)\nb()\nelse c()"),
             ("a\n  .b()\n}\n+c", "a.b()}\n+c"),
-            ("f();\n}\n\nconst a = 1;", "f();}const a=1;"),
+            ("f();\n}\n\nconst a = 1;", "f()}const a=1;"),
             ("unclosed \"", "unclosed\""),
             ("", ""),
         ] {
@@ -117,6 +150,9 @@ mod tests {
                 "a,b>c{color:red;margin:0 calc(1px + 2px)}",
             ),
             ("@media (min-width: 1px) {\n  a :focus { top: 0; }\n}", "@media (min-width:1px){a :focus{top:0}}"),
+            ("a { --a: ; --b: 1; }\nb {\n  --c: ;\n}", "a{--a: ;--b:1}b{--c: }"),
+            ("a,\nb {\n  margin: calc(-1 * var(--s6));\n}", "a,b{margin:calc(-1 * var(--a))}"),
+            ("a { --one: 1; --two: 2; b: var(--two) var(--one); }", "a{--a:1;--b:2;b:var(--b) var(--a)}"),
             ("a,\nb {\n  content: \"x\" / \"\";\n}", "a,b{content:\"x\" / \"\"}"),
         ] {
             assert_eq!(style(text), want, "{text}");

@@ -3,7 +3,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { accessible, check, clickText, DESKTOP, expectComplaints, load, openPage, packageFile, patterned, PHONE,
+import { accessible, check, clickText, DESKTOP, equal, expectComplaints, load, openPage, packageFile, patterned, PHONE,
   scenario, serve, temporaryDirectory, until } from "../lib.mjs";
 
 const LONG = "a name that goes on because its author did not stop, with_a_part_that_has_no_place_to_break ".repeat(2);
@@ -133,6 +133,19 @@ scenario(async () => {
   }
 
   const page = await openPage();
+  await page.goto(url);
+  const ground = () => page.$eval("body", (body) => getComputedStyle(body).backgroundColor);
+  const [light, dark] = ["rgb(245, 247, 246)", "rgb(17, 21, 20)"];
+  for (const [theme, here, other] of [["light", light, dark], ["dark", dark, light]]) {
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
+    await page.evaluate(() => delete document.documentElement.dataset.theme);
+    equal(await ground(), here, `${theme}, as the system has it`);
+    await page.click("#theme");
+    equal(await ground(), other, "and the other one by a switch");
+    await page.emulateMediaType("print");
+    equal(await ground(), "rgb(255, 255, 255)", "on paper it is white");
+    await page.emulateMediaType("screen");
+  }
   for (const where of ["", "?search=txt", "a.txt?view", "README.md?view", "not/here"]) {
     await page.goto(url + where);
     for (const width of WIDTHS) {
