@@ -4,6 +4,8 @@
 const HELD_TIME = 8_000;
 /** Entries whose deletion waits: their values, and what sends it. */
 const held = new Map();
+/** Deletions that are on their way. */
+let deletions = Promise.resolve();
 
 /** Deletes rows: they are gone from the list at once, and from the server after a while without an undo. */
 function deleteRows(list) {
@@ -19,7 +21,7 @@ function deleteRows(list) {
     showSelection();
   };
   const isWaiting = () => values.some((value) => held.has(value));
-  const commit = async (keepalive = false) => {
+  const commit = (keepalive = false) => {
     if (!isWaiting()) return;
     clearTimeout(timer);
     close();
@@ -28,10 +30,14 @@ function deleteRows(list) {
     const outcomes = [];
     // A page that is being left sends all at once.
     if (keepalive) return void values.forEach((value) => one(value).catch(() => {}));
-    for (const value of values) outcomes.push(await one(value).then(() => {}, (error) => error));
-    const failure = outcomes.find((error) => error && error.status !== 404);
-    if (failure) tellFailure(say("not_deleted", { name: name || say("entries", { count: values.length }) }), failure);
-    listChanged();
+    const all = async () => {
+      for (const value of values) outcomes.push(await one(value).then(() => {}, (error) => error));
+      forgetMade();
+      const failure = outcomes.find((error) => error && error.status !== 404);
+      if (failure) tellFailure(say("not_deleted", { name: name || say("entries", { count: values.length }) }), failure);
+      listChanged();
+    };
+    deletions = Promise.all([deletions, all()]);
   };
   const undo = () => {
     clearTimeout(timer);
@@ -52,10 +58,19 @@ const undoLast = () => [...held.values()].at(-1)?.undo();
 // Who leaves the page has seen them gone: so they go.
 on(window, "pagehide", () => { for (const { commit } of new Set(held.values())) commit(true); });
 
+/** A name that is about to be given again: its deletion waits no longer, or it would take what is new. */
+async function freeName(url) {
+  const slashed = (path) => `${decoded(path).replace(/\/$/, "")}/`;
+  for (const [value, { commit }] of [...held]) if (slashed(url).startsWith(slashed(page.path + value))) commit();
+  await deletions;
+}
+
 /** Gives what is at a URL another one. True: done. */
 async function move(from, to, name) {
   try {
+    await freeName(to);
     await send("MOVE", from, { headers: { Destination: to, Overwrite: "F" } });
+    forgetMade();
     return true;
   } catch (error) {
     if (exists(error)) tell(say("taken", { name }), { isError: true });
@@ -108,8 +123,10 @@ function renameRow(row) {
 async function newFolder() {
   const name = (await askName(say("new_folder"), say("make")))?.trim();
   if (!name) return;
+  const url = `${page.path}${encodeURIComponent(name)}/`;
   try {
-    await send("MKCOL", `${page.path}${encodeURIComponent(name)}/`);
+    await freeName(url);
+    await send("MKCOL", url);
     listChanged();
   } catch (error) {
     if (exists(error)) tell(say("taken", { name }), { isError: true });

@@ -2,9 +2,10 @@
 
 let questions = Promise.resolve();
 
-/** What is there now under an upload's name. */
+/** What is there now under an upload's name; empty: the server does not show it. Without an answer it throws. */
 async function present(upload) {
   const answer = await fetch(urlIn(upload.base, upload.path), { method: "HEAD", cache: "no-store" });
+  if (!answer.ok) return {};
   const [size, time] = ["Content-Length", "Last-Modified"].map((name) => answer.headers.get(name));
   return { etag: answer.headers.get("ETag"), size: Number(size), time: Date.parse(time) };
 }
@@ -20,8 +21,9 @@ function askConflict(upload, there) {
     make("li", {}, `${label}: ${sizeText(size)}`, Number.isNaN(time) ? "" : ` · ${dateText(new Date(time))}`);
   const isNext = (other) => other.batch === upload.batch && other !== upload && isUnderWay(other);
   return ask(say("conflict", { name: upload.path }), answers, (form) => {
-    const lines = [line(say("there"), there.size, there.time), line(say("yours"), upload.size, upload.modified)];
-    form.append(make("ul", {}, lines));
+    const isShown = there.size !== undefined;
+    form.append(make("ul", {}, isShown && line(say("there"), there.size, there.time),
+      line(say("yours"), upload.size, upload.modified)));
     forAll = make("input", { type: "checkbox" });
     if (uploads.some(isNext)) form.append(make("label", { className: "check" }, forAll, ` ${say("for_all")}`));
   }).then((answer) => {
@@ -49,7 +51,9 @@ async function settleConflict(upload) {
     upload.path = numbered(upload.path, ++upload.number);
     return true;
   }
-  const there = await present(upload).catch(() => ({}));
+  const there = await present(upload).catch(() => undefined);
+  // The connection is lost: the upload waits for it, and meets the same name.
+  if (!there) return true;
   const isOver = () => upload.state !== "sending";
   const asked = questions.then(() => isOver() ? "" : upload.batch.answer ?? askConflict(upload, there));
   questions = asked.catch(() => "");

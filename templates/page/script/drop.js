@@ -37,7 +37,8 @@ async function take(base, { files, folders }) {
   // Those with files are made for their files; the empty ones are made here.
   const empty = folders.filter((folder) => !files.some(({ path }) => path.startsWith(`${folder}/`)));
   for (const folder of empty) {
-    await makeDirectory(base, folder).catch((error) => tellFailure(say("not_made", { name: folder }), error));
+    await freeName(urlIn(base, folder)).then(() => makeDirectory(base, folder))
+      .catch((error) => tellFailure(say("not_made", { name: folder }), error));
   }
   if (empty.length > 0) listChanged(base);
 }

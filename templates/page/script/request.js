@@ -7,9 +7,11 @@ function urlIn(directory, name) {
 
 /** An answer that is no success. */
 class Refused extends Error {
-  constructor(status, text) {
+  constructor(status, text, allowed = "") {
     super(text);
     this.status = status;
+    /** The methods that the server names, of a method that it does not allow. */
+    this.allowed = allowed.split(/[\s,]+/);
   }
 }
 
@@ -35,7 +37,8 @@ async function send(method, url, options = {}) {
   if (answer.ok) return answer;
   if (answer.status === 401) accessEnded();
   const text = method === "HEAD" ? "" : await answer.text();
-  throw new Refused(answer.status, problemText(answer.headers.get("Content-Type") ?? "", text, answer.status));
+  const type = answer.headers.get("Content-Type") ?? "";
+  throw new Refused(answer.status, problemText(type, text, answer.status), answer.headers.get("Allow") ?? "");
 }
 
 /** Tells why something did not work. */
@@ -44,20 +47,24 @@ function tellFailure(what, error) {
   tell(`${what}: ${why}`, { isError: true });
 }
 
-const exists = (error) => error instanceof Refused && [405, 412].includes(error.status);
+/** The name is taken. A server that makes no directories answers MKCOL with 405, too, but does not name it. */
+const exists = ({ status, allowed }) => status === 412 || (status === 405 && allowed.includes("MKCOL"));
 
 /** Makes a directory, and those above it below `base`. That it is there already is as good. */
 const made = new Map();
+/** What was made may have gone: it is made again when it is needed. */
+const forgetMade = () => made.clear();
 function makeDirectory(base, path) {
   const url = `${urlIn(base, path)}/`;
   if (!made.has(url)) {
     const above = path.lastIndexOf("/");
     const first = above > 0 ? makeDirectory(base, path.slice(0, above)) : Promise.resolve();
-    const making = first.then(() => send("MKCOL", url)).catch((error) => {
-      if (!exists(error)) {
-        made.delete(url);
-        throw error;
-      }
+    const making = first.then(() => send("MKCOL", url)).catch(async (error) => {
+      if (exists(error)) return;
+      // Where none can be made, one may be there.
+      if ([403, 405].includes(error.status) && await send("HEAD", url).then(() => true, () => false)) return;
+      made.delete(url);
+      throw error.status === 405 ? new Refused(405, say("no_folders")) : error;
     });
     made.set(url, making);
   }

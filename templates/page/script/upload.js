@@ -19,12 +19,22 @@ async function digestOf(file) {
 
 /** Gives an upload its URL. */
 async function begin(upload) {
-  const above = upload.path.lastIndexOf("/");
-  if (above > 0) await makeDirectory(upload.base, upload.path.slice(0, above));
+  const url = urlIn(upload.base, upload.path);
   const headers = { "Upload-Complete": "?0", "Upload-Length": String(upload.size), ...upload.condition };
   const digest = await digestOf(upload.file);
   if (digest) headers["Repr-Digest"] = digest;
-  const answer = await send("PUT", urlIn(upload.base, upload.path), { headers, signal: upload.stopper.signal });
+  await freeName(url);
+  const put = async () => {
+    const above = upload.path.lastIndexOf("/");
+    if (above > 0) await makeDirectory(upload.base, upload.path.slice(0, above));
+    return send("PUT", url, { headers, signal: upload.stopper.signal });
+  };
+  const answer = await put().catch((error) => {
+    if (![404, 409].includes(error.status)) throw error;
+    // Its directory has gone since it was made.
+    forgetMade();
+    return put();
+  });
   upload.url = answer.headers.get("Location");
   upload.sent = 0;
   await keepUpload(upload);

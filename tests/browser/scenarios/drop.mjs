@@ -2,18 +2,22 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { check, clickText, names, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory,
-  texts, until, waitForNames } from "../lib.mjs";
+import { check, clickText, expectComplaints, middleOf, names, openPage, patterned, sameBytes, scenario, serve,
+  temporaryDirectory, texts, until, waitForNames } from "../lib.mjs";
 
 /** Drops files on what the selector finds, as a person does who drags them from another window. */
 async function drop(page, selector, files) {
   const client = await page.createCDPSession();
-  const box = await (await page.$(selector)).boundingBox();
-  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
   const data = { items: [], files, dragOperationsMask: 1 };
-  for (const type of ["dragEnter", "dragOver", "drop"]) {
-    await client.send("Input.dispatchDragEvent", { type, x, y, data });
-  }
+  const send = (type, [x, y]) => client.send("Input.dispatchDragEvent", { type, x, y, data });
+  await send("dragEnter", await middleOf(page, selector));
+  const at = await until(`the mouse is over ${selector}`, async () => {
+    const place = await middleOf(page, selector);
+    await send("dragOver", place);
+    const isOver = (wanted, x, y) => Boolean(document.elementFromPoint(x, y)?.closest(wanted));
+    return await page.evaluate(isOver, selector, ...place) && place;
+  });
+  await send("drop", at);
 }
 
 scenario(async () => {
@@ -56,20 +60,27 @@ scenario(async () => {
 
   await clickText(page, "#queue button", "Clear the list");
   await until("the queue is gone", () => page.$eval("#queue", (queue) => queue.hidden));
-  const row = (value) => page.$(`#list tr:has(input[value='${value}'])`);
-  const middle = async (element) => {
-    const { x, y, width, height } = await element.boundingBox();
-    return [x + width / 2, y + height / 2];
-  };
-  await page.mouse.move(...await middle(await row("a.txt")));
+  const row = (value) => `#list tr:has(input[value='${value}'])`;
+  await page.mouse.move(...await middleOf(page, row("a.txt")));
   await page.mouse.down();
-  const [x, y] = await middle(await row("box/"));
   await until("the folder is marked", async () => {
+    const [x, y] = await middleOf(page, row("box/"));
     // The browser begins to drag when it sees that the mouse moves, and not at once.
     for (const step of [3, 0]) await page.mouse.move(x + step, y + step);
-    return page.$("#list tr.target");
+    return page.$(`${row("box/")}.target`);
   });
   await page.mouse.up();
   await until("it has moved", () => server.has("box/a.txt") && !server.has("a.txt"));
   check(true, "an entry is dragged to a folder");
+
+  // What makes no directories: a folder goes where one is, and nowhere else.
+  const plain = await serve(["--upload"], { files: { "many/old.txt": "x" } });
+  await page.goto(`${plain.url}/`);
+  expectComplaints(/405|404/);
+  await drop(page, "#list caption", [many]);
+  await until("it is there", () => plain.names("many").length === 151);
+  await drop(page, "#list caption", [path.join(from, "tree")]);
+  await until("the uploads have ended", async () => (await texts(page, "#queue .text")).filter((text) =>
+    text === "Failed: folders cannot be made here").length === inTree.length);
+  check(!plain.has("tree"), "a folder that cannot be made is no folder, and the page says so");
 });

@@ -2,8 +2,8 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { check, equal, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory, texts, until,
-  waitForNames } from "../lib.mjs";
+import { check, clickText, equal, openPage, patterned, sameBytes, scenario, serve, temporaryDirectory, texts, until,
+  uploadsAreOver, waitForNames } from "../lib.mjs";
 
 scenario(async () => {
   const server = await serve();
@@ -31,4 +31,28 @@ scenario(async () => {
     "a folder is there with all that is in it");
   await waitForNames(page, ["tree", ...files.map((file) => path.basename(file))]);
   check(!server.names().some((name) => name.includes("part")), "nothing else was left");
+
+  // It is deleted and comes again: at once, and when it has gone from the disk.
+  await uploadsAreOver(page);
+  const remove = async () => {
+    await until("it can be chosen", () => page.$eval("#list tr:not([hidden]) input[value='tree/']", (box) => {
+      if (!box.checked) box.click();
+      return box.checked;
+    }).catch(() => false));
+    await clickText(page, "#actions button", "Delete");
+  };
+  const again = async () => {
+    await clickText(page, "#queue button", "Clear the list");
+    await (await page.$("#upload input[webkitdirectory]")).uploadFile(tree);
+    await until("it is there again", async () => inTree.every((name) => server.has(`tree/${name}`)) &&
+      (await texts(page, "#queue .text")).filter((text) => text.includes("done")).length === inTree.length);
+  };
+  fs.writeFileSync(path.join(server.directory, "tree/old"), "");
+  await remove();
+  await again();
+  check(!server.has("tree/old"), "a folder that was deleted comes again at once");
+  await remove();
+  await until("it has gone", () => !server.has("tree"));
+  await again();
+  check(true, "and later");
 });
