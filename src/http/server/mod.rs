@@ -47,8 +47,8 @@ pub use self::admission::{Access, Claim, Client, NewSession, SignInRequest, Sign
 pub use self::archive::SELECTION_LEN_MAX;
 pub use self::connection::{Caller, serve};
 pub use self::dav::{
-    LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX,
-    PROPERTIES_OF_ONE_LEN_MAX, SHARED_LOCKS_MAX,
+    LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, LOCKS_OF_PASSING_MAX, PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX,
+    PROPERTIES_OF_ONE_LEN_MAX, PROPERTIES_OF_PASSING_LEN_MAX, SHARED_LOCKS_MAX,
 };
 pub use self::digests::{DIGESTS_KEPT_MAX, GUEST_DIGEST_LEN_MAX, PART_DIGEST_LEN_MAX};
 pub use self::options::{CertificateFiles, HttpOptions, OnExists};

@@ -1,10 +1,11 @@
 //! What all HTTP connections of a server share.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::dav::{DeadProperties, Locks};
+use super::dav::{DeadProperties, Locks, guard};
 use super::digests::DigestCache;
 use super::kept::KeptLists;
 use super::options::HttpOptions;
@@ -104,6 +105,13 @@ impl HttpState {
             names_held: [const { Mutex::new(()) }; NAME_LOCKS],
             buffers: Mutex::default(),
         }
+    }
+
+    /// Frees the locks and properties of WebDAV that neither guests nor these owners have.
+    pub fn keep_owners(&self, owners: &HashSet<String>) {
+        let is_known = |holder: &str| guard::is_known(holder, owners);
+        self.locks.forget_unless(&is_known);
+        self.properties.forget_unless(&is_known);
     }
 
     /// Keeps other requests with conditions from changing `path` until the result is dropped: without this two of them

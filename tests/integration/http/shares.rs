@@ -882,3 +882,18 @@ fn sign_ins_that_fail_do_not_fill_the_log() {
     let records = std::fs::read_to_string(&audit).unwrap();
     assert!(!records.contains("/?sign-in"), "{records}");
 }
+
+#[test]
+fn a_lock_goes_with_the_session_that_has_it() {
+    let desk = Machine::new();
+    let server = files(&desk, &["--upload"]);
+    let (one, two) = (link(&desk, &options(&server, "read,write", 1)), link(&desk, &options(&server, "read,write", 1)));
+    let [one, two] = [one, two].map(|token| cookie(&sign_in(&server, &token, "")));
+    let body = "<D:lockinfo xmlns:D='DAV:'><D:lockscope><D:exclusive/></D:lockscope>\
+        <D:locktype><D:write/></D:locktype></D:lockinfo>";
+    assert_eq!(ask(&server, &format!("LOCK /a\r\n{one}"), body.as_bytes()).status, 201);
+    let put = || ask(&server, &format!("PUT /a\r\n{two}"), b"mine").status;
+    assert_eq!(put(), 423);
+    peers(&desk, &["revoke", "share-1-1"], "share-1-1 is not taken here any more\n");
+    crate::harness::wait_until("the lock is free", || put() == 204);
+}

@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::guard::is_passing;
 use super::place::{Place, Spot};
 
 /// Locks that there are at the same time, at most.
 pub const LOCKS_MAX: usize = 4_096;
 /// Locks of one peer or, of guests, of one address.
 pub const LOCKS_OF_ONE_MAX: usize = 256;
+/// Locks of all guests and all sessions of links: whoever has a link of many uses does not take the room of the others.
+pub const LOCKS_OF_PASSING_MAX: usize = 2_048;
 /// Shared locks of one resource: each is told with all that is below it.
 pub const SHARED_LOCKS_MAX: usize = 16;
 /// How long a lock holds before it is to be refreshed, at most.
@@ -260,6 +263,18 @@ impl Locks {
         }
     }
 
+    /// Ends the locks of holders that are not known any more.
+    pub(in super::super) fn forget_unless(&self, is_known: &dyn Fn(&str) -> bool) {
+        let mut table = self.table();
+        if table.held.keys().all(|holder| is_known(holder)) {
+            return;
+        }
+        let places: Vec<Place> = table.locks.keys().cloned().collect();
+        for place in places {
+            table.remove(&place, |lock| !is_known(&lock.holder));
+        }
+    }
+
     /// The locks that guard `place`.
     pub(super) fn of(&self, place: &Place) -> Vec<Lock> {
         self.table().guarding(place).into_iter().cloned().collect()
@@ -318,6 +333,10 @@ impl Table {
         }
         let held = self.held.get(&lock.holder).copied().unwrap_or(0);
         let shared = self.guarding(&lock.root).len();
+        let passing: usize = self.held.iter().filter(|(holder, _)| is_passing(holder)).map(|(_, held)| held).sum();
+        if is_passing(&lock.holder) && passing >= LOCKS_OF_PASSING_MAX {
+            return Err(NoLock::TooMany);
+        }
         if self.places.len() >= LOCKS_MAX || held >= LOCKS_OF_ONE_MAX || shared >= SHARED_LOCKS_MAX {
             return Err(NoLock::TooMany);
         }
@@ -486,6 +505,22 @@ mod tests {
         assert_eq!(locks.take(lock("/more", "you", (true, false))), Err(NoLock::TooMany));
         locks.forget(&at("/0").own, true);
         locks.take(lock("/more", "me", (true, false))).unwrap();
+    }
+
+    #[test]
+    fn holders_that_pass_leave_room_and_go() {
+        let locks = Locks::default();
+        for number in 0..LOCKS_OF_PASSING_MAX {
+            locks.take(lock(&format!("/{number}"), &format!("session token {}", number % 17), (true, false))).unwrap();
+        }
+        for holder in ["session token new", "guest 192.0.2.1"] {
+            assert_eq!(locks.take(lock("/more", holder, (true, false))), Err(NoLock::TooMany), "{holder}");
+        }
+        locks.take(lock("/known", "me", (true, false))).unwrap();
+        locks.forget_unless(&|holder| holder == "me");
+        let counts = |table: MutexGuard<'_, Table>| (table.places.len(), table.held.len());
+        assert_eq!(counts(locks.table()), (1, 1));
+        locks.take(lock("/more", "guest 192.0.2.1", (true, false))).unwrap();
     }
 
     #[test]

@@ -30,9 +30,11 @@ use super::problem::{HttpError, Problem, Result};
 use crate::http::dav::xml::XML_LEN_MAX;
 
 pub(super) use self::locks::Locks;
-pub use self::locks::{LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, SHARED_LOCKS_MAX};
+pub use self::locks::{LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, LOCKS_OF_PASSING_MAX, SHARED_LOCKS_MAX};
 pub(super) use self::props::DeadProperties;
-pub use self::props::{PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX, PROPERTIES_OF_ONE_LEN_MAX};
+pub use self::props::{
+    PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX, PROPERTIES_OF_ONE_LEN_MAX, PROPERTIES_OF_PASSING_LEN_MAX,
+};
 
 /// The body of a request, which is XML.
 ///

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::guard::is_passing;
 use super::place::Place;
 use crate::http::dav::multistatus::Dead;
 use crate::http::dav::xml::Name;
@@ -11,6 +12,8 @@ use crate::http::dav::xml::Name;
 pub const PROPERTIES_LEN_MAX: usize = 64 * 1024;
 /// Properties that one peer or, of guests, one address has set, in bytes.
 pub const PROPERTIES_OF_ONE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Properties that all guests and all sessions of links have set, in bytes.
+pub const PROPERTIES_OF_PASSING_LEN_MAX: usize = 16 * 1024 * 1024;
 /// All properties, in bytes.
 pub const PROPERTIES_OF_ALL_LEN_MAX: usize = 32 * 1024 * 1024;
 /// What a property takes besides its texts.
@@ -136,6 +139,20 @@ impl DeadProperties {
         }
     }
 
+    /// Drops the properties that holders have set who are not known any more.
+    pub(in super::super) fn forget_unless(&self, is_known: &dyn Fn(&str) -> bool) {
+        let mut store = self.store();
+        if store.of.keys().all(|holder| is_known(holder)) {
+            return;
+        }
+        let places: Vec<Place> = store.resources.keys().cloned().collect();
+        for place in places {
+            let mut properties = store.take(&place);
+            properties.retain(|owned| is_known(&owned.holder));
+            store.put_back(&place, properties);
+        }
+    }
+
     /// Drops the properties of what is gone, with all that is below it.
     pub(super) fn forget(&self, place: &Place) {
         let mut store = self.store();
@@ -175,7 +192,9 @@ impl Store {
             properties.iter().filter(|owned| of(owned)).map(|owned| owned.cost).sum()
         };
         let (all, own) = (len(&|_| true), len(&|owned| owned.holder == *holder));
+        let passing: usize = self.of.iter().filter(|(holder, _)| is_passing(holder)).map(|(_, len)| len).sum();
         let is_full = all > PROPERTIES_LEN_MAX
+            || is_passing(holder) && passing + own > PROPERTIES_OF_PASSING_LEN_MAX
             || self.len + all > PROPERTIES_OF_ALL_LEN_MAX
             || self.of.get(holder).copied().unwrap_or(0) + own > PROPERTIES_OF_ONE_LEN_MAX;
         if is_full {
@@ -253,6 +272,25 @@ mod tests {
             properties.rename(&at(&format!("/{number}")), &at(&format!("/{}{number}", "x".repeat(3_000))));
         }
         assert!(properties.store().of.values().all(|len| *len <= PROPERTIES_OF_ONE_LEN_MAX));
+    }
+
+    #[test]
+    fn properties_go_with_who_has_set_them() {
+        let properties = DeadProperties::default();
+        let change = |holder: &str, name: &str| properties.change(&at("/a"), &holder.into(), &[set(name, 1)]).unwrap();
+        change("me", "mine");
+        change("session token 1", "theirs");
+        properties.forget_unless(&|holder| holder == "me");
+        assert_eq!(names(&properties, "/a"), ["mine"]);
+        assert_eq!(properties.store().of.len(), 1);
+        let large = PROPERTIES_LEN_MAX - 1_000;
+        let fill = |number: usize| {
+            let holder = format!("session token {}", number / 50);
+            properties.change(&at(&format!("/{number}")), &holder.into(), &[set("a", large)])
+        };
+        let count = (0..1_000).take_while(|number| fill(*number).is_ok()).count();
+        assert!((250..=260).contains(&count), "{count}");
+        change("me", "more");
     }
 
     #[test]
