@@ -172,6 +172,8 @@ export async function openBrowser() {
     const { default: puppeteer } = await load("puppeteer-core");
     browser = await puppeteer.launch({
       executablePath: env.LANDLINE_CHROMIUM ?? "/usr/bin/chromium", userDataDir: temporaryDirectory(), args: FLAGS,
+      // Its own is half a minute, which a busy machine may need to start it.
+      timeout: DEADLINE,
     });
     atEnd(() => browser.close());
   }
