@@ -81,13 +81,16 @@ impl ShareArgs {
         Ok(Link { token, secret, lasts })
     }
 
-    /// Prints a link that leads here: on a line of its own, and as a QR code where that is wanted.
+    /// Prints a link that leads here: what it gives, a QR code where that is wanted, and the URL on a line of its own.
+    /// The URL is last and the code stands above it, so that a terminal of 24 lines shows both.
     ///
     /// # Errors
     /// Standard output is closed or full.
     pub fn show(&self, program: &str, link: &Link, base: &str) -> anyhow::Result<()> {
+        for note in link.notes() {
+            say(program, &note);
+        }
         let url = zeroize::Zeroizing::new(format!("{base}/?share={}", link.secret.as_str()));
-        tell(&format!("{}\n", *url))?;
         let is_terminal = std::io::stdout().is_terminal();
         let is_wanted = match self.qr.unwrap_or(When::Auto) {
             When::Auto => is_terminal,
@@ -97,8 +100,7 @@ impl ShareArgs {
         if is_wanted && let Some(image) = qr(&url, is_terminal && has_colour()) {
             put_out(image.as_bytes())?;
         }
-        say(program, &link.scope());
-        Ok(())
+        Ok(tell(&format!("{}\n", *url))?)
     }
 }
 
@@ -124,19 +126,19 @@ pub struct Link {
 }
 
 impl Link {
-    /// For whom it is, what it gives and how long, and how it ends.
-    fn scope(&self) -> String {
+    /// For whom it is, how long it lasts, what it gives, and how it ends.
+    fn notes(&self) -> [String; 2] {
         let who = match self.token.kind {
             TokenKind::Link { uses: 2.., .. } => format!("{} browsers", self.uses()),
             _ => "one browser".to_owned(),
         };
-        format!(
-            "{name} lets {who} in, which may {scope} ({lasts}); tcp-server peers shows who is in, and tcp-server peers \
-             revoke {name} ends it",
-            name = self.token.name,
-            scope = self.token.scope(),
-            lasts = human::time(self.lasts),
-        )
+        let name = &self.token.name;
+        let until = self.token.expires.map(|end| format!(" until {end} ({})", human::time(self.lasts)));
+        let gives = Token { expires: None, ..self.token.clone() }.scope();
+        [
+            format!("{name} lets {who} in{}", until.unwrap_or_default()),
+            format!("it may {gives}; to end it: tcp-server peers revoke {name}"),
+        ]
     }
 
     const fn uses(&self) -> u32 {
@@ -213,33 +215,27 @@ fn bracketed(host: &str) -> String {
 
 /// Says what a link over such a connection means.
 pub fn warn(program: &str, reach: &Reach, is_encrypted: bool, own_certificate: Option<&str>) {
+    if let Some(fingerprint) = own_certificate.filter(|_| is_encrypted) {
+        warn_of_own_certificate(program, fingerprint);
+    }
     if reach.is_loopback {
-        say(program, "the server listens on this machine only, so that no other can open the link");
+        say(program, "only this machine can open the link: the server listens on no other");
         return;
     }
     if reach.is_guessed {
-        let host = &reach.host;
-        say(
-            program,
-            &format!("this machine has no default route, so that the link has its name, {host}; --host names another"),
-        );
-    }
-    if let Some(fingerprint) = own_certificate.filter(|_| is_encrypted) {
-        say(
-            program,
-            &format!(
-                "the browser will say that the connection is not private, since no authority has signed the certificate; \
-                 it is the right one if its SHA-256 fingerprint is {fingerprint}"
-            ),
-        );
+        say(program, &format!("no default route: the link has the name {}; --host changes it", reach.host));
     }
     if !is_encrypted {
-        say(
-            program,
-            "warning: over plain HTTP, everyone on the way can read the link and the files: use it in a network that you \
-             trust, or add --tls",
-        );
+        say(program, "warning: over plain HTTP, everyone on the way can read what is sent:");
+        say(program, "use it in a network that you trust, or add --tls");
     }
+}
+
+/// Says how a person knows the server whose certificate no authority has signed, by its SHA-256.
+pub fn warn_of_own_certificate(program: &str, fingerprint: &str) {
+    say(program, "browsers warn, since no authority signed the certificate: go on");
+    say(program, "if they show this SHA-256 fingerprint of it:");
+    say(program, fingerprint);
 }
 
 fn has_colour() -> bool {

@@ -79,5 +79,5 @@ Examples:
   http-files --drop-box --bind 0.0.0.0 --insecure inbox
                                                 uploads only, from everyone on the network
   curl -T notes.txt http://localhost:8000/      an upload
-LANDLINE_HOME names the directory of this user's key, known peers and tokens [default: landline, where your platform
-keeps configuration].";
+LANDLINE_HOME names the directory of this user's key, known peers and tokens
+[default: landline, where your platform keeps configuration].";

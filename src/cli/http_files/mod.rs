@@ -14,7 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::home;
 use crate::cli::output::{say, tell};
 use crate::cli::serving::{StopSignals, addresses, bind_all};
-use crate::cli::share::{Link, LinkWish, Reach, warn};
+use crate::cli::share::{Link, LinkWish, Reach, warn, warn_of_own_certificate};
 use crate::cli::usage::usage;
 use crate::fs::root::Root;
 use crate::net::gate::Caps;
@@ -59,7 +59,6 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     caps.connections = args.max_connections.map_or(caps.connections, |wanted| wanted.min(caps.connections));
     let set = |time: &Duration| Some(*time).filter(|time| !time.is_zero());
     let identity = Identity::of(&home)?;
-    let key = identity.fingerprint();
     let server = Server::new(home.clone(), root).guest(guest).with(|options| {
         options.tokens.extend(sign_in.as_ref().map(|sign_in| sign_in.token.clone()));
         options.caps = caps;
@@ -74,23 +73,21 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let stops = StopSignals::catch()?;
     let shared = share.map(|share| share.make(args, &home, &listeners)).transpose()?;
     args.serving.say_ready(PROGRAM, &listeners)?;
-    match &shared {
-        Some(shared) => shared.show(args, &identity)?,
-        None => {
-            for url in urls(args, &listeners) {
-                tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
-            }
-        }
-    }
     if let Some(SignIn { token, shown: Some(secret) }) = &sign_in {
         let (name, secret) = (&token.name, secret.as_str());
         tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
     }
-    if args.web.tls && !args.web.has_certificate() && !args.share {
-        say(
-            PROGRAM,
-            &format!("the key for TLS is this user's own, {key}: a browser warns, since no authority signed it"),
-        );
+    let own = (args.web.tls && !args.web.has_certificate()).then(|| identity.certificate_fingerprint());
+    match &shared {
+        Some(shared) => shared.show(args, own.as_deref())?,
+        None => {
+            for url in urls(args, &listeners) {
+                tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
+            }
+            if let Some(own) = &own {
+                warn_of_own_certificate(PROGRAM, own);
+            }
+        }
     }
     args.serving.serve(&server, &listeners, stops)
 }
@@ -131,14 +128,12 @@ impl Share {
 }
 
 impl Shared {
-    fn show(&self, args: &Args, identity: &Identity) -> anyhow::Result<()> {
-        args.link.show(PROGRAM, &self.link, &self.reach.base(args.web.tls))?;
+    fn show(&self, args: &Args, own_certificate: Option<&str>) -> anyhow::Result<()> {
         if args.bind.is_empty() {
-            say(PROGRAM, "it listens on all addresses of this machine, so that other devices can open the link");
+            say(PROGRAM, "it listens on all addresses, so that other devices can open the link");
         }
-        let own = (!args.web.has_certificate()).then(|| identity.certificate_fingerprint());
-        warn(PROGRAM, &self.reach, args.web.tls, own.as_deref());
-        Ok(())
+        warn(PROGRAM, &self.reach, args.web.tls, own_certificate);
+        args.link.show(PROGRAM, &self.link, &self.reach.base(args.web.tls))
     }
 }
 

@@ -138,5 +138,5 @@ Examples:
   printf 'cd src\\nls -l\\n' | tcp-client localhost
                                           a script; exit code of the first failure
   tcp-client --wire raw localhost:9001    a tutorial's server (a host called echo or chat: echo:5263)
-LANDLINE_HOME names the directory of this user's key, known peers and config.toml [default: landline, where your
-platform keeps configuration].";
+LANDLINE_HOME names the directory of this user's key, known peers and config.toml
+[default: landline, where your platform keeps configuration].";

@@ -155,5 +155,5 @@ Examples:
   tcp-server --bind unix:/run/user/1000/ll      a Unix socket
   tcp-server --wire json --reply exec --guest exec
                                                 for the tutorials' remote command clients
-LANDLINE_HOME names the directory of this user's key and known peers [default: landline, where your platform keeps
-configuration].";
+LANDLINE_HOME names the directory of this user's key and known peers
+[default: landline, where your platform keeps configuration].";

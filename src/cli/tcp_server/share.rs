@@ -69,9 +69,9 @@ pub(super) fn main(args: &ShareCommand) -> anyhow::Result<Exit> {
     let wish =
         LinkWish { services: args.allow, root: found.below, directory: &found.root, may_come_plain: !is_encrypted };
     let link = args.link.make(&home, &wish)?;
-    args.link.show(PROGRAM, &link, &reach.base(is_encrypted))?;
     let own = (!found.http.has_certificate).then(|| Identity::of(&home)).transpose()?;
     warn(PROGRAM, &reach, is_encrypted, own.map(|own| own.certificate_fingerprint()).as_deref());
+    args.link.show(PROGRAM, &link, &reach.base(is_encrypted))?;
     Ok(Exit::Done)
 }
 

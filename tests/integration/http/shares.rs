@@ -272,12 +272,18 @@ fn http_files_prints_a_link_that_lets_in_whom_it_says() {
     let share = ["--share", "--upload", "--uses", "2", "--expires", "2h", "--name", "party", "--qr", "always"];
     let server = Server::http_files_at(&share, Some(&desk.home_path()));
     server.write("a.txt", "hello");
-    let (base, token) = printed(&server.next_output());
+    // The code stands above the URL, which is the last line.
+    let mut qr = vec![server.next_output()];
+    while !qr.last().unwrap().contains("/?share=") {
+        qr.push(server.next_output());
+    }
+    let (base, token) = printed(&qr.pop().unwrap());
     assert_eq!(base, format!("http://localhost:{}", server.address().rsplit(':').next().unwrap()));
-    let qr: Vec<String> = (0..10).map(|_| server.next_output()).collect();
-    assert!(qr.iter().all(|line| line.chars().all(|c| "█▀▄ \n".contains(c))), "{qr:?}");
-    let log = server.wait_for_log("no other can open the link");
-    assert!(log.contains("party lets 2 browsers in, which may read,write here, until "), "{log}");
+    assert!(qr.len() > 10 && qr.iter().all(|line| line.chars().all(|c| "█▀▄ \n".contains(c))), "{qr:?}");
+    let log = server.wait_for_log("peers revoke party");
+    assert!(log.contains("only this machine can open the link"), "{log}");
+    assert!(log.contains("party lets 2 browsers in until 20") && log.contains("it may read,write here; "), "{log}");
+    assert!(log.lines().all(|line| line.chars().count() <= 80), "{log}");
     assert!(log.contains("(120 min)") || log.contains("(2.0 h)"), "{log}");
     assert_eq!(get(&server, "/a.txt", "Accept: */*").status, 401, "guests get nothing");
     let cookie = cookie(&sign_in(&server, &token, ""));
@@ -346,7 +352,7 @@ fn a_running_server_is_shared_narrowed_and_revoked() {
     server.write("secret.txt", "x");
     let args = ["share", "in", "--allow", "read,write", "--expires", "1d"];
     let shared =
-        desk.run("tcp-server").args(args).stderr("share-1 lets one browser in, which may read,write here").output();
+        desk.run("tcp-server").args(args).stderr("share-1 lets one browser in until 20").output();
     let (_, token) = printed(shared.text());
     let cookie = cookie(&sign_in(&server, &token, ""));
     assert_eq!(get(&server, "/a.txt", &cookie).text(), "hello");
@@ -494,7 +500,7 @@ fn a_link_over_plain_http_from_another_machine_wants_its_makers_word() {
     assert!(base.starts_with("http://") && !base.contains("0.0.0.0") && base.ends_with(&format!(":{port}")), "{base}");
     let cookie = cookie(&post(Scheme::Plain, &token));
     assert_eq!(ask_at(Scheme::Plain, &format!("GET /a.txt\r\n{cookie}"), b"").text(), "hello");
-    let tls = desk.run("tcp-server").args(["share", "--tls"]).stderr("its SHA-256 fingerprint is ").output();
+    let tls = desk.run("tcp-server").args(["share", "--tls"]).stderr("this SHA-256 fingerprint").output();
     let (base, token) = printed(tls.text());
     assert!(base.starts_with("https://"), "{base}");
     assert_eq!(post(Scheme::Plain, &token).status, 403);
@@ -700,6 +706,7 @@ fn no_secret_is_in_any_place_that_stays() {
     let args = ["--share", "--upload", "--uses", "9", "--audit", audit.to_str().unwrap(), "--verbose", "--auth", "me"];
     let server = Server::http_files_at(&args, Some(&desk.home_path()));
     server.write("d/a.txt", "hello");
+    assert!(server.next_output().contains("sign in as me"));
     let (_, token) = printed(&server.next_output());
     let cookie = cookie(&sign_in(&server, &token, ""));
     let secret = cookie.split_once('=').unwrap().1.to_owned();
@@ -734,6 +741,7 @@ fn no_secret_is_in_any_place_that_stays() {
     drop(ask(&server, &format!("POST /?sign-out\r\n{cookie}"), b""));
     let tls = Server::http_files_at(&["--share", "--tls"], Some(&desk.home_path()));
     let (_, other) = printed(&tls.next_output());
+    tls.wait_for_log("this SHA-256 fingerprint");
     let moved = get(&tls, &format!("/?share={other}&x=1"), CHROME);
     assert_eq!((moved.status, moved.header("location")), (308, "https://localhost/?x=1"));
     let (status, log) = server.stop();
