@@ -14,9 +14,9 @@ use super::usage::usage;
 use crate::net::route::own_address;
 use crate::trust::Services;
 use crate::trust::home::Home;
-use crate::trust::list::check_name;
+use crate::trust::list::{ListError, check_name};
 use crate::trust::time::Moment;
-use crate::trust::tokens::shares::{LINK_USES_MAX, LinkOptions, make_link};
+use crate::trust::tokens::shares::{LINK_USES_MAX, LinkOptions, make_link, withdraw};
 use crate::trust::tokens::{Secret, Token, TokenKind};
 
 /// How long a link and its sessions last, unless the operator says otherwise.
@@ -126,6 +126,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// Removes the link from the list; the sessions that came from it stay.
+    ///
+    /// # Errors
+    /// The list cannot be read or written.
+    pub fn withdraw(&self, home: &Home) -> Result<(), ListError> {
+        withdraw(home, self.token.id).map(drop)
+    }
+
     /// For whom it is, how long it lasts, what it gives, and how it ends.
     fn notes(&self) -> [String; 2] {
         let who = match self.token.kind {

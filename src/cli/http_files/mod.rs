@@ -78,15 +78,14 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
         tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
     }
     let own = (args.web.tls && !args.web.has_certificate()).then(|| identity.certificate_fingerprint());
-    match &shared {
-        Some(shared) => shared.show(args, own.as_deref())?,
-        None => {
-            for url in urls(args, &listeners) {
-                tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
-            }
-            if let Some(own) = &own {
-                warn_of_own_certificate(PROGRAM, own);
-            }
+    if let Some(shared) = &shared {
+        shared.show(args, own.as_deref())?;
+    } else {
+        for url in urls(args, &listeners) {
+            tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
+        }
+        if let Some(own) = &own {
+            warn_of_own_certificate(PROGRAM, own);
         }
     }
     args.serving.serve(&server, &listeners, stops)
@@ -99,10 +98,19 @@ struct Share {
     directory: String,
 }
 
-/// A link that was made.
+/// A link that was made. It ends with its server.
 struct Shared {
     link: Link,
     reach: Reach,
+    home: Home,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Err(error) = self.link.withdraw(&self.home) {
+            say(PROGRAM, &format!("the link is still in the list: {error}; end it with: tcp-server peers revoke"));
+        }
+    }
 }
 
 impl Share {
@@ -123,7 +131,7 @@ impl Share {
         let reach = Reach::of(&addresses(listeners), args.web.hosts().first().map(String::as_str))?;
         let Self { services, directory } = self;
         let wish = LinkWish { services: *services, root: None, directory, may_come_plain: !args.web.tls };
-        Ok(Shared { link: args.link.make(home, &wish)?, reach })
+        Ok(Shared { link: args.link.make(home, &wish)?, reach, home: home.clone() })
     }
 }
 

@@ -23,6 +23,11 @@ pub const SESSIONS_OF_TOKEN_MAX: usize = 64;
 /// How long the session of a token lasts that does not expire sooner.
 pub const TOKEN_SESSION_TIME_MAX: Duration = Duration::from_hours(720);
 
+/// The file of the home with the number of the last link that was named by default.
+const LAST_NUMBER_FILE: &str = "share-number";
+/// A larger number in the list was chosen by a person, and is not gone on from.
+const NUMBER_LISTED_MAX: u32 = 1_000_000;
+
 /// What a new link gives.
 #[derive(Debug, Clone)]
 pub struct LinkOptions {
@@ -73,7 +78,7 @@ pub fn make_link(home: &Home, options: &LinkOptions) -> Result<(Token, Secret), 
         check_room(edit.list())?;
         let name = match &options.name {
             Some(name) => name.clone(),
-            None => edit.first_free(numbered("share"))?,
+            None => default_name(home, edit)?,
         };
         let link = Token {
             kind: TokenKind::Link { uses: options.uses, used: 0 },
@@ -88,6 +93,36 @@ pub fn make_link(home: &Home, options: &LinkOptions) -> Result<(Token, Secret), 
     })?;
     forget(home, &swept);
     Ok((link, secret))
+}
+
+/// The next `share-N`, of a number that no link of this home has had by default: the log and its readers know old ones.
+fn default_name(home: &Home, edit: &Edit<Token>) -> Result<String, ListError> {
+    let last = home.read(LAST_NUMBER_FILE)?;
+    let last: u32 = last.and_then(|bytes| str::from_utf8(&bytes).ok()?.trim().parse().ok()).unwrap_or_default();
+    let stem_of = |name: &str| name.strip_prefix("share-").and_then(|rest| rest.split('-').next()?.parse().ok());
+    // The file can be missing where links were made before there was one.
+    let listed = edit.list().iter().filter_map(|entry| stem_of(entry.session_of().unwrap_or(&entry.name)));
+    let used = listed.filter(|number| *number <= NUMBER_LISTED_MAX).max().unwrap_or_default();
+    let next = last.max(used).saturating_add(1);
+    let name = edit.first_free((next..=u32::MAX).map(|number| with_suffix("share", number)))?;
+    if let Some(number) = stem_of(&name) {
+        home.replace(LAST_NUMBER_FILE, format!("{number}\n").as_bytes())?;
+    }
+    Ok(name)
+}
+
+/// Removes this link, if it is still there, and keeps the sessions that came from it; whether it was.
+///
+/// # Errors
+/// The list cannot be read or written.
+pub fn withdraw(home: &Home, link: TokenId) -> Result<bool, ListError> {
+    let gone = edit(home, |edit: &mut Edit<Token>| {
+        let found = edit.list().by_digest(link.as_bytes()).filter(|entry| matches!(entry.kind, TokenKind::Link { .. }));
+        let Some(name) = found.map(|found| found.name.clone()) else { return Ok(None) };
+        edit.remove(&name).map(Some)
+    })?;
+    forget(home, gone.as_slice());
+    Ok(gone.is_some())
 }
 
 /// A secret that a browser would exchange for a session.
@@ -538,6 +573,29 @@ mod tests {
         edit(&home, |edit: &mut Edit<Token>| edit.remove("build")).unwrap();
         make_link(&home, &options(1)).unwrap();
         assert_eq!(names(&home), ["share-1"]);
+    }
+
+    #[test]
+    fn no_default_name_is_given_twice_and_a_link_is_withdrawn_without_its_sessions() {
+        let (_dir, home) = home();
+        let (first, secret) = make_link(&home, &options(2)).unwrap();
+        exchange(&home, &offered(&secret), &Secret::random().unwrap()).unwrap();
+        assert!(withdraw(&home, first.id).unwrap() && !withdraw(&home, first.id).unwrap());
+        assert_eq!(names(&home), ["share-1-1"]);
+        edit(&home, |edit: &mut Edit<Token>| revoke(edit, "share-1")).unwrap();
+        assert_eq!(make_link(&home, &options(1)).unwrap().0.name, "share-2");
+        let session = exchange(&home, &offered(&secret), &Secret::random().unwrap());
+        assert!(matches!(session, Err(NotExchanged::NoSuch)));
+        let token = make_link(&home, &options(1)).unwrap().0;
+        assert_eq!(token.name, "share-3");
+        edit(&home, |edit: &mut Edit<Token>| revoke(edit, "share-3")).unwrap();
+        // A file that was damaged, or is missing, counts as none.
+        home.replace(LAST_NUMBER_FILE, b"\xff?").unwrap();
+        assert_eq!(make_link(&home, &options(1)).unwrap().0.name, "share-3");
+        for name in ["share-4294967295", "share-7"] {
+            make_link(&home, &LinkOptions { name: Some(name.into()), ..options(1) }).unwrap();
+        }
+        assert_eq!(make_link(&home, &options(1)).unwrap().0.name, "share-8");
     }
 
     #[test]
