@@ -205,10 +205,10 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
 }
 
 /// Whether the name is that of a token, a link or a session, or of a link that is used up and has sessions; `false`: of a
-/// machine, or of nothing.
+/// machine.
 ///
 /// # Errors
-/// It is in both lists, which only a file that was edited can have; or a list cannot be read that may have it.
+/// It is in neither list; or in both lists, which only a file that was edited can have; or a list cannot be read that may have it.
 fn is_in_tokens(home: &Home, name: &str) -> anyhow::Result<bool> {
     let machines = Peers::load(home).map(|peers| peers.by_name(name).is_some());
     let tokens = Tokens::load(home);
@@ -224,7 +224,11 @@ fn is_in_tokens(home: &Home, name: &str) -> anyhow::Result<bool> {
         (_, Ok(true)) => Ok(true),
         (machines, tokens) => {
             machines?;
-            Ok(tokens?)
+            tokens?;
+            Err(ListError::Refused(format!(
+                "{name}: no machine, token, link or session of that name is known here; tcp-server peers lists them"
+            ))
+            .into())
         }
     }
 }
