@@ -49,7 +49,7 @@ pub struct ReadHalf {
     wanted: Cell<Option<Duration>>,
     /// How long nothing may move in either direction.
     stall: Cell<Option<Duration>>,
-    /// Counts the writes of the sending half.
+    /// Counts the bytes that the sending half has written.
     written: Arc<AtomicUsize>,
     /// When everything that is now waited for must have come, however it trickles in.
     deadline: Cell<Option<Instant>>,
@@ -150,7 +150,7 @@ fn wait_before(socket: &Socket, deadline: Option<Instant>) -> io::Result<()> {
 pub struct WriteHalf {
     socket: Arc<Socket>,
     tls: Option<Arc<Tls>>,
-    /// Counts what was written, for the receiving half.
+    /// Counts the bytes that were written, for the receiving half too.
     written: Arc<AtomicUsize>,
 }
 
@@ -180,6 +180,12 @@ impl WriteHalf {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.try_write(&self.socket, &[]).map(drop))
     }
 
+    /// The bytes that were written so far without [`try_write`](Self::try_write), before encryption. The count begins
+    /// again at 0 when it is full.
+    pub fn written_len(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
+    }
+
     /// Whether what is written goes to the socket as it is.
     pub const fn is_plain(&self) -> bool {
         self.tls.is_none()
@@ -192,7 +198,7 @@ impl WriteHalf {
     /// The socket or the file failed.
     pub fn send_file(&self, file: &impl AsFd, offset: &mut u64, len: usize) -> io::Result<usize> {
         let sent = rustix::fs::sendfile(&*self.socket, file, Some(offset), len)?;
-        self.written.fetch_add(1, Ordering::Relaxed);
+        self.written.fetch_add(sent, Ordering::Relaxed);
         Ok(sent)
     }
 
@@ -204,12 +210,14 @@ impl WriteHalf {
     pub fn send_front(&self, mut front: &[u8]) -> io::Result<()> {
         while !front.is_empty() {
             match self.socket.write_with_more(front) {
-                Ok(len) => front = front.get(len..).unwrap_or_default(),
+                Ok(len) => {
+                    self.written.fetch_add(len, Ordering::Relaxed);
+                    front = front.get(len..).unwrap_or_default();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.written.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -247,9 +255,7 @@ impl Write for WriteHalf {
             Some(tls) => tls.write(&self.socket, slices),
             None => (&*self.socket).write_vectored(slices),
         };
-        if written.is_ok() {
-            self.written.fetch_add(1, Ordering::Relaxed);
-        }
+        self.written.fetch_add(*written.as_ref().unwrap_or(&0), Ordering::Relaxed);
         written
     }
 

@@ -1,6 +1,7 @@
 //! One connection: request after request, each with its answer, until one of both ends it.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ::http::header::{self, HeaderValue};
@@ -14,7 +15,7 @@ use super::problem::{HttpError, Problem, Result as HttpResult, is_timeout};
 use super::request_body::ConnectionBody;
 use super::response::Response;
 use super::route;
-use super::send::{Answered, SEND_STALL, Sent, send};
+use super::send::{Answered, BrokenOff, SEND_STALL, Sent, send};
 use super::sign_in::{self, SignIn};
 use super::state::HttpState;
 use crate::error::{ConnectionLost, Error, Result};
@@ -22,6 +23,7 @@ use crate::http::body::BodyReader;
 use crate::http::credentials::Presented;
 use crate::http::head::{HeadError, RequestHead, Version, head_len};
 use crate::http::incoming::Incoming;
+use crate::net::open::OpenConnection;
 use crate::net::stream::{ReadHalf, Stream, WriteHalf};
 use crate::session::{RequestRecord, RequestReport, Session};
 use crate::trust::Peer;
@@ -152,7 +154,8 @@ impl Connection<'_> {
     /// Answers a head that cannot be understood; the connection ends with it, since it is out of step.
     fn refuse_head(&mut self, error: HeadError) -> Result<()> {
         let answered = Answered { method: Method::GET, version: Version::Http11, is_persistent: false };
-        send(self.state, &mut self.out, &answered, Problem::new(error.status, error.why).response())?;
+        send(self.state, &mut self.out, &answered, Problem::new(error.status, error.why).response())
+            .map_err(|broken_off| broken_off.error)?;
         self.access.note_malformed();
         let why = format!("answered {}: {error}", error.status.as_u16());
         Err(ConnectionLost::Socket(io::Error::other(why)).into())
@@ -201,15 +204,16 @@ impl Connection<'_> {
                 && !self.access.open().stopping()
                 && self.refused < REFUSED_MAX,
         };
-        let (outcome, sent) = answer(self.state, body.out, (head, &answered, &seen), result);
-        let is_in_step = sent.as_ref().is_ok_and(|sent| sent.is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
+        let open = self.access.open();
+        let Answer { outcome, sent, ended } = answer(self.state, body.out, (head, &answered, &seen), (result, open));
+        let is_in_step = ended.as_ref().is_ok_and(|is_persistent| *is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
         let received = body.reader.received();
         let is_guests = session.as_ref().is_none_or(|session| matches!(session.peer, Peer::Guest { .. }));
         self.refused = if is_guests && outcome.is_refused() { self.refused + 1 } else { 0 };
-        let request = Logged { head, outcome, elapsed: started.elapsed(), received };
+        let request = Logged { head, outcome, elapsed: started.elapsed(), received, sent };
         match session.take() {
             Some(mut session) => {
-                request.log(&mut session, &sent);
+                request.log(&mut session);
                 session.memory.settle();
                 match sign_in {
                     None => self.remember(head, seen, session),
@@ -219,7 +223,7 @@ impl Connection<'_> {
             }
             None => self.access.log_refused(head, request.outcome.as_str()),
         }
-        sent.map(|_| is_in_step)
+        ended.map(|_| is_in_step)
     }
 
     /// The session of the client that sends this.
@@ -263,13 +267,23 @@ fn client_of(seen: &Seen) -> Client<'static> {
     Client { claim: Claim::Nothing, forwarded: seen.forwarded, is_encrypted }
 }
 
-/// Sends what a handler has returned; how the request ended, for the log, and what was sent.
+/// How a request was answered.
+struct Answer {
+    /// For the log.
+    outcome: Outcome,
+    /// Bytes of the body that were sent.
+    sent: u64,
+    /// Whether the connection can be used for another request; or why it is lost.
+    ended: Result<bool>,
+}
+
+/// Sends what a handler has returned.
 fn answer(
     state: &HttpState,
     out: &mut WriteHalf,
     (head, answered, seen): (&RequestHead, &Answered, &Seen),
-    result: HttpResult<Response>,
-) -> (Outcome, Result<Sent>) {
+    (result, open): (HttpResult<Response>, &OpenConnection),
+) -> Answer {
     let (mut response, refused) = match result {
         Ok(response) => (response, None),
         Err(HttpError::Problem(problem)) => {
@@ -281,7 +295,8 @@ fn answer(
             (response, Some(problem.message))
         }
         Err(HttpError::Lost(error)) => {
-            return (Outcome::Failed(format!("broken off: {}", error.with_cause())), Err(error));
+            let why = why_cut(open).map_or_else(|| error.with_cause(), str::to_owned);
+            return Answer { outcome: Outcome::Failed(format!("broken off: {why}")), sent: 0, ended: Err(error) };
         }
     };
     if head.target.has_share() {
@@ -291,13 +306,23 @@ fn answer(
     protect(&mut response, seen, &state.options);
     let status = response.status.as_u16();
     match (send(state, out, answered, response), refused) {
-        (Ok(sent), None) => (Outcome::Served(status.to_string()), Ok(sent)),
-        (Ok(sent), Some(why)) => (Outcome::Refused(format!("{status}: {why}")), Ok(sent)),
-        (Err(error), _) => {
-            let outcome = Outcome::Failed(format!("{status}, broken off: {error}"));
-            (outcome, Err(Error::ConnectionLost(ConnectionLost::from_io(error))))
+        (Ok(Sent { len, is_persistent }), refused) => {
+            let served = || Outcome::Served(status.to_string());
+            let outcome = refused.map_or_else(served, |why| Outcome::Refused(format!("{status}: {why}")));
+            Answer { outcome, sent: len, ended: Ok(is_persistent) }
+        }
+        (Err(BrokenOff { len, error }), _) => {
+            let why = why_cut(open).map_or_else(|| error.to_string(), str::to_owned);
+            let outcome = Outcome::Failed(format!("{status}, broken off: {why}"));
+            Answer { outcome, sent: len, ended: Err(Error::ConnectionLost(ConnectionLost::from_io(error))) }
         }
     }
+}
+
+/// Why this server has cut the connection; `None`: it has not.
+fn why_cut(open: &OpenConnection) -> Option<&'static str> {
+    let why = if open.stopping() { "the server stopped" } else { "revoked, or allowed less now" };
+    open.is_cut().load(Ordering::SeqCst).then_some(why)
 }
 
 /// How a request ended, for the log.
@@ -324,10 +349,11 @@ struct Logged<'l> {
     outcome: Outcome,
     elapsed: Duration,
     received: u64,
+    sent: u64,
 }
 
 impl Logged<'_> {
-    fn log(&self, session: &mut Session, sent: &Result<Sent>) {
+    fn log(&self, session: &mut Session) {
         let outcome = self.outcome.as_str();
         let more = session.report.outcome.take();
         let outcome = more.map_or_else(|| outcome.to_owned(), |more| format!("{outcome}, {more}"));
@@ -335,7 +361,7 @@ impl Logged<'_> {
             verb: self.head.method.as_str(),
             elapsed: self.elapsed,
             received: self.received,
-            sent: sent.as_ref().map_or(0, |sent| sent.len),
+            sent: self.sent,
             outcome: &outcome,
         };
         match self.outcome {

@@ -51,6 +51,15 @@ pub(super) struct Sent {
     pub(super) is_persistent: bool,
 }
 
+/// An answer that was not sent to its end.
+#[derive(Debug)]
+pub(super) struct BrokenOff {
+    /// Bytes of the body that the socket has taken.
+    pub(super) len: u64,
+    /// Why.
+    pub(super) error: io::Error,
+}
+
 /// Sends `response`.
 ///
 /// # Errors
@@ -60,14 +69,22 @@ pub(super) fn send(
     out: &mut WriteHalf,
     answered: &Answered,
     response: Response,
-) -> io::Result<Sent> {
-    let mut buffer = state.lend();
-    let sent = send_with(&mut buffer, out, answered, response);
+) -> Result<Sent, BrokenOff> {
+    let (mut buffer, mut head_len, before) = (state.lend(), 0, out.written_len());
+    let sent = send_with((&mut buffer, &mut head_len), out, answered, response);
     state.take_back(buffer);
-    sent
+    sent.map_err(|error| {
+        let written = out.written_len().wrapping_sub(before);
+        BrokenOff { len: written.saturating_sub(head_len) as u64, error }
+    })
 }
 
-fn send_with(buffer: &mut Vec<u8>, out: &mut WriteHalf, answered: &Answered, response: Response) -> io::Result<Sent> {
+fn send_with(
+    (buffer, head_len): (&mut Vec<u8>, &mut usize),
+    out: &mut WriteHalf,
+    answered: &Answered,
+    response: Response,
+) -> io::Result<Sent> {
     let may_have_body = response.may_have_body(&answered.method);
     let Response { status, headers, body } = response;
     let len = body.len();
@@ -90,6 +107,7 @@ fn send_with(buffer: &mut Vec<u8>, out: &mut WriteHalf, answered: &Answered, res
         (true, Version::Http11) => {}
     }
     buffer.extend_from_slice(b"\r\n\r\n");
+    *head_len = buffer.len();
     if !has_body {
         out.write_all(buffer)?;
         return Ok(Sent { len: 0, is_persistent });

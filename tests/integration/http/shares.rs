@@ -351,8 +351,7 @@ fn a_running_server_is_shared_narrowed_and_revoked() {
     server.write("in/a.txt", "hello");
     server.write("secret.txt", "x");
     let args = ["share", "in", "--allow", "read,write", "--expires", "1d"];
-    let shared =
-        desk.run("tcp-server").args(args).stderr("share-1 lets one browser in until 20").output();
+    let shared = desk.run("tcp-server").args(args).stderr("share-1 lets one browser in until 20").output();
     let (_, token) = printed(shared.text());
     let cookie = cookie(&sign_in(&server, &token, ""));
     assert_eq!(get(&server, "/a.txt", &cookie).text(), "hello");
@@ -408,6 +407,12 @@ fn what_is_under_way_ends_when_its_session_is_narrowed_revoked_or_signed_out() {
         crate::harness::wait_until("both are cut", || server.log().matches("ended: its peer was revoked").count() > 1);
         assert!((download.rest().len() as u64) < BIG, "{end:?}: all of it came");
         upload.rest();
+        let reason = "broken off: revoked, or allowed less now";
+        crate::harness::wait_until("both are logged", || server.log().matches(reason).count() > 1);
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("200, broken off")).unwrap();
+        let sent: u64 = line.rsplit_once(" sent=").unwrap().1.trim().parse().unwrap();
+        assert!((1..BIG).contains(&sent), "{line}");
         let is_alone = end != ["peers", "revoke", "share-1"];
         assert_eq!(get(&server, "/", &other).status == 200, is_alone, "{end:?}: the other browser's is its own");
         assert!(!server.root().join("x").exists());
@@ -657,6 +662,8 @@ fn no_link_hides_behind_the_name_of_a_machine() {
     }
     peers(&desk, &["rename", "laptop", "machine"], "laptop is called machine now\n");
     peers(&desk, &["revoke", "laptop"], "laptop, share-1-1 are not taken here any more\n");
+    let gone = desk.run("tcp-server").args(["peers", "revoke", "share-1-1"]).code(1);
+    gone.stderr("share-1-1: no machine, token, link or session of that name is known here").prints("");
     assert_eq!(get(&server, "/", &cookie).status, 401);
     // A list that is broken keeps no one from revoking what is in the other.
     desk.home().replace("tokens.toml", b"[torn").unwrap();
@@ -748,6 +755,7 @@ fn no_secret_is_in_any_place_that_stays() {
     assert!(status.success());
     let records = std::fs::read_to_string(&audit).unwrap();
     let list = std::fs::read_to_string(desk.home_path().join("tokens.toml")).unwrap();
+    assert!(list.contains("[share-2]") && !list.contains("[share-1]"), "a link ends with its server: {list}");
     for (place, text) in [("log", &log), ("audit", &records), ("list", &list), ("log of the other", &tls.stop().1)] {
         for secret in [&token, &escaped, &secret, &other] {
             assert!(!text.contains(secret.as_str()), "{place}: {text}");
