@@ -98,7 +98,7 @@ fn with_slash(exchange: &Exchange<'_>, path: &RootPath) -> Response {
 }
 
 /// The form that the client accepts: a page for those that say so, or say nothing, lines for those that take anything.
-fn accepted(exchange: &Exchange<'_>) -> ListForm {
+pub(super) fn accepted(exchange: &Exchange<'_>) -> ListForm {
     let headers = &exchange.head.headers;
     // wget takes anything too, and follows the links of a page.
     let agent = headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
@@ -443,7 +443,7 @@ pub(super) fn unless_known(exchange: &Exchange<'_>, response: Response) -> Respo
     response
 }
 
-fn with_headers(response: Response, media_type: &'static str) -> Response {
+pub(super) fn with_headers(response: Response, media_type: &'static str) -> Response {
     response
         .with(header::CONTENT_TYPE, HeaderValue::from_static(media_type))
         // It depends on the program too, and a cache of one's own serves one program.

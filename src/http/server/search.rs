@@ -14,16 +14,17 @@ use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 
 use super::exchange::Exchange;
-use super::page;
 use super::problem::{Problem, Result};
 use super::response::{BodyWriter, Response, ResponseBody};
 use super::state::Permit;
 use super::tree::is_none;
+use super::{directory, page};
 use crate::fs;
 use crate::fs::below::{Below, DEPTH_MAX, OpenDir};
 use crate::fs::root::{FileKind, Look, Root, RootPath, ShownDir};
 use crate::http::listing::{
-    FoundEnd, ListEntry, ListKind, NAME_COST, Names, SORT_COST, Words, json_found, json_found_end, json_looked,
+    FoundEnd, ListEntry, ListForm, ListKind, NAME_COST, Names, SORT_COST, Words, json_found, json_found_end,
+    json_looked, text_entry,
 };
 use crate::http::page::{PageKind, PagePlace, SearchEnd, SearchPage, SearchStrings, SearchSum};
 use crate::memory::{Budget, ENTRY_COST, Over, Taken};
@@ -67,8 +68,12 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, term: &str) -> Resul
         said: Instant::now(),
         _permit: permit,
     };
-    if exchange.head.target.parameter("json").is_some() {
-        return Ok(Some(search.json()));
+    let has = |name: &str| exchange.head.target.parameter(name).is_some();
+    match directory::accepted(exchange) {
+        _ if has("json") => return Ok(Some(search.json())),
+        ListForm::Html if !has("text") => {}
+        ListForm::Json if !has("text") => return Ok(Some(search.json())),
+        _ => return Ok(Some(search.text())),
     }
     let frame = page::frame(exchange, PageKind::Search, PagePlace::of(&path.to_absolute(), true));
     let strings = &frame.strings.search;
@@ -152,6 +157,25 @@ impl Search {
         streamed(Box::new(write))
             .with(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))
             .with(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))
+    }
+
+    /// Paths for a shell, one a line. What a limit cut short ends with an empty line, which no path is, and the reason.
+    fn text(self) -> Response {
+        let write = move |to: &mut dyn BodyWriter| {
+            let mut paths = Paths { to };
+            let sum = self.run(&mut paths)?;
+            let end = match sum.end {
+                SearchEnd::Whole => None,
+                SearchEnd::Results(max) => Some(format!("there are more: {max} are found at most")),
+                SearchEnd::Time(seconds) => Some(format!("not all was looked at: a search takes {seconds} s at most")),
+                SearchEnd::Entries => Some("not all was looked at: there are too many entries".into()),
+                SearchEnd::Memory => Some("not all was looked at: it would take too much memory".into()),
+            };
+            let unread = (sum.unreadable > 0).then(|| format!("{} directories could not be read", sum.unreadable));
+            let notes: Vec<String> = unread.into_iter().chain(end).collect();
+            if notes.is_empty() { Ok(()) } else { paths.to.write_all(format!("\n{}\n", notes.join("; ")).as_bytes()) }
+        };
+        directory::with_headers(streamed(Box::new(write)), "text/plain; charset=utf-8")
     }
 
     fn run(mut self, to: &mut dyn Findings) -> io::Result<SearchSum> {
@@ -267,7 +291,7 @@ impl Search {
         }
         let Look { kind, size, mtime_ns, .. } = look;
         let size = (kind == FileKind::File).then_some(size);
-        let entry = ListEntry { name, kind: super::directory::list_kind(kind), size, mtime_ns, target: None };
+        let entry = ListEntry { name, kind: directory::list_kind(kind), size, mtime_ns, target: None };
         self.sum.found += 1;
         self.said = Instant::now();
         to.found(folder, &entry).map_err(Stop::Gone)
@@ -292,6 +316,26 @@ impl Findings for Rows<'_> {
 
     fn looked(&mut self, count: u64) -> io::Result<()> {
         self.to.write_all(format!("<!-- {count} -->\n").as_bytes())?;
+        self.to.flush()
+    }
+}
+
+/// Findings as paths.
+struct Paths<'p> {
+    to: &'p mut dyn BodyWriter,
+}
+
+impl Findings for Paths<'_> {
+    fn found(&mut self, folder: &[u8], entry: &ListEntry<'_>) -> io::Result<()> {
+        let slash: &[u8] = if folder.is_empty() { b"" } else { b"/" };
+        let path = [folder, slash, entry.name].concat();
+        let mut line = Vec::new();
+        text_entry(&ListEntry { name: &path, ..*entry }, &mut line);
+        self.to.write_all(&line)
+    }
+
+    fn looked(&mut self, _count: u64) -> io::Result<()> {
+        // Nothing that is no path can be said in between.
         self.to.flush()
     }
 }

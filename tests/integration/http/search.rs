@@ -49,6 +49,14 @@ fn names_are_found_here_first_and_then_level_by_level() {
     let page = ask(&server, "GET /?search=REPORT.md", b"");
     assert!(page.text().contains("<a href=\"a/x/REPORT.md?view\">REPORT.md</a></td><td><a href=\"a/x/\">a/x</a></td>"));
     assert!(page.text().contains("<strong>1 found</strong>") && page.text().trim_end().ends_with("</html>"));
+    // As a directory's, its form is lines for those that take anything.
+    for lines in ["GET /?search=rePort\r\nAccept: */*", "GET /?search=report&text\r\nAccept: text/html"] {
+        let text = ask(&server, lines, b"");
+        assert_eq!(text.header("content-type"), "text/plain; charset=utf-8");
+        assert!(text.header("vary").contains("Accept"), "{text:?}");
+        assert_eq!(text.text(), "z report:<1>/\nreport\nb/report 9.txt\nb/Report 10.txt\na/x/REPORT.md\n");
+    }
+    assert_eq!(ask(&server, "GET /?search=nothing\r\nAccept: */*", b"").text(), "");
     // Without a word it is the list.
     assert!(ask(&server, "GET /?search=+\r\nAccept: text/html", b"").text().contains("data-page=\"list\""));
     let many = "a+".repeat(17);
@@ -101,6 +109,9 @@ fn a_search_that_a_limit_ends_says_so() {
     assert_eq!((hrefs(&lines).len(), &end["found"], &end["ended_by"]), (1_000, &1_000.into(), &"results".into()));
     let page = ask(&server, "GET /?search=f", b"");
     assert!(page.text().contains("the search ends at 1000 results"));
+    let text = ask(&server, "GET /?search=f\r\nAccept: */*", b"");
+    let (paths, end) = text.text().split_once("\n\n").unwrap();
+    assert_eq!((paths.lines().count(), end), (1000, "there are more: 1000 are found at most\n"));
     let exact = found(&server, "/?search=f&json");
     assert_eq!(exact.last().unwrap()["found"], 1_000);
 }
