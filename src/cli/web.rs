@@ -152,6 +152,7 @@ impl WebArgs {
             upload_mode: self.upload_mode,
             upload_ttl: None,
             title: self.title.clone(),
+            directory_name: None,
             hosts: self.hosts.clone(),
             requires_tls: self.tls,
             certificate: self

@@ -43,9 +43,10 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     }
     let has_token = args.auth.is_some() || args.auth_file.is_some();
     let has_sign_in = has_token || args.share;
-    let web = args.web.options(has_sign_in)?;
+    let mut web = args.web.options(has_sign_in)?;
     let home = home::open()?;
     let root = Root::open(&args.dir).with_context(|| format!("the directory {}", args.dir.display()))?;
+    web.directory_name = root.own_path().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let audit = audit(args, &root)?;
     let granted = services(args);
     let guest = if has_sign_in { Services::NONE } else { granted };

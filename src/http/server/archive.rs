@@ -33,6 +33,8 @@ use crate::trust::Service;
 pub const SELECTION_LEN_MAX: u64 = 1024 * 1024;
 /// Memory that each byte of it takes: as it came, as names, and in order.
 const SELECTION_COST: usize = 16;
+/// Characters of the name that the root has in an archive, at most: with an ending, they fit into any file system.
+const ROOT_NAME_CHARS: usize = 60;
 /// How long an archive is measured before it is sent. What takes longer is sent without its length.
 const MEASURE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A file is read in pieces of this size, in bytes.
@@ -152,7 +154,7 @@ fn pack(
             _ => error.into(),
         })?;
     }
-    let name = path.split_last().map_or_else(|| b"files".to_vec(), |(_, name)| name.into_encoded_bytes());
+    let name = path.split_last().map_or_else(|| root_name(exchange), |(_, name)| name.into_encoded_bytes());
     let above = path.to_absolute();
     let archive = Archive { tree, name, above, form };
     let measured = archive.measure()?;
@@ -168,6 +170,25 @@ fn pack(
         .with(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()))
         .with(header::CACHE_CONTROL, exchange.cache_control())
         .with_text(header::CONTENT_DISPOSITION, &content_disposition(Disposition::Attachment, &file_name)))
+}
+
+/// What the root is called in an archive: by the title that its pages have, or by its own name where the operator shows
+/// that; what is less than the root has only the title.
+fn root_name(exchange: &Exchange<'_>) -> Vec<u8> {
+    let options = &exchange.state.options;
+    let own = options.directory_name.as_ref().filter(|_| !exchange.session.is_narrowed);
+    let name = options.title.as_ref().or(own).map(|name| file_name(name)).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "files".to_owned()).into_bytes()
+}
+
+/// A text as a file's name on each system: without what has a meaning in a path, hidden files' dots, and too many
+/// characters.
+fn file_name(text: &str) -> String {
+    let is_kept = |c: char| !c.is_control() && !"/\\:*?\"<>|".contains(c);
+    let name: String = text.chars().map(|c| if is_kept(c) { c } else { '-' }).collect();
+    let is_edge = |c: char| c == '.' || c.is_whitespace();
+    let short: String = name.trim_matches(is_edge).chars().take(ROOT_NAME_CHARS).collect();
+    short.trim_end_matches(is_edge).to_owned()
 }
 
 /// A directory, and how it is packed.

@@ -40,6 +40,8 @@ pub struct HttpOptions {
     pub upload_ttl: Option<Duration>,
     /// The title of listings; `None`: the program's name.
     pub title: Option<String>,
+    /// What the directory that is served is called in an archive of it where there is no title; `None`: `files`.
+    pub directory_name: Option<String>,
     /// Names and addresses of this server beside those that this machine knows of.
     pub hosts: Vec<String>,
     /// Whether plain requests are redirected to TLS.

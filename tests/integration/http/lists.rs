@@ -246,8 +246,12 @@ fn a_tar_unpacks_to_the_same_tree() {
     // The root has a name of its own there.
     let mut whole = ::tar::Archive::new(std::io::Cursor::new(ask(&server, "GET /?tar", b"").body));
     let paths: Vec<_> = whole.entries().unwrap().map(|entry| entry.unwrap().path_bytes().into_owned()).collect();
-    assert!(paths.iter().all(|path| path.starts_with(b"files/")), "{paths:?}");
-    assert!(paths.contains(&b"files/t/deep/er/still.bin".to_vec()));
+    let name = server.root().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
+    assert!(paths.iter().all(|path| path.starts_with(format!("{name}/").as_bytes())), "{paths:?}");
+    assert!(paths.contains(&format!("{name}/t/deep/er/still.bin").into_bytes()));
+    let titled = Server::http_files(&["--title", " ../Our: photos. "]);
+    let answer = ask(&titled, "GET /?zip", b"");
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"-Our- photos.zip\"");
 }
 
 #[test]
