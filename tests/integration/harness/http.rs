@@ -193,6 +193,8 @@ impl Http {
                 self.buffered.extend_from_slice(&piece[..len]);
                 true
             }
+            // A read with a deadline is not begun again by itself when a signal comes (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => false,
             Err(error) => panic!("{error}"),
         }
