@@ -37,7 +37,7 @@ impl OwnTokens {
     }
 
     /// Exchanges a token for a session, whose secret is `new`; `None`: there is no such token. The oldest session makes
-    /// way where there are [`SESSIONS_OF_TOKEN_MAX`].
+    /// way where there are [`SESSIONS_OF_TOKEN_MAX`](super::shares::SESSIONS_OF_TOKEN_MAX).
     pub fn exchange(&self, id: TokenId, new: &Secret, now: Moment) -> Option<Token> {
         let mut list = self.lock();
         let token = list.all.iter().find(|token| token.is_token() && token.id == id && !token.is_expired(now))?.clone();

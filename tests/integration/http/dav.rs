@@ -201,7 +201,7 @@ fn a_lock_keeps_every_change_away() {
 }
 
 #[test]
-fn anothers_lock_is_no_key() {
+fn the_lock_of_another_is_no_key() {
     let server = Server::with(&["--http", "--upload", "--guest", "read,write"]);
     server.write("a", "a");
     // A guest of this address, and the server's own user over a socket that proves it.

@@ -700,7 +700,7 @@ fn a_server_that_can_take_no_link_says_why() {
         share("the server that runs here has no HTTP");
     }
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join(std::ffi::OsString::from_vec(b"caf\xe9".to_vec()));
+    let root = dir.path().join(std::ffi::OsString::from_vec(b"a\xe9".to_vec()));
     std::fs::create_dir(&root).unwrap();
     let _server = Server::with_args(&["--http"], &root, &desk.home_path());
     share("serves is not UTF-8, and a link cannot name it");
