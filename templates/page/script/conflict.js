@@ -64,7 +64,8 @@ async function settleConflict(upload) {
       return true;
     case "replace":
       // What the person was told of, and nothing that came since.
-      upload.condition = there.etag ? { "If-Match": there.etag } : {};
+      // A weak tag, of a file that has just changed, matches nothing (RFC 9110, 13.1.1).
+      upload.condition = there.etag?.startsWith('"') ? { "If-Match": there.etag } : {};
       return true;
     case "skip":
       return endUpload(upload, "skipped");

@@ -11,7 +11,7 @@ if (page.page === "view") {
   on(document, "touchstart", ({ touches, target }) => {
     // What scrolls sideways, or has a slider, keeps the finger.
     const isOwn = target.closest("pre, audio, video, table, select");
-    from = touches.length === 1 && !isOwn && visualViewport.scale === 1 ? touches[0] : undefined;
+    from = touches.length === 1 && !isOwn && visualViewport.scale < 1.1 ? touches[0] : undefined;
   }, { passive: true });
   on(document, "touchend", ({ changedTouches: [to] }) => {
     if (!from) return;

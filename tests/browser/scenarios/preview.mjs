@@ -105,9 +105,14 @@ scenario(async () => {
 
   const phone = await openPage(PHONE);
   await phone.goto(`${server.url}/${encodeURIComponent("3 picture.png")}?view`);
+  // Before its first frames the browser does not know that the page wants touches.
+  await phone.evaluate(() => new Promise((drawn) => {
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(drawn, 100)));
+  }));
   const touch = await phone.touchscreen.touchStart(300, 500);
   await touch.move(200, 500);
   await touch.move(80, 505);
-  await Promise.all([phone.waitForNavigation(), touch.end()]);
-  check(phone.url().includes("4%20sound.wav"), "a swipe leads to the next one");
+  await touch.end();
+  await until("a swipe leads to the next one", () => phone.url().includes("4%20sound.wav"));
+  check(true, "a swipe leads to the next one");
 });

@@ -175,6 +175,10 @@ fn redbot_finds_nothing_bad() {
         let entries = report["log"]["entries"].as_array().unwrap();
         assert!(!entries.is_empty(), "{path}: {report}");
         for message in entries.iter().filter_map(|entry| entry["_red_messages"].as_array()).flatten() {
+            // A list does: it is for its own client's cache alone, and in its reader's language.
+            if path.is_empty() && message["note_id"] == "VARY_COMPLEX" {
+                continue;
+            }
             assert!(message["level"] != "BAD" && message["level"] != "WARN", "{path}: {message}");
         }
     }
