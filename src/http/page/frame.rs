@@ -99,7 +99,7 @@ impl PagePlace {
     }
 }
 
-/// A reference that leads so many directories up.
+/// A reference that leads up by `count` directories.
 fn up(count: usize) -> String {
     if count == 0 { "./".to_owned() } else { "../".repeat(count) }
 }

@@ -51,9 +51,9 @@ pub enum SearchEnd {
     Whole,
     /// So much was found.
     Results(u64),
-    /// So many seconds were over.
+    /// The time for it was over, in seconds.
     Time(u64),
-    /// So many entries were looked at as the visitor may.
+    /// The visitor may have no more entries looked at.
     Entries,
     /// It needed more memory than the visitor may have.
     Memory,

@@ -39,7 +39,7 @@ pub const SEARCHES_MAX: usize = 16;
 const DIRS_OPEN: usize = 8;
 /// A search that finds nothing for so long says that it is still there; a client that is gone ends it so.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
-/// The clock is looked at each time so many entries were.
+/// Entries between two looks at the clock.
 const ENTRIES_A_LOOK: u64 = 256;
 
 /// The answer to a search for `term` in the directory `path` and below it; `None`: the term has no word.
@@ -104,7 +104,7 @@ struct Search {
 trait Findings {
     fn found(&mut self, folder: &[u8], entry: &ListEntry<'_>) -> io::Result<()>;
 
-    /// So many entries were looked at so far.
+    /// `count` entries were looked at so far.
     fn looked(&mut self, count: u64) -> io::Result<()>;
 }
 

@@ -25,7 +25,7 @@ const NAME_LOCKS: usize = 64;
 /// Archives that are sent at the same time, at most: each holds some open directories and the work of a thread.
 pub const ARCHIVES_MAX: usize = 64;
 
-/// Places for what may happen so many times at once.
+/// Places for what may happen a limited number of times at once.
 #[derive(Debug)]
 pub(super) struct Permits {
     taken: Arc<AtomicUsize>,

@@ -787,12 +787,7 @@ fn a_server_that_refuses_a_large_upload_is_heard_before_all_of_it_is_sent() {
     std::fs::write(dir.path().join("big"), bytes(20_000_000)).unwrap();
     let refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\nsmaller!\n";
     let (address, served) = serve_one(move |mut stream: TcpStream| {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
+        read_head(&mut stream).unwrap();
         stream.write_all(refusal).unwrap();
         let mut rest = Vec::new();
         let mut piece = [0; 4096];
@@ -850,13 +845,7 @@ fn an_upload_that_breaks_goes_on_where_the_server_can() {
     let requests: Arc<Mutex<Vec<String>>> = Arc::default();
     let (received, seen) = (Arc::clone(&got), Arc::clone(&requests));
     let address = serve_all(move |mut stream| {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
+        let head = read_head(&mut stream).unwrap();
         seen.lock().unwrap().push(head.clone());
         let version = "Upload-Draft-Interop-Version: 8";
         let offset = received.lock().unwrap().len();
@@ -899,12 +888,7 @@ fn an_interim_response_in_the_middle_of_an_upload_does_not_end_it() {
     let received: Arc<Mutex<Vec<u8>>> = Arc::default();
     let got = Arc::clone(&received);
     let address = serve_all(move |mut stream| {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
+        read_head(&mut stream).unwrap();
         // The client has waited for a word, and sends without one.
         let mut body = vec![0; 3_000_000];
         let mut read = 0;

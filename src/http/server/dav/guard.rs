@@ -54,7 +54,7 @@ pub(super) fn holder(exchange: &Exchange<'_>) -> Arc<str> {
     }
 }
 
-/// Whether a holder is one of many that whoever has a link, or an address, can be.
+/// Whether a holder is a guest or the session of a link: one person can be many of those.
 pub(super) fn is_passing(holder: &str) -> bool {
     holder.starts_with(SESSION) || is_guest(holder)
 }

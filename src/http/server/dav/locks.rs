@@ -16,7 +16,7 @@ use super::place::{Place, Spot};
 pub const LOCKS_MAX: usize = 4_096;
 /// Locks of one peer or, of guests, of one address.
 pub const LOCKS_OF_ONE_MAX: usize = 256;
-/// Locks of all guests and all sessions of links: whoever has a link of many uses does not take the room of the others.
+/// Locks of all guests and all sessions of links: who has a link of many uses does not take the room of others.
 pub const LOCKS_OF_PASSING_MAX: usize = 2_048;
 /// Shared locks of one resource: each is told with all that is below it.
 pub const SHARED_LOCKS_MAX: usize = 16;
@@ -36,8 +36,6 @@ pub(in super::super) struct Locks {
 #[derive(Debug, Default)]
 struct Table {
     locks: BTreeMap<Place, Vec<Lock>>,
-    /// Where each is, by its token.
-    places: HashMap<Arc<str>, Place>,
     /// How many each holder has.
     held: HashMap<Arc<str>, usize>,
     /// When the next one ends, at the earliest.
@@ -337,11 +335,11 @@ impl Table {
         if is_passing(&lock.holder) && passing >= LOCKS_OF_PASSING_MAX {
             return Err(NoLock::TooMany);
         }
-        if self.places.len() >= LOCKS_MAX || held >= LOCKS_OF_ONE_MAX || shared >= SHARED_LOCKS_MAX {
+        let all: usize = self.held.values().sum();
+        if all >= LOCKS_MAX || held >= LOCKS_OF_ONE_MAX || shared >= SHARED_LOCKS_MAX {
             return Err(NoLock::TooMany);
         }
         self.held.insert(Arc::clone(&lock.holder), held + 1);
-        self.places.insert(Arc::clone(&lock.token), lock.root.clone());
         self.next_end = Some(self.next_end.map_or(lock.ends, |end| end.min(lock.ends)));
         self.locks.entry(lock.root.clone()).or_default().push(lock);
         Ok(())
@@ -351,7 +349,6 @@ impl Table {
     fn remove(&mut self, place: &Place, is_meant: impl Fn(&Lock) -> bool) {
         let Some(locks) = self.locks.get_mut(place) else { return };
         for lock in locks.extract_if(.., |lock| is_meant(lock)) {
-            self.places.remove(&lock.token);
             if let Some(held) = self.held.get_mut(&lock.holder) {
                 *held -= 1;
                 if *held == 0 {
@@ -489,7 +486,7 @@ mod tests {
         locks.forget(&at("/a").own, true);
         locks.forget(&at("/ab").own, true);
         let table = locks.table();
-        assert!(table.places.is_empty() && table.held.is_empty() && table.locks.is_empty());
+        assert!(table.held.is_empty() && table.locks.is_empty());
     }
 
     #[test]
@@ -518,7 +515,7 @@ mod tests {
         }
         locks.take(lock("/known", "me", (true, false))).unwrap();
         locks.forget_unless(&|holder| holder == "me");
-        let counts = |table: MutexGuard<'_, Table>| (table.places.len(), table.held.len());
+        let counts = |table: MutexGuard<'_, Table>| (table.held.values().sum::<usize>(), table.held.len());
         assert_eq!(counts(locks.table()), (1, 1));
         locks.take(lock("/more", "guest 192.0.2.1", (true, false))).unwrap();
     }
