@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::audit::Audit;
 use crate::cli::exit::Exit;
 use crate::cli::home;
-use crate::cli::output::{say, tell};
+use crate::cli::output::{is_closed_stdout, say, tell};
 use crate::cli::serving::{StopSignals, addresses, bind_all};
 use crate::cli::share::{Link, LinkWish, Reach, warn, warn_of_own_certificate};
 use crate::cli::usage::usage;
@@ -74,22 +74,36 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let stops = StopSignals::catch()?;
     let shared = share.map(|share| share.make(args, &home, &listeners)).transpose()?;
     args.serving.say_ready(PROGRAM, &listeners)?;
-    if let Some(SignIn { token, shown: Some(secret) }) = &sign_in {
+    let own = (args.web.tls && !args.web.has_certificate()).then(|| identity.certificate_fingerprint());
+    match announce(args, &listeners, (sign_in.as_ref(), shared.as_ref()), own.as_deref()) {
+        // A program may read the ready line and leave: a server that is ready does not end for that.
+        Err(error) if is_closed_stdout(&error) => say(PROGRAM, "standard output is closed: what stands there is lost"),
+        told => told?,
+    }
+    args.serving.serve(&server, &listeners, stops)
+}
+
+/// Says where the directory is, and how to get in.
+fn announce(
+    args: &Args,
+    listeners: &[Listener],
+    (sign_in, shared): (Option<&SignIn>, Option<&Shared>),
+    own_certificate: Option<&str>,
+) -> anyhow::Result<()> {
+    if let Some(SignIn { token, shown: Some(secret) }) = sign_in {
         let (name, secret) = (&token.name, secret.as_str());
         tell(&format!("{PROGRAM}: sign in as {name} with the token {secret}, which ends with this server\n"))?;
     }
-    let own = (args.web.tls && !args.web.has_certificate()).then(|| identity.certificate_fingerprint());
-    if let Some(shared) = &shared {
-        shared.show(args, own.as_deref())?;
-    } else {
-        for url in urls(args, &listeners) {
-            tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
-        }
-        if let Some(own) = &own {
-            warn_of_own_certificate(PROGRAM, own);
-        }
+    if let Some(shared) = shared {
+        return shared.show(args, own_certificate);
     }
-    args.serving.serve(&server, &listeners, stops)
+    for url in urls(args, listeners) {
+        tell(&format!("{PROGRAM}: {} at {url}\n", args.dir.display()))?;
+    }
+    if let Some(own) = own_certificate {
+        warn_of_own_certificate(PROGRAM, own);
+    }
+    Ok(())
 }
 
 /// A link that is to be made when it is known where the server listens.

@@ -1,9 +1,9 @@
 //! Requests and answers on both doors: `http-files`, and `tcp-server --http`.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Read as _, Write as _};
 
 use crate::harness::http::{Scheme, ask};
-use crate::harness::{Run, Server};
+use crate::harness::{Run, Server, own_home, program, wait_until};
 
 #[test]
 fn both_programs_serve_files_plain_and_encrypted() {
@@ -138,4 +138,39 @@ fn names_of_any_bytes_and_hidden_ones() {
     let shown = Server::http_files(&["--hidden"]);
     shown.write(".secret", "x");
     assert_eq!(ask(&shown, "GET /.secret", b"").text(), "x");
+}
+
+#[test]
+fn a_reader_that_leaves_behind_the_ready_line_does_not_end_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let ready = format!("http-files: ready on unix:{}\n", socket.display());
+    // A pipe with room for the ready line, and for no more: the next line waits until its reader leaves.
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let len = rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    let filled = vec![b'.'; len - ready.len() - 1];
+    rustix::io::write(&writer, &filled).unwrap();
+    let mut child = std::process::Command::new(program("http-files"))
+        .args([dir.path().to_str().unwrap(), "--auth", "me", "--bind", &format!("unix:{}", socket.display())])
+        .env("LANDLINE_HOME", own_home())
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let there = filled.len() + ready.len();
+    wait_until("it is ready", || rustix::io::ioctl_fionread(&reader).unwrap() == there as u64);
+    drop(reader);
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("standard output is closed") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it has ended");
+    }
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
