@@ -12,10 +12,10 @@ use super::archive;
 use super::exchange::Exchange;
 use super::kept::KeptLists;
 use super::problem::{HttpError, Problem, Result};
+use super::representation::unless_known;
 use super::response::{Response, ResponseBody};
 use super::{page, search, view};
 use crate::fs::root::{FileKind, Look, RootPath, ShownDir};
-use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::listing::{
     JsonEnd, ListEntry, ListForm, ListKind, ListQuery, NAME_COST, Names, Order, Page, SORT_COST, Sort, json_end,
     json_entry, json_start, reference, text_entry,
@@ -425,22 +425,6 @@ pub(super) const fn list_kind(kind: FileKind) -> ListKind {
 fn places(page: &Page) -> impl Iterator<Item = usize> + use<> {
     let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
     place(page.first)..place(page.end)
-}
-
-/// The list with its tag; without its body where the client has the same one (RFC 9110, 13.1.2). The tag is made of
-/// the list itself, and weak since it says nothing of what is in the files. One that is made while it is sent has none.
-pub(super) fn unless_known(exchange: &Exchange<'_>, response: Response) -> Response {
-    let ResponseBody::Bytes(bytes) = &response.body else { return response };
-    let hash = blake3::keyed_hash(&exchange.state.etag_key, bytes).to_hex();
-    let etag = EntityTag::new(true, hash.get(..32).unwrap_or_default());
-    let Some(value) = etag.as_ref().and_then(EntityTag::to_header_value) else { return response };
-    let current = Validators { etag, modified: None };
-    let is_known = evaluate(&exchange.head.headers, true, Some(&current)) == Verdict::NotModified;
-    let response = response.with(header::ETAG, value);
-    if is_known {
-        return Response { status: StatusCode::NOT_MODIFIED, body: ResponseBody::Empty, ..response };
-    }
-    response
 }
 
 pub(super) fn with_headers(response: Response, media_type: &'static str) -> Response {

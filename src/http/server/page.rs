@@ -5,10 +5,9 @@ use std::fmt;
 use ::http::StatusCode;
 use ::http::header::{self, HeaderMap, HeaderValue};
 
-use super::directory::unless_known;
 use super::exchange::Exchange;
 use super::problem::{Problem, Result};
-use super::representation::compressed_body;
+use super::representation::{compressed_body, unless_known};
 use super::response::{Response, ResponseBody};
 use super::sign_in::is_navigation;
 use super::state::HttpState;

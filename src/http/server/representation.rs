@@ -1,18 +1,19 @@
-//! A file as it is sent: in one coding, with the validators of that (RFC 9110, 8).
+//! A file as it is sent: in one coding, with the validators of that (RFC 9110, 8); a list or a page with its own.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::SystemTime;
 
-use ::http::header::HeaderMap;
+use ::http::StatusCode;
+use ::http::header::{self, HeaderMap};
 use cap_std::fs::{Metadata, MetadataExt as _};
 
 use super::exchange::Exchange;
-use super::response::{FileSlice, ResponseBody};
+use super::response::{FileSlice, Response, ResponseBody};
 use crate::fs::root::RootPath;
 use crate::fs::unix::{mtime_ns, nanoseconds, seconds_since_1970};
-use crate::http::conditions::{EntityTag, Validators};
+use crate::http::conditions::{EntityTag, Validators, Verdict, evaluate};
 use crate::http::media::MediaType;
 use crate::http::negotiate::{Coding, codings};
 use crate::memory::Budget;
@@ -227,4 +228,20 @@ fn compressed(mut file: &File, (coding, len): (Coding, u64), out: &mut dyn Write
         copied
     };
     if copied == len { Ok(()) } else { Err(io::Error::other("the file became shorter while it was sent")) }
+}
+/// A list or a page with its tag; without its body where the client has the same one (RFC 9110, 13.1.2). The tag is made
+/// of the body itself, and weak since it says nothing of what is in the files. A body that is made while it is sent has
+/// none.
+pub(super) fn unless_known(exchange: &Exchange<'_>, response: Response) -> Response {
+    let ResponseBody::Bytes(bytes) = &response.body else { return response };
+    let hash = blake3::keyed_hash(&exchange.state.etag_key, bytes).to_hex();
+    let etag = EntityTag::new(true, hash.get(..32).unwrap_or_default());
+    let Some(value) = etag.as_ref().and_then(EntityTag::to_header_value) else { return response };
+    let current = Validators { etag, modified: None };
+    let is_known = evaluate(&exchange.head.headers, true, Some(&current)) == Verdict::NotModified;
+    let response = response.with(header::ETAG, value);
+    if is_known {
+        return Response { status: StatusCode::NOT_MODIFIED, body: ResponseBody::Empty, ..response };
+    }
+    response
 }

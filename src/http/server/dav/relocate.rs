@@ -80,10 +80,9 @@ impl Relocation {
 
     fn touch_of_destination(&self) -> Touch {
         match self.there {
-            _ if self.is_dir => Touch::Tree(self.to_spot.clone()),
-            Some(true) => Touch::Tree(self.to_spot.clone()),
-            Some(false) => Touch::Content(self.to_spot.own.clone()),
-            None => Touch::Member(self.to_spot.clone()),
+            Some(false) if !self.is_dir => Touch::Content(self.to_spot.own.clone()),
+            None if !self.is_dir => Touch::Member(self.to_spot.clone()),
+            _ => Touch::Tree(self.to_spot.clone()),
         }
     }
 
