@@ -73,8 +73,7 @@ async function move(from, to, name) {
     forgetMade();
     return true;
   } catch (error) {
-    if (exists(error)) tell(say("taken", { name }), { isError: true });
-    else tellFailure(say("not_moved", { name }), error);
+    tellNotGiven("not_moved", name, error);
     return false;
   }
 }
@@ -99,7 +98,7 @@ function renameRow(row) {
     const wanted = field.value.trim();
     const isChanged = isTaken && wanted !== "" && wanted !== old;
     if (isChanged && (wanted.includes("/") || wanted === "." || wanted === "..")) {
-      tell(say("no_name", { name: wanted }), { isError: true });
+      tellError(say("no_name", { name: wanted }));
     } else if (isChanged && await move(urlOf(row), page.path + encodeURIComponent(wanted) + slash, wanted)) {
       link.textContent = wanted + slash;
       boxOf(row).value = encodeURIComponent(wanted) + slash;
@@ -129,8 +128,7 @@ async function newFolder() {
     await send("MKCOL", url);
     listChanged();
   } catch (error) {
-    if (exists(error)) tell(say("taken", { name }), { isError: true });
-    else tellFailure(say("not_made", { name }), error);
+    tellNotGiven("not_made", name, error);
   }
 }
 

@@ -27,7 +27,7 @@ async function filesOf(transfer) {
     }
   };
   for (const entry of entries) {
-    await walk(entry, "").catch(() => tell(say("unreadable", { name: entry.name }), { isError: true }));
+    await walk(entry, "").catch(() => tellError(say("unreadable", { name: entry.name })));
   }
   return { files, folders };
 }

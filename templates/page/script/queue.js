@@ -90,24 +90,24 @@ function endUpload(upload, state, why) {
 
 function tellEnd() {
   const [done, failed] = [count("done"), count("failed")];
-  if (failed > 0) tell(say("some_failed", { count: failed }), { isError: true });
+  if (failed > 0) tellError(say("some_failed", { count: failed }));
   else if (done > 0) tell(say("uploaded", { count: done }));
 }
 
 function cancelUpload(upload) {
   if (upload.url) send("DELETE", upload.url).catch(() => {});
   endUpload(upload, "canceled");
+  removeRow(upload);
+}
+
+function removeRow(upload) {
   uploads.splice(uploads.indexOf(upload), 1);
   upload.row?.remove();
   showSoon();
 }
 
 function clearEnded() {
-  for (const upload of uploads.filter((one) => !isOpen(one))) {
-    upload.row?.remove();
-    uploads.splice(uploads.indexOf(upload), 1);
-  }
-  showSoon();
+  for (const upload of uploads.filter((one) => !isOpen(one))) removeRow(upload);
 }
 
 /** What stands under an upload's name. */
@@ -148,15 +148,15 @@ function showRow(upload) {
   if (row.dataset.state === state) return;
   const hadFocus = row.actions.contains(document.activeElement);
   row.dataset.state = state;
-  const cancel = iconButton("close", say("cancel_one", { name: upload.path }), () => cancelUpload(upload));
-  const act = {
-    sending: iconButton("pause", say("pause_one", { name: upload.path }), () => setState(upload, "paused")),
-    waiting: iconButton("pause", say("pause_one", { name: upload.path }), () => setState(upload, "paused")),
-    paused: iconButton("play", say("continue_one", { name: upload.path }), () => setState(upload, "waiting")),
-    failed: iconButton("play", say("again_one", { name: upload.path }), () => setState(upload, "waiting")),
-    needs_file: button(say("choose_again"), () => chooseAgain(upload)),
-  }[state];
-  row.actions.replaceChildren(...(act ? [act] : []), ...(isOpen(upload) ? [cancel] : []));
+  const act = (symbol, key, work) => iconButton(symbol, say(key, { name: upload.path }), work);
+  const [pauses, goesOn] = ["paused", "waiting"].map((to) => () => setState(upload, to));
+  const acts = [];
+  if (isUnderWay(upload)) acts.push(act("pause", "pause_one", pauses));
+  if (state === "paused") acts.push(act("play", "continue_one", goesOn));
+  if (state === "failed") acts.push(act("play", "again_one", goesOn));
+  if (state === "needs_file") acts.push(button(say("choose_again"), () => chooseAgain(upload)));
+  if (isOpen(upload)) acts.push(act("close", "cancel_one", () => cancelUpload(upload)));
+  row.actions.replaceChildren(...acts);
   if (hadFocus) find("button", row.actions)?.focus();
 }
 
@@ -168,7 +168,7 @@ function chooseAgain(upload) {
     if (!file) return;
     const name = upload.path.slice(upload.path.lastIndexOf("/") + 1);
     if (file.name !== name || file.size !== upload.size || file.lastModified !== upload.modified) {
-      return tell(say("other_file", { name }), { isError: true });
+      return tellError(say("other_file", { name }));
     }
     upload.file = file;
     setState(upload, "waiting");
@@ -225,16 +225,27 @@ async function goOnWithLeft() {
   pump();
 }
 
-// A link of this server leads to a page that goes on with what is kept: only then it may be left without a warning.
-let staysHere = false;
-on(document, "click", (event) => {
-  const link = event.target.closest?.("a[href]");
-  staysHere = Boolean(link) && link.origin === location.origin && !event.defaultPrevented;
-  setTimeout(() => { staysHere = false; }, 1_000);
-});
+// What the browser keeps goes on after a reload. What it does not keep would have to be chosen again.
 on(window, "beforeunload", (event) => {
-  if (uploads.some((upload) => isUnderWay(upload) && !(staysHere && upload.isKept))) event.preventDefault();
+  if (uploads.some((upload) => isUnderWay(upload) && !upload.isKept)) event.preventDefault();
 });
+// A page that is left sends nothing more: while files are sent, the list changes in place, and the rest is a new tab.
+let isTold = false;
+on(document, "click", (event) => {
+  const link = event.target.closest?.("a[href]:not([download], [href^='#'])");
+  if (!link || event.defaultPrevented) return;
+  const isBusy = uploads.some(isUnderWay);
+  if (isBusy && isList && link.closest("thead, #pages")) {
+    event.preventDefault();
+    history.pushState(null, "", link.href);
+    refreshList();
+    return;
+  }
+  link.target = isBusy ? "_blank" : "";
+  if (isBusy && !isTold) tell(say("new_tab"));
+  isTold ||= isBusy;
+});
+on(window, "popstate", () => { if (isList) refreshList(); });
 // What a restored page believes of its uploads is no longer so.
 on(window, "pageshow", (event) => { if (event.persisted && uploads.length > 0) location.reload(); });
 for (const form of findAll("form[action$='?sign-out']")) on(form, "submit", forgetAllUploads);

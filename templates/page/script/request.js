@@ -44,11 +44,17 @@ async function send(method, url, options = {}) {
 /** Tells why something did not work. */
 function tellFailure(what, error) {
   const why = error instanceof Refused ? error.message : say("no_connection");
-  tell(`${what}: ${why}`, { isError: true });
+  tellError(`${what}: ${why}`);
 }
 
 /** The name is taken. A server that makes no directories answers MKCOL with 405, too, but does not name it. */
 const exists = ({ status, allowed }) => status === 412 || (status === 405 && allowed.includes("MKCOL"));
+
+/** Tells why a name could not be given. */
+function tellNotGiven(key, name, error) {
+  if (exists(error)) tellError(say("taken", { name }));
+  else tellFailure(say(key, { name }), error);
+}
 
 /** Makes a directory, and those above it below `base`. That it is there already is as good. */
 const made = new Map();

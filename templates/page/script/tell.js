@@ -15,6 +15,8 @@ function tell(text, { action, onAction, isError = false, time = TOLD_TIME } = {}
   return close;
 }
 
+const tellError = (text) => tell(text, { isError: true });
+
 /** A bar over the page that says what keeps it from working. One of a kind. */
 const bars = new Map();
 function showBar(kind, text, ...buttons) {

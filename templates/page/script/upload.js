@@ -58,29 +58,28 @@ function append(upload) {
     let timer;
     const watch = (time) => {
       clearTimeout(timer);
-      timer = setTimeout(() => request.abort(), time);
+      timer = setTimeout(stop, time);
     };
+    const over = new AbortController();
     const stop = () => request.abort();
     // What is under way without a network would only be noticed by its silence.
-    on(window, "offline", stop);
+    on(window, "offline", stop, over);
     request.open("PATCH", upload.url);
-    request.setRequestHeader("Content-Type", "application/partial-upload");
-    request.setRequestHeader("Upload-Offset", String(start));
-    request.setRequestHeader("Upload-Complete", "?1");
+    const headers = { "Content-Type": "application/partial-upload", "Upload-Offset": start, "Upload-Complete": "?1" };
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => {
       watch(event.loaded < event.total ? STALL_TIME : SYNC_TIME);
       measure(upload, start + event.loaded);
     };
     request.onloadend = () => {
       clearTimeout(timer);
-      removeEventListener("offline", stop);
-      signal.removeEventListener("abort", stop);
+      over.abort();
       const type = request.getResponseHeader("Content-Type") ?? "";
       if (request.status === 0) reject(new TypeError("no answer"));
       else if (request.status < 300) resolve();
       else reject(new Refused(request.status, problemText(type, request.responseText, request.status)));
     };
-    on(signal, "abort", stop);
+    on(signal, "abort", stop, over);
     if (signal.aborted) return reject(new TypeError("stopped"));
     watch(STALL_TIME);
     request.send(upload.file.slice(start));
@@ -108,19 +107,17 @@ const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () 
 
 /** Waits longer after each failure; less if the network comes back or the person looks at the page again. */
 function waitToRetry(upload, failures) {
-  const { signal } = upload.stopper;
   return new Promise((resolve) => {
+    const over = new AbortController();
     const done = () => {
       clearTimeout(timer);
-      removeEventListener("online", done);
-      document.removeEventListener("visibilitychange", done);
-      signal.removeEventListener("abort", done);
+      over.abort();
       resolve();
     };
     const timer = setTimeout(done, Math.min(500 * 2 ** failures, RETRY_TIME_MAX) * (0.75 + Math.random() / 2));
-    on(window, "online", done);
-    on(document, "visibilitychange", done);
-    on(signal, "abort", done);
+    on(window, "online", done, over);
+    on(document, "visibilitychange", done, over);
+    on(upload.stopper.signal, "abort", done, over);
   });
 }
 

@@ -93,6 +93,7 @@ scenarios! {
     drop
     keyboard
     languages
+    leave
     no_script
     preview
     queue
