@@ -442,7 +442,7 @@ pub(super) fn publish(
         is_unique: options.is_drop_box,
     };
     let _changing = guard::begin_put(exchange, target, conditions)?;
-    let _held = is_conditional(conditions).then(|| exchange.state.hold(&target.path));
+    let _held = exchange.state.hold(&target.dir, &target.name)?;
     let sum = fs::part::Checksum { size: part.size(), blake3: None };
     let published = part.publish_as(sum, FileTarget::preserved(exchange), &naming);
     Ok(published.map_err(|error| error.about(&target.path))?)

@@ -1,9 +1,12 @@
 //! What all HTTP connections of a server share.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
 
 use super::dav::{DeadProperties, Locks, guard};
 use super::digests::DigestCache;
@@ -11,7 +14,8 @@ use super::kept::KeptLists;
 use super::options::HttpOptions;
 use super::resumable::UploadsInUse;
 use super::search::SEARCHES_MAX;
-use crate::fs::root::RootPath;
+use crate::fs;
+use crate::fs::unix::identity_of;
 use crate::http::site::HostNames;
 
 /// Length of a buffer in which the head of an answer and the beginning of its body are put together, in bytes.
@@ -19,8 +23,8 @@ pub const SEND_BUFFER_LEN: usize = 64 * 1024;
 /// Buffers that are kept for the next answer, at most: more are not in use at the same moment on few processors.
 const BUFFERS_KEPT_MAX: usize = 64;
 
-/// Locks for names whose state a request depends on.
-const NAME_LOCKS: usize = 64;
+/// Locks for names whose state a request depends on: many, since one is held while a file is brought to the disk.
+const NAME_LOCKS: usize = 1_024;
 
 /// Archives that are sent at the same time, at most: each holds some open directories and the work of a thread.
 pub const ARCHIVES_MAX: usize = 64;
@@ -114,13 +118,16 @@ impl HttpState {
         self.properties.forget_unless(&is_known);
     }
 
-    /// Keeps other requests with conditions from changing `path` until the result is dropped: without this two of them
-    /// could find the same tag, and the second would undo what the first has done.
-    pub(super) fn hold(&self, path: &RootPath) -> Option<MutexGuard<'_, ()>> {
-        let mut hasher = DefaultHasher::new();
-        path.to_absolute().hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % NAME_LOCKS as u64).unwrap_or(0);
-        self.names_held.get(at).map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Keeps other requests from giving `name` in `dir` to another file until the result is dropped, whatever part of
+    /// the root their sessions are shown: without this two of them could find the same tag, and the second would undo
+    /// what the first has done. What is done to a whole tree is kept away by [`Locks`].
+    ///
+    /// # Errors
+    /// The system does not say which directory it is.
+    pub(super) fn hold(&self, dir: &Dir, name: &OsStr) -> Result<MutexGuard<'_, ()>, fs::Error> {
+        let [first, ..] = &self.names_held;
+        let lock = self.names_held.get(lock_of(dir, name)?).unwrap_or(first);
+        Ok(lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A buffer of [`SEND_BUFFER_LEN`], lent for one answer: a connection that waits holds none.
@@ -135,6 +142,37 @@ impl HttpState {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffers.len() < BUFFERS_KEPT_MAX && buffer.capacity() <= 2 * SEND_BUFFER_LEN {
             buffers.push(buffer);
+        }
+    }
+}
+
+/// Which of the locks is that of a name.
+fn lock_of(dir: &Dir, name: &OsStr) -> Result<usize, fs::Error> {
+    let mut hasher = DefaultHasher::new();
+    (identity_of(dir)?, name).hash(&mut hasher);
+    Ok(usize::try_from(hasher.finish() % NAME_LOCKS as u64).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::root::{Root, RootPath};
+
+    #[test]
+    fn a_name_is_the_same_from_every_root() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let at = |path: &str| RootPath::default().join(path.as_bytes()).unwrap();
+        let narrow = root.below(&at("/a")).unwrap();
+        let lock = |root: &Root, path: &str| {
+            let (dir, name) = root.open_parent(&at(path)).unwrap();
+            lock_of(&dir, &name).unwrap()
+        };
+        for number in 0..100 {
+            let one = lock(&root, &format!("/a/b/{number}"));
+            assert_eq!([lock(&narrow, &format!("/b/{number}")), lock(&root, &format!("/link/b/{number}"))], [one; 2]);
         }
     }
 }

@@ -33,7 +33,6 @@ pub(in super::super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> 
     let (spot, touches) = touches_of_removal(exchange, &path)?;
     check_conditions(exchange, &exchange.head.headers, &path)?;
     let _changing = guard::begin(exchange, touches, &guard::keys(exchange, None)?)?;
-    let _held = exchange.state.hold(&path);
     // It may be another one by now.
     check_conditions(exchange, &exchange.head.headers, &path)?;
     let goes_on = || !session.is_cut.load(Ordering::Relaxed);

@@ -153,7 +153,6 @@ pub(in super::super) fn rename(exchange: &mut Exchange<'_>) -> Result<Response> 
     let Relocation { from, to, from_spot, to_spot, .. } = &relocation;
     let (_, touches) = touches_of_removal(exchange, from)?;
     let _changing = relocation.begin(exchange, touches)?;
-    let _held = exchange.state.hold(from);
     // It may be another one by now.
     check_conditions(exchange, &exchange.head.headers, from)?;
     let (root, parts) = (&exchange.session.root, &exchange.session.parts);
