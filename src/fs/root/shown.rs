@@ -99,6 +99,14 @@ impl Details {
         Self::at(open, OsStr::new(""), AtFlags::EMPTY_PATH)
     }
 
+    /// The file or directory that has this name in `dir`; a symlink is not followed.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn of_name(dir: &impl AsFd, name: &OsStr) -> Result<Self> {
+        Self::at(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
     fn at(dir: &impl AsFd, name: &OsStr, flags: AtFlags) -> Result<Self> {
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let found = rustix::fs::statx(dir, name, flags, wanted)?;
@@ -127,6 +135,20 @@ impl From<FileType> for FileKind {
             FileType::Symlink => Self::Link,
             _ => Self::Other,
         }
+    }
+}
+
+impl Root {
+    /// All that is known of `path`; of a symlink, of what it leads to.
+    ///
+    /// # Errors
+    /// It does not exist, leads out of the root, or is hidden.
+    pub fn details(&self, path: &RootPath) -> Result<Details> {
+        // With O_PATH nothing is opened that could make us wait.
+        let found = self.open_in(&self.dir, path.as_path(), OFlags::PATH).and_then(|open| Details::of(&open));
+        let found = found.map_err(|error| error.about(path))?;
+        self.check_shows(|| Ok(found.look.identity)).map_err(|error| error.about(path))?;
+        Ok(found)
     }
 }
 

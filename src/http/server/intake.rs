@@ -9,7 +9,7 @@ use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use cap_std::fs::Dir;
 
 use super::dav::guard;
-use super::dav::place::Spot;
+use super::dav::place::{Inode, Spot};
 use super::exchange::{Exchange, RequestBody};
 use super::options::OnExists;
 use super::problem::{HttpError, Problem, Result};
@@ -19,7 +19,7 @@ use crate::fs::part::naming::{Naming, Published};
 use crate::fs::part::quota::{GUEST, Quota, Share};
 use crate::fs::part::records::PartRecord;
 use crate::fs::part::{PIECE_LEN, Part, Preserved};
-use crate::fs::root::RootPath;
+use crate::fs::root::{Details, FileKind, RootPath};
 use crate::fs::unix::free_len;
 use crate::fs::{self, ErrorKind};
 use crate::http::body::BodyLength;
@@ -443,9 +443,26 @@ pub(super) fn publish(
     };
     let _changing = guard::begin_put(exchange, target, conditions)?;
     let _held = exchange.state.hold(&target.dir, &target.name)?;
+    let properties = &exchange.state.properties;
+    let before = if properties.is_empty() { None } else { inode_of(exchange, target) };
     let sum = fs::part::Checksum { size: part.size(), blake3: None };
     let published = part.publish_as(sum, FileTarget::preserved(exchange), &naming);
-    Ok(published.map_err(|error| error.about(&target.path))?)
+    let published = published.map_err(|error| error.about(&target.path))?;
+    if published.name == target.name && !properties.is_empty() {
+        let now = inode_of(exchange, target);
+        if let (Ok(spot), Some(now)) = (Spot::in_dir(&target.dir, &target.name), now) {
+            properties.replace(&spot.own, before, now);
+        }
+    }
+    Ok(published)
+}
+
+/// Which file has the target's name; of a symlink the one that it leads to. `None`: nothing.
+fn inode_of(exchange: &Exchange<'_>, target: &FileTarget) -> Option<Inode> {
+    let found = Details::of_name(&*target.dir, &target.name).ok()?;
+    let is_link = found.look.kind == FileKind::Link;
+    let found = if is_link { exchange.session.root.details(&target.path).ok()? } else { found };
+    Some(Inode::from(&found))
 }
 
 /// The path under which a file that was stored can be reached, as in a URL.

@@ -386,6 +386,7 @@ fn properties_are_kept_and_go_along() {
     assert_eq!(ask(&server, "DELETE /c", b"").status, 204);
     server.write("c", "c");
     assert!(value("/c").contains("404 Not Found"));
+    what_came_from_outside_has_no_properties(&server, &set, &value);
     // All or nothing.
     let answer = patch(
         "/b",
@@ -409,6 +410,54 @@ fn properties_are_kept_and_go_along() {
     let long = set("/b", &format!("<x:long>{}</x:long>", "x".repeat(65_000)));
     assert!(long.text().contains("507 Insufficient Storage"), "{long:?}");
     assert_eq!(patch("/none", "<D:set><D:prop><x:a/></D:prop></D:set>").status, 404);
+}
+
+/// They are a file's, and go with it: not with its name, where another program has put another file.
+fn what_came_from_outside_has_no_properties(
+    server: &Server,
+    set: &dyn Fn(&str, &str) -> Answer,
+    value: &dyn Fn(&str) -> String,
+) {
+    let has = |path: &str| value(path).contains("kept");
+    let mark = |path: &str| assert!(set(path, "<x:note>kept</x:note>").text().contains("200 OK"), "{path}");
+    let own = |path: &str| server.root().join(path);
+    std::fs::create_dir_all(own("tree/sub")).unwrap();
+    for file in ["e", "tree/f", "tree/sub/g"] {
+        server.write(file, "1");
+    }
+    let marked = ["/e", "/tree/", "/tree/f", "/tree/sub/g"];
+    for path in marked {
+        mark(path);
+    }
+    // A change in place is one of the same file.
+    server.write("e", "22");
+    assert!(marked.iter().all(|path| has(path)));
+    // Removed and made again, with the same number perhaps.
+    std::fs::remove_file(own("e")).unwrap();
+    server.write("e", "3");
+    // Replaced as editors do it.
+    server.write("other", "4");
+    std::fs::rename(own("other"), own("tree/f")).unwrap();
+    assert!(!has("/e") && !has("/tree/f") && has("/tree/") && has("/tree/sub/g"));
+    let all = ask(server, "PROPFIND /tree/\r\nDepth: 1", b"");
+    assert_eq!(all.text().matches("kept").count(), 1, "{all:?}");
+    // What is copied or moved takes what it has, and no more.
+    mark("/e");
+    assert_eq!(ask(server, "PUT /e", b"5").status, 204);
+    assert_eq!(ask(server, "PUT /tree/f", b"5").status, 204);
+    assert_eq!(ask(server, "COPY /tree/\r\nDestination: /copied/", b"").status, 201);
+    assert_eq!(ask(server, "MOVE /tree/\r\nDestination: /moved/", b"").status, 201);
+    for tree in ["copied", "moved"] {
+        let found = ["", "f", "sub/g"].map(|path| has(&format!("/{tree}/{path}")));
+        assert_eq!(found, [true, false, true], "{tree}");
+    }
+    assert!(has("/e"));
+    std::fs::remove_dir_all(own("moved")).unwrap();
+    std::fs::create_dir(own("moved")).unwrap();
+    assert!(!has("/moved/"));
+    for path in ["/e", "/copied/", "/moved/"] {
+        assert_eq!(ask(server, &format!("DELETE {path}"), b"").status, 204);
+    }
 }
 
 #[test]

@@ -15,12 +15,12 @@ use super::super::exchange::Exchange;
 use super::super::intake::Bounds;
 use super::super::options::OnExists;
 use super::super::problem::{HttpError, Problem, Result};
-use super::place::Spot;
-use super::{guard, place::Place};
+use super::guard;
+use super::place::{Inode, Node, Place};
 use crate::fs;
 use crate::fs::part::naming::Naming;
 use crate::fs::part::{Checksum, Preserved};
-use crate::fs::root::{FileKind, Root, RootPath, ShownDir};
+use crate::fs::root::{Details, FileKind, Root, RootPath, ShownDir};
 use crate::fs::unix::mtime_ns;
 
 /// Bytes that are copied before it is seen again whether anything stands against it.
@@ -71,8 +71,11 @@ pub(super) fn file(
     let on_exists = if replaces { OnExists::Replace } else { OnExists::Refuse };
     let dir = Arc::new(dir);
     copy.one(&source.into_std(), (&dir, &name), (preserved, on_exists), true)?;
-    if let (Ok(from), Ok(to)) = (Spot::of(&copy.exchange.session.root, from), Spot::of_name(into, to)) {
-        copy.exchange.state.properties.copy(&from.own, &to.own, &copy.holder);
+    let state = copy.exchange.state;
+    if !state.properties.is_empty()
+        && let (Ok(from), Ok(to)) = (Node::of(&copy.exchange.session.root, from), Node::of(into, to))
+    {
+        state.properties.copy(&from, &to, &copy.holder);
     }
     Ok(copy.copied)
 }
@@ -133,8 +136,11 @@ impl<'c, 'e> Copy<'c, 'e> {
         let root = Arc::clone(&self.exchange.session.root);
         let source = ShownDir::open(&root, from)?;
         let target = Arc::new(into.open_dir(to)?);
-        let places = [Place::of_dir(&source.opened().dir)?, Place::of_dir(&target)?];
-        self.properties(&places, None);
+        let dirs = [
+            (source.opened().dir, Place::of_dir(&source.opened().dir)?),
+            (Arc::clone(&target), Place::of_dir(&target)?),
+        ];
+        self.properties(&dirs, None);
         if !is_deep {
             return Ok(());
         }
@@ -160,7 +166,7 @@ impl<'c, 'e> Copy<'c, 'e> {
             };
             match copied {
                 Ok(()) => {
-                    self.properties(&places, Some(name));
+                    self.properties(&dirs, Some(OsStr::from_bytes(name)));
                     Ok(())
                 }
                 Err(error) => self.note(&to, error),
@@ -168,14 +174,24 @@ impl<'c, 'e> Copy<'c, 'e> {
         })
     }
 
-    fn properties(&self, [from, to]: &[Place; 2], name: Option<&[u8]>) {
+    /// Copies the properties of a directory, or of a member of it.
+    fn properties(&self, dirs: &[(Arc<Dir>, Place); 2], name: Option<&OsStr>) {
         let properties = &self.exchange.state.properties;
         if properties.is_empty() {
             return;
         }
-        match name {
-            None => properties.copy(from, to, &self.holder),
-            Some(name) => properties.copy(&from.child(name), &to.child(name), &self.holder),
+        let node = |(dir, place): &(Arc<Dir>, Place)| {
+            Ok::<_, fs::Error>(match name {
+                None => Node { place: place.clone(), inode: Inode::from(&Details::of(dir)?) },
+                Some(name) => {
+                    Node { place: place.child(name.as_bytes()), inode: Inode::from(&Details::of_name(dir, name)?) }
+                }
+            })
+        };
+        let [from, to] = dirs;
+        // What is gone by now has none; and what a symlink leads to has its own.
+        if let (Ok(from), Ok(to)) = (node(from), node(to)) {
+            properties.copy(&from, &to, &self.holder);
         }
     }
 

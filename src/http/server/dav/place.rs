@@ -7,17 +7,56 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::fs::Result;
 use crate::fs::part::is_part_name;
-use crate::fs::root::{Root, RootPath, path_of};
+use crate::fs::root::{Details, Root, RootPath, path_of};
 
 /// The path of a resource on this machine, without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in super::super) struct Place(Vec<u8>);
 
+/// Which file or directory it is: no other one is the same, not even one that is given the number of one that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Inode {
+    /// Device and inode.
+    identity: (u64, u64),
+    /// When it was made, in nanoseconds since 1970 UTC; `None`: the file system does not say.
+    born_ns: Option<i64>,
+}
+
+impl From<&Details> for Inode {
+    fn from(details: &Details) -> Self {
+        Self { identity: details.look.identity, born_ns: details.born_ns }
+    }
+}
+
+impl Inode {
+    #[cfg(test)]
+    pub(super) const fn of_test(number: u64) -> Self {
+        Self { identity: (1, number), born_ns: None }
+    }
+}
+
+/// A file or directory where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) inode: Inode,
+}
+
+impl Node {
+    /// What `path` of a root is; of a symlink what it leads to.
+    ///
+    /// # Errors
+    /// It is not there, or not shown.
+    pub(super) fn of(root: &Root, path: &RootPath) -> Result<Self> {
+        Ok(Self { place: Spot::of(root, path)?.own, inode: Inode::from(&root.details(path)?) })
+    }
+}
+
 /// A resource, and the directory that has it as a member.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Spot {
     /// The resource itself: the directory that a symlink leads to.
-    pub(super) own: Place,
+    pub(in super::super) own: Place,
     /// The directory in which its name is; `None`: it is the root.
     pub(super) above: Option<Place>,
 }

@@ -15,7 +15,7 @@ use super::super::problem::{Problem, Result};
 use super::super::representation::FileStamp;
 use super::super::response::{BodyWriter, Response, ResponseBody};
 use super::lock::active;
-use super::place::{Place, Spot};
+use super::place::{Inode, Place, Spot};
 use super::{DeadProperties, Locks, bad_request, guard, xml_body};
 use crate::fs::ErrorKind;
 use crate::fs::root::{Details, FileKind, RootPath, ShownDir};
@@ -180,7 +180,7 @@ impl Teller {
         } else {
             String::new()
         };
-        let dead = place.map(|place| self.properties.of(place)).unwrap_or_default();
+        let dead = place.map(|place| self.properties.of(place, Inode::from(details))).unwrap_or_default();
         let locks = place.zip(self.locks.as_ref()).zip(self.own.as_ref());
         let locks = locks.map(|((place, locks), own)| active(&locks.of(place), own, &self.holder));
         let resource = Resource {

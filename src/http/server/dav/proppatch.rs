@@ -8,7 +8,7 @@ use super::super::intake::check_conditions;
 use super::super::problem::{Problem, Result};
 use super::super::response::Response;
 use super::locks::Touch;
-use super::place::Spot;
+use super::place::{Inode, Node, Spot};
 use super::propfind::directory_url;
 use super::props::{Change, Full, PROPERTIES_LEN_MAX};
 use super::{bad_request, guard, xml_body};
@@ -45,9 +45,12 @@ pub(in super::super) fn proppatch(exchange: &mut Exchange<'_>) -> Result<Respons
         return Err(Problem::not_found().into());
     }
     check_conditions(exchange, &exchange.head.headers, &path)?;
-    let Spot { own: place, .. } = Spot::of(root, &path)?;
+    let place = Spot::of(root, &path)?.own;
     let keys = guard::keys(exchange, None)?;
     let _changing = guard::begin(exchange, vec![Touch::Content(place.clone())], &keys)?;
+    // A PUT that gives the name to another file keeps the properties that it finds.
+    let _held = root.open_parent(&path).ok().map(|(dir, name)| exchange.state.hold(&dir, &name)).transpose()?;
+    let node = Node { place, inode: Inode::from(&root.details(&path)?) };
     let outcomes: Vec<_> = updates.iter().map(|update| outcome(update, exchange.state.options.modifies)).collect();
     let mut statuses: Vec<StatusCode> = outcomes
         .iter()
@@ -62,11 +65,11 @@ pub(in super::super) fn proppatch(exchange: &mut Exchange<'_>) -> Result<Respons
             .iter()
             .rev()
             .find_map(|outcome| if let Outcome::Modified(ns) = outcome { Some(*ns) } else { None });
-        match exchange.state.properties.change(&place, &keys.holder, &changes) {
+        match exchange.state.properties.change(&node, &keys.holder, &changes) {
             Err(Full) => statuses.fill(StatusCode::INSUFFICIENT_STORAGE),
             Ok(before) => {
                 if modified.is_some_and(|ns| root.set_modified(&path, ns).is_err()) {
-                    exchange.state.properties.restore(&place, before);
+                    exchange.state.properties.restore(&node.place, before);
                     let of_time = outcomes.iter().zip(&mut statuses);
                     let of_time = of_time.filter(|(outcome, _)| matches!(outcome, Outcome::Modified(_)));
                     of_time.for_each(|(_, status)| *status = StatusCode::FORBIDDEN);

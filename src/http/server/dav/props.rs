@@ -1,10 +1,12 @@
 //! Properties that clients have set (RFC 4918, 4), in memory: they are gone when the server ends.
+//!
+//! They are a file's, and not its name's: what another program has put in the file's place has none of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::guard::is_passing;
-use super::place::Place;
+use super::place::{Inode, Node, Place};
 use crate::http::dav::multistatus::Dead;
 use crate::http::dav::xml::Name;
 
@@ -25,10 +27,18 @@ pub(in super::super) struct DeadProperties(Mutex<Store>);
 
 #[derive(Debug, Default)]
 struct Store {
-    resources: BTreeMap<Place, Vec<Owned>>,
+    resources: BTreeMap<Place, Kept>,
     /// Bytes of each who has set some.
     of: HashMap<Arc<str>, usize>,
     len: usize,
+}
+
+/// The properties of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Kept {
+    /// The file or directory that has them.
+    inode: Inode,
+    properties: Vec<Owned>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +58,7 @@ pub(super) enum Change {
 
 /// The properties that a resource had before a change.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Before(Vec<Owned>);
+pub(super) struct Before(Option<Kept>);
 
 /// There is no room for more properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +70,13 @@ impl DeadProperties {
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in super::super) fn is_empty(&self) -> bool {
         self.store().resources.is_empty()
     }
 
     /// The properties of a resource.
-    pub(super) fn of(&self, place: &Place) -> Vec<Dead> {
-        let store = self.store();
-        store.resources.get(place).into_iter().flatten().map(|owned| owned.dead.clone()).collect()
+    pub(super) fn of(&self, place: &Place, inode: Inode) -> Vec<Dead> {
+        self.store().of(place, inode).iter().map(|owned| owned.dead.clone()).collect()
     }
 
     /// Changes the properties of a resource: all of them, or none. Returns what it had, for
@@ -75,9 +84,10 @@ impl DeadProperties {
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn change(&self, place: &Place, holder: &Arc<str>, changes: &[Change]) -> Result<Before, Full> {
+    pub(super) fn change(&self, node: &Node, holder: &Arc<str>, changes: &[Change]) -> Result<Before, Full> {
+        let Node { place, inode } = node;
         let mut store = self.store();
-        let mut properties = store.resources.get(place).cloned().unwrap_or_default();
+        let mut properties = store.of(place, *inode).to_vec();
         for change in changes {
             let (Change::Set(Dead { name, .. }) | Change::Remove(name)) = change;
             properties.retain(|owned| owned.dead.name != *name);
@@ -87,12 +97,24 @@ impl DeadProperties {
             }
         }
         let before = store.take(place);
-        match store.put(place, properties, holder) {
+        match store.put(place, Kept { inode: *inode, properties }, holder) {
             Ok(()) => Ok(Before(before)),
             Err(full) => {
                 store.put_back(place, before);
                 Err(full)
             }
+        }
+    }
+
+    /// The file `new` has been given the name of `old` by a client's PUT: it is the same resource with another content
+    /// (9.7.1), and keeps the properties. `None`: there was nothing.
+    pub(in super::super) fn replace(&self, place: &Place, old: Option<Inode>, new: Inode) {
+        let mut store = self.store();
+        match store.resources.get_mut(place) {
+            Some(kept) if Some(kept.inode) == old => kept.inode = new,
+            // They were of a file that is gone.
+            Some(_) => drop(store.take(place)),
+            None => {}
         }
     }
 
@@ -104,16 +126,15 @@ impl DeadProperties {
     }
 
     /// Gives a copy the properties of what it is a copy of, in place of those that were there, as far as there is room.
-    pub(super) fn copy(&self, from: &Place, to: &Place, holder: &Arc<str>) {
+    pub(super) fn copy(&self, from: &Node, to: &Node, holder: &Arc<str>) {
         let mut store = self.store();
-        store.take(to);
-        let copied = store.resources.get(from).cloned().unwrap_or_default();
-        let copied = copied.into_iter().map(|owned| {
-            let cost = cost_of(to, &owned.dead);
-            Owned { holder: Arc::clone(holder), cost, ..owned }
+        store.take(&to.place);
+        let copied = store.of(&from.place, from.inode).iter().map(|owned| {
+            let cost = cost_of(&to.place, &owned.dead);
+            Owned { dead: owned.dead.clone(), holder: Arc::clone(holder), cost }
         });
-        let copied = copied.collect();
-        if store.put(to, copied, holder).is_err() {
+        let properties = copied.collect();
+        if store.put(&to.place, Kept { inode: to.inode, properties }, holder).is_err() {
             tracing::debug!("the properties of a copy have no room");
         }
     }
@@ -122,16 +143,13 @@ impl DeadProperties {
     pub(super) fn rename(&self, from: &Place, to: &Place) {
         let mut store = self.store();
         for place in store.within(from) {
-            let (properties, moved) = (store.take(&place), place.moved(from, to));
+            let (Some(mut kept), moved) = (store.take(&place), place.moved(from, to)) else { continue };
             // A longer path takes more room. Where it is not there, the properties stay behind: they are forgotten.
-            let moved_to = |mut properties: Vec<Owned>| {
-                for owned in &mut properties {
-                    owned.cost = cost_of(&moved, &owned.dead);
-                }
-                properties
-            };
-            let holders: Vec<_> = properties.iter().map(|owned| Arc::clone(&owned.holder)).collect();
-            store.put_back(&moved, moved_to(properties));
+            for owned in &mut kept.properties {
+                owned.cost = cost_of(&moved, &owned.dead);
+            }
+            let holders: Vec<_> = kept.properties.iter().map(|owned| Arc::clone(&owned.holder)).collect();
+            store.put_back(&moved, Some(kept));
             if holders.iter().any(|holder| store.is_over(holder)) {
                 tracing::debug!("the properties of what was moved have no room there");
                 store.take(&moved);
@@ -147,9 +165,11 @@ impl DeadProperties {
         }
         let places: Vec<Place> = store.resources.keys().cloned().collect();
         for place in places {
-            let mut properties = store.take(&place);
-            properties.retain(|owned| is_known(&owned.holder));
-            store.put_back(&place, properties);
+            let mut kept = store.take(&place);
+            if let Some(kept) = &mut kept {
+                kept.properties.retain(|owned| is_known(&owned.holder));
+            }
+            store.put_back(&place, kept);
         }
     }
 
@@ -173,9 +193,15 @@ impl Store {
         own.into_iter().chain(self.resources.range(place.members()).map(|(place, _)| place)).cloned().collect()
     }
 
-    fn take(&mut self, place: &Place) -> Vec<Owned> {
-        let properties = self.resources.remove(place).unwrap_or_default();
-        for Owned { holder, cost, .. } in &properties {
+    /// What the file at `place` has, if it is `inode`.
+    fn of(&self, place: &Place, inode: Inode) -> &[Owned] {
+        let kept = self.resources.get(place).filter(|kept| kept.inode == inode);
+        kept.map_or(&[], |kept| kept.properties.as_slice())
+    }
+
+    fn take(&mut self, place: &Place) -> Option<Kept> {
+        let kept = self.resources.remove(place);
+        for Owned { holder, cost, .. } in kept.iter().flat_map(|kept| &kept.properties) {
             self.len -= cost;
             if let Some(len) = self.of.get_mut(holder) {
                 *len -= cost;
@@ -184,12 +210,12 @@ impl Store {
                 }
             }
         }
-        properties
+        kept
     }
 
-    fn put(&mut self, place: &Place, properties: Vec<Owned>, holder: &Arc<str>) -> Result<(), Full> {
+    fn put(&mut self, place: &Place, kept: Kept, holder: &Arc<str>) -> Result<(), Full> {
         let len = |of: &dyn Fn(&Owned) -> bool| -> usize {
-            properties.iter().filter(|owned| of(owned)).map(|owned| owned.cost).sum()
+            kept.properties.iter().filter(|owned| of(owned)).map(|owned| owned.cost).sum()
         };
         let (all, own) = (len(&|_| true), len(&|owned| owned.holder == *holder));
         let passing: usize = self.of.iter().filter(|(holder, _)| is_passing(holder)).map(|(_, len)| len).sum();
@@ -200,7 +226,7 @@ impl Store {
         if is_full {
             return Err(Full);
         }
-        self.put_back(place, properties);
+        self.put_back(place, Some(kept));
         Ok(())
     }
 
@@ -210,14 +236,13 @@ impl Store {
     }
 
     /// Puts properties that count already, or have room.
-    fn put_back(&mut self, place: &Place, properties: Vec<Owned>) {
-        for Owned { holder, cost, .. } in &properties {
+    fn put_back(&mut self, place: &Place, kept: Option<Kept>) {
+        let Some(kept) = kept.filter(|kept| !kept.properties.is_empty()) else { return };
+        for Owned { holder, cost, .. } in &kept.properties {
             self.len += cost;
             *self.of.entry(Arc::clone(holder)).or_default() += cost;
         }
-        if !properties.is_empty() {
-            self.resources.insert(place.clone(), properties);
-        }
+        self.resources.insert(place.clone(), kept);
     }
 }
 
@@ -229,18 +254,23 @@ mod tests {
         Place::of_test(path)
     }
 
+    /// Whatever is there, it is the same file.
+    fn node(path: &str) -> Node {
+        Node { place: at(path), inode: Inode::of_test(1) }
+    }
+
     fn set(name: &str, len: usize) -> Change {
         Change::Set(Dead { name: Name::new("urn:x", name), text: "x".repeat(len).into() })
     }
 
     fn names(properties: &DeadProperties, path: &str) -> Vec<String> {
-        properties.of(&at(path)).iter().map(|dead| dead.name.local.to_string()).collect()
+        properties.of(&at(path), Inode::of_test(1)).iter().map(|dead| dead.name.local.to_string()).collect()
     }
 
     #[test]
     fn properties_go_where_their_resource_goes() {
         let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
-        let change = |path: &str, changes: &[Change]| properties.change(&at(path), &me, changes).unwrap();
+        let change = |path: &str, changes: &[Change]| properties.change(&node(path), &me, changes).unwrap();
         change("/a", &[set("one", 1), set("two", 2), set("one", 3)]);
         change("/a/b", &[set("below", 1)]);
         change("/ab", &[set("beside", 1)]);
@@ -249,9 +279,9 @@ mod tests {
         properties.rename(&at("/a"), &at("/c"));
         assert_eq!([names(&properties, "/a").len(), names(&properties, "/a/b").len()], [0, 0]);
         assert_eq!((names(&properties, "/c"), names(&properties, "/c/b")), (vec!["one".into()], vec!["below".into()]));
-        properties.copy(&at("/c"), &at("/ab"), &"you".into());
+        properties.copy(&node("/c"), &node("/ab"), &"you".into());
         assert_eq!((names(&properties, "/c"), names(&properties, "/ab")), (vec!["one".into()], vec!["one".into()]));
-        properties.copy(&at("/none"), &at("/ab"), &"you".into());
+        properties.copy(&node("/none"), &node("/ab"), &"you".into());
         assert!(names(&properties, "/ab").is_empty(), "a copy of what has none has none");
         properties.forget(&at("/c"));
         let store = properties.store();
@@ -259,14 +289,33 @@ mod tests {
     }
 
     #[test]
+    fn what_has_the_name_of_another_file_has_not_its_properties() {
+        let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
+        let [first, put, other] = [1, 2, 3].map(Inode::of_test);
+        let count = |inode: Inode| properties.of(&at("/a"), inode).len();
+        let node = |inode: Inode| Node { place: at("/a"), inode };
+        properties.change(&node(first), &me, &[set("one", 1), set("two", 1)]).unwrap();
+        assert_eq!((count(first), count(other)), (2, 0));
+        properties.replace(&at("/a"), Some(first), put);
+        assert_eq!((count(first), count(put)), (0, 2), "RFC 4918, 9.7.1: a PUT keeps them");
+        properties.copy(&node(other), &Node { place: at("/b"), inode: other }, &me);
+        assert!(properties.of(&at("/b"), other).is_empty());
+        properties.change(&node(other), &me, &[set("three", 1)]).unwrap();
+        assert_eq!((count(put), count(other)), (0, 1), "what is new begins with none");
+        properties.replace(&at("/a"), Some(put), first);
+        let store = properties.store();
+        assert!(store.resources.is_empty() && store.of.is_empty() && store.len == 0, "{store:?}");
+    }
+
+    #[test]
     fn a_longer_path_counts_for_more() {
         let properties = DeadProperties::default();
-        properties.change(&at("/a"), &"me".into(), &[set("one", 1)]).unwrap();
+        properties.change(&node("/a"), &"me".into(), &[set("one", 1)]).unwrap();
         let before = properties.store().len;
         properties.rename(&at("/a"), &at("/abcdefghij"));
         assert_eq!(properties.store().len, before + 9);
         let large = PROPERTIES_LEN_MAX - PROPERTY_COST - 100;
-        let fill = |number: usize| properties.change(&at(&format!("/{number}")), &"me".into(), &[set("a", large)]);
+        let fill = |number: usize| properties.change(&node(&format!("/{number}")), &"me".into(), &[set("a", large)]);
         let count = (0..100).take_while(|number| fill(*number).is_ok()).count();
         for number in 0..count {
             properties.rename(&at(&format!("/{number}")), &at(&format!("/{}{number}", "x".repeat(3_000))));
@@ -277,7 +326,8 @@ mod tests {
     #[test]
     fn properties_go_with_who_has_set_them() {
         let properties = DeadProperties::default();
-        let change = |holder: &str, name: &str| properties.change(&at("/a"), &holder.into(), &[set(name, 1)]).unwrap();
+        let change =
+            |holder: &str, name: &str| properties.change(&node("/a"), &holder.into(), &[set(name, 1)]).unwrap();
         change("me", "mine");
         change("session token 1", "theirs");
         properties.forget_unless(&|holder| holder == "me");
@@ -286,7 +336,7 @@ mod tests {
         let large = PROPERTIES_LEN_MAX - 1_000;
         let fill = |number: usize| {
             let holder = format!("session token {}", number / 50);
-            properties.change(&at(&format!("/{number}")), &holder.into(), &[set("a", large)])
+            properties.change(&node(&format!("/{number}")), &holder.into(), &[set("a", large)])
         };
         let count = (0..1_000).take_while(|number| fill(*number).is_ok()).count();
         assert!((250..=260).contains(&count), "{count}");
@@ -296,8 +346,8 @@ mod tests {
     #[test]
     fn what_was_changed_is_restored() {
         let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
-        properties.change(&at("/a"), &me, &[set("one", 1)]).unwrap();
-        let before = properties.change(&at("/a"), &me, &[set("two", 2)]).unwrap();
+        properties.change(&node("/a"), &me, &[set("one", 1)]).unwrap();
+        let before = properties.change(&node("/a"), &me, &[set("two", 2)]).unwrap();
         assert_eq!(names(&properties, "/a"), ["one", "two"]);
         properties.restore(&at("/a"), before);
         assert_eq!(names(&properties, "/a"), ["one"]);
@@ -307,7 +357,7 @@ mod tests {
     fn there_is_only_so_much_room() {
         let properties = DeadProperties::default();
         let change = |path: &str, holder: &str, len: usize| {
-            properties.change(&at(path), &holder.into(), &[set("a", len), set("b", 1)])
+            properties.change(&node(path), &holder.into(), &[set("a", len), set("b", 1)])
         };
         change("/a", "me", 5).unwrap();
         assert_eq!(change("/a", "me", PROPERTIES_LEN_MAX).err(), Some(Full));
@@ -321,7 +371,7 @@ mod tests {
         let all: usize = mine + (0..20).map(|other| fits(&other.to_string())).sum::<usize>();
         assert!((500..=512).contains(&all), "{all}");
         assert!(properties.store().len <= PROPERTIES_OF_ALL_LEN_MAX);
-        properties.copy(&at("/me/0"), &at("/copy"), &"new".into());
+        properties.copy(&node("/me/0"), &node("/copy"), &"new".into());
         assert!(names(&properties, "/copy").is_empty(), "a copy has them as far as there is room");
     }
 }
