@@ -63,8 +63,8 @@ if (uploadForm || isList) {
   let depth = 0;
   const kindOf = ({ dataTransfer }) => {
     const types = dataTransfer?.types ?? [];
-    if (types.includes(ENTRIES)) return canModify && "entries";
-    return types.includes("Files") && uploadForm && "files";
+    if (types.includes(ENTRIES)) return canModify() && "entries";
+    return types.includes("Files") && may.has("upload") && "files";
   };
   const end = () => {
     depth = 0;
@@ -96,7 +96,7 @@ if (uploadForm || isList) {
   });
   on(window, "dragstart", (event) => {
     const row = event.target.closest?.("#list tr");
-    if (!row || !canModify || !boxOf(row)) return;
+    if (!row || !canModify() || !boxOf(row)) return;
     const list = boxOf(row).checked ? selected() : [row];
     event.dataTransfer.setData(ENTRIES, JSON.stringify(list.map((one) => boxOf(one).value)));
     event.dataTransfer.effectAllowed = "move";
@@ -107,16 +107,15 @@ if (uploadForm || isList) {
 /** A picture from the clipboard has no name of its own: the time is one. */
 function pastedName(file) {
   if (file.name !== "image.png") return file.name;
-  const two = (number) => String(number).padStart(2, "0");
   const now = new Date();
-  const date = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
-  return `${say("pasted")} ${date} ${two(now.getHours())}.${two(now.getMinutes())}.${two(now.getSeconds())}.png`;
+  const local = new Date(now - now.getTimezoneOffset() * 60_000).toISOString();
+  return `${say("pasted")} ${local.slice(0, 19).replace("T", " ").replaceAll(":", ".")}.png`;
 }
 
 if (uploadForm) {
   on(window, "paste", (event) => {
     const files = [...event.clipboardData?.files ?? []];
-    if (files.length === 0 || event.target.matches?.("input, textarea")) return;
+    if (files.length === 0 || !may.has("upload") || event.target.matches?.("input, textarea")) return;
     event.preventDefault();
     enqueue(page.path, files.map((file) => ({ file, path: pastedName(file) })));
   });
@@ -128,15 +127,15 @@ if (uploadForm) {
   choose(files);
   on(uploadForm, "submit", (event) => event.preventDefault());
   // Telephones have no folders to choose.
-  if (canModify && "webkitdirectory" in files && !isTouch) {
+  if (canModify() && "webkitdirectory" in files && !isTouch) {
     const folder = make("input", { type: "file", webkitdirectory: true, hidden: true });
     choose(folder);
     uploadForm.append(button(say("upload_folder"), () => folder.click()), folder);
   }
   uploadForm.append(make("span", { className: "hint" }, say("drop_hint")));
 }
-if (canModify && isList) {
+if (canModify() && isList) {
   const place = uploadForm ?? find("#search");
   const before = find(".hint", place);
-  place.insertBefore(button(say("new_folder"), newFolder), before);
+  place.insertBefore(button(say("new_folder"), newFolder, { className: "change" }), before);
 }

@@ -3,7 +3,7 @@
 const KEYS = ["j_k", "space", "shift", "enter", "all", "escape", "delete", "f2", "undo", "slash", "help"];
 
 function showKeys() {
-  const shown = canModify ? KEYS : KEYS.filter((key) => !["delete", "f2", "undo"].includes(key));
+  const shown = canModify() ? KEYS : KEYS.filter((key) => !["delete", "f2", "undo"].includes(key));
   ask(say("keys"), [{ value: "", label: say("close") }], (form) => {
     form.append(make("dl", { className: "keys" }, shown.flatMap((key) => {
       const [what, does] = say(`key_${key}`).split(": ");
@@ -41,7 +41,7 @@ function onListKey(event) {
   if (row) actions[" "] = () => toggle(row, { range: event.shiftKey });
   // On a box, it would send the form.
   if (row && event.target.name === "name") actions.Enter = () => linkOf(row).click();
-  if (canModify) Object.assign(actions, {
+  if (canModify()) Object.assign(actions, {
     Delete: () => deleteRows(chosen),
     F2: () => chosen.length === 1 && renameRow(chosen[0]),
   });

@@ -1,7 +1,7 @@
 // The list of a directory: what a row is, and how the list is made anew in place after a change.
 
 const isList = page.page === "list" && Boolean(find("#list"));
-const canModify = may.has("modify");
+const canModify = () => may.has("modify");
 
 const rowsOf = () => findAll("#list tbody tr");
 const shownRows = () => rowsOf().filter((row) => !row.hidden && boxOf(row));
@@ -74,14 +74,14 @@ async function listChanged(base = page.path) {
   isRefreshing = false;
 }
 
-/** What the document leaves out, to be short: what a box is for; and of a file that has a page, the way to that. */
+/** What the document leaves out, to be short: what a box is for, and of a file the way to itself and to its page. */
 function dressRow(row) {
   const [box, link] = [boxOf(row), linkOf(row)];
   if (!box) return;
   box.ariaLabel = link.textContent.replace(/\/$/, "");
-  if (!link.matches("[data-view]")) return;
+  if (row.dataset.kind === "dir") return;
   link.after(make("a", { href: link.href, download: "", ariaLabel: say("download") }));
-  link.href += "?view";
+  if (link.matches("[data-view]")) link.href += "?view";
 }
 
 /** What the script adds to a list. */
@@ -92,7 +92,7 @@ function dressList() {
   on(all, "change", () => selectAll(all.checked));
   head.replaceChildren(all);
   // A long touch is the browser's own.
-  if (canModify && !isTouch) for (const row of rowsOf()) row.draggable = true;
+  if (canModify() && !isTouch) for (const row of rowsOf()) row.draggable = true;
   dressBar();
   filterList();
 }

@@ -11,7 +11,7 @@ const total = make("progress", { max: 1, ariaLabel: say("all_uploads") });
 const totalText = make("strong", {});
 const more = make("p", { className: "more" });
 const pauseAll = button(say("pause_all"), () => setAll("sending", "waiting", "paused"));
-const goOn = button(say("continue_all"), () => setAll("paused", "failed", "waiting"));
+const goOn = button(say("continue_all"), () => setAll("paused", "failed", "waiting"), { className: "change" });
 const clear = button(say("clear"), clearEnded);
 
 /** Uploads that are not over. */
@@ -51,7 +51,7 @@ function addUpload(fields) {
 /** Starts what waits, as far as there is room. */
 function pump() {
   for (const upload of uploads) {
-    if (count("sending") >= AT_ONCE) break;
+    if (count("sending") >= AT_ONCE || !may.has("upload")) break;
     if (upload.state !== "waiting") continue;
     upload.state = "sending";
     upload.why = undefined;
@@ -154,7 +154,7 @@ function showRow(upload) {
   if (isUnderWay(upload)) acts.push(act("pause", "pause_one", pauses));
   if (state === "paused") acts.push(act("play", "continue_one", goesOn));
   if (state === "failed") acts.push(act("play", "again_one", goesOn));
-  if (state === "needs_file") acts.push(button(say("choose_again"), () => chooseAgain(upload)));
+  if (state === "needs_file") acts.push(button(say("choose_again"), () => chooseAgain(upload), { className: "change" }));
   if (isOpen(upload)) acts.push(act("close", "cancel_one", () => cancelUpload(upload)));
   row.actions.replaceChildren(...acts);
   if (hadFocus) find("button", row.actions)?.focus();

@@ -21,10 +21,10 @@ function toggle(row, { range = false, isOn = !boxOf(row).checked } = {}) {
 function dressBar() {
   const bar = find("#actions");
   const counted = make("span", { id: "counted" });
-  const buttons = canModify ? [
-    button(say("rename"), () => selected().length === 1 && renameRow(selected()[0]), { id: "rename" }),
-    button(say("move"), () => moveRows(selected())),
-    button(say("delete"), () => deleteRows(selected()), { className: "danger" }),
+  const buttons = canModify() ? [
+    button(say("rename"), () => selected().length === 1 && renameRow(selected()[0]), { id: "rename", className: "change" }),
+    button(say("move"), () => moveRows(selected()), { className: "change" }),
+    button(say("delete"), () => deleteRows(selected()), { className: "change danger" }),
   ] : [];
   const zip = find("button[type=submit]", bar);
   zip.title = zip.textContent;

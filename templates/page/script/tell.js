@@ -40,9 +40,16 @@ on(window, "online", showOffline);
 on(window, "offline", showOffline);
 if (!navigator.onLine) showOffline();
 
-/** The sign-in was ended, or never gave this. */
+/** The sign-in was ended, or never gave this: what it allowed goes, and what waits stays in sight. */
 function accessEnded() {
-  showBar("ended", say("access_ended"), button(say("sign_in_again"), () => location.reload()));
+  may.clear();
+  for (const upload of uploads.filter(isUnderWay)) {
+    upload.why = say("access_ended_short");
+    setState(upload, "paused");
+  }
+  document.body.classList.add("ended");
+  const href = `${find("#path a")?.href ?? ""}?sign-in`;
+  showBar("ended", say("access_ended"), make("a", { href }, say("sign_in_again")));
 }
 
 /**

@@ -155,8 +155,6 @@ async function canGoOn(upload, error, failures) {
     }
     if (status === 401 || (status === 403 && upload.url)) {
       accessEnded();
-      upload.why = say("access_ended_short");
-      setState(upload, "paused");
       return false;
     }
     const isAhead = status === 409 && upload.url && failures < 5;

@@ -25,7 +25,15 @@ scenario(async () => {
   check(true, "the page says that access has ended, at once");
   equal(await texts(page, "#queue .text"), ["Your access has ended"], "and so does the upload");
   check(!server.has("large.bin"), "nothing was stored");
+  const visible = (selector) => page.$$eval(selector, (found) => found.filter((one) => one.checkVisibility()).length);
+  equal(await visible("#upload, .change, #queue .play"), 0, "what can no longer be done is gone");
+  check(await visible("#queue li"), "the queue stays in sight");
+  await page.focus("#list a");
+  await page.keyboard.press("Delete");
+  await page.keyboard.press("F2");
+  equal(await visible("#list tbody tr"), 1, "and no key does it");
+  check(!await page.$(".renaming"), "nor renames");
   await accessible(page, "access that has ended");
-  await Promise.all([page.waitForNavigation(), page.click(".bar.ended button")]);
-  check(await page.$("[data-page=sign-in]"), "a new visit needs a new link");
+  await Promise.all([page.waitForNavigation(), page.click(".bar.ended a")]);
+  check(await page.$("[data-page=sign-in]"), "the notice leads to the page where one signs in");
 });
