@@ -57,7 +57,8 @@ async function searchBelow() {
     const answer = await send("GET", `?search=${encodeURIComponent(wanted)}&json`,
       { headers: { Accept: "application/x-ndjson" }, signal });
     for await (const line of linesOf(answer)) {
-      if (line.name === undefined) continue;
+      // What the list above shows is there already.
+      if (line.name === undefined || (!line.folder && shownRows().some((row) => isValue(row, line.href)))) continue;
       body.append(resultRow(line));
       localTimes(body.lastElementChild);
     }
