@@ -16,6 +16,8 @@ pub enum PreviewKind {
     Pdf,
     /// As what its author meant.
     Markdown,
+    /// As a picture that is text, too: SVG. No script in it runs there (SVG 2, 2.2.1: secure static mode).
+    Drawing,
     /// As text: so is everything that a browser would run.
     Text,
     /// Not at all.
@@ -57,6 +59,7 @@ impl PreviewKind {
         let (kind, subtype) = media.essence().split_once('/').unwrap_or_default();
         match kind {
             "image" if IMAGES.contains(&subtype) => Self::Image,
+            "image" if subtype == "svg+xml" => Self::Drawing,
             "audio" if AUDIO.contains(&subtype) => Self::Audio,
             "video" if VIDEO.contains(&subtype) => Self::Video,
             "text" if subtype == "markdown" => Self::Markdown,
@@ -110,7 +113,7 @@ mod tests {
             ("a.jpg", "image", PreviewKind::Image),
             ("a.PNG", "image", PreviewKind::Image),
             ("a.tiff", "image", PreviewKind::None),
-            ("a.svg", "image", PreviewKind::Text),
+            ("a.svg", "image", PreviewKind::Drawing),
             ("a.mp3", "audio", PreviewKind::Audio),
             ("a.flac", "audio", PreviewKind::Audio),
             ("a.m4a", "audio", PreviewKind::Audio),

@@ -18,6 +18,8 @@ pub struct ProblemPage<'a> {
     text: &'static str,
     message: &'a str,
     can_retry: bool,
+    /// Whether the message says more than the heading.
+    has_detail: bool,
 }
 
 impl<'a> ProblemPage<'a> {
@@ -26,7 +28,8 @@ impl<'a> ProblemPage<'a> {
         let (heading, text) = frame.strings.problem.of(status);
         let frame = Frame { tab: Some(heading.to_owned()), ..frame };
         let can_retry = matches!(status, 429 | 500..);
-        Self { frame, status, heading, text, message, can_retry }
+        let has_detail = !matches!(status, 404 | 410);
+        Self { frame, status, heading, text, message, can_retry, has_detail }
     }
 
     /// The page.
@@ -68,9 +71,10 @@ mod tests {
         let page = ProblemPage::new(frame(PageKind::Problem, "", true), 404, "<x> is not there");
         let html = String::from_utf8(page.html().unwrap()).unwrap();
         assert!(html.contains("<h1>Nothing is here</h1>") && html.contains("<title>Nothing is here - Files</title>"));
-        assert!(html.contains("<q lang=\"en\">&#60;x&#62; is not there</q>") && !html.contains("Try again"), "{html}");
+        assert!(!html.contains("<q") && !html.contains("Try again"), "{html}");
         assert_eq!(html.matches("<h1").count(), 1);
-        let busy = ProblemPage::new(frame(PageKind::Problem, "", true), 503, "m");
-        assert!(String::from_utf8(busy.html().unwrap()).unwrap().contains("Try again"));
+        let busy = ProblemPage::new(frame(PageKind::Problem, "", true), 503, "<x> is busy");
+        let html = String::from_utf8(busy.html().unwrap()).unwrap();
+        assert!(html.contains("Try again") && html.contains("<q lang=\"en\">&#60;x&#62; is busy</q>"), "{html}");
     }
 }

@@ -37,7 +37,10 @@ pub struct ViewPage<'a> {
 #[derive(Debug)]
 pub enum Preview {
     /// As a picture.
-    Image,
+    Image {
+        /// Whether it could also be shown as text.
+        is_text: bool,
+    },
     /// It can be listened to.
     Audio,
     /// It can be watched.
@@ -63,8 +66,8 @@ pub struct TextPreview {
     pub is_guess: bool,
     /// Whether it has bytes that are not valid in the encoding.
     pub is_malformed: bool,
-    /// Whether it could also be shown as Markdown.
-    pub is_markdown: bool,
+    /// Whether it is the source of what could also be shown.
+    pub is_source: bool,
 }
 
 /// An encoding that a reader can choose.
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn each_kind_has_its_element_and_what_it_shows_is_text() {
         for (preview, want) in [
-            (Preview::Image, "<img src=\"%3Cb%3E\" alt=\"&#60;b&#62;\">"),
+            (Preview::Image { is_text: true }, "<img src=\"%3Cb%3E\" alt=\"&#60;b&#62;\">"),
             (Preview::Audio, "<audio src=\"%3Cb%3E\" controls"),
             (Preview::Video, "<video src=\"%3Cb%3E\" controls"),
             (Preview::Pdf, "<iframe src=\"%3Cb%3E\" title=\"&#60;b&#62;\">"),
@@ -174,7 +177,7 @@ mod tests {
             encoding: "GBK",
             is_guess: true,
             is_malformed: true,
-            is_markdown: false,
+            is_source: false,
         };
         let page = page_of(Preview::Text(text));
         for want in [

@@ -205,7 +205,8 @@ impl Connection<'_> {
                 && self.refused < REFUSED_MAX,
         };
         let open = self.access.open();
-        let Answer { outcome, sent, ended } = answer(self.state, body.out, (head, &answered, &seen), (result, open));
+        let Answer { outcome, sent, ended } =
+            answer(self.state, body.out, (head, &answered, &seen, session.as_ref()), (result, open));
         let is_in_step = ended.as_ref().is_ok_and(|is_persistent| *is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
         let received = body.reader.received();
         let is_guests = session.as_ref().is_none_or(|session| matches!(session.peer, Peer::Guest { .. }));
@@ -281,14 +282,14 @@ struct Answer {
 fn answer(
     state: &HttpState,
     out: &mut WriteHalf,
-    (head, answered, seen): (&RequestHead, &Answered, &Seen),
+    (head, answered, seen, session): (&RequestHead, &Answered, &Seen, Option<&Session>),
     (result, open): (HttpResult<Response>, &OpenConnection),
 ) -> Answer {
     let (mut response, refused) = match result {
         Ok(response) => (response, None),
         Err(HttpError::Problem(problem)) => {
             let mut response = sign_in::page_for(&problem, head, state)
-                .or_else(|| page::problem(&problem, head, state))
+                .or_else(|| page::problem(&problem, head, state, session))
                 .unwrap_or_else(|| problem.response());
             sign_in::drop_basic(&mut response, head, seen);
             sign_in::end_cookie(&mut response, &problem, head, seen);

@@ -22,7 +22,7 @@ use crate::http::listing::{
 };
 use crate::http::negotiate;
 use crate::http::page::{
-    Language, ListPage, ListTable, PageKind, PagePlace, PreviewKind, ROW_LEN, Readme, decode, render, visible,
+    ListPage, ListTable, PageKind, PagePlace, PreviewKind, ROW_LEN, Readme, decode, render, visible,
 };
 use crate::memory::{Budget, Over, Taken};
 use crate::printable::printable_name;
@@ -312,7 +312,7 @@ impl List {
         let mut taken = Taken::of(&exchange.session.memory.budget());
         let bytes = view::read_beginning(file, README_LEN_MAX, view::MARKDOWN_COST, &mut taken).ok()?;
         let is_whole = bytes.len() as u64 >= look.size;
-        let decoded = decode(&bytes, is_whole, None, page::language(exchange.head) == Language::Zh);
+        let decoded = decode(&bytes, is_whole, None, page::region(exchange.head));
         let is_markdown = PreviewKind::of_name(name) == PreviewKind::Markdown;
         let rendered = is_markdown.then(|| render(&decoded.text, README_LEVEL));
         let is_cut = !is_whole || rendered.as_ref().is_some_and(|rendered| rendered.shown.is_some());

@@ -51,12 +51,18 @@ pub(super) fn frame_of<'h>(head: &'h RequestHead, state: &'h HttpState, kind: Pa
     }
 }
 
-/// What a person is told of a request that is not served. `None`: its client is no browser that shows what comes back.
-pub(super) fn problem(problem: &Problem, head: &RequestHead, state: &HttpState) -> Option<Response> {
+/// What a person is told of a request that is not served, and who that is, where the server knows. `None`: its client is
+/// no browser that shows what comes back.
+pub(super) fn problem(
+    problem: &Problem,
+    head: &RequestHead,
+    state: &HttpState,
+    session: Option<&Session>,
+) -> Option<Response> {
     if problem.status.as_u16() < 400 || !is_navigation(&head.headers) {
         return None;
     }
-    let frame = frame_of(head, state, PageKind::Problem);
+    let frame = Frame { visitor: session.map(visitor), ..frame_of(head, state, PageKind::Problem) };
     let html = ProblemPage::new(frame, problem.status.as_u16(), &problem.message).html().ok()?;
     let response = Response { body: ResponseBody::Bytes(html), ..Response::empty(problem.status) };
     let mut response = with_headers(head, response);
@@ -81,6 +87,22 @@ pub(super) fn language(head: &RequestHead) -> Language {
         std::str::from_utf8(value).ok().and_then(Language::by_subtag)
     });
     chosen.unwrap_or_else(|| Language::wanted(&negotiate::languages(&head.headers)))
+}
+
+/// Where the reader of a page may have old texts from, as a top-level domain; `None`: that is not known.
+pub(super) fn region(head: &RequestHead) -> Option<&'static str> {
+    let ranges = negotiate::languages(&head.headers);
+    let first = ranges.first().map(String::as_str).unwrap_or_default();
+    let is = |wanted: &str| first.split('-').next() == Some(wanted);
+    if is("zh") && ["-hant", "-tw", "-hk", "-mo"].iter().any(|part| first.contains(part)) {
+        Some("tw")
+    } else if is("ja") {
+        Some("jp")
+    } else if is("ko") {
+        Some("kr")
+    } else {
+        (language(head) == Language::Zh).then_some("cn")
+    }
 }
 
 /// The language that the query of a request names; `None`: none, or none that there is.

@@ -16,8 +16,8 @@ use crate::fs::root::RootPath;
 use crate::fs::unix::mtime_ns;
 use crate::http::listing::reference;
 use crate::http::page::{
-    Decoded, Language, PageKind, PagePlace, Preview, PreviewKind, TextEncoding, TextPreview, ViewPage, decode,
-    looks_like_text, render, visible,
+    Decoded, PageKind, PagePlace, Preview, PreviewKind, TextEncoding, TextPreview, ViewPage, decode, looks_like_text,
+    render, visible,
 };
 use crate::memory::Taken;
 use crate::printable::printable_name;
@@ -47,8 +47,10 @@ pub(super) fn get(exchange: &Exchange<'_>, path: &RootPath, (file, metadata): (F
     let mut taken = Taken::of(&exchange.session.memory.budget());
     let size = metadata.len();
     let mut shown = Shown { preview: Preview::None, len: None };
+    let wants_source = exchange.head.target.parameter("source").is_some();
     match PreviewKind::of_name(name) {
-        PreviewKind::Image => shown.preview = Preview::Image,
+        PreviewKind::Image => shown.preview = Preview::Image { is_text: false },
+        PreviewKind::Drawing if !wants_source => shown.preview = Preview::Image { is_text: true },
         PreviewKind::Audio => shown.preview = Preview::Audio,
         PreviewKind::Video => shown.preview = Preview::Video,
         PreviewKind::Pdf => shown.preview = Preview::Pdf,
@@ -96,16 +98,16 @@ impl Shown {
             self.len = None;
             return Ok(());
         }
-        let is_chinese = page::language(exchange.head) == Language::Zh;
-        let Decoded { text, encoding, is_guess, is_malformed } = decode(&bytes, is_whole, wanted, is_chinese);
+        let Decoded { text, encoding, is_guess, is_malformed } =
+            decode(&bytes, is_whole, wanted, page::region(exchange.head));
         if is_rendered {
             let rendered = render(&text, HEADING_LEVEL);
             self.len = rendered.shown.map_or(self.len, |shown| Some(shown as u64));
             self.preview = Preview::Markdown(rendered.html);
         } else {
-            let is_markdown = kind == PreviewKind::Markdown;
+            let is_source = matches!(kind, PreviewKind::Markdown | PreviewKind::Drawing);
             let text = visible(&text);
-            self.preview = Preview::Text(TextPreview { text, encoding, is_guess, is_malformed, is_markdown });
+            self.preview = Preview::Text(TextPreview { text, encoding, is_guess, is_malformed, is_source });
         }
         Ok(())
     }

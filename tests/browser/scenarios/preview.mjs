@@ -79,6 +79,21 @@ scenario(async () => {
   await view("3 picture.png");
   const width = await page.$eval("#preview img", (image) => image.decode().then(() => image.naturalWidth));
   equal(width, 1, "a picture is shown");
+  fs.writeFileSync(path.join(server.directory, "drawing.svg"), `<svg xmlns="http://www.w3.org/2000/svg" width="30"
+    height="20" onload="alert(1)"><style>rect { fill: #f00 }</style><rect width="30" height="20"/>
+    <script>alert(2)</script></svg>`);
+  await view("drawing.svg");
+  const [size, colour] = await page.$eval("#preview img", async (image) => {
+    await image.decode();
+    const context = document.createElement("canvas").getContext("2d");
+    context.drawImage(image, 0, 0);
+    return [[image.naturalWidth, image.naturalHeight], [...context.getImageData(5, 5, 1, 1).data]];
+  });
+  equal(size, [30, 20], "a drawing is a picture");
+  equal(colour, [255, 0, 0, 255], "with its own colours");
+  await view("drawing.svg", "&source");
+  check((await texts(page, "#preview"))[0].includes("<script>alert(2)"), "and its source can be read");
+  fs.rmSync(path.join(server.directory, "drawing.svg"));
   for (const [name, kind] of [["4 sound.wav", "audio"], ["5 film.webm", "video"]]) {
     await view(name);
     await until(`${kind} can be played`, () => page.$eval(`#preview ${kind}`, (media) => media.readyState >= 1));

@@ -6,12 +6,17 @@ import { accessible, check, equal, expectComplaints, linkOf, openPage, patterned
   temporaryDirectory, texts, until, waitForNames } from "../lib.mjs";
 
 scenario(async () => {
-  expectComplaints(/40[13] \(/, /ERR_/);
+  expectComplaints(/40[134] \(/, /ERR_/);
   const server = await serve(["--share", "--upload", "--modify"], { files: { "a.txt": "a" } });
   const page = await openPage();
   await page.goto(await linkOf(server));
   await Promise.all([page.waitForNavigation(), page.click("main form button")]);
   await waitForNames(page, ["a.txt"]);
+  const lost = await openPage(undefined, { language: "zh-CN" });
+  await lost.goto(`${server.url}/none`);
+  equal(await texts(lost, "main h1"), ["这里什么也没有"], "a problem is told in the reader's language");
+  check(await lost.$("#sign-out"), "and its page has the way to sign out");
+  await lost.close();
   const file = path.join(temporaryDirectory(), "large.bin");
   fs.writeFileSync(file, patterned(24_000_000));
   server.delay = 20;

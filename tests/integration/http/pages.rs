@@ -29,7 +29,7 @@ fn each_kind_of_file_has_a_page_and_itself_stays_where_it_was() {
         ("a.md", "# Hi <script>alert(1)</script>", "markdown", "<h2 id=\"md-hi-alert1\">Hi </h2>"),
         ("a.txt", "<b>\u{1b}[31m\r\nend", "text", "&#60;b&#62;\\u{1b}[31m\nend</pre>"),
         ("a.html", "<script>alert(1)</script>", "text", "&#60;script&#62;alert(1)&#60;/script&#62;</pre>"),
-        ("a.svg", "<svg onload=x>", "text", "&#60;svg onload=x&#62;</pre>"),
+        ("a.svg", "<svg onload=x>", "image", "<img src=\"a.svg\" alt=\"a.svg\">"),
         ("unknown", "text all the same", "text", "text all the same</pre>"),
         ("core", "\0\x01", "none", "There is no preview"),
         ("a.zip", "PK\x03\x04\0", "none", "There is no preview"),
@@ -47,6 +47,7 @@ fn each_kind_of_file_has_a_page_and_itself_stays_where_it_was() {
         assert_eq!(ask(&server, &format!("GET /d/{name}"), b"").body, content.as_bytes(), "{name}");
     }
     assert!(page(&server, "/d/a.md?view&source").text().contains("# Hi &#60;script&#62;"));
+    assert!(page(&server, "/d/a.svg?view&source").text().contains("&#60;svg onload=x&#62;</pre>"));
     assert_eq!(ask(&server, "GET /d/none?view", b"").status, 404);
     assert_eq!(ask(&server, "GET /d/a.txt?view&encoding=latin-17", b"").status, 400);
     let head = ask(&server, "HEAD /d/a.txt?view", b"");
@@ -170,7 +171,10 @@ fn a_person_gets_a_page_for_a_problem_and_a_program_a_line() {
     server.write("a/b.txt", "x");
     let shown = page(&server, "/a/%3Cscript%3E");
     assert_eq!((shown.status, shown.header("cache-control")), (404, "no-store"));
-    assert!(shown.text().contains("<h1>Nothing is here</h1>") && shown.text().contains("<q lang=\"en\">not found</q>"));
+    assert!(shown.text().contains("<h1>Nothing is here</h1>") && !shown.text().contains("not found"));
+    let chinese = ask(&server, &format!("GET /none\r\n{BROWSER}\r\nAccept-Language: zh-CN"), b"").text().to_owned();
+    assert!(chinese.contains("<h1>这里什么也没有</h1>") && !chinese.contains("not found"), "{chinese}");
+    assert!(shown.text().contains("id=\"visitor\"") && !shown.text().contains("id=\"sign-out\""), "{}", shown.text());
     assert!(shown.text().contains("<a href=\"../\">To the start</a>"), "{}", shown.text());
     assert_eq!(shown.text().matches("<script").count(), page(&server, "/").text().matches("<script").count());
     assert_eq!(page(&server, "/?sort=%3Cb%3E").status, 400);
