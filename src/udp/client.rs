@@ -76,6 +76,8 @@ pub struct UdpClient {
     others: VecDeque<Endpoint>,
     /// The addresses that were tried, the present one included.
     tried: Vec<Endpoint>,
+    /// The mark on what is sent.
+    dscp: Option<u8>,
 }
 
 impl UdpClient {
@@ -91,7 +93,7 @@ impl UdpClient {
         while let Some(peer) = others.pop_front() {
             tried.push(peer.clone());
             match connect(&peer) {
-                Ok(socket) => return Ok(Self { socket, peer, others, tried }),
+                Ok(socket) => return Ok(Self { socket, peer, others, tried, dscp: None }),
                 Err(error) => last = error,
             }
         }
@@ -121,7 +123,8 @@ impl UdpClient {
     pub fn next_address(&mut self) -> bool {
         while let Some(peer) = self.others.pop_front() {
             self.tried.push(peer.clone());
-            if let Ok(socket) = connect(&peer) {
+            let is_marked = |socket: &DatagramSocket| self.dscp.is_none_or(|dscp| socket.set_dscp(dscp).is_ok());
+            if let Some(socket) = connect(&peer).ok().filter(is_marked) {
                 (self.socket, self.peer) = (socket, peer);
                 return true;
             }
@@ -140,13 +143,32 @@ impl UdpClient {
     /// Sends one datagram, which may be empty.
     ///
     /// # Errors
-    /// It is too long, or no program receives there.
+    /// It is too long, or no program receives there. After [`ClientError::Refused`] it has been sent all the same.
     pub fn send(&self, data: &[u8]) -> Result<(), ClientError> {
         if data.len() > DATAGRAM_LEN_MAX {
             return Err(ClientError::TooLong { len: data.len() });
         }
-        let sent = self.socket.send(data).and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err));
+        let sent = match self.socket.send(data) {
+            // The kernel reports an earlier datagram's refusal, and has not sent this one.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.socket.send(data).and(Err(error)),
+            Err(error) => Err(error),
+            Ok(()) => self.socket.take_error().and_then(|error| error.map_or(Ok(()), Err)),
+        };
         sent.map_err(|error| ClientError::new(&self.peer, error))
+    }
+
+    /// Has the kernel say how long ago it received each datagram; returns whether it does.
+    pub fn stamp(&mut self) -> bool {
+        self.socket.stamp()
+    }
+
+    /// Marks what is sent, also on later sockets of this client: [`DatagramSocket::set_dscp`].
+    ///
+    /// # Errors
+    /// The kernel refuses it, or it is a Unix socket.
+    pub fn set_dscp(&mut self, dscp: u8) -> io::Result<()> {
+        self.dscp = Some(dscp);
+        self.socket.set_dscp(dscp)
     }
 
     /// Waits for a datagram from the server.

@@ -49,6 +49,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether this is a multicast group or the broadcast address of all networks: more than one machine's address.
+    pub fn is_group(&self) -> bool {
+        self.ip().is_some_and(|address| match address.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_multicast(),
+        })
+    }
+
     /// Whether this means every address of the machine.
     pub fn is_wildcard(&self) -> bool {
         matches!(self, Self::Ip(address) if address.ip().is_unspecified())
@@ -125,6 +133,16 @@ mod tests {
         assert_eq!(udp.to_string(), "[::1]:7");
         assert!(!udp.can_reach(&path) && !udp.can_reach(&Endpoint::Ip("1.2.3.4:5".parse().unwrap())));
         assert!(!Endpoint::Ip("1.2.3.4:0".parse().unwrap()).can_be_answered());
+        for (address, want) in [
+            ("239.1.2.3:7", true),
+            ("[ff02::1]:7", true),
+            ("255.255.255.255:7", true),
+            ("[::ffff:224.0.0.1]:7", true),
+            ("192.0.2.1:7", false),
+            ("[fe80::1]:7", false),
+        ] {
+            assert_eq!(Endpoint::Ip(address.parse().unwrap()).is_group(), want, "{address}");
+        }
     }
 
     #[test]

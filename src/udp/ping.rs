@@ -3,13 +3,24 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::probe::{PROBE_LEN_MIN, Probe};
+use super::probe::{CountsRoom, PROBE_LEN_MIN, Probe, Word, is_answered_by};
 use super::socket::random;
 use super::tally::{AnswerKind, Counts, PingTally};
 use super::{Arrival, ClientError, Endpoint, Stop, UdpClient, receive_buffer};
 
 /// Pause between two attempts while no server receives yet.
 pub const NOBODY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A shorter wait is spent looking, since the kernel wakes a sleeping program later than that.
+const SPIN_TIME: Duration = Duration::from_micros(200);
+/// A sender that is further behind its schedule (the machine slept) goes on from now, instead of sending all at once.
+const BEHIND_MAX: Duration = Duration::from_millis(100);
+/// Probes that are sent without a look at what has come.
+const BURST_MAX: u32 = 16;
+/// How often the server's last counts are asked for: the question or its answer may be lost too.
+const QUESTIONS_MAX: u32 = 10;
+/// How long to wait for the answer to such a question, at most.
+const QUESTION_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// What to send, and how long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +46,8 @@ pub enum PingEvent<'a> {
         from: &'a Endpoint,
         /// The probe's number, from 1.
         sequence: u64,
+        /// When it was sent, after the run began.
+        sent: Duration,
         /// Whether it is the first, and how long it took.
         answer: AnswerKind,
     },
@@ -42,6 +55,8 @@ pub enum PingEvent<'a> {
     Overdue {
         /// The probe's number, from 1.
         sequence: u64,
+        /// When it was sent, after the run began.
+        sent: Duration,
     },
     /// A datagram arrived whose bytes are not those that were sent.
     Damaged {
@@ -54,23 +69,40 @@ pub enum PingEvent<'a> {
     NoServer,
 }
 
+/// What an event is reported to. It can end the run.
+pub type See<'a> = &'a mut dyn FnMut(PingEvent<'_>) -> ControlFlow<()>;
+
 /// A run of the measurement.
 #[derive(Debug)]
 pub struct Run<'a> {
     client: &'a mut UdpClient,
     plan: PingPlan,
     started: Instant,
+    /// When the last probe was sent, after the run began.
+    ended: Duration,
     session: u32,
     tally: PingTally,
+    /// Whether the kernel says when it received a datagram.
+    is_stamped: bool,
+    /// Lent to the probe that is sent, or compared with what came.
+    probe: Vec<u8>,
 }
 
 impl<'a> Run<'a> {
     /// A run that has sent nothing yet.
     pub fn new(client: &'a mut UdpClient, plan: PingPlan) -> Self {
         let plan = PingPlan { size: plan.size.max(PROBE_LEN_MIN), ..plan };
-        let [a, b, c, d, ..] = random().to_le_bytes();
-        let session = u32::from_le_bytes([a, b, c, d]);
-        Self { client, plan, started: Instant::now(), session, tally: PingTally::default() }
+        let is_stamped = client.stamp();
+        Self {
+            client,
+            plan,
+            started: Instant::now(),
+            ended: Duration::ZERO,
+            session: session(),
+            tally: PingTally::default(),
+            is_stamped,
+            probe: Vec::new(),
+        }
     }
 
     /// Sends and receives until all probes are answered or overdue, or `stop` is triggered. `see` is called with each
@@ -87,48 +119,34 @@ impl<'a> Run<'a> {
         let mut next_send = Duration::ZERO;
         loop {
             let now = self.started.elapsed();
-            while let Some(sequence) = self.tally.overdue(now, self.plan.timeout) {
-                if see(PingEvent::Overdue { sequence }).is_break() {
+            while let Some((sequence, sent)) = self.tally.overdue(now, self.plan.timeout) {
+                if see(PingEvent::Overdue { sequence, sent }).is_break() {
                     return Ok(());
                 }
             }
             let waiting_since = self.tally.waiting_since();
             let all_sent = self.plan.count.is_some_and(|count| self.tally.counts.sent >= count);
             if all_sent && waiting_since.is_none() || stop.is_triggered() {
+                self.ask_for_counts(&mut buffer, &mut see);
                 return Ok(());
             }
             let lock_step = self.plan.interval.is_zero();
             let holds_back = all_sent || lock_step && waiting_since.is_some();
             let may_send = !holds_back && now >= next_send;
             let step = if may_send {
-                next_send = (next_send + self.plan.interval).max(now);
-                self.send(now)
+                self.send_due(now, &mut next_send)
             } else {
                 let overdue_at = waiting_since.map(|since| since + self.plan.timeout);
                 let send_at = (!holds_back).then_some(next_send);
-                let until = overdue_at.into_iter().chain(send_at).min().map(|wake| self.started + wake);
+                let until = overdue_at.into_iter().chain(send_at).min();
                 self.receive(&mut buffer, until, stop, &mut see)
             };
             match step {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => return Ok(()),
-                Err(ClientError::Refused { .. }) if self.start_again() => next_send = Duration::ZERO,
-                // The server was there before: it may come back, and lost probes are counted.
-                Err(ClientError::Refused { .. }) if self.tally.counts.received + self.tally.counts.damaged > 0 => {
-                    if see(PingEvent::Gone).is_break() {
-                        return Ok(());
-                    }
+                Err(error) => {
+                    next_send = self.after(error, now, next_send, &mut see)?;
                 }
-                // No probe has reached a server: counting begins when a server receives.
-                Err(ClientError::Refused { .. }) if now < self.plan.wait => {
-                    self.tally = PingTally::default();
-                    self.client.start_over();
-                    next_send = now + NOBODY_PAUSE;
-                    if see(PingEvent::NoServer).is_break() {
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -143,51 +161,151 @@ impl<'a> Run<'a> {
         self.client.peer()
     }
 
-    fn send(&mut self, now: Duration) -> Result<ControlFlow<()>, ClientError> {
-        let sequence = self.tally.send(now);
-        self.client.send(&self.probe(sequence, now).encode(self.plan.size))?;
+    /// Whether the times end when the kernel received the answer, and not when this program read it.
+    pub const fn is_stamped(&self) -> bool {
+        self.is_stamped
+    }
+
+    /// Probes that were sent in a second, from the first to the last; `None`: fewer than two were sent.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn rate(&self) -> Option<f64> {
+        let intervals = self.tally.counts.sent.checked_sub(1).filter(|intervals| *intervals > 0)?;
+        let first = self.tally.first_sent()?;
+        let time = self.ended.checked_sub(first).filter(|time| !time.is_zero())?;
+        Some(intervals as f64 / time.as_secs_f64())
+    }
+
+    /// What becomes of the run after an error of the socket; returns when the next probe is due.
+    fn after(
+        &mut self,
+        error: ClientError,
+        now: Duration,
+        next_send: Duration,
+        see: See<'_>,
+    ) -> Result<Duration, ClientError> {
+        let ClientError::Refused { .. } = error else { return Err(error) };
+        if self.start_again() {
+            return Ok(Duration::ZERO);
+        }
+        // The server was there before: it may come back, and lost probes are counted.
+        if self.tally.counts.received + self.tally.counts.damaged > 0 {
+            self.tally.counts.refused += 1;
+            return if see(PingEvent::Gone).is_break() { Err(error) } else { Ok(next_send) };
+        }
+        if now >= self.plan.wait {
+            return Err(error);
+        }
+        // No probe has reached a server: counting begins when a server receives.
+        self.tally = PingTally::default();
+        self.client.start_over();
+        self.is_stamped = self.client.stamp();
+        if see(PingEvent::NoServer).is_break() { Err(error) } else { Ok(now + NOBODY_PAUSE) }
+    }
+
+    /// Sends what is due, but not all of it at once if that is much.
+    fn send_due(&mut self, mut now: Duration, next_send: &mut Duration) -> Result<ControlFlow<()>, ClientError> {
+        if now.saturating_sub(*next_send) > BEHIND_MAX {
+            *next_send = now;
+        }
+        for _ in 0..BURST_MAX {
+            *next_send += self.plan.interval;
+            self.send(now)?;
+            let is_last = self.plan.count.is_some_and(|count| self.tally.counts.sent >= count);
+            now = self.started.elapsed();
+            if is_last || self.plan.interval.is_zero() || now < *next_send {
+                break;
+            }
+        }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn send(&mut self, now: Duration) -> Result<(), ClientError> {
+        let sequence = self.tally.send(now);
+        self.ended = now;
+        self.encode(Word::Ping, sequence);
+        self.client.send(&self.probe)
+    }
+
+    fn encode(&mut self, word: Word, sequence: u64) {
+        let probe = Probe { word, session: self.session, sequence };
+        probe.encode(self.plan.size, &mut self.probe);
     }
 
     fn receive(
         &mut self,
         buffer: &mut [u8],
-        until: Option<Instant>,
+        until: Option<Duration>,
         stop: &Stop,
-        see: &mut impl FnMut(PingEvent<'_>) -> ControlFlow<()>,
+        see: See<'_>,
     ) -> Result<ControlFlow<()>, ClientError> {
+        let is_soon = until.is_some_and(|until| until.saturating_sub(self.started.elapsed()) < SPIN_TIME);
+        let until = if is_soon { Some(self.started) } else { until.map(|until| self.started + until) };
         match self.client.receive(buffer, until, Some(stop))? {
-            Arrival::Datagram { len, .. } => {
+            Arrival::Datagram { len, age, .. } => {
                 let now = self.started.elapsed();
-                let event = self.judge(&buffer[..len], now);
+                let event = self.judge(&buffer[..len], now, age.unwrap_or_default());
                 Ok(event.map_or(ControlFlow::Continue(()), see))
             }
             Arrival::TimedOut | Arrival::Stopped => Ok(ControlFlow::Continue(())),
         }
     }
 
-    /// Compares a datagram with the one that was sent under its number.
-    fn judge(&mut self, came: &[u8], now: Duration) -> Option<PingEvent<'_>> {
+    /// Compares a datagram with the one that was sent under its number. It has waited for `age` until it was read.
+    fn judge(&mut self, came: &[u8], now: Duration, age: Duration) -> Option<PingEvent<'_>> {
         let probe = Probe::decode(came);
         if probe.is_some_and(|probe| probe.session != self.session) {
             // A late answer to an earlier run that had the same port.
             return None;
         }
-        let sent = probe.and_then(|probe| Some((probe.sequence, self.tally.sent_at(probe.sequence)?)));
-        match sent {
-            Some((sequence, at)) if self.probe(sequence, at).encode(self.plan.size) == came => {
-                let answer = self.tally.answer(sequence, now)?;
-                Some(PingEvent::Answered { from: self.client.peer(), sequence, answer })
+        if let Some(Probe { word: Word::Tell, .. }) = probe {
+            if let CountsRoom::Filled(counts) = CountsRoom::of(came) {
+                self.tally.ways.told(counts, false);
             }
-            _ => {
-                self.tally.counts.damaged += 1;
-                Some(PingEvent::Damaged { len: came.len() })
+            return None;
+        }
+        let sent = probe.and_then(|probe| Some((probe.sequence, self.tally.sent_at(probe.sequence)?)));
+        if let Some((sequence, sent)) = sent {
+            self.encode(Word::Ping, sequence);
+            // A clock that was set while the answer waited gives an age that cannot be.
+            let at = now.checked_sub(age).filter(|at| *at >= sent).unwrap_or(now);
+            if is_answered_by(&self.probe, came) {
+                if let CountsRoom::Filled(counts) = CountsRoom::of(came) {
+                    self.tally.ways.told(counts, true);
+                }
+                let answer = self.tally.answer(sequence, at, self.plan.timeout)?;
+                return Some(PingEvent::Answered { from: self.client.peer(), sequence, sent, answer });
             }
         }
+        self.tally.counts.damaged += 1;
+        Some(PingEvent::Damaged { len: came.len() })
     }
 
-    fn probe(&self, sequence: u64, at: Duration) -> Probe {
-        Probe { session: self.session, sequence, sent_ns: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) }
+    /// Asks the server for its last counts: the reply that had them may be lost. Answers that come meanwhile count.
+    fn ask_for_counts(&mut self, buffer: &mut [u8], see: See<'_>) {
+        let is_told = self.tally.ways.both(0).is_some();
+        if self.tally.counts.sent == 0 || self.tally.counts.received > 0 && !is_told {
+            return;
+        }
+        for question in 1..=QUESTIONS_MAX {
+            self.encode(Word::Tell, question.into());
+            // A server that is gone tells nothing; what it told before stands.
+            if self.client.send(&self.probe).is_err() {
+                return;
+            }
+            let until = Instant::now() + QUESTION_TIMEOUT.min(self.plan.timeout);
+            while let Ok(Arrival::Datagram { len, age, .. }) = self.client.receive(buffer, Some(until), None)
+                && Instant::now() < until
+            {
+                let now = self.started.elapsed();
+                let is_told = Probe::decode(&buffer[..len]).is_some_and(|probe| {
+                    probe.word == Word::Tell && probe.session == self.session && probe.sequence == u64::from(question)
+                });
+                let event = self.judge(&buffer[..len], now, age.unwrap_or_default());
+                if event.is_some_and(|event| see(event).is_break()) || is_told {
+                    return;
+                }
+            }
+        }
     }
 
     /// No server has ever answered at this address: tries the name's next one, and counts from the start.
@@ -196,7 +314,14 @@ impl<'a> Run<'a> {
         if !self.client.next_address() {
             return false;
         }
+        self.is_stamped = self.client.stamp();
         self.tally = PingTally::default();
         true
     }
+}
+
+/// Another number for each run.
+pub(super) fn session() -> u32 {
+    let [a, b, c, d, ..] = random().to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

@@ -10,7 +10,9 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::guard::{INTERVAL, REPEATS_MAX, REPLIES_PER_SECOND_MAX, ReplyGuard, Withheld};
+use super::flows::Flows;
+use super::guard::{INTERVAL, REPEATS_MAX, ReplyGuard, Withheld};
+use super::probe::{COUNTED_LEN_MIN, CountsRoom, Probe, Word};
 use super::{Arrival, Codec, DatagramSocket, Endpoint, RECEIVE_LEN_MAX, Stop, receive_buffer};
 
 /// Failures in a row after which a socket is given up; a temporary shortage of memory is shorter.
@@ -54,6 +56,12 @@ pub enum NotAnswered {
     /// A Unix client that has not bound a path, or a forged port 0.
     #[error("the sender has no address to answer to; a Unix client has to bind a path of its own")]
     NoAddress,
+    /// A forged sender: the answer would go to all members of a group, or of a network.
+    #[error("the sender claims to be a group; answers go to one address")]
+    Group,
+    /// An answer is not answered.
+    #[error("it is a server's answer to a probe itself")]
+    Answer,
     /// The sender's address is one of the server's own: answering would never end.
     #[error("the sender claims to be this server")]
     Ourselves,
@@ -81,7 +89,7 @@ fn said_of(held: Withheld) -> String {
         ),
         Withheld::Silenced => format!("it sends our own replies back; silent towards it for {pause}"),
         Withheld::Rate | Withheld::RateAgain => {
-            format!("its address had {REPLIES_PER_SECOND_MAX} replies within {pause}, the most off loopback")
+            format!("its address has had all the replies that one off loopback gets within {pause}")
         }
     }
 }
@@ -132,12 +140,13 @@ where
     let here = socket.local()?;
     let mut buffer = receive_buffer();
     let mut failures = 0;
+    let mut desk = Desk { service, socket, flows: Flows::default(), told: Vec::new() };
     loop {
         let until = service.look.map(|pause| Instant::now() + pause);
         match socket.receive(&mut buffer, until, Some(service.stop)) {
-            Ok(Arrival::Datagram { len, from }) => {
+            Ok(Arrival::Datagram { len, from, .. }) => {
                 failures = 0;
-                if service.take(socket, &from, &buffer[..len], &see).is_break() {
+                if desk.take(&from, &buffer[..len], &see).is_break() {
                     service.stop.trigger();
                     return Ok(());
                 }
@@ -159,35 +168,48 @@ impl UdpService<'_> {
     fn owns(&self, address: &Endpoint) -> bool {
         self.own.read().unwrap_or_else(PoisonError::into_inner).contains(address)
     }
+}
 
-    fn take<S>(&self, socket: &DatagramSocket, from: &Endpoint, data: &[u8], see: S) -> ControlFlow<()>
+/// One socket, and what is remembered for it.
+struct Desk<'a> {
+    service: &'a UdpService<'a>,
+    socket: &'a DatagramSocket,
+    flows: Flows,
+    /// Lent to the answer to a probe.
+    told: Vec<u8>,
+}
+
+impl Desk<'_> {
+    fn take<S>(&mut self, from: &Endpoint, data: &[u8], see: S) -> ControlFlow<()>
     where
         S: Fn(ServeEvent<'_>) -> ControlFlow<()>,
     {
-        let before = self.totals.datagrams.fetch_add(1, Ordering::SeqCst);
-        if self.limit.is_some_and(|limit| before >= limit) {
+        let (totals, limit) = (self.service.totals, self.service.limit);
+        let before = totals.datagrams.fetch_add(1, Ordering::SeqCst);
+        if limit.is_some_and(|limit| before >= limit) {
             // Another socket's thread received the last datagram at the same moment.
-            self.totals.datagrams.fetch_sub(1, Ordering::SeqCst);
+            totals.datagrams.fetch_sub(1, Ordering::SeqCst);
             return ControlFlow::Break(());
         }
-        self.totals.bytes.fetch_add(u64::try_from(data.len()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        totals.bytes.fetch_add(u64::try_from(data.len()).unwrap_or(u64::MAX), Ordering::SeqCst);
         see(ServeEvent::Received { from, data })?;
-        match self.answer(socket, from, data) {
+        match self.answer(from, data) {
             Ok(true) => {
-                self.totals.answered.fetch_add(1, Ordering::SeqCst);
+                totals.answered.fetch_add(1, Ordering::SeqCst);
             }
             Ok(false) => {}
             Err(why) => see(ServeEvent::NotAnswered { from, why })?,
         }
-        match self.limit {
+        match limit {
             Some(limit) if before + 1 >= limit => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
 
     /// Sends the answer, if one is due.
-    fn answer(&self, socket: &DatagramSocket, to: &Endpoint, data: &[u8]) -> Result<bool, NotAnswered> {
-        if self.reply == UdpReply::Nothing {
+    fn answer(&mut self, to: &Endpoint, data: &[u8]) -> Result<bool, NotAnswered> {
+        let service = self.service;
+        if service.reply == UdpReply::Nothing {
             return Ok(false);
         }
         if data.len() > RECEIVE_LEN_MAX {
@@ -196,21 +218,62 @@ impl UdpService<'_> {
         if !to.can_be_answered() {
             return Err(NotAnswered::NoAddress);
         }
-        if self.owns(to) {
+        if to.is_group() {
+            return Err(NotAnswered::Group);
+        }
+        if service.owns(to) {
             return Err(NotAnswered::Ourselves);
         }
-        let reply = match self.reply {
-            UdpReply::Upper => Cow::Owned(self.codec.upper(data)),
+        let reply = match service.reply {
+            UdpReply::Upper => Cow::Owned(service.codec.upper(data)),
             UdpReply::Echo | UdpReply::Nothing => Cow::Borrowed(data),
         };
         if reply.len() > data.len() {
             return Err(NotAnswered::Longer);
         }
+        match Probe::decode(data).filter(|_| *reply == *data) {
+            Some(probe) => self.answer_probe(to, data, &probe),
+            None => self.send(to, data, &reply),
+        }?;
+        Ok(true)
+    }
+
+    /// Answers a probe with what was counted of its session.
+    fn answer_probe(&mut self, to: &Endpoint, data: &[u8], probe: &Probe) -> Result<(), NotAnswered> {
+        match (CountsRoom::of(data), probe.word) {
+            (CountsRoom::Filled(_), _) => return Err(NotAnswered::Answer),
+            (CountsRoom::Missing, _) => return self.send(to, data, data),
+            (CountsRoom::Free, Word::Size) => {
+                return self.send(to, data, data.get(..COUNTED_LEN_MIN).unwrap_or(data));
+            }
+            (CountsRoom::Free, Word::Ping | Word::Tell) => {}
+        }
+        let is_counted = probe.word == Word::Ping;
+        let Some(flow) = self.flows.flow(to, probe.session, Instant::now()) else { return self.send(to, data, data) };
+        if is_counted {
+            flow.arrive(probe);
+        }
+        let mut told = std::mem::take(&mut self.told);
+        told.clear();
+        told.extend_from_slice(data);
+        flow.counts(is_counted).write(&mut told);
+        let sent = self.send(to, data, &told);
+        self.told = told;
+        if is_counted
+            && sent.is_ok()
+            && let Some(flow) = self.flows.flow(to, probe.session, Instant::now())
+        {
+            flow.replied();
+        }
+        sent
+    }
+
+    fn send(&self, to: &Endpoint, data: &[u8], reply: &[u8]) -> Result<(), NotAnswered> {
         let admitted = {
-            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.admit(to, data, &reply, Instant::now())
+            let mut guard = self.service.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.admit(to, data, reply, Instant::now())
         };
         admitted.map_err(NotAnswered::Held)?;
-        socket.send_to(&reply, to).map(|()| true).map_err(NotAnswered::Failed)
+        self.socket.send_to(reply, to).map_err(NotAnswered::Failed)
     }
 }

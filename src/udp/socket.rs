@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 
 use super::own_path::OwnPath;
+use super::stamp::{self, Stamped};
 use super::{Endpoint, Stop};
 
 /// Size of the receive buffer in bytes: datagrams that arrive while it is full are lost silently. The kernel grants at
@@ -29,6 +30,7 @@ const SEND_WAIT: Duration = Duration::from_secs(5);
 pub struct DatagramSocket {
     family: Family,
     path: Option<OwnPath>,
+    is_stamped: bool,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub enum Arrival {
         len: usize,
         /// The sender's address.
         from: Endpoint,
+        /// How long ago the kernel received it; `None`: it does not say.
+        age: Option<Duration>,
     },
     /// The deadline passed first.
     TimedOut,
@@ -91,14 +95,14 @@ impl DatagramSocket {
         let socket = UdpSocket::bind(at)?;
         socket.set_nonblocking(true)?;
         sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_ROOM)?;
-        Ok(Self { family: Family::Udp(socket), path: None })
+        Ok(Self { family: Family::Udp(socket), path: None, is_stamped: false })
     }
 
     fn unix(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::bind(path)?;
         let path = OwnPath::new(path)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { family: Family::Unix(socket), path: Some(path) })
+        Ok(Self { family: Family::Unix(socket), path: Some(path), is_stamped: false })
     }
 
     /// Connects to `peer`: only its datagrams are received, and the kernel reports when no program receives there.
@@ -144,20 +148,66 @@ impl DatagramSocket {
             if stop.is_some_and(Stop::is_triggered) {
                 return Ok(Arrival::Stopped);
             }
-            let came = match &self.family {
-                Family::Udp(socket) => socket.recv_from(buffer).map(|(len, from)| (len, Endpoint::Ip(from))),
-                Family::Unix(socket) => socket.recv_from(buffer).map(|(len, from)| (len, Endpoint::Unix(from))),
-            };
-            match came {
-                Ok((len, from)) => return Ok(Arrival::Datagram { len, from }),
+            match self.receive_now(buffer) {
+                Ok(arrival) => return Ok(arrival),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A program that measures at a high rate comes with this often: it saves a system call.
+                    if until.is_some_and(|until| until <= Instant::now()) {
+                        return Ok(Arrival::TimedOut);
+                    }
                     if !self.wait(PollFlags::IN, until, stop)? {
                         return Ok(Arrival::TimedOut);
                     }
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Arrival> {
+        let (len, from, age) = match &self.family {
+            Family::Udp(socket) if self.is_stamped => {
+                let Stamped { len, from, age } = stamp::receive(socket, buffer)?;
+                (len, Endpoint::Ip(from), age)
+            }
+            Family::Udp(socket) => socket.recv_from(buffer).map(|(len, from)| (len, Endpoint::Ip(from), None))?,
+            Family::Unix(socket) => socket.recv_from(buffer).map(|(len, from)| (len, Endpoint::Unix(from), None))?,
+        };
+        Ok(Arrival::Datagram { len, from, age })
+    }
+
+    /// Has the kernel say how long ago it received each datagram; returns whether it does.
+    pub fn stamp(&mut self) -> bool {
+        self.is_stamped = matches!(&self.family, Family::Udp(socket) if stamp::enable(socket).is_ok());
+        self.is_stamped
+    }
+
+    /// Marks what is sent for the network's queues, with a DSCP of 0 to 63 (RFC 2474).
+    ///
+    /// # Errors
+    /// The kernel refuses it, or it is a Unix socket.
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        let Family::Udp(socket) = &self.family else { return Err(only_on_udp("a DSCP")) };
+        let class = dscp << 2;
+        if socket.local_addr()?.is_ipv4() {
+            Ok(sockopt::set_ip_tos(socket, class)?)
+        } else {
+            Ok(sockopt::set_ipv6_tclass(socket, class.into())?)
+        }
+    }
+
+    /// Forbids to fragment what is sent, and ignores what the kernel has learnt of the path's MTU
+    /// (`IP_PMTUDISC_PROBE`, ip(7)).
+    ///
+    /// # Errors
+    /// The kernel refuses it, or it is a Unix socket.
+    pub fn forbid_fragments(&self) -> io::Result<()> {
+        let Family::Udp(socket) = &self.family else { return Err(only_on_udp("a path's MTU")) };
+        if socket.local_addr()?.is_ipv4() {
+            Ok(sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::PROBE)?)
+        } else {
+            Ok(sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::PROBE)?)
         }
     }
 
@@ -236,6 +286,13 @@ impl DatagramSocket {
 /// An unpredictable number, good enough for a name or a session.
 pub(super) fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
+}
+
+fn only_on_udp(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("a Unix socket has no network below it, so it does not know {what}"),
+    )
 }
 
 fn other_family() -> io::Error {

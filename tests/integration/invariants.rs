@@ -82,7 +82,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hdrhistogram", &["histogram.rs"]),
     ("memmap2", &["memory.rs"]),
     ("memchr", &["http/multipart/"]),
-    ("nix::sys::", &["cli/signals.rs"]),
+    ("nix::sys::", &["cli/signals.rs", "udp/stamp.rs"]),
     ("blake3::hazmat", &["fs/digest.rs"]),
     ("rustyline", &["cli/prompt.rs", "cli/tcp_client/", "cli/udp_echo/"]),
     ("ctor_lite", &["cli/closed.rs"]),

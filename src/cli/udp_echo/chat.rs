@@ -140,7 +140,7 @@ impl Talk<'_> {
         let mut buffer = receive_buffer();
         loop {
             match self.socket.receive(&mut buffer, None, Some(stop)) {
-                Ok(Arrival::Datagram { len, from }) => self.show(&from, &buffer[..len])?,
+                Ok(Arrival::Datagram { len, from, .. }) => self.show(&from, &buffer[..len])?,
                 Ok(Arrival::Stopped | Arrival::TimedOut) => return Ok(()),
                 Err(error) if is_refused(&error) => self.say_refused(),
                 Err(error) => return Err(error).context("cannot receive any more"),

@@ -6,6 +6,8 @@ mod chat;
 mod client;
 mod input;
 mod ping;
+mod report;
+mod screen;
 mod send;
 mod serve;
 mod signals;

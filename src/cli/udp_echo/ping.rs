@@ -1,6 +1,6 @@
 //! `udp-echo ping`.
 
-use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -13,11 +13,12 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{put_json, say, tell};
 use crate::cli::udp_echo::args::{PROGRAM, UdpConnectArgs, WaitArgs};
 use crate::cli::udp_echo::client::{not_asked, say_both_ends};
+use crate::cli::udp_echo::report::Report;
+use crate::cli::udp_echo::screen::{Lines, NOBODY_YET, Screen};
 use crate::cli::udp_echo::signals;
 use crate::cli::usage::usage;
-use crate::udp::ping::{NOBODY_PAUSE, PingEvent, PingPlan, Run};
+use crate::udp::ping::{NOBODY_PAUSE, PingPlan, Run};
 use crate::udp::probe::PROBE_LEN_MIN;
-use crate::udp::tally::{AnswerKind, PingTally};
 use crate::udp::{ClientError, DATAGRAM_LEN_MAX, Stop, UdpClient};
 
 /// Measure round-trip times and count what is lost.
@@ -25,64 +26,66 @@ use crate::udp::{ClientError, DATAGRAM_LEN_MAX, Stop, UdpClient};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Ping {
     #[command(flatten)]
-    connect: UdpConnectArgs,
+    pub(super) connect: UdpConnectArgs,
     /// Number of datagrams to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Time between datagrams; 0: send the next one when the answer has come
     #[arg(short, long, env = "LANDLINE_UDP_INTERVAL", default_value = "1s", value_name = "DURATION", value_parser = args::duration)]
     interval: Duration,
-    /// Length of each datagram, 47 to 65507 bytes
+    /// Datagrams a second, instead of the time between them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+    rate: Option<u32>,
+    /// Length of each datagram, 26 to 65507 bytes; from 63 on, what is lost is told apart by direction
     #[arg(short, long, env = "LANDLINE_UDP_SIZE", default_value = "64", value_name = "SIZE", value_parser = args::size)]
     size: u64,
+    #[arg(long, env = "LANDLINE_UDP_DSCP", value_name = "DSCP", value_parser = dscp, help = DSCP_HELP)]
+    dscp: Option<u8>,
     #[command(flatten)]
-    patience: WaitArgs,
+    pub(super) patience: WaitArgs,
     /// Time to wait for a server that is not there yet; 0: do not wait
     #[arg(long, env = "LANDLINE_UDP_WAIT", default_value = "10s", value_name = "DURATION", value_parser = args::duration)]
-    wait: Duration,
+    pub(super) wait: Duration,
+    /// Write a line for each answer, and for each that is missing, to this file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Print a JSON object for each event, and one at the end
+    #[arg(long, conflicts_with = "json")]
+    json_stream: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
-const NOBODY_YET: &str = "no server is there yet; waiting, Ctrl-C ends";
+/// The highest rate: a core sends no more, and the time between two datagrams is measured in nanoseconds.
+const RATE_MAX: i64 = 10_000_000;
+
+const DSCP_HELP: &str = "Mark for the network's queues: 0 to 63, or a name such as ef, af41, cs5";
 
 const EXAMPLES: &str = "\
-Every datagram carries a sequence number and a time stamp, and each answer is compared with it byte \
-for byte. The server has to echo, or to answer in capitals. With -q only the summary is printed.
+Every datagram carries a sequence number, and each answer is compared with it byte for byte. The server \
+has to echo, or to answer in capitals. A server of udp-echo also counts what arrives, and tells it in its \
+answers: so losses, duplicates and changes of order are known for each direction. Where the kernel says \
+when an answer arrived, the times do not include how long this program took to wake up. With -q only the \
+summary is printed.
 
 Examples:
   udp-echo ping localhost --count 5
   udp-echo ping 192.0.2.7:8088 --size 1024 --interval 200ms
+  udp-echo ping localhost --rate 50000 --count 500000 -q --csv samples.csv
   udp-echo ping localhost --count 10000 --interval 0 --json
 
-If no server is there yet, it waits (--wait); counting begins when one is.
+If no server is there yet, it waits (--wait); counting begins when one is. A server that goes and comes \
+back is counted with what was lost meanwhile.
 
 Exit code 0 if an answer came, 1 if none did, 3 if no server is there. Ctrl-C prints the summary \
 and ends with 0 if an answer came, else with 130.";
 
-/// What `--json` prints at the end; times are milliseconds.
+/// The last object of `--json-stream`.
 #[derive(Debug, Serialize)]
-struct Report {
-    peer: String,
-    size: usize,
-    sent: u64,
-    received: u64,
-    lost: u64,
-    lost_percent: f64,
-    late: u64,
-    duplicates: u64,
-    reordered: u64,
-    damaged: u64,
-    rtt_ms: Option<Times>,
-}
-
-#[derive(Debug, Serialize)]
-struct Times {
-    min: f64,
-    median: f64,
-    p99: f64,
-    max: f64,
-    mean: f64,
+struct Last {
+    event: &'static str,
+    #[serde(flatten)]
+    report: Report,
 }
 
 pub(super) fn run(options: &Ping) -> Result<Exit> {
@@ -93,19 +96,23 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
         Err(_) if stop.is_triggered() => return Ok(Exit::Interrupted),
         Err(error) => return not_asked(error),
     };
+    if let Some(dscp) = options.dscp {
+        client.set_dscp(dscp).context("the datagrams cannot be marked")?;
+    }
     if options.output.verbose {
         say_both_ends(&client);
     }
-    let mut run = Run::new(&mut client, plan);
-    let mut screen = Screen { options, size: plan.size, gone: false, failed: None };
-    let ended = run.run(&stop, |event| screen.show(&event));
-    if let Some(error) = screen.failed {
-        return Err(error);
+    let mut screen = Screen::new(lines(options), plan.size, plan.timeout);
+    if let Some(path) = &options.csv {
+        screen = screen.with_samples(path)?;
     }
+    let mut run = Run::new(&mut client, plan);
+    let ended = run.run(&stop, |event| screen.show(&event));
+    screen.finish()?;
     let received = run.tally().counts.received;
     // Without a server there is nothing to sum up; a program gets its object all the same.
-    if ended.is_ok() || received > 0 || options.output.json {
-        summary(options, plan.size, &run.peer().to_string(), run.tally())?;
+    if ended.is_ok() || received > 0 || options.output.json || options.json_stream {
+        summary(options, Report::of(&run, plan.size))?;
     }
     match ended {
         Err(error) => not_asked(error),
@@ -115,8 +122,26 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
     }
 }
 
+const fn lines(options: &Ping) -> Lines {
+    match (options.json_stream, options.output.quiet || options.output.json) {
+        (true, _) => Lines::Json,
+        (false, true) => Lines::Nothing,
+        (false, false) => Lines::Text,
+    }
+}
+
+fn summary(options: &Ping, report: Report) -> Result<()> {
+    if options.json_stream {
+        return Ok(put_json(&Last { event: "summary", report })?);
+    }
+    if options.output.json {
+        return Ok(put_json(&report)?);
+    }
+    Ok(tell(&report.text())?)
+}
+
 /// Opens the socket, and waits for a Unix server that has no file yet as for one that does not answer yet.
-fn open(options: &Ping, stop: &Stop) -> Result<Result<UdpClient, ClientError>> {
+pub(super) fn open(options: &Ping, stop: &Stop) -> Result<Result<UdpClient, ClientError>> {
     let address = options.connect.address()?;
     let (started, mut was_said) = (Instant::now(), false);
     loop {
@@ -137,113 +162,58 @@ fn plan(options: &Ping) -> Result<PingPlan> {
     let wrong = || usage(format!("--size {}: choose {PROBE_LEN_MIN} to {DATAGRAM_LEN_MAX} bytes", options.size));
     Ok(PingPlan {
         count: options.count,
-        interval: options.interval,
+        interval: options.rate.map_or(options.interval, |rate| Duration::from_secs(1) / rate),
         size: size.ok_or_else(wrong)?,
         timeout: options.patience.timeout,
         wait: options.wait,
     })
 }
 
-/// A line for everything that happens, as it happens.
-struct Screen<'a> {
-    options: &'a Ping,
-    size: usize,
-    gone: bool,
-    failed: Option<anyhow::Error>,
-}
-
-impl Screen<'_> {
-    fn show(&mut self, event: &PingEvent<'_>) -> ControlFlow<()> {
-        let line = match event {
-            PingEvent::Answered { from, sequence, answer: AnswerKind::First { rtt, late, reordered } } => {
-                self.gone = false;
-                let remark = match (late, reordered) {
-                    (true, _) => ", too late",
-                    (false, true) => ", out of order",
-                    (false, false) => "",
-                };
-                format!("{} bytes from {from}: seq={sequence} time={:.3} ms{remark}\n", self.size, ms(*rtt))
-            }
-            PingEvent::Answered { from, sequence, answer: AnswerKind::Duplicate } => {
-                format!("{} bytes from {from}: seq={sequence}, once more\n", self.size)
-            }
-            PingEvent::Overdue { sequence } => {
-                format!(
-                    "seq={sequence}: no answer within {}\n",
-                    humantime::format_duration(self.options.patience.timeout)
-                )
-            }
-            PingEvent::Damaged { len } => {
-                format!(
-                    "{len} bytes that are not what was sent: does the server echo, and as much as {} bytes?\n",
-                    self.size
-                )
-            }
-            PingEvent::NoServer => {
-                if !std::mem::replace(&mut self.gone, true) {
-                    say(PROGRAM, NOBODY_YET);
-                }
-                return ControlFlow::Continue(());
-            }
-            PingEvent::Gone => {
-                if !std::mem::replace(&mut self.gone, true) {
-                    say(PROGRAM, "the server is not there any more; going on");
-                }
-                return ControlFlow::Continue(());
-            }
-        };
-        if self.options.output.quiet || self.options.output.json {
-            return ControlFlow::Continue(());
-        }
-        match tell(&line) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                self.failed = Some(error.into());
-                ControlFlow::Break(())
-            }
-        }
+/// A DSCP by number, or by the names of RFC 2474, 2597, 3246, 5865 and 8622.
+fn dscp(text: &str) -> Result<u8, String> {
+    let wrong = || "write a number from 0 to 63, or be, le, ef, va, cs0 to cs7, af11 to af43".to_owned();
+    let word = text.to_ascii_lowercase();
+    if let Ok(number) = word.parse::<u8>() {
+        return if number < 64 { Ok(number) } else { Err(wrong()) };
     }
-}
-
-fn summary(options: &Ping, size: usize, peer: &str, tally: &PingTally) -> Result<()> {
-    let report = report(size, peer, tally);
-    if options.output.json {
-        return Ok(put_json(&report)?);
-    }
-    let Report { sent, received, lost, lost_percent, late, duplicates, reordered, damaged, rtt_ms, .. } = report;
-    let times = rtt_ms.map_or_else(String::new, |Times { min, median, p99, max, mean }| {
-        format!("rtt min/median/p99/max/mean = {min:.3}/{median:.3}/{p99:.3}/{max:.3}/{mean:.3} ms\n")
-    });
-    let text = format!(
-        "--- {peer} ---\n{sent} sent, {received} received, {lost} lost ({lost_percent:.1} %), {late} late, \
-         {duplicates} duplicates, {reordered} out of order, {damaged} damaged\n{times}"
-    );
-    Ok(tell(&text)?)
-}
-
-fn report(size: usize, peer: &str, tally: &PingTally) -> Report {
-    let (counts, times) = (tally.counts, &tally.times);
-    let times = || {
-        let [min, median, p99, max, mean] =
-            [times.min()?, times.quantile(500)?, times.quantile(990)?, times.max()?, times.mean()?].map(ms);
-        Some(Times { min, median, p99, max, mean })
+    let digit = |digit: char, range: std::ops::RangeInclusive<u32>| {
+        digit.to_digit(10).filter(|digit| range.contains(digit)).and_then(|digit| u8::try_from(digit).ok())
     };
-    Report {
-        peer: peer.to_owned(),
-        size,
-        sent: counts.sent,
-        received: counts.received,
-        lost: counts.lost(),
-        lost_percent: counts.lost_percent(),
-        late: counts.late,
-        duplicates: counts.duplicates,
-        reordered: counts.reordered,
-        damaged: counts.damaged,
-        rtt_ms: times(),
+    match word.chars().collect::<Vec<_>>().as_slice() {
+        ['b', 'e'] => Some(0),
+        ['l', 'e'] => Some(1),
+        ['e', 'f'] => Some(46),
+        ['v', 'a'] => Some(44),
+        ['c', 's', class] => digit(*class, 0..=7).map(|class| class * 8),
+        ['a', 'f', class, drop] => {
+            digit(*class, 1..=4).zip(digit(*drop, 1..=3)).map(|(class, drop)| class * 8 + drop * 2)
+        }
+        _ => None,
     }
+    .ok_or_else(wrong)
 }
 
-fn ms(time: Duration) -> f64 {
-    // To the nanosecond, so that JSON does not show what the conversion added.
-    (time.as_secs_f64() * 1e9).round() / 1e6
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_points_have_names() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("63", Some(63)),
+            ("64", None),
+            ("EF", Some(46)),   // RFC 3246
+            ("va", Some(44)),   // RFC 5865
+            ("le", Some(1)),    // RFC 8622
+            ("cs5", Some(40)),  // RFC 2474
+            ("af41", Some(34)), // RFC 2597
+            ("AF13", Some(14)),
+            ("af44", None),
+            ("cs8", None),
+            ("", None),
+        ] {
+            assert_eq!(dscp(text).ok(), want, "{text}");
+        }
+    }
 }

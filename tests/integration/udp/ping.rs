@@ -1,7 +1,10 @@
 //! Measuring.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
+use super::lossy::{Log, Lossy, Weather, reordered};
 use super::{Program, raw, receive, run};
 
 fn json(stdout: &[u8]) -> serde_json::Value {
@@ -16,10 +19,12 @@ fn a_line_for_each_reply_and_a_summary() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let text = String::from_utf8(ended.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 6, "{text}");
+    assert_eq!(lines.len(), 8, "{text}");
     assert!(lines[0].starts_with(&format!("1024 bytes from {address}: seq=1 time=")), "{text}");
     assert!(lines[4].starts_with("3 sent, 3 received, 0 lost (0.0 %), 0 late, 0 duplicates"), "{text}");
-    assert!(lines[5].starts_with("rtt min/median/p99/max/mean = "), "{text}");
+    let ways = "there: 0 lost, 0 duplicates, 0 out of order; back: 0 lost, 0 duplicates, 0 out of order";
+    assert_eq!(lines[5], ways, "{text}");
+    assert!(lines[6].starts_with("rtt ms: min ") && lines[7].starts_with("jitter ms: "), "{text}");
 }
 
 #[test]
@@ -28,7 +33,7 @@ fn lock_step_json_adds_up() {
     let ended = run(&["ping", &ready[0], "--count=500", "--interval=0", "--size=65507", "--json", "--timeout=20s"]);
     let report = json(&ended.stdout);
     assert_eq!((&report["sent"], &report["received"], &report["lost"]), (&500.into(), &500.into(), &0.into()));
-    let times = ["min", "median", "p99", "max"].map(|name| report["rtt_ms"][name].as_f64().unwrap());
+    let times = ["min", "p50", "p90", "p99", "p999", "max"].map(|name| report["rtt_ms"][name].as_f64().unwrap());
     assert!(times.is_sorted() && times[0] > 0.0, "{times:?}");
 }
 
@@ -52,6 +57,53 @@ fn loss_duplicates_disorder_and_damage_are_told_apart() {
     }
 }
 
+fn numbers(log: &Log, key: impl Fn(&super::lossy::Passed) -> u64 + Copy) -> Vec<u64> {
+    log.first_copies(key).iter().map(key).collect()
+}
+
+/// Each direction has its own weather, and `ping` has to find out what it was.
+#[test]
+fn the_figures_are_what_the_network_did_to_the_datagrams() {
+    const COUNT: u64 = 1_500;
+    for seed in [1, 2] {
+        let (_server, ready) = Program::serve(1, &["--bind=127.0.0.1:0"]);
+        let up = Weather { seed, drops: 40, duplicates: 30, overtaken: 80, ..Weather::default() };
+        let (delay, delayed_to) = (Duration::from_millis(2_400), COUNT / 4);
+        let down = Weather { seed: seed + 100, drops: 60, duplicates: 50, delays: 50, delay, delayed_to, ..up };
+        let proxy = Lossy::new(&ready[0], up, down);
+        let count = format!("--count={COUNT}");
+        let ended = run(&["ping", &proxy.address, &count, "--rate=1000", "--timeout=2s", "--json"]);
+        let [up, down] = proxy.end();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let report = json(&ended.stdout);
+
+        let (answered, answers) = (numbers(&down, |passed| passed.probe), down.passed.len() as u64);
+        let extents = reordered(&answered);
+        let late = down.first_copies(|passed| passed.probe).iter().filter(|passed| passed.is_delayed).count();
+        for (name, want) in [
+            ("/sent", up.came),
+            ("/lost", COUNT - answered.len() as u64),
+            ("/duplicates", answers - answered.len() as u64),
+            ("/reordered", extents.len() as u64),
+            ("/reordered_extent_max", extents.iter().copied().max().unwrap() as u64),
+            ("/late", late as u64),
+            ("/damaged", 0),
+            ("/withheld", 0),
+            ("/up/lost", up.dropped),
+            ("/up/duplicates", up.duplicated),
+            ("/up/reordered", reordered(&numbers(&up, |passed| passed.identity)).len() as u64),
+            ("/down/lost", down.dropped),
+            ("/down/duplicates", down.duplicated),
+            ("/down/reordered", reordered(&numbers(&down, |passed| passed.identity)).len() as u64),
+        ] {
+            assert_eq!(report.pointer(name), Some(&want.into()), "seed {seed}: {name} in {report}");
+            let is_seen = want > 0 || name == "/damaged" || name == "/withheld";
+            assert!(is_seen, "seed {seed}: the network did nothing of {name}");
+        }
+        assert_eq!(up.came, COUNT);
+    }
+}
+
 #[test]
 fn silence_is_1_and_nobody_is_3() {
     let (_server, address) = raw();
@@ -60,7 +112,7 @@ fn silence_is_1_and_nobody_is_3() {
     assert!(String::from_utf8(ended.stdout).unwrap().starts_with("seq=1: no answer within 10ms\n"));
     let ended = run(&["ping", "127.0.0.1:1", "--wait=0"]);
     assert_eq!((ended.code, ended.stdout.as_slice()), (Some(3), b"".as_slice()), "{}", ended.stderr);
-    assert_eq!(run(&["ping", &address, "--size=46"]).code, Some(2));
+    assert_eq!(run(&["ping", &address, "--size=25"]).code, Some(2));
 }
 
 #[test]
