@@ -79,6 +79,30 @@ impl Session {
         Ok(self.cwd.join(path)?)
     }
 
+    /// A guest that may read and write.
+    #[cfg(test)]
+    pub(crate) fn of_test(root: Arc<Root>) -> Self {
+        Self {
+            connection: 1,
+            peer: Peer::Guest { address: "192.0.2.1".into(), fingerprint: None },
+            address: "192.0.2.1:1".into(),
+            services: Services::of(&[Service::Read, Service::Write]),
+            commands: Commands::Any,
+            withheld: Services::NONE,
+            root,
+            is_narrowed: false,
+            cwd: RootPath::default(),
+            origin: Origin::Local,
+            gate: Gate::new(crate::net::gate::Caps::of_this_machine(1)),
+            slots: CommandSlots::new(crate::slots::CommandCaps::default()),
+            memory: crate::memory::Pools::<u8>::default().guests(),
+            is_cut: Arc::default(),
+            parts: Parts::new(None, None),
+            audit: None,
+            report: RequestReport::default(),
+        }
+    }
+
     /// The owner of things that outlive this connection.
     ///
     /// # Errors

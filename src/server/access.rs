@@ -300,15 +300,15 @@ impl Server {
             return;
         }
         self.places.forget_unless(&|owner| may_run(owner).is_some());
-        if let Some(http) = &self.http {
+        let owners = self.http.as_ref().map(|_| {
             let (own, now) = (self.own_tokens.now(), Moment::now());
             let writes = |services: Services| services.has(Service::Write);
             let keys = peers.iter().filter(|peer| writes(peer.services)).map(|peer| Owner::Key(peer.fingerprint));
             let taken = tokens.iter().chain(own.all.iter());
             let taken = taken.filter(|token| writes(token.services) && !token.is_expired(now));
             let owners = keys.chain(taken.map(|token| Owner::Token(token.id))).chain([Owner::Own]);
-            http.state.keep_owners(&owners.map(|owner| owner.to_string()).collect());
-        }
+            owners.map(|owner| owner.to_string()).collect()
+        });
         let (known, tokens) = (Ok(Arc::clone(&peers)), Ok(tokens));
         let beyond = self.grants.beyond(|held| {
             let now = self.grant((&known, &tokens), held.proof, (&held.address, held.entrance)).ok()?;
@@ -318,6 +318,10 @@ impl Server {
             Some(if was_paired { held.grant.clone() } else { now })
         });
         self.service.open().cut(&beyond);
+        // Behind that: a request that is in flight sees that it was cut, or what it has made is found here.
+        if let (Some(http), Some(owners)) = (&self.http, &owners) {
+            http.state.keep_owners(owners);
+        }
         for connection in beyond {
             tracing::info!(connection, "ended: its peer was revoked, or may do less now");
         }

@@ -510,12 +510,11 @@ pub(super) fn cancel(exchange: &Exchange<'_>) -> Result<Response> {
 mod tests {
     use std::io::{self, Read};
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     use super::*;
     use crate::fs::part::Parts;
     use crate::fs::part::records::{PARTS_DIR, Records};
-    use crate::fs::root::{Root, RootPath};
+    use crate::fs::root::Root;
     use crate::http::body::BodyLength;
     use crate::http::head::RequestHead;
     use crate::http::server::HttpOptions;
@@ -523,14 +522,7 @@ mod tests {
     use crate::http::server::put::put;
     use crate::http::server::state::HttpState;
     use crate::http::site::Site;
-    use crate::memory::Pools;
-    use crate::net::gate::{Caps, Gate};
-    use crate::net::origin::Origin;
     use crate::net::stream::Control;
-    use crate::session::RequestReport;
-    use crate::slots::{CommandCaps, CommandSlots};
-    use crate::trust::commands::Commands;
-    use crate::trust::{Peer, Services};
 
     /// The body of a client that is gone when it is to be told something.
     struct Gone;
@@ -559,25 +551,8 @@ mod tests {
     fn an_upload_whose_url_could_not_be_sent_is_not_kept() {
         let (home, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let records = Arc::new(Records::open(home.path().join(PARTS_DIR)).unwrap());
-        let mut session = Session {
-            connection: 1,
-            peer: Peer::Guest { address: "192.0.2.1".into(), fingerprint: None },
-            address: "192.0.2.1:1".into(),
-            services: Services::of(&[Service::Read, Service::Write]),
-            commands: Commands::Any,
-            withheld: Services::NONE,
-            root: Arc::new(Root::open(dir.path()).unwrap()),
-            is_narrowed: false,
-            cwd: RootPath::default(),
-            origin: Origin::Local,
-            gate: Gate::new(Caps::of_this_machine(1)),
-            slots: CommandSlots::new(CommandCaps::default()),
-            memory: Pools::<u8>::default().guests(),
-            is_cut: Arc::new(AtomicBool::new(false)),
-            parts: Parts::new(Some(records), None),
-            audit: None,
-            report: RequestReport::default(),
-        };
+        let mut session = Session::of_test(Arc::new(Root::open(dir.path()).unwrap()));
+        session.parts = Parts::new(Some(records), None);
         let text = "PUT /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nUpload-Complete: ?1\r\n\
                     Upload-Draft-Interop-Version: 8\r\n\r\n";
         let head = RequestHead::parse(text.as_bytes()).unwrap();

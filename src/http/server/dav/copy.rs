@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ::http::StatusCode;
@@ -239,10 +238,9 @@ impl<'c, 'e> Copy<'c, 'e> {
 
     /// Refuses to go on for a client that is gone or was cut off.
     fn go_on(&mut self) -> Result<()> {
-        let gone = || HttpError::of_body(std::io::ErrorKind::ConnectionAborted.into());
-        let is_stopped = self.exchange.body.control().is_some_and(|control| control.is_stopped());
-        if is_stopped || self.exchange.session.is_cut.load(Ordering::Relaxed) {
-            return Err(gone());
+        guard::check_open(self.exchange)?;
+        if self.exchange.body.control().is_some_and(|control| control.is_stopped()) {
+            return Err(HttpError::of_body(std::io::ErrorKind::ConnectionAborted.into()));
         }
         if self.told.elapsed() >= TELL_AFTER {
             self.told = Instant::now();

@@ -2,7 +2,9 @@
 //! (`If`: RFC 4918, 10.4).
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ::http::Method;
 use ::http::StatusCode;
@@ -148,6 +150,18 @@ pub(super) fn begin<'e>(exchange: &Exchange<'e>, touches: Vec<Touch>, keys: &Key
         NoChange::Locked(locked) => refused(exchange, &locked),
         NoChange::Changing => changing(),
     })
+}
+
+/// Whether the request's session is still one. What a request makes that outlives it is looked at again behind this,
+/// and taken back: who was revoked meanwhile leaves nothing.
+///
+/// # Errors
+/// Its connection was cut, for it was revoked or may do less now.
+pub(super) fn check_open(exchange: &Exchange<'_>) -> Result<()> {
+    if exchange.session.is_cut.load(Ordering::SeqCst) {
+        return Err(HttpError::of_body(io::ErrorKind::ConnectionAborted.into()));
+    }
+    Ok(())
 }
 
 /// Something else goes on there, and takes long.

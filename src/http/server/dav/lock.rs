@@ -91,6 +91,7 @@ fn take(exchange: &mut Exchange<'_>, body: &[u8], ends: Instant) -> Result<Respo
         root: spot.own.clone(),
     };
     exchange.state.locks.take(new.clone()).map_err(|why| no_lock(exchange, why))?;
+    guard::check_open(exchange).inspect_err(|_| exchange.state.locks.remove(&new))?;
     let status = match target {
         None => StatusCode::OK,
         Some(target) => match make_empty(exchange, &target, &keys.with(&token)) {

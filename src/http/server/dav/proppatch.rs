@@ -68,6 +68,10 @@ pub(in super::super) fn proppatch(exchange: &mut Exchange<'_>) -> Result<Respons
         match exchange.state.properties.change(&node, &keys.holder, &changes) {
             Err(Full) => statuses.fill(StatusCode::INSUFFICIENT_STORAGE),
             Ok(before) => {
+                if let Err(gone) = guard::check_open(exchange) {
+                    exchange.state.properties.restore(&node.place, before);
+                    return Err(gone);
+                }
                 if modified.is_some_and(|ns| root.set_modified(&path, ns).is_err()) {
                     exchange.state.properties.restore(&node.place, before);
                     let of_time = outcomes.iter().zip(&mut statuses);

@@ -194,6 +194,7 @@ pub(in super::super) fn copy(exchange: &mut Exchange<'_>) -> Result<Response> {
         let copied = copy::file(exchange, from, (&root, to), relocation.there.is_some());
         copied.map_err(taken)?
     };
+    guard::check_open(exchange).inspect_err(|_| exchange.state.properties.forget(&relocation.to_spot.own))?;
     exchange.session.report.outcome = Some(format!("to {to}, {files} files, {bytes} bytes"));
     if failed.is_empty() {
         return Ok(relocation.answer());
