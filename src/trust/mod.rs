@@ -55,6 +55,8 @@ pub enum Peer {
         owner: TokenId,
         /// Whether it is the session of a browser.
         is_session: bool,
+        /// The link that the session was exchanged for; `None`: it is none, or that of a token.
+        link: Option<TokenId>,
     },
     /// Any other peer.
     Guest {

@@ -237,8 +237,12 @@ impl TokenRules<'_> {
 
 /// What `entry`, a token or a session, is granted: what is on record for its `owner`.
 fn grant(entry: &Token, owner: &Token, is_session: bool) -> Grant {
+    let link = match entry.source() {
+        Some(SessionSource::Link(link)) => Some(link),
+        Some(SessionSource::Token(_)) | None => None,
+    };
     Grant {
-        peer: Peer::Token { name: entry.name.clone(), id: entry.id, owner: owner.id, is_session },
+        peer: Peer::Token { name: entry.name.clone(), id: entry.id, owner: owner.id, is_session, link },
         services: owner.services.without(Services::of(&Service::ALL).without(token_services())),
         commands: Commands::Any,
         root: owner.root.clone(),
@@ -515,7 +519,7 @@ mod tests {
 
     fn token_peer(name: &str, secret: &str) -> Peer {
         let id = TokenId::of(secret.as_bytes());
-        Peer::Token { name: name.into(), id, owner: id, is_session: false }
+        Peer::Token { name: name.into(), id, owner: id, is_session: false, link: None }
     }
 
     fn session(name: &str, of: Option<&str>, directory: &str) -> Token {

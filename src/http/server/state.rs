@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
 
-use super::dav::{DeadProperties, Locks, guard};
+use super::dav::{DeadProperties, Holder, Locks};
 use super::digests::DigestCache;
 use super::kept::KeptLists;
 use super::options::HttpOptions;
@@ -113,7 +113,7 @@ impl HttpState {
 
     /// Frees the locks and properties of WebDAV that neither guests nor these owners have.
     pub fn keep_owners(&self, owners: &HashSet<String>) {
-        let is_known = |holder: &str| guard::is_known(holder, owners);
+        let is_known = |holder: &Holder| holder.is_known(owners);
         self.locks.forget_unless(&is_known);
         self.properties.forget_unless(&is_known);
     }

@@ -15,6 +15,7 @@ use super::super::intake::Bounds;
 use super::super::options::OnExists;
 use super::super::problem::{HttpError, Problem, Result};
 use super::guard;
+use super::holder::Holder;
 use super::place::{Inode, Node, Place};
 use crate::fs;
 use crate::fs::part::naming::Naming;
@@ -46,7 +47,7 @@ pub(super) struct Copied {
 struct Copy<'c, 'e> {
     exchange: &'c mut Exchange<'e>,
     bounds: Bounds,
-    holder: Arc<str>,
+    holder: Holder,
     /// The directory in which the client will see what is copied.
     above: RootPath,
     told: Instant,
@@ -115,7 +116,7 @@ pub(super) fn tree(
 
 impl<'c, 'e> Copy<'c, 'e> {
     fn new(exchange: &'c mut Exchange<'e>, above: RootPath) -> Self {
-        let (bounds, holder) = (Bounds::of(exchange), guard::holder(exchange));
+        let (bounds, holder) = (Bounds::of(exchange), Holder::of(exchange));
         Self { exchange, bounds, holder, above, told: Instant::now(), copied: Copied::default() }
     }
 

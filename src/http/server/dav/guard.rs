@@ -1,9 +1,7 @@
 //! What guards resources against changes: the locks of others, and the state that a client takes them to be in
 //! (`If`: RFC 4918, 10.4).
 
-use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ::http::Method;
@@ -15,19 +13,17 @@ use super::super::exchange::Exchange;
 use super::super::intake::{self, FileTarget};
 use super::super::problem::{HttpError, Problem, Result};
 use super::bad_request;
+use super::holder::Holder;
 use super::locks::{Changing, Keys, Locked, NoChange, Touch};
 use super::place::{Place, Spot};
-use crate::fs::part::quota::is_guest;
 use crate::fs::root::RootPath;
 use crate::http::conditions::EntityTag;
 use crate::http::dav::fields::IF;
 use crate::http::dav::if_header::{IfHeader, State};
 use crate::http::dav::multistatus::condition;
 use crate::http::target::Target;
-use crate::trust::{Peer, Service};
+use crate::trust::Service;
 
-/// What the name of a holder begins with that is the session of a link.
-const SESSION: &str = "session ";
 /// Moves of a file's directory for which its name waits.
 const MOVES_MAX: usize = 3;
 /// Roots of locks that are told of one request.
@@ -44,26 +40,7 @@ pub(in super::super) fn keys(exchange: &Exchange<'_>, begun_with: Option<&Header
         let conditions = IfHeader::of(headers).map_err(bad_request)?;
         tokens.extend(conditions.iter().flat_map(IfHeader::tokens).map(str::to_owned));
     }
-    Ok(Keys { holder: holder(exchange), tokens })
-}
-
-/// Whose locks and properties a request makes: a peer's or, of guests, an address's.
-pub(super) fn holder(exchange: &Exchange<'_>) -> Arc<str> {
-    let owner = intake::owner_of(exchange.session).0;
-    match &exchange.session.peer {
-        Peer::Token { id, owner: of, is_session: true, .. } if id == of => format!("{SESSION}{owner}").into(),
-        _ => owner.into(),
-    }
-}
-
-/// Whether a holder is a guest or the session of a link: one person can be many of those.
-pub(super) fn is_passing(holder: &str) -> bool {
-    holder.starts_with(SESSION) || is_guest(holder)
-}
-
-/// Whether a holder is a guest or one of `owners`.
-pub(in super::super) fn is_known(holder: &str, owners: &HashSet<String>) -> bool {
-    is_guest(holder) || owners.contains(holder.strip_prefix(SESSION).unwrap_or(holder))
+    Ok(Keys { holder: Holder::of(exchange), tokens })
 }
 
 /// Whether a file may be put there, as the locks are now. It is seen again when it gets its name.

@@ -10,6 +10,7 @@ use super::super::exchange::Exchange;
 use super::super::intake::{Bounds, FileTarget, check_conditions};
 use super::super::problem::{HttpError, Problem, Result};
 use super::super::response::Response;
+use super::holder::Holder;
 use super::locks::{Keys, LOCK_TIME_MAX, Lock, NoLock, Touch};
 use super::place::{Place, Spot};
 use super::{bad_request, guard, xml_body};
@@ -82,7 +83,7 @@ fn take(exchange: &mut Exchange<'_>, body: &[u8], ends: Instant) -> Result<Respo
     let token: Arc<str> = new_token()?.into();
     let new = Lock {
         token: Arc::clone(&token),
-        holder: Arc::clone(&keys.holder),
+        holder: keys.holder.clone(),
         is_exclusive,
         is_deep,
         owner: owner.into(),
@@ -146,14 +147,14 @@ fn no_lock(exchange: &Exchange<'_>, why: NoLock) -> HttpError {
 /// The locks of a resource, as they are now.
 fn answer(exchange: &Exchange<'_>, place: &Place, status: StatusCode) -> Result<Response> {
     let own = Spot::of(&exchange.session.root, &RootPath::default())?.own;
-    let holder = guard::holder(exchange);
+    let holder = Holder::of(exchange);
     let locks = active(&exchange.state.locks.of(place), &own, &holder);
     let response = Response::bytes(status, XML_TYPE, locked(&locks).into_bytes());
     Ok(response.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }
 
 /// Locks as they are told to `holder`, whose root is `own`: with the tokens of its own locks, and no others (6.8).
-pub(super) fn active(locks: &[Lock], own: &Place, holder: &str) -> Vec<ActiveLock> {
+pub(super) fn active(locks: &[Lock], own: &Place, holder: &Holder) -> Vec<ActiveLock> {
     let now = Instant::now();
     let told = locks.iter().map(|lock| {
         let mut root = lock.root.seen_from(own);
@@ -165,7 +166,7 @@ pub(super) fn active(locks: &[Lock], own: &Place, holder: &str) -> Vec<ActiveLoc
             depth: if lock.is_deep { Depth::Infinity } else { Depth::Zero },
             owner: lock.owner.to_string(),
             seconds: lock.ends.saturating_duration_since(now).as_secs(),
-            token: (*lock.holder == *holder).then(|| lock.token.to_string()),
+            token: (lock.holder == *holder).then(|| lock.token.to_string()),
             root,
         }
     });
@@ -200,7 +201,7 @@ pub(in super::super) fn unlock(exchange: &Exchange<'_>) -> Result<Response> {
         let problem = Problem::new(StatusCode::CONFLICT, format!("{path}: has no lock with this token"));
         return Err(problem.with_xml(condition("lock-token-matches-request-uri", &[])).into());
     };
-    if *lock.holder != *guard::holder(exchange) {
+    if lock.holder != Holder::of(exchange) {
         return Err(Problem::new(StatusCode::FORBIDDEN, format!("{path}: the lock is another's")).into());
     }
     exchange.state.locks.remove(&lock);

@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::guard::is_passing;
+use super::holder::Holder;
 use super::place::{Place, Spot};
 
 /// Locks that there are at the same time, at most.
 pub const LOCKS_MAX: usize = 4_096;
 /// Locks of one peer or, of guests, of one address.
 pub const LOCKS_OF_ONE_MAX: usize = 256;
+/// Locks of all sessions of one link: however many these are, there is room for those of others.
+pub const LOCKS_OF_LINK_MAX: usize = 512;
 /// Locks of all guests and all sessions of links: who has a link of many uses does not take the room of others.
 pub const LOCKS_OF_PASSING_MAX: usize = 2_048;
 /// Shared locks of one resource: each is told with all that is below it.
@@ -37,7 +39,7 @@ pub(in super::super) struct Locks {
 struct Table {
     locks: BTreeMap<Place, Vec<Lock>>,
     /// How many each holder has.
-    held: HashMap<Arc<str>, usize>,
+    held: HashMap<Holder, usize>,
     /// When the next one ends, at the earliest.
     next_end: Option<Instant>,
     /// What is being changed.
@@ -50,7 +52,7 @@ struct Table {
 pub(super) struct Lock {
     pub(super) token: Arc<str>,
     /// Whose it is: only with its holder's requests does the token count (6.4).
-    pub(super) holder: Arc<str>,
+    pub(super) holder: Holder,
     pub(super) is_exclusive: bool,
     /// Whether it holds for all that is below.
     pub(super) is_deep: bool,
@@ -102,7 +104,7 @@ impl Touch {
 /// The locks that a request shows to have.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Keys {
-    pub(super) holder: Arc<str>,
+    pub(super) holder: Holder,
     pub(super) tokens: Vec<String>,
 }
 
@@ -110,7 +112,7 @@ impl Keys {
     /// The same with one more.
     pub(super) fn with(&self, token: &str) -> Self {
         let tokens = self.tokens.iter().map(String::as_str).chain([token]).map(str::to_owned).collect();
-        Self { holder: Arc::clone(&self.holder), tokens }
+        Self { holder: self.holder.clone(), tokens }
     }
 
     /// Whether the lock is its holder's, and among those that the request shows.
@@ -262,9 +264,9 @@ impl Locks {
     }
 
     /// Ends the locks of holders that are not known any more.
-    pub(in super::super) fn forget_unless(&self, is_known: &dyn Fn(&str) -> bool) {
+    pub(in super::super) fn forget_unless(&self, is_known: &dyn Fn(&Holder) -> bool) {
         let mut table = self.table();
-        if table.held.keys().all(|holder| is_known(holder)) {
+        if table.held.keys().all(is_known) {
             return;
         }
         let places: Vec<Place> = table.locks.keys().cloned().collect();
@@ -318,6 +320,11 @@ impl Table {
         if missing.is_empty() { Ok(()) } else { Err(Locked(missing)) }
     }
 
+    /// How many locks these holders have.
+    fn held_by(&self, is_one: impl Fn(&Holder) -> bool) -> usize {
+        self.held.iter().filter(|(holder, _)| is_one(holder)).map(|(_, held)| held).sum()
+    }
+
     fn take(&mut self, lock: Lock) -> Result<(), NoLock> {
         let is_in_the_way = |other: &&Lock| lock.is_exclusive || other.is_exclusive;
         let below = self.locks.range(lock.root.members()).filter(|_| lock.is_deep).flat_map(|(_, locks)| locks);
@@ -331,15 +338,16 @@ impl Table {
         }
         let held = self.held.get(&lock.holder).copied().unwrap_or(0);
         let shared = self.guarding(&lock.root).len();
-        let passing: usize = self.held.iter().filter(|(holder, _)| is_passing(holder)).map(|(_, held)| held).sum();
-        if is_passing(&lock.holder) && passing >= LOCKS_OF_PASSING_MAX {
+        let of_link = self.held_by(|holder| holder.shares_link(&lock.holder));
+        let is_passing_full = || self.held_by(Holder::is_passing) >= LOCKS_OF_PASSING_MAX;
+        if of_link >= LOCKS_OF_LINK_MAX || lock.holder.is_passing() && is_passing_full() {
             return Err(NoLock::TooMany);
         }
-        let all: usize = self.held.values().sum();
+        let all = self.held_by(|_| true);
         if all >= LOCKS_MAX || held >= LOCKS_OF_ONE_MAX || shared >= SHARED_LOCKS_MAX {
             return Err(NoLock::TooMany);
         }
-        self.held.insert(Arc::clone(&lock.holder), held + 1);
+        self.held.insert(lock.holder.clone(), held + 1);
         self.next_end = Some(self.next_end.map_or(lock.ends, |end| end.min(lock.ends)));
         self.locks.entry(lock.root.clone()).or_default().push(lock);
         Ok(())
@@ -505,16 +513,33 @@ mod tests {
     }
 
     #[test]
+    fn a_link_of_many_uses_leaves_room_for_other_links() {
+        let locks = Locks::default();
+        for number in 0..LOCKS_OF_LINK_MAX {
+            locks.take(lock(&format!("/{number}"), &format!("link/{}", number % 4), (true, false))).unwrap();
+        }
+        let take = |path: &str, holder: &str| locks.take(lock(path, holder, (true, false)));
+        for holder in ["link/0", "link/new"] {
+            assert_eq!(take("/more", holder), Err(NoLock::TooMany), "{holder}");
+        }
+        for (path, holder) in [("/a", "other/0"), ("/b", "guest 192.0.2.1"), ("/c", "me")] {
+            take(path, holder).unwrap();
+        }
+        locks.forget(&at("/0").own, true);
+        take("/more", "link/new").unwrap();
+    }
+
+    #[test]
     fn holders_that_pass_leave_room_and_go() {
         let locks = Locks::default();
         for number in 0..LOCKS_OF_PASSING_MAX {
-            locks.take(lock(&format!("/{number}"), &format!("session token {}", number % 17), (true, false))).unwrap();
+            locks.take(lock(&format!("/{number}"), &format!("{}/{}", number % 5, number % 17), (true, false))).unwrap();
         }
-        for holder in ["session token new", "guest 192.0.2.1"] {
+        for holder in ["other/new", "guest 192.0.2.1"] {
             assert_eq!(locks.take(lock("/more", holder, (true, false))), Err(NoLock::TooMany), "{holder}");
         }
         locks.take(lock("/known", "me", (true, false))).unwrap();
-        locks.forget_unless(&|holder| holder == "me");
+        locks.forget_unless(&|holder| holder.is_of_test("me"));
         let counts = |table: MutexGuard<'_, Table>| (table.held.values().sum::<usize>(), table.held.len());
         assert_eq!(counts(locks.table()), (1, 1));
         locks.take(lock("/more", "guest 192.0.2.1", (true, false))).unwrap();

@@ -7,12 +7,14 @@
 //! | `copy` | files and trees, copied |
 //! | `lock` | LOCK and UNLOCK |
 //! | `locks`, `props` | the locks and the properties that there are, in memory |
+//! | `holder` | whose they are |
 //! | `guard` | what changes must respect: locks, and the state that `If` names |
 //! | `place` | where a resource is, whatever its URL |
 
 pub(super) mod change;
 mod copy;
 pub(super) mod guard;
+mod holder;
 pub(super) mod lock;
 mod locks;
 pub(super) mod place;
@@ -29,11 +31,15 @@ use super::exchange::Exchange;
 use super::problem::{HttpError, Problem, Result};
 use crate::http::dav::xml::XML_LEN_MAX;
 
+pub(super) use self::holder::Holder;
 pub(super) use self::locks::Locks;
-pub use self::locks::{LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_ONE_MAX, LOCKS_OF_PASSING_MAX, SHARED_LOCKS_MAX};
+pub use self::locks::{
+    LOCK_TIME_MAX, LOCKS_MAX, LOCKS_OF_LINK_MAX, LOCKS_OF_ONE_MAX, LOCKS_OF_PASSING_MAX, SHARED_LOCKS_MAX,
+};
 pub(super) use self::props::DeadProperties;
 pub use self::props::{
-    PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX, PROPERTIES_OF_ONE_LEN_MAX, PROPERTIES_OF_PASSING_LEN_MAX,
+    PROPERTIES_LEN_MAX, PROPERTIES_OF_ALL_LEN_MAX, PROPERTIES_OF_LINK_LEN_MAX, PROPERTIES_OF_ONE_LEN_MAX,
+    PROPERTIES_OF_PASSING_LEN_MAX,
 };
 
 /// The body of a request, which is XML.

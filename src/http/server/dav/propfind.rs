@@ -14,9 +14,10 @@ use super::super::exchange::Exchange;
 use super::super::problem::{Problem, Result};
 use super::super::representation::FileStamp;
 use super::super::response::{BodyWriter, Response, ResponseBody};
+use super::holder::Holder;
 use super::lock::active;
 use super::place::{Inode, Place, Spot};
-use super::{DeadProperties, Locks, bad_request, guard, xml_body};
+use super::{DeadProperties, Locks, bad_request, xml_body};
 use crate::fs::ErrorKind;
 use crate::fs::root::{Details, FileKind, RootPath, ShownDir};
 use crate::fs::unix::free_len;
@@ -114,7 +115,7 @@ struct Teller {
     title: Option<String>,
     locks: Option<Arc<Locks>>,
     properties: Arc<DeadProperties>,
-    holder: Arc<str>,
+    holder: Holder,
     /// The root of the session.
     own: Option<Place>,
 }
@@ -142,7 +143,7 @@ impl Teller {
             // Who works on a file concerns those who may work on it too.
             locks: is_writable.then(|| Arc::clone(&exchange.state.locks)),
             properties: Arc::clone(&exchange.state.properties),
-            holder: guard::holder(exchange),
+            holder: Holder::of(exchange),
             own: Spot::of(&exchange.session.root, &RootPath::default()).ok().map(|spot| spot.own),
             answer,
         }

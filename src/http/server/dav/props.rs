@@ -3,9 +3,9 @@
 //! They are a file's, and not its name's: what another program has put in the file's place has none of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::guard::is_passing;
+use super::holder::Holder;
 use super::place::{Inode, Node, Place};
 use crate::http::dav::multistatus::Dead;
 use crate::http::dav::xml::Name;
@@ -14,6 +14,8 @@ use crate::http::dav::xml::Name;
 pub const PROPERTIES_LEN_MAX: usize = 64 * 1024;
 /// Properties that one peer or, of guests, one address has set, in bytes.
 pub const PROPERTIES_OF_ONE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Properties that all sessions of one link have set, in bytes: however many these are, there is room for others.
+pub const PROPERTIES_OF_LINK_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Properties that all guests and all sessions of links have set, in bytes.
 pub const PROPERTIES_OF_PASSING_LEN_MAX: usize = 16 * 1024 * 1024;
 /// All properties, in bytes.
@@ -29,7 +31,7 @@ pub(in super::super) struct DeadProperties(Mutex<Store>);
 struct Store {
     resources: BTreeMap<Place, Kept>,
     /// Bytes of each who has set some.
-    of: HashMap<Arc<str>, usize>,
+    of: HashMap<Holder, usize>,
     len: usize,
 }
 
@@ -44,7 +46,7 @@ struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owned {
     dead: Dead,
-    holder: Arc<str>,
+    holder: Holder,
     /// Bytes that it counts for.
     cost: usize,
 }
@@ -84,7 +86,7 @@ impl DeadProperties {
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn change(&self, node: &Node, holder: &Arc<str>, changes: &[Change]) -> Result<Before, Full> {
+    pub(super) fn change(&self, node: &Node, holder: &Holder, changes: &[Change]) -> Result<Before, Full> {
         let Node { place, inode } = node;
         let mut store = self.store();
         let mut properties = store.of(place, *inode).to_vec();
@@ -93,7 +95,7 @@ impl DeadProperties {
             properties.retain(|owned| owned.dead.name != *name);
             if let Change::Set(dead) = change {
                 let cost = cost_of(place, dead);
-                properties.push(Owned { dead: dead.clone(), holder: Arc::clone(holder), cost });
+                properties.push(Owned { dead: dead.clone(), holder: holder.clone(), cost });
             }
         }
         let before = store.take(place);
@@ -126,12 +128,12 @@ impl DeadProperties {
     }
 
     /// Gives a copy the properties of what it is a copy of, in place of those that were there, as far as there is room.
-    pub(super) fn copy(&self, from: &Node, to: &Node, holder: &Arc<str>) {
+    pub(super) fn copy(&self, from: &Node, to: &Node, holder: &Holder) {
         let mut store = self.store();
         store.take(&to.place);
         let copied = store.of(&from.place, from.inode).iter().map(|owned| {
             let cost = cost_of(&to.place, &owned.dead);
-            Owned { dead: owned.dead.clone(), holder: Arc::clone(holder), cost }
+            Owned { dead: owned.dead.clone(), holder: holder.clone(), cost }
         });
         let properties = copied.collect();
         if store.put(&to.place, Kept { inode: to.inode, properties }, holder).is_err() {
@@ -148,7 +150,7 @@ impl DeadProperties {
             for owned in &mut kept.properties {
                 owned.cost = cost_of(&moved, &owned.dead);
             }
-            let holders: Vec<_> = kept.properties.iter().map(|owned| Arc::clone(&owned.holder)).collect();
+            let holders: Vec<_> = kept.properties.iter().map(|owned| owned.holder.clone()).collect();
             store.put_back(&moved, Some(kept));
             if holders.iter().any(|holder| store.is_over(holder)) {
                 tracing::debug!("the properties of what was moved have no room there");
@@ -158,9 +160,9 @@ impl DeadProperties {
     }
 
     /// Drops the properties that holders have set who are not known any more.
-    pub(in super::super) fn forget_unless(&self, is_known: &dyn Fn(&str) -> bool) {
+    pub(in super::super) fn forget_unless(&self, is_known: &dyn Fn(&Holder) -> bool) {
         let mut store = self.store();
-        if store.of.keys().all(|holder| is_known(holder)) {
+        if store.of.keys().all(is_known) {
             return;
         }
         let places: Vec<Place> = store.resources.keys().cloned().collect();
@@ -213,17 +215,12 @@ impl Store {
         kept
     }
 
-    fn put(&mut self, place: &Place, kept: Kept, holder: &Arc<str>) -> Result<(), Full> {
+    fn put(&mut self, place: &Place, kept: Kept, holder: &Holder) -> Result<(), Full> {
         let len = |of: &dyn Fn(&Owned) -> bool| -> usize {
             kept.properties.iter().filter(|owned| of(owned)).map(|owned| owned.cost).sum()
         };
         let (all, own) = (len(&|_| true), len(&|owned| owned.holder == *holder));
-        let passing: usize = self.of.iter().filter(|(holder, _)| is_passing(holder)).map(|(_, len)| len).sum();
-        let is_full = all > PROPERTIES_LEN_MAX
-            || is_passing(holder) && passing + own > PROPERTIES_OF_PASSING_LEN_MAX
-            || self.len + all > PROPERTIES_OF_ALL_LEN_MAX
-            || self.of.get(holder).copied().unwrap_or(0) + own > PROPERTIES_OF_ONE_LEN_MAX;
-        if is_full {
+        if all > PROPERTIES_LEN_MAX || self.len + all > PROPERTIES_OF_ALL_LEN_MAX || self.would_be_over(holder, own) {
             return Err(Full);
         }
         self.put_back(place, Some(kept));
@@ -231,8 +228,18 @@ impl Store {
     }
 
     /// Whether there is more than there may be, of all or of `holder`.
-    fn is_over(&self, holder: &Arc<str>) -> bool {
-        self.len > PROPERTIES_OF_ALL_LEN_MAX || self.of.get(holder).is_some_and(|len| *len > PROPERTIES_OF_ONE_LEN_MAX)
+    fn is_over(&self, holder: &Holder) -> bool {
+        self.len > PROPERTIES_OF_ALL_LEN_MAX || self.would_be_over(holder, 0)
+    }
+
+    /// Whether `more` bytes of a holder would be more than it, or those with whom it shares, may have.
+    fn would_be_over(&self, holder: &Holder, more: usize) -> bool {
+        let len = |is_one: &dyn Fn(&Holder) -> bool| -> usize {
+            self.of.iter().filter(|(holder, _)| is_one(holder)).map(|(_, len)| len).sum()
+        };
+        len(&|other| other == holder) + more > PROPERTIES_OF_ONE_LEN_MAX
+            || len(&|other| other.shares_link(holder)) + more > PROPERTIES_OF_LINK_LEN_MAX
+            || holder.is_passing() && len(&Holder::is_passing) + more > PROPERTIES_OF_PASSING_LEN_MAX
     }
 
     /// Puts properties that count already, or have room.
@@ -240,7 +247,7 @@ impl Store {
         let Some(kept) = kept.filter(|kept| !kept.properties.is_empty()) else { return };
         for Owned { holder, cost, .. } in &kept.properties {
             self.len += cost;
-            *self.of.entry(Arc::clone(holder)).or_default() += cost;
+            *self.of.entry(holder.clone()).or_default() += cost;
         }
         self.resources.insert(place.clone(), kept);
     }
@@ -269,7 +276,7 @@ mod tests {
 
     #[test]
     fn properties_go_where_their_resource_goes() {
-        let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
+        let (properties, me): (_, Holder) = (DeadProperties::default(), "me".into());
         let change = |path: &str, changes: &[Change]| properties.change(&node(path), &me, changes).unwrap();
         change("/a", &[set("one", 1), set("two", 2), set("one", 3)]);
         change("/a/b", &[set("below", 1)]);
@@ -290,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_has_the_name_of_another_file_has_not_its_properties() {
-        let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
+        let (properties, me): (_, Holder) = (DeadProperties::default(), "me".into());
         let [first, put, other] = [1, 2, 3].map(Inode::of_test);
         let count = |inode: Inode| properties.of(&at("/a"), inode).len();
         let node = |inode: Inode| Node { place: at("/a"), inode };
@@ -329,23 +336,30 @@ mod tests {
         let change =
             |holder: &str, name: &str| properties.change(&node("/a"), &holder.into(), &[set(name, 1)]).unwrap();
         change("me", "mine");
-        change("session token 1", "theirs");
-        properties.forget_unless(&|holder| holder == "me");
+        change("link/1", "theirs");
+        properties.forget_unless(&|holder| holder.is_of_test("me"));
         assert_eq!(names(&properties, "/a"), ["mine"]);
         assert_eq!(properties.store().of.len(), 1);
         let large = PROPERTIES_LEN_MAX - 1_000;
         let fill = |number: usize| {
-            let holder = format!("session token {}", number / 50);
-            properties.change(&node(&format!("/{number}")), &holder.into(), &[set("a", large)])
+            let holder = format!("{}/{number}", number / 64);
+            properties.change(&node(&format!("/{number}")), &(&*holder).into(), &[set("a", large)])
         };
         let count = (0..1_000).take_while(|number| fill(*number).is_ok()).count();
         assert!((250..=260).contains(&count), "{count}");
         change("me", "more");
+        let of_link = DeadProperties::default();
+        let change = |number: usize, holder: &str| {
+            of_link.change(&node(&format!("/{number}")), &holder.into(), &[set("a", large)])
+        };
+        let count = (0..1_000).take_while(|number| change(*number, &format!("link/{number}")).is_ok()).count();
+        assert!((60..=65).contains(&count), "one link does not take the room of others: {count}");
+        change(1_000, "other/1").unwrap();
     }
 
     #[test]
     fn what_was_changed_is_restored() {
-        let (properties, me): (_, Arc<str>) = (DeadProperties::default(), "me".into());
+        let (properties, me): (_, Holder) = (DeadProperties::default(), "me".into());
         properties.change(&node("/a"), &me, &[set("one", 1)]).unwrap();
         let before = properties.change(&node("/a"), &me, &[set("two", 2)]).unwrap();
         assert_eq!(names(&properties, "/a"), ["one", "two"]);
