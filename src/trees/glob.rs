@@ -68,7 +68,9 @@ pub fn expand(session: &Session, pattern: &[u8], filter: &Filter, budget: &Budge
                     names.push(name);
                 }
             }
-            names.retain(|name| session.root.check_name(&dir, name).is_ok());
+            let hidden = session.root.hidden_name_in(&dir);
+            let hidden = hidden.map_err(|error| Refusal::from_io(&path.to_string(), &error))?;
+            names.retain(|name| hidden.as_ref() != Some(name) && session.root.check_name(&dir, name).is_ok());
             names.sort_unstable();
             for name in names {
                 let path = path.join(name.as_bytes())?;

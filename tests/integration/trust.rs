@@ -430,6 +430,12 @@ fn the_home_cannot_be_reached_through_any_root() {
     put.code(1).stderr("never shows them").prints("");
     assert!(desk.home_path().join("deeper/file").exists());
     Run::new("tcp-client").args([&address]).stdin("ls public\n").prints("public\n");
+    // No list has its name, nor has a tree.
+    Run::new("tcp-client").args([&address]).stdin("ls\n").prints("hard.pem\ninnocent\ninnocent.pem\npublic\n");
+    let tree = desk.dir.path().join("copied");
+    let get = Run::new("fget").args(["-r", &format!("{address}/."), "copied"]).current_dir(desk.dir.path()).code(1);
+    get.any_stderr().output();
+    assert!(tree.join("public").exists() && !tree.join("home").exists());
     // And it is no root itself, nor is anything in it.
     for root in [desk.home_path(), desk.home_path().join("deeper"), desk.dir.path().join("innocent")] {
         let run = desk.run("tcp-server").args(["--bind", "127.0.0.1:0", "--root"]).args([&root]).code(1);

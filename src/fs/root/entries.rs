@@ -46,6 +46,8 @@ pub struct Entries<'r> {
     root: &'r Root,
     path: RootPath,
     dir: Dir,
+    /// The name of what is never shown, if that is in it.
+    hidden: Option<OsString>,
     read: ReadDir,
 }
 
@@ -57,7 +59,8 @@ impl Root {
     pub fn entries(&self, path: &RootPath) -> Result<Entries<'_>> {
         let dir = self.open_dir(path)?;
         let read = dir.entries().map_err(failed(path))?;
-        Ok(Entries { root: self, path: path.clone(), dir, read })
+        let hidden = self.hidden_name_in(&dir).map_err(failed(path))?;
+        Ok(Entries { root: self, path: path.clone(), dir, hidden, read })
     }
 
     /// What `path` is, without following a symlink at its end; the root itself is no entry.
@@ -81,7 +84,8 @@ impl Iterator for Entries<'_> {
                 Err(error) => return Some(Err(failed(&self.path)(error))),
             };
             let name = entry.file_name();
-            if is_part_name(name.as_bytes()) || self.root.check_name(&self.dir, &name).is_err() {
+            let is_hidden = self.hidden.as_ref() == Some(&name) || is_part_name(name.as_bytes());
+            if is_hidden || self.root.check_name(&self.dir, &name).is_err() {
                 continue;
             }
             // One that went away meanwhile is no longer there to list.

@@ -1,6 +1,8 @@
 //! What a root never shows: a directory by device and inode, and names in a home directory.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,6 +11,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _};
 use rustix::fs::OFlags;
 
+use super::{Root, path_of};
 use crate::fs::unix::identity_of;
 use crate::fs::{Error, ErrorKind};
 
@@ -117,6 +120,21 @@ impl Hidden {
     }
 }
 
+impl Root {
+    /// The name that lists of `dir` leave out, since what has it is never shown; `None`: there is none in it.
+    ///
+    /// # Errors
+    /// It could not be looked at.
+    pub fn hidden_name_in(&self, dir: &impl AsFd) -> std::io::Result<Option<OsString>> {
+        let Some(hidden) = &self.hidden else { return Ok(None) };
+        // The server's own way up: nothing is opened through it.
+        if identity_of(&open_up(&hidden.dir)?)? != identity_of(dir)? {
+            return Ok(None);
+        }
+        Ok(path_of(&*hidden.dir)?.file_name().map(OsStr::to_owned))
+    }
+}
+
 /// The directory above `dir`, as a mere path. It may lie outside the root: nothing may be opened through it before it
 /// was found to be inside.
 pub(super) fn open_up(dir: &Dir) -> rustix::io::Result<Dir> {
@@ -157,7 +175,7 @@ pub(super) fn guarded_name() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::root::{Root, RootPath};
+    use crate::fs::root::RootPath;
 
     fn at(path: &str) -> RootPath {
         RootPath::default().join(path.as_bytes()).unwrap()

@@ -204,6 +204,7 @@ impl ShownDir {
         let failed = |error: Errno| E::from(Error::from(error));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = rustix::fs::openat(&*self.dir, ".", flags, Mode::empty()).map_err(failed)?;
+        let hidden = self.root.hidden_name_in(&*self.dir).map_err(Error::from)?;
         let mut buffer: Vec<u8> = Vec::with_capacity(READ_LEN);
         let mut read = RawDir::new(open, buffer.spare_capacity_mut());
         while let Some(entry) = read.next() {
@@ -213,7 +214,7 @@ impl ShownDir {
                 continue;
             }
             let name_os = OsStr::from_bytes(name);
-            if self.root.check_name(&*self.dir, name_os).is_err() {
+            if hidden.as_deref() == Some(name_os) || self.root.check_name(&*self.dir, name_os).is_err() {
                 continue;
             }
             let kind = match entry.file_type() {

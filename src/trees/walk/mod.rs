@@ -237,12 +237,14 @@ impl Walk {
     /// The names in a directory, in order, and the bytes of the budget that they hold.
     fn names_in(&self, root: &Root, dir: &Dir) -> io::Result<(Vec<OsString>, usize)> {
         let (mut names, mut held) = (Vec::new(), 0);
+        let hidden = root.hidden_name_in(dir)?;
         for entry in below::read_dir(dir)? {
             if self.is_stopped.load(Ordering::Relaxed) {
                 return Err(io::Error::other("the connection has ended"));
             }
             let name = entry?.0.into_bytes();
-            if root.check_name(dir, OsStr::from_bytes(&name)).is_err() {
+            let name_os = OsStr::from_bytes(&name);
+            if hidden.as_deref() == Some(name_os) || root.check_name(dir, name_os).is_err() {
                 continue;
             }
             let len = name.len() + ENTRY_COST;

@@ -97,6 +97,36 @@ fn propfind_of_many_entries_is_whole() {
 }
 
 #[test]
+fn no_list_has_the_name_of_the_home() {
+    let desk = crate::harness::machine::Machine::new();
+    desk.identity();
+    std::fs::create_dir(desk.dir.path().join("sub")).unwrap();
+    for file in ["public", "sub/other"] {
+        std::fs::write(desk.dir.path().join(file), "x").unwrap();
+    }
+    let server = Server::http_files_in(&[], desk.dir.path(), desk.dir.path());
+    assert!(desk.home_path().starts_with(desk.dir.path()) && desk.home_path().ends_with("home"));
+    for (head, sees) in [
+        ("GET /\r\nAccept: text/html", &b"href=\"public\""[..]),
+        ("GET /?json", b"public"),
+        ("GET /?text", b"public"),
+        ("GET /?search=o&json", b"other"),
+        ("GET /?search=home&json", b""),
+        ("GET /?zip=store", b"public"),
+        ("GET /?tar", b"public"),
+        ("PROPFIND /\r\nDepth: 1", b"public"),
+    ] {
+        let answer = ask(&server, head, b"");
+        assert!(answer.status / 100 == 2, "{head}: {answer:?}");
+        let has = |word: &[u8]| word.is_empty() || answer.body.windows(word.len()).any(|found| found == word);
+        let word: &[u8] = if head.contains("html") { b"href=\"home" } else { b"home" };
+        // A search repeats what it is about.
+        assert!(has(sees) && (head.contains("=home") || !has(word)), "{head}: {answer:?}");
+        assert!(!has(b"identity.pem") && !has(b"\"name\":\"home\""), "{head}: {answer:?}");
+    }
+}
+
+#[test]
 fn what_may_not_be_seen_has_no_properties() {
     let guest = Server::with(&["--http", "--upload", "--guest", "write"]);
     guest.write("a", "a");
