@@ -27,6 +27,8 @@ pub struct ListPage<'a> {
     pub frame: Frame<'a>,
     /// What is in it; `None`: that is not shown.
     pub list: Option<ListTable<'a>>,
+    /// Whether an upload could replace a file, so that a form asks what is wanted.
+    pub can_replace: bool,
     /// What its author says of it; `None`: nothing.
     pub readme: Option<Readme>,
 }
@@ -211,7 +213,7 @@ mod tests {
         let may = May { upload: may_upload, modify: false };
         let frame = Frame { may, ..frame(PageKind::List, "/a b/<i>", true) };
         let list = Some(ListTable { entries, total, page, query });
-        ListPage { frame, list, readme: None }.render().unwrap()
+        ListPage { frame, list, can_replace: true, readme: None }.render().unwrap()
     }
 
     fn file(name: &[u8]) -> ListEntry<'_> {

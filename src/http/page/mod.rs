@@ -22,7 +22,7 @@
 //!   form `#sign-out` if a cookie has signed the visitor in, `button#theme` (hidden until the script shows it),
 //!   `nav#languages` (links `?lang=`, the choice is kept in a cookie).
 //! - `main#content` with `#status` (a live region, empty) and the page's own content.
-//! - list: `form#search` (field `search`), `form#upload` (field `file`), `section#queue` (hidden, empty), `div#empty` if
+//! - list: `form#search` (field `search`), `form#upload` (fields `exists`, `file`), `section#queue` (hidden, empty), `div#empty` if
 //!   nothing is there, and `form#selection`, which POSTs the boxes to `?zip` (its button is in `#actions`) and holds
 //!   `table#list`. A row is `<tr data-kind>` (`dir`, `image`, `audio`, `video`, `pdf`, `text`, `archive`, `file`) with
 //!   four cells: the box, whose value is the percent-encoded reference of the entry (a slash behind a directory's); the

@@ -100,7 +100,7 @@ words! {
 words! {
     /// What the page of a directory says.
     ListStrings {
-        search, search_button, upload, upload_button, uploads, all_as, name, size, modified, utc, select,
+        search, search_button, upload, upload_button, exists, keep_both, replace, refuse, uploads, all_as, name, size, modified, utc, select,
         selected_as_zip, one_entry, entries, page_of, empty, empty_upload, empty_read, drop_box,
         drop_box_text, readme_cut, dangling, no_file, pages, first, previous, next, last,
     }

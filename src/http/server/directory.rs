@@ -11,6 +11,7 @@ use ::http::header::{self, HeaderValue};
 use super::archive;
 use super::exchange::Exchange;
 use super::kept::KeptLists;
+use super::options::OnExists;
 use super::problem::{HttpError, Problem, Result};
 use super::representation::unless_known;
 use super::response::{Response, ResponseBody};
@@ -77,7 +78,7 @@ pub(super) fn drop_box(exchange: &Exchange<'_>, path: &RootPath) -> Result<Respo
         return Err(Problem::not_found().into());
     }
     let frame = page::frame(exchange, PageKind::List, PagePlace::of(b"/", true));
-    page::response(exchange, ListPage { frame, list: None, readme: None }.html())
+    page::response(exchange, ListPage { frame, list: None, can_replace: false, readme: None }.html())
 }
 
 /// The same path with the slash that makes relative references work.
@@ -296,6 +297,7 @@ impl List {
             ListPage {
                 frame: page::frame(exchange, PageKind::List, PagePlace::of(&self.path.to_absolute(), true)),
                 list: Some(ListTable { entries: &entries, total, page, query: self.query }),
+                can_replace: exchange.state.options.on_exists == OnExists::Replace,
                 readme: self.readme(exchange),
             }
             .html(),

@@ -29,6 +29,11 @@ use crate::trust::Service;
 /// Names of stored files that an error message has, at most; the others are counted.
 const NAMES_TOLD_MAX: usize = 20;
 
+/// The field that says what happens to files behind it whose names are taken.
+const ON_EXISTS: &[u8] = b"exists";
+/// Its values are no longer, in bytes.
+const ON_EXISTS_LEN_MAX: usize = 16;
+
 /// A file of a form that was stored.
 #[derive(Debug)]
 struct Stored {
@@ -105,14 +110,22 @@ fn store_all(
     // The form borrows the body, and each file the rest of the exchange.
     let Exchange { state, head, session, site, scheme, body } = exchange;
     let mut nothing = Nothing;
+    let mut on_exists = state.options.on_exists;
     let mut form = FormReader::new(&mut **body, boundary);
     while let Some(entry) = form.next_entry().map_err(problem_of)? {
-        let Some(name) = entry.file_name else { continue };
+        let Some(name) = entry.file_name else {
+            if entry.name == ON_EXISTS {
+                on_exists = chosen(state.options.on_exists, &mut form)?;
+            }
+            continue;
+        };
         let exchange = Exchange { state, head, session, site: *site, scheme: scheme.clone(), body: &mut nothing };
         let path = path_in(&exchange, directory, &name)?;
         let name = OsString::from_vec(name);
         let is_second = !names.insert(name.clone());
-        stored.push(store_one(&exchange, path, is_second, &mut form)?);
+        // A second one of a name that the form had before gets another name: both were meant.
+        let rule = if is_second && on_exists == OnExists::Replace { OnExists::Rename } else { on_exists };
+        stored.push(store_one(&exchange, path, rule, &mut form)?);
     }
     if stored.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the form has no file").into());
@@ -122,12 +135,34 @@ fn store_all(
     Ok(())
 }
 
-/// Stores the entry that a form is at. A second one of a name that the form had before gets another name: both were
-/// meant.
+/// What the entry that a form is at wants to happen to a file whose name is taken. Where the server does not replace
+/// files, no form does.
+fn chosen<R: Read>(servers: OnExists, form: &mut FormReader<R>) -> Result<OnExists> {
+    let mut value = Vec::new();
+    loop {
+        match form.piece().map_err(problem_of)? {
+            [] => break,
+            piece => value.extend_from_slice(piece.get(..ON_EXISTS_LEN_MAX).unwrap_or(piece)),
+        }
+        value.truncate(ON_EXISTS_LEN_MAX);
+    }
+    let wanted = match &*value {
+        b"replace" => OnExists::Replace,
+        b"rename" => OnExists::Rename,
+        b"refuse" => OnExists::Refuse,
+        _ => {
+            let message = "the field exists takes replace, rename or refuse";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, message).into());
+        }
+    };
+    Ok(if servers == OnExists::Replace { wanted } else { servers })
+}
+
+/// Stores the entry that a form is at.
 fn store_one<R: Read>(
     exchange: &Exchange<'_>,
     path: RootPath,
-    is_second: bool,
+    on_exists: OnExists,
     form: &mut FormReader<R>,
 ) -> Result<Stored> {
     let target = FileTarget::of(exchange, path)?;
@@ -148,8 +183,8 @@ fn store_one<R: Read>(
     }
     let part = intake.part;
     let size = part.size();
-    let published = if is_second && exchange.state.options.on_exists == OnExists::Replace {
-        let naming = Naming { on_exists: OnExists::Rename, ..Naming::default() };
+    let published = if on_exists != exchange.state.options.on_exists && !exchange.state.options.is_drop_box {
+        let naming = Naming { on_exists, ..Naming::default() };
         let _changing = guard::begin_put(exchange, &target, &exchange.head.headers)?;
         let published = part.publish_as(Checksum { size, blake3: None }, preserved, &naming);
         published.map_err(|error| error.about(&target.path))?

@@ -25,6 +25,15 @@ scenario(async () => {
   await Promise.all([page.waitForNavigation(), page.click("#upload button")]);
   check(sameBytes(file, path.join(server.directory, "dir", path.basename(file))), "a form sends a file");
 
+  fs.writeFileSync(file, "another");
+  await (await page.$("#upload input[type=file]")).uploadFile(file);
+  await Promise.all([page.waitForNavigation(), page.click("#upload button")]);
+  equal(await shown(page), ["deep.txt", "sent by form.bin", "sent by form (1).bin"].sort(),
+    "a form replaces nothing by itself");
+  await page.select("#exists", "replace");
+  await (await page.$("#upload input[type=file]")).uploadFile(file);
+  await Promise.all([page.waitForNavigation(), page.click("#upload button")]);
+  check(sameBytes(file, path.join(server.directory, "dir", path.basename(file))), "but where that is chosen");
   await page.goto(`${server.url}/`);
   await page.type("#term", "deep");
   await Promise.all([page.waitForNavigation(), page.click("#search button")]);

@@ -277,3 +277,40 @@ fn odd_names_have_pages_too() {
         assert!(!shown.text().chars().any(|c| c == '\u{202e}' || c.is_control() && c != '\n'), "{file}");
     }
 }
+
+#[test]
+fn a_form_says_what_happens_to_a_name_that_is_taken() {
+    let sent = |server: &Server, choice: Option<&str>, content: &str| {
+        let field = choice.map_or_else(String::new, |choice| {
+            format!("--bound\r\nContent-Disposition: form-data; name=\"exists\"\r\n\r\n{choice}\r\n")
+        });
+        let file = "--bound\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n";
+        let form = format!("{field}{file}{content}\r\n--bound--\r\n");
+        let head = "POST /\r\nContent-Type: multipart/form-data; boundary=bound";
+        ask(server, head, form.as_bytes()).status
+    };
+    let server = Server::http_files(&["--upload"]);
+    server.write("a.txt", "0");
+    let shown = page(&server, "/").text().to_owned();
+    let (select, input) = (shown.find("<select id=\"exists\"").unwrap(), shown.find("type=\"file\"").unwrap());
+    assert!(select < input, "the choice comes before the files that it is for");
+    assert!(shown.contains("<option value=\"rename\">keep both"), "the first is the default: {shown}");
+    let kept = |server: &Server| (server.read("a.txt"), server.names(".").len());
+    for (choice, content, status, want) in [
+        (Some("rename"), "1", 201, (b"0".to_vec(), 2)),
+        (Some("refuse"), "2", 409, (b"0".to_vec(), 2)),
+        (Some("replace"), "3", 201, (b"3".to_vec(), 2)),
+        (Some("relpace"), "4", 400, (b"3".to_vec(), 2)),
+        (Some(&*"replace".repeat(9)), "5", 400, (b"3".to_vec(), 2)),
+        (None, "6", 201, (b"6".to_vec(), 2)),
+    ] {
+        assert_eq!((sent(&server, choice, content), kept(&server)), (status, want), "{choice:?}");
+    }
+    // No form allows what the operator does not.
+    for (rule, status, want) in [("refuse", 409, (b"0".to_vec(), 1)), ("rename", 201, (b"0".to_vec(), 2))] {
+        let server = Server::http_files(&["--upload", "--on-exists", rule]);
+        server.write("a.txt", "0");
+        assert_eq!((sent(&server, Some("replace"), "1"), kept(&server)), (status, want), "{rule}");
+        assert!(!page(&server, "/").text().contains("id=\"exists\""), "{rule}");
+    }
+}
