@@ -22,20 +22,21 @@
 //!   form `#sign-out` if a cookie has signed the visitor in, `button#theme` (hidden until the script shows it),
 //!   `nav#languages` (links `?lang=`, the choice is kept in a cookie).
 //! - `main#content` with `#status` (a live region, empty) and the page's own content.
-//! - list: `form#search` (field `search`), `form#upload` (fields `exists`, `file`), `section#queue` (hidden, empty), `div#empty` if
-//!   nothing is there, and `form#selection`, which POSTs the boxes to `?zip` (its button is in `#actions`) and holds
-//!   `table#list`. A row is `<tr data-kind>` (`dir`, `image`, `audio`, `video`, `pdf`, `text`, `archive`, `file`) with
-//!   four cells: the box, whose value is the percent-encoded reference of the entry (a slash behind a directory's); the
-//!   name, whose link leads to the entry itself, and has `data-view` where the file has a page (`NAME?view`); the size,
-//!   exact in `title`; the time (`<time>` to the second, UTC, as the heading says in `#zone`). What cannot be fetched
-//!   has neither box nor link. Rows are short, since there may be thousands: the script adds what it can find out, such
-//!   as the name of a box, the way to the page of a file, and the ways to change it.
+//! - list: `form#search` (field `search`), `form#upload` (fields `exists`, `file`), `section#queue` (hidden, empty),
+//!   `div#empty` if nothing is there, and `form#selection`, which POSTs the boxes to `?zip` (its button is in
+//!   `#actions`) and holds `table#list`. A row is `<tr data-kind>` (`dir`, `image`, `audio`, `video`, `pdf`, `text`,
+//!   `archive`, `file`) with four cells: the box, whose value is the percent-encoded reference of the entry (a slash
+//!   behind a directory's); the name, whose link leads to the entry itself, and has `data-view` where the file has a
+//!   page (`NAME?view`); the size, exact in `title`; the time (`<time>` to the second, UTC, as the heading says in
+//!   `#zone`). What cannot be fetched has neither box nor link. Rows are short, since there may be thousands: the
+//!   script adds what it can find out, such as the name of a box, the way to the page of a file, and the ways to
+//!   change it.
 //!   Behind it `nav#pages` (links with `rel`), `#archives`, `section#readme`.
 //! - view: `nav#neighbours` (links with `rel`: `up`, `prev`, `next`), `#file` with `#open` and `#download`, `#preview`
 //!   with `data-kind` (`image`, `audio`, `video`, `pdf`, `markdown`, `text`, `none`), `form#encoding` of a text,
 //!   `#forms` with the way between Markdown and its source, `p.note` for what is to be known of it.
-//! - search: `form#search`, `table#results` (name, folder, size, time), which grows while the search runs, and `#found`,
-//!   which says at the end how much was found and whether a limit ended it.
+//! - search: `form#search`, `table#results` (name, folder, size, time), which grows while the search runs, and
+//!   `#found`, which says at the end how much was found and whether a limit ended it.
 //! - sign-in: `section.sign-in` with an `h1`, what to do, and a form with the field `token` where that helps.
 //! - problem: `section#problem` with `data-status`, an `h1`, what it means, what the server says, where to go.
 
