@@ -352,6 +352,27 @@ fn what_cannot_go_stays_whole() {
     assert_eq!(crate::harness::files::names(server.root()), ["dir", "hidden"]);
 }
 
+/// What could not be done is named as the client knows it, and not as the server has it meanwhile.
+#[test]
+fn an_answer_about_members_names_their_urls() {
+    let server = Server::http_files(&["--upload", "--modify", "--max-upload", "10"]);
+    server.write("above/dir/sub/small", "1");
+    server.write("above/dir/sub/large", "more than ten bytes");
+    server.write("above/dir/large", "more than ten bytes");
+    let answer = ask(&server, "COPY /above/dir\r\nDestination: /above/new%20one", b"");
+    assert_eq!((answer.status, answer.text().matches("<D:status>").count()), (207, 2), "RFC 4918, 9.8.5: {answer:?}");
+    assert_eq!(hrefs(&answer), ["/above/new%20one/large", "/above/new%20one/sub/large"]);
+    assert!(answer.text().contains("413") && !answer.text().contains(".part"), "{answer:?}");
+    assert!(server.root().join("above/new one/sub/small").exists());
+    // Of a tree with a member that another has locked nothing is removed.
+    let mut other = crate::harness::http::Scheme::Plain.connect(&server);
+    let locked = other.ask("LOCK /above/dir/sub/small", EXCLUSIVE.as_bytes());
+    assert_eq!(locked.status, 200, "{locked:?}");
+    let answer = ask(&server, "DELETE /above/", b"");
+    assert_eq!((answer.status, hrefs(&answer)), (423, vec!["/above/dir/sub/small"]), "RFC 4918, 9.6.1 and 16");
+    assert!(server.root().join("above/dir/large").exists() && server.root().join("above/new one").exists());
+}
+
 #[test]
 fn limits_hold_for_what_webdav_makes() {
     let server = Server::http_files(&["--upload", "--modify", "--min-free", "1000T"]);

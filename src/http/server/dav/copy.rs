@@ -95,14 +95,14 @@ pub(super) fn tree(
     let budget = copy.exchange.session.memory.budget();
     let len = |(from, to): &(RootPath, RootPath)| from.byte_len() + to.byte_len() + WAITING_COST;
     let mut waiting = Vec::new();
-    into.make_dir(to, false)?;
+    into.make_dir(to, false).map_err(|error| error.about(&copy.seen(to)))?;
     copy.directory(from, (into, to), is_deep, &mut waiting)?;
     budget.take(waiting.iter().map(len).sum()).map_err(|over| over.refusal("copy"))?;
     while let Some(next) = waiting.pop() {
         budget.give_back(len(&next));
         let (from, to) = next;
         let mut below = Vec::new();
-        let made = into.make_dir(&to, false).map_err(HttpError::from);
+        let made = into.make_dir(&to, false).map_err(|error| HttpError::from(error.about(&copy.seen(&to))));
         if let Err(error) = made.and_then(|()| copy.directory(&from, (into, &to), true, &mut below)) {
             copy.note(&to, error)?;
         }
@@ -135,7 +135,7 @@ impl<'c, 'e> Copy<'c, 'e> {
     ) -> Result<()> {
         let root = Arc::clone(&self.exchange.session.root);
         let source = ShownDir::open(&root, from)?;
-        let target = Arc::new(into.open_dir(to)?);
+        let target = Arc::new(into.open_dir(to).map_err(|error| error.about(&self.seen(to)))?);
         let dirs = [
             (source.opened().dir, Place::of_dir(&source.opened().dir)?),
             (Arc::clone(&target), Place::of_dir(&target)?),
@@ -263,9 +263,14 @@ impl<'c, 'e> Copy<'c, 'e> {
             return Err(problem.into());
         }
         let Problem { status, message, .. } = problem;
-        let path = if self.above.is_root() { Vec::new() } else { self.above.to_absolute() };
-        self.copied.failed.push(([path, to.to_absolute()].concat(), status.as_u16(), message));
+        self.copied.failed.push((self.seen(to).to_absolute(), status.as_u16(), message));
         Ok(())
+    }
+
+    /// Where the client will see what is `to` in the staging: no answer names that.
+    fn seen(&self, to: &RootPath) -> RootPath {
+        let path = to.to_absolute();
+        self.above.join(path.strip_prefix(b"/").unwrap_or(&path)).unwrap_or_else(|_| to.clone())
     }
 }
 
