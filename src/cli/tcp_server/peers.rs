@@ -18,7 +18,7 @@ use crate::trust::home::Home;
 use crate::trust::last_seen;
 use crate::trust::list::{Edit, ListError, edit as edit_tokens};
 use crate::trust::peers::{Peers, checked_root, edit};
-use crate::trust::tokens::shares::{forget, rename, revoke};
+use crate::trust::tokens::shares::{forget, rename, revoke, set_end};
 use crate::trust::tokens::{SessionSource, Token, TokenKind, Tokens};
 
 /// What to do with the list; nothing: show it.
@@ -37,12 +37,17 @@ pub(super) enum PeersCommand {
         /// Its name from now on
         new: String,
     },
-    /// Set what one of them may do here; connections that have more are ended
+    /// Set what one of them may do here, and until when; connections that have more are ended
     Allow {
         /// Its name
         name: String,
         /// echo, chat, read, write, exec, or all, none; read and write at most, if it is no machine
-        services: Services,
+        #[arg(required_unless_present = "expires")]
+        services: Option<Services>,
+        /// When a link, session or token ends, with a link also the sessions that came from it: how long from now (30d, 2h),
+        /// until when (2026-12-31T18:00:00Z), or for a token never
+        #[arg(long, value_parser = token::expiry, value_name = "WHEN")]
+        expires: Option<token::Expiry>,
         /// What of exec
         #[command(flatten)]
         rule: Rule,
@@ -157,17 +162,28 @@ pub(super) fn main(what: Option<&PeersCommand>) -> anyhow::Result<Exit> {
             }
             tell(&format!("{old} is called {new} now\n"))?;
         }
-        Some(PeersCommand::Allow { name, services, rule }) if is_in_tokens(&home, name)? => {
+        Some(PeersCommand::Allow { name, services, expires, rule }) if is_in_tokens(&home, name)? => {
             if rule.wanted()?.is_some() {
                 return Err(usage(format!("{name} is no machine, and runs no commands: leave the rule out")));
             }
-            change_token(&home, name, |share| share.services = *services)?;
+            if let Some(services) = services {
+                change_token(&home, name, |share| share.services = *services)?;
+            }
+            if let Some(end) = expires {
+                let changed = edit_tokens(&home, |edit: &mut Edit<Token>| set_end(edit, name, *end))?;
+                for share in changed {
+                    tell(&format!("{} may {}\n", share.name, printable(&share.scope())))?;
+                }
+            }
         }
-        Some(PeersCommand::Allow { name, services, rule }) => {
+        Some(PeersCommand::Allow { name, expires: Some(_), .. }) => {
+            return Err(usage(format!("{name} is a machine, which is known until it is revoked: leave --expires out")));
+        }
+        Some(PeersCommand::Allow { name, services, rule, .. }) => {
             let rule = rule.wanted()?;
             let peer = edit(&home, |edit| {
                 edit.change(name, |peer| {
-                    peer.services = *services;
+                    peer.services = services.unwrap_or(peer.services);
                     peer.commands = rule.unwrap_or(std::mem::take(&mut peer.commands));
                     Ok(())
                 })

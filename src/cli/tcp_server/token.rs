@@ -81,10 +81,10 @@ pub(super) enum TokenCommand {
 }
 
 /// From when on a token is not taken any more; `None`: it does not expire.
-type Expiry = Option<Moment>;
+pub(super) type Expiry = Option<Moment>;
 
 /// Parses `30d`, `2026-12-31T18:00:00Z`, `never`.
-fn expiry(text: &str) -> Result<Expiry, String> {
+pub(super) fn expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(None);
     }

@@ -324,6 +324,38 @@ pub fn revoke(edit: &mut Edit<Token>, name: &str) -> Result<Vec<Token>, ListErro
     Ok(gone)
 }
 
+/// Sets when a token, link or session ends; with a link also the sessions that came from it, and those of a link that is
+/// used up and no entry any more. What was changed, that entry first.
+///
+/// # Errors
+/// Nothing is called so, it is the session of a token, or a link or session would have no end.
+pub fn set_end(edit: &mut Edit<Token>, name: &str, end: Option<Moment>) -> Result<Vec<Token>, ListError> {
+    let refused = |why: String| Err(ListError::Refused(format!("{name}: {why}")));
+    let named = edit.list().by_name(name).cloned();
+    if let Some(TokenKind::Session { from, source: SessionSource::Token(_) }) = named.as_ref().map(|named| &named.kind)
+    {
+        return refused(format!("is a session of the token {from}, and ends with that; change {from}"));
+    }
+    let from_it = |entry: &&Token| match (&named, entry.source()) {
+        (Some(named), Some(SessionSource::Link(link))) => link == named.id,
+        (None, Some(SessionSource::Link(_))) => entry.session_of() == Some(name),
+        _ => false,
+    };
+    let sessions = edit.list().iter().filter(from_it).cloned();
+    let mut changed: Vec<Token> = named.iter().cloned().chain(sessions).collect();
+    if changed.is_empty() {
+        return refused("no link, session or token of that name is known here".into());
+    }
+    if end.is_none() && changed.iter().any(|entry| !entry.is_token()) {
+        return refused("a link and its sessions end some time; say when".into());
+    }
+    for entry in &mut changed {
+        entry.expires = end;
+        edit.put(entry);
+    }
+    Ok(changed)
+}
+
 /// Gives an entry another name; its sessions say so.
 ///
 /// # Errors
@@ -369,6 +401,46 @@ pub fn forget(home: &Home, gone: &[Token]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_link_is_that_of_its_sessions() {
+        let (_dir, home) = home();
+        let at = |text: &str| Some(text.parse::<Moment>().unwrap());
+        let (first, later) = (at("2126-01-01T00:00:00Z"), at("2126-02-01T00:00:00Z"));
+        let add = |token: Token| edit(&home, |edit: &mut Edit<Token>| edit.add(&token)).unwrap();
+        let token =
+            |name: &str| Token::new(name, &Secret::random().unwrap(), Services::of(&[crate::trust::Service::Read]));
+        let directory = Some("/srv".to_owned());
+        let kind = TokenKind::Link { uses: 1, used: 1 };
+        let link = Token { kind, directory: directory.clone(), expires: first, ..token("a") };
+        add(link.clone());
+        add(token("t"));
+        for (name, from, source) in [
+            ("a-1", "a", SessionSource::Link(link.id)),
+            ("used-1", "used", SessionSource::Link(TokenId::of(b"used"))),
+            ("t-1", "t", SessionSource::Token(TokenId::of(b"t"))),
+        ] {
+            let kind = TokenKind::Session { from: from.into(), source };
+            let services = if from == "t" { Services::NONE } else { link.services };
+            add(Token { kind, directory: directory.clone(), expires: first, services, ..token(name) });
+        }
+        let set = |name: &str, end: Option<Moment>| {
+            let changed = edit(&home, |edit: &mut Edit<Token>| set_end(edit, name, end));
+            changed.map(|changed| changed.iter().map(|entry| entry.name.clone()).collect::<Vec<_>>())
+        };
+        for (name, names) in [("a", &["a", "a-1"][..]), ("a-1", &["a-1"]), ("used", &["used-1"]), ("t", &["t"])] {
+            assert_eq!(set(name, later).unwrap(), names, "{name}");
+        }
+        assert_eq!(set("t", None).unwrap(), ["t"]);
+        for (name, end) in [("a", None), ("a-1", None), ("t-1", later), ("none", later)] {
+            assert!(set(name, end).is_err(), "{name}");
+        }
+        let list = Tokens::load(&home).unwrap();
+        let ends: Vec<_> = list.iter().map(|entry| (entry.name.as_str(), entry.expires)).collect();
+        for want in [("a", later), ("a-1", later), ("used-1", later), ("t-1", first), ("t", None)] {
+            assert!(ends.contains(&want), "{want:?} in {ends:?}");
+        }
+    }
     use crate::trust::identity::Fingerprint;
     use crate::trust::peers::{self, KnownPeer};
 

@@ -858,6 +858,33 @@ fn curl_keeps_the_cookie_as_a_browser_would() {
 }
 
 #[test]
+fn the_end_of_a_link_is_changed_while_it_is_used() {
+    let desk = Machine::new();
+    let server = files(&desk, &["--upload"]);
+    let token = link(&desk, &options(&server, "read", 2));
+    let session = cookie(&sign_in(&server, &token, ""));
+    let status = || get(&server, "/", &session).status;
+    let until = |when: &str, code: i32, prints: &str| {
+        let run = desk.run("tcp-server").args(["peers", "allow", "share-1", "--expires", when]).code(code).any_stderr();
+        let text = run.output().text().to_owned();
+        assert!(text.contains(prints) && (prints.is_empty() == text.is_empty()), "{when}: {text}");
+    };
+    assert_eq!(status(), 200);
+    until("2126-01-01T00:00:00Z", 0, "share-1-1 may read");
+    assert_eq!(status(), 200);
+    until("never", 1, "");
+    until("soon", 2, "");
+    until("2026-01-01T00:00:00Z", 0, "share-1 may read");
+    crate::harness::wait_until("the session is over", || status() != 200);
+    until("2h", 0, "share-1-1 may read");
+    crate::harness::wait_until("the session goes on", || status() == 200);
+    desk.knows(&[("laptop", Machine::new().fingerprint(), "read")]);
+    let run = desk.run("tcp-server").args(["peers", "allow", "laptop", "--expires", "2h"]).code(2);
+    run.stderr("is a machine").prints("");
+    desk.run("tcp-server").args(["peers", "allow", "share-1"]).code(2).any_stderr().prints("");
+}
+
+#[test]
 fn what_is_under_way_ends_with_the_time_of_its_link() {
     let desk = Machine::new();
     let server = files(&desk, &[]);
