@@ -40,6 +40,37 @@ impl Histogram {
         self.max_ns = self.max_ns.max(ns);
     }
 
+    /// Adds what `other` has recorded.
+    pub fn add(&mut self, other: &Self) {
+        if let (Some(counts), Some(added)) = (&mut self.counts, &other.counts)
+            && let Err(error) = counts.add(added)
+        {
+            tracing::debug!(%error, "times are not in the quantiles");
+        }
+        self.count += other.count;
+        self.sum_ns += other.sum_ns;
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// Begins again at nothing; the memory stays.
+    pub fn clear(&mut self) {
+        if let Some(counts) = &mut self.counts {
+            counts.reset();
+        }
+        (self.count, self.sum_ns, self.min_ns, self.max_ns) = (0, 0, u64::MAX, 0);
+    }
+
+    /// The times, each right to three digits, the shortest first, and how often each was recorded.
+    pub fn recorded(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let counts = self.counts.as_ref().filter(|_| self.count > 0);
+        let found = counts.into_iter().flat_map(hdrhistogram::Histogram::iter_recorded);
+        found.map(|found| {
+            let ns = found.value_iterated_to().clamp(self.min_ns, self.max_ns);
+            (Duration::from_nanos(ns), found.count_since_last_iteration())
+        })
+    }
+
     /// How many times were recorded.
     pub const fn count(&self) -> u64 {
         self.count
@@ -103,6 +134,30 @@ mod tests {
         let room = times.counts.as_ref().unwrap().distinct_values() * size_of::<u64>();
         assert!(room < 256 * 1024, "{room} bytes");
         assert_eq!(times.count(), 1_000_000);
+    }
+
+    #[test]
+    fn what_was_recorded_in_parts_is_the_same_in_all() {
+        let (mut whole, mut parts) = (Histogram::default(), [Histogram::default(), Histogram::default()]);
+        for n in 0..1000_u32 {
+            let time = Duration::from_nanos(u64::from(n) * u64::from(n) * 977);
+            whole.record(time);
+            parts[usize::from(n % 3 == 0)].record(time);
+        }
+        let mut sum = Histogram::default();
+        for part in &mut parts {
+            sum.add(part);
+            part.clear();
+            sum.add(part);
+            assert_eq!((part.count(), part.min(), part.recorded().count()), (0, None, 0));
+        }
+        assert_eq!((sum.count(), sum.min(), sum.max(), sum.mean()), (1000, whole.min(), whole.max(), whole.mean()));
+        for permille in [0, 500, 900, 990, 999, 1000] {
+            assert_eq!(sum.quantile(permille), whole.quantile(permille));
+        }
+        assert_eq!(sum.recorded().map(|(_, count)| count).sum::<u64>(), 1000);
+        assert!(sum.recorded().is_sorted_by_key(|(time, _)| time));
+        assert_eq!(sum.recorded().last().map(|(time, _)| time), whole.max());
     }
 
     proptest! {

@@ -111,12 +111,17 @@ pub fn address(host: &Address, default_port: u16) -> anyhow::Result<Address> {
 /// # Errors
 /// HOST is no address, or no connection came about.
 pub fn stream(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Stream> {
+    plain_stream(host, reach, &|step| show_step(program, talk, step))
+}
+
+fn plain_stream(host: &Address, reach: &ConnectArgs, on_step: &dyn Fn(&Step<'_>)) -> anyhow::Result<Stream> {
     if host.is_tls() {
         return Err(usage(format!("tls://{host}: the tutorials' wires are not encrypted; write tcp://{host}")));
     }
-    let stream = dial(&address(host, reach.port)?, reach.connect_timeout).map_err(ConnectError::from);
-    let stream = stream.map_err(with_advice)?;
-    show_step(program, talk, &Step::Connected(&stream));
+    let address = address(host, reach.port)?;
+    on_step(&Step::Connecting);
+    let stream = dial(&address, reach.connect_timeout).map_err(ConnectError::from).map_err(with_advice)?;
+    on_step(&Step::Connected(&stream));
     Ok(stream)
 }
 
@@ -126,7 +131,7 @@ pub fn stream(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputA
 /// # Errors
 /// No connection came about, or the server is not trusted.
 pub fn connect(program: &str, host: &Address, reach: &ConnectArgs, talk: &OutputArgs) -> anyhow::Result<Connection> {
-    connect_to(program, host, reach, talk, Strangers::AskedAbout)
+    connect_watched(program, host, reach, Strangers::AskedAbout, &|step| show_step(program, talk, step))
 }
 
 /// The same for one of many hosts: about a key that is not known no question is asked. Behind a question there would be
@@ -140,31 +145,37 @@ pub fn connect_many(
     reach: &ConnectArgs,
     talk: &OutputArgs,
 ) -> anyhow::Result<Connection> {
-    connect_to(program, host, reach, talk, Strangers::Refused)
+    connect_watched(program, host, reach, Strangers::Refused, &|step| show_step(program, talk, step))
 }
 
 /// What becomes of a server whose key is not known, where there is a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Strangers {
+pub enum Strangers {
+    /// A person is asked.
     AskedAbout,
+    /// It is refused.
     Refused,
 }
 
-fn connect_to(
+/// As [`connect()`], or as [`connect_many`] where `strangers` are refused. `on_step` is called at each step, of which
+/// nothing is printed: see [`show_step`].
+///
+/// # Errors
+/// As [`connect()`].
+pub fn connect_watched(
     program: &str,
     host: &Address,
     reach: &ConnectArgs,
-    talk: &OutputArgs,
     strangers: Strangers,
+    on_step: &(dyn Fn(&Step<'_>) + Sync),
 ) -> anyhow::Result<Connection> {
     let greeting = greeting(program);
-    let on_step = |step: &Step<'_>| show_step(program, talk, step);
     // What needs no key makes no home.
     if let Address::Unix(_) = host {
-        return connect_unix(host, &greeting, reach.connect_timeout, Some(&on_step)).map_err(with_advice);
+        return connect_unix(host, &greeting, reach.connect_timeout, Some(on_step)).map_err(with_advice);
     }
     if host.is_plain() {
-        return Ok(Connection::open(stream(program, host, reach, talk)?, &greeting)?);
+        return Ok(Connection::open(plain_stream(host, reach, on_step)?, &greeting)?);
     }
     let home = home::open()?;
     let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
@@ -175,7 +186,7 @@ fn connect_to(
         timeout: reach.connect_timeout,
         ask: if strangers == Strangers::AskedAbout && is_terminal { Some(&ask) } else { None },
         allows_plain: true,
-        on_step: Some(&on_step),
+        on_step: Some(on_step),
         ..Connector::new(&home)
     };
     connector.connect(host).map_err(|error| with_known_names(&home, host, connector.port, error))
@@ -186,14 +197,15 @@ pub fn greeting(program: &str) -> String {
     format!("{program}/{}", env!("CARGO_PKG_VERSION"))
 }
 
-fn show_step(program: &str, talk: &OutputArgs, step: &Step<'_>) {
+/// Says what a step is worth to a person.
+pub fn show_step(program: &str, talk: &OutputArgs, step: &Step<'_>) {
     match step {
         Step::Connected(stream) if talk.verbose => {
             say(program, &format!("connected from {} to {}", stream.local_address(), stream.peer_address()));
         }
         Step::Encrypted(key) if talk.verbose => say(program, &format!("TLS 1.3, the server's key is {key}")),
         Step::Remembered(name) => say(program, &format!("remembered as {name}; from now on nothing is asked")),
-        Step::Connected(_) | Step::Encrypted(_) => {}
+        Step::Connecting | Step::Connected(_) | Step::Encrypted(_) => {}
     }
 }
 

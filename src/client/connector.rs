@@ -78,6 +78,8 @@ pub struct Connector<'a> {
 /// A step on the way to a connection.
 #[derive(Debug)]
 pub enum Step<'s> {
+    /// An address is about to be dialled: its name is looked up first.
+    Connecting,
     /// The stream is connected, not yet encrypted.
     Connected(&'s Stream),
     /// The stream is encrypted; this is the server's key.
@@ -150,6 +152,7 @@ impl<'a> Connector<'a> {
     /// # Errors
     /// As [`dial()`].
     pub fn stream(&self, address: &Address) -> Result<Stream, dial::ConnectError> {
+        self.tell(&Step::Connecting);
         let stream = dial(address, self.timeout)?;
         self.tell(&Step::Connected(&stream));
         Ok(stream)
@@ -203,10 +206,10 @@ pub fn connect_unix(
     timeout: Duration,
     on_step: Option<&(dyn Fn(&Step<'_>) + Sync)>,
 ) -> Result<Connection, ConnectError> {
+    let tell = |step: &Step<'_>| on_step.iter().for_each(|on_step| on_step(step));
+    tell(&Step::Connecting);
     let stream = dial(address, timeout)?;
-    if let Some(on_step) = on_step {
-        on_step(&Step::Connected(&stream));
-    }
+    tell(&Step::Connected(&stream));
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_user() {
         Some(user) if user == own || user == 0 => Ok(Connection::open(stream, program)?),

@@ -187,7 +187,7 @@ fn arrows_point_downwards() {
             ],
         ),
         ("connection.rs", &["error", "wire", "net"]),
-        ("echo.rs", &["error", "wire", "histogram", "connection", "session"]),
+        ("echo/", &["error", "wire", "histogram", "connection", "session", "echo"]),
         ("dir.rs", &["error", "wire", "connection", "session", "fs"]),
         ("files.rs", &["error", "wire", "connection", "session", "fs", "memory"]),
         ("trees/", &["error", "wire", "net", "connection", "session", "fs", "memory", "trees"]),

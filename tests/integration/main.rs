@@ -17,6 +17,7 @@ mod completion;
 mod copies;
 mod disk;
 mod documents;
+mod echo;
 mod exec;
 mod files;
 mod first_hour;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cli::args::{ConnectArgs, OutputArgs, duration, size};
+use crate::cli::args::{ConnectArgs, OutputArgs, duration};
 use crate::cli::tcp_client::chat;
+use crate::cli::tcp_client::echo::args::EchoArgs;
 use crate::net::Address;
 use crate::text::Encoding;
 use crate::tutorial::codec::Wire;
@@ -85,21 +86,8 @@ pub(super) struct TutorialArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Measure a connection: round trips of SIZE bytes, every byte checked
-    Echo {
-        /// HOST, HOST:PORT, [::1]:7000 or unix:/path
-        host: Address,
-        /// Number of round trips
-        #[arg(short, long, default_value_t = 1000, value_name = "N")]
-        count: u32,
-        /// Bytes of each round trip; over 4 MiB they are streamed
-        #[arg(short, long, default_value = "64", value_name = "SIZE", value_parser = size)]
-        size: u64,
-        #[command(flatten)]
-        connect: ConnectArgs,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    /// Measure connections: round-trip times and bytes a second, every byte checked
+    Echo(Box<EchoArgs>),
     /// Pair this machine with a server, with the code that tcp-server pair shows there
     Pair {
         /// HOST, HOST:PORT or [::1]:7000

@@ -26,15 +26,7 @@ use shell::Shell;
 pub fn main(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
         Some(Command::Pair { host, name, connect, output }) => pair::introduce(host, name.as_deref(), connect, output),
-        Some(Command::Echo { host, count, size, connect, output }) => {
-            if *count == 0 {
-                return Err(usage("--count 0 measures nothing"));
-            }
-            let mut connection = connect::connect(PROGRAM, host, connect, output)?;
-            echo::run(&mut connection, *count, *size, output.json)?;
-            connection.close();
-            Ok(Exit::Done)
-        }
+        Some(Command::Echo(args)) => echo::run(args),
         Some(Command::Chat { host, room, nick, connect, output }) => {
             let mut connection = connect::connect(PROGRAM, host, connect, output)?;
             let nick = nick.clone().unwrap_or_else(chat::default_nick);

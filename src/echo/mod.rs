@@ -1,18 +1,20 @@
-//! Echo: the server returns what it gets unchanged. One frame and its answer, or a stream of any length; also a
-//! measurement of a connection, in round trips and bytes a second.
+//! Echo: the server returns what it gets unchanged. One frame and its answer, or a stream of any length. What a
+//! connection is worth, measured by that, is in [`measure`].
 //!
 //! ```text
 //! client: echo + body                     server: echo + body
 //! client: echo streamed, data*, end       server: data*, end      (both at once)
 //! ```
 
+pub mod measure;
+mod pattern;
+pub mod tally;
+
 use std::io::Read;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
-use crate::error::{ConnectionLost, Error, ErrorCode, Misbehaviour, Refusal, Result};
-use crate::histogram::Histogram;
+use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
 use crate::session::Session;
 use crate::wire::channel::unexpected;
 use crate::wire::frame::BODY_LEN_MAX;
@@ -81,16 +83,36 @@ pub fn call_echo_stream(
     source: &mut (impl Read + Send),
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
+    call_in_pieces(connection, source, sink, PIECE_LEN)
+}
+
+/// As [`call_echo_stream`], in pieces of `piece_len` bytes, of which each direction holds one.
+fn call_in_pieces(
+    connection: &mut Connection,
+    source: &mut (impl Read + Send),
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    piece_len: usize,
+) -> Result<u64> {
     connection.sender().send(&Message::Echo { streamed: true }, &[])?;
     let control = connection.control().clone();
     let (receiver, sender) = connection.halves()?;
     thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            let sent = send_all(source, &|piece| sender.send(&Message::Data { stream: Channel::Main }, piece));
+        let send = || {
+            let mut piece = vec![0; piece_len];
+            let sent =
+                send_all(source, &mut piece, &|piece| sender.send(&Message::Data { stream: Channel::Main }, piece));
             // The exchange is closed even if the source failed, so that the connection stays in step.
             sender.send(&Message::End { total: None }, &[]).and(sent)
-        });
-        let mut piece = vec![0; PIECE_LEN];
+        };
+        let sending = match thread::Builder::new().name("echo sender".into()).spawn_scoped(scope, send) {
+            Ok(sending) => sending,
+            Err(error) => {
+                // Without the end of what was begun, nothing more can be done on this connection.
+                control.stop();
+                return Err(Error::ours("a thread that sends")(error));
+            }
+        };
+        let mut piece = vec![0; piece_len];
         let mut echoed = 0_u64;
         let mut receive = || loop {
             match receiver.expect("data or end")? {
@@ -118,86 +140,11 @@ pub fn call_echo_stream(
     })
 }
 
-fn send_all(source: &mut impl Read, send: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
-    let mut piece = vec![0; PIECE_LEN];
+fn send_all(source: &mut impl Read, piece: &mut [u8], send: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
     loop {
-        match source.read(&mut piece).map_err(Error::ours("input"))? {
+        match source.read(piece).map_err(Error::ours("input"))? {
             0 => return Ok(()),
             len => send(piece.get(..len).unwrap_or_default())?,
         }
-    }
-}
-
-/// The measured performance of a connection.
-#[derive(Debug, Clone)]
-pub struct Measurement {
-    /// The round-trip times.
-    pub round_trips: Histogram,
-    /// From the first byte sent to the last received.
-    pub elapsed: Duration,
-    /// Bytes of body sent; as many came back.
-    pub bytes: u64,
-}
-
-/// Makes `count` round trips of `size` bytes each, one after the other, and checks every byte. A body of up to 4 MiB is
-/// one frame each way; a longer one is streamed.
-///
-/// # Errors
-/// The server refused, the connection failed, or what came back is not what was sent.
-pub fn measure(connection: &mut Connection, count: u32, size: u64) -> Result<Measurement> {
-    let mut round_trips = Histogram::default();
-    let started = Instant::now();
-    if size <= u64::from(BODY_LEN_MAX) {
-        let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
-        Pattern { at: 0, left: size }.read_exact(&mut body)?;
-        for _ in 0..count {
-            let sent = Instant::now();
-            let back = call_echo(connection, &body)?;
-            round_trips.record(sent.elapsed());
-            if back != body {
-                return Err(changed());
-            }
-        }
-    } else {
-        for _ in 0..count {
-            let sent = Instant::now();
-            stream_and_check(connection, size)?;
-            round_trips.record(sent.elapsed());
-        }
-    }
-    let elapsed = started.elapsed();
-    Ok(Measurement { round_trips, elapsed, bytes: size.saturating_mul(count.into()) })
-}
-
-fn stream_and_check(connection: &mut Connection, size: u64) -> Result<()> {
-    let mut wanted = Pattern { at: 0, left: size };
-    let mut expected = vec![0; PIECE_LEN];
-    let echoed = call_echo_stream(connection, &mut Pattern { at: 0, left: size }, &mut |bytes| {
-        let expected = expected.get_mut(..bytes.len()).unwrap_or_default();
-        wanted.read_exact(expected).map_err(|_too_much| changed())?;
-        if bytes == expected { Ok(()) } else { Err(changed()) }
-    })?;
-    if echoed == size { Ok(()) } else { Err(changed()) }
-}
-
-fn changed() -> Error {
-    Misbehaviour::BadBody { what: "echo", why: "it is not what was sent".into() }.into()
-}
-
-/// A reader of test bytes with a period of 251, so that a misplaced piece is noticed.
-struct Pattern {
-    at: u64,
-    left: u64,
-}
-
-impl Read for Pattern {
-    fn read(&mut self, dest: &mut [u8]) -> std::io::Result<usize> {
-        let len = dest.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        for (byte, at) in dest.iter_mut().take(len).zip(self.at..) {
-            *byte = (at % 251) as u8;
-        }
-        self.at += len as u64;
-        self.left -= len as u64;
-        Ok(len)
     }
 }
