@@ -69,6 +69,8 @@ pub struct SignInPage<'p> {
     pub token: Option<&'p str>,
     /// The nonce that makes two sendings of the form of this page one sign-in; empty: it has none.
     pub nonce: &'p str,
+    /// The query with which the form also says where its visitor was going, such as `&to=/a`; empty: to the root.
+    pub to: &'p str,
     /// Whether the visitor is signed in all the same, and can go back to the files.
     pub has_way_back: bool,
 }
@@ -76,7 +78,7 @@ pub struct SignInPage<'p> {
 impl<'p> SignInPage<'p> {
     /// A page for this reason.
     pub fn new(frame: Frame<'p>, reason: SignInReason, token: Option<&'p str>) -> Self {
-        let mut page = Self { frame, reason, token, nonce: "", has_way_back: false };
+        let mut page = Self { frame, reason, token, nonce: "", to: "", has_way_back: false };
         page.frame.tab = Some(page.words().0.to_owned());
         page
     }

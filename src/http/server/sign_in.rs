@@ -22,6 +22,7 @@ use crate::http::cookie::SessionCookie;
 use crate::http::head::RequestHead;
 use crate::http::negotiate::media as preferred;
 use crate::http::page::{PageKind, SignInPage, SignInReason};
+use crate::http::target::{Target, encode_path};
 use crate::http::urlencoded::{fields, is_form};
 use crate::session::Session;
 use crate::trust::tokens::{Secret, TokenId};
@@ -33,6 +34,10 @@ pub const SIGN_IN_LEN_MAX: u64 = 8 * 1024;
 const SHARE: &str = "share";
 const SIGN_IN: &str = "sign-in";
 const SIGN_OUT: &str = "sign-out";
+/// The name of where a visitor was going, in the query of the form.
+const TO: &str = "to";
+/// Where a visitor was going, in bytes; what is longer is forgotten.
+const TO_LEN_MAX: usize = 2 * 1024;
 /// The field of the form.
 const TOKEN: &[u8] = b"token";
 /// The one that makes two sendings of one form one sign-in.
@@ -131,11 +136,42 @@ fn begin(exchange: &mut Exchange<'_>, access: &mut dyn Access, client: &Client<'
         let session = access.session(&with(id))?;
         log_as(exchange, session);
     }
-    let SignedIn::New(new) = signed_in else { return Ok(to_root()) };
+    let SignedIn::New(new) = signed_in else { return Ok(onwards(head)) };
     let cookie = SessionCookie::of(&exchange.scheme, head.authority.as_ref());
     let set = Zeroizing::new(cookie.set(new.secret.as_str(), new.lasts.as_secs()));
     exchange.session.report.outcome = Some("signed in".into());
-    Ok(to_root().with_text(header::SET_COOKIE, &set))
+    Ok(onwards(head).with_text(header::SET_COOKIE, &set))
+}
+
+/// To where the visitor was going; to the root, where that is not known.
+fn onwards(head: &RequestHead) -> Response {
+    let to = head.target.parameter(TO).and_then(|to| place_here(&to));
+    to.map_or_else(to_root, |to| to_root().with_text(header::LOCATION, &format!(".{to}")))
+}
+
+/// A place on this server that can stand behind a dot as a relative reference, which leads nowhere else: it begins with
+/// one slash, climbs nowhere, and has no character that a browser could take for another (WHATWG URL, 4.4: a backslash
+/// is a slash, tabs and line ends are nothing).
+fn place_here(to: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#';
+    let target = Some(to).filter(|to| to.len() <= TO_LEN_MAX && to.starts_with('/') && to.bytes().all(is_plain))?;
+    let target = Target::parse(&Method::GET, target.as_bytes()).ok()?;
+    let mut parts = target.path.split(|byte| matches!(byte, b'/' | b'\\')).skip(1).peekable();
+    let is_below = parts.peek().is_some_and(|first| !first.is_empty())
+        && parts.all(|part| part != b".." && part != b"." && !part.iter().any(u8::is_ascii_control));
+    (is_below && !target.has_share()).then(|| to.to_owned())
+}
+
+/// The query that keeps where the visitor of a page was going, while a sign-in is tried; empty: to the root.
+fn kept_place(head: &RequestHead) -> String {
+    let target = &head.target;
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
+    let wanted = target.parameter(TO).filter(|_| target.parameter(SIGN_IN).is_some()).or_else(|| {
+        let query = target.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
+        is_read.then(|| format!("{}{query}", target.raw_path))
+    });
+    let wanted = wanted.and_then(|wanted| place_here(&wanted));
+    wanted.map_or_else(String::new, |wanted| format!("&{TO}={}", encode_path(wanted.as_bytes())))
 }
 
 /// The same problem, with a cookie.
@@ -201,7 +237,8 @@ fn to_root() -> Response {
 pub(super) fn page_for(problem: &Problem, head: &RequestHead, state: &HttpState) -> Option<Response> {
     let reason = problem.sign_in.filter(|_| is_navigation(&head.headers))?;
     let frame = page::frame_of(head, state, PageKind::SignIn);
-    let page = SignInPage { has_way_back: problem.is_signed_in, ..SignInPage::new(frame, reason, None) };
+    let to = kept_place(head);
+    let page = SignInPage { to: &to, has_way_back: problem.is_signed_in, ..SignInPage::new(frame, reason, None) };
     let response = answer(head, problem.status, page.html()).ok()?;
     let mut headers = HeaderMap::clone(&problem.headers);
     headers.remove(header::CONTENT_TYPE);
@@ -249,7 +286,8 @@ fn shown(
     // Without a nonce, a form that is sent twice is two.
     let nonce = Secret::random().ok().filter(|_| token.is_some());
     let nonce = nonce.as_ref().map_or("", Secret::as_str);
-    SignInPage { nonce, ..SignInPage::new(frame, reason, token) }.html()
+    let to = kept_place(head);
+    SignInPage { nonce, to: &to, ..SignInPage::new(frame, reason, token) }.html()
 }
 
 /// The answer with such a page.
@@ -290,6 +328,40 @@ mod tests {
             }
             assert_eq!(is_navigation(&headers), want, "{client}");
         }
+    }
+
+    #[test]
+    fn a_sign_in_leads_to_a_place_on_this_server_only() {
+        for place in ["/dir/", "/dir/file?view", "/a%20b/%E6%94%B6?view&source", "/a?x=//b", "/a//b", "/...", "/a:b@c"]
+        {
+            assert_eq!(place_here(place).as_deref(), Some(place));
+        }
+        for (why, place) in [
+            ("another host", "//evil.example/"),
+            ("a URL", "https://evil.example/"),
+            ("a scheme", "javascript:alert(1)"),
+            ("no slash", "evil.example"),
+            ("a backslash", "/\\evil.example"),
+            ("a backslash, escaped", "/%5cevil.example"),
+            ("a slash, escaped", "/%2fevil.example"),
+            ("above", "/../x"),
+            ("above, escaped", "/a/%2e%2E/%2e./x"),
+            ("this", "/./x"),
+            ("a tab", "/\t/evil.example"),
+            ("a line end", "/a\r\nSet-Cookie: x"),
+            ("a line end, escaped", "/a%0d%0aSet-Cookie: x"),
+            ("a control character, escaped", "/a%00"),
+            ("a fragment", "/a#b"),
+            ("a blank", "/a b"),
+            ("no ASCII", "/\u{ff0f}evil"),
+            ("a broken escape", "/%x"),
+            ("a link's secret", "/a?share=x"),
+            ("the root", "/"),
+            ("nothing", ""),
+        ] {
+            assert_eq!(place_here(place), None, "{why}");
+        }
+        assert_eq!(place_here(&"/a".repeat(TO_LEN_MAX)), None, "too long");
     }
 
     #[test]

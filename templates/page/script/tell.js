@@ -38,7 +38,7 @@ async function showOffline() {
 }
 on(window, "online", showOffline);
 on(window, "offline", showOffline);
-if (!navigator.onLine) showOffline();
+showOffline();
 
 /** The sign-in was ended, or never gave this: what it allowed goes, and what waits stays in sight. */
 function accessEnded() {
@@ -48,7 +48,7 @@ function accessEnded() {
     setState(upload, "paused");
   }
   document.body.classList.add("ended");
-  const href = `${find("#path a")?.href ?? ""}?sign-in`;
+  const href = `${find("#path a")?.href ?? ""}?sign-in&to=${encodeURIComponent(page.path)}`;
   showBar("ended", say("access_ended"), make("a", { href }, say("sign_in_again")));
 }
 

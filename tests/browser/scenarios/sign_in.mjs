@@ -1,6 +1,6 @@
 // Sign-in by link: a button, once, and no secret in the address; signing out ends it.
 
-import { accessible, check, equal, expectComplaints, linkOf, openBrowser, openPage, PHONE, scenario, serve, texts,
+import { accessible, check, equal, expectComplaints, linkOf, openBrowser, openPage, PHONE, run, scenario, serve, texts,
   waitForNames } from "../lib.mjs";
 
 scenario(async () => {
@@ -23,6 +23,14 @@ scenario(async () => {
   await Promise.all([other.waitForNavigation(), other.click("main form button")]);
   check(/does not work/.test(await other.$eval("h1", (h1) => h1.textContent)), "the link works once");
 
+  await Promise.all([page.waitForNavigation(), page.click("#sign-out button")]);
+  const [token] = /landline_\w+/.exec(await run("tcp-server", ["token", "add", "ci", "--allow", "read"], server.home));
+  await page.goto(`${server.url}/a.txt?view`);
+  for (const typed of ["wrong", token]) {
+    await page.type("#token", typed);
+    await Promise.all([page.waitForNavigation(), page.click("main form button")]);
+  }
+  equal(page.url(), `${server.url}/a.txt?view`, "a sign-in leads where the visitor was going, at the second try too");
   await Promise.all([page.waitForNavigation(), page.click("#sign-out button")]);
   await page.goto(`${server.url}/`);
   check(await page.$("[data-page=sign-in]"), "who signs out is out");

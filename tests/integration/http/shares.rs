@@ -157,7 +157,7 @@ fn signing_out_ends_the_session_and_forgets_the_cookie() {
     assert!(ended.text().starts_with("your access has ended; open a new link"));
     let page = get(&server, "/docs/?x", &format!("{cookie}\r\n{CHROME}"));
     assert!(page.text().contains("<h1>Your access has ended</h1>"), "{}", page.text());
-    assert!(page.text().contains(r#"action="../?sign-in""#), "{}", page.text());
+    assert!(page.text().contains(r#"action="../?sign-in&#38;to=/docs/%3Fx""#), "{}", page.text());
     // A page elsewhere ends none.
     let token = link(&desk, &options(&server, "read", 1));
     let cookie = self::cookie(&sign_in(&server, &token, ""));
@@ -188,6 +188,12 @@ fn browsers_get_a_page_and_every_other_client_what_it_understands() {
             assert_eq!(answer.header("cache-control"), "no-store");
         }
     }
+    // Where to go behind it is on this server, or the root.
+    for (to, has) in [("/d/a.txt%3Fview", true), ("//evil.example", false), ("/%5Cevil.example", false), ("x:y", false)]
+    {
+        let page = get(&server, &format!("/?sign-in&to={to}"), CHROME);
+        assert_eq!(page.text().contains("action=\"./?sign-in&#38;to="), has, "{to}: {}", page.text());
+    }
     let page = get(&server, "/?sign-in", CHROME);
     assert_eq!((page.status, page.text().contains("name=\"token\"")), (200, true));
 }
@@ -201,6 +207,19 @@ fn a_token_that_a_person_types_gives_a_session_that_ends_with_it() {
     server.write("in/a.txt", "hello");
     let cookie = cookie(&sign_in(&server, &token, ""));
     assert_eq!(get(&server, "/a.txt", &cookie).text(), "hello");
+    for (to, location) in [
+        ("/a.txt%3Fview", "./a.txt?view"),
+        ("//evil.example/", "./"),
+        ("/%5cevil.example", "./"),
+        ("/%252fevil.example", "./"),
+        ("https://evil.example", "./"),
+        ("/../x", "./"),
+        ("/a%0d%0ab", "./"),
+    ] {
+        let head = format!("POST /?sign-in&to={to}\r\n{CHROME}\r\n{FORM}");
+        let answer = ask(&server, &head, format!("token={token}").as_bytes());
+        assert_eq!((answer.status, answer.header("location")), (303, location), "{to}");
+    }
     // What it may do is the token's affair.
     desk.run("tcp-server").args(["token", "root", "ci", "/"]).output();
     assert_eq!(get(&server, "/in/a.txt", &cookie).text(), "hello");
