@@ -44,7 +44,7 @@ pub(super) struct Copied {
 }
 
 /// A copy under way.
-struct Copy<'c, 'e> {
+struct CopyRun<'c, 'e> {
     exchange: &'c mut Exchange<'e>,
     bounds: Bounds,
     holder: Holder,
@@ -64,7 +64,7 @@ pub(super) fn file(
     (into, to): (&Root, &RootPath),
     replaces: bool,
 ) -> Result<Copied> {
-    let mut copy = Copy::new(exchange, RootPath::default());
+    let mut copy = CopyRun::new(exchange, RootPath::default());
     let (source, metadata) = copy.exchange.session.root.open_file(from)?;
     let (dir, name) = into.open_parent(to)?;
     let preserved = copy.preserved(metadata.mode(), mtime_ns(&metadata));
@@ -91,7 +91,7 @@ pub(super) fn tree(
     (into, to, above): (&Root, &RootPath, RootPath),
     is_deep: bool,
 ) -> Result<Copied> {
-    let mut copy = Copy::new(exchange, above);
+    let mut copy = CopyRun::new(exchange, above);
     let budget = copy.exchange.session.memory.budget();
     let len = |(from, to): &(RootPath, RootPath)| from.byte_len() + to.byte_len() + WAITING_COST;
     let mut waiting = Vec::new();
@@ -114,7 +114,7 @@ pub(super) fn tree(
     Ok(copy.copied)
 }
 
-impl<'c, 'e> Copy<'c, 'e> {
+impl<'c, 'e> CopyRun<'c, 'e> {
     fn new(exchange: &'c mut Exchange<'e>, above: RootPath) -> Self {
         let (bounds, holder) = (Bounds::of(exchange), Holder::of(exchange));
         Self { exchange, bounds, holder, above, told: Instant::now(), copied: Copied::default() }

@@ -45,7 +45,7 @@ pub(in super::super) fn propfind(exchange: &mut Exchange<'_>) -> Result<Response
     let wanted = Wanted::parse(&xml_body(exchange)?).map_err(bad_request)?;
     // What is not said means infinity (9.1).
     let depth = Depth::of(&exchange.head.headers).map_err(bad_request)?.unwrap_or(Depth::Infinity);
-    let teller = Teller::new(exchange, wanted);
+    let writer = ResourceWriter::new(exchange, wanted);
     let root = &exchange.session.root;
     let dir = match ShownDir::open(root, &path) {
         Ok(dir) => dir,
@@ -53,10 +53,10 @@ pub(in super::super) fn propfind(exchange: &mut Exchange<'_>) -> Result<Response
             let (file, _) = root.open_file(&path)?;
             let (_, name) = path.split_last().unwrap_or_default();
             let mut text = String::new();
-            teller.answer.start(&mut text);
-            let place = teller.is_anything_set().then(|| Spot::of(root, &path)).transpose()?.map(|spot| spot.own);
+            writer.answer.start(&mut text);
+            let place = writer.is_anything_set().then(|| Spot::of(root, &path)).transpose()?.map(|spot| spot.own);
             let told = Told { url: &path.to_absolute(), name: Some(name.as_bytes()), place: place.as_ref() };
-            teller.tell(&told, &Details::of(&file)?, &mut text);
+            writer.tell(&told, &Details::of(&file)?, &mut text);
             Multistatus::end(&mut text);
             return Ok(answer(ResponseBody::Bytes(text.into_bytes())));
         }
@@ -66,14 +66,14 @@ pub(in super::super) fn propfind(exchange: &mut Exchange<'_>) -> Result<Response
         let problem = Problem::new(StatusCode::FORBIDDEN, "Depth is 0 or 1 here: go down directory by directory");
         return Err(problem.with_xml(condition("propfind-finite-depth", &[])).into());
     }
-    let teller = teller.of_directory(&dir);
+    let writer = writer.of_directory(&dir);
     let members = Members {
         shows_hidden: exchange.state.options.shows_hidden,
         url: directory_url(&path),
-        place: teller.is_anything_set().then(|| Place::of_dir(&dir.opened().dir)).transpose()?,
+        place: writer.is_anything_set().then(|| Place::of_dir(&dir.opened().dir)).transpose()?,
         path,
         dir,
-        teller,
+        writer,
         way: None,
     };
     let location = encode_path(&members.url);
@@ -106,7 +106,7 @@ fn answer(body: ResponseBody) -> Response {
 }
 
 /// Writes resources into an answer.
-struct Teller {
+struct ResourceWriter {
     answer: Multistatus,
     etag_key: [u8; 32],
     tells_quota: bool,
@@ -127,7 +127,7 @@ struct Told<'t> {
     place: Option<&'t Place>,
 }
 
-impl Teller {
+impl ResourceWriter {
     fn new(exchange: &Exchange<'_>, wanted: Wanted) -> Self {
         let (options, services) = (&exchange.state.options, exchange.session.services);
         let answer = Multistatus::new(wanted);
@@ -201,7 +201,7 @@ impl Teller {
 
 /// A directory with its members.
 struct Members {
-    teller: Teller,
+    writer: ResourceWriter,
     dir: ShownDir,
     path: RootPath,
     url: Vec<u8>,
@@ -215,10 +215,10 @@ struct Members {
 impl Members {
     fn start(&self, to: &mut String) -> Result<()> {
         let name = self.path.split_last().map(|(_, name)| name);
-        self.teller.answer.start(to);
+        self.writer.answer.start(to);
         let name = name.as_deref().map(OsStr::as_bytes);
         let told = Told { url: &self.url, name, place: self.place.as_ref() };
-        self.teller.tell(&told, &self.dir.own_details()?, to);
+        self.writer.tell(&told, &self.dir.own_details()?, to);
         Ok(())
     }
 
@@ -239,7 +239,7 @@ impl Members {
                 self.url.push(b'/');
             }
             let place = self.place_of(name, kind == FileKind::Link && details.look.kind == FileKind::Dir);
-            self.teller.tell(&Told { url: &self.url, name: Some(name), place: place.as_ref() }, &details, &mut text);
+            self.writer.tell(&Told { url: &self.url, name: Some(name), place: place.as_ref() }, &details, &mut text);
             if text.len() < PIECE_LEN {
                 return Ok(());
             }
