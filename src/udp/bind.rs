@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::group::Group;
 use super::{DatagramSocket, Endpoint, local};
 use crate::net::Address;
 
@@ -24,6 +25,12 @@ pub enum BindError {
     NotOurs {
         /// The requested address.
         address: String,
+    },
+    /// There is no route to the group, so the kernel knows no interface for it.
+    #[error("{group}: no interface leads to this group; name one behind it, as in {group}%eth0")]
+    NoInterface {
+        /// The group.
+        group: String,
     },
     /// Another error of the operating system.
     #[error("{address}: cannot receive there")]
@@ -69,6 +76,20 @@ pub fn bind(address: &Address, default_port: u16) -> Result<Bound, BindError> {
         }
     }
     Ok(bound)
+}
+
+/// Joins `group`, at `default_port` if it names none.
+///
+/// # Errors
+/// [`BindError`].
+pub fn join(group: &Group, default_port: u16) -> Result<DatagramSocket, BindError> {
+    DatagramSocket::join(group, default_port).map_err(|error| match error.raw_os_error() {
+        // The kernel's word for an interface that it could not choose.
+        Some(code) if code == rustix::io::Errno::NODEV.raw_os_error() => {
+            BindError::NoInterface { group: group.to_string() }
+        }
+        _ => BindError::new(group, error),
+    })
 }
 
 /// The bound sockets, and the wildcard addresses to watch.
@@ -118,7 +139,9 @@ impl WildcardWatch {
 
     fn gone(&mut self, wildcard: SocketAddr, found: &[Endpoint], known: &[Endpoint]) -> Vec<Endpoint> {
         let is_of = |address: &Endpoint| {
-            address.ip().is_some_and(|ip| ip.port() == wildcard.port() && ip.is_ipv4() == wildcard.is_ipv4())
+            // A group has a socket of its own, and is no machine's address.
+            let is_like = |ip: SocketAddr| ip.port() == wildcard.port() && ip.is_ipv4() == wildcard.is_ipv4();
+            address.ip().is_some_and(is_like) && !address.is_group()
         };
         self.absent.retain(|(address, _)| !found.contains(address));
         let mut gone = Vec::new();
@@ -190,7 +213,7 @@ fn does_not_exist(error: &BindError) -> bool {
         BindError::Failed { source, .. } => {
             source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
         }
-        BindError::Taken { .. } => false,
+        BindError::Taken { .. } | BindError::NoInterface { .. } => false,
     }
 }
 
@@ -230,10 +253,11 @@ mod tests {
         let ip = |text: &str| Endpoint::Ip(text.parse().unwrap());
         let wildcard = "0.0.0.0:7000".parse().unwrap();
         let found = [ip("127.0.0.1:7000")];
-        // The last three are served for another reason.
+        // The last ones are served for another reason.
         let [lost, back] = ["10.0.0.1:7000", "10.0.0.2:7000"].map(ip);
         let [other_port, other_family] = ["10.0.0.1:7001", "[fd00::1]:7000"].map(ip);
-        let known = [found[0].clone(), lost.clone(), back.clone(), other_port, other_family];
+        let group = ip("239.1.2.3:7000");
+        let known = [found[0].clone(), lost.clone(), back.clone(), other_port, other_family, group];
         let mut watch = WildcardWatch::default();
         for times in 1..ABSENCES_MAX {
             let with_back = [found[0].clone(), back.clone()];

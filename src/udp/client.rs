@@ -148,9 +148,10 @@ impl UdpClient {
         if data.len() > DATAGRAM_LEN_MAX {
             return Err(ClientError::TooLong { len: data.len() });
         }
-        let sent = match self.socket.send(data) {
+        let send = || if self.peer.is_group() { self.socket.send_to(data, &self.peer) } else { self.socket.send(data) };
+        let sent = match send() {
             // The kernel reports an earlier datagram's refusal, and has not sent this one.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.socket.send(data).and(Err(error)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => send().and(Err(error)),
             Err(error) => Err(error),
             Ok(()) => self.socket.take_error().and_then(|error| error.map_or(Ok(()), Err)),
         };
@@ -160,6 +161,22 @@ impl UdpClient {
     /// Has the kernel say how long ago it received each datagram; returns whether it does.
     pub fn stamp(&mut self) -> bool {
         self.socket.stamp()
+    }
+
+    /// Forbids to fragment what is sent: [`DatagramSocket::forbid_fragments`].
+    ///
+    /// # Errors
+    /// The kernel refuses it, or it is a Unix socket.
+    pub fn forbid_fragments(&self) -> Result<(), ClientError> {
+        self.socket.forbid_fragments().map_err(|error| ClientError::new(&self.peer, error))
+    }
+
+    /// Sends what goes to a group through the interface of this name.
+    ///
+    /// # Errors
+    /// There is no such interface, or it cannot multicast.
+    pub fn send_through(&self, interface: &str) -> io::Result<()> {
+        self.socket.send_through(interface)
     }
 
     /// Marks what is sent, also on later sockets of this client: [`DatagramSocket::set_dscp`].
@@ -208,6 +225,9 @@ impl UdpClient {
 fn connect(peer: &Endpoint) -> Result<DatagramSocket, ClientError> {
     let failed = |error| ClientError::new(peer, error);
     let socket = DatagramSocket::bind_for(peer).map_err(failed)?;
-    socket.connect(peer).map_err(failed)?;
+    // The members of a group answer from their own addresses.
+    if !peer.is_group() {
+        socket.connect(peer).map_err(failed)?;
+    }
     Ok(socket)
 }

@@ -13,7 +13,7 @@ use super::Endpoint;
 /// slower, a measuring client numbers its datagrams, and two servers that answer each other reach the limit at once.
 pub const REPEATS_MAX: u32 = 100;
 
-/// Replies to one address in a second, at most; loopback addresses have no limit.
+/// Replies to one address in a second, at most, unless a server is told otherwise; loopback addresses have no limit.
 pub const REPLIES_PER_SECOND_MAX: u32 = 1_000;
 
 /// The interval of both limits, and how long a source that repeats replies is not answered.
@@ -41,6 +41,8 @@ pub enum Withheld {
 /// The limits of all sources of one server.
 #[derive(Debug)]
 pub struct ReplyGuard {
+    /// Replies to one address in a second.
+    per_second: u32,
     keys: RandomState,
     repeats: Vec<Repeats>,
     rates: Vec<Rate>,
@@ -66,15 +68,21 @@ struct Rate {
 
 impl Default for ReplyGuard {
     fn default() -> Self {
+        Self::new(REPLIES_PER_SECOND_MAX)
+    }
+}
+
+impl ReplyGuard {
+    /// A guard that lets `per_second` replies go to one address in a second.
+    pub fn new(per_second: u32) -> Self {
         Self {
+            per_second,
             keys: RandomState::new(),
             repeats: vec![Repeats::default(); SOURCES_MAX],
             rates: vec![Rate::default(); SOURCES_MAX],
         }
     }
-}
 
-impl ReplyGuard {
     /// Decides whether `reply` may be sent as the answer to `data`, which `from` sent.
     ///
     /// # Errors
@@ -88,7 +96,8 @@ impl ReplyGuard {
         }
         let Some(address) = limited(from) else { return Ok(()) };
         let address = self.keys.hash_one(address);
-        place(&mut self.rates, address).map_or(Ok(()), |slot| slot.admit(now))
+        let per_second = self.per_second;
+        place(&mut self.rates, address).map_or(Ok(()), |slot| slot.admit(now, per_second))
     }
 
     fn hash_of(&self, from: &Endpoint, bytes: &[u8]) -> u64 {
@@ -147,12 +156,12 @@ impl Repeats {
 }
 
 impl Rate {
-    fn admit(&mut self, now: Instant) -> Result<(), Withheld> {
+    fn admit(&mut self, now: Instant, per_second: u32) -> Result<(), Withheld> {
         if is_over(self.since, now) {
             *self = Self { since: Some(now), count: 0 };
         }
         self.count = self.count.saturating_add(1);
-        match self.count.checked_sub(REPLIES_PER_SECOND_MAX) {
+        match self.count.checked_sub(per_second) {
             None | Some(0) => Ok(()),
             Some(1) => Err(Withheld::Rate),
             Some(_) => Err(Withheld::RateAgain),

@@ -3,26 +3,29 @@
 //! This module shares nothing with [`wire`](crate::wire) on purpose: there is no stream here, so there is nothing to
 //! frame. In reading order: [`endpoint`] is one end's address, [`socket`] the socket of either family (`stamp` reads
 //! when the kernel received a datagram), [`stop`] ends
-//! the wait on a socket, [`bind`] makes a server's sockets ([`local`] lists this machine's addresses), [`serve`] is the
+//! the wait on a socket, [`bind`] makes a server's sockets ([`local`] lists this machine's addresses, [`group`] joins multicast groups), [`serve`] is the
 //! server's loop, [`guard`] keeps its replies from being abused, [`flows`] counts the probes of each client, [`client`]
 //! sends requests, [`ping`] measures ([`probe`] is the datagram it sends, [`tally`] counts the answers, [`sequence`] says
-//! what is out of order), [`codec`] is the encoding of a datagram's characters.
+//! what is out of order, [`pmtu`] finds the largest packet and [`sweep`] the highest rate), [`codec`] is the encoding of a datagram's characters.
 
 pub mod bind;
 pub mod client;
 pub mod codec;
 pub mod endpoint;
 pub mod flows;
+pub mod group;
 pub mod guard;
 pub mod local;
 mod own_path;
 pub mod ping;
+pub mod pmtu;
 pub mod probe;
 pub mod sequence;
 pub mod serve;
 pub mod socket;
 mod stamp;
 pub mod stop;
+pub mod sweep;
 pub mod tally;
 
 pub use client::{ClientError, UdpClient};

@@ -241,9 +241,9 @@ impl<'a> Run<'a> {
         let is_soon = until.is_some_and(|until| until.saturating_sub(self.started.elapsed()) < SPIN_TIME);
         let until = if is_soon { Some(self.started) } else { until.map(|until| self.started + until) };
         match self.client.receive(buffer, until, Some(stop))? {
-            Arrival::Datagram { len, age, .. } => {
+            Arrival::Datagram { len, age, from } => {
                 let now = self.started.elapsed();
-                let event = self.judge(&buffer[..len], now, age.unwrap_or_default());
+                let event = self.judge(&buffer[..len], &from, (now, age.unwrap_or_default()));
                 Ok(event.map_or(ControlFlow::Continue(()), see))
             }
             Arrival::TimedOut | Arrival::Stopped => Ok(ControlFlow::Continue(())),
@@ -251,16 +251,19 @@ impl<'a> Run<'a> {
     }
 
     /// Compares a datagram with the one that was sent under its number. It has waited for `age` until it was read.
-    fn judge(&mut self, came: &[u8], now: Duration, age: Duration) -> Option<PingEvent<'_>> {
+    fn judge<'e>(
+        &mut self,
+        came: &[u8],
+        from: &'e Endpoint,
+        (now, age): (Duration, Duration),
+    ) -> Option<PingEvent<'e>> {
         let probe = Probe::decode(came);
         if probe.is_some_and(|probe| probe.session != self.session) {
             // A late answer to an earlier run that had the same port.
             return None;
         }
         if let Some(Probe { word: Word::Tell, .. }) = probe {
-            if let CountsRoom::Filled(counts) = CountsRoom::of(came) {
-                self.tally.ways.told(counts, false);
-            }
+            self.note_counts(came, false);
             return None;
         }
         let sent = probe.and_then(|probe| Some((probe.sequence, self.tally.sent_at(probe.sequence)?)));
@@ -269,15 +272,22 @@ impl<'a> Run<'a> {
             // A clock that was set while the answer waited gives an age that cannot be.
             let at = now.checked_sub(age).filter(|at| *at >= sent).unwrap_or(now);
             if is_answered_by(&self.probe, came) {
-                if let CountsRoom::Filled(counts) = CountsRoom::of(came) {
-                    self.tally.ways.told(counts, true);
-                }
+                self.note_counts(came, true);
                 let answer = self.tally.answer(sequence, at, self.plan.timeout)?;
-                return Some(PingEvent::Answered { from: self.client.peer(), sequence, sent, answer });
+                return Some(PingEvent::Answered { from, sequence, sent, answer });
             }
         }
         self.tally.counts.damaged += 1;
         Some(PingEvent::Damaged { len: came.len() })
+    }
+
+    /// Takes note of what the server has counted. The members of a group count each for itself, which adds up to nothing.
+    fn note_counts(&mut self, came: &[u8], is_reply: bool) {
+        if let CountsRoom::Filled(counts) = CountsRoom::of(came)
+            && !self.client.peer().is_group()
+        {
+            self.tally.ways.told(counts, is_reply);
+        }
     }
 
     /// Asks the server for its last counts: the reply that had them may be lost. Answers that come meanwhile count.
@@ -293,14 +303,14 @@ impl<'a> Run<'a> {
                 return;
             }
             let until = Instant::now() + QUESTION_TIMEOUT.min(self.plan.timeout);
-            while let Ok(Arrival::Datagram { len, age, .. }) = self.client.receive(buffer, Some(until), None)
+            while let Ok(Arrival::Datagram { len, age, from }) = self.client.receive(buffer, Some(until), None)
                 && Instant::now() < until
             {
                 let now = self.started.elapsed();
                 let is_told = Probe::decode(&buffer[..len]).is_some_and(|probe| {
                     probe.word == Word::Tell && probe.session == self.session && probe.sequence == u64::from(question)
                 });
-                let event = self.judge(&buffer[..len], now, age.unwrap_or_default());
+                let event = self.judge(&buffer[..len], &from, (now, age.unwrap_or_default()));
                 if event.is_some_and(|event| see(event).is_break()) || is_told {
                     return;
                 }

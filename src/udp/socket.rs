@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 
+use super::group::{Group, send_through};
 use super::own_path::OwnPath;
 use super::stamp::{self, Stamped};
 use super::{Endpoint, Stop};
@@ -92,10 +93,32 @@ impl DatagramSocket {
     }
 
     fn udp(at: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(at)?;
+        Self::prepared(UdpSocket::bind(at)?)
+    }
+
+    fn prepared(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_ROOM)?;
         Ok(Self { family: Family::Udp(socket), path: None, is_stamped: false })
+    }
+
+    /// A socket that receives what is sent to `group`, at `default_port` if the group names none.
+    ///
+    /// # Errors
+    /// The interface does not exist or cannot multicast, or the port is taken.
+    pub fn join(group: &Group, default_port: u16) -> io::Result<Self> {
+        Self::prepared(group.join(default_port)?)
+    }
+
+    /// Sends what goes to a group through the interface of this name.
+    ///
+    /// # Errors
+    /// There is no such interface, it cannot multicast, or this is a Unix socket.
+    pub fn send_through(&self, interface: &str) -> io::Result<()> {
+        match &self.family {
+            Family::Udp(socket) => send_through(socket, interface),
+            Family::Unix(_) => Err(only_on_udp("an interface")),
+        }
     }
 
     fn unix(path: &Path) -> io::Result<Self> {

@@ -4,13 +4,16 @@
 mod args;
 mod chat;
 mod client;
+mod demo;
 mod input;
 mod ping;
+mod pmtu;
 mod report;
 mod screen;
 mod send;
 mod serve;
 mod signals;
+mod sweep;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -31,7 +34,9 @@ Examples:
   udp-echo serve                              answer on 127.0.0.1 and [::1], port 5263
   udp-echo send localhost hello               send one datagram and print the reply
   udp-echo ping localhost --count 5           round-trip times and losses
+  udp-echo ping localhost --sweep             the highest rate without loss
   udp-echo chat --bind 127.0.0.1:7001 127.0.0.1:7002
+  udp-echo demo                               what becomes of datagrams, step by step
 
 Exit codes: 0 done; 1 no reply, or it failed; 2 wrong usage; 3 no server is there; 130 Ctrl-C.";
 
@@ -45,6 +50,8 @@ enum Command {
     Ping(ping::Ping),
     /// Talk with another terminal, both ways at once
     Chat(chat::Chat),
+    /// Show what becomes of datagrams: their boundaries, a buffer that is too small, one that is full
+    Demo,
 }
 
 /// Runs `udp-echo`.
@@ -57,5 +64,6 @@ pub fn main(args: Args) -> Result<Exit> {
         Command::Send(options) => send::run(options),
         Command::Ping(options) => ping::run(&options),
         Command::Chat(options) => chat::run(&options),
+        Command::Demo => demo::run(),
     }
 }

@@ -13,9 +13,11 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{put_json, say, tell};
 use crate::cli::udp_echo::args::{PROGRAM, UdpConnectArgs, WaitArgs};
 use crate::cli::udp_echo::client::{not_asked, say_both_ends};
+use crate::cli::udp_echo::pmtu::Patience;
 use crate::cli::udp_echo::report::Report;
 use crate::cli::udp_echo::screen::{Lines, NOBODY_YET, Screen};
-use crate::cli::udp_echo::signals;
+use crate::cli::udp_echo::sweep::SweepPlan;
+use crate::cli::udp_echo::{pmtu, signals, sweep};
 use crate::cli::usage::usage;
 use crate::udp::ping::{NOBODY_PAUSE, PingPlan, Run};
 use crate::udp::probe::PROBE_LEN_MIN;
@@ -26,7 +28,7 @@ use crate::udp::{ClientError, DATAGRAM_LEN_MAX, Stop, UdpClient};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Ping {
     #[command(flatten)]
-    pub(super) connect: UdpConnectArgs,
+    connect: UdpConnectArgs,
     /// Number of datagrams to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -41,11 +43,21 @@ pub(super) struct Ping {
     size: u64,
     #[arg(long, env = "LANDLINE_UDP_DSCP", value_name = "DSCP", value_parser = dscp, help = DSCP_HELP)]
     dscp: Option<u8>,
+    /// Interface through which datagrams to a multicast group are sent
+    #[arg(long, env = "LANDLINE_UDP_INTERFACE", value_name = "NAME")]
+    interface: Option<String>,
+    /// Find the largest packet that the path carries, without help of its routers
+    #[arg(long, conflicts_with_all = ["sweep", "csv", "json_stream", "count", "rate"])]
+    pmtu: bool,
+    /// Find the highest rate without loss, with this long at each rate
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "1s", conflicts_with_all = ["csv", "json_stream", "count", "rate"])]
+    sweep: Option<Duration>,
     #[command(flatten)]
-    pub(super) patience: WaitArgs,
+    patience: WaitArgs,
     /// Time to wait for a server that is not there yet; 0: do not wait
     #[arg(long, env = "LANDLINE_UDP_WAIT", default_value = "10s", value_name = "DURATION", value_parser = args::duration)]
-    pub(super) wait: Duration,
+    wait: Duration,
     /// Write a line for each answer, and for each that is missing, to this file
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -53,7 +65,7 @@ pub(super) struct Ping {
     #[arg(long, conflicts_with = "json")]
     json_stream: bool,
     #[command(flatten)]
-    pub(super) output: OutputArgs,
+    output: OutputArgs,
 }
 
 /// The highest rate: a core sends no more, and the time between two datagrams is measured in nanoseconds.
@@ -73,6 +85,13 @@ Examples:
   udp-echo ping 192.0.2.7:8088 --size 1024 --interval 200ms
   udp-echo ping localhost --rate 50000 --count 500000 -q --csv samples.csv
   udp-echo ping localhost --count 10000 --interval 0 --json
+  udp-echo ping 192.0.2.7 --pmtu
+  udp-echo ping 192.0.2.7 --sweep --size 1200
+
+--pmtu sends packets that must not be fragmented, of which an answer says that they arrived (RFC 8899). \
+--sweep doubles the rate until something is lost, halves the steps from there, and draws what was lost. \
+Off loopback a server of udp-echo answers an address 1,000 times a second unless it was started with \
+another --rate; what it withholds is shown, and counts as no loss.
 
 If no server is there yet, it waits (--wait); counting begins when one is. A server that goes and comes \
 back is counted with what was lost meanwhile.
@@ -99,15 +118,29 @@ pub(super) fn run(options: &Ping) -> Result<Exit> {
     if let Some(dscp) = options.dscp {
         client.set_dscp(dscp).context("the datagrams cannot be marked")?;
     }
+    if let Some(interface) = &options.interface {
+        client.send_through(interface).context("cannot send through this interface")?;
+    }
     if options.output.verbose {
         say_both_ends(&client);
     }
+    if options.pmtu {
+        let patience = Patience { timeout: plan.timeout, wait: plan.wait };
+        return pmtu::run(&options.output, client, patience, &stop);
+    }
+    if let Some(step) = options.sweep {
+        return sweep::run(&options.output, &mut client, SweepPlan { plan, step }, &stop);
+    }
+    measure(options, &mut client, plan, &stop)
+}
+
+fn measure(options: &Ping, client: &mut UdpClient, plan: PingPlan, stop: &Stop) -> Result<Exit> {
     let mut screen = Screen::new(lines(options), plan.size, plan.timeout);
     if let Some(path) = &options.csv {
         screen = screen.with_samples(path)?;
     }
-    let mut run = Run::new(&mut client, plan);
-    let ended = run.run(&stop, |event| screen.show(&event));
+    let mut run = Run::new(client, plan);
+    let ended = run.run(stop, |event| screen.show(&event));
     screen.finish()?;
     let received = run.tally().counts.received;
     // Without a server there is nothing to sum up; a program gets its object all the same.
@@ -141,7 +174,7 @@ fn summary(options: &Ping, report: Report) -> Result<()> {
 }
 
 /// Opens the socket, and waits for a Unix server that has no file yet as for one that does not answer yet.
-pub(super) fn open(options: &Ping, stop: &Stop) -> Result<Result<UdpClient, ClientError>> {
+fn open(options: &Ping, stop: &Stop) -> Result<Result<UdpClient, ClientError>> {
     let address = options.connect.address()?;
     let (started, mut was_said) = (Instant::now(), false);
     loop {

@@ -21,7 +21,8 @@ use crate::net::Address;
 use crate::printable::printable;
 use crate::printable::printable_bytes;
 use crate::udp::bind::{self, Bound, WildcardChange, WildcardWatch};
-use crate::udp::guard::{INTERVAL, Withheld};
+use crate::udp::group::Group;
+use crate::udp::guard::{INTERVAL, REPLIES_PER_SECOND_MAX, ReplyGuard, Withheld};
 use crate::udp::serve::{NotAnswered, ServeEvent, Totals, UdpReply, UdpService, serve};
 use crate::udp::{Codec, DatagramSocket, Endpoint};
 
@@ -31,6 +32,8 @@ use crate::udp::{Codec, DatagramSocket, Endpoint};
 pub(super) struct Serve {
     #[arg(long, env = "LANDLINE_UDP_BIND", value_delimiter = ',', value_name = "ADDR", help = BIND_HELP)]
     bind: Vec<Address>,
+    #[arg(long, env = "LANDLINE_UDP_JOIN", value_delimiter = ',', value_name = "GROUP", help = JOIN_HELP)]
+    join: Vec<Group>,
     /// Port to use where ADDR names none; 0: any free port
     #[arg(short, long, env = "LANDLINE_PORT", default_value_t = args::DEFAULT_PORT, value_name = "PORT")]
     port: u16,
@@ -39,6 +42,10 @@ pub(super) struct Serve {
     reply: ReplyWord,
     #[command(flatten)]
     characters: Characters,
+    /// Replies a second to one address that is not loopback
+    #[arg(long, env = "LANDLINE_UDP_RATE", default_value_t = REPLIES_PER_SECOND_MAX, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
     /// Number of datagrams after which to end [default: none]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -55,13 +62,17 @@ pub(super) struct Serve {
 
 const BIND_HELP: &str = "Where to receive: HOST, HOST:PORT, [::1]:7000 or unix:/path; may be given more than once [default: 127.0.0.1 and ::1]";
 
+const JOIN_HELP: &str = "Multicast group to receive from too, as 239.1.2.3, 239.1.2.3%eth0:7000 or [ff15::1%eth0]:7000; may be given more than once";
+
 const EXAMPLES: &str = "\
 0.0.0.0 and [::] mean one socket for each of this machine's addresses of that family, those that come \
 later too, so that a reply leaves from the address that was asked. A line says which, and which are no \
 longer served since the machine has lost them for a minute.
 
+What comes to a multicast group (--join) is answered to its sender alone, from this machine's own address.
+
 A sender can be forged, so no reply is longer than its request, an address that is not loopback gets at \
-most 1,000 replies a second, and a source that sends the last replies back 100 times within a second is \
+most 1,000 replies a second (--rate), no reply goes to a group or is itself a reply to one, and a source that sends the last replies back 100 times within a second is \
 not answered for a second.
 
 Examples:
@@ -69,6 +80,7 @@ Examples:
   udp-echo serve --bind 127.0.0.1:8088 --reply upper     reply in capitals
   udp-echo serve --bind 0.0.0.0:7788 --reply print --encoding gbk
   udp-echo serve --bind unix:/tmp/echo.sock --count 1
+  udp-echo serve --join 239.1.2.3%eth0 --join ff15::1%eth0
 
 Ctrl-C and SIGTERM end it with exit code 0 and a line of totals.";
 
@@ -108,7 +120,7 @@ pub(super) fn run(options: &Serve) -> Result<Exit> {
     tell_ready(options, &own)?;
     let sockets: Vec<_> = own.iter().cloned().zip(sockets).collect();
     let totals = Totals::default();
-    let (guard, own) = (Mutex::default(), RwLock::new(own));
+    let (guard, own) = (Mutex::new(ReplyGuard::new(options.rate)), RwLock::new(own));
     let service = UdpService {
         reply: options.reply.into(),
         codec: options.characters.encoding,
@@ -140,6 +152,9 @@ fn bind_all(options: &Serve) -> Result<Bound> {
         let Bound { sockets, wildcards } = bind::bind(address, options.port)?;
         bound.sockets.extend(sockets);
         bound.wildcards.extend(wildcards);
+    }
+    for group in &options.join {
+        bound.sockets.push(bind::join(group, options.port)?);
     }
     if bound.sockets.is_empty() {
         bail!("this machine has no address there; name another with --bind");

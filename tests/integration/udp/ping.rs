@@ -160,3 +160,132 @@ fn ctrl_c_prints_the_summary() {
     assert_eq!(ended.code, Some(130), "its wait was cut short");
     assert_eq!(json(&ended.stdout)["lost"], 0);
 }
+
+#[test]
+fn the_mtu_of_a_path_is_found_where_no_router_says_anything() {
+    for (up, down, mtu) in
+        [(1_392, None, 1_420), (1_450, Some(2_000), 1_478), (60_000, Some(1_000), 60_028), (90, None, 118)]
+    {
+        let (_server, ready) = Program::serve(1, &["--bind=127.0.0.1:0"]);
+        let weather = |len_max| Weather { len_max, ..Weather::default() };
+        // Replies are short, so that the way back may carry less.
+        let proxy = Lossy::new(&ready[0], weather(Some(up)), weather(down));
+        let ended = run(&["ping", &proxy.address, "--pmtu", "--timeout=200ms", "--json"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let report = json(&ended.stdout);
+        assert_eq!((&report["mtu"], &report["size"]), (&mtu.into(), &up.into()), "{report}");
+        assert_eq!(report["both_ways"], false);
+    }
+    // A server that returns all of it: the smaller of both ways.
+    let (server, address) = raw();
+    let echo = std::thread::spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        while let Ok((len @ 27.., from)) = server.recv_from(&mut buffer) {
+            if len <= 5_000 {
+                server.send_to(&buffer[..len], from).unwrap();
+            }
+        }
+    });
+    let ended = run(&["ping", &address, "--pmtu", "--timeout=200ms"]);
+    let text = String::from_utf8(ended.stdout).unwrap();
+    let want =
+        format!("{address}: packets of 5028 bytes arrive, there and back, since this server returns all of a probe");
+    assert!(text.starts_with(&want), "{text}");
+    raw().0.send_to(b"end", &address).unwrap();
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_path_that_carries_nothing_is_1_and_no_server_is_3() {
+    let (_server, address) = raw();
+    let ended = run(&["ping", &address, "--pmtu", "--timeout=10ms"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(String::from_utf8(ended.stdout).unwrap().contains("not even to the smallest (6 probes)"));
+    assert_eq!(run(&["ping", "127.0.0.1:1", "--pmtu", "--wait=0"]).code, Some(3));
+    let dir = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", dir.path().join("echo.sock").display());
+    let (_server, _) = Program::serve(1, &["--bind", &unix]);
+    let ended = run(&["ping", &unix, "--pmtu"]);
+    assert!(ended.stderr.contains("only a path to one IP address has an MTU"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_sweep_draws_what_is_lost_over_the_rate() {
+    let (_server, ready) = Program::serve(1, &["--bind=127.0.0.1:0"]);
+    // Half of everything, at any rate.
+    let weather = Weather { seed: 5, drops: 500, ..Weather::default() };
+    let proxy = Lossy::new(&ready[0], weather, Weather::default());
+    let ended = run(&["ping", &proxy.address, "--sweep=20ms", "--timeout=200ms", "-q"]);
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.code, Some(0), "{text}");
+    assert!(text.lines().any(|line| line.trim_start().starts_with("1000 ") && line.ends_with('#')), "{text}");
+    assert!(text.ends_with("lost at every rate\n") || text.ends_with("a second without loss\n"), "{text}");
+    let ended = run(&["ping", &ready[0], "--sweep=5ms", "--timeout=5s", "--json"]);
+    let report = json(&ended.stdout);
+    let first = &report["steps"][0];
+    assert_eq!((&first["rate"], &first["sent"], &first["lost"]), (&1000.into(), &10.into(), &0.into()), "{report}");
+    assert!(report["rate_max"].as_u64().unwrap() >= 1_000, "{report}");
+}
+
+#[test]
+fn samples_and_events_have_what_was_measured() {
+    let (_server, ready) = Program::serve(1, &["--bind", "127.0.0.1:0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("samples.csv");
+    let file = path.to_str().unwrap();
+    let ended = run(&["ping", &ready[0], "--count=3", "--rate=1000", "--dscp=ef", "--json-stream", "--csv", file]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let text = String::from_utf8(ended.stdout).unwrap();
+    let events: Vec<_> = text.lines().map(|line| json(line.as_bytes())).collect();
+    assert_eq!(events.len(), 4, "{text}");
+    assert!(events[..3].iter().all(|event| event["event"] == "answer" && event["rtt_ms"].as_f64().unwrap() > 0.0));
+    assert_eq!((&events[3]["event"], &events[3]["received"]), (&"summary".into(), &3.into()), "{text}");
+    assert_eq!(events[3]["received_by"], "kernel");
+    let samples = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = samples.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (4, "sequence,sent_ms,rtt_ms,result"), "{samples}");
+    assert!(lines[1].starts_with("1,") && lines[1].ends_with(",answer"), "{samples}");
+
+    for wrong in ["--dscp=64", "--dscp=af44", "--rate=0", "--size=65508"] {
+        assert_eq!(run(&["ping", &ready[0], wrong]).code, Some(2), "{wrong}");
+    }
+    let ended = run(&["ping", &ready[0], "--count=1", "--csv", "/nowhere/at/all"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("udp-echo: /nowhere/at/all: cannot be written"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_server_that_only_echoes_does_not_say_on_which_way_a_datagram_was_lost() {
+    let (server, address) = raw();
+    let client = Program::start(&["ping", &address, "--count=2", "--rate=1000", "--timeout=200ms", "--json"]);
+    let (first, from) = receive(&server);
+    receive(&server);
+    server.send_to(&first, from).unwrap();
+    let report = json(&client.end().stdout);
+    assert_eq!((&report["lost"], &report["up"], &report["down"]), (&1.into(), &().into(), &().into()), "{report}");
+}
+
+#[test]
+fn a_server_that_restarts_is_counted_with_what_was_lost_meanwhile() {
+    let (taken, address) = raw();
+    drop(taken);
+    let (server, _) = Program::serve(1, &["--bind", &address]);
+    let mut client = Program::start(&["ping", &address, "--interval=1ms", "--json-stream", "--timeout=10s"]);
+    assert!(client.stdout_line().contains("\"answer\""));
+    server.signal(Signal::TERM);
+    server.end();
+    assert_eq!(client.stderr_line(), "udp-echo: the server is not there any more; going on");
+    let (_server, _) = Program::serve(1, &["--bind", &address]);
+    while !client.stdout_line().contains("\"gone\"") {}
+    while !client.stdout_line().contains("\"answer\"") {}
+    client.signal(Signal::INT);
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let text = String::from_utf8(ended.stdout).unwrap();
+    let report = json(text.lines().last().unwrap().as_bytes());
+    let number = |pointer: &str| report.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap();
+    assert!(number("/refused") > 0, "{report}");
+    // What was sent while no server was there did not arrive, and both servers' counts make one sum.
+    assert_eq!(number("/up/arrived") + number("/up/lost"), number("/sent"), "{report}");
+    assert!(number("/up/lost") >= number("/refused"), "{report}");
+}

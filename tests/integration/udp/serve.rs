@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
@@ -93,6 +93,64 @@ fn a_wildcard_answers_from_the_address_that_was_asked() {
     }
 }
 
+/// Members of a group answer from an address of their own, so that a reply never goes to the group.
+#[test]
+fn a_group_is_joined_on_an_interface_and_answered_by_unicast() {
+    let arguments = ["--bind=127.0.0.1:0", "--join=239.255.77.1%lo", "--port=0"];
+    let (_server, ready) = Program::serve(2, &arguments);
+    assert!(ready[1].starts_with("239.255.77.1:"), "{ready:?}");
+    let (client, _) = raw();
+    let lo = std::net::Ipv4Addr::LOCALHOST;
+    rustix::net::sockopt::set_ip_multicast_if(&client, &lo).unwrap();
+    client.send_to(b"who is there?", &ready[1]).unwrap();
+    let (reply, from) = receive(&client);
+    assert_eq!((reply.as_slice(), from.ip()), (b"who is there?".as_slice(), lo.into()));
+
+    let ended = run(&["ping", &ready[1], "--interface=lo", "--count=3", "--interval=0", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((&report["received"], &report["up"]), (&3.into(), &().into()), "{report} {}", ended.stderr);
+}
+
+/// In a network namespace of its own, since loopback carries no groups of IPv6.
+#[test]
+fn a_group_of_ipv6_is_answered_from_a_machines_own_address() {
+    let script = r#"
+        ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up &&
+            ip addr add fd00::1/64 dev v0 nodad || exit 77
+        "$1" serve --bind 127.0.0.1:7000 --join '[ff15::7701%v0]:7000' >ready 2>&1 &
+        server=$!
+        trap 'kill $server' EXIT
+        until grep -q 'ready on .ff15::7701' ready; do sleep 0.1; done
+        "$1" ping '[ff15::7701]:7000' --interface v0 --count 2 --interval 0 --timeout 20s"#;
+    let Some((output, log)) = in_a_network_of_its_own(script) else { return };
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{shown} {log}");
+    assert!(shown.starts_with("64 bytes from [fd00::1]:7000: seq=1 time="), "{shown}");
+    assert!(shown.contains("2 sent, 2 received"), "{shown}");
+}
+
+#[test]
+fn a_group_that_cannot_be_joined_is_said() {
+    let ended = run(&["serve", "--join=239.1.2.3%no-such-one"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("this machine has no interface"), "{}", ended.stderr);
+    assert_eq!(run(&["serve", "--join=192.0.2.1"]).code, Some(2));
+}
+
+#[test]
+fn an_answer_is_not_answered() {
+    let (mut server, ready) = Program::serve(1, &["--bind=127.0.0.1:0"]);
+    let (client, own) = raw();
+    client.send_to(b"PING 0BADCAFE 000000000001 000000000000000000000000000000000000 12", &ready[0]).unwrap();
+    let (answer, _) = receive(&client);
+    assert!(answer.ends_with(b"00000001000000010000000000000001 12"), "{answer:?}");
+    client.send_to(&answer, &ready[0]).unwrap();
+    assert_eq!(
+        server.stderr_line(),
+        format!("udp-echo: {own}: not answered: it is a server's answer to a probe itself")
+    );
+}
+
 /// In a network namespace of its own, where an address may be added.
 #[test]
 fn an_address_that_comes_later_is_served_too() {
@@ -105,6 +163,14 @@ fn an_address_that_comes_later_is_served_too() {
         ip addr add 10.9.8.8/32 dev lo
         until grep -q 'ready on 10.9.8.8:7000' ready; do sleep 0.1; done
         "$1" send --timeout 20s 10.9.8.8:7000 hello"#;
+    let Some((output, log)) = in_a_network_of_its_own(script) else { return };
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!((output.status.code(), &*shown), (Some(0), "hello\n"), "{log}");
+}
+
+/// Runs a shell script in a network namespace of its own, with the program as its argument: its output, and what else was
+/// said; `None`, said aloud: there can be no such namespace here.
+fn in_a_network_of_its_own(script: &str) -> Option<(Output, String)> {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["120", "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script, "sh"];
     let mut command = Command::new("timeout");
@@ -113,11 +179,11 @@ fn an_address_that_comes_later_is_served_too() {
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(77) || said.contains("unshare") {
         skip(&format!("no network namespace can be made here: {said}"));
-        return;
+        return None;
     }
-    let shown = String::from_utf8_lossy(&output.stdout);
     let log = std::fs::read_to_string(dir.path().join("ready")).unwrap_or_default();
-    assert_eq!((output.status.code(), &*shown), (Some(0), "hello\n"), "{said} {log}");
+    let log = format!("{said} {log}");
+    Some((output, log))
 }
 
 #[test]
