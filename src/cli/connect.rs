@@ -155,6 +155,8 @@ pub enum Strangers {
     AskedAbout,
     /// It is refused.
     Refused,
+    /// It is refused unless it has this key, which a person has just agreed to.
+    RefusedBut(Fingerprint),
 }
 
 /// As [`connect()`], or as [`connect_many`] where `strangers` are refused. `on_step` is called at each step, of which
@@ -180,11 +182,19 @@ pub fn connect_watched(
     let home = home::open()?;
     let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let ask = |server: &UnknownServer<'_>| ask(program, server).map_err(Error::ours("standard input"));
+    let agreed = |server: &UnknownServer<'_>| {
+        let is_agreed = strangers == Strangers::RefusedBut(server.fingerprint);
+        Ok(if is_agreed { Decision::Once } else { Decision::Refuse })
+    };
     let connector = Connector {
         program: &greeting,
         port: port_of(reach.port),
         timeout: reach.connect_timeout,
-        ask: if strangers == Strangers::AskedAbout && is_terminal { Some(&ask) } else { None },
+        ask: match strangers {
+            Strangers::AskedAbout if is_terminal => Some(&ask),
+            Strangers::RefusedBut(_) => Some(&agreed),
+            Strangers::AskedAbout | Strangers::Refused => None,
+        },
         allows_plain: true,
         on_step: Some(on_step),
         ..Connector::new(&home)

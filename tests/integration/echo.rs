@@ -289,3 +289,16 @@ fn lasting_settings_come_from_the_environment() {
     let run = echo(server.address(), &[]).env("LANDLINE_ECHO_RATE", "0");
     run.code(2).stderr("more than 0").prints("");
 }
+
+#[test]
+fn what_is_agreed_to_once_holds_for_all_connections() {
+    let there = tempfile::tempdir().unwrap();
+    let server = Server::at_home(&["--guest", "echo"], &there.path().join("home"));
+    let mut terminal = echo(server.address(), &["--connections", "5", "--count", "5"]).at_a_terminal();
+    terminal.exp_string("fingerprint] ").unwrap();
+    terminal.send_line("once").unwrap();
+    let rest = terminal.exp_eof().unwrap();
+    assert!(rest.contains("5 round trips of 64 bytes on 5 connections") && !rest.contains("fingerprint]"), "{rest}");
+    // In a script nobody is asked, and nothing is measured.
+    echo(server.address(), &["--connections", "5"]).code(5).any_stderr().prints("");
+}

@@ -13,6 +13,7 @@ use crate::client::Step;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::histogram::Histogram;
+use crate::trust::identity::Fingerprint;
 
 /// Connections that are opened at the same time: a server lets only so many newcomers in at once.
 const OPENING_MAX: usize = 16;
@@ -42,12 +43,14 @@ pub(super) struct OpeningTimes {
 /// # Errors
 /// One of them could not be opened. Ctrl-C is none: then some are missing.
 pub(super) fn open(args: &EchoArgs) -> anyhow::Result<Opened> {
-    let first = one(args, Strangers::AskedAbout)?;
+    let (first, key) = one(args, Strangers::AskedAbout)?;
+    // What a person has agreed to for this once holds for all connections.
+    let strangers = key.map_or(Strangers::Refused, Strangers::RefusedBut);
     let interruption = Interruption::watch()?;
     let next = AtomicUsize::new(1);
     let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
     let opened = Mutex::new(Vec::with_capacity(args.connections));
-    let keep = |(connection, times): (Connection, [Option<Duration>; 3])| {
+    let keep = |(connection, times): (Connection, StepTimes)| {
         interruption.add(connection.control());
         opened.lock().unwrap_or_else(PoisonError::into_inner).push((connection, times));
     };
@@ -58,8 +61,8 @@ pub(super) fn open(args: &EchoArgs) -> anyhow::Result<Opened> {
     keep(first);
     let open_others = || {
         while !is_over() && next.fetch_add(1, Ordering::Relaxed) < args.connections {
-            match one(args, Strangers::Refused) {
-                Ok(opened) => keep(opened),
+            match one(args, strangers) {
+                Ok((opened, _)) => keep(opened),
                 Err(error) => fail(error),
             }
         }
@@ -88,9 +91,13 @@ pub(super) fn open(args: &EchoArgs) -> anyhow::Result<Opened> {
     Ok(Opened { connections, times: all, interruption })
 }
 
-/// One connection, and the time for connecting, handshake and greeting.
-fn one(args: &EchoArgs, strangers: Strangers) -> anyhow::Result<(Connection, [Option<Duration>; 3])> {
+/// The time for connecting, handshake and greeting.
+type StepTimes = [Option<Duration>; 3];
+
+/// One connection, and the server's key, if it has shown one.
+fn one(args: &EchoArgs, strangers: Strangers) -> anyhow::Result<((Connection, StepTimes), Option<Fingerprint>)> {
     let clock = Mutex::new((Instant::now(), [None; 3]));
+    let key = Mutex::new(None);
     let lap = |step: usize| {
         let mut clock = clock.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, times) = &mut *clock;
@@ -101,7 +108,10 @@ fn one(args: &EchoArgs, strangers: Strangers) -> anyhow::Result<(Connection, [Op
         match step {
             Step::Connecting => clock.lock().unwrap_or_else(PoisonError::into_inner).0 = Instant::now(),
             Step::Connected(_) => lap(0),
-            Step::Encrypted(_) => lap(1),
+            Step::Encrypted(shown) => {
+                *key.lock().unwrap_or_else(PoisonError::into_inner) = Some(*shown);
+                lap(1);
+            }
             Step::Remembered(_) => {}
         }
         if strangers == Strangers::AskedAbout {
@@ -113,5 +123,5 @@ fn one(args: &EchoArgs, strangers: Strangers) -> anyhow::Result<(Connection, [Op
     connection.greeting()?;
     lap(2);
     let times = clock.into_inner().unwrap_or_else(PoisonError::into_inner).1;
-    Ok((connection, times))
+    Ok(((connection, times), key.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
