@@ -22,6 +22,8 @@ use crate::wire::message::{Channel, Message};
 
 /// Length of the pieces of a streamed echo, in bytes: larger ones fall out of the CPU's cache.
 pub const PIECE_LEN: usize = 256 * 1024;
+/// Longest body in bytes that is echoed from the thread's stack: it takes no memory that would have to be counted.
+const SHORT_LEN: usize = 1024;
 
 /// Serves one echo exchange.
 ///
@@ -48,6 +50,10 @@ pub fn serve_echo(connection: &mut Connection, session: &mut Session, streamed: 
         }
         connection.sender().send(&Message::End { total: None }, &[])?;
         session.report.outcome = Some(format!("{echoed} bytes"));
+    } else if connection.receiver().body_left() as usize <= SHORT_LEN {
+        let mut body = [0; SHORT_LEN];
+        let len = connection.receiver().fill_from_body(&mut body)?;
+        connection.sender().send(&Message::Echo { streamed: false }, body.get(..len).unwrap_or_default())?;
     } else {
         // The body of a client that does not read the answer stays in memory.
         let budget = session.memory.budget();

@@ -120,7 +120,12 @@ impl Read for ReadHalf {
         let mut read = |slices: &mut [IoSliceMut<'_>]| loop {
             let written = this.written.load(Ordering::Relaxed);
             let waited = wait_before(socket, this.deadline.get());
-            match waited.and_then(|()| socket.read_vectored(slices)) {
+            // One buffer is the usual case, and recv(2) costs less than readv(2).
+            let read = waited.and_then(|()| match &mut *slices {
+                [one] => socket.read(one),
+                several => socket.read_vectored(several),
+            });
+            match read {
                 Err(error) if this.is_moving(&error, written) => {}
                 read => return read,
             }
@@ -253,7 +258,11 @@ impl Write for WriteHalf {
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let written = match &self.tls {
             Some(tls) => tls.write(&self.socket, slices),
-            None => (&*self.socket).write_vectored(slices),
+            // As for reading.
+            None => match slices {
+                [one] => (&*self.socket).write(one),
+                several => (&*self.socket).write_vectored(several),
+            },
         };
         self.written.fetch_add(*written.as_ref().unwrap_or(&0), Ordering::Relaxed);
         written

@@ -52,6 +52,10 @@ fn serve_exchanges(
     let mut json = Vec::new();
     let mut limit = RefusalLimit::with(&session.peer, idle_timeout);
     loop {
+        let before = Counters::of(connection);
+        if let Some(run) = echoes.as_mut() {
+            run.after = before;
+        }
         limit.check()?;
         connection.receiver().begin_exchange();
         if open.set_in_exchange(false) {
@@ -59,7 +63,6 @@ fn serve_exchanges(
         }
         connection.set_timeout(idle_timeout)?;
         connection.set_deadline(limit.deadline);
-        let before = Counters::of(connection);
         let request = match connection.receiver().recv_request(&mut json) {
             Ok(Some(request)) => request,
             Ok(None) if open.stopping() => return Err(stopping()),
@@ -87,13 +90,14 @@ fn serve_exchanges(
             }
             // One echo run is one request in the log: a line of log a round trip would be most of its time.
             Message::Echo { streamed: false } if session.services.has(Service::Echo) => {
-                // The wait for the first of them is not the run's.
-                let before = Counters { at: Instant::now(), ..before };
-                let run = echoes.get_or_insert(EchoRun { count: 0, before, after: before });
+                let run = echoes.get_or_insert_with(|| {
+                    // The wait for the first of them is not the run's.
+                    let before = Counters { at: Instant::now(), ..before };
+                    EchoRun { count: 0, before, after: before }
+                });
                 echo::serve_echo(connection, session, false)?;
                 limit.note(ExchangeEnd::Served);
                 run.count += 1;
-                run.after = Counters::of(connection);
                 continue;
             }
             _ => log_echoes(echoes.take().as_ref(), session),

@@ -37,6 +37,10 @@ impl<R: Read> Receiver<R> {
         if !self.frames.next_header()? {
             return Ok(None);
         }
+        if let Some((message, total_size)) = Message::of_frequent(self.frames.header()) {
+            self.frames.begin_body(total_size)?;
+            return Ok(Some(message));
+        }
         let header = Header::parse(self.frames.header())?;
         self.frames.begin_body(header.total_size())?;
         let message = Message::of(header)?;
@@ -52,6 +56,10 @@ impl<R: Read> Receiver<R> {
     pub fn recv_request<'j>(&mut self, json: &'j mut Vec<u8>) -> Result<Option<Message<'j>>> {
         if !self.frames.next_header()? {
             return Ok(None);
+        }
+        if let Some((message, total_size)) = Message::of_frequent(self.frames.header()) {
+            self.frames.begin_body(total_size)?;
+            return Ok(Some(message));
         }
         json.clear();
         json.extend_from_slice(self.frames.header());

@@ -4,7 +4,7 @@
 //! and hex dumps, both ways. The macro `messages` in `declare.rs` says what a declaration means.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write as _};
 
 use super::declare::{first, messages, put, take};
 use super::header::{Bytes, Group, Header, Value, bad, needed};
@@ -184,9 +184,33 @@ impl Message<'_> {
     /// # Errors
     /// Never for messages of this library: JSON of strings and numbers cannot fail.
     pub fn write_header(&self, total_size: usize, to: &mut Vec<u8>) -> io::Result<()> {
+        if let (Self::Echo { streamed: false } | Self::Data { stream: Channel::Main }, 1..) = (self, total_size) {
+            return write!(to, "{{\"type\":\"{}\",\"total_size\":{total_size}}}", self.name());
+        }
         let mut header = self.header();
         header.total_size = u64::try_from(total_size).unwrap_or(u64::MAX);
         serde_json::to_writer(to, &header).map_err(io::Error::from)
+    }
+
+    /// Reads the two messages that come by the hundred thousand, if they are as [`write_header`](Self::write_header)
+    /// writes them, and the length of their body: the general way takes longer than all else that an echo needs here.
+    /// `None`: it is another message, or written in another way.
+    pub(super) fn of_frequent(json: &[u8]) -> Option<(Message<'static>, u64)> {
+        let rest = json.strip_prefix(br#"{"type":""#)?.strip_suffix(b"}")?;
+        let (kind, digits) = rest.split_at_checked(4)?;
+        let message = match kind {
+            b"echo" => Message::Echo { streamed: false },
+            b"data" => Message::Data { stream: Channel::Main },
+            _ => return None,
+        };
+        let digits = digits.strip_prefix(br#"","total_size":"#)?;
+        let [b'1'..=b'9', more @ ..] = digits else { return None };
+        if more.len() > 9 || !more.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        // Ten digits do not overflow.
+        let add = |sum: u64, digit: &u8| sum.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0')));
+        Some((message, digits.iter().fold(0, add)))
     }
 }
 
@@ -198,4 +222,62 @@ fn shown(path: &[u8]) -> String {
 /// The file that a `put` is about: `name` in `path` where that is a directory by its spelling.
 fn file_of(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() || path.ends_with(b"/") { [path, name].concat() } else { path.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::header::Header;
+    use proptest::prelude::*;
+
+    fn general(json: &[u8]) -> Option<(Message<'_>, u64)> {
+        let header = Header::parse(json).ok()?;
+        let total_size = header.total_size();
+        Some((Message::of(header).ok()?, total_size))
+    }
+
+    #[test]
+    fn the_short_way_of_frequent_messages_is_the_general_ones() {
+        for message in [Message::Echo { streamed: false }, Message::Data { stream: Channel::Main }] {
+            for total_size in [0, 1, 9, 10, 65_536, 4_194_304, 9_999_999_999] {
+                let mut json = Vec::new();
+                message.write_header(total_size, &mut json).unwrap();
+                let mut header = message.header();
+                header.total_size = total_size as u64;
+                assert_eq!(json, serde_json::to_vec(&header).unwrap());
+                assert_eq!(Message::of_frequent(&json).is_some(), total_size > 0);
+                assert_eq!(general(&json), Some((message.clone(), total_size as u64)));
+            }
+        }
+        for json in [
+            &br#"{"type":"echo","total_size":0}"#[..],
+            br#"{"type":"echo","total_size":01}"#,
+            br#"{"type":"echo","total_size":-1}"#,
+            br#"{"type":"echo","total_size":1e3}"#,
+            br#"{"type":"echo","total_size":}"#,
+            br#"{"type":"echo","total_size":10000000000}"#,
+            br#"{"type":"echo","total_size":1,"streamed":true}"#,
+            br#"{"type":"echo","streamed":true}"#,
+            br#"{"type":"data","total_size":1,"stream":"err"}"#,
+            br#"{"type":"echo"}"#,
+            br#"{"type":"quit","total_size":1}"#,
+            br#"{"type":""#,
+            br#"{"type":"}"#,
+            b"{}",
+            b"",
+        ] {
+            assert_eq!(Message::of_frequent(json), None, "{}", String::from_utf8_lossy(json));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_the_short_way_is_read_the_same_in_general(
+            json in r#"\{"type":"(echo|data|end|stop)","(total_size|size)":[0-9x\-]{0,12}\}?"#,
+        ) {
+            if let Some(read) = Message::of_frequent(json.as_bytes()) {
+                prop_assert_eq!(general(json.as_bytes()), Some(read));
+            }
+        }
+    }
 }
