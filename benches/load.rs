@@ -27,7 +27,7 @@ use landline::net::stream::Stream;
 use landline::trust::home::Home;
 use landline::trust::identity::Identity;
 use landline::wire::channel::encode;
-use landline::wire::message::{Outcome, VERSION};
+use landline::wire::message::{ChatOptions, Outcome, SayFields, VERSION};
 use landline::wire::{Message, Receiver};
 use rustix::event::epoll;
 use serde_json::json;
@@ -350,7 +350,10 @@ impl Room {
         let mut lines = Vec::with_capacity(members);
         for at in 0..members {
             let mut line = connect(address, Wire::Frame)?;
-            line.write_all(&encode(&Message::Chat { room: ROOM.into(), nick: nick(at).into() }, &[])?)?;
+            line.write_all(&encode(
+                &Message::Chat { room: ROOM.into(), nick: nick(at).into(), options: ChatOptions::default() },
+                &[],
+            )?)?;
             hear(&line, &joined(at)?)?;
             lines.push(line);
         }
@@ -359,9 +362,12 @@ impl Room {
         for (at, line) in lines.iter().enumerate() {
             hear(line, &announced[at + 1..].concat())?;
         }
-        let said = encode(&Message::Say { nick: None }, text.as_bytes())?;
+        let said = encode(&Message::Say { fields: SayFields::default() }, text.as_bytes())?;
         // All nicks are of one length, and so are all frames.
-        let heard = encode(&Message::Say { nick: Some(nick(0).into()) }, text.as_bytes())?;
+        let heard = encode(
+            &Message::Say { fields: SayFields { nick: Some(nick(0).into()), ..SayFields::default() } },
+            text.as_bytes(),
+        )?;
         Ok(Self { lines, said, heard_len: u64::try_from(heard.len())? })
     }
 
@@ -422,7 +428,7 @@ fn nick(at: usize) -> String {
 }
 
 fn joined(at: usize) -> anyhow::Result<Vec<u8>> {
-    Ok(encode(&Message::Joined { room: ROOM.into(), nick: nick(at).into() }, &[])?)
+    Ok(encode(&Message::Joined { room: ROOM.into(), nick: nick(at).into(), seq: None, is_guest: false }, &[])?)
 }
 
 /// Reads what must come now, and not a byte of what follows.

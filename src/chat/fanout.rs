@@ -2,7 +2,8 @@
 //!
 //! A frame is encoded once and shared. It is sent at once to every member whose socket accepts it. For a member whose
 //! socket is full, it is kept in a bounded queue, and the thread polls that socket until it accepts bytes again. Beyond
-//! the bound, new frames for that one member are dropped, and it is told how many.
+//! the bound, new frames for that one member are dropped, and it is told how many, or its connection is ended: see
+//! [`SlowPolicy`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
@@ -13,7 +14,8 @@ use std::thread;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-use super::frame;
+use super::event::{Event, Format};
+use crate::net::control::Control;
 use crate::net::listen::STACK_LEN;
 use crate::net::stream::WriteHalf;
 use crate::wire::message::Message;
@@ -27,6 +29,27 @@ pub const INBOX_JOBS_MAX: usize = 1_024;
 /// Largest number of frames written in one system call.
 const BATCH_FRAMES_MAX: usize = 64;
 
+/// What becomes of a member that reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowPolicy {
+    /// It misses events, and is told how many.
+    #[default]
+    Drop,
+    /// Its connection is ended; it may come back and get what it missed.
+    Disconnect,
+}
+
+/// Where a member's events go.
+#[derive(Debug)]
+pub struct EventSink {
+    /// Where to write.
+    pub writer: WriteHalf,
+    /// In which form.
+    pub format: Format,
+    /// Ends the connection.
+    pub control: Control,
+}
+
 /// A job for a fan-out thread.
 #[derive(Debug)]
 pub enum FanoutJob {
@@ -34,26 +57,52 @@ pub enum FanoutJob {
     Enter {
         /// The member.
         id: u64,
-        /// Its room.
-        room: Arc<str>,
-        /// Where to write.
-        writer: WriteHalf,
+        /// Where its events go.
+        sink: EventSink,
     },
-    /// A frame for all members of a room, except one.
+    /// Adds a member to a room.
+    Join {
+        /// The member.
+        id: u64,
+        /// The room.
+        room: Arc<str>,
+    },
+    /// Removes a member from a room.
+    Leave {
+        /// The member.
+        id: u64,
+        /// The room.
+        room: Arc<str>,
+    },
+    /// An event for all members of a room, except one.
     TellRoom {
         /// The room.
         room: Arc<str>,
-        /// The frame.
-        frame: Arc<[u8]>,
+        /// The event.
+        event: Arc<Event>,
         /// The member that sent it and does not get it; `None`: all members get it.
         except: Option<u64>,
     },
-    /// A frame for one member.
+    /// An event for all that are in at least one of these rooms: once for each.
+    TellRooms {
+        /// The rooms.
+        rooms: Arc<[Arc<str>]>,
+        /// The event.
+        event: Arc<Event>,
+    },
+    /// An event for one member.
     Tell {
         /// The member.
         id: u64,
-        /// The frame.
-        frame: Arc<[u8]>,
+        /// The event.
+        event: Arc<Event>,
+    },
+    /// Past events for a member that enters or comes back: all of them, whatever their number.
+    Replay {
+        /// The member.
+        id: u64,
+        /// The events, in their order.
+        events: Vec<Arc<Event>>,
     },
     /// Removes a member: after the answer, which is the bytes not yet sent, another thread may write to it.
     TakeOut {
@@ -82,10 +131,10 @@ impl Fanout {
     ///
     /// # Errors
     /// It could not start.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(slow: SlowPolicy) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let inbox = Arc::new(Inbox { jobs: Mutex::default(), taken: Condvar::new(), wake });
-        let worker = Worker { inbox: Arc::clone(&inbox), members: HashMap::new(), rooms: HashMap::new() };
+        let worker = Worker { inbox: Arc::clone(&inbox), members: HashMap::new(), rooms: HashMap::new(), slow };
         thread::Builder::new().name("fan-out".into()).stack_size(STACK_LEN).spawn(move || worker.run())?;
         Ok(Self { inbox })
     }
@@ -123,12 +172,16 @@ struct Worker {
     inbox: Arc<Inbox>,
     members: HashMap<u64, Reader>,
     rooms: HashMap<Arc<str>, HashSet<u64>>,
+    slow: SlowPolicy,
 }
 
 /// A member as the fan-out sees it: a receiver of frames.
 struct Reader {
-    room: Arc<str>,
+    rooms: Vec<Arc<str>>,
     writer: WriteHalf,
+    format: Format,
+    control: Control,
+    slow: SlowPolicy,
     waiting: VecDeque<Arc<[u8]>>,
     /// Bytes of the first waiting frame that are sent already: `offset <= waiting[0].len()`.
     offset: usize,
@@ -140,9 +193,9 @@ struct Reader {
     is_touched: bool,
 }
 
-/// A frame for a room, without the member that sent it.
-struct RoomFrame {
-    frame: Arc<[u8]>,
+/// An event for a room, without the member that sent it.
+struct RoomEvent {
+    event: Arc<Event>,
     except: Option<u64>,
 }
 
@@ -155,14 +208,14 @@ impl Worker {
             std::mem::swap(&mut jobs, &mut *self.inbox.jobs.lock().unwrap_or_else(PoisonError::into_inner));
             self.inbox.taken.notify_all();
             // Consecutive frames for one room are delivered together: each member is looked up once.
-            let mut told: Option<(Arc<str>, Vec<RoomFrame>)> = None;
+            let mut told: Option<(Arc<str>, Vec<RoomEvent>)> = None;
             for job in jobs.drain(..) {
                 match (job, &mut told) {
-                    (FanoutJob::TellRoom { room, frame, except }, Some((same, frames))) if room == *same => {
-                        frames.push(RoomFrame { frame, except });
+                    (FanoutJob::TellRoom { room, event, except }, Some((same, events))) if room == *same => {
+                        events.push(RoomEvent { event, except });
                     }
-                    (FanoutJob::TellRoom { room, frame, except }, told) => {
-                        self.tell_room(told.replace((room, vec![RoomFrame { frame, except }])), &mut touched);
+                    (FanoutJob::TellRoom { room, event, except }, told) => {
+                        self.tell_room(told.replace((room, vec![RoomEvent { event, except }])), &mut touched);
                     }
                     (job, told) => {
                         self.tell_room(told.take(), &mut touched);
@@ -212,12 +265,12 @@ impl Worker {
         }
     }
 
-    fn tell_room(&mut self, told: Option<(Arc<str>, Vec<RoomFrame>)>, touched: &mut Vec<u64>) {
-        let Some((room, frames)) = told else { return };
+    fn tell_room(&mut self, told: Option<(Arc<str>, Vec<RoomEvent>)>, touched: &mut Vec<u64>) {
+        let Some((room, events)) = told else { return };
         for id in self.rooms.get(&room).into_iter().flatten() {
             let Some(member) = self.members.get_mut(id) else { continue };
-            for told in frames.iter().filter(|told| told.except != Some(*id)) {
-                member.add(&told.frame);
+            for told in events.iter().filter(|told| told.except != Some(*id)) {
+                member.add(&told.event);
             }
             member.touch(*id, touched);
         }
@@ -225,40 +278,76 @@ impl Worker {
 
     fn carry_out(&mut self, job: FanoutJob, touched: &mut Vec<u64>) {
         match job {
-            FanoutJob::Enter { id, room, writer } => {
-                self.rooms.entry(Arc::clone(&room)).or_default().insert(id);
-                self.members.insert(id, Reader::new(room, writer));
+            FanoutJob::Enter { id, sink } => {
+                self.members.insert(id, Reader::new(sink, self.slow));
             }
-            FanoutJob::TellRoom { room, frame, except } => {
-                self.tell_room(Some((room, vec![RoomFrame { frame, except }])), touched);
-            }
-            FanoutJob::Tell { id, frame } => {
+            FanoutJob::Join { id, room } => {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.add(&frame);
-                    member.touch(id, touched);
+                    member.rooms.push(Arc::clone(&room));
+                    self.rooms.entry(room).or_default().insert(id);
                 }
             }
+            FanoutJob::Leave { id, room } => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.rooms.retain(|other| *other != room);
+                }
+                self.take_out_of(&room, id);
+            }
+            FanoutJob::TellRoom { room, event, except } => {
+                self.tell_room(Some((room, vec![RoomEvent { event, except }])), touched);
+            }
+            FanoutJob::TellRooms { rooms, event } => {
+                let ids: HashSet<u64> =
+                    rooms.iter().filter_map(|room| self.rooms.get(room)).flatten().copied().collect();
+                for id in ids {
+                    self.tell(id, touched, |member| member.add(&event));
+                }
+            }
+            FanoutJob::Tell { id, event } => self.tell(id, touched, |member| member.add(&event)),
+            FanoutJob::Replay { id, events } => self.tell(id, touched, |member| member.add_past(&events)),
             FanoutJob::TakeOut { id, leftover } => {
                 let member = self.members.remove(&id);
-                if let Some(member) = &member
-                    && let Some(room) = self.rooms.get_mut(&member.room)
-                {
-                    room.remove(&id);
-                    if room.is_empty() {
-                        self.rooms.remove(&member.room);
-                    }
+                for room in member.iter().flat_map(|member| &member.rooms) {
+                    self.take_out_of(room, id);
                 }
                 // The connection's thread waits for this answer.
                 drop(leftover.send(member.map(Reader::into_leftover).unwrap_or_default()));
             }
         }
     }
+
+    fn tell(&mut self, id: u64, touched: &mut Vec<u64>, add: impl FnOnce(&mut Reader)) {
+        if let Some(member) = self.members.get_mut(&id) {
+            add(member);
+            member.touch(id, touched);
+        }
+    }
+
+    fn take_out_of(&mut self, room: &Arc<str>, id: u64) {
+        if let Some(ids) = self.rooms.get_mut(room) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+    }
 }
 
 impl Reader {
-    fn new(room: Arc<str>, writer: WriteHalf) -> Self {
-        let waiting = VecDeque::new();
-        Self { room, writer, waiting, offset: 0, waiting_len: 0, dropped: 0, is_gone: false, is_touched: false }
+    fn new(EventSink { writer, format, control }: EventSink, slow: SlowPolicy) -> Self {
+        Self {
+            rooms: Vec::new(),
+            writer,
+            format,
+            control,
+            slow,
+            waiting: VecDeque::new(),
+            offset: 0,
+            waiting_len: 0,
+            dropped: 0,
+            is_gone: false,
+            is_touched: false,
+        }
     }
 
     fn touch(&mut self, id: u64, touched: &mut Vec<u64>) {
@@ -268,10 +357,11 @@ impl Reader {
         }
     }
 
-    fn add(&mut self, frame: &Arc<[u8]>) {
+    fn add(&mut self, event: &Event) {
         if self.is_gone {
             return;
         }
+        let frame = event.bytes(self.format);
         if self.dropped > 0 && self.waiting_len <= LEFTOVER_LEN_MAX / 2 && self.waiting.len() <= LEFTOVER_FRAMES_MAX / 2
         {
             self.own_up();
@@ -279,6 +369,11 @@ impl Reader {
         // One frame longer than the bound (the nicks of a large room) is still sent to a member with an empty queue.
         let is_too_long = !self.waiting.is_empty() && self.waiting_len + frame.len() > LEFTOVER_LEN_MAX;
         let is_full = is_too_long || self.waiting.len() >= LEFTOVER_FRAMES_MAX;
+        if is_full && self.slow == SlowPolicy::Disconnect {
+            self.control.stop();
+            self.give_up();
+            return;
+        }
         if is_full || self.dropped > 0 {
             self.dropped += 1;
             return;
@@ -286,12 +381,20 @@ impl Reader {
         self.push(Arc::clone(frame));
     }
 
+    /// The past is bounded by the room's log. It is one piece, so that its number of frames does not count.
+    fn add_past(&mut self, events: &[Arc<Event>]) {
+        if self.is_gone || events.is_empty() {
+            return;
+        }
+        let frames: Vec<Arc<[u8]>> = events.iter().map(|event| event.past_bytes(self.format)).collect();
+        self.push(frames.concat().into());
+    }
+
     /// Queues the notice of dropped frames, at the position where they are missing.
     fn own_up(&mut self) {
-        if let Ok(notice) = frame(&Message::Dropped { count: self.dropped }, &[]) {
-            self.dropped = 0;
-            self.push(notice);
-        }
+        let notice = Event::of(Message::Dropped { count: self.dropped, room: None }, &[]);
+        self.dropped = 0;
+        self.push(Arc::clone(notice.bytes(self.format)));
     }
 
     fn push(&mut self, frame: Arc<[u8]>) {

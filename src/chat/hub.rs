@@ -1,235 +1,490 @@
-//! The members of each room. The hub decides and orders; it never writes to a socket.
+//! The rooms and who is in them. The hub decides and orders; it never writes to a socket.
 //!
-//! Its one lock is held while names are looked up and jobs are queued, so that every member gets all messages in the
-//! same order. No thread waits while holding it.
+//! Its one lock is held while names are looked up and jobs are queued, so that every member gets all events in the same
+//! order. No thread waits while holding it.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::fanout::{Fanout, FanoutJob};
-use super::frame;
+use super::clients::{ClientOrigin, Clients};
+use super::event::Event;
+use super::events::{RoomRow, WhoRow};
+use super::fanout::{EventSink, Fanout, FanoutJob, SlowPolicy};
+use super::log::Log;
+use super::member::Member;
+use super::moderation::{ModerationList, Subject};
 use super::names::{Name, Names};
+use super::ownership::NickOwners;
+use super::store::Store;
 use crate::error::{ErrorCode, Refusal, Result};
-use crate::net::stream::WriteHalf;
-use crate::wire::message::Message;
+use crate::net::control::Control;
+use crate::trust::Owner;
+use crate::wire::message::{ChatOptions, Message};
 
 /// Members of one room. A join is sent to all, so a room's cost grows with the square of its members.
 pub const MEMBERS_MAX: usize = 20_000;
+/// Rooms that one client can be in.
+pub const ROOMS_PER_MEMBER_MAX: usize = 32;
+/// Rooms of one server. Each keeps its last messages: see [`LOG_LEN_MAX`](super::log::LOG_LEN_MAX).
+pub const ROOMS_MAX: usize = 1_000;
+/// Clients whose connection was lost, and whose nicks and private messages are kept for them.
+pub const AWAY_MAX: usize = 10_000;
+/// How long that is.
+pub const AWAY_TIME: Duration = Duration::from_mins(10);
+/// Private messages that are kept for one client, and their bytes.
+const DIRECT_MESSAGES_MAX: usize = 1_000;
+const DIRECT_LEN_MAX: usize = 256 * 1024;
 /// Fan-out threads: one delivers more than a network card can send, a second helps with the system calls.
 const FANOUT_THREADS_MAX: usize = 2;
 
 /// All rooms of one server.
 #[derive(Debug)]
 pub struct Hub {
-    shared: Arc<HubState>,
+    pub(super) state: Arc<HubState>,
 }
 
 #[derive(Debug)]
-struct HubState {
-    rooms: Mutex<Names<Members>>,
+pub(super) struct HubState {
+    chat: Mutex<ChatState>,
     fanouts: Vec<Fanout>,
-    next_id: AtomicU64,
+    /// Keeps messages beyond this process; `None`: nothing does.
+    pub(super) store: Option<Arc<dyn Store>>,
 }
 
-/// The members' nicks, with the id of each.
-type Members = Names<u64>;
+/// What the one lock guards.
+#[derive(Debug, Default)]
+pub(super) struct ChatState {
+    pub(super) rooms: Names<Room>,
+    /// The member with each nick.
+    pub(super) nicks: Names<u64>,
+    pub(super) members: HashMap<u64, MemberState>,
+    pub(super) clients: Clients,
+    pub(super) owners: NickOwners,
+    pub(super) moderation: ModerationList,
+    /// Members that are away, the longest first.
+    away: Vec<u64>,
+    next_id: u64,
+}
+
+/// One room.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) members: HashSet<u64>,
+    /// Members whose connection was lost.
+    pub(super) away: HashSet<u64>,
+    pub(super) log: Log,
+    /// The last `topic` event.
+    pub(super) topic: Option<Arc<Event>>,
+}
+
+/// One member.
+#[derive(Debug)]
+pub(super) struct MemberState {
+    pub(super) nick: String,
+    pub(super) who: Who,
+    pub(super) rooms: Vec<Arc<str>>,
+    pub(super) since_ms: u64,
+    /// Its private messages.
+    pub(super) direct: Log,
+    /// The client's secret and what others see of it; `None`: it is not known again.
+    client: Option<(String, ClientOrigin)>,
+    /// Ends its connection.
+    control: Control,
+    /// When its connection was lost; `None`: it is here.
+    pub(super) away_since: Option<Instant>,
+}
+
+/// Who a member is.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// Whose it is; `None`: a guest.
+    pub owner: Option<Owner>,
+    /// For whom bans and mutes of it hold.
+    pub subject: Subject,
+    /// `own`, `known`, `token` or `guest`.
+    pub kind: &'static str,
+    /// The peer's name at the server; `None`: it has none.
+    pub name: Option<String>,
+    /// The fingerprint of the key that it proved; `None`: it proved none.
+    pub fingerprint: Option<String>,
+    /// Whether it may kick, ban and mute.
+    pub is_operator: bool,
+}
+
+/// What a client wants that enters.
+#[derive(Debug)]
+pub struct EnterRequest<'r> {
+    /// The room.
+    pub room: Name,
+    /// The nick.
+    pub nick: Name,
+    /// The past, and how it is known again.
+    pub options: &'r ChatOptions<'r>,
+    /// Who it is.
+    pub who: Who,
+    /// Where its events go.
+    pub sink: EventSink,
+}
+
+/// What a client wants that enters a room.
+#[derive(Debug)]
+pub struct JoinRequest {
+    /// The room.
+    pub room: Name,
+    /// The number of past messages that are wanted.
+    pub history: Option<u32>,
+    /// The last message that the client has.
+    pub after: Option<u64>,
+}
+
+/// What the hub is made with.
+#[derive(Debug, Clone, Default)]
+pub struct HubOptions {
+    /// What becomes of members that read too slowly.
+    pub slow: SlowPolicy,
+    /// Keeps messages beyond this process; `None`: nothing does.
+    pub store: Option<Arc<dyn Store>>,
+}
 
 impl Hub {
     /// A hub with no rooms; starts its threads.
     ///
     /// # Errors
     /// A fan-out thread could not start.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(options: &HubOptions) -> io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(FANOUT_THREADS_MAX);
-        let fanouts = (0..threads).map(|_| Fanout::start()).collect::<io::Result<_>>()?;
-        let shared = HubState { rooms: Mutex::default(), fanouts, next_id: AtomicU64::new(0) };
-        Ok(Self { shared: Arc::new(shared) })
+        let fanouts = (0..threads).map(|_| Fanout::start(options.slow)).collect::<io::Result<_>>()?;
+        let state = HubState { chat: Mutex::default(), fanouts, store: options.store.clone() };
+        Ok(Self { state: Arc::new(state) })
     }
 
-    /// Adds a member to a room, which exists while it has members. All members, the new one included, get `joined`. A
-    /// name that looks like the name of an existing room means that room.
+    /// Adds a member, in a room. All members of the room, the new one included, get `joined`. A name that looks like the
+    /// name of an existing room means that room. A client that was here before, and shows its secret, goes on where it
+    /// was: its older connection is ended.
     ///
     /// # Errors
-    /// The nick is taken, or the room is full.
-    pub fn enter(&self, room: &Name, nick: Name, writer: WriteHalf) -> Result<Member, Refusal> {
-        let mut rooms = self.shared.lock();
-        let shown = rooms.like(room).unwrap_or(room.as_str()).to_owned();
-        let joined = frame(&Message::Joined { room: shown.as_str().into(), nick: nick.as_str().into() }, &[])?;
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let own = nick.as_str().to_owned();
-        match rooms.get_mut(&shown) {
-            Some(members) if members.len() >= MEMBERS_MAX => {
-                let text = format!("room {shown} has {MEMBERS_MAX} members, which is its limit");
-                return Err(Refusal::new(ErrorCode::Busy, text));
-            }
-            Some(members) => members.insert(nick, id).map_err(|other| taken(&own, other))?,
-            None => {
-                let mut members = Members::default();
-                members.insert(nick, id).map_err(|other| taken(&own, other))?;
-                rooms.insert(room.clone(), members).map_err(|other| taken(&shown, other))?;
-            }
-        }
-        let member = Member {
-            shared: Arc::clone(&self.shared),
-            id,
-            room: shown,
-            nick: Mutex::new(own),
-            said: AtomicU64::new(0),
-            has_left: false,
+    /// The nick is taken, the peer is banned, or the room is full.
+    pub fn enter(&self, request: EnterRequest<'_>) -> Result<Member, Refusal> {
+        let EnterRequest { room, nick, options, who, sink } = request;
+        let client = match &options.client {
+            Some(secret) => Some((secret.to_string(), ClientOrigin::of_secret(secret)?)),
+            None => None,
         };
-        member.fanout().give(FanoutJob::Enter { id, room: member.room.as_str().into(), writer });
-        self.shared.tell_room(&member.room, &joined, None);
-        Ok(member)
-    }
-}
-
-/// A membership in a room; dropping it leaves the room.
-#[derive(Debug)]
-pub struct Member {
-    shared: Arc<HubState>,
-    id: u64,
-    room: String,
-    nick: Mutex<String>,
-    said: AtomicU64,
-    has_left: bool,
-}
-
-impl Member {
-    /// The room's name, as it is shown.
-    pub fn room(&self) -> &str {
-        &self.room
-    }
-
-    /// Sends `text` to all other members.
-    ///
-    /// # Errors
-    /// Never for texts within the limit.
-    pub fn say(&self, text: &str) -> Result<(), Refusal> {
-        let nick = self.nick();
-        let said = frame(&Message::Say { nick: Some(nick.as_str().into()) }, text.as_bytes())?;
-        self.shared.fanouts.iter().for_each(Fanout::wait_for_room);
-        let _order = self.shared.lock();
-        self.shared.tell_room(&self.room, &said, Some(self.id));
-        self.said.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Changes the nick; all members are told.
-    ///
-    /// # Errors
-    /// Another member has this nick, or a nick that looks like it.
-    pub fn rename(&self, to: Name) -> Result<(), Refusal> {
-        let mut rooms = self.shared.lock();
-        let Some(members) = rooms.get_mut(&self.room) else { return Ok(()) };
-        let mut nick = self.nick.lock().unwrap_or_else(PoisonError::into_inner);
-        // A nick that looks like the member's own old nick is free.
-        if let Some(other) = members.like(&to).filter(|other| *other != nick.as_str()) {
-            return Err(taken(to.as_str(), other));
+        let mut chat = self.state.lock();
+        chat.forget_away();
+        chat.moderation.check_banned(who.subject)?;
+        chat.owners.check(&nick, who.owner)?;
+        let earlier = chat.make_way(&nick, &who, client.as_ref().map(|(secret, _)| secret.as_str()))?;
+        chat.check_room(&room)?;
+        let earlier = earlier.and_then(|id| chat.forget(id));
+        if let Some(earlier) = &earlier {
+            earlier.control.stop();
         }
-        let renamed = frame(&Message::Renamed { nick: nick.as_str().into(), to: to.as_str().into() }, &[])?;
-        let new = to.as_str().to_owned();
-        members.rename(&nick, to, self.id);
-        *nick = new;
-        drop(nick);
-        self.shared.tell_room(&self.room, &renamed, None);
-        Ok(())
-    }
-
-    /// Sends this member the list of nicks.
-    ///
-    /// # Errors
-    /// The list is too long for one frame.
-    pub fn list_names(&self) -> Result<(), Refusal> {
-        let rooms = self.shared.lock();
-        let mut names: Vec<&str> = rooms.get(&self.room).map(|members| members.iter().collect()).unwrap_or_default();
-        names.sort_unstable();
-        let names = frame(&Message::Names, names.join("\n").as_bytes())?;
-        self.fanout().give(FanoutJob::Tell { id: self.id, frame: names });
-        Ok(())
-    }
-
-    /// Sends this member a message.
-    ///
-    /// # Errors
-    /// The message is too long for a frame.
-    pub fn tell(&self, message: &Message<'_>, body: &[u8]) -> Result<(), Refusal> {
-        self.fanout().give(FanoutJob::Tell { id: self.id, frame: frame(message, body)? });
-        Ok(())
-    }
-
-    /// The number of messages this member has sent.
-    pub fn said(&self) -> u64 {
-        self.said.load(Ordering::Relaxed)
-    }
-
-    /// Leaves the room; all other members are told. Returns the bytes that the fan-out has not yet sent to this member.
-    /// The caller must send them before anything else: the first of them may be in the middle of a frame.
-    pub fn leave(mut self) -> Vec<u8> {
-        self.go()
-    }
-
-    fn go(&mut self) -> Vec<u8> {
-        if self.has_left {
-            return Vec::new();
+        chat.next_id += 1;
+        let id = chat.next_id;
+        let (is_guest, format) = (who.owner.is_none(), sink.format);
+        if let Some(owner) = who.owner {
+            chat.owners.note(&nick, owner);
         }
-        self.has_left = true;
-        let nick = self.nick();
-        {
-            let mut rooms = self.shared.lock();
-            let is_empty = rooms.get_mut(&self.room).is_none_or(|members| {
-                members.remove(&nick);
-                members.is_empty()
-            });
-            if is_empty {
-                rooms.remove(&self.room);
-            } else if let Ok(left) = frame(&Message::Left { nick: nick.as_str().into() }, &[]) {
-                self.shared.tell_room(&self.room, &left, Some(self.id));
-            }
+        let direct = earlier.map_or_else(
+            || Log::with_limits(now_micros(), DIRECT_MESSAGES_MAX, DIRECT_LEN_MAX),
+            |earlier| earlier.direct,
+        );
+        let missed = options.direct_after.map(|after| direct.after(after, DIRECT_MESSAGES_MAX));
+        let origin = client.as_ref().map(|(_, origin)| origin.clone());
+        let shown = nick.as_str().to_owned();
+        let state = MemberState {
+            nick: shown.clone(),
+            who: who.clone(),
+            rooms: Vec::new(),
+            since_ms: now_ms(),
+            direct,
+            client,
+            control: sink.control.clone(),
+            away_since: None,
+        };
+        chat.members.insert(id, state);
+        // Nothing looks like it: way was made for it.
+        drop(chat.nicks.insert(nick, id).map_err(str::to_owned));
+        let member = Member::new(Arc::clone(&self.state), id, origin, is_guest, format);
+        member.fanout().give(FanoutJob::Enter { id, sink });
+        let join = JoinRequest { room, history: options.history, after: options.after };
+        let joined = self.state.join(&mut chat, id, &join);
+        if let Some(missed) = missed {
+            member.fanout().give(FanoutJob::Replay { id, events: missed.events });
         }
-        self.fanout().take_out(self.id)
-    }
-
-    fn nick(&self) -> String {
-        self.nick.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn fanout(&self) -> &Fanout {
-        self.shared.fanout_of(self.id)
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.go();
+        drop(chat);
+        joined.map(|room| member.entered(room, shown))
     }
 }
 
 impl HubState {
-    fn lock(&self) -> MutexGuard<'_, Names<Members>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, ChatState> {
+        self.chat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The caller must hold the lock, so that every member gets messages in the same order.
-    fn tell_room(&self, room: &str, frame: &Arc<[u8]>, except: Option<u64>) {
-        for fanout in &self.fanouts {
-            fanout.give(FanoutJob::TellRoom { room: room.into(), frame: Arc::clone(frame), except });
-        }
-    }
-
-    fn fanout_of(&self, id: u64) -> &Fanout {
+    pub(super) fn fanout_of(&self, id: u64) -> &Fanout {
         let count = self.fanouts.len() as u64;
         let at = usize::try_from(id % count.max(1)).unwrap_or(0);
         // There is at least one, and the remainder is below their number.
         &self.fanouts[at]
     }
+
+    /// Waits while too much waits to be delivered. Must not be called while holding the lock.
+    pub(super) fn wait_for_room(&self) {
+        self.fanouts.iter().for_each(Fanout::wait_for_room);
+    }
+
+    /// The caller must hold the lock, so that every member gets events in the same order.
+    pub(super) fn tell_room(&self, room: &Arc<str>, event: &Arc<Event>, except: Option<u64>) {
+        for fanout in &self.fanouts {
+            fanout.give(FanoutJob::TellRoom { room: Arc::clone(room), event: Arc::clone(event), except });
+        }
+    }
+
+    /// As [`tell_room`](Self::tell_room), once for each that is in any of the rooms.
+    pub(super) fn tell_rooms(&self, rooms: &[Arc<str>], event: &Arc<Event>) {
+        let rooms: Arc<[Arc<str>]> = rooms.into();
+        for fanout in &self.fanouts {
+            fanout.give(FanoutJob::TellRooms { rooms: Arc::clone(&rooms), event: Arc::clone(event) });
+        }
+    }
+
+    pub(super) fn tell(&self, id: u64, event: Arc<Event>) {
+        self.fanout_of(id).give(FanoutJob::Tell { id, event });
+    }
+
+    /// Adds a member to a room, and gives it the past that it wants. The name of the room, as it is shown.
+    pub(super) fn join(&self, chat: &mut ChatState, id: u64, request: &JoinRequest) -> Result<Arc<str>, Refusal> {
+        chat.check_room(&request.room)?;
+        let shown: Arc<str> = chat.rooms.like(&request.room).unwrap_or(request.room.as_str()).into();
+        let Some(member) = chat.members.get_mut(&id) else { return Ok(shown) };
+        if member.rooms.contains(&shown) {
+            return Err(Refusal::new(ErrorCode::BadRequest, format!("you are in {shown} already")));
+        }
+        if member.rooms.len() >= ROOMS_PER_MEMBER_MAX {
+            let text = format!("you are in {ROOMS_PER_MEMBER_MAX} rooms, which is the limit; leave one first");
+            return Err(Refusal::new(ErrorCode::Busy, text));
+        }
+        member.rooms.push(Arc::clone(&shown));
+        let (nick, is_guest) = (member.nick.clone(), member.who.owner.is_none());
+        if chat.rooms.get(&shown).is_none() {
+            let room = self.new_room(&request.room);
+            // Nothing looks like it.
+            drop(chat.rooms.insert(request.room.clone(), room).map_err(str::to_owned));
+        }
+        let Some(room) = chat.rooms.get_mut(&shown) else { return Ok(shown) };
+        room.members.insert(id);
+        let wanted = usize::try_from(request.history.unwrap_or(0)).unwrap_or(usize::MAX);
+        let (past, has_gap) = match request.after {
+            Some(after) => {
+                let missed = room.log.after(after, super::log::LOG_MESSAGES_MAX);
+                (missed.events, missed.has_gap)
+            }
+            None => (room.log.last_of(wanted), false),
+        };
+        let (seq, fanout) = (Some(room.log.last()), self.fanout_of(id));
+        let joined = Message::Joined { room: shown.to_string().into(), nick: nick.into(), seq, is_guest };
+        let joined = Event::of(joined, &[]);
+        // Its own `joined` comes first, then the past, and then what happens from now on.
+        fanout.give(FanoutJob::Tell { id, event: Arc::clone(&joined) });
+        if has_gap {
+            let gap = Message::Dropped { count: 0, room: Some(shown.to_string().into()) };
+            fanout.give(FanoutJob::Tell { id, event: Event::of(gap, &[]) });
+        }
+        fanout.give(FanoutJob::Replay { id, events: past });
+        if let Some(topic) = &room.topic {
+            fanout.give(FanoutJob::Tell { id, event: Arc::clone(topic) });
+        }
+        fanout.give(FanoutJob::Join { id, room: Arc::clone(&shown) });
+        self.tell_room(&shown, &joined, Some(id));
+        Ok(shown)
+    }
+
+    /// A room with what is kept of it beyond this process.
+    fn new_room(&self, name: &Name) -> Room {
+        let mut log = Log::new(now_micros());
+        let mut topic = None;
+        if let Some(kept) = self.store.as_ref().and_then(|store| store.load(name.as_str())) {
+            (log, topic) = (kept.log, kept.topic);
+        }
+        Room { members: HashSet::new(), away: HashSet::new(), log, topic }
+    }
+
+    /// Takes a member out of a room; the others are told. `is_lost`: it may come back.
+    pub(super) fn leave(&self, chat: &mut ChatState, id: u64, shown: &Arc<str>, is_lost: bool) {
+        let Some(member) = chat.members.get_mut(&id) else { return };
+        if !is_lost {
+            member.rooms.retain(|other| other != shown);
+        }
+        let nick = member.nick.clone();
+        let Some(room) = chat.rooms.get_mut(shown) else { return };
+        room.members.remove(&id);
+        room.away.remove(&id);
+        if is_lost {
+            room.away.insert(id);
+        }
+        let left = Message::Left { nick: nick.into(), room: Some(shown.to_string().into()), is_lost };
+        self.tell_room(shown, &Event::of(left, &[]), Some(id));
+        chat.remove_if_empty(shown);
+    }
+
+    /// A member's connection has ended. Its nick, its rooms and its private messages are kept for a while if it is known
+    /// again and has not said that it leaves.
+    pub(super) fn end(&self, id: u64, has_left: bool) -> Vec<u8> {
+        {
+            let mut chat = self.lock();
+            let rooms = chat.members.get(&id).map(|member| member.rooms.clone()).unwrap_or_default();
+            let is_kept = !has_left && chat.members.get(&id).is_some_and(|member| member.client.is_some());
+            for room in &rooms {
+                self.leave(&mut chat, id, room, is_kept);
+            }
+            if is_kept {
+                chat.set_away(id);
+            } else {
+                chat.forget(id);
+            }
+        }
+        self.fanout_of(id).take_out(id)
+    }
 }
 
-fn taken(nick: &str, other: &str) -> Refusal {
-    let why = if nick == other {
-        "is taken in this room".to_owned()
-    } else {
-        format!("looks like {other}, who is in this room")
-    };
+impl ChatState {
+    /// # Errors
+    /// The room is full, or there are too many.
+    fn check_room(&self, room: &Name) -> Result<(), Refusal> {
+        let shown = self.rooms.like(room);
+        match shown.and_then(|shown| self.rooms.get(shown)) {
+            Some(found) if found.members.len() >= MEMBERS_MAX => {
+                let text = format!("room {} has {MEMBERS_MAX} members, which is its limit", room.as_str());
+                Err(Refusal::new(ErrorCode::Busy, text))
+            }
+            None if self.rooms.len() >= ROOMS_MAX => {
+                let text = format!("there are {ROOMS_MAX} rooms, which is the limit; join one of them");
+                Err(Refusal::new(ErrorCode::Busy, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The member that a new one replaces: the same client, or the same peer's that is away. `None`: there is none.
+    ///
+    /// # Errors
+    /// The nick is another member's.
+    fn make_way(&self, nick: &Name, who: &Who, secret: Option<&str>) -> Result<Option<u64>, Refusal> {
+        let is_same_client = |member: &MemberState| {
+            member.who.owner == who.owner
+                && secret.is_some()
+                && member.client.as_ref().map(|(own, _)| own.as_str()) == secret
+        };
+        let holder = self.nicks.like(nick).and_then(|shown| self.nicks.get(shown)).copied();
+        if let Some(member) = holder.and_then(|id| self.members.get(&id)) {
+            let is_same_peer = who.owner.is_some() && member.who.owner == who.owner && member.away_since.is_some();
+            if !is_same_client(member) && !is_same_peer {
+                return Err(taken(nick.as_str(), member));
+            }
+            return Ok(holder);
+        }
+        // With another nick it is still the same client.
+        Ok(secret.and_then(|_| self.members.iter().find(|(_, member)| is_same_client(member)).map(|(id, _)| *id)))
+    }
+
+    fn set_away(&mut self, id: u64) {
+        if self.away.len() >= AWAY_MAX {
+            let oldest = self.away[0];
+            self.forget(oldest);
+        }
+        if let Some(member) = self.members.get_mut(&id) {
+            member.away_since = Some(Instant::now());
+            self.away.push(id);
+        }
+    }
+
+    /// Forgets those that have been away for too long.
+    fn forget_away(&mut self) {
+        while let Some(id) = self.away.first().copied() {
+            let since = self.members.get(&id).and_then(|member| member.away_since);
+            if since.is_some_and(|since| since.elapsed() < AWAY_TIME) {
+                return;
+            }
+            self.forget(id);
+        }
+    }
+
+    /// Forgets a member, and removes what it alone kept.
+    fn forget(&mut self, id: u64) -> Option<MemberState> {
+        let member = self.members.remove(&id)?;
+        if self.nicks.get(&member.nick) == Some(&id) {
+            self.nicks.remove(&member.nick);
+        }
+        self.away.retain(|other| *other != id);
+        for shown in &member.rooms {
+            if let Some(room) = self.rooms.get_mut(shown) {
+                room.members.remove(&id);
+                room.away.remove(&id);
+            }
+            self.remove_if_empty(shown);
+        }
+        Some(member)
+    }
+
+    fn remove_if_empty(&mut self, shown: &str) {
+        if self.rooms.get(shown).is_some_and(|room| room.members.is_empty() && room.away.is_empty()) {
+            self.rooms.remove(shown);
+        }
+    }
+
+    /// A row for each room.
+    pub(super) fn room_rows(&self) -> Vec<RoomRow> {
+        let mut rows: Vec<RoomRow> = self
+            .rooms
+            .entries()
+            .map(|(shown, room)| RoomRow {
+                room: shown.to_owned(),
+                members: room.members.len(),
+                topic: room.topic.as_ref().map(|topic| String::from_utf8_lossy(topic.body()).into_owned()),
+            })
+            .collect();
+        rows.sort_unstable_by(|one, other| one.room.cmp(&other.room));
+        rows
+    }
+
+    /// Who has a nick; `None`: no member.
+    pub(super) fn who(&self, nick: &Name) -> Option<WhoRow> {
+        let id = self.nicks.like(nick).and_then(|shown| self.nicks.get(shown))?;
+        let member = self.members.get(id)?;
+        Some(WhoRow {
+            nick: member.nick.clone(),
+            kind: member.who.kind.to_owned(),
+            name: member.who.name.clone(),
+            fingerprint: member.who.fingerprint.clone(),
+            rooms: member.rooms.iter().map(ToString::to_string).collect(),
+            since_ms: member.since_ms,
+            operator: member.who.is_operator,
+            lost: member.away_since.is_some(),
+        })
+    }
+}
+
+/// The refusal of a nick that a member has.
+pub(super) fn taken(nick: &str, member: &MemberState) -> Refusal {
+    let other = &member.nick;
+    let here =
+        if member.away_since.is_some() { "whose connection was lost and who may come back" } else { "who is here" };
+    let why = if nick == other { format!("is taken by {here}") } else { format!("looks like {other}, {here}") };
+    let why = why.replace("taken by who is here", "taken");
     Refusal::new(ErrorCode::NameTaken, format!("{nick} {why}; choose another nick"))
+}
+
+/// Milliseconds since 1970 UTC.
+pub(super) fn now_ms() -> u64 {
+    now_micros() / 1_000
+}
+
+/// Microseconds since 1970 UTC: where a room's numbers begin, so that those of an earlier room of this name are below.
+fn now_micros() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

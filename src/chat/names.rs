@@ -37,16 +37,21 @@ impl Name {
         let folded = fold(&shown);
         let looks = [look(&folded), look(&shown)];
         // With a nick "ann:" or "*", a message could look like another member's or like an event, and a slash begins a
-        // command.
-        let is_clear = looks.iter().all(|look| !look.contains(':') && !look.starts_with(['/', '*']));
+        // command. A tilde marks a guest, an at sign a mention, a number sign a room.
+        let is_clear = looks.iter().all(|look| !look.contains(':') && !look.starts_with(['/', '*', '~', '@', '#']));
         if chars == 0 || chars > NAME_CHARS_MAX || !is_visible || !is_clear {
             let text = format!(
-                "{text:?} cannot be a name: it takes 1 to {NAME_CHARS_MAX} visible characters, no space, no colon, no slash or \
-                 star in front"
+                "{text:?} cannot be a name: it takes 1 to {NAME_CHARS_MAX} visible characters, no space, no colon, and none of \
+                 / * ~ @ # in front"
             );
             return Err(Refusal::new(ErrorCode::BadName, text));
         }
         Ok(Self { shown, looks })
+    }
+
+    /// Whether people would read both as the same name.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.looks.iter().any(|look| other.looks.contains(look))
     }
 
     /// The name as it is shown.
@@ -135,9 +140,9 @@ impl<T> Names<T> {
         self.entries.is_empty()
     }
 
-    /// All names as they are shown, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+    /// All names as they are shown, each with its value, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.entries.iter().map(|(shown, entry)| (shown.as_str(), &entry.value))
     }
 }
 
@@ -300,6 +305,6 @@ mod tests {
         assert_eq!(names.remove("\u{e9}va"), Some(1));
         assert!(names.is_empty() && names.like(&Name::parse("éva").unwrap()).is_none());
         names.insert(Name::parse("ÉVA").unwrap(), 3).unwrap();
-        assert_eq!(names.iter().collect::<Vec<_>>(), ["ÉVA"]);
+        assert_eq!(names.entries().collect::<Vec<_>>(), [("ÉVA", &3)]);
     }
 }

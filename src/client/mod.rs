@@ -18,7 +18,7 @@ pub use self::connector::{
 pub use self::error::{ConnectError, NotTrusted};
 pub use self::host::{Dialled, Port, known_names, resolve};
 pub use self::local::{create_part, open_file};
-use crate::chat::{Stay, call_chat};
+use crate::chat::{ChatRequest, Stay, call_chat};
 use crate::connection::Connection;
 use crate::dir::{self, DirEntry};
 use crate::echo::call_echo;
@@ -35,7 +35,7 @@ use crate::trees::walk::{Named, Walk, WalkOptions};
 use crate::trees::{self, PathText, Pull, Push, Tally, TreeEvent, TreeUpload, WriteOptions, call_pull, call_push};
 use crate::trust::Owner;
 use crate::trust::home::Home;
-use crate::wire::message::{Channel, Outcome};
+use crate::wire::message::{Channel, ChatOptions, Outcome};
 
 /// Longest output of a command that [`Client::run`] returns, both streams together: 64 MiB. [`Client::run_with`] has no
 /// limit, since it keeps nothing.
@@ -274,7 +274,8 @@ impl Client {
     /// # Errors
     /// The nick is taken, chat is not allowed here, or the connection failed.
     pub fn chat(&mut self, room: &str, nick: &str) -> Result<Stay<'_>> {
-        call_chat(&mut self.connection, room, nick)
+        let options = ChatOptions::default();
+        call_chat(&mut self.connection, &ChatRequest { room, nick, options: &options })
     }
 }
 

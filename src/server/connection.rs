@@ -214,6 +214,7 @@ impl Server {
                 },
                 own: self.identity.fingerprint(),
                 home: self.known_peers.home(),
+                known: &self.known_peers,
             },
             open: &accepted.open,
             idle_timeout: self.service.idle_timeout(),

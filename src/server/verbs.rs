@@ -3,6 +3,7 @@
 //! The services that a request needs are in its declaration ([`messages`](crate::wire::message)). What `hello` names
 //! and what a peer may do both come from there.
 
+use crate::chat::ChatRequest;
 use crate::chat::hub::Hub;
 use crate::connection::Connection;
 use crate::error::{ErrorCode, Refusal, Result};
@@ -13,6 +14,7 @@ use crate::session::Session;
 use crate::trees::unfinished;
 use crate::trust::home::Home;
 use crate::trust::identity::Fingerprint;
+use crate::trust::peers::KnownPeers;
 use crate::trust::{Services, policy};
 use crate::wire::message::Message;
 use crate::{chat, dir, echo, exec, files, pair, trees};
@@ -28,6 +30,8 @@ pub struct ServerState<'s> {
     pub own: Fingerprint,
     /// Where the server keeps the peers that it knows.
     pub home: &'s Home,
+    /// The peers that it knows.
+    pub known: &'s KnownPeers,
 }
 
 /// The requests that these services allow, for `hello`.
@@ -39,6 +43,7 @@ pub fn verbs_for(services: Services) -> Vec<&'static str> {
 ///
 /// # Errors
 /// A refusal for the client, or the connection failed.
+#[expect(clippy::too_many_lines, reason = "a line a message")]
 pub(super) fn serve_verb(
     connection: &mut Connection,
     session: &mut Session,
@@ -50,7 +55,10 @@ pub(super) fn serve_verb(
     match request {
         Message::Pair { name } => pair::serve_pair(c, session, state.home, state.own, name),
         Message::Echo { streamed } => echo::serve_echo(c, session, *streamed),
-        Message::Chat { room, nick } => chat::serve_chat(c, session, state.hub, room, nick),
+        Message::Chat { room, nick, options } => {
+            let known = state.known.now().0.ok();
+            chat::serve_chat(c, session, state.hub, known.as_deref(), &ChatRequest { room, nick, options })
+        }
         Message::Exec { form, path, place, options, modes } => {
             let (path, place) = (path.as_deref(), place.as_deref());
             let request = ExecRequest { form: *form, path, place, options: *options, modes: modes.as_deref() };
@@ -87,11 +95,19 @@ pub(super) fn serve_verb(
         | Message::End { .. }
         | Message::Confirm { .. }
         | Message::Say { .. }
+        | Message::Ack { .. }
+        | Message::Refused { .. }
+        | Message::Join { .. }
         | Message::Joined { .. }
+        | Message::Leave { .. }
         | Message::Left { .. }
         | Message::Nick { .. }
         | Message::Renamed { .. }
-        | Message::Names
+        | Message::Names { .. }
+        | Message::Rooms
+        | Message::Who { .. }
+        | Message::Topic { .. }
+        | Message::Moderate { .. }
         | Message::Dropped { .. }
         | Message::Signal { .. }
         | Message::Window { .. }

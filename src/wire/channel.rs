@@ -488,7 +488,7 @@ mod tests {
             nick in "\\PC{0,40}",
             body in proptest::collection::vec(any::<u8>(), 0..20_000),
         ) {
-            let messages = [Message::Get { path: path.into() }, Message::Left { nick: nick.into() }];
+            let messages = [Message::Get { path: path.into() }, Message::Left { nick: nick.into(), room: None, is_lost: false }];
             let mut bytes = Vec::new();
             let sender = Sender::new(&mut bytes);
             for message in &messages {

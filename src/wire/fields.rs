@@ -68,6 +68,81 @@ pub struct ExecOptions {
     pub linger_ms: Option<u64>,
 }
 
+/// What a client that enters a chat wants to hear of the past, and how it is known again after its connection was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChatOptions<'a> {
+    /// A secret of this client, 16 to 64 visible ASCII characters: who enters with it again goes on where it was. `None`:
+    /// the client is not known again.
+    pub client: Option<Cow<'a, str>>,
+    /// The number of past messages that are wanted; `None`: none.
+    pub history: Option<u32>,
+    /// The number of the last message in the room that the client has; `None`: it was not there before.
+    pub after: Option<u64>,
+    /// The number of the last private message that the client has; `None`: as in `after`.
+    pub direct_after: Option<u64>,
+}
+
+/// All that goes along with the text of one message in a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SayFields<'a> {
+    /// The room; `None`: the room that the client entered first, or a private message.
+    pub room: Option<Cow<'a, str>>,
+    /// From the server: who sent it.
+    pub nick: Option<Cow<'a, str>>,
+    /// For a private message: who gets it. `None`: all in the room.
+    pub to: Option<Cow<'a, str>>,
+    /// The sender's number of the message, each greater than the one before; `None`: no acknowledgement is wanted.
+    pub id: Option<u64>,
+    /// From the server: the sender's client, under a name that tells nothing of its secret. With `id` it makes a message
+    /// unique.
+    pub origin: Option<Cow<'a, str>>,
+    /// From the server: the message's number in its room.
+    pub seq: Option<u64>,
+    /// From the server: when it arrived, milliseconds since 1970 UTC.
+    pub time_ms: Option<u64>,
+    /// Whether the text says what the sender does: `/me`.
+    pub is_action: bool,
+    /// From the server: whether the sender is a guest.
+    pub is_guest: bool,
+    /// From the server: whether it was sent before this client entered.
+    pub is_past: bool,
+}
+
+impl SayFields<'_> {
+    /// The same value, with owned text.
+    pub fn into_owned(self) -> SayFields<'static> {
+        let own = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        SayFields {
+            room: own(self.room),
+            nick: own(self.nick),
+            to: own(self.to),
+            id: self.id,
+            origin: own(self.origin),
+            seq: self.seq,
+            time_ms: self.time_ms,
+            is_action: self.is_action,
+            is_guest: self.is_guest,
+            is_past: self.is_past,
+        }
+    }
+}
+
+/// What an operator does with a member of a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModerationAct {
+    /// Out of the room.
+    Kick,
+    /// Out of the chat, and not in again.
+    Ban,
+    /// May enter again.
+    Unban,
+    /// May not send messages.
+    Mute,
+    /// May send messages again.
+    Unmute,
+}
+
 /// A process that has outlived its command and still holds the command's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputHolder<'a> {

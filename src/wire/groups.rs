@@ -1,7 +1,9 @@
 //! How the values that take several fields go into the header and come out.
 
-use super::fields::{Attributes, ExecOptions, Outcome, OutputHolder, TerminalSize, Total};
-use super::header::{Group, Header, Text, missing, needed, text};
+use std::borrow::Cow;
+
+use super::fields::{Attributes, ChatOptions, ExecOptions, Outcome, OutputHolder, SayFields, TerminalSize, Total};
+use super::header::{Bytes, Group, Header, Text, bad, missing, needed, text};
 use crate::error::Refusal;
 
 impl<'a> Group<'a> for TerminalSize {
@@ -35,6 +37,37 @@ impl<'a> Group<'a> for ExecOptions {
     fn take(h: &mut Header<'a>, _: &str) -> Result<Self, Refusal> {
         let Header { variables, timeout_ms, kill_after_ms, merged, detached, linger_ms, .. } = *h;
         Ok(Self { variables, timeout_ms, kill_after_ms, merged, terminal: size_of(h), detached, linger_ms })
+    }
+}
+
+impl<'a> Group<'a> for ChatOptions<'a> {
+    fn fill<'h>(&'h self, h: &mut Header<'h>) {
+        h.client = self.client.as_deref().and_then(text);
+        (h.history, h.after, h.direct_after) = (self.history, self.after, self.direct_after);
+    }
+
+    fn take(h: &mut Header<'a>, _: &str) -> Result<Self, Refusal> {
+        let client = h.client.take().map(|text| text.0);
+        Ok(Self { client, history: h.history, after: h.after, direct_after: h.direct_after })
+    }
+}
+
+impl<'a> Group<'a> for SayFields<'a> {
+    fn fill<'h>(&'h self, h: &mut Header<'h>) {
+        let Self { room, nick, to, id, origin, seq, time_ms, is_action, is_guest, is_past } = self;
+        h.room = room.as_deref().and_then(text);
+        h.nick = nick.as_deref().and_then(text);
+        h.to = to.as_deref().map(|to| Bytes::Plain(Cow::Borrowed(to.as_bytes())));
+        h.origin = origin.as_deref().and_then(text);
+        (h.id, h.seq, h.time_ms) = (*id, *seq, *time_ms);
+        (h.is_action, h.is_guest, h.is_past) = (*is_action, *is_guest, *is_past);
+    }
+
+    fn take(h: &mut Header<'a>, kind: &str) -> Result<Self, Refusal> {
+        let to = h.to.take().map(Bytes::text).transpose().map_err(|why| bad(kind, "to", &why))?;
+        let [room, nick, origin] = [h.room.take(), h.nick.take(), h.origin.take()].map(|text| text.map(|text| text.0));
+        let Header { id, seq, time_ms, is_action, is_guest, is_past, .. } = *h;
+        Ok(Self { room, nick, to, id, origin, seq, time_ms, is_action, is_guest, is_past })
     }
 }
 

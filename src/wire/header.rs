@@ -13,7 +13,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::fields::{AttachMode, Channel, CommandForm, Packed};
+use super::fields::{AttachMode, Channel, CommandForm, ModerationAct, Packed};
 use crate::error::{ErrorCode, Misbehaviour, Refusal, Result};
 
 /// The JSON object as it is sent: flat, so that a `data` header decodes in a tenth of a microsecond, and with borrowed
@@ -50,6 +50,34 @@ pub struct Header<'a> {
     pub(super) room: Option<Text<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub(super) nick: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) direct_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<u64>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time_ms: Option<u64>,
+    #[serde(rename = "action", skip_serializing_if = "is_default")]
+    pub(super) is_action: bool,
+    #[serde(rename = "guest", skip_serializing_if = "is_default")]
+    pub(super) is_guest: bool,
+    #[serde(rename = "past", skip_serializing_if = "is_default")]
+    pub(super) is_past: bool,
+    #[serde(rename = "lost", skip_serializing_if = "is_default")]
+    pub(super) is_lost: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) act: Option<ModerationAct>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) form: Option<CommandForm>,
     #[serde(skip_serializing_if = "is_default")]
@@ -308,7 +336,7 @@ macro_rules! copied {
     )*};
 }
 
-copied!(u32, u64, CommandForm, AttachMode, Packed);
+copied!(u32, u64, CommandForm, AttachMode, ModerationAct, Packed);
 
 /// The value of a required field.
 pub(super) fn needed<T>(slot: Option<T>, kind: &str, name: &str) -> Result<T, Refusal> {

@@ -12,8 +12,8 @@ use super::service::Service::{self, Chat, Echo, Exec, Read, Write};
 use crate::error::{ErrorCode, Refusal};
 
 pub use super::fields::{
-    AttachMode, Attributes, Channel, CommandForm, EntryKind, ExecOptions, Outcome, OutputHolder, Packed, TerminalSize,
-    Total,
+    AttachMode, Attributes, Channel, ChatOptions, CommandForm, EntryKind, ExecOptions, ModerationAct, Outcome,
+    OutputHolder, Packed, SayFields, TerminalSize, Total,
 };
 
 /// The version of the protocol that this library speaks, in `hello`.
@@ -49,22 +49,44 @@ messages! {
         => request(&[Echo], duplex: *streamed);
 
     /// Enter a room under a nick.
-    Chat = "chat" { room: need Cow<'a, str>, nick: need Cow<'a, str> }
+    Chat = "chat" { room: need Cow<'a, str>, nick: need Cow<'a, str>, options: group ChatOptions<'a> }
         => request(&[Chat], duplex: true, about: format!("{nick} in {room}"));
-    /// A message in the room; the server adds the nick. Body: UTF-8 text.
-    Say = "say" { nick: may Option<Cow<'a, str>> };
-    /// A member (the first one: this client) entered.
-    Joined = "joined" { room: need Cow<'a, str>, nick: need Cow<'a, str> };
-    /// A member left.
-    Left = "left" { nick: need Cow<'a, str> };
+    /// A message in the room, or a private one; the server adds who sent it. Body: UTF-8 text.
+    Say = "say" { fields: group SayFields<'a> };
+    /// The server has the client's message: it will not be lost.
+    Ack = "ack" { id: need u64, seq: may Option<u64>, time_ms: may Option<u64> };
+    /// The client's message is not sent on.
+    Refused = "refused" { id: need u64, code: need ErrorCode, message: blank Cow<'a, str> };
+    /// Enter one more room. The answer is `joined`.
+    Join = "join" { room: need Cow<'a, str>, history: may Option<u32>, after: may Option<u64> };
+    /// A member (the first one: this client) entered. `seq` is the number of the room's last message.
+    Joined = "joined" { room: need Cow<'a, str>, nick: need Cow<'a, str>, seq: may Option<u64>, is_guest: flag bool };
+    /// Leave this room. The answer is `left`.
+    Leave = "leave" { room: need Cow<'a, str> };
+    /// A member left. With `is_lost` its connection was lost, and it may come back.
+    Left = "left" { nick: need Cow<'a, str>, room: may Option<Cow<'a, str>>, is_lost: flag bool };
     /// Change this client's nick.
     Nick = "nick" { nick: need Cow<'a, str> };
     /// A member has another nick now.
     Renamed = "renamed" { nick: need Cow<'a, str>, to: word Cow<'a, str> };
     /// List the members. The answer's body: nicks, one a line.
-    Names = "names";
-    /// Messages that were dropped because this end reads too slowly.
-    Dropped = "dropped" { count: need u64 };
+    Names = "names" { room: may Option<Cow<'a, str>> };
+    /// List the rooms. The answer's body: JSON lines.
+    Rooms = "rooms";
+    /// Who has this nick? The answer's body: a JSON object.
+    Who = "who" { nick: need Cow<'a, str> };
+    /// The room's topic. Body: text; empty: there is none. The server adds who set it.
+    Topic = "topic" { room: need Cow<'a, str>, nick: may Option<Cow<'a, str>>, time_ms: may Option<u64> };
+    /// An operator's act; the server adds whose. Body: the reason, as text.
+    Moderate = "moderate" {
+        act: need ModerationAct,
+        nick: need Cow<'a, str>,
+        room: may Option<Cow<'a, str>>,
+        ttl_ms: may Option<u64>,
+        by: may Option<Cow<'a, str>>,
+    };
+    /// Messages that were dropped because this end reads too slowly, or that are no longer kept. 0: their number is not known.
+    Dropped = "dropped" { count: need u64, room: may Option<Cow<'a, str>> };
 
     /// Run a command. Body: variables, then the shell's command string, or the arguments; each with a NUL behind it,
     /// except the string. `modes` are those of the client's terminal.

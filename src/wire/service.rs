@@ -18,11 +18,13 @@ pub enum Service {
     Write,
     /// Run commands as the server's user.
     Exec,
+    /// Kick, ban and mute in the chat.
+    Operator,
 }
 
 impl Service {
     /// All services, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [Self::Echo, Self::Chat, Self::Read, Self::Write, Self::Exec];
+    pub const ALL: [Self; 6] = [Self::Echo, Self::Chat, Self::Read, Self::Write, Self::Exec, Self::Operator];
 
     /// The service's name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Service {
             Self::Read => "read",
             Self::Write => "write",
             Self::Exec => "exec",
+            Self::Operator => "operator",
         }
     }
 
@@ -78,7 +81,7 @@ impl Services {
 
 /// The text is not the name of a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a service; there are echo, chat, read, write, exec, and the words all and none")]
+#[error("{0:?} is not a service; there are echo, chat, read, write, exec, operator, and the words all and none")]
 pub struct NoSuchService(String);
 
 impl FromStr for Services {

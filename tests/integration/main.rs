@@ -13,6 +13,7 @@
 mod harness;
 
 mod abuse;
+mod chat;
 mod completion;
 mod copies;
 mod disk;
@@ -35,7 +36,6 @@ mod shown;
 mod slips;
 mod standard;
 mod strangers;
-mod talk;
 mod tokens;
 mod trees;
 mod trust;

@@ -7,8 +7,8 @@ use landline::error::ErrorCode;
 use landline::wire::channel::{Receiver, encode};
 use landline::wire::frame::{BODY_LEN_MAX, HEADER_LEN_MAX, HEADER_LEN_MIN};
 use landline::wire::message::{
-    AttachMode, Attributes, Channel, CommandForm, ExecOptions, Message, Outcome, OutputHolder, Packed, TerminalSize,
-    Total, VERSION,
+    AttachMode, Attributes, Channel, ChatOptions, CommandForm, ExecOptions, Message, ModerationAct, Outcome,
+    OutputHolder, Packed, SayFields, TerminalSize, Total, VERSION,
 };
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
@@ -39,6 +39,10 @@ const SMALL: &[u8] = b"\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x2a\x36\xfe\x9c\
 const CHUNKS: &[u8] = b"\x00\x00\x01\x00\x42\x4f\x8a\xb1\x1a\xd6\xa7\xb8\xff\xd6\xa5\xe1\xcc\x6a\xd1\xd9\
     \x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
 
+/// The answer about a guest.
+const WHO: &[u8] =
+    br#"{"nick":"ann","kind":"guest","rooms":["lobby"],"since_ms":1700000000000,"operator":false,"lost":false}"#;
+
 /// A thousand zeros.
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x00\x48\x4d\x00\x00\x10\x00\x00\x01\x00\xe3\x2b\x80\x05";
 
@@ -64,6 +68,27 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
     let held = Some(OutputHolder { name: "sleep".into(), pid: Some(4711), is_closed: true });
     let program = "fget/0.1.0".into();
     let verbs = vec!["echo".into(), "chat".into()];
+    let lobby = || Some(Cow::Borrowed("lobby"));
+    let time_ms = Some(1_700_000_000_000);
+    let coming_back = ChatOptions {
+        client: Some("0123456789abcdef".into()),
+        history: Some(20),
+        after: Some(41),
+        direct_after: Some(7),
+    };
+    let numbered =
+        SayFields { room: lobby(), to: Some("bob".into()), id: Some(3), is_action: true, ..SayFields::default() };
+    let said = SayFields {
+        room: lobby(),
+        nick: Some("ann".into()),
+        id: Some(3),
+        origin: Some("d8a1c26b94f07e35".into()),
+        seq: Some(42),
+        time_ms,
+        is_guest: true,
+        is_past: true,
+        ..SayFields::default()
+    };
     vec![
         ("hello, from a client", Message::Hello { version: VERSION, program, verbs: vec![] }, b""),
         ("hello, from a server", Message::Hello { version: VERSION, program: "tcp-server/0.1.0".into(), verbs }, b""),
@@ -92,16 +117,42 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ),
         ("echo", Message::Echo { streamed: false }, b"hi"),
         ("echo, streamed", Message::Echo { streamed: true }, b""),
-        ("chat", Message::Chat { room: "lobby".into(), nick: "ann".into() }, b""),
-        ("say, from a client", Message::Say { nick: None }, b"hi"),
-        ("say, from a server", Message::Say { nick: Some("ann".into()) }, "你好".as_bytes()),
-        ("joined", Message::Joined { room: "lobby".into(), nick: "ann".into() }, b""),
-        ("left", Message::Left { nick: "ann".into() }, b""),
+        ("chat", Message::Chat { room: "lobby".into(), nick: "ann".into(), options: ChatOptions::default() }, b""),
+        ("chat, coming back", Message::Chat { room: "lobby".into(), nick: "ann".into(), options: coming_back }, b""),
+        ("say, from a client", Message::Say { fields: SayFields::default() }, b"hi"),
+        ("say, with a number", Message::Say { fields: numbered }, b"waves"),
+        ("say, from a server", Message::Say { fields: SayFields { nick: Some("ann".into()), ..SayFields::default() } }, "你好".as_bytes()),
+        ("say, from a server, with all its fields", Message::Say { fields: said }, b"hi"),
+        ("ack", Message::Ack { id: 3, seq: Some(42), time_ms }, b""),
+        ("refused", Message::Refused { id: 3, code: ErrorCode::NotFound, message: "bob is not here".into() }, b""),
+        ("join", Message::Join { room: "attic".into(), history: Some(20), after: Some(41) }, b""),
+        ("joined", Message::Joined { room: "lobby".into(), nick: "ann".into(), seq: None, is_guest: false }, b""),
+        ("joined, with all its fields", Message::Joined { room: "lobby".into(), nick: "ann".into(), seq: Some(41), is_guest: true }, b""),
+        ("leave", Message::Leave { room: "attic".into() }, b""),
+        ("left", Message::Left { nick: "ann".into(), room: None, is_lost: false }, b""),
+        ("left, lost", Message::Left { nick: "ann".into(), room: lobby(), is_lost: true }, b""),
         ("nick", Message::Nick { nick: "bob".into() }, b""),
         ("renamed", Message::Renamed { nick: "ann".into(), to: "bob".into() }, b""),
-        ("names, asked", Message::Names, b""),
-        ("names, answered", Message::Names, b"ann\nbob"),
-        ("dropped", Message::Dropped { count: 3 }, b""),
+        ("names, asked", Message::Names { room: None }, b""),
+        ("names, answered", Message::Names { room: lobby() }, b"ann\nbob"),
+        ("rooms, asked", Message::Rooms, b""),
+        ("rooms, answered", Message::Rooms, br#"{"room":"lobby","members":2}"#),
+        ("who, asked", Message::Who { nick: "ann".into() }, b""),
+        ("who, answered", Message::Who { nick: "ann".into() }, WHO),
+        ("topic", Message::Topic { room: "lobby".into(), nick: None, time_ms: None }, b"lunch at one"),
+        ("topic, from a server", Message::Topic { room: "lobby".into(), nick: Some("ann".into()), time_ms }, b"lunch at one"),
+        (
+            "moderate",
+            Message::Moderate { act: ModerationAct::Mute, nick: "eve".into(), room: lobby(), ttl_ms: Some(600_000), by: None },
+            b"spam",
+        ),
+        (
+            "moderate, from a server",
+            Message::Moderate { act: ModerationAct::Kick, nick: "eve".into(), room: lobby(), ttl_ms: None, by: Some("ann".into()) },
+            b"",
+        ),
+        ("dropped", Message::Dropped { count: 3, room: None }, b""),
+        ("dropped, in one room", Message::Dropped { count: 0, room: lobby() }, b""),
         ("exec, for a shell", Message::Exec { form: CommandForm::Shell, path: None, place: None, options: ExecOptions::default(), modes: None }, b"ls | wc"),
         ("exec, exact arguments", Message::Exec { form: CommandForm::Argv, path: Some(bytes("src")), place: Some("build".into()), options, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
         (

@@ -5,13 +5,16 @@ use std::thread;
 
 use unicode_width::UnicodeWidthChar as _;
 
-use crate::chat::{ChatEvent, ChatEvents, NAME_CHARS_MAX, Speaker, Stay, call_chat, names::is_like_a_colon};
+use crate::chat::{
+    ChatEvent, ChatEvents, ChatRequest, NAME_CHARS_MAX, Speaker, Stay, call_chat, names::is_like_a_colon,
+};
 use crate::cli::exit::Exit;
 use crate::cli::output::{put_json, say};
 use crate::cli::prompt::{Above, Input, Prompt};
 use crate::connection::Connection;
 use crate::error::ConnectionLost;
 use crate::printable::printable;
+use crate::wire::message::{ChatOptions, SayFields};
 
 /// The room without `--room`.
 pub(super) const ROOM_DEFAULT: &str = "lobby";
@@ -56,13 +59,15 @@ impl Chat {
         let control = connection.control().clone();
         // Before entering: a terminal that cannot do this must not leave the connection in the room.
         let mut above = self.prompt.printer()?;
-        let Stay { room, nick, mut listener, speaker } = call_chat(connection, &self.room, &self.nick)?;
+        let options = ChatOptions::default();
+        let request = ChatRequest { room: &self.room, nick: &self.nick, options: &options };
+        let Stay { room, nick, mut listener, speaker, .. } = call_chat(connection, &request)?;
         self.room = room;
         let json = self.json;
         if self.prompt.is_interactive() {
             above(format!("you are {} in {}; /help says more\n", printable(&nick), printable(&self.room)));
         } else {
-            show(&ChatEvent::Joined(nick), &mut above, json)?;
+            show(&ChatEvent::Joined { room: self.room.clone(), nick, seq: None, is_guest: false }, &mut above, json)?;
         }
         thread::scope(|scope| {
             let is_interactive = self.prompt.is_interactive();
@@ -100,14 +105,16 @@ impl Chat {
                 ("", "") => {}
                 ("/q" | "/quit" | "/exit", _) => break,
                 ("/help", _) => HELP.lines().for_each(|line| say("chat", line)),
-                ("/names", _) => speaker.ask_names()?,
+                ("/names", _) => speaker.ask_names(None)?,
                 ("/nick", "") => say("chat", "/nick NAME: say which"),
                 ("/nick", nick) => speaker.rename(nick)?,
-                (word, _) if word.starts_with("//") => speaker.say(line.strip_prefix('/').unwrap_or(&line))?,
+                (word, _) if word.starts_with("//") => {
+                    speaker.say(SayFields::default(), line.strip_prefix('/').unwrap_or(&line))?;
+                }
                 (word, _) if word.starts_with('/') => {
                     say("chat", &format!("{} is no command; /help lists them", printable(word)));
                 }
-                _ => speaker.say(&line)?,
+                _ => speaker.say(SayFields::default(), &line)?,
             }
         }
         Ok(Exit::Done)
@@ -170,28 +177,30 @@ fn begins_like_a_message(text: &str) -> bool {
 
 fn shown(event: &ChatEvent) -> String {
     match event {
-        ChatEvent::Said { nick, text } => format!("{nick}: {text}"),
-        ChatEvent::Joined(nick) => format!("* {nick} joined"),
-        ChatEvent::Left(nick) => format!("* {nick} left"),
+        ChatEvent::Said { fields, text } => format!("{}: {text}", fields.nick.as_deref().unwrap_or_default()),
+        ChatEvent::Joined { nick, .. } => format!("* {nick} joined"),
+        ChatEvent::Left { nick, .. } => format!("* {nick} left"),
         ChatEvent::Renamed { from, to } => format!("* {from} is now {to}"),
-        ChatEvent::Names(names) => format!("* here: {}", names.join(" ")),
-        ChatEvent::Dropped(count) => format!("* {count} messages were dropped: this end reads too slowly"),
+        ChatEvent::Names { names, .. } => format!("* here: {}", names.join(" ")),
+        ChatEvent::Dropped { count, .. } => format!("* {count} messages were dropped: this end reads too slowly"),
         ChatEvent::Refused(refusal) => format!("* {refusal}"),
+        other => format!("* {other:?}"),
     }
 }
 
 fn object(event: &ChatEvent) -> serde_json::Value {
     use serde_json::json;
     match event {
-        ChatEvent::Said { nick, text } => json!({ "event": "said", "nick": nick, "text": text }),
-        ChatEvent::Joined(nick) => json!({ "event": "joined", "nick": nick }),
-        ChatEvent::Left(nick) => json!({ "event": "left", "nick": nick }),
+        ChatEvent::Said { fields, text } => json!({ "event": "said", "nick": fields.nick, "text": text }),
+        ChatEvent::Joined { nick, .. } => json!({ "event": "joined", "nick": nick }),
+        ChatEvent::Left { nick, .. } => json!({ "event": "left", "nick": nick }),
         ChatEvent::Renamed { from, to } => json!({ "event": "renamed", "nick": from, "to": to }),
-        ChatEvent::Names(names) => json!({ "event": "names", "names": names }),
-        ChatEvent::Dropped(count) => json!({ "event": "dropped", "count": count }),
+        ChatEvent::Names { names, .. } => json!({ "event": "names", "names": names }),
+        ChatEvent::Dropped { count, .. } => json!({ "event": "dropped", "count": count }),
         ChatEvent::Refused(refusal) => {
             json!({ "event": "refused", "code": refusal.code.as_str(), "message": refusal.message })
         }
+        other => json!({ "event": format!("{other:?}") }),
     }
 }
 

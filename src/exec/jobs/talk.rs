@@ -214,7 +214,7 @@ impl Follower<'_> {
         while let Some((stream, bytes)) = reader.read().map_err(Error::ours("log"))? {
             let forgotten = std::mem::take(&mut reader.forgotten);
             if forgotten > 0 {
-                self.sender.send(&Message::Dropped { count: forgotten }, &[])?;
+                self.sender.send(&Message::Dropped { count: forgotten, room: None }, &[])?;
             }
             self.sender.send(&Message::Data { stream }, &bytes)?;
             if self.has_left() {
@@ -308,7 +308,7 @@ pub fn call_attach(
     loop {
         match receiver.expect("output or outcome")? {
             Message::Data { stream } => output.pass_on(receiver, stream, &end)?,
-            Message::Dropped { count } => forgotten += count,
+            Message::Dropped { count, .. } => forgotten += count,
             Message::Outcome { outcome, path, holder } => ended = Some(CommandEnd::of(outcome, path, holder)),
             Message::Error { code, message } => {
                 let refusal = Refusal::new(code, message);

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use landline::wire::channel::{Receiver, encode};
-use landline::wire::message::{Message, VERSION};
+use landline::wire::message::{ChatOptions, Message, SayFields, VERSION};
 
 use crate::harness::{Background, DEADLINE, Run, Server, wait_until};
 
@@ -27,7 +27,7 @@ fn what_one_says_the_others_hear() {
     ann.wait_for("* bob is now robert");
     bob.wait_for("* bob is now robert");
     bob.say("/nick ann");
-    bob.wait_for("* ann is taken in this room");
+    bob.wait_for("* ann is taken; choose another nick");
     ann.say("/names");
     ann.wait_for("* here: ann robert");
     bob.say("/quit");
@@ -43,7 +43,7 @@ fn a_taken_or_impossible_nick_is_refused_and_the_connection_goes_on() {
     let server = Server::start();
     let _ann = enter(&server, "ann");
     let chat = |nick: &str| Run::new("tcp-client").args(["chat", server.address(), "--nick", nick]).code(1);
-    chat("ann").stderr("ann is taken in this room; choose another nick").prints("");
+    chat("ann").stderr("ann is taken; choose another nick").prints("");
     chat("a b").stderr("cannot be a name").prints("");
     chat("\u{1b}[31m").stderr("cannot be a name").prints("");
     let script = "chat lobby ann\necho still in step\n";
@@ -69,28 +69,32 @@ fn a_member_that_never_reads_delays_no_other_and_is_told_what_was_dropped() {
     let server = Server::start();
     let mut deaf = server.connect();
     let hello = encode(&Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] }, &[]).unwrap();
-    let chat = encode(&Message::Chat { room: "lobby".into(), nick: "deaf".into() }, &[]).unwrap();
+    let chat =
+        encode(&Message::Chat { room: "lobby".into(), nick: "deaf".into(), options: ChatOptions::default() }, &[])
+            .unwrap();
     deaf.write_all(&[hello.clone(), chat].concat()).unwrap();
     let mut ann = enter(&server, "ann");
     // A speaker of frames: 16 MiB, more than socket buffers and the queue for one member take together.
     let mut bob = server.connect();
-    let chat = encode(&Message::Chat { room: "lobby".into(), nick: "bob".into() }, &[]).unwrap();
+    let chat =
+        encode(&Message::Chat { room: "lobby".into(), nick: "bob".into(), options: ChatOptions::default() }, &[])
+            .unwrap();
     bob.write_all(&[hello, chat].concat()).unwrap();
-    let say = encode(&Message::Say { nick: None }, &vec![b'x'; 32 * 1024]).unwrap();
+    let say = encode(&Message::Say { fields: SayFields::default() }, &vec![b'x'; 32 * 1024]).unwrap();
     // After each half MiB ann has heard it all: the one who does not read delays no other.
     for round in 0..32 {
         for _ in 0..16 {
             bob.write_all(&say).unwrap();
         }
         let mark = format!("mark {round}.");
-        bob.write_all(&encode(&Message::Say { nick: None }, mark.as_bytes()).unwrap()).unwrap();
+        bob.write_all(&encode(&Message::Say { fields: SayFields::default() }, mark.as_bytes()).unwrap()).unwrap();
         ann.wait_for(&format!("bob: {mark}"));
     }
     ann.say("/quit");
     // The deaf one reads at last: a notice stands where messages are missing.
     let mut receiver = Receiver::new(deaf, &[]);
     let dropped = loop {
-        if let Message::Dropped { count } = receiver.expect("a notice of what was dropped").unwrap() {
+        if let Message::Dropped { count, .. } = receiver.expect("a notice of what was dropped").unwrap() {
             break count;
         }
     };
@@ -136,7 +140,7 @@ fn what_looks_the_same_is_one_nick_and_one_room() {
     let mut bob = Run::new("tcp-client").args(args).spawn();
     ann.wait_for("* \u{e9}va joined");
     bob.say("/nick Ann");
-    assert!(bob.wait_for("looks like").contains("Ann looks like ann, who is in this room"));
+    assert!(bob.wait_for("looks like").contains("Ann looks like ann, who is here"));
     bob.say("/nick \u{c9}va");
     ann.wait_for("* \u{e9}va is now \u{c9}va");
     bob.say("/quit");
@@ -150,12 +154,14 @@ fn no_message_looks_like_another_one_in_a_pipe() {
     let ann = enter(&server, "ann");
     let mut eve = server.connect();
     let hello = encode(&Message::Hello { version: VERSION, program: "test".into(), verbs: vec![] }, &[]).unwrap();
-    let chat = encode(&Message::Chat { room: "lobby".into(), nick: "eve".into() }, &[]).unwrap();
+    let chat =
+        encode(&Message::Chat { room: "lobby".into(), nick: "eve".into(), options: ChatOptions::default() }, &[])
+            .unwrap();
     eve.write_all(&[hello, chat].concat()).unwrap();
     ann.wait_for("* eve joined");
     for end in ["\n", "\r", "\r\n", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}", "\x1b[2K\x1b[1G"] {
         let text = format!("hi{end}* bob joined");
-        eve.write_all(&encode(&Message::Say { nick: None }, text.as_bytes()).unwrap()).unwrap();
+        eve.write_all(&encode(&Message::Say { fields: SayFields::default() }, text.as_bytes()).unwrap()).unwrap();
         let line = ann.wait_for("* bob joined");
         assert!(line.starts_with("eve: hi\\"), "{end:?}: {line:?}");
     }

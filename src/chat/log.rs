@@ -1,0 +1,135 @@
+//! The last messages of a room, for members that enter or come back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::event::Event;
+
+/// Messages that are kept for one room.
+pub const LOG_MESSAGES_MAX: usize = 10_000;
+/// Bytes of messages that are kept for one room: their texts, and an allowance for each.
+pub const LOG_LEN_MAX: usize = 4 * 1024 * 1024;
+/// What a message costs besides its text, in bytes.
+const MESSAGE_COST: usize = 300;
+
+/// Numbered messages, in their order.
+#[derive(Debug)]
+pub struct Log {
+    kept: VecDeque<(u64, Arc<Event>)>,
+    len: usize,
+    messages_max: usize,
+    len_max: usize,
+    /// The number of the last message, kept or not.
+    last: u64,
+}
+
+/// What a member that comes back has missed.
+#[derive(Debug, Default)]
+pub struct Missed {
+    /// The messages that are still kept, in their order.
+    pub events: Vec<Arc<Event>>,
+    /// Whether there were others that are no longer kept.
+    pub has_gap: bool,
+}
+
+impl Log {
+    /// An empty log whose first message has the number behind `last`.
+    pub fn new(last: u64) -> Self {
+        Self::with_limits(last, LOG_MESSAGES_MAX, LOG_LEN_MAX)
+    }
+
+    /// As [`new`](Self::new), with limits of its own.
+    pub fn with_limits(last: u64, messages_max: usize, len_max: usize) -> Self {
+        Self { kept: VecDeque::new(), len: 0, messages_max, len_max, last }
+    }
+
+    /// The number of the last message.
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Gives the next message its number.
+    pub const fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Keeps a message, whose number is above all others.
+    pub fn push(&mut self, seq: u64, event: Arc<Event>) {
+        self.last = self.last.max(seq);
+        self.len += MESSAGE_COST + event.body().len();
+        self.kept.push_back((seq, event));
+        while self.kept.len() > self.messages_max || self.len > self.len_max && self.kept.len() > 1 {
+            if let Some((_, old)) = self.kept.pop_front() {
+                self.len -= MESSAGE_COST + old.body().len();
+            }
+        }
+    }
+
+    /// The last `count` messages.
+    pub fn last_of(&self, count: usize) -> Vec<Arc<Event>> {
+        self.kept.iter().skip(self.kept.len().saturating_sub(count)).map(|(_, event)| Arc::clone(event)).collect()
+    }
+
+    /// What came after the message with the number `after`. At most `count` messages are wanted.
+    pub fn after(&self, after: u64, count: usize) -> Missed {
+        let first = self.kept.partition_point(|(seq, _)| *seq <= after);
+        let wanted = self.kept.len().saturating_sub(count).max(first);
+        // An `after` from before this log began, or from behind its end, belongs to a log that is no more.
+        let is_complete = match self.kept.get(first) {
+            Some((seq, _)) => *seq == after + 1,
+            None => after == self.last,
+        };
+        let events = self.kept.iter().skip(wanted).map(|(_, event)| Arc::clone(event)).collect();
+        Missed { events, has_gap: !is_complete || wanted > first }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::{Message, SayFields};
+
+    fn event(text: &str) -> Arc<Event> {
+        Event::of(Message::Say { fields: SayFields::default() }, text.as_bytes())
+    }
+
+    fn texts(events: &[Arc<Event>]) -> Vec<&str> {
+        events.iter().map(|event| std::str::from_utf8(event.body()).unwrap()).collect()
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_it_missed_or_hears_of_a_gap() {
+        let mut log = Log::with_limits(100, 3, 10_000);
+        for text in ["a", "b", "c", "d"] {
+            let seq = log.next();
+            log.push(seq, event(text));
+        }
+        assert_eq!(log.last(), 104);
+        for (after, count, want, has_gap) in [
+            (104, 10, vec![], false),
+            (103, 10, vec!["d"], false),
+            (101, 10, vec!["b", "c", "d"], false),
+            (100, 10, vec!["b", "c", "d"], true),
+            (7, 10, vec!["b", "c", "d"], true),
+            (101, 2, vec!["c", "d"], true),
+            (900, 10, vec![], true),
+        ] {
+            let missed = log.after(after, count);
+            assert_eq!((texts(&missed.events), missed.has_gap), (want, has_gap), "{after} {count}");
+        }
+        assert_eq!(texts(&log.last_of(2)), ["c", "d"]);
+        assert_eq!(texts(&log.last_of(20)), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_log_is_bounded_in_bytes_and_keeps_the_last_message_whatever_its_length() {
+        let mut log = Log::with_limits(0, 1_000, 1_000);
+        for text in ["x".repeat(500), "y".repeat(400), "z".repeat(5_000)] {
+            let seq = log.next();
+            log.push(seq, event(&text));
+        }
+        assert_eq!(log.last_of(9).len(), 1);
+        assert_eq!(log.after(2, 9).events.len(), 1);
+    }
+}
