@@ -52,11 +52,12 @@ def end(*_):
 
 def find_programs():
     """Name to path: from the directory LANDLINE_BIN if it is set, else freshly built for release."""
-    names = ["tcp-server", "tcp-client", "rexec", "fget", "fput", "http-files", "http-get", "load"]
+    names = ["tcp-server", "tcp-client", "rexec", "fget", "fput", "http-files", "http-get", "udp-echo"]
+    names += ["load", "datagrams"]
     if "LANDLINE_BIN" in os.environ:
         return {name: str(Path(os.environ["LANDLINE_BIN"]) / name) for name in names}
     build = ["cargo", "build", "--release", "--bins", "--message-format=json"]
-    bench = ["cargo", "bench", "--no-run", "--bench", "load", "--message-format=json"]
+    bench = ["cargo", "bench", "--no-run", "--bench", "load", "--bench", "datagrams", "--message-format=json"]
     programs = {}
     for command in [build, bench]:
         done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True, text=True)

@@ -148,12 +148,22 @@ impl UdpClient {
         if data.len() > DATAGRAM_LEN_MAX {
             return Err(ClientError::TooLong { len: data.len() });
         }
+        self.send_only(data)?;
+        let refused = self.socket.take_error().and_then(|error| error.map_or(Ok(()), Err));
+        refused.map_err(|error| ClientError::new(&self.peer, error))
+    }
+
+    /// As [`send`](Self::send), but what becomes of this datagram is reported by the next call, which saves a system
+    /// call.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), of an earlier datagram.
+    pub fn send_only(&self, data: &[u8]) -> Result<(), ClientError> {
         let send = || if self.peer.is_group() { self.socket.send_to(data, &self.peer) } else { self.socket.send(data) };
         let sent = match send() {
             // The kernel reports an earlier datagram's refusal, and has not sent this one.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => send().and(Err(error)),
-            Err(error) => Err(error),
-            Ok(()) => self.socket.take_error().and_then(|error| error.map_or(Ok(()), Err)),
+            other => other,
         };
         sent.map_err(|error| ClientError::new(&self.peer, error))
     }

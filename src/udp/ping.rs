@@ -17,6 +17,9 @@ const SPIN_TIME: Duration = Duration::from_micros(200);
 const BEHIND_MAX: Duration = Duration::from_millis(100);
 /// Probes that are sent without a look at what has come.
 const BURST_MAX: u32 = 16;
+/// Answers that are read after them, before the next are sent: more than were sent, so that a sender that is behind its
+/// schedule does not lose what its own socket holds.
+const READ_MAX: u32 = 64;
 /// How often the server's last counts are asked for: the question or its answer may be lost too.
 const QUESTIONS_MAX: u32 = 10;
 /// How long to wait for the answer to such a question, at most.
@@ -117,6 +120,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), ClientError> {
         let mut buffer = receive_buffer();
         let mut next_send = Duration::ZERO;
+        let mut to_read = 0;
         loop {
             let now = self.started.elapsed();
             while let Some((sequence, sent)) = self.tally.overdue(now, self.plan.timeout) {
@@ -132,14 +136,18 @@ impl<'a> Run<'a> {
             }
             let lock_step = self.plan.interval.is_zero();
             let holds_back = all_sent || lock_step && waiting_since.is_some();
-            let may_send = !holds_back && now >= next_send;
-            let step = if may_send {
+            let is_due = !holds_back && now >= next_send;
+            let step = if is_due && to_read == 0 {
+                to_read = READ_MAX;
                 self.send_due(now, &mut next_send)
             } else {
                 let overdue_at = waiting_since.map(|since| since + self.plan.timeout);
                 let send_at = (!holds_back).then_some(next_send);
                 let until = overdue_at.into_iter().chain(send_at).min();
-                self.receive(&mut buffer, until, stop, &mut see)
+                let received = self.receive(&mut buffer, until, stop, &mut see);
+                // Nothing is left to read, or enough was read.
+                to_read = if matches!(received, Ok(None)) { 0 } else { to_read.saturating_sub(1) };
+                received.map(|flow| flow.unwrap_or(ControlFlow::Continue(())))
             };
             match step {
                 Ok(ControlFlow::Continue(())) => {}
@@ -223,7 +231,7 @@ impl<'a> Run<'a> {
         let sequence = self.tally.send(now);
         self.ended = now;
         self.encode(Word::Ping, sequence);
-        self.client.send(&self.probe)
+        self.client.send_only(&self.probe)
     }
 
     fn encode(&mut self, word: Word, sequence: u64) {
@@ -231,22 +239,23 @@ impl<'a> Run<'a> {
         probe.encode(self.plan.size, &mut self.probe);
     }
 
+    /// Reads one datagram; `None`: none came `until` then.
     fn receive(
         &mut self,
         buffer: &mut [u8],
         until: Option<Duration>,
         stop: &Stop,
         see: See<'_>,
-    ) -> Result<ControlFlow<()>, ClientError> {
+    ) -> Result<Option<ControlFlow<()>>, ClientError> {
         let is_soon = until.is_some_and(|until| until.saturating_sub(self.started.elapsed()) < SPIN_TIME);
         let until = if is_soon { Some(self.started) } else { until.map(|until| self.started + until) };
         match self.client.receive(buffer, until, Some(stop))? {
             Arrival::Datagram { len, age, from } => {
                 let now = self.started.elapsed();
                 let event = self.judge(&buffer[..len], &from, (now, age.unwrap_or_default()));
-                Ok(event.map_or(ControlFlow::Continue(()), see))
+                Ok(Some(event.map_or(ControlFlow::Continue(()), see)))
             }
-            Arrival::TimedOut | Arrival::Stopped => Ok(ControlFlow::Continue(())),
+            Arrival::TimedOut | Arrival::Stopped => Ok(None),
         }
     }
 

@@ -20,7 +20,7 @@ use super::stamp::{self, Stamped};
 use super::{Endpoint, Stop};
 
 /// Size of the receive buffer in bytes: datagrams that arrive while it is full are lost silently. The kernel grants at
-/// most `net.core.rmem_max`.
+/// most `net.core.rmem_max` to a program without privileges.
 pub const RECEIVE_ROOM: usize = 4 << 20;
 
 /// How long sending waits while the peer's queue is full. This happens only with a Unix peer that does not read.
@@ -98,7 +98,10 @@ impl DatagramSocket {
 
     fn prepared(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_ROOM)?;
+        // Beyond the kernel's limit only a privileged program gets it.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_ROOM).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_ROOM)?;
+        }
         Ok(Self { family: Family::Udp(socket), path: None, is_stamped: false })
     }
 
