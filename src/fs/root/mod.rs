@@ -35,7 +35,7 @@ use crate::fs::{Error, ErrorKind, Result};
 pub use self::entries::{Entries, Entry, FileKind};
 pub use self::path::{PATH_LEN_MAX, RootPath};
 pub(in crate::fs) use self::remove::remove_tree;
-pub use self::remove::{GoesOn, IsIdle};
+pub use self::remove::{GoesOn, IsIdle, NotRemoved};
 pub use self::replace::Staging;
 pub use self::resolve::{LINKS_MAX, STEPS_MAX};
 pub use self::shown::{Details, DirState, Look, ShownDir};

@@ -60,6 +60,13 @@ impl RootPath {
         self.parts().any(|name| name.starts_with(b"."))
     }
 
+    /// The path up to the first name in it that begins with a dot.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        let parts: Vec<_> = self.parts().take_while(|name| !name.starts_with(b".")).collect();
+        Self(parts.join(&b'/'))
+    }
+
     /// Its length in bytes.
     pub const fn byte_len(&self) -> usize {
         self.0.len()

@@ -21,6 +21,24 @@ pub type IsIdle<'i> = &'i dyn Fn(&Dir, &OsStr) -> bool;
 /// Says whether a removal is still wanted.
 pub type GoesOn<'g> = &'g dyn Fn() -> bool;
 
+/// What was to be removed is still there, all of it or a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRemoved {
+    /// What of it could not be removed, or not be looked into, and stays with the directories in which it is; `None`:
+    /// something stands against the whole removal, and nothing was removed.
+    pub member: Option<RootPath>,
+    /// Why; of the path that was to be removed.
+    pub error: Error,
+}
+
+/// Where a removal ended, and why.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// The path below the parent; empty: something stands against the whole removal.
+    at: Vec<u8>,
+    pub(super) error: Error,
+}
+
 /// What is done with a directory and all that is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
@@ -42,6 +60,8 @@ struct Removal<'r> {
     is_idle: IsIdle<'r>,
     dirs: Below,
     eased: Eased,
+    /// What it is at, below the parent.
+    at: Vec<u8>,
 }
 
 impl Root {
@@ -50,26 +70,28 @@ impl Root {
     /// # Errors
     /// It does not exist, is a directory and `recursive` is not set, is too deep, or is the root itself.
     pub fn remove(&self, path: &RootPath, recursive: bool, is_idle: IsIdle<'_>) -> Result<()> {
-        self.remove_while(path, recursive, (is_idle, &|| true))
-    }
-
-    /// The same, as long as it is wanted.
-    ///
-    /// # Errors
-    /// As there; it is not wanted any more, and what is left stays.
-    pub fn remove_while(
-        &self,
-        path: &RootPath,
-        recursive: bool,
-        (is_idle, goes_on): (IsIdle<'_>, GoesOn<'_>),
-    ) -> Result<()> {
         let (dir, name) = self.open_parent(path)?;
         let is_dir = dir.symlink_metadata(&name).map_err(failed(path))?.is_dir();
         if is_dir && !recursive {
             let why = "is a directory; use -r to remove it";
             return Err(Error::new(ErrorKind::IsADirectory, why).about(path));
         }
-        self.remove_in(dir, &name, (is_idle, goes_on)).map_err(|error| error.about(path))
+        self.remove_in(dir, &name, (is_idle, &|| true)).map_err(|stop| stop.error.about(path))
+    }
+
+    /// Removes what has the name `path`, with all that is in it, as long as that is wanted.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove), with the member at which it ended; it is not wanted any more, and what is left
+    /// stays.
+    pub fn remove_while(&self, path: &RootPath, how: (IsIdle<'_>, GoesOn<'_>)) -> Result<(), NotRemoved> {
+        let opened = self.open_parent(path).map_err(|error| NotRemoved { member: None, error });
+        let (dir, name) = opened?;
+        self.remove_in(dir, &name, how).map_err(|Stop { at, error }| {
+            let above = path.split_last().map(|(above, _)| above);
+            let member = above.filter(|_| !at.is_empty()).and_then(|above| above.join(&at).ok());
+            NotRemoved { member, error: error.about(path) }
+        })
     }
 
     /// Whether nothing in the directory `path` stands against its removal: nothing that is hidden from all, nothing
@@ -81,13 +103,14 @@ impl Root {
     pub fn check_removable(&self, path: &RootPath, hides_dots: bool, is_idle: IsIdle<'_>) -> Result<()> {
         let (dir, name) = self.open_parent(path)?;
         let looked = self.go_through(Arc::new(dir), &name, (is_idle, &|| true), Pass::Look { hides_dots });
-        looked.map_err(|error| error.about(path))
+        looked.map_err(|stop| stop.error.about(path))
     }
 
     /// Removes the name `name` in `dir`, with all that is in it: all of it is looked at first.
-    pub(super) fn remove_in(&self, dir: Dir, name: &OsStr, how: (IsIdle<'_>, GoesOn<'_>)) -> Result<()> {
-        if !dir.symlink_metadata(name)?.is_dir() {
-            return Ok(dir.remove_file(name)?);
+    pub(super) fn remove_in(&self, dir: Dir, name: &OsStr, how: (IsIdle<'_>, GoesOn<'_>)) -> Result<(), Stop> {
+        let of_name = |error: io::Error| Stop { at: name.as_bytes().to_vec(), error: error.into() };
+        if !dir.symlink_metadata(name).map_err(of_name)?.is_dir() {
+            return dir.remove_file(name).map_err(of_name);
         }
         let dir = Arc::new(dir);
         self.go_through(Arc::clone(&dir), name, how, Pass::Look { hides_dots: false })?;
@@ -100,9 +123,10 @@ impl Root {
         name: &OsStr,
         (is_idle, goes_on): (IsIdle<'_>, GoesOn<'_>),
         pass: Pass,
-    ) -> Result<()> {
+    ) -> Result<(), Stop> {
         let (dirs, eased) = (Below::default(), Eased::default());
-        Removal { root: self, pass, goes_on, parent, is_idle, dirs, eased }.run(name.to_owned())
+        let mut removal = Removal { root: self, pass, goes_on, parent, is_idle, dirs, eased, at: Vec::new() };
+        removal.run(name.to_owned()).map_err(|error| removal.stop(error))
     }
 }
 
@@ -112,17 +136,20 @@ impl Root {
 /// As [`Root::remove`].
 pub(in crate::fs) fn remove_tree(dir: &impl AsFd, name: &OsStr, is_idle: IsIdle<'_>) -> Result<()> {
     let open = || Ok::<_, Error>(Dir::from_std_file(dir.as_fd().try_clone_to_owned()?.into()));
-    Root { dir: open()?, hidden: None, guarded: None }.remove_in(open()?, name, (is_idle, &|| true))
+    Root { dir: open()?, hidden: None, guarded: None }
+        .remove_in(open()?, name, (is_idle, &|| true))
+        .map_err(|stop| stop.error)
 }
 
 impl Removal<'_> {
     /// Goes through the directory without following a symlink. Not cap-std's `remove_dir_all`: it goes down by
     /// recursion, and a peer that may `mv` can build a tree that is deeper than a connection's stack.
-    fn run(mut self, name: OsString) -> Result<()> {
+    fn run(&mut self, name: OsString) -> Result<()> {
         let names = self.enter(name.as_bytes())?;
         // What is below the parent on the way down, and what of it is still there.
         let mut levels = vec![(name.into_vec(), names.into_iter())];
         while let Some((here, names)) = levels.last_mut() {
+            self.at.clone_from(here);
             let dir = self.dir(here)?;
             let Some((name, is_dir)) = names.next() else {
                 let Some((here, _)) = levels.pop() else { break };
@@ -145,15 +172,16 @@ impl Removal<'_> {
                 let why = "holds what is not shown here, and would go with it; look at it on the server's machine";
                 return Err(Error::new(ErrorKind::NotEmpty, why));
             }
+            let inner = [here.as_slice(), b"/", &name].concat();
             if !is_dir {
                 self.root.check_name(&*dir, OsStr::from_bytes(&name))?;
                 if self.pass != Pass::Remove {
                     continue;
                 }
+                self.at = inner;
                 unlink(&dir, OsStr::from_bytes(&name), AtFlags::empty())?;
                 continue;
             }
-            let inner = [here.as_slice(), b"/", &name].concat();
             if levels.len() >= DEPTH_MAX {
                 let why = format!("is over {DEPTH_MAX} directories deep; remove the inner ones first");
                 return Err(Error::new(ErrorKind::TooMany, why));
@@ -164,6 +192,19 @@ impl Removal<'_> {
         Ok(())
     }
 
+    /// That it ends here.
+    fn stop(&mut self, error: Error) -> Stop {
+        let mut at = std::mem::take(&mut self.at);
+        if self.pass != Pass::Remove && error.raw_os_error().is_none() {
+            // It was looked for what stands against all of it.
+            at.clear();
+        } else if error.kind() == ErrorKind::Hidden {
+            // A hidden name is not told.
+            at = split(&at).0.to_vec();
+        }
+        Stop { at, error }
+    }
+
     /// The directory `at` below the parent.
     fn dir(&mut self, at: &[u8]) -> Result<Arc<Dir>> {
         let root = self.root;
@@ -172,6 +213,7 @@ impl Removal<'_> {
 
     /// The names in a directory that is to be removed, `at` below the parent, also if its mode keeps its owner out.
     fn enter(&mut self, at: &[u8]) -> Result<Vec<(Vec<u8>, bool)>> {
+        self.at = at.to_vec();
         let (above, name) = split(at);
         let above = self.dir(above)?;
         self.root.check_name(&*above, name)?;
@@ -212,6 +254,45 @@ mod tests {
 
     fn at(path: &str) -> RootPath {
         RootPath::default().join(path.as_bytes()).unwrap()
+    }
+
+    /// RFC 4918, 9.6.1: of a tree that cannot go as a whole, the member is told that stays.
+    #[test]
+    fn a_removal_that_ends_in_its_middle_tells_where() {
+        use std::cell::Cell;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let part = |tree: &str| {
+            std::fs::create_dir_all(path(tree).join("a/b")).unwrap();
+            std::fs::write(path(tree).join("a/b/.x.1a2b3c4d.part"), "").unwrap();
+        };
+        let root = Root::open(dir.path()).unwrap();
+        let told = |tree: &str, is_idle: IsIdle<'_>, goes_on: GoesOn<'_>| {
+            let not_removed = root.remove_while(&at(tree), (is_idle, goes_on)).unwrap_err();
+            assert_eq!(not_removed.error.object(), tree);
+            (not_removed.member.map(|member| member.to_string()), not_removed.error.kind())
+        };
+        part("in/one");
+        assert_eq!(told("/in/one", &|_, _| false, &|| true), (None, ErrorKind::Busy), "nothing was removed");
+        // It is written to again, once the first of it is gone.
+        let looks = Cell::new(0);
+        let is_first = || looks.replace(looks.get() + 1) == 0;
+        let is_idle: IsIdle<'_> = &|_, _| is_first();
+        assert_eq!(told("/in/one", is_idle, &|| true), (Some("/in/one/a/b".into()), ErrorKind::Busy));
+        part("two");
+        looks.set(0);
+        let comes_in: IsIdle<'_> = &|_, _| {
+            if !is_first() {
+                std::fs::write(path("two/a/new"), "").unwrap();
+            }
+            true
+        };
+        assert_eq!(told("/two", comes_in, &|| true), (Some("/two/a".into()), ErrorKind::NotEmpty));
+        part("three");
+        let steps = Cell::new(0);
+        let goes_on: GoesOn<'_> = &|| steps.replace(steps.get() + 1) < 4;
+        assert_eq!(told("/three", &|_, _| true, goes_on), (Some("/three/a".into()), ErrorKind::Busy));
+        assert_eq!(told("/none", &|_, _| true, &|| true), (Some("/none".into()), ErrorKind::NotFound));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Staging {
     fn remove(&self) -> Result<()> {
         let how: (super::IsIdle<'_>, super::GoesOn<'_>) = (&|dir, name| self.parts.is_idle(dir, name), &|| true);
         match self.root.remove_in(self.inside.dir.try_clone()?, &self.name, how) {
-            Err(error) if error.kind() != crate::fs::ErrorKind::NotFound => return Err(error),
+            Err(stop) if stop.error.kind() != crate::fs::ErrorKind::NotFound => return Err(stop.error),
             _ => {}
         }
         Ok(rustix::fs::unlinkat(&self.above, &self.own_name, AtFlags::REMOVEDIR)?)

@@ -4,7 +4,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use super::files::set_mode;
-use super::{Run, program, skip};
+use super::{Run, Server, program, skip};
 
 /// The id of the user that owns nothing on Linux.
 pub(crate) const NOBODY: u32 = 65_534;
@@ -51,6 +51,11 @@ impl Nobody {
     pub(crate) fn run(&self, name: &str) -> Run {
         let run = Run::of(&self.dir.path().join(name)).by_user(NOBODY);
         run.current_dir(&self.work()).env("LANDLINE_HOME", self.home())
+    }
+
+    /// A server of theirs, which shows their directory to work in.
+    pub(crate) fn server(&self, args: &[&str]) -> Server {
+        Server::by_user(NOBODY, &self.dir.path().join("tcp-server"), args, (&self.work(), &self.home()))
     }
 
     /// Gives them what is at `path`.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Receiver;
@@ -78,6 +79,13 @@ impl Server {
         let mut limited = command(Path::new("/bin/sh"));
         limited.args(["-c", &format!("ulimit -n {descriptors} && exec \"$@\""), "sh", program("tcp-server")]);
         Self::start_by(limited, args, tempfile::tempdir().unwrap(), (Some(home), None))
+    }
+
+    /// By another user, to whom root and home belong.
+    pub(crate) fn by_user(user: u32, program: &Path, args: &[&str], (shown, home): (&Path, &Path)) -> Self {
+        let mut theirs = command(program);
+        theirs.uid(user).gid(user).current_dir(shown);
+        Self::start_by(theirs, args, tempfile::tempdir().unwrap(), (Some(home), Some(shown)))
     }
 
     fn start_with(args: &[&str], root: tempfile::TempDir, home: Option<&Path>, shown: Option<&Path>) -> Self {

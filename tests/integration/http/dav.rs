@@ -2,6 +2,7 @@
 
 use crate::harness::Server;
 use crate::harness::http::{Answer, ask};
+use crate::harness::nobody::Nobody;
 
 const PROPFIND: &str = "<D:propfind xmlns:D='DAV:' xmlns:x='urn:x'><D:prop>";
 
@@ -371,6 +372,44 @@ fn an_answer_about_members_names_their_urls() {
     let answer = ask(&server, "DELETE /above/", b"");
     assert_eq!((answer.status, hrefs(&answer)), (423, vec!["/above/dir/sub/small"]), "RFC 4918, 9.6.1 and 16");
     assert!(server.root().join("above/dir/large").exists() && server.root().join("above/new one").exists());
+}
+
+/// RFC 4918, 9.6.1: a member that stays is told with a status of its own, and its directories stay with it.
+#[test]
+fn a_removal_that_ends_in_its_middle_names_the_member() {
+    let Some(nobody) = Nobody::new() else { return };
+    let path = |name: &str| nobody.work().join(name);
+    for name in ["tree/sub/kept", "dots/.git/kept"] {
+        let dir = path(name).parent().unwrap().to_owned();
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(path(name), "x").unwrap();
+        // The directory itself stays the superuser's: what is in it cannot be removed.
+        Nobody::own(dir.parent().unwrap());
+    }
+    let server = nobody.server(&["--http", "--upload", "--modify", "--guest", "read,write"]);
+    let writer = nobody.server(&["--http", "--upload", "--modify", "--guest", "write"]);
+
+    let answer = ask(&server, "DELETE /tree/", b"");
+    assert_eq!((answer.status, answer.header("content-type")), (207, "application/xml; charset=utf-8"), "{answer:?}");
+    assert_eq!((hrefs(&answer), text(&answer, "status")), (vec!["/tree/sub/kept"], "HTTP/1.1 403 Forbidden"));
+    assert_eq!(text(&answer, "responsedescription"), "/tree/sub/kept: permission denied");
+    assert!(path("tree/sub/kept").exists());
+    let is_logged = || server.log().contains("outcome=\"207, /tree/sub/kept: permission denied\"");
+    crate::harness::wait_until("the log names the member", is_logged);
+    let answer = ask(&server, "DELETE /tree/\r\nAccept: text/plain", b"");
+    assert_eq!((answer.status, answer.header("content-type")), (409, "text/plain; charset=utf-8"), "as the page asks");
+    assert!(answer.text().starts_with("/tree/sub/kept: permission denied; "), "{answer:?}");
+    for (why, server, path) in [
+        ("it is what the request is about", &server, "/tree/sub/kept"),
+        ("what is not shown has no name", &server, "/dots"),
+        ("a name is for those who may look", &writer, "/tree"),
+    ] {
+        let answer = ask(server, &format!("DELETE {path}"), b"");
+        assert_eq!((answer.status, answer.text()), (403, &*format!("{path}: permission denied\n")), "{why}");
+    }
+    Nobody::own(&path("tree/sub"));
+    assert_eq!(ask(&server, "DELETE /tree/", b"").status, 204);
+    assert!(!path("tree").exists());
 }
 
 #[test]

@@ -13,11 +13,15 @@ use super::super::response::Response;
 use super::super::route;
 use super::locks::Touch;
 use super::place::Spot;
+use super::propfind::directory_url;
 use super::{bad_request, guard};
 use crate::fs::ErrorKind;
-use crate::fs::root::{IsIdle, RootPath};
+use crate::fs::root::{IsIdle, NotRemoved, RootPath};
 use crate::http::body::BodyLength;
+use crate::http::dav::XML_TYPE;
 use crate::http::dav::fields::Depth;
+use crate::http::dav::multistatus::members;
+use crate::http::negotiate::media;
 use crate::http::target::encode_path;
 use crate::trust::Service;
 
@@ -37,10 +41,36 @@ pub(in super::super) fn delete(exchange: &mut Exchange<'_>) -> Result<Response> 
     check_conditions(exchange, &exchange.head.headers, &path)?;
     let goes_on = || !session.is_cut.load(Ordering::Relaxed);
     let is_idle: IsIdle<'_> = &|dir, name| session.parts.is_idle(dir, name);
-    session.root.remove_while(&path, true, (is_idle, &goes_on)).map_err(stays)?;
+    if let Err(not_removed) = session.root.remove_while(&path, (is_idle, &goes_on)) {
+        return partly_removed(exchange, &path, not_removed);
+    }
     exchange.state.locks.forget(&spot.own, true);
     exchange.state.properties.forget(&spot.own);
     Ok(Response::empty(StatusCode::NO_CONTENT))
+}
+
+/// What is told of a removal that ended at a member: which one, with a status of its own (9.6.1). Those who may not look
+/// are told no name, and no client one that is not shown: then it is the error of what the request is about.
+/// A client that takes no XML, as the page, is told in words, and is not to take it for a success.
+fn partly_removed(exchange: &mut Exchange<'_>, path: &RootPath, not_removed: NotRemoved) -> Result<Response> {
+    guard::check_open(exchange)?;
+    let NotRemoved { member, error } = not_removed;
+    let session = &mut *exchange.session;
+    let may_look = session.services.has(Service::Read);
+    let shows_hidden = exchange.state.options.shows_hidden;
+    let shown = member.filter(|_| may_look).map(|member| if shows_hidden { member } else { member.shown() });
+    let Some(member) = shown.filter(|member| member.byte_len() > path.byte_len()) else { return Err(stays(error)) };
+    let error = error.about(&member);
+    session.report.outcome = Some(error.to_string());
+    let is_dir = session.root.symlink_metadata(&member).is_ok_and(|found| found.is_dir());
+    let href = if is_dir { directory_url(&member) } else { member.to_absolute() };
+    if media(&exchange.head.headers, &["application/xml", "text/xml", "text/plain"]) == Some(2) {
+        let message = format!("{error}; it stays, with the directories in which it is");
+        return Err(Problem::new(StatusCode::CONFLICT, message).into());
+    }
+    let HttpError::Problem(Problem { status, message, .. }) = stays(error) else { return Err(guard::changing()) };
+    let text = members(&[(href, status.as_u16(), message)]).into_bytes();
+    Ok(Response::bytes(StatusCode::MULTI_STATUS, XML_TYPE, text))
 }
 
 /// What a removal, or a renaming, of the name `path` touches. What a symlink leads to stays, but who has a lock of it,
