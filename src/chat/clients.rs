@@ -34,6 +34,12 @@ impl ClientOrigin {
         Ok(Self(blake3::Hash::from_bytes(digest).to_hex().chars().take(2 * ORIGIN_LEN).collect()))
     }
 
+    /// An origin as it was kept in a file; `None`: it is none.
+    pub fn of_kept(text: &str) -> Option<Self> {
+        let is_valid = text.len() == 2 * ORIGIN_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_valid.then(|| Self(text.to_owned()))
+    }
+
     /// Hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0

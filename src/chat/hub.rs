@@ -17,7 +17,7 @@ use super::member::Member;
 use super::moderation::{ModerationList, Subject};
 use super::names::{Name, Names};
 use super::ownership::NickOwners;
-use super::store::Store;
+use super::store::{KeptRoom, Store};
 use crate::error::{ErrorCode, Refusal, Result};
 use crate::net::control::Control;
 use crate::trust::Owner;
@@ -65,6 +65,8 @@ pub(super) struct ChatState {
     pub(super) moderation: ModerationList,
     /// Members that are away, the longest first.
     away: Vec<u64>,
+    /// Keeps messages beyond this process; `None`: nothing does.
+    store: Option<Arc<dyn Store>>,
     next_id: u64,
 }
 
@@ -89,7 +91,7 @@ pub(super) struct MemberState {
     /// Its private messages.
     pub(super) direct: Log,
     /// The client's secret and what others see of it; `None`: it is not known again.
-    client: Option<(String, ClientOrigin)>,
+    pub(super) client: Option<(String, ClientOrigin)>,
     /// Ends its connection.
     control: Control,
     /// When its connection was lost; `None`: it is here.
@@ -156,7 +158,11 @@ impl Hub {
     pub fn new(options: &HubOptions) -> io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(FANOUT_THREADS_MAX);
         let fanouts = (0..threads).map(|_| Fanout::start(options.slow)).collect::<io::Result<_>>()?;
-        let state = HubState { chat: Mutex::default(), fanouts, store: options.store.clone() };
+        let mut chat = ChatState { store: options.store.clone(), ..ChatState::default() };
+        for last in options.store.iter().flat_map(|store| store.last_messages()) {
+            chat.clients.note(&last.origin, last.id, last.seq, last.time_ms);
+        }
+        let state = HubState { chat: Mutex::new(chat), fanouts, store: options.store.clone() };
         Ok(Self { state: Arc::new(state) })
     }
 
@@ -188,10 +194,9 @@ impl Hub {
         if let Some(owner) = who.owner {
             chat.owners.note(&nick, owner);
         }
-        let direct = earlier.map_or_else(
-            || Log::with_limits(now_micros(), DIRECT_MESSAGES_MAX, DIRECT_LEN_MAX),
-            |earlier| earlier.direct,
-        );
+        let kept = |(_, origin): &(String, ClientOrigin)| self.state.store.as_ref()?.load_direct(origin);
+        let direct = earlier.map(|earlier| earlier.direct).or_else(|| client.as_ref().and_then(kept));
+        let direct = direct.unwrap_or_else(|| direct_log(now_micros()));
         let missed = options.direct_after.map(|after| direct.after(after, DIRECT_MESSAGES_MAX));
         let origin = client.as_ref().map(|(_, origin)| origin.clone());
         let shown = nick.as_str().to_owned();
@@ -431,8 +436,11 @@ impl ChatState {
     }
 
     fn remove_if_empty(&mut self, shown: &str) {
-        if self.rooms.get(shown).is_some_and(|room| room.members.is_empty() && room.away.is_empty()) {
-            self.rooms.remove(shown);
+        if !self.rooms.get(shown).is_some_and(|room| room.members.is_empty() && room.away.is_empty()) {
+            return;
+        }
+        if let (Some(room), Some(store)) = (self.rooms.remove(shown), &self.store) {
+            store.put_back(shown, KeptRoom { log: room.log, topic: room.topic });
         }
     }
 
@@ -466,6 +474,11 @@ impl ChatState {
             lost: member.away_since.is_some(),
         })
     }
+}
+
+/// The private messages of one client, of which the first has the number behind `last`.
+pub(super) fn direct_log(last: u64) -> Log {
+    Log::with_limits(last, DIRECT_MESSAGES_MAX, DIRECT_LEN_MAX)
 }
 
 /// The refusal of a nick that a member has.

@@ -48,10 +48,9 @@ impl Log {
         self.last
     }
 
-    /// Gives the next message its number.
-    pub const fn next(&mut self) -> u64 {
-        self.last += 1;
-        self.last
+    /// The number of the next message.
+    pub const fn next(&self) -> u64 {
+        self.last + 1
     }
 
     /// Keeps a message, whose number is above all others.

@@ -122,7 +122,13 @@ impl Member {
         let known = self.origin.as_ref().zip(request.id);
         if let Some(here) = known.and_then(|(origin, id)| chat.clients.repeated(origin, id)) {
             let id = request.id.unwrap_or_default();
-            self.tell(Message::Ack { id, seq: here.seq, time_ms: here.time_ms }, &[]);
+            let ack = Event::of(Message::Ack { id, seq: here.seq, time_ms: here.time_ms }, &[]);
+            let (state, member) = (Arc::clone(&self.state), self.id);
+            match &self.state.store {
+                // It is here, and may still be on its way to the disk.
+                Some(store) => store.after_all(Box::new(move || state.tell(member, ack))),
+                None => self.tell_event(ack),
+            }
             return Ok(());
         }
         let time_ms = now_ms();
@@ -148,7 +154,11 @@ impl Member {
         let Some(room) = chat.rooms.get_mut(&shown) else { return Err(gone()) };
         let seq = room.log.next();
         let event = self.event(request, (Some(&shown), None), (seq, time_ms));
-        self.keep((Arc::clone(&shown), seq, Arc::clone(&event)), request.id, time_ms)?;
+        self.keep(
+            StoredEvent { room: Arc::clone(&shown), receiver: None, seq, event: Arc::clone(&event) },
+            request.id,
+            time_ms,
+        )?;
         room.log.push(seq, Arc::clone(&event));
         self.state.tell_room(&shown, &event, Some(self.id));
         Ok(Some(seq))
@@ -169,7 +179,8 @@ impl Member {
         let seq = member.direct.next();
         let shown: Arc<str> = member.nick.as_str().into();
         let event = self.event(request, (None, Some(&shown)), (seq, time_ms));
-        self.keep((shown, seq, Arc::clone(&event)), request.id, time_ms)?;
+        let receiver = member.client.as_ref().map(|(_, origin)| origin.clone());
+        self.keep(StoredEvent { room: shown, receiver, seq, event: Arc::clone(&event) }, request.id, time_ms)?;
         member.direct.push(seq, Arc::clone(&event));
         if member.away_since.is_none() {
             self.state.tell(id, event);
@@ -200,13 +211,8 @@ impl Member {
     }
 
     /// Gives a message to the store, if there is one; the member is told when it is kept.
-    fn keep(
-        &self,
-        (room, seq, event): (Arc<str>, u64, Arc<Event>),
-        id: Option<u64>,
-        time_ms: u64,
-    ) -> Result<(), Refusal> {
-        let (state, member) = (Arc::clone(&self.state), self.id);
+    fn keep(&self, stored: StoredEvent, id: Option<u64>, time_ms: u64) -> Result<(), Refusal> {
+        let (state, member, seq) = (Arc::clone(&self.state), self.id, stored.seq);
         let kept: Kept = Box::new(move || {
             if let Some(id) = id {
                 let ack = Message::Ack { id, seq: Some(seq), time_ms: Some(time_ms) };
@@ -214,7 +220,7 @@ impl Member {
             }
         });
         if let Some(store) = &self.state.store {
-            return store.keep(StoredEvent { room, seq, event }, kept);
+            return store.keep(stored, kept);
         }
         kept();
         Ok(())
@@ -355,7 +361,7 @@ impl Member {
         let event = Event::of(topic, text.as_bytes());
         let Some(room) = chat.rooms.get_mut(&shown) else { return Err(gone()) };
         let seq = room.log.last();
-        self.keep((Arc::clone(&shown), seq, Arc::clone(&event)), None, 0)?;
+        self.keep(StoredEvent { room: Arc::clone(&shown), receiver: None, seq, event: Arc::clone(&event) }, None, 0)?;
         room.topic = (!text.is_empty()).then(|| Arc::clone(&event));
         self.state.tell_room(&shown, &event, None);
         Ok(())

@@ -16,7 +16,8 @@
 //! | [`names`] | which names are valid, and which look the same |
 //! | [`ownership`] | whose a nick is |
 //! | [`moderation`] | bans and mutes |
-//! | [`store`] | what keeps messages beyond this process |
+//! | [`store`] | the interface to what keeps messages beyond this process |
+//! | [`history`] | keeps them in files |
 //! | [`web`] | messages as WebSocket carries them |
 //! | [`events`] | a membership as the client has it |
 //!
@@ -26,6 +27,7 @@ pub mod clients;
 pub mod event;
 pub mod events;
 pub mod fanout;
+pub mod history;
 pub mod hub;
 pub mod log;
 pub mod member;

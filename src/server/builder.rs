@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Server;
 use crate::audit::Audit;
+use crate::chat::hub::HubOptions;
 use crate::error::{Error, Result};
 use crate::fs::part::records::PART_TTL;
 use crate::fs::root::Root;
@@ -60,6 +61,8 @@ pub struct ServerOptions {
     pub stall_timeout: Option<Duration>,
     /// A tutorial's wire beside the frames. `None`, the default: no tutorial's client is served.
     pub tutorial: Option<Tutorial>,
+    /// The chat. By default its messages are kept as long as a room has members.
+    pub chat: HubOptions,
     /// HTTP for browsers and other programs. `None`, the default: it is not served.
     pub http: Option<HttpOptions>,
     /// Whether our own protocol is served. The default is yes; without it, HTTP is all there is.
@@ -92,6 +95,7 @@ impl ServerOptions {
             idle_timeout: Some(TIMEOUT_DEFAULT),
             stall_timeout: Some(TIMEOUT_DEFAULT),
             tutorial: None,
+            chat: HubOptions::default(),
             http: None,
             serves_frames: true,
             part_ttl: Some(PART_TTL),

@@ -24,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, AuditRecord};
-use crate::chat::hub::{Hub, HubOptions};
+use crate::chat::hub::Hub;
 use crate::error::{Error, ErrorCode, Result};
 use crate::exec::jobs::Jobs;
 use crate::exec::leftovers::Leftovers;
@@ -154,7 +154,7 @@ impl Server {
             slots: CommandSlots::new(options.command_caps),
             memory: Pools::default(),
             power: options.power,
-            hub: Hub::new(&HubOptions::default()).map_err(ours())?,
+            hub: Hub::new(&options.chat).map_err(ours())?,
             places: Places::default(),
             jobs,
             leftovers: Leftovers::none().map_err(ours())?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::bind::{Bind, PROGRAM};
+use super::chat::ChatArgs;
 use super::pair::OfferArgs;
 use super::peers::PeersCommand;
 use super::share::ShareCommand;
@@ -85,6 +86,8 @@ pub(super) struct ServeArgs {
     pub(super) audit: Option<PathBuf>,
     #[command(flatten)]
     pub(super) serving: ServingArgs,
+    #[command(flatten)]
+    pub(super) chat: ChatArgs,
     #[command(flatten)]
     pub(super) exec: ExecArgs,
     #[command(flatten)]

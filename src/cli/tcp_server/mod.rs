@@ -2,6 +2,7 @@
 
 mod args;
 mod bind;
+mod chat;
 mod pair;
 mod peers;
 mod share;
@@ -82,6 +83,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let home = home::open()?;
     let root = open_root(args)?;
     let shown = root.own_path()?;
+    let chat = args.chat.options(&root)?;
     let audit = args.audit.as_deref().map(Audit::open).transpose().context("--audit")?;
     let listeners = bind_all(&args.bind.bind, args.bind.port, ["127.0.0.1", "::1"])
         .map_err(|error| by_own_server(&home, &args.bind, error))?;
@@ -99,6 +101,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         options.stall_timeout = set(&args.stall_timeout);
         options.tutorial = tutorial;
         options.http = http;
+        options.chat = chat;
         options.is_insecure = args.insecure;
         options.part_ttl = set(&args.part_ttl);
         options.audit = audit;

@@ -2,6 +2,7 @@
 
 mod clients;
 mod coming_back;
+mod history;
 mod rooms;
 
 use serde_json::Value;
