@@ -107,7 +107,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("use ::zip", &["http/archive/zip.rs"]),
     ("signal_hook", &["cli/signals.rs", "cli/serving.rs", "cli/tcp_server/pair.rs", "cli/udp_echo/"]),
     ("rustls", &["net/tls/"]),
-    ("qrcode::", &["cli/share.rs"]),
+    ("qrcode::", &["cli/share/code.rs"]),
     ("pty_process", &["exec/terminal.rs"]),
     ("rcgen", &["trust/identity.rs"]),
     (
@@ -411,7 +411,7 @@ fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
         ("cli/http_get/terminal.rs", 2, "a body at a terminal, made safe"),
         ("cli/logging.rs", 1, "the log's own door: each field is made safe there"),
         ("cli/tcp_client/pair.rs", 2, "questions, made safe"),
-        ("cli/share.rs", 1, "a QR code: blocks, and colours of its own"),
+        ("cli/share/printed.rs", 1, "a QR code: blocks, and colours of its own"),
         ("cli/standard.rs", 3, "the streams themselves"),
         ("cli/progress.rs", 3, "numbers, and a name that was made safe"),
         ("cli/tcp_client/chat.rs", 1, "the terminal's size"),
