@@ -46,6 +46,11 @@ impl Event {
         &self.body
     }
 
+    /// Whether members with this format get it.
+    pub const fn is_for(&self, format: Format) -> bool {
+        !matches!((&self.message, format), (Message::Notice { .. }, Format::Short))
+    }
+
     /// Its bytes for a member.
     pub fn bytes(&self, format: Format) -> &Arc<[u8]> {
         let (slot, message) = match format {

@@ -108,6 +108,13 @@ pub enum ChatEvent {
         /// The room; `None`: any.
         room: Option<String>,
     },
+    /// Something that all members should know of the chat itself.
+    Notice {
+        /// What it is, for programs: `bus-lost`, `bus-joined`.
+        name: String,
+        /// The same for people.
+        message: String,
+    },
     /// A request was refused; this client is still in its rooms.
     Refused(Refusal),
 }
@@ -221,6 +228,9 @@ impl Happening {
                 Self::Whole(ChatEvent::Renamed { from: nick.into_owned(), to: to.into_owned() })
             }
             Message::Dropped { count, room } => Self::Whole(ChatEvent::Dropped { count, room: owned(room) }),
+            Message::Notice { name, message } => {
+                Self::Whole(ChatEvent::Notice { name: name.into_owned(), message: message.into_owned() })
+            }
             Message::Error { code, message } => Self::Whole(ChatEvent::Refused(Refusal::new(code, message))),
             other => return Err(unexpected(&other, "something that happened in the room")),
         })

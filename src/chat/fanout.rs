@@ -358,7 +358,7 @@ impl Reader {
     }
 
     fn add(&mut self, event: &Event) {
-        if self.is_gone {
+        if self.is_gone || !event.is_for(self.format) {
             return;
         }
         let frame = event.bytes(self.format);

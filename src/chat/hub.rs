@@ -29,6 +29,8 @@ pub const MEMBERS_MAX: usize = 20_000;
 pub const ROOMS_PER_MEMBER_MAX: usize = 32;
 /// Rooms of one server. Each keeps its last messages: see [`LOG_LEN_MAX`](super::log::LOG_LEN_MAX).
 pub const ROOMS_MAX: usize = 1_000;
+/// Rooms that stay without members, where several servers are one chat: members of another server may be in them.
+pub const RESIDENT_ROOMS_MAX: usize = 64;
 /// Clients whose connection was lost, and whose nicks and private messages are kept for them.
 pub const AWAY_MAX: usize = 10_000;
 /// How long that is.
@@ -51,6 +53,7 @@ pub(super) struct HubState {
     fanouts: Vec<Fanout>,
     /// Keeps messages beyond this process; `None`: nothing does.
     pub(super) store: Option<Arc<dyn Store>>,
+    keeps_rooms: bool,
 }
 
 /// What the one lock guards.
@@ -67,6 +70,8 @@ pub(super) struct ChatState {
     away: Vec<u64>,
     /// Keeps messages beyond this process; `None`: nothing does.
     store: Option<Arc<dyn Store>>,
+    /// Rooms that stay without members, the one that was used last at the end.
+    resident: Vec<String>,
     next_id: u64,
 }
 
@@ -148,6 +153,8 @@ pub struct HubOptions {
     pub slow: SlowPolicy,
     /// Keeps messages beyond this process; `None`: nothing does.
     pub store: Option<Arc<dyn Store>>,
+    /// Whether the last [`RESIDENT_ROOMS_MAX`] rooms stay when they have no members.
+    pub keeps_rooms: bool,
 }
 
 impl Hub {
@@ -162,7 +169,8 @@ impl Hub {
         for last in options.store.iter().flat_map(|store| store.last_messages()) {
             chat.clients.note(&last.origin, last.id, last.seq, last.time_ms);
         }
-        let state = HubState { chat: Mutex::new(chat), fanouts, store: options.store.clone() };
+        let (store, keeps_rooms) = (options.store.clone(), options.keeps_rooms);
+        let state = HubState { chat: Mutex::new(chat), fanouts, store, keeps_rooms };
         Ok(Self { state: Arc::new(state) })
     }
 
@@ -275,11 +283,7 @@ impl HubState {
         }
         member.rooms.push(Arc::clone(&shown));
         let (nick, is_guest) = (member.nick.clone(), member.who.owner.is_none());
-        if chat.rooms.get(&shown).is_none() {
-            let room = self.new_room(&request.room);
-            // Nothing looks like it.
-            drop(chat.rooms.insert(request.room.clone(), room).map_err(str::to_owned));
-        }
+        self.make_room(chat, &request.room, &shown);
         let Some(room) = chat.rooms.get_mut(&shown) else { return Ok(shown) };
         room.members.insert(id);
         let wanted = usize::try_from(request.history.unwrap_or(0)).unwrap_or(usize::MAX);
@@ -306,6 +310,27 @@ impl HubState {
         fanout.give(FanoutJob::Join { id, room: Arc::clone(&shown) });
         self.tell_room(&shown, &joined, Some(id));
         Ok(shown)
+    }
+
+    /// The room of this name, as it is shown, which is made if there is none; `None`: there are too many.
+    pub(super) fn resident_room(&self, chat: &mut ChatState, name: &Name) -> Option<Arc<str>> {
+        let shown: Arc<str> = chat.rooms.like(name).unwrap_or(name.as_str()).into();
+        if chat.rooms.get(&shown).is_none() && chat.rooms.len() >= ROOMS_MAX {
+            return None;
+        }
+        self.make_room(chat, name, &shown);
+        Some(shown)
+    }
+
+    fn make_room(&self, chat: &mut ChatState, name: &Name, shown: &str) {
+        if chat.rooms.get(shown).is_none() {
+            let room = self.new_room(name);
+            // Nothing looks like it.
+            drop(chat.rooms.insert(name.clone(), room).map_err(str::to_owned));
+        }
+        if self.keeps_rooms {
+            chat.set_resident(shown);
+        }
     }
 
     /// A room with what is kept of it beyond this process.
@@ -435,8 +460,21 @@ impl ChatState {
         Some(member)
     }
 
+    fn set_resident(&mut self, shown: &str) {
+        if self.resident.last().is_some_and(|last| last == shown) {
+            return;
+        }
+        self.resident.retain(|other| other != shown);
+        self.resident.push(shown.to_owned());
+        if self.resident.len() > RESIDENT_ROOMS_MAX {
+            let oldest = self.resident.remove(0);
+            self.remove_if_empty(&oldest);
+        }
+    }
+
     fn remove_if_empty(&mut self, shown: &str) {
-        if !self.rooms.get(shown).is_some_and(|room| room.members.is_empty() && room.away.is_empty()) {
+        let is_resident = self.resident.iter().any(|resident| resident == shown);
+        if is_resident || !self.rooms.get(shown).is_some_and(|room| room.members.is_empty() && room.away.is_empty()) {
             return;
         }
         if let (Some(room), Some(store)) = (self.rooms.remove(shown), &self.store) {

@@ -18,11 +18,13 @@
 //! | [`moderation`] | bans and mutes |
 //! | [`store`] | the interface to what keeps messages beyond this process |
 //! | [`history`] | keeps them in files |
+//! | [`bus`] | joins several servers |
 //! | [`web`] | messages as WebSocket carries them |
 //! | [`events`] | a membership as the client has it |
 //!
 //! Both halves of the exchange are in this file.
 
+pub mod bus;
 pub mod clients;
 pub mod event;
 pub mod events;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Server;
 use crate::audit::Audit;
+use crate::chat::bus::BusOptions;
 use crate::chat::hub::HubOptions;
 use crate::error::{Error, Result};
 use crate::fs::part::records::PART_TTL;
@@ -65,6 +66,8 @@ pub struct ServerOptions {
     pub chat: HubOptions,
     /// HTTP for browsers and other programs. `None`, the default: it is not served.
     pub http: Option<HttpOptions>,
+    /// What joins the chat with other servers'. `None`, the default: nothing.
+    pub bus: Option<BusOptions>,
     /// Whether our own protocol is served. The default is yes; without it, HTTP is all there is.
     pub serves_frames: bool,
     /// How long an unfinished copy is kept that no transfer goes on with. The default is a week; `None`: without limit.
@@ -97,6 +100,7 @@ impl ServerOptions {
             tutorial: None,
             chat: HubOptions::default(),
             http: None,
+            bus: None,
             serves_frames: true,
             part_ttl: Some(PART_TTL),
             audit: None,

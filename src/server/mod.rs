@@ -24,7 +24,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, AuditRecord};
-use crate::chat::hub::Hub;
+use crate::chat::bus::{Bus, BusOptions};
+use crate::chat::hub::{Hub, HubOptions};
+use crate::chat::store::Store;
 use crate::error::{Error, ErrorCode, Result};
 use crate::exec::jobs::Jobs;
 use crate::exec::leftovers::Leftovers;
@@ -43,6 +45,7 @@ use crate::net::tls::ServerTls;
 use crate::slots::CommandSlots;
 use crate::trust::grants::{GrantsInUse, ListsWatch};
 use crate::trust::guesses::Guesses;
+use crate::trust::home::Home;
 use crate::trust::identity::{Fingerprint, Identity};
 use crate::trust::last_seen::LastSeen;
 use crate::trust::peers::KnownPeers;
@@ -129,6 +132,7 @@ impl Server {
             None => ServerTls::ours(identity.credentials()),
             Some(http) => http.tls(&identity, options.serves_frames),
         };
+        let hub = chat_hub(&options.home, options.bus.as_ref(), options.chat)?;
         let directory = options.root.own_path().map_err(ours())?.into_os_string().into_string().ok();
         let ServerOptions { caps, idle_timeout, stall_timeout, .. } = options;
         let server = Arc::new(Self {
@@ -154,7 +158,7 @@ impl Server {
             slots: CommandSlots::new(options.command_caps),
             memory: Pools::default(),
             power: options.power,
-            hub: Hub::new(&options.chat).map_err(ours())?,
+            hub,
             places: Places::default(),
             jobs,
             leftovers: Leftovers::none().map_err(ours())?,
@@ -232,6 +236,18 @@ impl Server {
     pub fn stop(&self, listeners: &[Listener], grace: Duration, stop_now: &dyn Fn() -> bool) -> Stopped {
         service::stop(self, listeners, grace, stop_now)
     }
+}
+
+/// The rooms, joined with those of other servers.
+fn chat_hub(home: &Home, bus: Option<&BusOptions>, mut options: HubOptions) -> Result<Hub> {
+    let ours = |error| Error::ours("the chat")(error);
+    let Some(bus) = bus else { return Hub::new(&options).map_err(ours) };
+    let bus = Bus::open(home, bus, options.store.take());
+    let bus = bus.map_err(|error| Error::ours("the bus")(io::Error::other(error)))?;
+    options = HubOptions { store: Some(Arc::clone(&bus) as Arc<dyn Store>), keeps_rooms: true, ..options };
+    let hub = Hub::new(&options).map_err(ours)?;
+    bus.start(&hub).map_err(ours)?;
+    Ok(hub)
 }
 
 impl Handler for Server {

@@ -109,6 +109,7 @@ pub(super) fn serve_verb(
         | Message::Topic { .. }
         | Message::Moderate { .. }
         | Message::Dropped { .. }
+        | Message::Notice { .. }
         | Message::Signal { .. }
         | Message::Window { .. }
         | Message::Outcome { .. }

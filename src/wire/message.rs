@@ -87,6 +87,8 @@ messages! {
     };
     /// Messages that were dropped because this end reads too slowly, or that are no longer kept. 0: their number is not known.
     Dropped = "dropped" { count: need u64, room: may Option<Cow<'a, str>> };
+    /// Something that all members should know of the chat itself. `name` is for programs, `message` for people.
+    Notice = "notice" { name: word Cow<'a, str>, message: blank Cow<'a, str> };
 
     /// Run a command. Body: variables, then the shell's command string, or the arguments; each with a NUL behind it,
     /// except the string. `modes` are those of the client's terminal.

@@ -86,6 +86,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("blake3::hazmat", &["fs/digest.rs"]),
     ("rustyline", &["cli/prompt.rs", "cli/tcp_client/", "cli/udp_echo/"]),
     ("ctor_lite", &["cli/closed.rs"]),
+    ("redis::", &["chat/bus/link.rs"]),
     ("indicatif", &["cli/progress.rs"]),
     (
         "jiff",

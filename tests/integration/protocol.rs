@@ -153,6 +153,7 @@ fn samples() -> Vec<(&'static str, Message<'static>, &'static [u8])> {
         ),
         ("dropped", Message::Dropped { count: 3, room: None }, b""),
         ("dropped, in one room", Message::Dropped { count: 0, room: lobby() }, b""),
+        ("notice", Message::Notice { name: "bus-lost".into(), message: "alone".into() }, b""),
         ("exec, for a shell", Message::Exec { form: CommandForm::Shell, path: None, place: None, options: ExecOptions::default(), modes: None }, b"ls | wc"),
         ("exec, exact arguments", Message::Exec { form: CommandForm::Argv, path: Some(bytes("src")), place: Some("build".into()), options, modes: None }, b"LANG=C\0printf\0%s\0a b\0"),
         (

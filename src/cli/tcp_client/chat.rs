@@ -182,6 +182,7 @@ fn shown(event: &ChatEvent) -> String {
         ChatEvent::Left { nick, .. } => format!("* {nick} left"),
         ChatEvent::Renamed { from, to } => format!("* {from} is now {to}"),
         ChatEvent::Names { names, .. } => format!("* here: {}", names.join(" ")),
+        ChatEvent::Notice { message, .. } => format!("* {message}"),
         ChatEvent::Dropped { count, .. } => format!("* {count} messages were dropped: this end reads too slowly"),
         ChatEvent::Refused(refusal) => format!("* {refusal}"),
         other => format!("* {other:?}"),
@@ -196,6 +197,7 @@ fn object(event: &ChatEvent) -> serde_json::Value {
         ChatEvent::Left { nick, .. } => json!({ "event": "left", "nick": nick }),
         ChatEvent::Renamed { from, to } => json!({ "event": "renamed", "nick": from, "to": to }),
         ChatEvent::Names { names, .. } => json!({ "event": "names", "names": names }),
+        ChatEvent::Notice { name, message } => json!({ "event": "notice", "name": name, "message": message }),
         ChatEvent::Dropped { count, .. } => json!({ "event": "dropped", "count": count }),
         ChatEvent::Refused(refusal) => {
             json!({ "event": "refused", "code": refusal.code.as_str(), "message": refusal.message })

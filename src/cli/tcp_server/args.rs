@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::bind::{Bind, PROGRAM};
+use super::bus::BusArgs;
 use super::chat::ChatArgs;
 use super::pair::OfferArgs;
 use super::peers::PeersCommand;
@@ -90,6 +91,8 @@ pub(super) struct ServeArgs {
     pub(super) chat: ChatArgs,
     #[command(flatten)]
     pub(super) exec: ExecArgs,
+    #[command(flatten)]
+    pub(super) bus: BusArgs,
     #[command(flatten)]
     pub(super) tutorial: TutorialArgs,
     /// Also serve HTTP on the same port: the same files, peers and logs, for browsers and curl

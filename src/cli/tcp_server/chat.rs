@@ -52,7 +52,7 @@ impl ChatArgs {
             Slow::Disconnect => SlowPolicy::Disconnect,
         };
         let store = self.history.as_ref().map(|directory| self.open(directory, root)).transpose()?;
-        Ok(HubOptions { slow, store })
+        Ok(HubOptions { slow, store, keeps_rooms: false })
     }
 
     fn open(&self, directory: &PathBuf, root: &Root) -> anyhow::Result<Arc<dyn Store>> {

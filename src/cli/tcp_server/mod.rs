@@ -2,6 +2,7 @@
 
 mod args;
 mod bind;
+mod bus;
 mod chat;
 mod pair;
 mod peers;
@@ -79,6 +80,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     if !args.http && args.web.is_given() {
         return Err(usage("the options of HTTP need --http: without it, only frames are served"));
     }
+    let bus = args.bus.options()?;
     let http = args.http.then(|| args.web.options(true)).transpose()?;
     let home = home::open()?;
     let root = open_root(args)?;
@@ -102,6 +104,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         options.tutorial = tutorial;
         options.http = http;
         options.chat = chat;
+        options.bus = bus;
         options.is_insecure = args.insecure;
         options.part_ttl = set(&args.part_ttl);
         options.audit = audit;

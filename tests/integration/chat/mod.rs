@@ -1,5 +1,6 @@
 //! Chat: between real clients, and as a client of frames meets it.
 
+mod bus;
 mod clients;
 mod coming_back;
 mod history;
