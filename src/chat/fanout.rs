@@ -97,6 +97,14 @@ pub enum FanoutJob {
         /// The event.
         event: Arc<Event>,
     },
+    /// Bytes of the connection's own protocol for one member, such as the answer to a ping: not sent where its queue is
+    /// full.
+    Answer {
+        /// The member.
+        id: u64,
+        /// Whole frames.
+        bytes: Arc<[u8]>,
+    },
     /// Past events for a member that enters or comes back: all of them, whatever their number.
     Replay {
         /// The member.
@@ -304,6 +312,7 @@ impl Worker {
                 }
             }
             FanoutJob::Tell { id, event } => self.tell(id, touched, |member| member.add(&event)),
+            FanoutJob::Answer { id, bytes } => self.tell(id, touched, |member| member.add_answer(bytes)),
             FanoutJob::Replay { id, events } => self.tell(id, touched, |member| member.add_past(&events)),
             FanoutJob::TakeOut { id, leftover } => {
                 let member = self.members.remove(&id);
@@ -379,6 +388,13 @@ impl Reader {
             return;
         }
         self.push(Arc::clone(frame));
+    }
+
+    fn add_answer(&mut self, bytes: Arc<[u8]>) {
+        let is_full = self.waiting_len + bytes.len() > LEFTOVER_LEN_MAX || self.waiting.len() >= LEFTOVER_FRAMES_MAX;
+        if !self.is_gone && !is_full {
+            self.push(bytes);
+        }
     }
 
     /// The past is bounded by the room's log. It is one piece, so that its number of frames does not count.

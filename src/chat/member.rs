@@ -457,6 +457,13 @@ impl Member {
         self.state.end(self.id, has_left)
     }
 
+    /// Sends bytes of the connection's own protocol, whole frames, between two events. Waits while too much waits to be
+    /// delivered.
+    pub fn answer(&self, bytes: Vec<u8>) {
+        self.state.wait_for_room();
+        self.fanout().give(FanoutJob::Answer { id: self.id, bytes: bytes.into() });
+    }
+
     pub(super) fn fanout(&self) -> &Fanout {
         self.state.fanout_of(self.id)
     }

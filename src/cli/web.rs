@@ -137,6 +137,7 @@ impl WebArgs {
             uploads: self.upload || self.drop_box,
             modifies: self.modify,
             is_drop_box: self.drop_box,
+            has_chat: false,
             shows_hidden: self.hidden,
             shows_index: self.index,
             is_spa: self.spa,

@@ -40,6 +40,13 @@ impl<R> Incoming<R> {
         &self.source
     }
 
+    /// The source, and the bytes that have come from it and are not used yet.
+    pub fn take(&mut self) -> (&mut R, Vec<u8>) {
+        let mut first = std::mem::take(&mut self.buffer);
+        first.drain(..std::mem::take(&mut self.start));
+        (&mut self.source, first)
+    }
+
     /// Gives memory back: for a connection that waits.
     pub fn shrink(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > STEP_LEN {

@@ -10,12 +10,13 @@ use super::Server;
 use super::access::PresentedToken;
 use super::connection::admit;
 use super::sign_in::SignInForm;
+use crate::chat::web::{WebConnection, serve_web_chat};
 use crate::error::{Error, Result};
 use crate::http::credentials::Presented;
 use crate::http::head::RequestHead;
 use crate::http::server::problem::Result as HttpResult;
 use crate::http::server::{
-    Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, SignInRequest, SignedIn, serve,
+    Access, Caller, CertificateFiles, Claim, Client, HttpOptions, HttpState, SignInRequest, SignedIn, Upgraded, serve,
 };
 use crate::net::Stream;
 use crate::net::budget::Whose;
@@ -190,6 +191,19 @@ impl Access for HttpAccess<'_> {
 
     fn sign_out(&mut self, session: TokenId) -> HttpResult<()> {
         Ok(self.server.sign_out(session, self.accepted)?)
+    }
+
+    fn chat(&mut self, upgraded: Upgraded<'_>) -> Result<()> {
+        let Upgraded { read, first, out, session } = upgraded;
+        let open = &self.accepted.open;
+        // A stop is not to wait for those who talk: they are told, and come back.
+        open.set_in_exchange(false);
+        if open.stopping() {
+            read.control().stop_reading();
+        }
+        let known = self.server.known_peers.now().0.ok();
+        let connection = WebConnection { read, first, out, is_stopping: &|| open.stopping() };
+        serve_web_chat(connection, session, &self.server.hub, known.as_deref())
     }
 
     fn log_refused(&self, head: &RequestHead, outcome: &str) {

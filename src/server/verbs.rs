@@ -221,8 +221,8 @@ mod tests {
             (Proof::Key(key("chat")), vec!["chat"]),
             (Proof::Key(key("read")), read.clone()),
             (Proof::Key(key("write")), write.clone()),
-            // A token gives read and write at most, whatever is on record for it.
-            (token("all"), verbs_for("read,write".parse().unwrap())),
+            // A token gives read, write and chat at most, whatever is on record for it.
+            (token("all"), verbs_for("read,write,chat".parse().unwrap())),
             (token("read"), read),
             (token("write"), write),
             (token("exec"), vec![]),

@@ -307,7 +307,7 @@ pub fn refusal(verb: &str, needed: &[Service], peer: &Peer, granted: (Services, 
         // A known peer has services, except where a command only waits for a pairing.
         Peer::Own | Peer::Known { .. } if granted == Services::NONE => "; only a pairing is served there".into(),
         Peer::Own => String::new(),
-        Peer::Token { .. } => "; the server's operator decides what a token gives, read and write at most".into(),
+        Peer::Token { .. } => "; the server's operator decides what a token gives, read, write and chat at most".into(),
         Peer::Known { name, .. } => {
             let first_widen = if is_narrowed && needed == [Service::Exec] {
                 format!("tcp-server peers root {name} / && ")

@@ -135,6 +135,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("byteorder", &["wire/frame.rs", "tutorial/codec.rs", "trees/"]),
     ("md5::", &["tutorial/codec.rs"]),
     ("tungstenite", &["chat/web.rs", "http/server/"]),
+    ("sha1::", &["http/server/chat.rs"]),
     ("unicode_security", &["chat/names.rs"]),
     ("unicode_normalization", &["chat/names.rs", "http/listing/words.rs"]),
     ("unicode_width", &["cli/tcp_client/chat.rs"]),

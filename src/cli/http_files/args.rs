@@ -18,6 +18,7 @@ pub const PROGRAM: &str = "http-files";
 const PORT_DEFAULT: u16 = 8000;
 
 /// Serve a directory to browsers, curl and other programs
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 pub struct Args {
@@ -37,6 +38,9 @@ pub struct Args {
     /// Show the directory only to clients that sign in with the first line of FILE: at least 16 characters
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
+    /// Offer a chat beside the files, to everyone who may come in
+    #[arg(long)]
+    pub(super) chat: bool,
     /// Print a link, and its QR code, that lets a browser in; guests get nothing. Listens on all addresses of this
     /// machine, unless --bind says otherwise
     #[arg(long)]
@@ -73,6 +77,7 @@ Examples:
   http-files --share photos                     a link and its QR code, for one phone, for a day
   http-files --share --upload --uses 5 --expires 2h
                                                 for five, to look and to upload, for two hours
+  http-files --share --upload --chat --uses 5   for five, who talk about the files, too
   http-files dist --bind 0.0.0.0                read-only, for everyone on the network
   http-files --upload --auth phone --tls --bind 0.0.0.0
                                                 uploads too, for those who have the token that it prints

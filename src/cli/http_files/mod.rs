@@ -44,6 +44,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     let has_token = args.auth.is_some() || args.auth_file.is_some();
     let has_sign_in = has_token || args.share;
     let mut web = args.web.options(has_sign_in)?;
+    web.has_chat = args.chat;
     let home = home::open()?;
     let root = Root::open(&args.dir).with_context(|| format!("the directory {}", args.dir.display()))?;
     web.directory_name = root.own_path().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
@@ -203,11 +204,9 @@ fn refuse_plain_tokens(args: &Args, has_sign_in: bool, listeners: &[Listener]) -
 /// What those may do who may come in.
 fn services(args: &Args) -> Services {
     let writes = args.web.upload || args.web.modify || args.web.drop_box;
-    match (args.web.drop_box, writes) {
-        (true, _) => Services::of(&[Service::Write]),
-        (false, true) => Services::of(&[Service::Read, Service::Write]),
-        (false, false) => Services::of(&[Service::Read]),
-    }
+    let given = [(!args.web.drop_box, Service::Read), (writes, Service::Write), (args.chat, Service::Chat)];
+    let given: Vec<Service> = given.into_iter().filter_map(|(is_given, service)| is_given.then_some(service)).collect();
+    Services::of(&given)
 }
 
 fn audit(args: &Args, root: &Root) -> anyhow::Result<Option<Audit>> {

@@ -26,6 +26,7 @@ use crate::cli::serving::{StopSignals, addresses, bind_all};
 use crate::cli::usage::usage;
 use crate::exec::descendants::nets;
 use crate::fs::root::Root;
+use crate::http::server::HttpOptions;
 use crate::net::Address;
 use crate::net::gate::Caps;
 use crate::net::listen::Listener;
@@ -81,7 +82,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
         return Err(usage("the options of HTTP need --http: without it, only frames are served"));
     }
     let bus = args.bus.options()?;
-    let http = args.http.then(|| args.web.options(true)).transpose()?;
+    let http = args.http.then(|| args.web.options(true)).transpose()?.map(with_chat);
     let home = home::open()?;
     let root = open_root(args)?;
     let shown = root.own_path()?;
@@ -117,6 +118,11 @@ fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     tracing::info!(%key, root = %args.root().display(), home = %home.path().display(), "this server's identity");
     tracing::info!("{}", nets());
     args.serving.serve(&server, &listeners, stops)
+}
+
+/// The chat of frames is that of the browser too.
+fn with_chat(http: HttpOptions) -> HttpOptions {
+    HttpOptions { has_chat: true, ..http }
 }
 
 /// What other programs of this user are told of this server.

@@ -41,7 +41,8 @@ pub(super) enum PeersCommand {
     Allow {
         /// Its name
         name: String,
-        /// echo, chat, read, write, exec, operator (of the chat), or all, none; read and write at most, if it is no machine
+        /// echo, chat, read, write, exec, operator (of the chat), or all, none; read, write and chat at most, if it is
+        /// no machine
         #[arg(required_unless_present = "expires")]
         services: Option<Services>,
         /// When a link, session or token ends, with a link also the sessions that came from it: how long from now (30d, 2h),

@@ -16,6 +16,7 @@ use crate::http::credentials::Presented;
 use crate::http::head::{RequestHead, tokens};
 use crate::http::site::Site;
 use crate::net::open::OpenConnection;
+use crate::net::stream::{ReadHalf, WriteHalf};
 use crate::session::Session;
 use crate::trust::identity::OWN_CERTIFICATE_NAME;
 use crate::trust::tokens::{Secret, TokenId};
@@ -47,6 +48,12 @@ pub trait Access {
     /// That could not be recorded.
     fn sign_out(&mut self, session: TokenId) -> Result<()>;
 
+    /// Serves the chat on a connection that speaks WebSocket from now on, until it ends. Its session is told what it was.
+    ///
+    /// # Errors
+    /// The connection was lost, or ended for what the client has sent.
+    fn chat(&mut self, upgraded: Upgraded<'_>) -> crate::error::Result<()>;
+
     /// Logs a request without a session: it was refused before its client was known, or its client was.
     fn log_refused(&self, head: &RequestHead, outcome: &str);
 
@@ -76,6 +83,19 @@ pub enum Claim<'c> {
     Token(&'c Presented),
     /// The session of a cookie.
     Session(TokenId),
+}
+
+/// A connection behind the handshake of WebSocket.
+#[derive(Debug)]
+pub struct Upgraded<'u> {
+    /// Its receiving half.
+    pub read: &'u mut ReadHalf,
+    /// What was already read from it.
+    pub first: Vec<u8>,
+    /// Its sending half.
+    pub out: WriteHalf,
+    /// Who has sent the handshake.
+    pub session: &'u mut Session,
 }
 
 /// What a browser sends to sign in.

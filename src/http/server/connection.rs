@@ -8,7 +8,7 @@ use ::http::header::{self, HeaderValue};
 use ::http::uri::Scheme;
 use ::http::{Method, StatusCode};
 
-use super::admission::{Access, Claim, Client, Entrance, Seen, protect};
+use super::admission::{Access, Claim, Client, Entrance, Seen, Upgraded, protect};
 use super::exchange::Exchange;
 use super::page;
 use super::problem::{HttpError, Problem, Result as HttpResult, is_timeout};
@@ -204,13 +204,17 @@ impl Connection<'_> {
                 && !self.access.open().stopping()
                 && self.refused < REFUSED_MAX,
         };
+        let is_upgrade = result.as_ref().is_ok_and(|response| response.status == StatusCode::SWITCHING_PROTOCOLS);
         let open = self.access.open();
-        let Answer { outcome, sent, ended } =
+        let Answer { mut outcome, sent, mut ended } =
             answer(self.state, body.out, (head, &answered, &seen, session.as_ref()), (result, open));
         let is_in_step = ended.as_ref().is_ok_and(|is_persistent| *is_persistent) && body.drop_rest(DROPPED_LEN_MAX);
         let received = body.reader.received();
         let is_guests = session.as_ref().is_none_or(|session| matches!(session.peer, Peer::Guest { .. }));
         self.refused = if is_guests && outcome.is_refused() { self.refused + 1 } else { 0 };
+        if let (true, true, Some(session)) = (is_upgrade, ended.is_ok(), &mut session) {
+            (outcome, ended) = self.serve_upgraded(session);
+        }
         let request = Logged { head, outcome, elapsed: started.elapsed(), received, sent };
         match session.take() {
             Some(mut session) => {
@@ -224,7 +228,21 @@ impl Connection<'_> {
             }
             None => self.access.log_refused(head, request.outcome.as_str()),
         }
-        ended.map(|_| is_in_step)
+        ended.map(|goes_on| goes_on && is_in_step)
+    }
+
+    /// Serves what comes behind a handshake; how it ended. No request comes behind it.
+    fn serve_upgraded(&mut self, session: &mut Session) -> (Outcome, Result<bool>) {
+        let (read, first) = self.incoming.take();
+        let ended = self.access.chat(Upgraded { read, first, out: self.out.clone(), session });
+        let outcome = match &ended {
+            Ok(()) => Outcome::Served("101".into()),
+            Err(error) => {
+                let why = why_cut(self.access.open()).map_or_else(|| error.with_cause(), str::to_owned);
+                Outcome::Failed(format!("101, ended: {why}"))
+            }
+        };
+        (outcome, ended.map(|()| false))
     }
 
     /// The session of the client that sends this.

@@ -12,12 +12,14 @@
 //! | `view`, `search` | a file as a page; names in a directory and below it |
 //! | `archive`, `tree` | all that is below a directory, or some of it, as one file |
 //! | `put`, `form`, `resumable`, `intake` | uploads: whole, as a form, in parts; what they have in common |
+//! | `chat` | the handshake of WebSocket, and the page of the chat |
 //! | `dav` | what WebDAV adds: properties, locks, DELETE, MKCOL, COPY, MOVE |
 //! | [`response`], [`problem`], `send` | the answer: a value, a refusal, its way to the socket |
 //! | [`options`], [`state`] | what the operator has decided, what all connections share |
 
 pub mod admission;
 mod archive;
+mod chat;
 pub mod connection;
 mod dav;
 mod digests;
@@ -43,7 +45,7 @@ pub mod state;
 mod tree;
 mod view;
 
-pub use self::admission::{Access, Claim, Client, NewSession, SignInRequest, SignedIn};
+pub use self::admission::{Access, Claim, Client, NewSession, SignInRequest, SignedIn, Upgraded};
 pub use self::archive::SELECTION_LEN_MAX;
 pub use self::connection::{Caller, serve};
 pub use self::dav::{

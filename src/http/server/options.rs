@@ -18,6 +18,8 @@ pub struct HttpOptions {
     pub modifies: bool,
     /// Whether there are uploads only: nothing is listed, and nothing that is there is told of.
     pub is_drop_box: bool,
+    /// Whether there is a chat, for those who have the service `chat`.
+    pub has_chat: bool,
     /// Whether names that begin with a dot are shown.
     pub shows_hidden: bool,
     /// Whether a directory with a file `index.html` is shown as that file.

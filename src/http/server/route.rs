@@ -8,7 +8,7 @@ use super::exchange::Exchange;
 use super::options::HttpOptions;
 use super::problem::{Problem, Result};
 use super::response::Response;
-use super::{archive, files, form, put, resumable};
+use super::{archive, chat, files, form, put, resumable};
 use crate::http::resumable::UPLOAD_LIMIT;
 
 /// Which parts of WebDAV are spoken (RFC 4918, 10.1).
@@ -27,6 +27,7 @@ pub(super) fn respond(mut exchange: Exchange<'_>) -> Result<Response> {
     }
     match *method {
         Method::GET | Method::HEAD if is_upload => resumable::retrieve(&exchange),
+        Method::GET | Method::HEAD if chat::is_wanted(&exchange) => chat::get(&exchange),
         Method::GET | Method::HEAD => files::get(&mut exchange),
         Method::OPTIONS => Ok(options(&exchange)),
         Method::PATCH if is_upload => resumable::append(&mut exchange),

@@ -102,6 +102,7 @@ fn send_with(
         _ => {}
     }
     match (is_persistent, answered.version) {
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => buffer.extend_from_slice(b"\r\nconnection: upgrade"),
         (false, _) => buffer.extend_from_slice(b"\r\nconnection: close"),
         (true, Version::Http10) => buffer.extend_from_slice(b"\r\nconnection: keep-alive"),
         (true, Version::Http11) => {}

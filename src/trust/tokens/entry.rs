@@ -241,7 +241,7 @@ mod tests {
             (HASH, "abc", 3, "sha256: is no SHA-256: it takes 64"),
             (HASH, &HASH.replace('b', "é"), 3, "sha256: is no SHA-256"),
             ("\"read\"", "\"reed\"", 4, "\"reed\" is not a service"),
-            ("\"read\"", "\"read,exec,chat\"", 4, "[ci] may have read and write at most, not chat,exec"),
+            ("\"read\"", "\"read,exec,chat\"", 4, "[ci] may have read, write and chat at most, not exec"),
             ("\"read\"", "7", 4, "services: wants a text in quotes"),
             ("root", "rooot", 5, "rooot is not known; there are kind"),
             ("\"dist\"", "\"../up\"", 5, "leads above the root"),

@@ -237,7 +237,7 @@ impl Token {
 
 /// The services that a token may give.
 pub fn token_services() -> Services {
-    Services::of(&[Service::Read, Service::Write])
+    Services::of(&[Service::Read, Service::Write, Service::Chat])
 }
 
 /// Refuses services that no token gives.
@@ -248,7 +248,7 @@ pub fn check_services(services: Services) -> Result<(), String> {
     match services.without(token_services()) {
         Services::NONE => Ok(()),
         others => Err(format!(
-            "may have read and write at most, not {others}: a token is in scripts and logs before long; for more, pair \
+            "may have read, write and chat at most, not {others}: a token is in scripts and logs before long; for more, pair \
              the machine with: tcp-server pair"
         )),
     }

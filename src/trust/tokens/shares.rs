@@ -543,7 +543,10 @@ mod tests {
         for (wrong, why) in [
             (LinkOptions { uses: 0, ..options(1) }, "1 to 500 sessions, not 0"),
             (LinkOptions { uses: LINK_USES_MAX + 1, ..options(1) }, "not 501"),
-            (LinkOptions { services: "exec".parse().unwrap(), ..options(1) }, "a link may have read and write at most"),
+            (
+                LinkOptions { services: "exec".parse().unwrap(), ..options(1) },
+                "a link may have read, write and chat at most",
+            ),
             (LinkOptions { services: Services::NONE, ..options(1) }, "gives nothing"),
             (LinkOptions { name: Some("a b".into()), ..options(1) }, "cannot be a token's name"),
             (LinkOptions { name: Some("share-1".into()), ..options(1) }, "another token is called that already"),

@@ -2,6 +2,7 @@
 
 mod basics;
 mod browser;
+mod chat;
 mod dav;
 mod dav_strangers;
 mod get;
