@@ -13,6 +13,8 @@ pub enum PageKind {
     View,
     /// What a search finds.
     Search,
+    /// The chat.
+    Chat,
     /// How to sign in.
     SignIn,
     /// Why a request is not served.
@@ -26,6 +28,7 @@ impl PageKind {
             Self::List => "list",
             Self::View => "view",
             Self::Search => "search",
+            Self::Chat => "chat",
             Self::SignIn => "sign-in",
             Self::Problem => "problem",
         }
@@ -39,6 +42,8 @@ pub struct May {
     pub upload: bool,
     /// Remove and rename, and make directories.
     pub modify: bool,
+    /// Go to the chat: no word of the attribute, since it is a link.
+    pub chat: bool,
 }
 
 impl May {
@@ -166,7 +171,7 @@ impl Frame<'_> {
     /// but where the page has a heading of its own.
     pub(super) fn crumbs(&self) -> Vec<Crumb> {
         let PagePlace { parts, is_dir, ups } = &self.place;
-        let has_heading = matches!(self.kind, PageKind::Problem | PageKind::SignIn);
+        let has_heading = matches!(self.kind, PageKind::Problem | PageKind::SignIn | PageKind::Chat);
         let href = |depth: usize| match ups.checked_sub(depth) {
             Some(0) if *is_dir && depth == parts.len() && !has_heading => None,
             Some(count) => Some(up(count)),

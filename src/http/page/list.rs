@@ -210,7 +210,7 @@ mod tests {
     fn page_of(entries: &[ListEntry<'_>], query: &str, total: u64, may_upload: bool) -> String {
         let query = ListQuery::parse(query.as_bytes()).unwrap();
         let page = query.page_of(crate::http::listing::ListForm::Html, total);
-        let may = May { upload: may_upload, modify: false };
+        let may = May { upload: may_upload, modify: false, chat: false };
         let frame = Frame { may, ..frame(PageKind::List, "/a b/<i>", true) };
         let list = Some(ListTable { entries, total, page, query });
         ListPage { frame, list, can_replace: true, readme: None }.render().unwrap()

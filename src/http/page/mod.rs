@@ -5,6 +5,7 @@
 //! | `strings` | the words of all pages, in each language |
 //! | `frame` | what all pages have around their content |
 //! | `list`, `view`, `search`, `problem` | a directory, a file, what a search finds, why there is nothing |
+//! | `chat` | a room to talk in |
 //! | `sign_in` | a link's button, a field for a token, and why neither has worked |
 //! | `markdown`, `text` | what is in a file, as it is safe to show |
 //! | `kind` | what kind of file a name promises |
@@ -15,7 +16,7 @@
 //!
 //! # What the script and the style sheet find in the documents
 //!
-//! - `<body data-page data-may data-path>`: which page it is (`list`, `view`, `search`, `sign-in`, `problem`); what the
+//! - `<body data-page data-may data-path>`: which page it is (`list`, `view`, `search`, `chat`, `sign-in`, `problem`); what the
 //!   visitor may do here, as words (`upload`, `modify`); the absolute path, percent-encoded, a directory's with a slash
 //!   at its end.
 //! - `a.skip`; `header` with `nav#path` (an ordered list whose last item is the `h1`), and `#tools`: `#visitor`, the
@@ -38,8 +39,11 @@
 //! - search: `form#search`, `table#results` (name, folder, size, time), which grows while the search runs, and
 //!   `#found`, which says at the end how much was found and whether a limit ended it.
 //! - sign-in: `section.sign-in` with an `h1`, what to do, and a form with the field `token` where that helps.
+//! - chat: `#chat` with `data-name` (what the server calls its visitor), `#state`, `nav#rooms`, `form#enter` with the
+//!   nick, and `#talk`: `#topic`, `#logs` (a log for each room), `#people`, `form#message`; `form#upload` as in a list.
 //! - problem: `section#problem` with `data-status`, an `h1`, what it means, what the server says, where to go.
 
+mod chat;
 mod frame;
 mod kind;
 mod list;
@@ -58,6 +62,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
+pub use self::chat::ChatPage;
 pub use self::frame::{Frame, May, PageKind, PagePlace, Visitor};
 pub use self::kind::PreviewKind;
 pub use self::list::{ListPage, ListTable, ROW_LEN, Readme};
@@ -65,7 +70,9 @@ pub use self::markdown::{MARKDOWN_DEPTH_MAX, MARKDOWN_EVENTS_MAX, MARKDOWN_TAGS_
 pub use self::problem::ProblemPage;
 pub use self::search::{SearchEnd, SearchPage, SearchSum, search_href};
 pub use self::sign_in::{SignInPage, SignInReason, SignInStrings};
-pub use self::strings::{Language, ListStrings, PageStrings, ProblemStrings, SearchStrings, Strings, ViewStrings};
+pub use self::strings::{
+    ChatStrings, Language, ListStrings, PageStrings, ProblemStrings, SearchStrings, Strings, ViewStrings,
+};
 pub use self::text::{Decoded, TextEncoding, decode, looks_like_text, visible};
 pub use self::view::{Preview, TextPreview, ViewPage};
 
@@ -96,21 +103,41 @@ static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     ))
 });
 
+/// The style sheet of the chat: that of all pages, and its own.
+static CHAT_STYLE: LazyLock<String> = LazyLock::new(|| {
+    squeeze::style(concat!(
+        include_str!("../../../templates/page/style.css"),
+        include_str!("../../../templates/page/chat.css")
+    ))
+});
+/// The script of the chat: that of all pages, whose queue of uploads it uses, and its own.
+static CHAT_SCRIPT: LazyLock<String> =
+    LazyLock::new(|| [&SCRIPT, "\n", &squeeze::script(include_str!("../../../templates/page/chat.js"))].concat());
+
 /// What a page may do (Content-Security-Policy): show itself and files of this server with our style sheet, run our
 /// scripts, and send to us. Its own symbol, which a browser would otherwise look for in the tree, is in its text
 /// (`data:`).
-static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let [style, early, script] = [&STYLE, &EARLY, &SCRIPT].map(|text| BASE64.encode(Sha256::digest(text.as_bytes())));
+static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| policy_of(&STYLE, &SCRIPT));
+/// The same of the chat, whose style sheet and script are others.
+static CHAT_POLICY: LazyLock<String> = LazyLock::new(|| policy_of(&CHAT_STYLE, &CHAT_SCRIPT));
+
+fn policy_of(style: &str, script: &str) -> String {
+    let [style, early, script] = [style, &EARLY, script].map(|text| BASE64.encode(Sha256::digest(text.as_bytes())));
     format!(
         "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{early}' 'sha256-{script}'; \
          img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; frame-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
-});
+}
 
 /// The `Content-Security-Policy` of a page.
 pub fn page_policy() -> &'static str {
     &PAGE_POLICY
+}
+
+/// The `Content-Security-Policy` of the page of the chat.
+pub fn chat_policy() -> &'static str {
+    &CHAT_POLICY
 }
 
 #[cfg(test)]
@@ -119,10 +146,14 @@ mod tests {
 
     /// Style and scripts together, as they are in each document, in bytes.
     const INLINE_LEN_MAX: usize = 60 * 1024;
+    /// The same of the page of the chat, which has them beside its own.
+    const CHAT_INLINE_LEN_MAX: usize = 90 * 1024;
 
     #[test]
     fn style_and_scripts_stay_small() {
         let len = [&STYLE, &EARLY, &SCRIPT].map(|text| text.len()).iter().sum::<usize>();
         assert!(len <= INLINE_LEN_MAX, "{len} bytes are more than {INLINE_LEN_MAX}");
+        let len = CHAT_STYLE.len() + CHAT_SCRIPT.len();
+        assert!(len <= CHAT_INLINE_LEN_MAX, "{len} bytes are more than {CHAT_INLINE_LEN_MAX}");
     }
 }

@@ -66,12 +66,16 @@ pub struct Strings {
     pub view: ViewStrings,
     /// What a search says.
     pub search: SearchStrings,
+    /// What the page of the chat says.
+    pub chat: ChatStrings,
     /// What is said of a request that is not served.
     pub problem: ProblemStrings,
     /// The pages of signing in.
     pub sign_in: SignInStrings,
     /// What the script of the pages says, by names of its own.
     pub script: serde_json::Map<String, serde_json::Value>,
+    /// What the script of the chat says besides.
+    pub chat_script: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Declares a struct of words, each under its own name in the file.
@@ -94,7 +98,7 @@ macro_rules! words {
 
 words! {
     /// What all pages say.
-    PageStrings { files, skip, path, guest, signed_in_as, sign_out, theme, language }
+    PageStrings { files, skip, path, guest, signed_in_as, sign_out, chat, theme, language }
 }
 
 words! {
@@ -120,6 +124,11 @@ words! {
         title, folder, here, none, one_found, found, looked, ended_results, ended_time, ended_entries, ended_memory,
         unreadable,
     }
+}
+
+words! {
+    /// What the page of the chat says.
+    ChatStrings { title, rooms, no_script, nick, enter, people, message, send, keys, send_files }
 }
 
 words! {
@@ -176,8 +185,19 @@ impl Strings {
 
     /// What the script says, as JSON that can stand in an HTML document: it holds no `<`.
     pub(super) fn for_script(&self) -> String {
-        serde_json::Value::Object(self.script.clone()).to_string().replace('<', "\\u003c")
+        in_html(self.script.clone())
     }
+
+    /// The same for the script of the chat.
+    pub(super) fn for_chat_script(&self) -> String {
+        let mut words = self.script.clone();
+        words.extend(self.chat_script.clone());
+        in_html(words)
+    }
+}
+
+fn in_html(words: serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::Value::Object(words).to_string().replace('<', "\\u003c")
 }
 
 #[cfg(test)]
@@ -190,9 +210,19 @@ mod tests {
         assert_eq!((en.lang.as_str(), zh.lang.as_str()), ("en", "zh-Hans"));
         let keys = |strings: &Strings| strings.script.keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(en), keys(zh));
+        let keys = |strings: &Strings| strings.chat_script.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(en), keys(zh));
+        assert!(keys(en).iter().all(|key| !en.script.contains_key(key)), "a word of the chat hides one of all pages");
         let all = |strings: &'static Strings| {
-            [strings.page.all(), strings.list.all(), strings.view.all(), strings.search.all(), strings.problem.all()]
-                .concat()
+            [
+                strings.page.all(),
+                strings.list.all(),
+                strings.view.all(),
+                strings.search.all(),
+                strings.chat.all(),
+                strings.problem.all(),
+            ]
+            .concat()
         };
         let holes = |text: &str| {
             let mut holes: Vec<_> =

@@ -7,10 +7,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
 use super::exchange::Exchange;
+use super::page;
 use super::problem::{Problem, Result};
 use super::response::Response;
 use crate::http::body::BodyLength;
 use crate::http::head::{RequestHead, Version, tokens};
+use crate::http::page::{ChatPage, PageKind, PagePlace, chat_policy};
 use crate::http::site::Site;
 use crate::trust::Service;
 
@@ -25,10 +27,7 @@ const KEY_LEN: usize = 16;
 
 /// Whether a request is for the chat.
 pub(super) fn is_wanted(exchange: &Exchange<'_>) -> bool {
-    exchange.state.options.has_chat
-        && exchange.names_directory()
-        && exchange.head.target.parameter(PARAMETER).is_some()
-        && is_handshake(exchange.head)
+    exchange.state.options.has_chat && exchange.names_directory() && exchange.head.target.parameter(PARAMETER).is_some()
 }
 
 /// Answers GET and HEAD.
@@ -36,8 +35,15 @@ pub(super) fn is_wanted(exchange: &Exchange<'_>) -> bool {
 /// # Errors
 /// What the client is told instead.
 pub(super) fn get(exchange: &Exchange<'_>) -> Result<Response> {
-    exchange.path()?;
-    upgrade(exchange)
+    let path = exchange.path()?;
+    if is_handshake(exchange.head) {
+        return upgrade(exchange);
+    }
+    exchange.need(Service::Chat)?;
+    let place = PagePlace::of(&path.to_absolute(), true);
+    let page = ChatPage::new(page::frame(exchange, PageKind::Chat, place));
+    let response = page::response(exchange, page.html())?;
+    Ok(response.with_text(header::CONTENT_SECURITY_POLICY, chat_policy()))
 }
 
 /// Whether a client wants to go on with WebSocket. Older versions of HTTP know no upgrade (RFC 9110, 7.8).

@@ -30,6 +30,7 @@ pub(super) fn frame<'e>(exchange: &'e Exchange<'_>, kind: PageKind, place: PageP
     let may = May {
         upload: options.uploads && may_write,
         modify: options.modifies && may_write && exchange.session.services.has(Service::Read),
+        chat: options.has_chat && kind != PageKind::Chat && exchange.session.services.has(Service::Chat),
     };
     let visitor = Some(visitor(exchange.session));
     let query = exchange.head.target.query.as_deref().unwrap_or_default();
