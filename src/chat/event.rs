@@ -1,7 +1,6 @@
 //! One thing that happened, as members get it. Each form of it is encoded once, when the first member needs it, and
 //! shared.
 
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::wire::channel::encode;
@@ -53,12 +52,12 @@ impl Event {
 
     /// Its bytes for a member.
     pub fn bytes(&self, format: Format) -> &Arc<[u8]> {
-        let (slot, message) = match format {
-            Format::Short => (&self.short, Cow::Owned(shortened(&self.message))),
-            Format::Full => (&self.full, Cow::Borrowed(&self.message)),
-            Format::WebSocket => (&self.web, Cow::Borrowed(&self.message)),
-        };
-        slot.get_or_init(|| encoded(&message, &self.body, format))
+        // This runs for each delivery: nothing but the look at the slot may be done here.
+        match format {
+            Format::Short => self.short.get_or_init(|| encoded(&shortened(&self.message), &self.body, format)),
+            Format::Full => self.full.get_or_init(|| encoded(&self.message, &self.body, format)),
+            Format::WebSocket => self.web.get_or_init(|| encoded(&self.message, &self.body, format)),
+        }
     }
 
     /// Its bytes for a member that was not there when it happened.
