@@ -38,8 +38,61 @@ pub struct Prompt<H: Helper> {
     editor: Option<Editor<H, DefaultHistory>>,
 }
 
+/// How a piece of text looks at a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As the terminal has it.
+    Plain,
+    /// Less visible.
+    Dim,
+    /// More visible.
+    Bold,
+    /// One of [`COLOURS`].
+    Colour(usize),
+}
+
+/// The colours that are told apart on dark and on light terminals: SGR parameters (ECMA-48, 8.3.117).
+pub const COLOURS: [&str; 10] = ["31", "32", "33", "34", "35", "36", "91", "92", "94", "95"];
+
+/// Text that is safe at a terminal: every piece is made printable when it is added, and what acts on the terminal is
+/// added here alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Styled(String);
+
+impl Styled {
+    /// A text without styles.
+    pub fn plain(text: &str) -> Self {
+        Self(printable_lines(text).into_owned())
+    }
+
+    /// Adds a piece, which may have several lines.
+    pub fn push(&mut self, style: Style, text: &str) {
+        let text = printable_lines(text);
+        let parameters = match style {
+            Style::Plain => None,
+            Style::Dim => Some("2"),
+            Style::Bold => Some("1"),
+            Style::Colour(number) => COLOURS.get(number % COLOURS.len()).copied(),
+        };
+        match parameters {
+            Some(parameters) => self.0 = format!("{}\x1b[{parameters}m{text}\x1b[0m", self.0),
+            None => self.0.push_str(&text),
+        }
+    }
+
+    /// Adds a ring of the terminal's bell.
+    pub fn ring(&mut self) {
+        self.0.push('\x07');
+    }
+
+    /// The text, with what acts on the terminal.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Prints a text above the line that is being typed.
-pub type Above = Box<dyn FnMut(String) + Send>;
+pub type Above = Box<dyn FnMut(&Styled) -> crate::error::Result<()> + Send>;
 
 impl<H: Helper> Prompt<H> {
     /// A prompt with completion by `helper`, if standard input and output are a terminal.
@@ -59,6 +112,11 @@ impl<H: Helper> Prompt<H> {
         let mut editor = Editor::with_config(config).map_err(terminal_error)?;
         editor.set_helper(Some(helper));
         Ok(Self { editor: Some(editor) })
+    }
+
+    /// Plain lines, also at a terminal.
+    pub const fn plain() -> Self {
+        Self { editor: None }
     }
 
     /// Whether a person is typing.
@@ -87,23 +145,23 @@ impl<H: Helper> Prompt<H> {
     /// The terminal cannot do that.
     pub fn printer(&mut self) -> crate::error::Result<Above> {
         let Some(editor) = &mut self.editor else {
-            return Ok(Box::new(|text| {
-                // The reader of our output has left: the next line of input will notice.
-                if let Err(error) = put_out(text.as_bytes()) {
-                    tracing::debug!(%error, "a message could not be shown");
-                }
-            }));
+            return Ok(Box::new(|text| put_out(text.as_str().as_bytes())));
         };
         let mut printer = editor.create_external_printer().map_err(terminal_error)?;
         Ok(Box::new(move |text| {
-            if let Err(error) = printer.print(printable_lines(&text).into_owned()) {
+            if let Err(error) = printer.print(text.as_str().to_owned()) {
                 tracing::debug!(%error, "a message could not be shown");
             }
+            Ok(())
         }))
     }
 }
 
-fn read_plain() -> crate::error::Result<Input> {
+/// The next line of a script.
+///
+/// # Errors
+/// Standard input is closed, or failed.
+pub fn read_plain() -> crate::error::Result<Input> {
     crate::cli::closed::check_input()?;
     let line = standard::read_line().map_err(Error::ours("standard input"))?;
     if line.is_empty() {
@@ -123,6 +181,17 @@ fn terminal_error(error: ReadlineError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::printable::KINDS;
+
+    #[test]
+    fn only_styles_act_on_the_terminal() {
+        for kind in KINDS {
+            let mut styled = Styled::default();
+            styled.push(Style::Colour(usize::MAX), &format!("a{kind}b\nc"));
+            let escape: String = kind.escape_default().collect();
+            assert_eq!(styled.as_str(), format!("\x1b[36ma{escape}b\nc\x1b[0m"));
+        }
+    }
 
     #[test]
     fn who_wants_to_leave_is_understood() {

@@ -92,6 +92,7 @@ const DOORS: &[(&str, &[&str])] = &[
         "jiff",
         &[
             "cli/tcp_client/listing.rs",
+            "cli/tcp_client/chat/show.rs",
             "cli/udp_echo/",
             "trust/time.rs",
             "audit.rs",
@@ -138,7 +139,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sha1::", &["http/server/chat.rs"]),
     ("unicode_security", &["chat/names.rs"]),
     ("unicode_normalization", &["chat/names.rs", "http/listing/words.rs"]),
-    ("unicode_width", &["cli/tcp_client/chat.rs"]),
+    ("unicode_width", &["cli/tcp_client/chat/rows.rs"]),
     ("anyhow", &["cli/"]),
     ("clap", &["cli/", "bin/"]),
 ];
@@ -416,8 +417,8 @@ fn what_reaches_a_terminal_goes_through_a_door_that_is_watched() {
         ("cli/share/printed.rs", 1, "a QR code: blocks, and colours of its own"),
         ("cli/standard.rs", 3, "the streams themselves"),
         ("cli/progress.rs", 3, "numbers, and a name that was made safe"),
-        ("cli/tcp_client/chat.rs", 1, "the terminal's size"),
-        ("cli/prompt.rs", 3, "what is said in a room, made safe; prompts, made safe"),
+        ("cli/tcp_client/chat/screen.rs", 1, "the terminal's size"),
+        ("cli/prompt.rs", 3, "styled text, whose pieces were made safe; prompts, made safe"),
         (
             "cli/tcp_client/shell.rs",
             5,

@@ -7,7 +7,7 @@ use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cli::args::{ConnectArgs, OutputArgs, duration};
-use crate::cli::tcp_client::chat;
+use crate::cli::tcp_client::chat::args::ChatArgs;
 use crate::cli::tcp_client::echo::args::EchoArgs;
 use crate::net::Address;
 use crate::text::Encoding;
@@ -100,21 +100,8 @@ pub(super) enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Talk in a room
-    Chat {
-        /// HOST, HOST:PORT, [::1]:7000 or unix:/path
-        host: Address,
-        /// Room to enter; it exists while it has members
-        #[arg(short, long, env = "LANDLINE_ROOM", default_value = chat::ROOM_DEFAULT)]
-        room: String,
-        /// Nickname [default: your user name]
-        #[arg(short, long, env = "LANDLINE_NICK")]
-        nick: Option<String>,
-        #[command(flatten)]
-        connect: ConnectArgs,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    /// Talk in rooms
+    Chat(Box<ChatArgs>),
 }
 
 const EXAMPLES: &str = "\

@@ -11,12 +11,12 @@ mod tutorial;
 
 pub use args::{Args, PROGRAM};
 
+use crate::cli::connect::Strangers;
 use crate::cli::exit::Exit;
 use crate::cli::output::tell;
 use crate::cli::usage::usage;
 use crate::cli::{connect, home};
 use args::{Command, PromptArgs};
-use chat::Chat;
 use shell::Shell;
 
 /// Does what `args` say.
@@ -27,13 +27,7 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
         Some(Command::Pair { host, name, connect, output }) => pair::introduce(host, name.as_deref(), connect, output),
         Some(Command::Echo(args)) => echo::run(args),
-        Some(Command::Chat { host, room, nick, connect, output }) => {
-            let mut connection = connect::connect(PROGRAM, host, connect, output)?;
-            let nick = nick.clone().unwrap_or_else(chat::default_nick);
-            let exit = Chat::new(room, &nick, output.json)?.run(&mut connection)?;
-            connection.close();
-            Ok(exit)
-        }
+        Some(Command::Chat(args)) => chat::run(args),
         None => {
             let PromptArgs { host, known_hosts, connect, output, tutorial } = &args.prompt;
             if *known_hosts {
@@ -49,7 +43,8 @@ pub fn main(args: &Args) -> anyhow::Result<Exit> {
             }
             let (to, connect, said) = (host.clone(), connect.clone(), output.clone());
             let open = Box::new(move || connect::connect(PROGRAM, &to, &connect, &said));
-            Shell::new(open, host, output)?.run()
+            let reopen = chat::reopener(host, &args.prompt.connect, Strangers::Refused);
+            Shell::new(open, reopen, host, output)?.run()
         }
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Shell {
     connection: Rc<RefCell<Connection>>,
     /// Opens another connection when the server has ended this one.
     open: Opener,
+    /// Opens one for a chat whose connection was lost.
+    reopen: Box<chat::Reopen>,
     host: String,
     quiet: bool,
     json: bool,
@@ -71,7 +73,12 @@ impl Shell {
     ///
     /// # Errors
     /// The server refused the connection, or it was lost.
-    pub(super) fn new(open: Opener, host: &Address, output: &OutputArgs) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        open: Opener,
+        reopen: Box<chat::Reopen>,
+        host: &Address,
+        output: &OutputArgs,
+    ) -> anyhow::Result<Self> {
         let mut connection = open()?;
         let greeting = connection.greeting()?;
         if output.verbose {
@@ -80,6 +87,7 @@ impl Shell {
         Ok(Self {
             connection: Rc::new(RefCell::new(connection)),
             open,
+            reopen,
             host: host.to_string(),
             quiet: output.quiet,
             json: output.json,
@@ -168,9 +176,13 @@ impl Shell {
     fn chat(&mut self, words: &[&str]) -> anyhow::Result<Exit> {
         let room = words.first().copied().unwrap_or(chat::ROOM_DEFAULT);
         let nick = words.get(1).map_or_else(chat::default_nick, |nick| (*nick).to_owned());
+        let (look, json) = (chat::LookArgs::default(), self.json);
+        let chat = chat::Chat { room: room.to_owned(), nick, look, json };
+        // Opened again, if the server has ended it.
+        drop(self.connection()?);
+        let exit = chat.run(&mut self.connection.borrow_mut(), &self.reopen)?;
         // Ctrl-C leaves the room, and not the prompt.
-        chat::Chat::new(room, &nick, self.json)?.run(&mut *self.connection()?)?;
-        Ok(Exit::Done)
+        Ok(if exit == Exit::Interrupted { Exit::Done } else { exit })
     }
 
     fn cd(&mut self, words: &[&str]) -> anyhow::Result<Exit> {

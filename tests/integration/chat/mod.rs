@@ -4,6 +4,7 @@ mod bus;
 mod clients;
 mod coming_back;
 mod history;
+mod people;
 mod rooms;
 
 use serde_json::Value;
