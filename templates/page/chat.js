@@ -23,7 +23,7 @@ if (page.page === "chat") {
   const heading = document.title;
 
   /** What this tab keeps: a reload goes on with it. */
-  const kept = { secret: "", last: 0, waiting: [], rooms: [FIRST_ROOM] };
+  const kept = { secret: "", nick: "", last: 0, waiting: [], rooms: [FIRST_ROOM] };
   const store = (area, key, value) => { try { area()[key] = value; } catch { /* It keeps nothing. */ } };
   const stored = (area, key) => { try { return area()[key]; } catch { return undefined; } };
   const keep = () => store(() => sessionStorage, "chat", JSON.stringify(kept));
@@ -34,7 +34,7 @@ if (page.page === "chat") {
   const own = new Map();
   let current = FIRST_ROOM;
   let nick = "";
-  let wantedNick = stored(() => localStorage, "chat-nick") ?? "";
+  let wantedNick = "";
   let origin;
   let socket;
   let isIn = false;
@@ -57,7 +57,7 @@ if (page.page === "chat") {
 
   function roomOf(name) {
     if (rooms.has(name)) return rooms.get(name);
-    const log = make("ol", { className: "log", role: "log", ariaLive: "polite", tabIndex: 0, hidden: true,
+    const log = make("div", { className: "log", role: "log", ariaLive: "polite", tabIndex: 0, hidden: true,
       ariaLabel: say("log_of", { room: name }) });
     find("#logs").append(log);
     const room = { name, log, after: undefined, people: new Set(), topic: "", unread: 0, isMentioned: false,
@@ -89,7 +89,7 @@ if (page.page === "chat") {
   function timeOf(milliseconds) {
     const at = new Date(milliseconds);
     return make("time", { dateTime: at.toISOString(), title: at.toLocaleString(root.lang) },
-      at.toLocaleTimeString(root.lang, { hour: "2-digit", minute: "2-digit" }));
+      at.toLocaleTimeString(root.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
   }
 
   /** A text whose addresses of the web are links. */
@@ -110,13 +110,13 @@ if (page.page === "chat") {
     if (isGuest) name.append(" ", make("small", {}, say("guest_mark")));
     if (to) name.append(" ", make("small", {}, say("private_to", { nick: clean(to) })));
     const body = make("div", {}, name, make("span", { className: "text", dir: "auto" }, linked(text)));
-    const line = make("li", { className: isOwn ? "own" : "" }, timeOf(time), body);
+    const line = make("div", { className: isOwn ? "own" : "" }, timeOf(time), body);
     line.body = body;
     return line;
   }
 
   function note(room, text, time = Date.now(), className = "note") {
-    const line = make("li", {}, timeOf(time), make("span", { className }, clean(text)));
+    const line = make("div", {}, timeOf(time), make("span", { className }, clean(text)));
     place(room, line, room.after);
     return line;
   }
@@ -126,7 +126,7 @@ if (page.page === "chat") {
     if (!document.hidden && room.name === current) return;
     if (room.unread > 0) return;
     find(".away", room.log)?.remove();
-    const line = make("li", { className: "away" }, say("unread_here"));
+    const line = make("div", { className: "away" }, say("unread_here"));
     place(room, line, room.after);
   }
 
@@ -266,12 +266,19 @@ if (page.page === "chat") {
     work[message.type]?.(message);
   }
 
+  /** This tab has its own nick; the browser keeps the last one for the next tab. */
+  function setNick(to) {
+    nick = to;
+    wantedNick = to;
+    kept.nick = to;
+    keep();
+    store(() => localStorage, "chat-nick", to);
+  }
+
   function joined({ room: name, nick: who, seq }) {
     if (!isIn) {
       isIn = true;
-      nick = who;
-      wantedNick = who;
-      store(() => localStorage, "chat-nick", who);
+      setNick(who);
       enterForm.hidden = true;
       talk.hidden = false;
       find("#rooms").hidden = false;
@@ -339,9 +346,7 @@ if (page.page === "chat") {
       note(room, say("renamed", { nick: from, to }));
     }
     if (from === nick) {
-      nick = to;
-      wantedNick = to;
-      store(() => localStorage, "chat-nick", to);
+      setNick(to);
       setState("in", "in_as", { nick: clean(to) });
     }
     showPeople();
@@ -551,14 +556,15 @@ if (page.page === "chat") {
   /* A file that was dropped here is told to the room */
 
   const told = new Set();
-  new MutationObserver(() => {
+  // What the queue shows waits for a tab that is seen; this does not.
+  setInterval(() => {
     for (const upload of uploads) {
       const isNew = upload.state === "done" && upload.base === page.path && !told.has(upload);
       if (!isNew || Number(upload.id.split("-")[0]) < STARTED) continue;
       told.add(upload);
       post(say("sent_file", { name: upload.path, url: new URL(urlIn(upload.base, upload.path), location.href).href }));
     }
-  }).observe(find("#queue"), { subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"] });
+  }, 1_000);
 
   /* The beginning */
 
@@ -585,6 +591,7 @@ if (page.page === "chat") {
     const secret = await claim(candidate);
     if (secret === left.secret) Object.assign(kept, left);
     kept.secret = secret;
+    wantedNick = kept.nick || (stored(() => localStorage, "chat-nick") ?? "");
     keep();
     store(() => localStorage, "chat-client", secret);
     for (const waiting of kept.waiting) showOwn(waiting, roomOf(waiting.room));
