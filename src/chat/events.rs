@@ -110,7 +110,7 @@ pub enum ChatEvent {
     },
     /// Something that all members should know of the chat itself.
     Notice {
-        /// What it is, for programs: `bus-lost`, `bus-joined`.
+        /// What it is, for programs: `bus-lost`, `bus-joined`, `nick-lost`.
         name: String,
         /// The same for people.
         message: String,

@@ -90,6 +90,8 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct MemberState {
     pub(super) nick: String,
+    /// The same, as the member's own thread has it.
+    own_nick: Arc<Mutex<String>>,
     pub(super) who: Who,
     pub(super) rooms: Vec<Arc<str>>,
     pub(super) since_ms: u64,
@@ -191,6 +193,9 @@ impl Hub {
         chat.moderation.check_banned(who.subject)?;
         chat.owners.check(&nick, who.owner)?;
         let earlier = chat.make_way(&nick, &who, client.as_ref().map(|(secret, _)| secret.as_str()))?;
+        if earlier.is_none() {
+            self.state.check_elsewhere(&nick, client.as_ref().map(|(_, origin)| origin))?;
+        }
         chat.check_room(&room)?;
         let earlier = earlier.and_then(|id| chat.forget(id));
         if let Some(earlier) = &earlier {
@@ -210,6 +215,7 @@ impl Hub {
         let shown = nick.as_str().to_owned();
         let state = MemberState {
             nick: shown.clone(),
+            own_nick: Arc::default(),
             who: who.clone(),
             rooms: Vec::new(),
             since_ms: now_ms(),
@@ -222,6 +228,9 @@ impl Hub {
         // Nothing looks like it: way was made for it.
         drop(chat.nicks.insert(nick, id).map_err(str::to_owned));
         let member = Member::new(Arc::clone(&self.state), id, origin, is_guest, format);
+        if let Some(state) = chat.members.get_mut(&id) {
+            state.own_nick = member.own_nick();
+        }
         member.fanout().give(FanoutJob::Enter { id, sink });
         let join = JoinRequest { room, history: options.history, after: options.after };
         let joined = self.state.join(&mut chat, id, &join);
@@ -267,6 +276,45 @@ impl HubState {
 
     pub(super) fn tell(&self, id: u64, event: Arc<Event>) {
         self.fanout_of(id).give(FanoutJob::Tell { id, event });
+    }
+
+    /// # Errors
+    /// A member of another server has this nick, and is not this client.
+    pub(super) fn check_elsewhere(&self, nick: &Name, origin: Option<&ClientOrigin>) -> Result<(), Refusal> {
+        let Some(other) = self.store.as_ref().and_then(|store| store.elsewhere(nick)) else { return Ok(()) };
+        if origin.is_some() && other.origin.as_ref() == origin {
+            return Ok(());
+        }
+        let (nick, other) = (nick.as_str(), other.who.nick);
+        let like = if *nick == other { String::new() } else { format!("looks like {other}, which ") };
+        let text = format!("{nick} {like}is taken by a member of another server; choose another nick");
+        Err(Refusal::new(ErrorCode::NameTaken, text))
+    }
+
+    /// Gives a member another nick, which is free; all members of its rooms are told.
+    pub(super) fn set_nick(&self, chat: &mut ChatState, id: u64, to: Name) {
+        let Some(member) = chat.members.get_mut(&id) else { return };
+        let (from, new) = (std::mem::replace(&mut member.nick, to.as_str().to_owned()), to.as_str().to_owned());
+        member.own_nick.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&new);
+        let rooms = member.rooms.clone();
+        chat.nicks.rename(&from, to, id);
+        let renamed = Event::of(Message::Renamed { nick: from.into(), to: new.into() }, &[]);
+        if rooms.is_empty() {
+            self.tell(id, renamed);
+        } else {
+            self.tell_rooms(&rooms, &renamed);
+        }
+    }
+
+    /// A client that is at another server now is no longer here.
+    pub(super) fn forget_elsewhere(&self, chat: &mut ChatState, id: u64) {
+        let rooms = chat.members.get(&id).map(|member| member.rooms.clone()).unwrap_or_default();
+        for room in &rooms {
+            self.leave(chat, id, room, false);
+        }
+        if let Some(member) = chat.forget(id) {
+            member.control.stop();
+        }
     }
 
     /// Adds a member to a room, and gives it the past that it wants. The name of the room, as it is shown.
@@ -500,17 +548,23 @@ impl ChatState {
     /// Who has a nick; `None`: no member.
     pub(super) fn who(&self, nick: &Name) -> Option<WhoRow> {
         let id = self.nicks.like(nick).and_then(|shown| self.nicks.get(shown))?;
-        let member = self.members.get(id)?;
-        Some(WhoRow {
-            nick: member.nick.clone(),
-            kind: member.who.kind.to_owned(),
-            name: member.who.name.clone(),
-            fingerprint: member.who.fingerprint.clone(),
-            rooms: member.rooms.iter().map(ToString::to_string).collect(),
-            since_ms: member.since_ms,
-            operator: member.who.is_operator,
-            lost: member.away_since.is_some(),
-        })
+        self.members.get(id).map(MemberState::row)
+    }
+}
+
+impl MemberState {
+    /// Who it is.
+    pub(super) fn row(&self) -> WhoRow {
+        WhoRow {
+            nick: self.nick.clone(),
+            kind: self.who.kind.to_owned(),
+            name: self.who.name.clone(),
+            fingerprint: self.who.fingerprint.clone(),
+            rooms: self.rooms.iter().map(ToString::to_string).collect(),
+            since_ms: self.since_ms,
+            operator: self.who.is_operator,
+            lost: self.away_since.is_some(),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Member {
     format: Format,
     /// The room that was entered first.
     room: Arc<str>,
-    nick: Mutex<String>,
+    nick: Arc<Mutex<String>>,
     said: AtomicU64,
     has_ended: AtomicBool,
 }
@@ -71,7 +71,7 @@ impl Member {
         format: Format,
     ) -> Self {
         let (said, has_ended) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { state, id, origin, is_guest, format, room: "".into(), nick: Mutex::default(), said, has_ended }
+        Self { state, id, origin, is_guest, format, room: "".into(), nick: Arc::default(), said, has_ended }
     }
 
     pub(super) fn entered(self, room: Arc<str>, nick: String) -> Self {
@@ -84,6 +84,10 @@ impl Member {
     /// The name of the room that was entered first, as it is shown.
     pub fn room(&self) -> &str {
         &self.room
+    }
+
+    pub(super) fn own_nick(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.nick)
     }
 
     /// The nick.
@@ -133,7 +137,7 @@ impl Member {
         }
         let time_ms = now_ms();
         let seq = match request.to {
-            Some(to) => Some(self.say_to_one(&mut chat, request, to, time_ms)?),
+            Some(to) => self.say_to_one(&mut chat, request, to, time_ms)?,
             None => self.say_to_room(&mut chat, request, time_ms)?,
         };
         if let Some((origin, id)) = known {
@@ -170,11 +174,11 @@ impl Member {
         request: &SayRequest<'_>,
         to: &str,
         time_ms: u64,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Option<u64>, Refusal> {
         let name = Name::parse(to)?;
         let found = chat.nicks.like(&name).and_then(|shown| chat.nicks.get(shown)).copied();
         let Some((id, member)) = found.and_then(|id| Some((id, chat.members.get_mut(&id)?))) else {
-            return Err(not_here(to));
+            return self.say_elsewhere(request, &name, time_ms);
         };
         let seq = member.direct.next();
         let shown: Arc<str> = member.nick.as_str().into();
@@ -185,7 +189,18 @@ impl Member {
         if member.away_since.is_none() {
             self.state.tell(id, event);
         }
-        Ok(seq)
+        Ok(Some(seq))
+    }
+
+    /// A private message to a member of another server. Its number there is not known here.
+    fn say_elsewhere(&self, request: &SayRequest<'_>, to: &Name, time_ms: u64) -> Result<Option<u64>, Refusal> {
+        let found = self.state.store.as_ref().and_then(|store| Some((store, store.elsewhere(to)?)));
+        let Some((store, other)) = found else { return Err(not_here(to.as_str())) };
+        let shown: Arc<str> = other.who.nick.as_str().into();
+        let event = self.event(request, (None, Some(&shown)), (0, time_ms));
+        let stored = StoredEvent { room: shown, receiver: other.origin, seq: 0, event };
+        store.keep_elsewhere(&other.server, stored, self.kept(request.id, None, time_ms))?;
+        Ok(None)
     }
 
     fn event(
@@ -212,18 +227,23 @@ impl Member {
 
     /// Gives a message to the store, if there is one; the member is told when it is kept.
     fn keep(&self, stored: StoredEvent, id: Option<u64>, time_ms: u64) -> Result<(), Refusal> {
-        let (state, member, seq) = (Arc::clone(&self.state), self.id, stored.seq);
-        let kept: Kept = Box::new(move || {
-            if let Some(id) = id {
-                let ack = Message::Ack { id, seq: Some(seq), time_ms: Some(time_ms) };
-                state.tell(member, Event::of(ack, &[]));
-            }
-        });
+        let kept = self.kept(id, Some(stored.seq), time_ms);
         if let Some(store) = &self.state.store {
             return store.keep(stored, kept);
         }
         kept();
         Ok(())
+    }
+
+    /// What tells the member that its message with this id is kept.
+    fn kept(&self, id: Option<u64>, seq: Option<u64>, time_ms: u64) -> Kept {
+        let (state, member) = (Arc::clone(&self.state), self.id);
+        Box::new(move || {
+            if let Some(id) = id {
+                let ack = Message::Ack { id, seq, time_ms: Some(time_ms) };
+                state.tell(member, Event::of(ack, &[]));
+            }
+        })
     }
 
     /// The room of this name, as it is shown, if the member is in it.
@@ -282,29 +302,19 @@ impl Member {
     pub fn rename(&self, to: Name) -> Result<(), Refusal> {
         let mut chat = self.state.lock();
         let Some(member) = chat.members.get(&self.id) else { return Err(gone()) };
-        let (from, owner, rooms) = (member.nick.clone(), member.who.owner, member.rooms.clone());
+        let (from, owner) = (member.nick.clone(), member.who.owner);
         // A nick that looks like the member's own old nick is free.
         if let Some(other) = chat.nicks.like(&to).filter(|other| *other != from)
             && let Some(other) = chat.nicks.get(other).and_then(|id| chat.members.get(id))
         {
             return Err(taken(to.as_str(), other));
         }
+        self.state.check_elsewhere(&to, self.origin.as_ref())?;
         chat.owners.check(&to, owner)?;
         if let Some(owner) = owner {
             chat.owners.note(&to, owner);
         }
-        let new = to.as_str().to_owned();
-        let renamed = Event::of(Message::Renamed { nick: from.clone().into(), to: new.clone().into() }, &[]);
-        chat.nicks.rename(&from, to, self.id);
-        if let Some(member) = chat.members.get_mut(&self.id) {
-            member.nick.clone_from(&new);
-        }
-        self.nick.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&new);
-        if rooms.is_empty() {
-            self.state.tell(self.id, renamed);
-        } else {
-            self.state.tell_rooms(&rooms, &renamed);
-        }
+        self.state.set_nick(&mut chat, self.id, to);
         Ok(())
     }
 
@@ -318,7 +328,11 @@ impl Member {
         let ids = chat.rooms.get(&shown).map(|room| &room.members);
         let mut names: Vec<&str> =
             ids.into_iter().flatten().filter_map(|id| Some(chat.members.get(id)?.nick.as_str())).collect();
+        let elsewhere = self.state.store.as_ref().zip(Name::parse(&shown).ok());
+        let elsewhere = elsewhere.map(|(store, room)| store.names_elsewhere(&room)).unwrap_or_default();
+        names.extend(elsewhere.iter().map(String::as_str));
         names.sort_unstable();
+        names.dedup();
         let asked = room.map(|_| shown.to_string().into());
         self.tell(Message::Names { room: asked }, names.join("\n").as_bytes());
         Ok(())
@@ -336,7 +350,9 @@ impl Member {
     /// # Errors
     /// No member has it.
     pub fn tell_who(&self, nick: &str) -> Result<(), Refusal> {
-        let row = self.state.lock().who(&Name::parse(nick)?).ok_or_else(|| not_here(nick))?;
+        let name = Name::parse(nick)?;
+        let elsewhere = || Some(self.state.store.as_ref()?.elsewhere(&name)?.who);
+        let row = self.state.lock().who(&name).or_else(elsewhere).ok_or_else(|| not_here(nick))?;
         let json = serde_json::to_string(&row).unwrap_or_default();
         self.tell(Message::Who { nick: row.nick.clone().into() }, json.as_bytes());
         Ok(())

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::clients::ClientOrigin;
 use super::event::Event;
+use super::events::WhoRow;
 use super::log::Log;
-use crate::error::Refusal;
+use super::names::Name;
+use crate::error::{ErrorCode, Refusal};
 use crate::wire::message::{Message, SayFields};
 
 /// Called once, when a message is kept and the client may be told so.
@@ -73,6 +75,17 @@ impl KeptRoom {
     }
 }
 
+/// A member of another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The server's name.
+    pub server: String,
+    /// Who it is.
+    pub who: WhoRow,
+    /// Its client; `None`: it is not known again.
+    pub origin: Option<ClientOrigin>,
+}
+
 /// Keeps messages. Its methods are called while the hub's lock is held, and must not wait for a disk or a network.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Takes a message; `kept` is called when it will not be lost any more.
@@ -95,4 +108,22 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The last message of each client.
     fn last_messages(&self) -> Vec<LastMessage>;
+
+    /// The member of another server with this nick, or with one that looks like it; `None`: there is none.
+    fn elsewhere(&self, _nick: &Name) -> Option<Elsewhere> {
+        None
+    }
+
+    /// The nicks of members of other servers that are in this room.
+    fn names_elsewhere(&self, _room: &Name) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// As [`keep`](Self::keep), for a private message to a member of this other server.
+    ///
+    /// # Errors
+    /// There is no room for more, or there are no other servers.
+    fn keep_elsewhere(&self, _server: &str, stored: StoredEvent, _kept: Kept) -> Result<(), Refusal> {
+        Err(Refusal::new(ErrorCode::NotFound, format!("{} is not here", stored.room)))
+    }
 }

@@ -88,7 +88,42 @@ impl HubState {
                 room.topic = (!record.text.is_empty()).then(|| Arc::clone(&event));
                 self.tell_room(&shown, &event, None);
             }
+            RecordKind::Direct => {}
         }
+    }
+
+    /// Delivers a private message to a member of this server; whether it is here, or the message is not new.
+    pub(super) fn deliver_direct(
+        &self,
+        record: &Record,
+        store: Option<&dyn Store>,
+        is_new: impl FnOnce() -> bool,
+    ) -> bool {
+        let Ok(name) = Name::parse(&record.room) else { return true };
+        self.wait_for_room();
+        let mut chat = self.lock();
+        if !is_new() {
+            return true;
+        }
+        note_client(&mut chat, record);
+        let wanted = record.receiver.as_ref().and_then(|receiver| receiver.origin.as_deref());
+        let found = chat.nicks.like(&name).and_then(|shown| chat.nicks.get(shown)).copied();
+        let member = found.and_then(|id| Some((id, chat.members.get_mut(&id)?)));
+        // A nick could be another client's by now.
+        let is_it = |client: Option<&(String, ClientOrigin)>| client.map(|(_, origin)| origin.as_str()) == wanted;
+        let Some((id, member)) = member.filter(|(_, member)| is_it(member.client.as_ref())) else { return false };
+        let seq = member.direct.next();
+        let event = direct_event(record, &member.nick, seq);
+        let receiver = member.client.as_ref().map(|(_, origin)| origin.clone());
+        let stored = StoredEvent { room: member.nick.as_str().into(), receiver, seq, event: Arc::clone(&event) };
+        if let Some(Err(refusal)) = store.map(|store| store.keep(stored, Box::new(|| ()))) {
+            tracing::warn!(%refusal, "a private message of another server is not in the history");
+        }
+        member.direct.push(seq, Arc::clone(&event));
+        if member.away_since.is_none() {
+            self.tell(id, event);
+        }
+        true
     }
 
     /// Tells the members of all rooms that messages are missing.
@@ -124,6 +159,14 @@ fn note_client(chat: &mut ChatState, record: &Record) {
     {
         chat.clients.note(&origin, id, None, record.time_ms);
     }
+}
+
+/// A private message with its number among those of its receiver.
+pub(super) fn direct_event(record: &Record, to: &str, seq: u64) -> Arc<Event> {
+    let event = say_event(record, to, seq, false);
+    let Message::Say { fields } = event.message() else { return event };
+    let fields = SayFields { room: None, to: Some(to.to_owned().into()), ..fields.clone() };
+    Event::of(Message::Say { fields }, record.text.as_bytes())
 }
 
 fn say_event(record: &Record, room: &str, seq: u64, is_past: bool) -> Arc<Event> {

@@ -4,9 +4,12 @@
 //! |---|---|---|
 //! | `PREFIX:messages` | stream | the messages of all servers: `s` the server, `m` a record |
 //! | `PREFIX:sent` | hash | for each server the number of its last record in the stream |
+//! | `PREFIX:servers` | set | the servers that may have members |
+//! | `PREFIX:members:SERVER` | string | the members of a server, as JSON; expires with the server's lease |
 //!
-//! Both are changed in one transaction, so that a bus that lost its last seconds still says which records it has.
+//! The first two are changed in one transaction, so that a bus that lost its last seconds still says which records it has.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -57,6 +60,8 @@ pub struct LinkMaker {
     client: Client,
     messages: String,
     sent: String,
+    servers: String,
+    members: String,
     shown: String,
 }
 
@@ -116,7 +121,8 @@ impl LinkMaker {
         }
         let client = Client::open(info.set_redis_settings(settings)).map_err(|error| bad(&error.to_string()))?;
         let key = |what: &str| format!("{}:{what}", options.prefix);
-        Ok(Self { client, messages: key("messages"), sent: key("sent"), shown: options.address.clone() })
+        let (messages, sent, servers, members) = (key("messages"), key("sent"), key("servers"), key("members"));
+        Ok(Self { client, messages, sent, servers, members, shown: options.address.clone() })
     }
 
     /// The address, without a secret in it.
@@ -166,6 +172,46 @@ impl Link<'_> {
         pipe.cmd("HSET").arg(&self.maker.sent).arg(server).arg(last.seq).ignore();
         pipe.query::<()>(&mut self.connection)?;
         Ok(())
+    }
+
+    /// Says for a while that these are the members of this server.
+    ///
+    /// # Errors
+    /// Redis failed.
+    pub fn publish_members(&mut self, server: &str, json: &str, time: Duration) -> Result<(), BusError> {
+        let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut pipe = pipe();
+        pipe.cmd("SADD").arg(&self.maker.servers).arg(server).ignore();
+        pipe.cmd("SET").arg(self.members_key(server)).arg(json).arg("PX").arg(time_ms).ignore();
+        pipe.query::<()>(&mut self.connection)?;
+        Ok(())
+    }
+
+    /// The members of the other servers, as JSON.
+    ///
+    /// # Errors
+    /// Redis failed.
+    pub fn members_elsewhere(&mut self, own: &str) -> Result<HashMap<String, String>, BusError> {
+        let servers: Vec<String> = cmd("SMEMBERS").arg(&self.maker.servers).query(&mut self.connection)?;
+        let others: Vec<String> = servers.into_iter().filter(|server| server != own).collect();
+        if others.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<String> = others.iter().map(|server| self.members_key(server)).collect();
+        let lists: Vec<Option<String>> = cmd("MGET").arg(&keys).query(&mut self.connection)?;
+        let mut found = HashMap::new();
+        for (server, list) in others.into_iter().zip(lists) {
+            match list {
+                Some(list) => drop(found.insert(server, list)),
+                // Its lease is over. If it is there again, it says so.
+                None => cmd("SREM").arg(&self.maker.servers).arg(server).query::<()>(&mut self.connection)?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn members_key(&self, server: &str) -> String {
+        format!("{}:{server}", self.maker.members)
     }
 
     /// An answer, whatever it is: the connection lives.

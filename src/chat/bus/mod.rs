@@ -13,6 +13,7 @@
 //! | [`link`] | a connection to Redis |
 //! | [`publisher`] | from the outbox to the bus |
 //! | [`reader`] | from the bus to the hub |
+//! | [`presence`] | who is at other servers |
 //! | [`deliver`] | from other servers to the members of this one |
 //!
 //! A server numbers its messages without a gap and publishes them in this order, so that the last number of each server
@@ -21,10 +22,12 @@
 mod deliver;
 pub mod link;
 pub mod outbox;
+pub mod presence;
 mod publisher;
 mod reader;
 pub mod record;
 
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,22 +37,28 @@ use std::thread;
 use std::time::Duration;
 
 use super::clients::ClientOrigin;
-use super::hub::{Hub, HubState};
+use super::event::Event;
+use super::hub::{Hub, HubState, direct_log, now_ms};
 use super::log::Log;
-use super::store::{Kept, KeptRoom, LastMessage, Store, StoredEvent};
+use super::names::Name;
+use super::store::{Elsewhere, Kept, KeptRoom, LastMessage, Store, StoredEvent};
 use crate::error::Refusal;
 use crate::net::listen::STACK_LEN;
 use crate::trust::home::Home;
+use crate::wire::message::Message;
 use deliver::Seen;
 use link::LinkMaker;
 pub use link::{BusError, BusOptions};
 use outbox::{Outbox, OutboxError, OutboxFile};
+use presence::{Presence, RemoteMembers};
 use publisher::Publisher;
 use reader::Reader;
 use record::{Identity, Record};
 
 /// The outbox, in the home.
 pub const OUTBOX_FILE: &str = "bus-outbox";
+/// Private messages that are kept for clients that are not here.
+const WAITING_MESSAGES: usize = 1_000;
 /// How long a server that starts waits for what is on the bus.
 const FIRST_TIME: Duration = Duration::from_secs(10);
 /// How long a thread of the bus waits before it tries again: at first, and at most.
@@ -72,6 +81,9 @@ struct Shared {
     /// Keeps messages beyond this process, too; `None`: nothing does.
     inner: Option<Arc<dyn Store>>,
     seen: Mutex<Seen>,
+    elsewhere: RemoteMembers,
+    /// Private messages to clients of this server that are not here.
+    waiting: Mutex<VecDeque<Record>>,
     status: Mutex<Status>,
 }
 
@@ -120,7 +132,8 @@ impl Bus {
     pub fn open(home: &Home, options: &BusOptions, inner: Option<Arc<dyn Store>>) -> Result<Arc<Self>, OpenError> {
         let maker = LinkMaker::new(options)?;
         let (outbox, file, records) = Outbox::open(&home.join(OUTBOX_FILE))?;
-        let shared = Shared { maker, outbox, inner, seen: Mutex::default(), status: Mutex::default() };
+        let (seen, elsewhere, waiting, status) = Default::default();
+        let shared = Shared { maker, outbox, inner, seen, elsewhere, waiting, status };
         Ok(Arc::new(Self { shared: Arc::new(shared), file: Mutex::new(Some((file, records))) }))
     }
 
@@ -141,6 +154,8 @@ impl Bus {
         spawn("bus-outbox", Box::new(move || writing.outbox.write(file)))?;
         let publisher = Publisher { shared: Arc::clone(shared), hub: Arc::downgrade(&hub.state) };
         spawn("bus-publish", Box::new(move || publisher.run()))?;
+        let presence = Presence { shared: Arc::clone(shared), hub: Arc::downgrade(&hub.state) };
+        spawn("bus-presence", Box::new(move || presence.run()))?;
         let (first, is_first_over) = channel();
         let reader = Reader::new(Arc::clone(shared), Arc::downgrade(&hub.state), first);
         spawn("bus-read", Box::new(move || reader.run()))?;
@@ -168,7 +183,7 @@ impl Store for Bus {
             }
             return Ok(());
         };
-        outbox.check()?;
+        self.shared.outbox.check()?;
         let kept = match inner {
             Some(inner) => {
                 let [first, second] = both(kept);
@@ -213,11 +228,39 @@ impl Store for Bus {
     }
 
     fn load_direct(&self, origin: &ClientOrigin) -> Option<Log> {
-        self.shared.inner.as_ref()?.load_direct(origin)
+        let kept = self.shared.inner.as_ref().and_then(|inner| inner.load_direct(origin));
+        let waiting = self.shared.take_waiting(origin);
+        if waiting.is_empty() {
+            return kept;
+        }
+        let mut log = kept.unwrap_or_else(|| direct_log(now_ms() * 1_000));
+        let known: HashSet<(Option<String>, Option<u64>)> =
+            log.last_of(usize::MAX).iter().map(|e| sender_of(e)).collect();
+        for record in waiting.iter().filter(|record| !known.contains(&(record.origin.clone(), record.id))) {
+            let seq = log.next();
+            log.push(seq, deliver::direct_event(record, &record.room, seq));
+        }
+        Some(log)
     }
 
     fn last_messages(&self) -> Vec<LastMessage> {
         self.shared.inner.as_ref().map(|inner| inner.last_messages()).unwrap_or_default()
+    }
+
+    fn elsewhere(&self, nick: &Name) -> Option<Elsewhere> {
+        self.shared.elsewhere.find(nick)
+    }
+
+    fn names_elsewhere(&self, room: &Name) -> Vec<String> {
+        self.shared.elsewhere.names_in(room)
+    }
+
+    fn keep_elsewhere(&self, server: &str, stored: StoredEvent, kept: Kept) -> Result<(), Refusal> {
+        let Some(record) = Record::of_direct(&stored, server) else { return Ok(()) };
+        self.shared.outbox.check()?;
+        self.shared.is_new(record.identity());
+        self.shared.outbox.add(|seq| Record { seq, ..record }.to_json(), kept);
+        Ok(())
     }
 }
 
@@ -225,6 +268,29 @@ impl Shared {
     /// Notes a message; whether it is new.
     fn is_new(&self, identity: Identity) -> bool {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).note(identity)
+    }
+
+    /// Keeps a private message for a client that is not here; the oldest gives way.
+    fn wait_for_receiver(&self, record: Record) {
+        if record.receiver.as_ref().is_none_or(|receiver| receiver.origin.is_none()) {
+            tracing::info!("a private message of another server came when its receiver had left");
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push_back(record);
+        if waiting.len() > WAITING_MESSAGES {
+            waiting.pop_front();
+        }
+    }
+
+    fn take_waiting(&self, origin: &ClientOrigin) -> Vec<Record> {
+        let is_for = |record: &Record| {
+            record.receiver.as_ref().and_then(|receiver| receiver.origin.as_deref()) == Some(origin.as_str())
+        };
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (taken, left) = std::mem::take(&mut *waiting).into_iter().partition::<VecDeque<_>, _>(is_for);
+        *waiting = left;
+        taken.into()
     }
 
     /// One half is connected, or is no longer, or could not be.
@@ -253,6 +319,14 @@ impl Shared {
             ),
             (None, _) => {}
         }
+    }
+}
+
+/// The sender's origin and its number of a message.
+fn sender_of(event: &Event) -> (Option<String>, Option<u64>) {
+    match event.message() {
+        Message::Say { fields } => (fields.origin.clone().map(std::borrow::Cow::into_owned), fields.id),
+        _ => (None, None),
     }
 }
 

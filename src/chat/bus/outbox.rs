@@ -493,8 +493,8 @@ mod tests {
     fn json(seq: u64, text: &str) -> String {
         let (room, nick, text) = ("lobby".into(), "ann".into(), text.into());
         let (id, origin) = (None, None);
-        Record { seq, kind: RecordKind::Say, room, nick, id, origin, time_ms: 1, action: false, guest: true, text }
-            .to_json()
+        let (kind, time_ms, action, guest, receiver) = (RecordKind::Say, 1, false, true, None);
+        Record { seq, kind, room, receiver, nick, id, origin, time_ms, action, guest, text }.to_json()
     }
 
     /// Adds these texts, and ends the outbox when all are on the disk.

@@ -125,6 +125,14 @@ impl Reader {
         }
         let Some(hub) = self.hub.upgrade() else { return };
         let shared = &self.shared;
+        if let Some(receiver) = &record.receiver {
+            if receiver.server == outbox.server()
+                && !hub.deliver_direct(&record, shared.inner.as_deref(), || shared.is_new(record.identity()))
+            {
+                shared.wait_for_receiver(record);
+            }
+            return;
+        }
         hub.deliver(&record, is_past, shared.inner.as_deref(), || {
             let identity = record.identity();
             let is_sure = identity.is_sure;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::TEXT_LEN_MAX;
 use super::super::clients::ClientOrigin;
+use super::super::event::Event;
 use super::super::member::TOPIC_LEN_MAX;
 use super::super::names::Name;
 use super::super::store::StoredEvent;
@@ -31,6 +32,18 @@ pub enum RecordKind {
     Say,
     /// A room's topic; an empty text removes it.
     Topic,
+    /// A private message to a member of one other server. The room is its nick.
+    Direct,
+}
+
+/// For whom a private message is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// Its server's name.
+    pub server: String,
+    /// Its client's origin; `None`: it is not known again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// A message, with what every server needs to deliver it. Its number in a room is each server's own.
@@ -42,6 +55,9 @@ pub struct Record {
     pub kind: RecordKind,
     /// The room.
     pub room: String,
+    /// For whom a private message is; `None`: it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<Receiver>,
     /// Who sent it.
     pub nick: String,
     /// The client's number of the message; `None`: the client does not number them.
@@ -79,6 +95,7 @@ impl Record {
                     seq,
                     kind: RecordKind::Say,
                     room,
+                    receiver: None,
                     nick: nick.unwrap_or_default().into_owned(),
                     id,
                     origin: origin.map(std::borrow::Cow::into_owned),
@@ -92,6 +109,7 @@ impl Record {
                 seq,
                 kind: RecordKind::Topic,
                 room,
+                receiver: None,
                 nick: nick.clone().unwrap_or_default().into_owned(),
                 id: None,
                 origin: None,
@@ -102,6 +120,17 @@ impl Record {
             }),
             _ => None,
         }
+    }
+
+    /// The record of a private message to a member of the server `server`; its number is yet to be set.
+    pub fn of_direct(stored: &StoredEvent, server: &str) -> Option<Self> {
+        let Message::Say { fields } = stored.event.message() else { return None };
+        let fields = SayFields { to: None, ..fields.clone() };
+        let event = Event::of(Message::Say { fields }, stored.event.body());
+        let origin = stored.receiver.as_ref().map(|origin| origin.as_str().to_owned());
+        let receiver = Some(Receiver { server: server.to_owned(), origin });
+        let record = Self::of(&StoredEvent { event, ..stored.clone() }, 0)?;
+        Some(Self { kind: RecordKind::Direct, receiver, ..record })
     }
 
     /// One line of JSON.
@@ -120,7 +149,7 @@ impl Record {
             Name::parse(name).map_err(|refusal| refusal.message)?;
         }
         let len_max = match record.kind {
-            RecordKind::Say => usize::try_from(TEXT_LEN_MAX).unwrap_or(usize::MAX),
+            RecordKind::Say | RecordKind::Direct => usize::try_from(TEXT_LEN_MAX).unwrap_or(usize::MAX),
             RecordKind::Topic => TOPIC_LEN_MAX,
         };
         if record.text.len() > len_max {
@@ -128,6 +157,9 @@ impl Record {
         }
         if record.origin.as_ref().is_some_and(|origin| ClientOrigin::of_kept(origin).is_none()) {
             return Err("its origin is none".into());
+        }
+        if (record.kind == RecordKind::Direct) != record.receiver.is_some() {
+            return Err("it is private and has no receiver, or the reverse".into());
         }
         Ok(record)
     }
@@ -146,7 +178,6 @@ impl Record {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::event::Event;
     use super::*;
 
     fn record() -> Record {
@@ -154,6 +185,7 @@ mod tests {
             seq: 7,
             kind: RecordKind::Say,
             room: "lobby".into(),
+            receiver: None,
             nick: "ann".into(),
             id: Some(3),
             origin: Some("d81a1c26b94f07e3".into()),
@@ -192,6 +224,7 @@ mod tests {
             Record { nick: "a b".into(), ..record() },
             Record { nick: "\u{1b}[31m".into(), ..record() },
             Record { room: String::new(), ..record() },
+            Record { kind: RecordKind::Direct, ..record() },
             Record { text: long, ..record() },
             Record { kind: RecordKind::Topic, text: "x".repeat(TOPIC_LEN_MAX + 1), ..record() },
             Record { origin: Some("x".repeat(16)), ..record() },

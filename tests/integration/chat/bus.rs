@@ -364,6 +364,9 @@ fn a_client_that_goes_to_another_server_is_heard_once() {
     say(&mut ann, 3, "third");
     assert_eq!(number(&ann.wait_for("ack"), "id"), 2);
     assert_eq!(bob.texts_until("third"), ["third"]);
+    // It is one member, at the server where it is now.
+    wait_for_names(&mut bob, "ann\nbob");
+    one.wait_for_log("ann in lobby");
 }
 
 #[test]
@@ -399,4 +402,80 @@ fn a_server_starts_without_the_bus_and_refuses_what_makes_no_sense() {
     run(&["--bus-password-file", "/nothing"]).code(2).stderr("--bus-password-file needs --bus").prints("");
     run(&["--bus", &address, "--bus-password-file", "/nothing"]).code(1).stderr("-file /nothing").prints("");
     at_home(&home).args(["--bus", &address]).code(1).stderr("another server that runs uses this home").prints("");
+}
+
+/// The nicks in the lobby, once these are there.
+fn wait_for_names(member: &mut Member, wanted: &str) {
+    wait_until("the members of all servers are known", || {
+        member.send(r#""type":"names","room":"lobby""#, "");
+        member.wait_for("names").body == wanted.as_bytes()
+    });
+}
+
+#[test]
+fn members_of_other_servers_are_known_and_get_private_messages_also_after_a_kill() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two_home] = homes(&dir);
+    let (one, two) = (redis.server(&one), redis.server(&two_home));
+    let mut ann = Member::enter(&one, "lobby", "ann", &secret("ann"));
+    let mut bob = Member::enter(&two, "lobby", "bob", &secret("bob"));
+    let mut old = Member::enter(&two, "lobby", "old", "");
+    wait_for_names(&mut ann, "ann\nbob\nold");
+    wait_for_names(&mut bob, "ann\nbob\nold");
+    ann.send(r#""type":"who","nick":"bob""#, "");
+    let who: serde_json::Value = serde_json::from_slice(&ann.wait_for("who").body).unwrap();
+    assert_eq!((&who["nick"], &who["kind"], &who["rooms"][0]), (&"bob".into(), &"guest".into(), &"lobby".into()));
+    let refused = Member::ask(&two, "attic", "\u{430}nn", "").raw.answer();
+    assert_eq!(refused.code(), "name-taken", "{}", refused.header);
+    bob.send(r#""type":"nick","nick":"Ann""#, "");
+    assert_eq!(bob.wait_for("error").code(), "name-taken");
+
+    ann.send(r#""type":"say","id":1,"to":"bob""#, "psst");
+    assert_eq!(number(&ann.wait_for("ack"), "id"), 1);
+    let said = bob.wait_for("say");
+    assert_eq!((said.body.as_slice(), said.header["to"].as_str()), (&b"psst"[..], Some("bob")));
+    ann.send(r#""type":"say","id":2,"to":"old""#, "you too");
+    assert_eq!(old.wait_for("say").body, b"you too");
+    ann.send(r#""type":"say","id":3,"to":"eve""#, "no one");
+    assert_eq!(number(&ann.wait_for("refused"), "id"), 3);
+
+    // The server of the receiver is killed. The message waits for the client, and for no other with its nick.
+    two.signal(Signal::KILL);
+    drop(two);
+    ann.send(r#""type":"say","id":4,"to":"bob""#, "are you there");
+    assert_eq!(number(&ann.wait_for("ack"), "id"), 4);
+    ann.send(r#""type":"say","id":5"#, "all");
+    ann.wait_for("ack");
+    let two = redis.server(&two_home);
+    let mut other =
+        Member::enter(&two, "lobby", "bob", r#","client":"0123456789abcdef-eve","direct_after":0,"history":1"#);
+    assert_eq!(other.texts_until("all"), ["all"]);
+    drop(other);
+    let mut bob = Member::enter(&two, "lobby", "robert", &format!(r#"{},"direct_after":0"#, secret("bob")));
+    assert_eq!(bob.texts_until("are you there"), ["psst", "are you there"]);
+}
+
+#[test]
+fn after_a_partition_the_later_of_two_gets_another_nick_and_is_told() {
+    let Some(mut redis) = Redis::start(&[]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] = homes(&dir);
+    let (one, two) = (redis.server(&one), redis.server(&two));
+    redis.kill();
+    for server in [&one, &two] {
+        server.wait_for_log("goes on alone");
+    }
+    let mut first = Member::enter(&one, "lobby", "eve", &secret("eve"));
+    say(&mut first, 1, "I was here before");
+    first.wait_for("ack");
+    let mut second = Member::enter(&two, "lobby", "Eve", &secret("adam"));
+    redis.start_again();
+    let renamed = second.wait_for("renamed").header;
+    assert_eq!((renamed["nick"].as_str(), renamed["to"].as_str()), (Some("Eve"), Some("Eve-2")));
+    let notice = second.wait_for("notice").header;
+    assert_eq!(notice["name"], "nick-lost", "{notice}");
+    say(&mut second, 1, "who am I");
+    assert_eq!(heard(&mut first), ("Eve-2".to_owned(), "who am I".to_owned()));
+    wait_for_names(&mut first, "Eve-2\neve");
 }
