@@ -255,7 +255,7 @@ fn at_a_terminal_there_are_times_marks_and_completion() {
     ann.send_line("/join attic").unwrap();
     ann.exp_string("attic> ").unwrap();
     ann.send_line("/help").unwrap();
-    ann.exp_string("takes two of them").unwrap();
+    ann.exp_string("in front takes two").unwrap();
     ann.send_control('d').unwrap();
     ann.exp_eof().unwrap();
     bob.wait_for("* ann left");

@@ -18,8 +18,8 @@ pub(super) struct Piece {
 const CONTINUED: &str = "  | ";
 /// A terminal that is narrower than this is taken for one that is not.
 const COLUMNS_MIN: usize = 8;
-/// A word of at most so many characters with a colon in it may be a time.
-const TIME_CHARS_MAX: usize = 6;
+/// A word with a colon among so many characters may be a time: two digits stand in front of it.
+const TIME_CHARS_MAX: usize = 3;
 
 /// One line, with its end. `columns`: the terminal's width; `None`: it is no terminal. `has_colours`: styles are shown.
 pub(super) fn line(pieces: &[Piece], columns: Option<usize>, has_colours: bool) -> Styled {
@@ -142,8 +142,8 @@ mod tests {
         let piece = |style, text: &str| Piece { style, text: text.into() };
         let pieces = [piece(Style::Colour(0), "ann"), piece(Style::Plain, ": a\n\x1b[2Jb\tc")];
         assert_eq!(line(&pieces, None, true).as_str(), "\x1b[31mann\x1b[0m: a\\n\\u{1b}[2Jb\tc\n");
-        let shown = line(&[piece(Style::Colour(0), "annaaa bob:")], Some(8), true);
-        assert_eq!(shown.as_str(), "\x1b[31mannaaa bob:\x1b[0m\n");
+        let shown = line(&[piece(Style::Colour(0), "annaaa bobs")], Some(8), true);
+        assert_eq!(shown.as_str(), "\x1b[31mannaaa bobs\x1b[0m\n");
         let shown = line(&[piece(Style::Colour(0), "annaaaa bob:")], Some(8), true);
         assert_eq!(shown.as_str(), "\x1b[31mannaaaa \x1b[0m\n  | \x1b[31mbob:\x1b[0m\n");
     }
