@@ -300,7 +300,7 @@ fn a_form_says_what_happens_to_a_name_that_is_taken() {
         (Some("rename"), "1", 201, (b"0".to_vec(), 2)),
         (Some("refuse"), "2", 409, (b"0".to_vec(), 2)),
         (Some("replace"), "3", 201, (b"3".to_vec(), 2)),
-        (Some("relpace"), "4", 400, (b"3".to_vec(), 2)),
+        (Some("perhaps"), "4", 400, (b"3".to_vec(), 2)),
         (Some(&*"replace".repeat(9)), "5", 400, (b"3".to_vec(), 2)),
         (None, "6", 201, (b"6".to_vec(), 2)),
     ] {
