@@ -168,7 +168,7 @@ fn what_waits_is_sent_after_the_end_of_input_too() {
 }
 
 #[test]
-fn a_hundred_breaks_lose_nothing() {
+fn break_after_break_loses_nothing() {
     let server = Server::start();
     let proxy = Proxy::start(server.address());
     let mut bob = chat(server.address(), "bob", &["--json-stream"]);
