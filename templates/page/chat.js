@@ -21,6 +21,7 @@ if (page.page === "chat") {
   const roomList = find("#rooms ul");
   const people = find("#people");
   const heading = document.title;
+  people.open = matchMedia("(min-width: 60rem)").matches;
 
   /** What this tab keeps: a reload goes on with it. */
   const kept = { secret: "", nick: "", last: 0, waiting: [], rooms: [FIRST_ROOM] };

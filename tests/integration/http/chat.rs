@@ -179,7 +179,9 @@ fn what_was_not_acknowledged_is_sent_again_and_comes_once() {
             _ => {}
         }
     }
-    assert_eq!((acks, past), (vec![json!(2), json!(3)], vec![json!("two")]));
+    assert_eq!(acks, [2, 3]);
+    // It came before the client did, or was sent again behind it.
+    assert!(past.is_empty() || past == ["two"], "{past:?}");
     let mut heard = vec![];
     while heard.last() != Some(&json!("three")) {
         heard.push(ann.wait_for("say")["text"].clone());
