@@ -11,10 +11,10 @@
 //! | [`record`] | a message as it stands in the outbox and on the bus |
 //! | [`outbox`] | what this server has acknowledged, on its disk |
 //! | [`link`] | a connection to Redis |
-//! | [`publisher`] | from the outbox to the bus |
-//! | [`reader`] | from the bus to the hub |
+//! | `publisher` | from the outbox to the bus |
+//! | `reader` | from the bus to the hub |
 //! | [`presence`] | who is at other servers |
-//! | [`deliver`] | from other servers to the members of this one |
+//! | `deliver` | from other servers to the members of this one |
 //!
 //! A server numbers its messages without a gap and publishes them in this order, so that the last number of each server
 //! says which ones are here: what is published twice is delivered once.
