@@ -1,7 +1,7 @@
 //! The history: what was sent in rooms, and to one member, kept in files across restarts.
 //!
-//! [`mod@line`] is one message, [`segments`] the files. A thread of its own appends what the hub gives it, all that waits at
-//! once with one sync, and then says that it is kept. While the disk is full it tries again, and nothing is lost.
+//! [`mod@line`] is one message, [`segments`] the files. A thread of its own appends what the hub gives it, all that waits
+//! at once with one sync, and then says that it is kept. While the disk is full it tries again, and nothing is lost.
 
 pub mod line;
 pub mod segments;
