@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn services_are_read_as_they_are_written() {
         for (text, want) in
-            [("echo,chat", "echo,chat"), ("exec, echo", "echo,exec"), ("all", "echo,chat,read,write,exec")]
+            [("echo,chat", "echo,chat"), ("exec, echo", "echo,exec"), ("all", "echo,chat,read,write,exec,operator")]
         {
             assert_eq!(text.parse::<Services>().unwrap().to_string(), want);
         }

@@ -385,7 +385,7 @@ mod tests {
             (grant.peer.to_string(), grant.services.to_string(), grant.root)
         };
         let guest = |name: &str| format!("guest 192.0.2.7:1 with {}", key(name));
-        assert_eq!(judged(Proof::SameUser), ("own identity".into(), "echo,chat,read,write,exec".into(), None));
+        assert_eq!(judged(Proof::SameUser), ("own identity".into(), "echo,chat,read,write,exec,operator".into(), None));
         assert_eq!(judged(Proof::Key(key("own"))), judged(Proof::SameUser));
         assert_eq!(judged(Proof::Key(key("laptop"))), ("laptop".into(), "echo,exec".into(), None));
         assert_eq!(judged(Proof::Key(key("phone"))), ("phone".into(), "read".into(), Some("in".into())));
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn roots_commands_are_not_for_other_machines_unless_somebody_says_so() {
         let all = Services::of(&Service::ALL);
-        let but_exec = "echo,chat,read,write".parse().unwrap();
+        let but_exec = "echo,chat,read,write,operator".parse().unwrap();
         let exec = "exec".parse().unwrap();
         let none = Services::NONE;
         for (power, entrance, had, has, withheld) in [
@@ -503,7 +503,7 @@ mod tests {
             ("deploy", Ok(("token deploy".into(), "read,write".into(), Some("dist".into())))),
             ("soon", Ok(("token soon".into(), "read".into(), None))),
             ("shown", Ok(("token shown".into(), "write".into(), None))),
-            ("all", Ok(("token all".into(), "read,write".into(), None))),
+            ("all", Ok(("token all".into(), "chat,read,write".into(), None))),
             ("over", Err(Denied::NoSuchToken)),
             ("c", Err(Denied::NoSuchToken)),
             ("", Err(Denied::NoSuchToken)),
