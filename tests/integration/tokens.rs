@@ -96,8 +96,8 @@ fn what_no_token_may_have_is_refused_with_the_reason() {
     add(&desk, &["ci", "--allow", "read"]);
     let before = std::fs::read(desk.home_path().join("tokens.toml")).unwrap();
     for (args, code, why) in [
-        (&["add", "x", "--allow", "exec"][..], 1, "x may have read and write at most, not exec: a token is in"),
-        (&["add", "x", "--allow", "read,chat,echo"], 1, "not echo,chat"),
+        (&["add", "x", "--allow", "exec"][..], 1, "x may have read, write and chat at most, not exec: a token is in"),
+        (&["add", "x", "--allow", "read,chat,echo"], 1, "not echo"),
         (&["add", "x", "--allow", "all"], 1, "for more, pair the machine with: tcp-server pair"),
         (&["add", "x", "--allow", "reed"], 2, "\"reed\" is not a service"),
         (&["add", "x", "--allow", "none"], 2, "a token that may do nothing is of no use"),
@@ -107,7 +107,7 @@ fn what_no_token_may_have_is_refused_with_the_reason() {
         (&["add", "x", "--allow", "read", "--expires", "soon"], 2, "write it like 30d, 12h"),
         (&["add", "x", "--allow", "read", "--expires", "99999999d"], 2, "that is too far away; write never"),
         (&["add", "x", "--allow", "read", "--expires", "2020-01-01T00:00:00Z"], 2, "has expired already"),
-        (&["allow", "ci", "read,exec"], 1, "ci may have read and write at most, not exec"),
+        (&["allow", "ci", "read,exec"], 1, "ci may have read, write and chat at most, not exec"),
         (&["allow", "cd", "read"], 1, "cd: no token of that name is known here; there are ci"),
         (&["rename", "ci", "-"], 1, "\"-\" cannot be a token's name"),
         (&["remove", "cd"], 1, "cd: no token of that name is known here"),

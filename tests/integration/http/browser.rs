@@ -89,6 +89,7 @@ macro_rules! scenarios {
 scenarios! {
     broken_network
     changes
+    chat
     conflict
     drop
     keyboard

@@ -110,9 +110,9 @@ fn a_browser_and_a_terminal_are_in_one_room() {
     let server = for_guests();
     let mut ann = terminal(&server, "ann");
     let mut web = Web::enter(&server, "web", &json!({"client": "0123456789abcdef"}));
-    ann.wait_for("* web joined");
+    ann.wait_for("* ~web joined");
     web.say(1, "hi <b> \"you\" 收到");
-    ann.wait_for("web: hi <b> \"you\" 收到");
+    ann.wait_for("~web: hi <b> \"you\" 收到");
     let ack = web.next();
     assert_eq!((&ack["type"], &ack["id"]), (&json!("ack"), &json!(1)), "{ack}");
     ann.say("hello web");

@@ -351,7 +351,7 @@ fn what_makes_no_sense_of_a_link_is_refused() {
     server.write("in/a.txt", "hello");
     let address = server.address().to_owned();
     share(&["--allow", "write"]).stderr(&format!("the server at {address} takes no uploads")).prints("");
-    share(&["--allow", "exec"]).stderr("a link may have read and write at most").prints("");
+    share(&["--allow", "exec"]).stderr("a link may have read, write and chat at most").prints("");
     share(&["/usr"]).stderr("/usr: is no directory in the root of a server").prints("");
     share(&["in/a.txt"]).stderr("is no directory in the root").prints("");
     share(&["--host", "evil.example"]).stderr("does not know that name of its own").prints("");
@@ -380,7 +380,7 @@ fn a_running_server_is_shared_narrowed_and_revoked() {
     peers(&desk, &["allow", "share-1-1", "write"], &narrowed(&desk, "share-1-1 may write here, and is shown /in"));
     assert_eq!(get(&server, "/a.txt", &cookie).status, 403);
     let refused = desk.run("tcp-server").args(["peers", "allow", "share-1-1", "exec"]).code(1);
-    refused.stderr("share-1-1 may have read and write at most").prints("");
+    refused.stderr("share-1-1 may have read, write and chat at most").prints("");
     peers(&desk, &["root", "share-1-1", "/"], &narrowed(&desk, "share-1-1 may write here"));
     assert_eq!(ask(&server, &format!("PUT /new.txt\r\n{cookie}"), b"x").status, 201);
     // The link is used up and no entry any more; its name still stands for what came from it.
