@@ -603,7 +603,7 @@ fn without_a_running_server_the_pairing_serves_itself_and_nothing_else() {
     desk.run("tcp-client").args([&address]).stdin("pwd\n").code(1).stderr("own identity has none here").prints("");
     laptop.run("tcp-client").args(["pair", &address, "-q"]).stdin(format!("{code}\n")).prints("");
     assert_eq!(offering.wait().code(), Some(0));
-    assert_eq!(desk.peers().iter().next().unwrap().services.to_string(), "echo,chat,read,write,exec");
+    assert_eq!(desk.peers().iter().next().unwrap().services.to_string(), "echo,chat,read,write,exec,operator");
     // Interrupted, it takes its code back.
     let (mut offering, _) = desk.offer(&["--bind", "127.0.0.1:0"]);
     offering.signal(rustix::process::Signal::INT);
