@@ -43,13 +43,18 @@ impl TransferRun<'_> {
     /// The first one could not be opened.
     pub fn open_all(&self, address: &Address, reporter: &Reporter) -> anyhow::Result<Vec<Connection>> {
         // The first one may ask about an unknown key; the others are opened at the same time.
-        let mut connections = vec![self.open(address)?];
+        let mut first = self.open(address)?;
+        let wanted = self.copy.connections();
+        if wanted > 1 {
+            // It must be let in before the others ask, or they could take its place.
+            first.greeting()?;
+        }
+        let mut connections = vec![first];
         let open = || -> anyhow::Result<Connection> {
             let mut connection = self.open(address)?;
             connection.greeting()?;
             Ok(connection)
         };
-        let wanted = self.copy.connections();
         let others: Vec<anyhow::Result<Connection>> = thread::scope(|scope| {
             let opening: Vec<_> = (1..wanted).map(|_| scope.spawn(open)).collect();
             let broken = |_| Err(anyhow::anyhow!("a thread broke off"));
