@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-/// After so many bytes they begin again. A prime number, so that a shift by a buffer's length changes them.
+/// Bytes after which they begin again. A prime number, so that a shift by a buffer's length changes them.
 const PERIOD: usize = 251;
 
 /// A prepared stretch of the bytes, long enough for pieces of a certain length.

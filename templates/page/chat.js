@@ -122,7 +122,7 @@ if (page.page === "chat") {
     return line;
   }
 
-  /** A line above what came while nobody looked. */
+  /** A line above what came while the page was not looked at. */
   function markAway(room) {
     if (!document.hidden && room.name === current) return;
     if (room.unread > 0) return;

@@ -21,7 +21,7 @@ const HISTORY_SIZE_MIN: u64 = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Chat")]
 pub(super) struct ChatArgs {
-    /// Keep what is said in this directory across restarts [default: while a room has members]
+    /// Keep messages in this directory across restarts [default: while a room has members]
     #[arg(long, env = "LANDLINE_HISTORY", value_name = "DIR")]
     history: Option<PathBuf>,
     /// Bytes of the history; the oldest messages go first

@@ -18,7 +18,7 @@ pub(super) struct Piece {
 const CONTINUED: &str = "  | ";
 /// A terminal that is narrower than this is taken for one that is not.
 const COLUMNS_MIN: usize = 8;
-/// A word with a colon among so many characters may be a time: two digits stand in front of it.
+/// Characters up to a colon that may be a time: two digits stand in front of it.
 const TIME_CHARS_MAX: usize = 3;
 
 /// One line, with its end. `columns`: the terminal's width; `None`: it is no terminal. `has_colours`: styles are shown.

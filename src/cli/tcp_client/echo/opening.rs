@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::histogram::Histogram;
 use crate::trust::identity::Fingerprint;
 
-/// Connections that are opened at the same time: a server lets only so many newcomers in at once.
+/// Connections that are opened at the same time: a server takes a limited number of newcomers at a time.
 const OPENING_MAX: usize = 16;
 
 /// Connections that are ready to be measured.
