@@ -3,41 +3,24 @@
 //! Its one lock is held while names are looked up and jobs are queued, so that every member gets all events in the same
 //! order. No thread waits while holding it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use super::clients::{ClientOrigin, Clients};
+use super::clients::ClientOrigin;
 use super::event::Event;
-use super::events::{RoomRow, WhoRow};
 use super::fanout::{EventSink, Fanout, FanoutJob, SlowPolicy};
-use super::log::Log;
+use super::log::{LOG_MESSAGES_MAX, Log};
 use super::member::Member;
-use super::moderation::{ModerationList, Subject};
-use super::names::{Name, Names};
-use super::ownership::NickOwners;
-use super::store::{KeptRoom, Store};
+use super::names::Name;
+use super::state::{
+    ChatState, DIRECT_MESSAGES_MAX, MemberState, ROOMS_MAX, ROOMS_PER_MEMBER_MAX, Room, Who, direct_log, now_micros,
+    now_ms,
+};
+use super::store::Store;
 use crate::error::{ErrorCode, Refusal, Result};
-use crate::net::control::Control;
-use crate::trust::Owner;
 use crate::wire::message::{ChatOptions, Message};
 
-/// Members of one room. A join is sent to all, so a room's cost grows with the square of its members.
-pub const MEMBERS_MAX: usize = 20_000;
-/// Rooms that one client can be in.
-pub const ROOMS_PER_MEMBER_MAX: usize = 32;
-/// Rooms of one server. Each keeps its last messages: see [`LOG_LEN_MAX`](super::log::LOG_LEN_MAX).
-pub const ROOMS_MAX: usize = 1_000;
-/// Rooms that stay without members, where several servers are one chat: members of another server may be in them.
-pub const RESIDENT_ROOMS_MAX: usize = 64;
-/// Clients whose connection was lost, and whose nicks and private messages are kept for them.
-pub const AWAY_MAX: usize = 10_000;
-/// How long that is.
-pub const AWAY_TIME: Duration = Duration::from_mins(10);
-/// Private messages that are kept for one client, and their bytes.
-const DIRECT_MESSAGES_MAX: usize = 1_000;
-const DIRECT_LEN_MAX: usize = 256 * 1024;
 /// Fan-out threads: one delivers more than a network card can send, a second helps with the system calls.
 const FANOUT_THREADS_MAX: usize = 2;
 
@@ -54,72 +37,6 @@ pub(super) struct HubState {
     /// Keeps messages beyond this process; `None`: nothing does.
     pub(super) store: Option<Arc<dyn Store>>,
     keeps_rooms: bool,
-}
-
-/// What the one lock guards.
-#[derive(Debug, Default)]
-pub(super) struct ChatState {
-    pub(super) rooms: Names<Room>,
-    /// The member with each nick.
-    pub(super) nicks: Names<u64>,
-    pub(super) members: HashMap<u64, MemberState>,
-    pub(super) clients: Clients,
-    pub(super) owners: NickOwners,
-    pub(super) moderation: ModerationList,
-    /// Members that are away, the longest first.
-    away: Vec<u64>,
-    /// Keeps messages beyond this process; `None`: nothing does.
-    store: Option<Arc<dyn Store>>,
-    /// Rooms that stay without members, the one that was used last at the end.
-    resident: Vec<String>,
-    next_id: u64,
-}
-
-/// One room.
-#[derive(Debug)]
-pub(super) struct Room {
-    pub(super) members: HashSet<u64>,
-    /// Members whose connection was lost.
-    pub(super) away: HashSet<u64>,
-    pub(super) log: Log,
-    /// The last `topic` event.
-    pub(super) topic: Option<Arc<Event>>,
-}
-
-/// One member.
-#[derive(Debug)]
-pub(super) struct MemberState {
-    pub(super) nick: String,
-    /// The same, as the member's own thread has it.
-    own_nick: Arc<Mutex<String>>,
-    pub(super) who: Who,
-    pub(super) rooms: Vec<Arc<str>>,
-    pub(super) since_ms: u64,
-    /// Its private messages.
-    pub(super) direct: Log,
-    /// The client's secret and what others see of it; `None`: it is not known again.
-    pub(super) client: Option<(String, ClientOrigin)>,
-    /// Ends its connection.
-    control: Control,
-    /// When its connection was lost; `None`: it is here.
-    pub(super) away_since: Option<Instant>,
-}
-
-/// Who a member is.
-#[derive(Debug, Clone)]
-pub struct Who {
-    /// Whose it is; `None`: a guest.
-    pub owner: Option<Owner>,
-    /// For whom bans and mutes of it hold.
-    pub subject: Subject,
-    /// `own`, `known`, `token` or `guest`.
-    pub kind: &'static str,
-    /// The peer's name at the server; `None`: it has none.
-    pub name: Option<String>,
-    /// The fingerprint of the key that it proved; `None`: it proved none.
-    pub fingerprint: Option<String>,
-    /// Whether it may kick, ban and mute.
-    pub is_operator: bool,
 }
 
 /// What a client wants that enters.
@@ -155,7 +72,7 @@ pub struct HubOptions {
     pub slow: SlowPolicy,
     /// Keeps messages beyond this process; `None`: nothing does.
     pub store: Option<Arc<dyn Store>>,
-    /// Whether the last [`RESIDENT_ROOMS_MAX`] rooms stay when they have no members.
+    /// Whether the last [`RESIDENT_ROOMS_MAX`](super::state::RESIDENT_ROOMS_MAX) rooms stay when they have no members.
     pub keeps_rooms: bool,
 }
 
@@ -167,7 +84,7 @@ impl Hub {
     pub fn new(options: &HubOptions) -> io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(FANOUT_THREADS_MAX);
         let fanouts = (0..threads).map(|_| Fanout::start(options.slow)).collect::<io::Result<_>>()?;
-        let mut chat = ChatState { store: options.store.clone(), ..ChatState::default() };
+        let mut chat = ChatState::new(options.store.clone());
         for last in options.store.iter().flat_map(|store| store.last_messages()) {
             chat.clients.note(&last.origin, last.id, last.seq, last.time_ms);
         }
@@ -337,7 +254,7 @@ impl HubState {
         let wanted = usize::try_from(request.history.unwrap_or(0)).unwrap_or(usize::MAX);
         let (past, has_gap) = match request.after {
             Some(after) => {
-                let missed = room.log.after(after, super::log::LOG_MESSAGES_MAX);
+                let missed = room.log.after(after, LOG_MESSAGES_MAX);
                 (missed.events, missed.has_gap)
             }
             None => (room.log.last_of(wanted), false),
@@ -427,169 +344,4 @@ impl HubState {
         }
         self.fanout_of(id).take_out(id)
     }
-}
-
-impl ChatState {
-    /// # Errors
-    /// The room is full, or there are too many.
-    fn check_room(&self, room: &Name) -> Result<(), Refusal> {
-        let shown = self.rooms.like(room);
-        match shown.and_then(|shown| self.rooms.get(shown)) {
-            Some(found) if found.members.len() >= MEMBERS_MAX => {
-                let text = format!("room {} has {MEMBERS_MAX} members, which is its limit", room.as_str());
-                Err(Refusal::new(ErrorCode::Busy, text))
-            }
-            None if self.rooms.len() >= ROOMS_MAX => {
-                let text = format!("there are {ROOMS_MAX} rooms, which is the limit; join one of them");
-                Err(Refusal::new(ErrorCode::Busy, text))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The member that a new one replaces: the same client, or the same peer's that is away. `None`: there is none.
-    ///
-    /// # Errors
-    /// The nick is another member's.
-    fn make_way(&self, nick: &Name, who: &Who, secret: Option<&str>) -> Result<Option<u64>, Refusal> {
-        let is_same_client = |member: &MemberState| {
-            member.who.owner == who.owner
-                && secret.is_some()
-                && member.client.as_ref().map(|(own, _)| own.as_str()) == secret
-        };
-        let holder = self.nicks.like(nick).and_then(|shown| self.nicks.get(shown)).copied();
-        if let Some(member) = holder.and_then(|id| self.members.get(&id)) {
-            let is_same_peer = who.owner.is_some() && member.who.owner == who.owner && member.away_since.is_some();
-            if !is_same_client(member) && !is_same_peer {
-                return Err(taken(nick.as_str(), member));
-            }
-            return Ok(holder);
-        }
-        // With another nick it is still the same client.
-        Ok(secret.and_then(|_| self.members.iter().find(|(_, member)| is_same_client(member)).map(|(id, _)| *id)))
-    }
-
-    fn set_away(&mut self, id: u64) {
-        if self.away.len() >= AWAY_MAX {
-            let oldest = self.away[0];
-            self.forget(oldest);
-        }
-        if let Some(member) = self.members.get_mut(&id) {
-            member.away_since = Some(Instant::now());
-            self.away.push(id);
-        }
-    }
-
-    /// Forgets those that have been away for too long.
-    fn forget_away(&mut self) {
-        while let Some(id) = self.away.first().copied() {
-            let since = self.members.get(&id).and_then(|member| member.away_since);
-            if since.is_some_and(|since| since.elapsed() < AWAY_TIME) {
-                return;
-            }
-            self.forget(id);
-        }
-    }
-
-    /// Forgets a member, and removes what it alone kept.
-    fn forget(&mut self, id: u64) -> Option<MemberState> {
-        let member = self.members.remove(&id)?;
-        if self.nicks.get(&member.nick) == Some(&id) {
-            self.nicks.remove(&member.nick);
-        }
-        self.away.retain(|other| *other != id);
-        for shown in &member.rooms {
-            if let Some(room) = self.rooms.get_mut(shown) {
-                room.members.remove(&id);
-                room.away.remove(&id);
-            }
-            self.remove_if_empty(shown);
-        }
-        Some(member)
-    }
-
-    fn set_resident(&mut self, shown: &str) {
-        if self.resident.last().is_some_and(|last| last == shown) {
-            return;
-        }
-        self.resident.retain(|other| other != shown);
-        self.resident.push(shown.to_owned());
-        if self.resident.len() > RESIDENT_ROOMS_MAX {
-            let oldest = self.resident.remove(0);
-            self.remove_if_empty(&oldest);
-        }
-    }
-
-    fn remove_if_empty(&mut self, shown: &str) {
-        let is_resident = self.resident.iter().any(|resident| resident == shown);
-        if is_resident || !self.rooms.get(shown).is_some_and(|room| room.members.is_empty() && room.away.is_empty()) {
-            return;
-        }
-        if let (Some(room), Some(store)) = (self.rooms.remove(shown), &self.store) {
-            store.put_back(shown, KeptRoom { log: room.log, topic: room.topic });
-        }
-    }
-
-    /// A row for each room.
-    pub(super) fn room_rows(&self) -> Vec<RoomRow> {
-        let mut rows: Vec<RoomRow> = self
-            .rooms
-            .entries()
-            .map(|(shown, room)| RoomRow {
-                room: shown.to_owned(),
-                members: room.members.len(),
-                topic: room.topic.as_ref().map(|topic| String::from_utf8_lossy(topic.body()).into_owned()),
-            })
-            .collect();
-        rows.sort_unstable_by(|one, other| one.room.cmp(&other.room));
-        rows
-    }
-
-    /// Who has a nick; `None`: no member.
-    pub(super) fn who(&self, nick: &Name) -> Option<WhoRow> {
-        let id = self.nicks.like(nick).and_then(|shown| self.nicks.get(shown))?;
-        self.members.get(id).map(MemberState::row)
-    }
-}
-
-impl MemberState {
-    /// Who it is.
-    pub(super) fn row(&self) -> WhoRow {
-        WhoRow {
-            nick: self.nick.clone(),
-            kind: self.who.kind.to_owned(),
-            name: self.who.name.clone(),
-            fingerprint: self.who.fingerprint.clone(),
-            rooms: self.rooms.iter().map(ToString::to_string).collect(),
-            since_ms: self.since_ms,
-            operator: self.who.is_operator,
-            lost: self.away_since.is_some(),
-        }
-    }
-}
-
-/// The private messages of one client, of which the first has the number behind `last`.
-pub(super) fn direct_log(last: u64) -> Log {
-    Log::with_limits(last, DIRECT_MESSAGES_MAX, DIRECT_LEN_MAX)
-}
-
-/// The refusal of a nick that a member has.
-pub(super) fn taken(nick: &str, member: &MemberState) -> Refusal {
-    let other = &member.nick;
-    let here =
-        if member.away_since.is_some() { "whose connection was lost and who may come back" } else { "who is here" };
-    let why = if nick == other { format!("is taken by {here}") } else { format!("looks like {other}, {here}") };
-    let why = why.replace("taken by who is here", "taken");
-    Refusal::new(ErrorCode::NameTaken, format!("{nick} {why}; choose another nick"))
-}
-
-/// Milliseconds since 1970 UTC.
-pub(super) fn now_ms() -> u64 {
-    now_micros() / 1_000
-}
-
-/// Microseconds since 1970 UTC: where a room's numbers begin, so that those of an earlier room of this name are below.
-fn now_micros() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -53,15 +53,39 @@ impl Log {
         self.last + 1
     }
 
-    /// Keeps a message, whose number is above all others.
-    pub fn push(&mut self, seq: u64, event: Arc<Event>) {
+    /// Keeps a message, whose number is above all others; its length here, in bytes.
+    pub fn push(&mut self, seq: u64, event: Arc<Event>) -> usize {
+        let len = MESSAGE_COST + event.body().len();
         self.last = self.last.max(seq);
-        self.len += MESSAGE_COST + event.body().len();
+        self.len += len;
         self.kept.push_back((seq, event));
         while self.kept.len() > self.messages_max || self.len > self.len_max && self.kept.len() > 1 {
-            if let Some((_, old)) = self.kept.pop_front() {
-                self.len -= MESSAGE_COST + old.body().len();
-            }
+            self.drop_oldest();
+        }
+        len
+    }
+
+    /// The bytes that it keeps.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it keeps no message.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, old)) = self.kept.pop_front() {
+            self.len -= MESSAGE_COST + old.body().len();
+        }
+    }
+
+    /// Drops the older half of its bytes; at least one message.
+    fn halve(&mut self) {
+        let half = self.len / 2;
+        while self.len > half && !self.kept.is_empty() {
+            self.drop_oldest();
         }
     }
 
@@ -81,6 +105,17 @@ impl Log {
         };
         let events = self.kept.iter().skip(wanted).map(|(_, event)| Arc::clone(event)).collect();
         Missed { events, has_gap: !is_complete || wanted > first }
+    }
+}
+
+/// Halves the largest logs, again and again, until all together keep at most `len_max` bytes.
+pub fn shorten(logs: &mut [&mut Log], len_max: usize) {
+    let mut total: usize = logs.iter().map(|log| log.len).sum();
+    while total > len_max {
+        let Some(largest) = logs.iter_mut().max_by_key(|log| log.len) else { return };
+        let before = largest.len;
+        largest.halve();
+        total -= before - largest.len;
     }
 }
 
@@ -130,5 +165,20 @@ mod tests {
         }
         assert_eq!(log.last_of(9).len(), 1);
         assert_eq!(log.after(2, 9).events.len(), 1);
+    }
+
+    #[test]
+    fn where_all_are_too_long_the_largest_give_way() {
+        let [mut large, mut small] = [Log::new(0), Log::new(0)];
+        for seq in 1..=100 {
+            large.push(seq, event(&"x".repeat(700)));
+        }
+        small.push(1, event("y"));
+        shorten(&mut [&mut large, &mut small], 30_000);
+        assert_eq!((small.last_of(9).len(), large.len() <= 30_000 && !large.is_empty()), (1, true));
+        let missed = large.after(99, 9);
+        assert_eq!((missed.events.len(), missed.has_gap), (1, false), "the newest stay");
+        shorten(&mut [&mut large, &mut small], 0);
+        assert!(large.is_empty() && small.is_empty());
     }
 }

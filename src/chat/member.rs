@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::clients::ClientOrigin;
 use super::event::{Event, Format};
+use super::events::Moderation;
 use super::fanout::{Fanout, FanoutJob};
-use super::hub::{ChatState, HubState, JoinRequest, now_ms, taken};
+use super::hub::{HubState, JoinRequest};
 use super::names::Name;
+use super::state::{ChatState, now_ms, taken};
 use super::store::{Kept, StoredEvent};
 use crate::error::{ErrorCode, Refusal, Result};
 use crate::wire::message::{Message, ModerationAct, SayFields};
@@ -45,21 +47,6 @@ pub struct SayRequest<'r> {
     pub is_action: bool,
     /// The text.
     pub text: &'r str,
-}
-
-/// An operator's request.
-#[derive(Debug)]
-pub struct ModerationRequest<'r> {
-    /// What to do.
-    pub act: ModerationAct,
-    /// To whom.
-    pub nick: &'r str,
-    /// In which room, for a kick; `None`: in all.
-    pub room: Option<&'r str>,
-    /// For how long, for a ban or a mute; `None`: until it is undone.
-    pub time: Option<Duration>,
-    /// Why; empty: no reason was given.
-    pub reason: &'r str,
 }
 
 impl Member {
@@ -108,14 +95,17 @@ impl Member {
     /// others are answered by `refused`.
     pub fn say(&self, request: &SayRequest<'_>) -> Result<(), Refusal> {
         self.state.wait_for_room();
-        let said = self.try_say(request);
-        match (said, request.id) {
-            (Err(Refusal { code, message }), Some(id)) => {
-                self.tell(Message::Refused { id, code, message: message.into() }, &[]);
-                Ok(())
-            }
-            (said, _) => said,
-        }
+        self.try_say(request).or_else(|refusal| self.refuse(request.id, refusal))
+    }
+
+    /// Answers a message that is not sent on: by its number, if it has one.
+    ///
+    /// # Errors
+    /// The refusal of a message without a number.
+    pub fn refuse(&self, id: Option<u64>, refusal: Refusal) -> Result<(), Refusal> {
+        let Some(id) = id else { return Err(refusal) };
+        self.tell(Message::Refused { id, code: refusal.code, message: refusal.message.into() }, &[]);
+        Ok(())
     }
 
     fn try_say(&self, request: &SayRequest<'_>) -> Result<(), Refusal> {
@@ -163,7 +153,8 @@ impl Member {
             request.id,
             time_ms,
         )?;
-        room.log.push(seq, Arc::clone(&event));
+        let added = room.log.push(seq, Arc::clone(&event));
+        chat.note_added(added);
         self.state.tell_room(&shown, &event, Some(self.id));
         Ok(Some(seq))
     }
@@ -185,8 +176,9 @@ impl Member {
         let event = self.event(request, (None, Some(&shown)), (seq, time_ms));
         let receiver = member.client.as_ref().map(|(_, origin)| origin.clone());
         self.keep(StoredEvent { room: shown, receiver, seq, event: Arc::clone(&event) }, request.id, time_ms)?;
-        member.direct.push(seq, Arc::clone(&event));
-        if member.away_since.is_none() {
+        let (added, is_here) = (member.direct.push(seq, Arc::clone(&event)), member.away_since.is_none());
+        chat.note_added(added);
+        if is_here {
             self.state.tell(id, event);
         }
         Ok(Some(seq))
@@ -387,7 +379,7 @@ impl Member {
     ///
     /// # Errors
     /// This member is no operator, or there is no such nick.
-    pub fn moderate(&self, request: &ModerationRequest<'_>) -> Result<(), Refusal> {
+    pub fn moderate(&self, request: &Moderation<'_>) -> Result<(), Refusal> {
         let mut chat = self.state.lock();
         if !chat.members.get(&self.id).is_some_and(|member| member.who.is_operator) {
             let text = format!("{} may not do that: it needs the service operator", self.nick());
@@ -410,7 +402,7 @@ impl Member {
         else {
             return Err(not_here(request.nick));
         };
-        chat.moderation.hold(request.act, subject, &nick, request.time)?;
+        chat.moderation.hold(request.act, subject, &nick, request.ttl_ms.map(Duration::from_millis))?;
         let left = match (request.act, request.room) {
             (ModerationAct::Kick, Some(room)) => {
                 let room = Name::parse(room)?;
@@ -434,13 +426,12 @@ impl Member {
         Ok(())
     }
 
-    fn moderation_event(&self, request: &ModerationRequest<'_>, nick: &Name) -> Arc<Event> {
-        let ttl_ms = request.time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    fn moderation_event(&self, request: &Moderation<'_>, nick: &Name) -> Arc<Event> {
         let message = Message::Moderate {
             act: request.act,
             nick: nick.as_str().to_owned().into(),
             room: request.room.map(|room| room.to_owned().into()),
-            ttl_ms,
+            ttl_ms: request.ttl_ms,
             by: Some(self.nick().into()),
         };
         Event::of(message, request.reason.as_bytes())

@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`hub`] | who is in which room; decides and orders |
+//! | [`hub`] | decides and orders |
+//! | [`state`] | who is in which room, and what is kept: what the hub's lock guards |
 //! | [`member`] | a member's requests |
 //! | [`fanout`] | delivers to many, waits for none |
 //! | [`event`] | one thing that happened, encoded once |
@@ -36,10 +37,9 @@ pub mod member;
 pub mod moderation;
 pub mod names;
 pub mod ownership;
+pub mod state;
 pub mod store;
 pub mod web;
-
-use std::time::Duration;
 
 use crate::connection::{Connection, ConnectionReceiver};
 use crate::error::{Error, ErrorCode, Refusal, Result};
@@ -51,11 +51,12 @@ use crate::wire::message::{ChatOptions, Message, SayFields};
 use event::Format;
 pub use events::{ChatEvent, ChatEvents, Moderation, Speaker};
 use fanout::EventSink;
-use hub::{EnterRequest, Hub, JoinRequest, Who};
-use member::{Member, ModerationRequest, SayRequest};
+use hub::{EnterRequest, Hub, JoinRequest};
+use member::{Member, SayRequest};
 use moderation::Subject;
 pub use names::NAME_CHARS_MAX;
 use names::Name;
+use state::Who;
 
 /// Longest text of one message, in bytes; longer texts are sent as files.
 pub const TEXT_LEN_MAX: u32 = 64 * 1024;
@@ -213,7 +214,9 @@ impl Request {
         let text = match needs_body.then(|| receiver.body_text(TEXT_LEN_MAX)).transpose() {
             Ok(text) => text.unwrap_or_default(),
             Err(Error::PeerMisbehaved(what)) => {
-                return Ok(Err(Refusal::new(ErrorCode::BadRequest, format!("the text: {what}"))));
+                let refusal = Refusal::new(ErrorCode::BadRequest, format!("the text: {what}"));
+                let id = if let Self::Say(fields) = &self { fields.id } else { None };
+                return Ok(member.refuse(id, refusal));
             }
             Err(error) => return Err(error),
         };
@@ -247,8 +250,8 @@ impl Request {
             Self::Leave(room) => member.leave_room(room),
             Self::Topic(room) => member.set_topic(room, text),
             Self::Moderate { act, nick, room, ttl_ms } => {
-                let (room, time) = (room.as_deref(), ttl_ms.map(Duration::from_millis));
-                member.moderate(&ModerationRequest { act: *act, nick, room, time, reason: text })
+                let room = room.as_deref();
+                member.moderate(&Moderation { act: *act, nick, room, ttl_ms: *ttl_ms, reason: text })
             }
         }
     }

@@ -130,6 +130,11 @@ impl<T> Names<T> {
         self.entries.get_mut(shown).map(|entry| &mut entry.value)
     }
 
+    /// All values, to be changed, in no order.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.values_mut().map(|entry| &mut entry.value)
+    }
+
     /// The number of names.
     pub fn len(&self) -> usize {
         self.entries.len()

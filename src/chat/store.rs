@@ -106,6 +106,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The private messages of a client that comes back; `None`: there are none.
     fn load_direct(&self, origin: &ClientOrigin) -> Option<Log>;
 
+    /// Takes the private messages of a client that has been away for too long, as
+    /// [`put_back`](Self::put_back) takes a room.
+    fn put_back_direct(&self, origin: &ClientOrigin, log: Log);
+
     /// The last message of each client.
     fn last_messages(&self) -> Vec<LastMessage>;
 

@@ -19,8 +19,9 @@ use tungstenite::{Message as Incoming, WebSocket};
 
 use super::event::Format;
 use super::fanout::EventSink;
-use super::hub::{EnterRequest, Hub, Who};
+use super::hub::{EnterRequest, Hub};
 use super::member::Member;
+use super::state::Who;
 use super::{ChatRequest, Request, TEXT_LEN_MAX, check_reserved, who_of};
 use crate::error::{ConnectionLost, Error, ErrorCode, Refusal, Result};
 use crate::net::stream::{ReadHalf, WriteHalf};

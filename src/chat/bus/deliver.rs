@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::super::clients::ClientOrigin;
 use super::super::event::Event;
-use super::super::hub::{ChatState, HubState, ROOMS_MAX};
+use super::super::hub::HubState;
 use super::super::names::Name;
+use super::super::state::{ChatState, ROOMS_MAX};
 use super::super::store::{Store, StoredEvent};
 use super::record::{Identity, Record, RecordKind};
 use crate::wire::message::{Message, SayFields};
@@ -73,7 +74,8 @@ impl HubState {
                 let seq = room.log.next();
                 let event = say_event(record, &shown, seq, is_past);
                 keep(seq, &event);
-                room.log.push(seq, Arc::clone(&event));
+                let added = room.log.push(seq, Arc::clone(&event));
+                chat.note_added(added);
                 self.tell_room(&shown, &event, None);
             }
             RecordKind::Topic => {
@@ -119,8 +121,9 @@ impl HubState {
         if let Some(Err(refusal)) = store.map(|store| store.keep(stored, Box::new(|| ()))) {
             tracing::warn!(%refusal, "a private message of another server is not in the history");
         }
-        member.direct.push(seq, Arc::clone(&event));
-        if member.away_since.is_none() {
+        let (added, is_here) = (member.direct.push(seq, Arc::clone(&event)), member.away_since.is_none());
+        chat.note_added(added);
+        if is_here {
             self.tell(id, event);
         }
         true

@@ -38,9 +38,10 @@ use std::time::Duration;
 
 use super::clients::ClientOrigin;
 use super::event::Event;
-use super::hub::{Hub, HubState, direct_log, now_ms};
+use super::hub::{Hub, HubState};
 use super::log::Log;
 use super::names::Name;
+use super::state::{direct_log, now_ms};
 use super::store::{Elsewhere, Kept, KeptRoom, LastMessage, Store, StoredEvent};
 use crate::error::Refusal;
 use crate::net::listen::STACK_LEN;
@@ -241,6 +242,12 @@ impl Store for Bus {
             log.push(seq, deliver::direct_event(record, &record.room, seq));
         }
         Some(log)
+    }
+
+    fn put_back_direct(&self, origin: &ClientOrigin, log: Log) {
+        if let Some(inner) = &self.shared.inner {
+            inner.put_back_direct(origin, log);
+        }
     }
 
     fn last_messages(&self) -> Vec<LastMessage> {

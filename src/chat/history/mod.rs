@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::clients::ClientOrigin;
 use super::event::Event;
-use super::log::Log;
+use super::log::{Log, shorten};
+use super::state::{AWAY_MAX, LOGS_LEN_MAX, ROOMS_MAX, direct_log};
 use super::store::{Kept, KeptRoom, LastMessage, Store, StoredEvent};
 use crate::error::{ErrorCode, Refusal};
 use crate::net::listen::STACK_LEN;
@@ -129,8 +130,18 @@ impl Store for History {
 
     fn put_back(&self, room: &str, kept: KeptRoom) {
         let mut rooms = self.shared.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if rooms.len() < super::hub::ROOMS_MAX {
+        if rooms.len() < ROOMS_MAX {
             rooms.insert(room.to_owned(), kept);
+            let mut logs: Vec<&mut Log> = rooms.values_mut().map(|kept| &mut kept.log).collect();
+            shorten(&mut logs, LOGS_LEN_MAX);
+        }
+    }
+
+    fn put_back_direct(&self, origin: &ClientOrigin, log: Log) {
+        let mut direct = self.shared.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if !log.is_empty() && direct.len() < AWAY_MAX {
+            direct.insert(origin.as_str().to_owned(), log);
+            shorten(&mut direct.values_mut().collect::<Vec<_>>(), LOGS_LEN_MAX);
         }
     }
 
@@ -171,7 +182,7 @@ impl HistoryState {
             }
             match (line.receiver, event.message()) {
                 (Some(receiver), _) => {
-                    let log = direct.entry(receiver).or_insert_with(|| super::hub::direct_log(line.seq - 1));
+                    let log = direct.entry(receiver).or_insert_with(|| direct_log(line.seq - 1));
                     log.push(line.seq, event);
                 }
                 (None, Message::Topic { room, .. }) => {

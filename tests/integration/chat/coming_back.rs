@@ -94,3 +94,32 @@ fn a_message_to_no_one_is_refused_with_its_number() {
     ann.send(r#""type":"say","id":10,"room":"attic""#, "hi");
     assert_eq!(number(&ann.wait_for("refused"), "id"), 10);
 }
+
+#[test]
+fn one_address_cannot_push_out_what_is_kept_for_others() {
+    use landline::chat::state::AWAY_PER_SUBJECT_MAX;
+    let server = Server::start();
+    let mut bob = Member::enter(&server, "attic", "bob", r#","history":0"#);
+    for at in 0..=AWAY_PER_SUBJECT_MAX {
+        let secret = format!(r#","client":"0123456789abcdef-{at}""#);
+        drop(Member::enter(&server, "attic", &format!("m{at:04}"), &secret));
+        bob.wait_for("left");
+    }
+    // The first of them gave way, the second is kept.
+    bob.send(r#""type":"who","nick":"m0000""#, "");
+    assert_eq!(bob.wait_for("error").code(), "not-found");
+    bob.send(r#""type":"who","nick":"m0001""#, "");
+    let who: serde_json::Value = serde_json::from_slice(&bob.wait_for("who").body).unwrap();
+    assert_eq!(who["lost"], true);
+}
+
+#[test]
+fn a_text_that_is_too_long_is_refused_with_its_number() {
+    let server = Server::start();
+    let mut ann = Member::enter(&server, "lobby", "ann", SECRET);
+    ann.send(r#""type":"say","id":1"#, &"x".repeat(70_000));
+    let refused = ann.wait_for("refused");
+    assert_eq!((number(&refused, "id"), refused.code()), (1, "bad-request"));
+    ann.send(r#""type":"say","id":2"#, "short");
+    assert_eq!(number(&ann.wait_for("ack"), "id"), 2);
+}

@@ -84,3 +84,25 @@ fn a_history_below_the_root_or_in_use_is_refused() {
     run_twice.code(1).stderr("another server writes this history").prints("");
     run(&["--history", directory, "--history-size", "1KiB"]).code(2).stderr("begins at 1 MiB").prints("");
 }
+
+#[test]
+fn a_private_message_waits_for_who_is_away_longer_than_its_nick_is_kept() {
+    use landline::chat::state::AWAY_PER_SUBJECT_MAX;
+    let (home, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = server(home.path(), kept.path());
+    let mut bob = Member::enter(&server, "lobby", "bob", r#","client":"0123456789abcdef-bob""#);
+    drop(Member::enter(&server, "lobby", "ann", ANN));
+    bob.wait_for("left");
+    bob.send(r#""type":"say","id":1,"to":"ann""#, "a secret");
+    bob.wait_for("ack");
+    // Enough others of this address lose their connections that ann's nick is kept no longer.
+    for at in 0..AWAY_PER_SUBJECT_MAX {
+        let secret = format!(r#","client":"0123456789abcdef-{at}""#);
+        drop(Member::enter(&server, "lobby", &format!("m{at:04}"), &secret));
+        bob.wait_for("left");
+    }
+    bob.send(r#""type":"who","nick":"ann""#, "");
+    assert_eq!(bob.wait_for("error").code(), "not-found");
+    let mut ann = Member::enter(&server, "lobby", "ann", &format!(r#"{ANN},"direct_after":0"#));
+    assert_eq!(ann.texts_until("a secret"), ["a secret"]);
+}
